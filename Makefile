@@ -1,0 +1,41 @@
+# Two commands: `make repro` (videos to metrics) and `make test` (linter, types, tests).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# the stages of dvc.yaml call `python`: it must be this one
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: repro test install install-dev prepare clean
+
+repro: install prepare
+	$(BIN)/dvc repro
+	@echo "metrics: reports/metrics.json   page: reports/index.html"
+
+test: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q
+
+install: $(VENV)/installed
+install-dev: $(VENV)/installed-dev
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+# git and DVC where the folder lacks them; a commit and an identity are needed by `dvc exp` only
+prepare: install
+	@git rev-parse --is-inside-work-tree >/dev/null 2>&1 || { git init --quiet && echo "made a git repository here"; }
+	@test -d .dvc || $(BIN)/dvc init --quiet
+	@git rev-parse --verify --quiet HEAD >/dev/null || echo "note: dvc exp needs a first commit (git add . && git commit); dvc repro does not"
+	@git var GIT_COMMITTER_IDENT >/dev/null 2>&1 || echo "note: dvc exp needs git config user.name and user.email; dvc repro does not"
+
+clean:
+	rm -rf $(VENV) data artifacts reports dvc_plots

@@ -1,0 +1,294 @@
+"""`params.yaml`, validated: the only source of every setting.
+
+`load_params` refuses unknown keys with the nearest valid name and wrong values with
+the valid range, all before any work is done. No key may be called `size` or
+`nfiles`: DVC drops those from its run-cache key (treeverse/dvc#10296), so a change
+of one would silently give stale outputs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+FORBIDDEN_KEYS = frozenset({"size", "nfiles"})
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A strict block of settings: frozen, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DemoParams(Section):
+    """The rendered demo data set; it has effect with `dataset.name: demo` only."""
+
+    subjects: Annotated[int, Field(ge=4, le=500)] = 12
+    clips_per_class: Positive = 3
+    frame_px: Annotated[int, Field(ge=96, le=1024, multiple_of=2)] = 256
+    fps: Annotated[float, Field(ge=5, le=60)] = 25.0
+    seed: NonNegative = 0
+
+
+class DatasetParams(Section):
+    """Which clips, with which labels, split how."""
+
+    name: Literal["demo", "csv", "folder"] = "demo"
+    root: str | None = None
+    manifest: str | None = None
+    classes: Literal["auto"] | Annotated[list[str], Field(min_length=2)] = "auto"
+    exclude: list[str] = []
+    protocol: Literal["holdout", "kfold", "loso", "official"] = "kfold"
+    group_by: Literal["subject", "group", "clip"] = "subject"
+    folds: Annotated[int, Field(ge=2, le=100)] = 4
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    seed: NonNegative = 0
+    demo: DemoParams = DemoParams()
+
+    @model_validator(mode="after")
+    def _needs(self) -> DatasetParams:
+        if self.name != "demo" and not self.root:
+            raise ValueError(f"dataset.root must be set for dataset.name: {self.name}")
+        if self.name == "csv" and not self.manifest:
+            raise ValueError("dataset.manifest must name the csv file for dataset.name: csv")
+        if self.classes != "auto" and len(set(self.classes)) != len(self.classes):
+            raise ValueError("dataset.classes names a class twice")
+        return self
+
+
+class DecodeParams(Section):
+    """Which frames of a clip are kept."""
+
+    backend: Literal["auto", "decord", "pyav"] = "auto"
+    sampling: Literal["uniform", "fps", "all"] = "uniform"
+    frames: Positive = 16
+    fps: Annotated[float, Field(gt=0.0, le=240.0)] = 5.0
+    max_side: Annotated[int, Field(ge=64)] | None = None
+    jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
+
+
+class FacesParams(Section):
+    """Which networks find, landmark and describe faces."""
+
+    pack: Annotated[str, Field(min_length=1)] = "demo"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class AlignParams(Section):
+    """Finding the clip's face and turning it upright."""
+
+    det_px: Annotated[int, Field(ge=64, multiple_of=32)] | Literal["pack"] = "pack"
+    det_thresh: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    pad_retry: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
+    main_face: Literal["longest", "largest", "centre"] = "longest"
+    track_iou: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+
+
+class AppearanceParams(Section):
+    """The CNN (`batch`) and what of it the appearance branch sees (`vector`)."""
+
+    batch: Positive = 16
+    vector: Literal["embedding", "map", "both"] = "both"
+
+
+class GraphParams(Section):
+    """Where the facial regions lie and which of them are joined."""
+
+    regions: Literal["grid", "landmark"] = "grid"
+    grid: Annotated[int, Field(ge=2, le=14)] = 7
+    neighbourhood: Literal[4, 8] = 4
+
+
+class RelationParams(Section):
+    """The relation branch: graph attention over the regions of a frame."""
+
+    conv: Literal["gat", "gatv2"] = "gat"
+    layers: Annotated[int, Field(ge=0, le=8)] = 2
+    heads: Positive = 4
+    edges: list[Literal["adjacent", "symmetric"]] = ["adjacent", "symmetric"]
+    position: Literal["none", "learned", "coordinates", "both"] = "learned"
+    readout: Literal["mean", "attention", "flatten"] = "flatten"
+    dropout: Probability = 0.1
+
+
+class FusionParams(Section):
+    """The parallel graph attention fusion of the two sequences."""
+
+    mode: Literal["parallel", "concat", "add", "cross", "serial", "appearance", "relation"] = (
+        "parallel"
+    )
+    width: Annotated[int, Field(ge=8, le=2048)] = 128
+    layers: Annotated[int, Field(ge=1, le=8)] = 2
+    heads: Positive = 4
+    window: NonNegative | None = 2
+    window_cross: NonNegative | None = 2
+    position: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
+    conv: Literal["gat", "gatv2", "dot"] = "gat"
+    feed_forward: bool = True
+    share_weights: bool = False
+    dropout: Probability = 0.1
+    head_dropout: Probability = 0.3
+
+
+class TrainParams(Section):
+    """Optimisation; `folds: all` or a list of fold numbers, every one with every seed."""
+
+    folds: Literal["all"] | Annotated[list[NonNegative], Field(min_length=1)] = "all"
+    seeds: Annotated[list[NonNegative], Field(min_length=1)] = [0, 1]
+    epochs: Positive = 40
+    patience: Positive = 12
+    batch: Positive = 32
+    lr: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-2
+    warmup: Fraction = 0.05
+    label_smoothing: Probability = 0.1
+    class_weights: Literal["none", "balanced", "sqrt"] = "sqrt"
+    grad_clip: Annotated[float, Field(gt=0.0)] = 1.0
+    flip: Probability = 0.5
+    feature_noise: Annotated[float, Field(ge=0.0, le=5.0)] = 0.1
+    frame_drop: Probability = 0.1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+
+
+class EvaluateParams(Section):
+    """How predictions become numbers."""
+
+    missing: Literal["wrong", "skip"] = "wrong"
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+
+
+class ReportParams(Section):
+    """What the page shows."""
+
+    faces: Annotated[int, Field(ge=4, le=200)] = 24
+
+
+class EngineParams(Section):
+    """How the per-clip work is run; nothing here can change a result."""
+
+    workers: Positive | Literal["auto"] = "auto"
+    max_bad: Fraction = 0.5
+
+
+class Params(Section):
+    """Everything in `params.yaml`."""
+
+    dataset: DatasetParams = DatasetParams()
+    decode: DecodeParams = DecodeParams()
+    faces: FacesParams = FacesParams()
+    align: AlignParams = AlignParams()
+    appearance: AppearanceParams = AppearanceParams()
+    graph: GraphParams = GraphParams()
+    relation: RelationParams = RelationParams()
+    fusion: FusionParams = FusionParams()
+    train: TrainParams = TrainParams()
+    evaluate: EvaluateParams = EvaluateParams()
+    report: ReportParams = ReportParams()
+    engine: EngineParams = EngineParams()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Params:
+        for name, heads in (("relation", self.relation.heads), ("fusion", self.fusion.heads)):
+            if self.fusion.width % heads:
+                raise ValueError(
+                    f"{name}.heads: {heads} does not divide fusion.width: {self.fusion.width}"
+                )
+        return self
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and validate the settings.
+
+    Raises:
+        UserError: the file is absent, is not YAML, or holds a wrong key or value; the
+            line names the key, what was found, and the nearest name or the valid range.
+    """
+    try:
+        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} not found: run from the folder that holds it (the repository root)"
+        ) from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} must hold a mapping of sections, e.g. 'dataset:'")
+    return parse_params(raw, source=str(path))
+
+
+def parse_params(raw: dict[str, Any], source: str = "params.yaml") -> Params:
+    """Validate a nested mapping of settings; see `load_params`."""
+    _refuse_forbidden(raw, source)
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors()]
+        # a union reports one line per member: the first is enough for a person
+        raise UserError(f"{source}: " + "; ".join(dict.fromkeys(lines))) from None
+
+
+def _refuse_forbidden(node: Any, source: str, trail: str = "") -> None:
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        if key in FORBIDDEN_KEYS:
+            raise UserError(
+                f"{source}: {trail}{key}: no key may be called '{key}', "
+                "because DVC would not notice a change of it; choose another name"
+            )
+        _refuse_forbidden(value, source, f"{trail}{key}.")
+
+
+def _explain(item: Any) -> str:
+    """One pydantic error as a short phrase with the dotted key in front."""
+    fields = [part for part in item["loc"] if isinstance(part, str)]
+    if item["type"] == "extra_forbidden":
+        return _unknown_key(item["loc"])
+    key = ".".join(_known_prefix(fields)) or "params"
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
+    found = item.get("input")
+    return f"{key}: {found!r} is not valid: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def _known_prefix(parts: list[str]) -> list[str]:
+    """The part of an error's location that is keys of `Params`, without union member names."""
+    known: list[str] = []
+    model: Any = Params
+    for part in parts:
+        fields = getattr(model, "model_fields", None)
+        if not fields or part not in fields:
+            break
+        known.append(part)
+        model = fields[part].annotation
+    return known
+
+
+def _unknown_key(location: tuple[Any, ...]) -> str:
+    parents = _known_prefix([str(part) for part in location[:-1]])
+    model: Any = Params
+    for part in parents:
+        model = model.model_fields[part].annotation
+    valid = list(model.model_fields)
+    wrong = str(location[-1])
+    near = difflib.get_close_matches(wrong, valid, n=1, cutoff=0.5)
+    dotted = ".".join([*parents, wrong])
+    if near:
+        return f"{dotted}: unknown key; did you mean '{'.'.join([*parents, near[0]])}'?"
+    return f"{dotted}: unknown key; valid here: {', '.join(valid)}"
