@@ -1,0 +1,372 @@
+"""ARPGNet: appearance- and relation-aware parallel graph attention fusion network.
+
+    S. Li, G. Zhao, L. Xia, D. Jiang ("Li, Zhao, Xia, Jiang"), arXiv 2511.22188.
+
+This is an independent reimplementation from public descriptions (abstract and summaries): the
+paper's equations and settings were not available to us, and no code of the authors is public.
+
+The paper's: a CNN gives each frame an appearance vector and a feature map; patches of the map are
+the nodes of a facial-region graph with adjacency and left-right symmetry edges; graph attention
+turns them into a relation vector; both sequences pass through a parallel graph attention fusion
+with temporal position encoding and local context; then classification.
+Ours, and therefore settings: all widths, layer and head counts, residual + LayerNorm after each
+layer, ELU, GAT (v1), node position embedding, readout, window, merging by concatenation, mean over
+time, dropout, and the use of the pooled feature map as appearance vector.
+
+Shape letters: B clips, T frames, N regions (graph nodes), C map channels, E embedding features,
+S = h * w map cells, D width, F fused features (2 D where two streams are concatenated, else D),
+H heads, L layers, K classes, G = B * T graphs.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.attention import CONVS, Edges, candidate_keys
+from models.fusion import Fusion, FusionConfig, check_choice
+
+RelationConv = Literal["gat", "gatv2"]
+Readout = Literal["mean", "attention", "flatten"]
+NodePosition = Literal["none", "learned", "coordinates", "both"]
+AppearanceVector = Literal["embedding", "map", "both"]
+EDGE_TYPES = ("adjacent", "symmetric")  # the value in `edge_type` is the index here
+
+Moments = tuple[Tensor, Tensor]  # mean and standard deviation of each feature
+
+
+@dataclass(frozen=True)
+class RelationConfig:
+    """Settings of the relation branch.
+
+    Attributes:
+        conv: attention scores (`models.attention`).
+        layers: graph attention layers; 0 = no graph, regions are read out as they are.
+        heads: attention heads, concatenated.
+        readout: regions to one vector: mean over visible ones, attention (a learned score a region,
+            softmax over visible ones), or flatten (keeps where each region is).
+        position: node position embedding: a learned table, a small MLP of the node's coordinates in
+            this frame, both (added), or none.
+        edge_types: those of `EDGE_TYPES` that join regions; a self-loop always stands.
+        dropout: on each residual branch, of a channel in all regions of a frame together.
+        attention_dropout: on attention weights.
+    """
+
+    conv: RelationConv = "gat"
+    layers: int = 2
+    heads: int = 4
+    readout: Readout = "mean"
+    position: NodePosition = "learned"
+    edge_types: tuple[str, ...] = EDGE_TYPES
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choice("relation.conv", self.conv, get_args(RelationConv))
+        check_choice("relation.readout", self.readout, get_args(Readout))
+        check_choice("relation.position", self.position, get_args(NodePosition))
+        for name in self.edge_types:
+            check_choice("relation.edge_types", name, EDGE_TYPES)
+        if self.layers < 0:
+            raise ValueError(f"relation.layers is {self.layers}; use 0 (no graph) or more")
+
+
+@dataclass(frozen=True)
+class ARPGNetConfig:
+    """Settings of `ARPGNet`; plain values, so that a parameter file can hold them.
+
+    Attributes:
+        num_classes: K.
+        embedding_dim: E, features of the face embedding.
+        map_channels: C, channels of the feature map.
+        width: D of both streams.
+        appearance_vector: what makes the appearance stream: the embedding, the mean-pooled feature
+            map (a recognition embedding discards expression; the map keeps more), or both.
+        dropout: on the appearance vector and before the classifier.
+    """
+
+    num_classes: int
+    embedding_dim: int
+    map_channels: int
+    width: int = 128
+    appearance_vector: AppearanceVector = "embedding"
+    dropout: float = 0.3
+    relation: RelationConfig = field(default_factory=RelationConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+
+    def __post_init__(self) -> None:
+        check_choice("appearance_vector", self.appearance_vector, get_args(AppearanceVector))
+
+
+class ARPGNet(nn.Module):
+    """Classify face clips, and each of their frames, from per-frame CNN features.
+
+    Args:
+        config: every setting.
+        edge_index_2E: int64 [2, edges], source then target node; both directions are listed.
+        edge_type_E: int64 [edges], index into `EDGE_TYPES`.
+        num_nodes: N.
+    """
+
+    def __init__(
+        self,
+        config: ARPGNetConfig,
+        *,
+        edge_index_2E: Tensor,
+        edge_type_E: Tensor,
+        num_nodes: int,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        streams = config.fusion.streams
+        if "appearance" in streams:
+            self.appearance = AppearanceBranch(config)
+        if "relation" in streams:
+            adjacency_NN = adjacency(
+                edge_index_2E, edge_type_E, num_nodes, config.relation.edge_types
+            )
+            self.relation = RelationBranch(config, adjacency_NN)
+        self.fusion = Fusion(config.fusion, config.width)
+        joined = 1 if config.fusion.mode == "add" else len(streams)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(joined * config.width, config.num_classes)
+
+    def forward(
+        self,
+        *,
+        embedding_BTE: Tensor | None = None,
+        map_BTC: Tensor | None = None,
+        nodes_BTNC: Tensor | None = None,
+        node_xy_BTN2: Tensor | None = None,
+        visible_BTN: Tensor | None = None,
+        valid_BT: Tensor,
+        attention: bool = False,
+    ) -> dict[str, Tensor]:
+        """Return logits and named intermediates.
+
+        Args:
+            embedding_BTE: float, face embedding; read when `appearance_vector` asks for it.
+            map_BTC: float, feature map averaged over its cells; likewise.
+            nodes_BTNC: float, region features (`pool_nodes`).
+            node_xy_BTN2: float, region centres in [0, 1] of the crop, for coordinate positions.
+            visible_BTN: bool, regions to use; None = all. A hidden one is no key and not read out.
+            valid_BT: bool, frames to use. Features of the others must be finite; they are ignored.
+            attention: also return attention weights.
+
+        Returns:
+            logits_BK: from the masked mean over valid frames (of zeros where there is none);
+            frame_logits_BTK: the same head on every frame, meaningless on invalid ones;
+            appearance_BTD, relation_BTD: the streams that exist, before fusion;
+            fused_BTD: after it, D or 2 D wide (concatenated streams); with `attention`:
+            region_attention_LBTHNN (target node, source node), readout_attention_BTN for the
+            attention readout, fusion_attention_appearance_LBHTS and fusion_attention_relation_LBHTS
+            (query frame; keys T of the own stream, then T of the other, as far as the mode reads
+            them). Rows sum to 1, or are all 0 where every key is masked.
+
+        Raises:
+            ValueError: an input that the configuration needs is None.
+        """
+        out: dict[str, Tensor] = {}
+        streams = self.config.fusion.streams
+        if "appearance" in streams:
+            out["appearance_BTD"] = self.appearance(embedding_BTE, map_BTC)
+        if "relation" in streams:
+            out |= self.relation(nodes_BTNC, node_xy_BTN2, visible_BTN, attention=attention)
+        fused, weights = self.fusion(
+            [out[f"{name}_BTD"] for name in streams], valid_BT, attention=attention
+        )
+        for name, alpha_LBHTS in zip(streams, weights, strict=False):  # no weights: no layers
+            out[f"fusion_attention_{name}_LBHTS"] = alpha_LBHTS
+        add = self.config.fusion.mode == "add"
+        fused_BTF = fused[0] + fused[1] if add else torch.cat(fused, dim=-1)
+        out["fused_BTD"] = fused_BTF
+        out["frame_logits_BTK"] = self.head(self.dropout(fused_BTF))
+        out["logits_BK"] = self.head(self.dropout(masked_mean(fused_BTF, valid_BT)))
+        return out
+
+    def set_feature_statistics(
+        self,
+        *,
+        embedding: Moments | None = None,
+        map_vector: Moments | None = None,
+        nodes: Moments | None = None,
+    ) -> None:
+        """Set the mean and standard deviation, per feature, by which inputs are standardised.
+
+        They come from training frames, belong to the state dict, and are (0, 1) until set. Those of
+        an input which this configuration does not read are ignored.
+        """
+        given = {
+            "appearance.embedding_scale": embedding,
+            "appearance.map_scale": map_vector,
+            "relation.node_scale": nodes,
+        }
+        modules = dict(self.named_modules())
+        for name, moments in given.items():
+            module = modules.get(name)
+            if moments is not None and isinstance(module, Standardize):
+                module.set(*moments)
+
+
+class AppearanceBranch(nn.Module):
+    """Embedding and/or mean feature map of each frame -> a[B, T, D]."""
+
+    def __init__(self, config: ARPGNetConfig) -> None:
+        super().__init__()
+        dims = {"embedding": config.embedding_dim, "map": config.map_channels}
+        kind = config.appearance_vector
+        self.inputs = tuple(dims) if kind == "both" else (kind,)
+        for name in self.inputs:
+            self.add_module(f"{name}_scale", Standardize(dims[name]))
+        self.dropout = nn.Dropout(config.dropout)
+        self.project = nn.Linear(sum(dims[name] for name in self.inputs), config.width)
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, embedding_BTE: Tensor | None, map_BTC: Tensor | None) -> Tensor:
+        given = {"embedding": embedding_BTE, "map": map_BTC}
+        parts = [
+            self.get_submodule(f"{name}_scale")(required(given[name], f"{name} features"))
+            for name in self.inputs
+        ]
+        return self.norm(self.project(self.dropout(torch.cat(parts, dim=-1))))
+
+
+class RelationBranch(nn.Module):
+    """Region features of each frame -> graph attention over the regions -> r[B, T, D]."""
+
+    def __init__(self, config: ARPGNetConfig, adjacency_NN: Tensor) -> None:
+        super().__init__()
+        relation, width, nodes = config.relation, config.width, len(adjacency_NN)
+        self.readout, self.position = relation.readout, relation.position
+        self.register_buffer("adjacency_NN", adjacency_NN, persistent=False)
+        neighbours_NK = candidate_keys(adjacency_NN, int(adjacency_NN.sum(1).max()))
+        self.register_buffer("neighbours_NK", neighbours_NK, persistent=False)
+        self.node_scale = Standardize(config.map_channels)
+        self.project = nn.Linear(config.map_channels, width)
+        if relation.position in ("learned", "both"):
+            self.position_table = nn.Parameter(torch.randn(nodes, width) * 0.02)
+        if relation.position in ("coordinates", "both"):
+            self.position_mlp = nn.Sequential(nn.Linear(2, 32), nn.ELU(), nn.Linear(32, width))
+        self.norm = nn.LayerNorm(width)
+        self.convs = nn.ModuleList(
+            CONVS[relation.conv](width, width, relation.heads, dropout=relation.attention_dropout)
+            for _ in range(relation.layers)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(relation.layers))
+        self.dropout = nn.Dropout1d(relation.dropout)
+        if relation.readout == "attention":
+            self.readout_score = nn.Linear(width, 1)
+        self.out = nn.Linear(nodes * width if relation.readout == "flatten" else width, width)
+        self.out_norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        nodes_BTNC: Tensor | None,
+        node_xy_BTN2: Tensor | None,
+        visible_BTN: Tensor | None,
+        *,
+        attention: bool,
+    ) -> dict[str, Tensor]:
+        nodes_BTNC = required(nodes_BTNC, "region features")
+        clips_frames = nodes_BTNC.shape[:2]
+        if visible_BTN is None:
+            visible_BTN = nodes_BTNC.new_ones(nodes_BTNC.shape[:3], dtype=torch.bool)
+        visible_GN = visible_BTN.flatten(0, 1)
+        x_GND = self.project(self.node_scale(nodes_BTNC.flatten(0, 1)))
+        if self.position in ("learned", "both"):
+            x_GND = x_GND + self.position_table
+        if self.position in ("coordinates", "both"):
+            xy_GN2 = required(node_xy_BTN2, "region coordinates").flatten(0, 1)
+            x_GND = x_GND + self.position_mlp(xy_GN2 * 2 - 1)
+        x_GND = self.norm(x_GND)
+        edges = self._edges(visible_GN)
+        weights = []
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            message_GND, alpha_GHNN = conv(x_GND, x_GND, edges)
+            # Whole channels at a time (spatial dropout, arXiv 1411.4280): neighbouring regions are
+            # correlated. One draw for 49 regions also saves about 9 % of a CPU training step.
+            message_GDN = self.dropout(F.elu(message_GND).transpose(1, 2))
+            x_GND = norm(x_GND + message_GDN.transpose(1, 2))
+            if attention:
+                weights.append(alpha_GHNN)
+        pooled, readout_GN = self._read_out(x_GND, visible_GN)
+        relation_GD = self.out_norm(self.out(pooled))
+        out = {"relation_BTD": relation_GD.unflatten(0, clips_frames)}
+        if weights:
+            out["region_attention_LBTHNN"] = torch.stack(weights).unflatten(1, clips_frames)
+        if attention and readout_GN is not None:
+            out["readout_attention_BTN"] = readout_GN.unflatten(0, clips_frames)
+        return out
+
+    def _edges(self, visible_GN: Tensor) -> Edges:
+        """A hidden region is a key for itself only, so that every row keeps one key."""
+        own_NN = torch.eye(visible_GN.shape[1], dtype=torch.bool, device=visible_GN.device)
+        mask_GNN = self.get_buffer("adjacency_NN") & (visible_GN[:, None] | own_NN)
+        return Edges(mask_GNN, self.get_buffer("neighbours_NK"))
+
+    def _read_out(self, x_GND: Tensor, visible_GN: Tensor) -> tuple[Tensor, Tensor | None]:
+        if self.readout == "mean":
+            return masked_mean(x_GND, visible_GN), None
+        if self.readout == "flatten":
+            return (x_GND * visible_GN[..., None]).flatten(1), None
+        score_GN = self.readout_score(x_GND).squeeze(-1).float()
+        alpha_GN = score_GN.masked_fill(~visible_GN, -1e9).softmax(-1) * visible_GN
+        return (alpha_GN[:, None].to(x_GND.dtype) @ x_GND).squeeze(1), alpha_GN
+
+
+class Standardize(nn.Module):
+    """(x - mean) / std per feature, with constants that are set from training data."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    def set(self, mean: Tensor, std: Tensor) -> None:
+        """A constant feature (std 0, say a dead channel) becomes 0 rather than infinite."""
+        scale = torch.where(std > 0, 1 / std, 0.0)
+        self.get_buffer("scale").copy_(scale)
+        self.get_buffer("shift").copy_(-mean * scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # One pass, which also widens float16 features.
+        return torch.addcmul(self.get_buffer("shift"), x, self.get_buffer("scale"))
+
+
+def pool_nodes(map_BTChw: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of feature-map cells: one feature vector for each region, [B, T, N, C].
+
+    Args:
+        map_BTChw: float, the CNN's last feature map.
+        weights: float [N, S] for regions fixed in the crop, or [B, T, N, S] for regions that follow
+            the landmarks; S = h * w in row-major order. Rows that sum to 1 give means.
+    """
+    map_BTCS = map_BTChw.flatten(-2)
+    return weights.to(map_BTCS.dtype) @ map_BTCS.transpose(-1, -2)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of x[A, I, D] over the i where bool mask[A, I] is true; zeros where there is none."""
+    weight_AI = mask.to(x.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
+    return (weight_AI[:, None] @ x).squeeze(1)
+
+
+def adjacency(
+    edge_index_2E: Tensor, edge_type_E: Tensor, num_nodes: int, edge_types: tuple[str, ...]
+) -> Tensor:
+    """Bool [N target, N source]: the chosen kinds of edge, and a self-loop on every node."""
+    chosen = torch.tensor([EDGE_TYPES.index(name) for name in edge_types], dtype=torch.int64)
+    kept = torch.isin(edge_type_E, chosen.to(edge_type_E.device))
+    source, target = edge_index_2E[:, kept]
+    adjacency_NN = torch.eye(num_nodes, dtype=torch.bool)
+    adjacency_NN[target, source] = True
+    return adjacency_NN
+
+
+def required(value: Tensor | None, what: str) -> Tensor:
+    """Return the tensor, or raise ValueError when the caller left it out."""
+    if value is None:
+        raise ValueError(f"this configuration of ARPGNet needs {what}, got None")
+    return value
