@@ -1,0 +1,109 @@
+"""What would make a result untrue is refused: leaks between splits, classes without clips."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+
+from pipeline.clips import OK, Clip
+from pipeline.config import DatasetParams
+from pipeline.datasets.ties import components
+from pipeline.errors import UserError
+
+
+def check_leaks(
+    clips: Sequence[Clip],
+    folds: Sequence[Sequence[str]],
+    params: DatasetParams,
+    twins: Sequence[int | None],
+) -> None:
+    """Refuse splits that share a file, pictures, a group or (`group_by: subject`) a subject.
+
+    Raises:
+        UserError: names two clips, what they share and where they stand.
+    """
+    columns: list[tuple[str, Sequence[Hashable | None]]] = [
+        ("are the same file", [clip.sha256 or None for clip in clips]),
+        ("show the same pictures", twins),
+        ("are of one group", [clip.group for clip in clips]),
+    ]
+    if params.group_by == "subject":
+        columns.append(("are of one subject", [clip.subject for clip in clips]))
+    for what, keys in columns:
+        for number, sides in enumerate(folds):
+            pairs = list(_crossing(keys, sides))
+            if pairs:
+                a, b = pairs[0]
+                where = f" of fold {number}" if len(folds) > 1 else ""
+                more = f"; {len(pairs)} such pairs in all" if len(pairs) > 1 else ""
+                raise UserError(
+                    f"clips '{clips[a].clip_id}' and '{clips[b].clip_id}' {what} but stand in "
+                    f"{sides[a]} and {sides[b]}{where}{more}: {_remedy(what, params)}"
+                )
+
+
+def _crossing(keys: Sequence[Hashable | None], sides: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Rows of one key on another side than the first row of that key, with that row."""
+    first: dict[Hashable, int] = {}
+    for row, key in enumerate(keys):
+        if key is not None and sides[first.setdefault(key, row)] != sides[row]:
+            yield first[key], row
+
+
+def _remedy(what: str, params: DatasetParams) -> str:
+    if what == "are of one subject":
+        return (
+            "put each subject on one side, or set dataset.group_by=group or clip (the result is "
+            "then not subject-disjoint)"
+        )
+    return "put them on one side, leave one of them out, or drop the split and fold columns"
+
+
+def check_classes(
+    clips: Sequence[Clip],
+    folds: Sequence[Sequence[str]],
+    classes: Sequence[str],
+    params: DatasetParams,
+    twins: Sequence[int | None],
+) -> None:
+    """Refuse a fold that cannot learn a class, and folds that never test one.
+
+    Clips that cannot be read teach nothing and are not counted for train; in test they count
+    as wrong answers, so they are counted there.
+
+    Raises:
+        UserError: names the fold and the class, and what to do.
+    """
+    tested: set[str | None] = set()
+    for number, sides in enumerate(folds):
+        learnt = set()
+        for clip, side in zip(clips, sides, strict=True):
+            if side == "test":
+                tested.add(clip.label)
+            elif side == "train" and clip.status == OK:
+                learnt.add(clip.label)
+        for name in classes:
+            if name not in learnt:
+                raise UserError(
+                    f"fold {number} has no clip of class '{name}' to train on "
+                    f"({_spread(clips, name, params, twins)}); set dataset.exclude=[{name}], "
+                    "choose fewer folds, or add clips"
+                )
+    for name in classes:
+        if name not in tested:
+            raise UserError(
+                f"no clip of class '{name}' is in any test part "
+                f"({_spread(clips, name, params, twins)}); set dataset.exclude=[{name}], "
+                "another dataset.seed, or protocol kfold"
+            )
+
+
+def _spread(
+    clips: Sequence[Clip], name: str, params: DatasetParams, twins: Sequence[int | None]
+) -> str:
+    """How many readable clips a class has, and how many units they form."""
+    subject = [clip.subject if params.group_by == "subject" else None for clip in clips]
+    columns = (subject, [clip.group for clip in clips], [clip.sha256 or None for clip in clips])
+    unit = components(len(clips), (*columns, twins))
+    rows = [row for row, clip in enumerate(clips) if clip.label == name and clip.status == OK]
+    groups = len({unit[row] for row in rows})
+    return f"its {len(rows)} readable clips form {groups} groups that stay together"

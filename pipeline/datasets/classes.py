@@ -1,0 +1,58 @@
+"""Which classes there are, in which order."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+
+from pipeline.config import DatasetParams
+from pipeline.datasets.base import ListedClip
+from pipeline.errors import UserError
+
+
+def choose_classes(
+    clips: Sequence[ListedClip], params: DatasetParams
+) -> tuple[list[str], dict[str, int]]:
+    """The class names in label order, and how many clips each excluded name has.
+
+    `dataset.classes: auto` sorts the names found; a list fixes the order and must name
+    exactly the classes that are left after `dataset.exclude`.
+
+    Raises:
+        UserError: a name without clips, clips without a name in the list, or one class only.
+    """
+    counts = Counter(clip.label for clip in clips)
+    for name in params.exclude:
+        if name not in counts:
+            raise UserError(f"dataset.exclude: no clip has the class '{name}'{_near(name, counts)}")
+    kept = {name: count for name, count in counts.items() if name not in params.exclude}
+    classes = sorted(kept) if params.classes == "auto" else list(params.classes)
+    for name in sorted(kept):
+        if name not in classes:
+            first = next(clip for clip in clips if clip.label == name)
+            raise UserError(
+                f"class '{name}' ({_clips(kept[name])}, first: {first.where}) is not in "
+                f"dataset.classes{_near(name, classes)}; list it there, or in dataset.exclude "
+                "to leave its clips out"
+            )
+    for name in classes:
+        if name in params.exclude:
+            raise UserError(f"'{name}' is in both dataset.classes and dataset.exclude")
+        if name not in kept:
+            raise UserError(f"dataset.classes: no clip has the class '{name}'{_near(name, kept)}")
+    if len(classes) < 2:
+        raise UserError(
+            f"the data set has one class ({', '.join(classes) or 'none'}); two are needed at least"
+        )
+    return classes, {name: counts[name] for name in params.exclude}
+
+
+def _near(name: str, names: Sequence[str] | dict[str, int]) -> str:
+    folded = {other.lower(): other for other in names}
+    near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+    return f"; nearest: '{folded[near[0]]}'" if near else ""
+
+
+def _clips(count: int) -> str:
+    return "1 clip" if count == 1 else f"{count} clips"

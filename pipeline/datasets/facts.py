@@ -1,0 +1,210 @@
+"""What is known of each file: digest, format, fingerprint; looked up by path, length and time.
+
+The cache is one SQLite file in the store. A file whose absolute path, length and
+modification time are as before is not opened again; a changed version of the code or of
+PyAV makes all entries void.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.datasets import fingerprint
+from pipeline.errors import ClipError, UserError
+from pipeline.progress import track
+from pipeline.store import code_version, digest, file_sha256, store_root
+
+NOT_FOUND = "file not found"
+NOT_A_FILE = "not a file"
+NOT_ALLOWED = "file may not be read"
+# an interrupted first run keeps what it has found
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file's sha256 (empty if unreadable), its format, and why it cannot be used, if so."""
+
+    sha256: str = ""
+    fps: float | None = None
+    frames: int | None = None
+    duration_s: float | None = None
+    width: int | None = None
+    height: int | None = None
+    reason: str | None = None
+
+
+def facts_version() -> str:
+    """Changes whenever the same bytes might be described otherwise."""
+    code = code_version(
+        "pipeline.video.container", "pipeline.datasets.fingerprint", "pipeline.datasets.facts"
+    )
+    return digest(code, version("av"))
+
+
+class FileCache:
+    """Facts and fingerprints by (absolute path, length, modification time).
+
+    Args:
+        path: the SQLite file; made when absent, made anew when damaged.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or store_root() / "ingest" / "files.sqlite"
+        self._version = facts_version()
+        try:
+            self._db = self._open()
+        except sqlite3.DatabaseError:
+            # nothing in it cannot be found out again
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
+            self._db = self._open()
+
+    def __enter__(self) -> FileCache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(self.path, timeout=60)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise UserError(
+                f"the store's {self.path} cannot be used ({error}): "
+                "set ARPGNET_STORE to a folder you may write"
+            ) from None
+        with db:
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, state TEXT NOT NULL, "
+                "facts TEXT NOT NULL, start BLOB, whole BLOB)"
+            )
+        return db
+
+    def describe(self, paths: Sequence[Path], workers: int = 1) -> list[FileFacts]:
+        """The facts of each file; those that are new or changed are opened by `workers` threads.
+
+        A file that is absent, unreadable, empty or no video has a `reason`.
+        """
+        states = [self._state(path) for path in paths]
+        found = [self._known(path, state) for path, state in zip(paths, states, strict=True)]
+        todo = [row for row, facts in enumerate(found) if facts is None]
+        with track(len(todo), "look at clips") as progress:
+            for start in range(0, len(todo), _BATCH):
+                rows = todo[start : start + _BATCH]
+                fresh = _mapped(_examine, [paths[row] for row in rows], workers)
+                for row, (facts, start_pictures) in zip(rows, fresh, strict=True):
+                    found[row] = facts
+                    self._keep(paths[row], states[row], facts, start_pictures)
+                    progress.advance()
+                self._db.commit()
+        return [facts for facts in found if facts is not None]
+
+    def starts(self, paths: Sequence[Path]) -> list[np.ndarray]:
+        """The fingerprints of files that `describe` found readable."""
+        return [_unpacked(self._blob(path, "start")) for path in paths]
+
+    def whole(self, path: Path) -> np.ndarray:
+        """The thumbnails of a whole readable clip, made on the first call."""
+        blob = self._blob(path, "whole")
+        if blob is None:
+            pictures = fingerprint.thumbnails(path, fingerprint.WHOLE)
+            with self._db:
+                self._db.execute(
+                    "UPDATE files SET whole = ? WHERE path = ?", (pictures.tobytes(), str(path))
+                )
+            return pictures
+        return _unpacked(blob)
+
+    def _state(self, path: Path) -> str | None:
+        try:
+            status = os.stat(path)  # noqa: PTH116 - a Path.stat costs twice as much
+        except OSError:
+            return None
+        return f"{status.st_size} {status.st_mtime_ns} {self._version}"
+
+    def _known(self, path: Path, state: str | None) -> FileFacts | None:
+        if state is None:
+            return FileFacts(reason=NOT_FOUND)
+        row = self._db.execute(
+            "SELECT facts FROM files WHERE path = ? AND state = ?", (str(path), state)
+        ).fetchone()
+        return FileFacts(**json.loads(row[0])) if row else None
+
+    def _keep(
+        self, path: Path, state: str | None, facts: FileFacts, start: np.ndarray | None
+    ) -> None:
+        # what the machine refuses today it may allow tomorrow without a change of the file
+        if facts.reason in (NOT_FOUND, NOT_A_FILE, NOT_ALLOWED):
+            return
+        self._db.execute(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)",
+            (
+                str(path),
+                state,
+                json.dumps(vars(facts)),
+                None if start is None else start.tobytes(),
+            ),
+        )
+
+    def _blob(self, path: Path, column: str) -> bytes | None:
+        row = self._db.execute(
+            f"SELECT {column} FROM files WHERE path = ?", (str(path),)
+        ).fetchone()
+        return row[0] if row else None
+
+
+def _examine(path: Path) -> tuple[FileFacts, np.ndarray | None]:
+    from pipeline.video.container import probe
+
+    try:
+        if not path.is_file():
+            return FileFacts(reason=NOT_A_FILE if path.exists() else NOT_FOUND), None
+        facts = FileFacts(sha256=file_sha256(path))
+    except OSError:
+        return FileFacts(reason=NOT_ALLOWED), None
+    try:
+        seen = probe(path)
+        start = fingerprint.thumbnails(path)
+    except ClipError as error:
+        return replace(facts, reason=error.reason), None
+    return (
+        replace(
+            facts,
+            fps=seen.fps,
+            frames=seen.frames,
+            duration_s=seen.duration_s,
+            width=seen.width,
+            height=seen.height,
+        ),
+        start,
+    )
+
+
+def _mapped(
+    function: Callable[[Path], tuple[FileFacts, np.ndarray | None]],
+    paths: Sequence[Path],
+    workers: int,
+) -> Iterator[tuple[FileFacts, np.ndarray | None]]:
+    """In order; threads suffice, for hashing and decoding let go of the interpreter's lock."""
+    if workers == 1 or len(paths) == 1:
+        yield from map(function, paths)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(function, paths)
+
+
+def _unpacked(blob: bytes | None) -> np.ndarray:
+    side = fingerprint.SIDE
+    return np.frombuffer(blob or b"", dtype=np.uint8).reshape(-1, side, side)

@@ -1,0 +1,48 @@
+"""Where `dataset.root` is, in the repository and in experiments' temporary copies of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+# `dvc exp run --temp` and the queue run in <repository>/.dvc/tmp/exps/<kind>/<name>, a
+# checkout without the files that git ignores
+_EXPERIMENTS = (".dvc", "tmp", "exps")
+
+
+def resolve_root(root: str) -> Path:
+    """The absolute folder that `dataset.root` names.
+
+    Args:
+        root: absolute, with `~`, or relative to the repository. A relative folder that is
+            absent from an experiment's temporary workspace is looked for in the
+            repository that the experiment was started from.
+
+    Raises:
+        UserError: it does not exist, or is not a folder.
+    """
+    named = Path(root).expanduser()
+    candidates = [named] if named.is_absolute() else [base / named for base in _bases(Path.cwd())]
+    found = next((path for path in candidates if path.exists()), None)
+    if found is None:
+        raise UserError(
+            f"dataset.root: '{root}' does not exist (looked for {candidates[-1]}); "
+            "give an absolute path, or one relative to the repository"
+        )
+    if not found.is_dir():
+        raise UserError(f"dataset.root: '{root}' is a file; it must be the folder of the clips")
+    return found.resolve()
+
+
+def _bases(here: Path) -> Iterator[Path]:
+    """The current folder, then its counterparts in the repository around an experiment."""
+    yield here
+    parts = here.parts
+    for end in range(len(parts) - 1, 2, -1):
+        if parts[end - 3 : end] == _EXPERIMENTS:
+            outer, inner = Path(*parts[: end - 3]), parts[end:]
+            # the workspace lies one or two folders deep, the project maybe deeper still
+            yield from (outer.joinpath(*inner[skip:]) for skip in range(1, len(inner) + 1))
+            return

@@ -1,0 +1,54 @@
+"""Stage ingest: list the clips, look at each once, and divide them into splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pipeline.clips import OK, read_manifest, read_splits
+from pipeline.config import load_params
+from pipeline.datasets.ingest import ingest
+from pipeline.engine import cores
+from pipeline.stage import run
+
+
+def main() -> None:
+    """Write data/manifest.parquet, data/splits.parquet and data/frame_labels.parquet."""
+    params = load_params()
+    workers = params.engine.workers
+    ingest(params.dataset, cores() if workers == "auto" else workers)
+    print(summary(params.dataset.protocol))
+
+
+def summary(protocol: str) -> str:
+    """What the written files hold, in a few lines."""
+    manifest = read_manifest()
+    clips = manifest.clips
+    folds = len(read_splits().column("fold").unique())
+    subjects = len({clip.subject for clip in clips if clip.subject is not None})
+    bad = Counter(clip.reason for clip in clips if clip.status != OK)
+    lines = [
+        f"{manifest.dataset}: {len(clips)} clips of {len(manifest.classes)} classes "
+        f"({', '.join(manifest.classes)}), {subjects or 'no named'} "
+        f"{'subject' if subjects == 1 else 'subjects'}, "
+        f"{protocol} with {folds} {'fold' if folds == 1 else 'folds'}"
+    ]
+    twins = manifest.notes["twins"]
+    if twins["clips"]:
+        lines.append(
+            f"{twins['clips']} clips in {twins['sets']} sets show the same pictures: "
+            "each set stays on one side"
+        )
+    unused = manifest.notes["unused_files"]
+    if unused["count"]:
+        lines.append(f"{unused['count']} files are not used, first: {unused['first'][0]}")
+    lines += manifest.notes["remarks"]
+    if bad:
+        lines.append(
+            f"{bad.total()} quarantined: "
+            + "; ".join(f"{count} {reason}" for reason, count in bad.most_common())
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)

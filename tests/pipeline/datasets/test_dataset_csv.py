@@ -1,0 +1,86 @@
+"""What a manifest may say, and the line that each mistake gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.datasets.csv_file import read_csv
+from pipeline.errors import UserError
+
+
+def read(tmp_path: Path, text: str | bytes) -> list:
+    manifest = tmp_path / "labels.csv"
+    manifest.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_csv(manifest, tmp_path)
+
+
+def test_all_columns(tmp_path):
+    clips = read(
+        tmp_path,
+        "\ufefflabel,PATH,subject,split,fold,group,start_s,end_s,note\n"
+        'joy,a/1.mp4,s1,Validation,2,g,0.5,2,"x, y"\n'
+        "\n"
+        "fear,a/2.mp4,,,,,,,\n",
+    )
+    first, second = clips
+    assert (first.path, first.label, first.subject) == ("a/1.mp4", "joy", "s1")
+    assert (first.split, first.fold, first.group) == ("val", 2, "g")
+    assert (first.start_s, first.end_s) == (0.5, 2.0)
+    assert first.where == "line 2 of labels.csv"
+    assert second.where == "line 4 of labels.csv"
+    assert (second.subject, second.split, second.fold, second.start_s) == (None,) * 4
+
+
+def test_parts_of_one_file_are_clips_of_their_own(tmp_path):
+    clips = read(tmp_path, "path,label,start_s,end_s\na.mp4,x,0,1\na.mp4,y,1,\n")
+    assert [(clip.start_s, clip.end_s) for clip in clips] == [(0.0, 1.0), (1.0, None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "labels.csv is empty; it needs a header with path and label"),
+        ("path,label\n", "labels.csv names no clip"),
+        ("path,lable\na.mp4,x\n", "no column 'label' (found: path, lable); rename 'lable'?"),
+        ("path;label\na.mp4;x\n", "the separator must be a comma"),
+        ("path,label,label\na.mp4,x,y\n", "two columns 'label'"),
+        ("path,label\na.mp4\n", "line 2 of labels.csv: 1 fields where the header has 2"),
+        ("path,label\na.mp4,\n", "line 2 of labels.csv: 'label' is empty"),
+        ("path,label\n,x\n", "line 2 of labels.csv: 'path' is empty"),
+        ("path,label\na.mp4,x\na.mp4,y\n", "line 3 of labels.csv: 'a.mp4' was already named by l"),
+        ("path,label\na.mp4,x\n./a.mp4,y\n", "already named by line 2"),
+        ("path,label\n../a.mp4,x\n", "line 2 of labels.csv: path '../a.mp4' must be relative"),
+        ("path,label\n/etc/passwd,x\n", "line 2 of labels.csv: path '/etc/passwd' must be rel"),
+        ("path,label,start_s\na.mp4,x,soon\n", "start_s 'soon' is not a number of seconds"),
+        ("path,label,end_s\na.mp4,x,nan\n", "end_s 'nan' is not a number of seconds"),
+        ("path,label,start_s\na.mp4,x,-1\n", "start_s '-1' is not a number of seconds"),
+        ("path,label,start_s,end_s\na.mp4,x,2,1\n", "line 2 of labels.csv: end_s 1.0 is not after"),
+        ("path,label,end_s\na.mp4,x,0\n", "end_s 0.0 is not after start_s 0.0"),
+        ("path,label,split\na.mp4,x,dev\n", "split 'dev' is not one of train, val"),
+        ("path,label,fold\na.mp4,x,one\n", "line 2 of labels.csv: fold 'one' is not a whole"),
+        ('path,label\n"a.mp4,x\n', "not valid csv"),
+        ("path,label\nä.mp4,x\n".encode("latin-1"), "labels.csv is not UTF-8 (byte 11)"),
+    ],
+)
+def test_mistakes(tmp_path, text, message):
+    with pytest.raises(UserError) as error:
+        read(tmp_path, text)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_absent_manifest(tmp_path):
+    with pytest.raises(UserError, match=r"dataset.manifest: no file .*labels\.csv"):
+        read_csv(tmp_path / "labels.csv", tmp_path)
+
+
+def test_link_out_of_the_root(tmp_path):
+    (tmp_path / "outside.mp4").write_bytes(b"x")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "in.mp4").symlink_to(tmp_path / "outside.mp4")
+    (root / "labels.csv").write_text("path,label\nin.mp4,x\n")
+    with pytest.raises(UserError, match=r"line 2 of labels.csv: .*in\.mp4.* out of the data set"):
+        read_csv(root / "labels.csv", root)

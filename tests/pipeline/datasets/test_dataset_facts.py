@@ -1,0 +1,120 @@
+"""Looking at files: once each, and never an exception for a bad one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import av
+import numpy as np
+import pytest
+from tiny_videos import write_video
+
+from pipeline.datasets import facts
+from pipeline.datasets.facts import FileCache
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The files that were opened, by name."""
+    names = []
+    examine = facts._examine
+
+    def spy(path):
+        names.append(path.name)
+        return examine(path)
+
+    monkeypatch.setattr(facts, "_examine", spy)
+    return names
+
+
+def test_a_video(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 1, frames=25)
+    with FileCache() as cache:
+        (found,) = cache.describe([path])
+        (start,) = cache.starts([path])
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (found.width, found.height, found.frames, found.fps) == (64, 64, 25, 25.0)
+    assert found.duration_s == pytest.approx(1.0, abs=0.05)
+    assert found.reason is None
+    assert start.shape == (7, 16, 16)
+
+
+def test_bad_files_have_reasons(tmp_path):
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_bytes(b"this is no video" * 99)
+    (tmp_path / "folder.mp4").mkdir()
+    whole = write_video(tmp_path / "whole.mp4", 1)
+    (tmp_path / "truncated.mp4").write_bytes(whole.read_bytes()[:-900])
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        silence = np.zeros((1, 1024), np.float32)
+        frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    names = ["empty", "text", "folder", "truncated", "sound", "absent"]
+    with FileCache() as cache:
+        found = cache.describe([tmp_path / f"{name}.mp4" for name in names], workers=2)
+    reasons = dict(zip(names, (file.reason for file in found), strict=True))
+    assert all(reasons.values())
+    assert reasons["folder"] == "not a file"
+    assert reasons["absent"] == "file not found"
+    # one reason for each kind of damage, so that counting them says something
+    assert len({reasons["empty"], reasons["text"], reasons["sound"]}) == 3
+    assert str(tmp_path) not in " ".join(reasons.values())
+
+
+def test_unchanged_files_are_not_opened(tmp_path, opened):
+    paths = [write_video(tmp_path / f"{n}.mp4", n) for n in range(3)]
+    (tmp_path / "bad.mp4").write_bytes(b"bad")
+    paths.append(tmp_path / "bad.mp4")
+    with FileCache() as cache:
+        first = cache.describe(paths, workers=2)
+    assert sorted(opened) == ["0.mp4", "1.mp4", "2.mp4", "bad.mp4"]
+    opened.clear()
+    with FileCache() as cache:
+        assert cache.describe(paths) == first
+        assert opened == []
+        write_video(paths[1], 9)
+        changed = cache.describe(paths)
+    assert opened == ["1.mp4"]
+    assert changed[1].sha256 != first[1].sha256
+    assert changed[0] == first[0]
+
+
+def test_a_touched_file_is_opened(tmp_path, opened):
+    path = write_video(tmp_path / "a.mp4", 1)
+    with FileCache() as cache:
+        cache.describe([path])
+        os.utime(path, ns=(1, 1))
+        cache.describe([path])
+    assert opened == ["a.mp4", "a.mp4"]
+
+
+def test_an_absent_file_is_looked_for_again(tmp_path):
+    path = tmp_path / "a.mp4"
+    with FileCache() as cache:
+        assert cache.describe([path])[0].reason == "file not found"
+        write_video(path, 1)
+        assert cache.describe([path])[0].reason is None
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 1)
+    with FileCache() as cache:
+        first = cache.describe([path])
+        place = cache.path
+    place.write_bytes(b"not a data base, whatever it was" * 200)
+    with FileCache() as cache:
+        assert cache.describe([path]) == first
+
+
+def test_whole_clip_is_kept(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", 1, frames=40)
+    with FileCache() as cache:
+        cache.describe([path])
+        whole = cache.whole(path)
+        assert len(whole) == 5
+        monkeypatch.setattr(facts.fingerprint, "thumbnails", None)
+        assert (cache.whole(path) == whole).all()

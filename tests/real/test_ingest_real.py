@@ -1,0 +1,90 @@
+"""RAVDESS clips: modality 01 and 02 of one performance are the same pictures."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from pathlib import Path
+
+import pytest
+
+from pipeline.clips import MANIFEST, SPLITS, read_manifest, read_splits
+from pipeline.config import DatasetParams
+from pipeline.datasets.fingerprint import correlation, distance, thumbnails
+from pipeline.datasets.ingest import ingest
+from pipeline.errors import UserError
+
+
+@pytest.fixture
+def clips(assets: Path) -> Path:
+    folder = assets / "clips"
+    if not (folder / "ravdess.csv").is_file():
+        pytest.skip("no clips/ravdess.csv in the assets")
+    return folder
+
+
+def params(root: Path, manifest: Path | str, **more: object) -> DatasetParams:
+    settings = {"name": "csv", "root": str(root), "manifest": str(manifest), "group_by": "clip"}
+    return DatasetParams.model_validate({**settings, "exclude": ["calm", "sadness"], **more})
+
+
+def performance(path: str) -> str:
+    """All of a file's code but its modality."""
+    return Path(path).stem[2:]
+
+
+def test_one_actor_cannot_be_split_by_subject(clips, tmp_path):
+    with pytest.raises(UserError, match=r"all clips are of one subject \('actor01'\)"):
+        ingest(params(clips, "ravdess.csv", group_by="subject"), folder=tmp_path)
+
+
+def test_classes_of_one_clip_cannot_be_learnt(clips, tmp_path):
+    with pytest.raises(UserError, match=r"set dataset.exclude=\[calm\]"):
+        ingest(params(clips, "ravdess.csv", exclude=[]), folder=tmp_path)
+
+
+@pytest.mark.parametrize("protocol", ["holdout", "kfold"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_twins_never_cross(clips, tmp_path, protocol, seed):
+    ingest(params(clips, "ravdess.csv", protocol=protocol, seed=seed, folds=3), folder=tmp_path)
+    manifest = read_manifest(tmp_path / MANIFEST)
+    assert manifest.notes["twins"] == {"clips": 14, "sets": 7}
+    assert manifest.notes["excluded"] == {"calm": 1, "sadness": 1}
+    path = {clip.clip_id: clip.path for clip in manifest.clips}
+    sides: dict[tuple[int, str], set[str]] = {}
+    for row in read_splits(tmp_path / SPLITS).to_pylist():
+        key = (row["fold"], performance(path[row["clip_id"]]))
+        sides.setdefault(key, set()).add(row["split"])
+    assert all(len(found) == 1 for found in sides.values())
+    assert set.union(*sides.values()) == {"train", "val", "test"}
+
+
+def test_a_split_by_modality_is_refused(clips, tmp_path):
+    with (clips / "ravdess.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    naive = tmp_path / "naive.csv"
+    lines = [
+        f"{row['path']},{row['label']},{'test' if row['modality'] == '01' else 'train'}\n"
+        for row in rows
+    ]
+    naive.write_text("path,label,split\n" + "".join(lines))
+    with pytest.raises(UserError, match="show the same pictures but stand in test and") as error:
+        ingest(params(clips, naive, protocol="official"), folder=tmp_path)
+    first, second = str(error.value).split("'")[1:4:2]
+    assert performance(first) == performance(second)
+
+
+def test_performances_are_far_apart(clips):
+    """The thresholds lie in a wide gap; these are the figures quoted beside them."""
+    found = {path: thumbnails(path) for path in sorted(clips.glob("*/*.m[kp][4v]"))}
+    twins, others = [], []
+    for a, b in itertools.combinations(found, 2):
+        if a.parent == b.parent:
+            same = a.parent.name == "ravdess" and performance(str(a)) == performance(str(b))
+            pair = (distance(found[a], found[b]), correlation(found[a], found[b]))
+            (twins if same else others).append(pair)
+    assert len(twins) == 7
+    assert max(d for d, _ in twins) < 0.5
+    assert min(r for _, r in twins) > 0.99
+    assert min(d for d, _ in others) > 6
+    assert max(r for _, r in others) < 0.8
