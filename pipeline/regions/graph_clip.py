@@ -1,0 +1,165 @@
+"""The graph stage's work: where each region lies in each frame, and which regions are joined.
+
+Nothing here reads a feature map: its shape is enough. So another grid or other edges never run
+the CNN again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.clips import Clip
+from pipeline.faces.clip_work import ClipWorkBase, upstream_reason
+from pipeline.regions.geometry import map_cells
+from pipeline.regions.grid import grid_nodes, grid_pooling, grid_topology, grid_visible
+from pipeline.regions.landmark_regions import (
+    landmark_nodes,
+    landmark_pooling,
+    landmark_topology,
+    landmark_visible,
+)
+from pipeline.regions.topology import Topology
+from pipeline.shards import ShardReader, fixed, to_numpy
+from pipeline.store import code_version, digest
+
+GRAPH_CODE = ("pipeline.regions", "pipeline.faces.schemes")
+
+
+@dataclass(frozen=True)
+class GraphClip(ClipWorkBase):
+    """See `pipeline.engine.ClipWork`. N regions, h x w the map's cells.
+
+    Attributes:
+        frames, faces, landmarks, appearance: the outs of earlier stages; of frames the sizes are
+            read, of faces the matrices, of appearance the facts alone.
+        regions: `grid` (`patches` x `patches` cells, 4 or 8 neighbours) or `landmark`.
+    """
+
+    frames: Path
+    faces: Path
+    landmarks: Path
+    appearance: Path
+    regions: Literal["grid", "landmark"]
+    patches: int
+    neighbourhood: int
+
+    @property
+    def stage(self) -> str:
+        return "graph"
+
+    @cached_property
+    def topology(self) -> Topology:
+        """Nodes and edges, the same in every frame."""
+        if self.regions == "grid":
+            return grid_topology(self.patches, self.neighbourhood)
+        return landmark_topology()
+
+    @property
+    def schema(self) -> pa.Schema:
+        nodes, (_, height, width) = len(self.topology.names), self._map_shape
+        fields = [
+            pa.field("clip_id", pa.string(), nullable=False),
+            pa.field("frame_index", pa.int32(), nullable=False),
+            pa.field("valid", pa.bool_(), nullable=False),
+            pa.field("node_xy", pa.list_(pa.float32(), 2 * nodes), nullable=False),
+            pa.field("visible", pa.list_(pa.float32(), nodes), nullable=False),
+        ]
+        if self.regions == "landmark":
+            cells = pa.list_(pa.float16(), nodes * height * width)
+            fields.append(pa.field("pooling", cells, nullable=False))
+        return pa.schema(fields)
+
+    @cached_property
+    def _frames(self) -> ShardReader:
+        return ShardReader(self.frames)
+
+    @cached_property
+    def _faces(self) -> ShardReader:
+        return ShardReader(self.faces)
+
+    @cached_property
+    def _landmarks(self) -> ShardReader:
+        return ShardReader(self.landmarks)
+
+    @property
+    def _map_shape(self) -> tuple[int, int, int]:
+        channels, height, width = self._appearance["map_shape"]
+        return channels, height, width
+
+    @cached_property
+    def _appearance(self) -> dict[str, Any]:
+        return ShardReader(self.appearance).facts
+
+    @property
+    def _scheme(self) -> str:
+        return str(self._landmarks.facts["scheme"])
+
+    def key(self, clip: Clip) -> str:
+        geometry = [self.patches]  # the neighbourhood and the map's size change the facts alone
+        if self.regions == "landmark":
+            geometry = [*self._map_shape[1:], *self._appearance["map_centres"]]
+        return digest(
+            self._faces.entry(clip.clip_id).key,
+            self._landmarks.entry(clip.clip_id).key,
+            code_version(*GRAPH_CODE),
+            self.regions,
+            geometry,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        pooling = None
+        if self.regions == "grid":
+            pooling = grid_pooling(self.patches, *self._map_shape[1:]).tolist()
+        return {
+            "regions": self.regions,
+            "names": list(self.topology.names),
+            "edges": [list(edge) for edge in self.topology.edges],
+            "edge_types": list(self.topology.edge_types),
+            "mirror": list(self.topology.mirror),
+            "pooling": pooling,
+            "map_shape": list(self._map_shape),
+        }
+
+    def upstream_failure(self, clip: Clip) -> str | None:
+        return upstream_reason(clip.clip_id, self._frames, self._faces, self._landmarks)
+
+    def setup(self) -> None:
+        _ = self._frames, self._faces, self._landmarks, self._appearance
+
+    def run(self, clip: Clip) -> pa.Table:
+        table = self._landmarks.read(clip.clip_id, ["frame_index", "valid", "points_crop"])
+        frames = self._frames.read(clip.clip_id, ["width", "height"])
+        matrices = to_numpy(self._faces.read(clip.clip_id, ["matrix"]).column("matrix"), (2, 3))
+        valid = table.column("valid").to_numpy()
+        points = to_numpy(table.column("points_crop"), (self._landmarks.facts["N"], 2))[valid]
+        frame_wh = np.stack([frames.column("width"), frames.column("height")], axis=1)[valid]
+        arrays = self._place(points, matrices[valid], frame_wh)
+        columns = [table.column("frame_index"), table.column("valid")]
+        for name, values in arrays.items():
+            kind = self.schema.field(name).type.value_type.to_pandas_dtype()
+            padded = np.zeros((len(valid), *values.shape[1:]), kind)
+            padded[valid] = values
+            columns.append(fixed(padded))
+        schema = self.schema.remove(0)  # the engine writes clip_id
+        return pa.table(columns, names=schema.names).cast(schema)
+
+    def _place(
+        self, points: np.ndarray, matrices: np.ndarray, frame_wh: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The columns of the valid frames."""
+        if self.regions == "grid":
+            nodes = np.broadcast_to(grid_nodes(self.patches), (len(points), self.patches**2, 2))
+            visible = grid_visible(self.patches, points, matrices, frame_wh, self._scheme)
+            return {"node_xy": nodes, "visible": visible}
+        cells = map_cells(*self._map_shape[1:], *self._appearance["map_centres"])
+        return {
+            "node_xy": landmark_nodes(points, self._scheme),
+            "visible": landmark_visible(points, matrices, frame_wh, self._scheme),
+            "pooling": landmark_pooling(points, self._scheme, cells),
+        }

@@ -1,0 +1,30 @@
+"""appearance: the CNN's embedding and last feature map of every aligned face.
+
+Reads data/manifest.parquet and data/faces, writes data/appearance.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.clips import read_manifest
+from pipeline.config import load_params
+from pipeline.engine import run_clips
+from pipeline.faces.appearance import AppearanceClip
+from pipeline.faces.packs import load_pack
+from pipeline.stage import run
+
+FACES = Path("data/faces")
+APPEARANCE = Path("data/appearance")
+
+
+def main() -> None:
+    params = load_params()
+    pack = load_pack(params.faces.pack, roles=("embedding",))
+    model, batch = pack.models["embedding"], params.appearance.batch
+    work = AppearanceClip(FACES, model, pack.name, batch, params.faces.device)
+    print(f"appearance: {run_clips(work, read_manifest().clips, APPEARANCE, params.engine)}")
+
+
+if __name__ == "__main__":
+    run(main)

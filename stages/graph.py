@@ -1,0 +1,40 @@
+"""graph: where the facial regions lie in every frame, and which regions are joined.
+
+Reads data/manifest.parquet, data/frames, data/faces, data/landmarks and the facts of
+data/appearance, writes data/graphs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.clips import read_manifest
+from pipeline.config import load_params
+from pipeline.engine import run_clips
+from pipeline.regions.graph_clip import GraphClip
+from pipeline.stage import run
+
+FRAMES = Path("data/frames")
+FACES = Path("data/faces")
+LANDMARKS = Path("data/landmarks")
+APPEARANCE = Path("data/appearance")
+GRAPHS = Path("data/graphs")
+
+
+def main() -> None:
+    params = load_params()
+    graph = params.graph
+    work = GraphClip(
+        FRAMES,
+        FACES,
+        LANDMARKS,
+        APPEARANCE,
+        regions=graph.regions,
+        patches=graph.grid,
+        neighbourhood=graph.neighbourhood,
+    )
+    print(f"graph: {run_clips(work, read_manifest().clips, GRAPHS, params.engine)}")
+
+
+if __name__ == "__main__":
+    run(main)
