@@ -1,0 +1,19 @@
+"""The rendered demo: labelled videos of faces moved by FACS action units, with exact truth."""
+
+from pipeline.demo.action_units import ACTION_UNITS
+from pipeline.demo.clip import contact_sheet, render_clip
+from pipeline.demo.dataset import render_dataset
+from pipeline.demo.frame import RenderedFrame, render_still
+from pipeline.demo.prototypes import CLASSES
+from pipeline.demo.subject import SUBJECT_SEEDS_DEMO
+
+__all__ = [
+    "ACTION_UNITS",
+    "CLASSES",
+    "SUBJECT_SEEDS_DEMO",
+    "RenderedFrame",
+    "contact_sheet",
+    "render_clip",
+    "render_dataset",
+    "render_still",
+]

@@ -1,0 +1,218 @@
+"""Draws one frame: lights the textures, warps them into the picture, adds features and camera."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from pipeline.demo.action_units import unit
+from pipeline.demo.arrays import Floats, Image
+from pipeline.demo.features import draw_eyes, draw_mouth
+from pipeline.demo.glasses import draw_glasses
+from pipeline.demo.rig import DOMAIN_X, DOMAIN_Y, GRID_STEP, PIVOT, Expression, Pose, Shape
+from pipeline.demo.scene import BODY_X, BODY_Y, SPRITE_PPU, Scene
+from pipeline.demo.skin import LEVELS, Head
+
+MAP_STEP = 4  # px between nodes of the inverse map
+_INVERSIONS = 7  # fixed-point steps; the error shrinks by about 0.4 each
+
+
+def paint_frame(
+    head: Head,
+    scene: Scene,
+    pose: Pose,
+    expression: Expression,
+    *,
+    occluder_shift: tuple[float, float] | None,
+    grain_offset: tuple[int, int],
+) -> tuple[Image, Shape]:
+    """Renders RGB [H, W, 3] and returns the moved face beside it.
+
+    Args:
+        occluder_shift: where the scene's occluder has moved, face units; None leaves it out.
+        grain_offset: (row, column) in [0, 64) of this frame's sensor noise.
+    """
+    shape = head.rig.move(expression)
+    frame = scene.background.copy()
+    _draw_body(frame, scene, pose)
+    light = _light(head, scene, pose, expression)
+    _draw_head(frame, head, pose, shape, light)
+    draw_eyes(frame, head.subject, pose, shape, light[0])
+    draw_mouth(frame, head.subject, pose, shape, light[0])
+    draw_glasses(frame, head.subject, pose)
+    if scene.occluder is not None and occluder_shift is not None:
+        _draw_occluder(frame, scene, pose, occluder_shift)
+    return _camera(frame, scene, grain_offset), shape
+
+
+def _light(head: Head, scene: Scene, pose: Pose, expression: Expression) -> tuple[Floats, Floats]:
+    """Shade [h, w, 3] that multiplies the colours, and highlight [h, w], at RELIEF_PPU."""
+    slope_x, slope_y = head.slope_x.copy(), head.slope_y.copy()
+    dark = np.zeros_like(slope_x)
+    names = {name for fold in head.folds for name in fold.units}
+    shown_left, shown_right = (
+        {name: unit(half, name) for name in names}
+        for half in (expression.image_left, expression.image_right)
+    )
+    for fold in head.folds:
+        left = max(shown_left[name] for name in fold.units)
+        right = max(shown_right[name] for name in fold.units)
+        strength = (left + right) / 2 if fold.side is None else (left, right)[fold.side]
+        if strength > 0.03:
+            slope_x[fold.box] += strength * fold.slope_x
+            slope_y[fold.box] += strength * fold.slope_y
+            dark[fold.box] += strength * fold.dark
+    rotation = pose.rotation
+    lamp = (rotation.T @ scene.light).astype(np.float32)
+    half_way = scene.light + np.array([0.0, 0.0, 1.0])
+    half_way = (rotation.T @ (half_way / np.linalg.norm(half_way))).astype(np.float32)
+    length = 1.0 / np.sqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
+    facing = (lamp[2] - slope_x * lamp[0] - slope_y * lamp[1]) * length
+    # light bleeds through skin beyond the terminator
+    diffuse = np.clip((facing + 0.22) * (1.0 / 1.22), 0.0, 1.0)
+    mirror = np.maximum((half_way[2] - slope_x * half_way[0] - slope_y * half_way[1]) * length, 0.0)
+    for _ in range(4):
+        mirror = mirror * mirror
+    open_sky = head.ambient
+    lit = diffuse * (0.45 + 0.55 * open_sky)
+    keep = 1.0 - np.minimum(dark, 0.75)
+    planes = [
+        np.sqrt(open_sky * np.float32(scene.ambient[c]) + lit * np.float32(scene.key[c])) * keep
+        for c in range(3)
+    ]
+    return cv2.merge(planes), mirror * head.gloss * np.float32(40.0 * scene.key.mean()) * keep
+
+
+def _draw_head(
+    frame: Image, head: Head, pose: Pose, shape: Shape, light: tuple[Floats, Floats]
+) -> None:
+    nodes = pose.project(shape.grid).astype(np.float32)
+    box = _clip_box(frame, nodes.reshape(-1, 2))
+    if box is None:
+        return
+    left, top, right, bottom = box
+    map_x, map_y = _invert(nodes, pose, box)
+    level = max(k for k, ppu in enumerate(LEVELS) if k == 0 or ppu >= 0.95 * pose.scale)
+    ppu, colour = LEVELS[level], head.colours[level]
+    size = colour.shape[1::-1]
+    shade = cv2.resize(light[0], size, interpolation=cv2.INTER_LINEAR)
+    shine = cv2.resize(light[1], size, interpolation=cv2.INTER_LINEAR)
+    lit = cv2.add(cv2.multiply(colour, shade), cv2.cvtColor(shine, cv2.COLOR_GRAY2RGB))
+    map_x = (map_x - np.float32(DOMAIN_X[0])) * np.float32(ppu) - np.float32(0.5)
+    map_y = (map_y - np.float32(DOMAIN_Y[0])) * np.float32(ppu) - np.float32(0.5)
+    skin = cv2.remap(cv2.convertScaleAbs(lit), map_x, map_y, cv2.INTER_LINEAR)
+    cover = cv2.remap(head.coverages[level], map_x, map_y, cv2.INTER_LINEAR)
+    _mix(frame[top:bottom, left:right], skin, cover)
+
+
+def _clip_box(frame: Image, points: Floats) -> tuple[int, int, int, int] | None:
+    low, high = np.floor(points.min(0)), np.ceil(points.max(0))
+    left, top = max(0, int(low[0])), max(0, int(low[1]))
+    right, bottom = min(frame.shape[1], int(high[0]) + 1), min(frame.shape[0], int(high[1]) + 1)
+    return None if right - left < 2 or bottom - top < 2 else (left, top, right, bottom)
+
+
+def _invert(nodes: Floats, pose: Pose, box: tuple[int, int, int, int]) -> tuple[Floats, Floats]:
+    """Canonical x and y of every pixel of a box, given the pixels of the grid's nodes.
+
+    Solves nodes(u) = pixel by the iteration u += J^-1 (pixel - nodes(u)) with the constant Jacobian
+    of the head's plane, on a coarse lattice that is interpolated to the pixels.
+    """
+    left, top, right, bottom = box
+    across, down = -(-(right - left) // MAP_STEP) + 1, -(-(bottom - top) // MAP_STEP) + 1
+    # cv2.resize puts node k at pixel (k + 0.5) * MAP_STEP - 0.5
+    x = left + (np.arange(across, dtype=np.float32) + 0.5) * MAP_STEP - 0.5
+    y = top + (np.arange(down, dtype=np.float32) + 0.5) * MAP_STEP - 0.5
+    pixels = np.stack(np.meshgrid(x, y), axis=-1)
+    rotation = pose.rotation
+    inverse = (np.linalg.inv(rotation[:2, :2]) / pose.scale).astype(np.float32)
+    flat = pixels - np.array(pose.centre, np.float32) - pose.scale * rotation[:2, 2] * 0.45
+    u = (flat @ inverse.T + PIVOT[:2]).astype(np.float32)
+    for _ in range(_INVERSIONS):
+        here = cv2.remap(
+            nodes,
+            (u[..., 0] - np.float32(DOMAIN_X[0])) / np.float32(GRID_STEP),
+            (u[..., 1] - np.float32(DOMAIN_Y[0])) / np.float32(GRID_STEP),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        u = u + (pixels - here) @ inverse.T
+    full = cv2.resize(u, (across * MAP_STEP, down * MAP_STEP), interpolation=cv2.INTER_LINEAR)
+    full = full[: bottom - top, : right - left]
+    return np.ascontiguousarray(full[..., 0]), np.ascontiguousarray(full[..., 1])
+
+
+def _blend(under: Image, over: Image, opacity: float = 1.0) -> None:
+    """Lays RGBA over RGB in place."""
+    cover = over[..., 3].astype(np.float32) * np.float32(opacity / 255.0)
+    _mix(under, cv2.cvtColor(over, cv2.COLOR_RGBA2RGB), cover)
+
+
+def _mix(under: Image, over: Image, cover: Floats) -> None:
+    under[:] = cv2.blendLinear(over, under, cover, np.float32(1.0) - cover)
+
+
+def _draw_body(frame: Image, scene: Scene, pose: Pose) -> None:
+    size = frame.shape[1], frame.shape[0]
+    ppu = scene.body.shape[1] / (BODY_X[1] - BODY_X[0])
+    matrix = _placement((BODY_X[0], BODY_Y[0]), ppu, pose, (0.0, 0.0), 0.3 * pose.roll)
+    top = max(0, int(pose.centre[1] - 1.9 * pose.scale))
+    matrix[1, 2] -= top
+    if top >= size[1]:
+        return
+    # the last row goes on below, the sides and the top are transparent
+    drawn = cv2.warpAffine(
+        scene.body,
+        matrix,
+        (size[0], size[1] - top),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    _blend(frame[top:], drawn)
+
+
+def _draw_occluder(frame: Image, scene: Scene, pose: Pose, shift: tuple[float, float]) -> None:
+    occluder = scene.occluder
+    if occluder is None:
+        return
+    h, w = occluder.sprite.shape[:2]
+    corner = (-w / 2 / SPRITE_PPU, -h / 2 / SPRITE_PPU)
+    place = occluder.place[0] + shift[0], occluder.place[1] + shift[1]
+    plane = np.array([*place, 0.2])
+    centre = pose.project(plane)
+    matrix = _placement(corner, SPRITE_PPU, pose, (0.0, 0.0), pose.roll + occluder.angle)
+    matrix[:, 2] += (
+        centre - pose.project(PIVOT) + _turn(pose.roll + occluder.angle) @ PIVOT[:2] * pose.scale
+    )
+    drawn = cv2.warpAffine(occluder.sprite, matrix, frame.shape[1::-1], flags=cv2.INTER_LINEAR)
+    if occluder.kind != "shadow":
+        drawn[..., :3] = cv2.convertScaleAbs(
+            drawn[..., :3], alpha=float(np.sqrt(scene.ambient.mean() + 0.7 * scene.key.mean()))
+        )
+    _blend(frame, drawn, occluder.opacity)
+
+
+def _turn(angle: float) -> Floats:
+    c, s = math.cos(angle), math.sin(angle)
+    return np.array([[c, -s], [s, c]])
+
+
+def _placement(
+    origin: tuple[float, float], ppu: float, pose: Pose, shift: tuple[float, float], angle: float
+) -> Floats:
+    """Affine [2, 3] from a sprite's texels to pixels, for a sprite in the plane of the pivot."""
+    turn = _turn(angle) * pose.scale
+    offset = turn @ (np.array(origin) + shift - PIVOT[:2] + 0.5 / ppu) + pose.centre
+    return np.concatenate([turn / ppu, offset[:, None]], axis=1)
+
+
+def _camera(frame: Image, scene: Scene, grain_offset: tuple[int, int]) -> Image:
+    if scene.blur > 0.15:
+        frame = cv2.GaussianBlur(frame, (0, 0), scene.blur)
+    frame = cv2.LUT(frame, scene.tone)
+    row, column = grain_offset
+    h, w = frame.shape[:2]
+    grain = np.ascontiguousarray(scene.grain[row : row + h, column : column + w])
+    return cv2.add(frame, grain, dtype=cv2.CV_8U)
