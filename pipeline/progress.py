@@ -1,0 +1,104 @@
+"""How far a long job is: a bar on a terminal, a plain line now and then elsewhere.
+
+Everything goes to standard error. A job of less than a second says nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# below this a job is over before anybody has read the line
+_QUIET_S = 1.0
+# a log file needs no more than this
+_PLAIN_EVERY_S = 10.0
+
+
+class Tracker:
+    """Counts finished items; `track` makes it."""
+
+    def __init__(self, total: int, label: str) -> None:
+        self._total = total
+        self._label = label
+        self._done = 0
+        self._began = time.monotonic()
+        self._said = self._began
+        self._bar: Any = None
+        self._terminal = sys.stderr.isatty()
+
+    def advance(self, count: int = 1) -> None:
+        """`count` more items are finished."""
+        self._done += count
+        now = time.monotonic()
+        if now - self._began < _QUIET_S:
+            return
+        if self._terminal:
+            self._draw()
+        elif now - self._said >= _PLAIN_EVERY_S:
+            self._said = now
+            self._say()
+
+    def note(self, text: str) -> None:
+        """Say something without tearing the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Take the bar away; where there was none, a long job ends with its last line."""
+        if self._bar is not None:
+            self._bar.stop()
+        elif not self._terminal and self._said > self._began:
+            self._say()
+
+    def _draw(self) -> None:
+        if self._bar is None:
+            self._bar = _make_bar()
+            self._task = self._bar.add_task(self._label, total=self._total)
+            self._bar.start()
+        rate = self._done / (time.monotonic() - self._began)
+        self._bar.update(self._task, completed=self._done, rate=f"{rate:.1f}/s")
+
+    def _say(self) -> None:
+        elapsed = time.monotonic() - self._began
+        rate = self._done / elapsed
+        line = f"{self._label}: {self._done}/{self._total}, {rate:.1f}/s"
+        if 0 < self._done < self._total:
+            line += f", {_clock((self._total - self._done) / rate)} left"
+        print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def track(total: int, label: str) -> Iterator[Tracker]:
+    """`with track(len(clips), "decode") as progress: ... progress.advance()`."""
+    tracker = Tracker(total, label)
+    try:
+        yield tracker
+    finally:
+        tracker.close()
+
+
+def _make_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Left
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        Left(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,27 @@
+"""From a video file to sampled JPEG frames; no wrong frame in silence.
+
+`survey` decodes the file once with PyAV, without making pictures, and finds out which
+frames there are, when, and where the file is damaged. `sampling` chooses frames from
+that. `backends` (decord or PyAV) then read the file from its beginning and hand out the
+chosen frames; decord only where its own list of frames agrees with the survey.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.video.decode_clip import FRAMES_SCHEMA, DecodeClip, decode_jpeg, encode_jpeg
+
+if TYPE_CHECKING:
+    from pipeline.video.container import VideoInfo, probe
+
+__all__ = ["FRAMES_SCHEMA", "DecodeClip", "VideoInfo", "decode_jpeg", "encode_jpeg", "probe"]
+
+
+def __getattr__(name: str) -> Any:
+    """`probe` and `VideoInfo` on first use: importing av takes 0.6 s."""
+    if name not in ("VideoInfo", "probe"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pipeline.video import container
+
+    return getattr(container, name)

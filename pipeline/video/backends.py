@@ -1,0 +1,124 @@
+"""Two ways to read chosen frames: decord and PyAV. Both only read forwards.
+
+Seeking is where decord gives a neighbour's frame (HEVC with open groups of pictures), so
+neither backend seeks. The pictures of the two are equal bit by bit.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+import numpy as np
+
+from pipeline.video.container import open_video, upright_picture
+from pipeline.video.survey import Survey, fingerprint
+
+# of MPEG-TS decord 0.6.0 skips the start and shows later frames in its place
+_FOR_DECORD = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
+# decord 0.6.0 bundles FFmpeg 4: no AV1 decoder; and of HEVC it takes neighbours' frames
+_NOT_FOR_DECORD = frozenset({"av1", "hevc"})
+# decord keeps times in float32: 1 ms up to 4 h
+_SAME_TIME_S = 2e-3
+# what decord answers where there is no timestamp is about 3.7e17
+_NO_TIME_S = 1e9
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """This backend cannot be trusted with this file."""
+
+
+class Backend(Protocol):
+    """Hands out frames of a file by number."""
+
+    name: str
+
+    def frames(self, path: Path, survey: Survey, indices: np.ndarray) -> Iterator[np.ndarray]:
+        """The frames [H,W,3] uint8 RGB, upright, of increasing `indices`.
+
+        Raises:
+            Refused: the backend cannot read this file, or its frames are not the survey's.
+        """
+
+
+class Decord:
+    """decord, one thread; refuses what it is known to get wrong."""
+
+    name = "decord"
+
+    def frames(self, path: Path, survey: Survey, indices: np.ndarray) -> Iterator[np.ndarray]:
+        decord = import_decord()
+        if decord is None:
+            raise Refused("decord is not installed")
+        if survey.container not in _FOR_DECORD or survey.codec in _NOT_FOR_DECORD:
+            raise Refused(f"decord is not used for {survey.codec} in {survey.container}")
+        if not survey.whole:
+            raise Refused("decord does not notice where a damaged file stops being right")
+        try:
+            reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+            _check_times(reader, survey)
+            wanted = set(indices.tolist())
+            for index in range(int(indices[-1]) + 1):
+                frame = reader.next()
+                if not index and fingerprint(frame.asnumpy()) != survey.first:
+                    raise Refused("decord's first picture differs")
+                if index in wanted:
+                    yield frame.asnumpy()
+        except (decord.DECORDError, RuntimeError, StopIteration) as error:
+            raise Refused(f"decord cannot read the file ({type(error).__name__})") from None
+
+
+class PyAV:
+    """PyAV, one thread; reads everything the survey could read."""
+
+    name = "pyav"
+
+    def frames(self, path: Path, survey: Survey, indices: np.ndarray) -> Iterator[np.ndarray]:
+        wanted = set(indices.tolist())
+        with open_video(path) as (container, stream):
+            try:
+                for index, frame in enumerate(container.decode(stream)):
+                    if index in wanted:
+                        yield upright_picture(frame)
+                    if index == indices[-1]:
+                        return
+            except (av.FFmpegError, OSError):
+                pass
+        raise Refused("the file changed while it was read")
+
+
+@functools.cache
+def import_decord() -> Any:
+    """The module `decord`, silenced; None where it is not installed or does not load."""
+    try:
+        import decord
+    except (ImportError, OSError, RuntimeError):
+        return None
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord
+
+
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Decord(), PyAV())}
+
+
+def _check_times(reader: Any, survey: Survey) -> None:
+    """decord's list of frames must be the survey's.
+
+    With an edit list decord counts frames that are cut, gives them negative times, and
+    repeats the last frame instead of the missing ones.
+    """
+    count, known = len(reader), len(survey.times)
+    if count < known or (survey.to_end and count != known):
+        raise Refused(f"decord counts {count} frames, there are {known}")
+    if not survey.timed:
+        return  # AVI: no timestamps to compare, and no edit lists either
+    stamps = reader.get_frame_timestamp(list(range(known)))[:, 0].astype(np.float64)
+    if np.abs(stamps).max() > _NO_TIME_S:
+        raise Refused("decord finds no timestamps")
+    if stamps[0] < -_SAME_TIME_S:
+        raise Refused("decord counts frames from before the start")
+    if np.abs(stamps - stamps[0] - survey.times).max() > _SAME_TIME_S:
+        raise Refused("decord's timestamps differ")

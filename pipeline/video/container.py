@@ -1,0 +1,151 @@
+"""Opening video files with PyAV: only real video containers, only the file itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import av.logging
+import numpy as np
+
+from pipeline.errors import ClipError, UserError
+
+# FFmpeg also "decodes" text as a terminal's screen, and playlists open other files
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpeg,mpegts,flv,asf,ogg,mxf,nut,ivf,dv,"
+    "rm,wtv"
+)
+# files are user data: what FFmpeg thinks of them must not flood the console
+av.logging.set_level(av.logging.PANIC)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says about its video; not verified, see `survey.survey`.
+
+    `width` and `height` are those of the upright picture; `rotation` is the angle in
+    degrees, counter-clockwise, that makes the stored picture upright (0, 90, 180, 270).
+    """
+
+    fps: float | None
+    frames: int | None
+    duration_s: float | None
+    width: int
+    height: int
+    codec: str
+    rotation: int
+
+
+def probe(path: Path) -> VideoInfo:
+    """Read the container's header and one frame.
+
+    Raises:
+        ClipError: the file is empty, is not a video, has sound only, or no frame decodes.
+        UserError: the file is absent or may not be read.
+    """
+    with open_video(path) as (container, stream):
+        frame = _first_frame(container, stream)
+        turned = upright_angle(frame)
+        width, height = frame.width, frame.height
+        if turned % 180:
+            width, height = height, width
+        rate = frame_rate(stream)
+        return VideoInfo(
+            fps=rate,
+            frames=stream.frames or None,
+            duration_s=declared_duration(container, stream),
+            width=width,
+            height=height,
+            codec=stream.codec_context.codec.canonical_name,
+            rotation=turned,
+        )
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The container and its video stream, decoded by one thread.
+
+    Raises:
+        ClipError: the file is empty, is not a video, or has sound only.
+        UserError: the file is absent or may not be read.
+    """
+    try:
+        if not path.stat().st_size:
+            raise ClipError("the file is empty")
+        container = av.open(
+            str(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+        )
+    except FileNotFoundError:
+        raise UserError(f"{path} is gone: run `dvc repro` again to list the clips anew") from None
+    except PermissionError:
+        raise UserError(f"{path} may not be read: change its permissions") from None
+    except (av.FFmpegError, OSError, ValueError):
+        raise ClipError("not a video, or its header is damaged") from None
+    with container:
+        stream = _video_stream(container)
+        # one thread a clip: the engine runs several clips at once
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def frame_rate(stream: Any) -> float | None:
+    """Frames a second as the container declares them."""
+    rate = stream.average_rate or stream.guessed_rate
+    return float(rate) if rate else None
+
+
+def declared_duration(container: Any, stream: Any) -> float | None:
+    """Seconds the container declares for the video stream, else for all of the file."""
+    rate = frame_rate(stream)
+    if container.format.name == "avi" and stream.frames and rate:
+        # of a cut AVI the header still knows the frames; the duration is made from what is left
+        return float(stream.frames / rate)
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    tag = _clock_seconds(stream.metadata.get("DURATION", ""))  # Matroska
+    if tag:
+        return tag
+    return container.duration / av.time_base if container.duration else None
+
+
+def upright_angle(frame: Any) -> int:
+    """Counter-clockwise degrees that make the picture upright: 0, 90, 180 or 270."""
+    return round(frame.rotation / 90) * 90 % 360
+
+
+def upright_picture(frame: Any) -> np.ndarray:
+    """[H,W,3] uint8 RGB, turned as the file asks for."""
+    picture: np.ndarray = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(picture, upright_angle(frame) // 90))
+
+
+def _video_stream(container: Any) -> Any:
+    for stream in container.streams.video:
+        # the cover of a song is a video stream of one picture
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise ClipError("its codec is unknown")
+            return stream
+    raise ClipError("no video in the file, sound only" if container.streams.audio else "no video")
+
+
+def _first_frame(container: Any, stream: Any) -> Any:
+    try:
+        for frame in container.decode(stream):
+            return frame
+    except (av.FFmpegError, OSError):
+        pass
+    raise ClipError("no frame can be decoded")
+
+
+def _clock_seconds(text: str) -> float | None:
+    parts = text.split(":")
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return None
+    return hours * 3600 + minutes * 60 + seconds

@@ -1,0 +1,41 @@
+"""Which frames of a clip are kept."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.config import DecodeParams
+
+
+def choose(times: np.ndarray, params: DecodeParams) -> np.ndarray:
+    """Indices of the frames to keep, increasing, without repetition.
+
+    - `uniform`: the frame at the centre of each of `params.frames` equal parts of the
+      clip (equal in frames, which at a fixed rate is equal in time); all frames of a
+      clip that has no more than that.
+    - `fps`: the frame nearest to each tick of `params.fps`, the first tick being the first
+      frame; of two equally near ones the earlier. Fewer frames than ticks: each once.
+    - `all`: every frame.
+
+    Shapes:
+        times: [n] seconds, strictly increasing, n >= 1.
+        result: [m] int64, 1 <= m <= n.
+    """
+    count = len(times)
+    if params.sampling == "all":
+        return np.arange(count)
+    if params.sampling == "uniform":
+        if count <= params.frames:
+            return np.arange(count)
+        # integers, because (i + 0.5) * n / T in floats may fall on the wrong side
+        return (2 * np.arange(params.frames) + 1) * count // (2 * params.frames)
+    return _nearest(times, params.fps)
+
+
+def _nearest(times: np.ndarray, fps: float) -> np.ndarray:
+    # a billionth of slack here and below: 0.1 + 0.2 is not 0.3
+    ticks = times[0] + np.arange(int((times[-1] - times[0]) * fps + 1e-9) + 1) / fps
+    after = np.clip(np.searchsorted(times, ticks), 0, len(times) - 1)
+    before = np.maximum(after - 1, 0)
+    earlier = ticks - times[before] <= times[after] - ticks + 1e-9
+    return np.unique(np.where(earlier, before, after))

@@ -1,0 +1,268 @@
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline import engine
+from pipeline.clips import Clip
+from pipeline.config import EngineParams
+from pipeline.engine import Summary, cores, run_clips, threads_per_clip
+from pipeline.errors import ClipError, UserError
+from pipeline.shards import ShardReader
+from pipeline.store import Store, digest
+
+ONE = EngineParams(workers=1)
+TWO = EngineParams(workers=2)
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Three rows a clip; the clip's label says how it misbehaves. Each call leaves a trace."""
+
+    traces: Path
+    setting: int = 0
+    nap_s: float = 0.0
+    stage: ClassVar[str] = "squares"
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [("clip_id", pa.string()), ("n", pa.int32()), ("noise", pa.float64())]
+    )
+
+    def key(self, clip: Clip) -> str:
+        return digest(clip.sha256, self.setting)
+
+    def facts(self) -> dict[str, Any]:
+        return {"setting": self.setting}
+
+    def upstream_failure(self, clip: Clip) -> str | None:
+        return clip.reason
+
+    def setup(self) -> None:
+        (self.traces / f"setup-{os.getpid()}").touch()
+
+    def run(self, clip: Clip) -> pa.Table:
+        time.sleep(self.nap_s)
+        (self.traces / f"run-{clip.clip_id}-{time.monotonic_ns()}").touch()
+        kind = clip.label or ""
+        if kind == "bad":
+            raise ClipError("no face found")
+        if kind == "mistake":
+            raise UserError("models are absent: fetch them")
+        if kind == "bug":
+            raise KeyError("oops")
+        if kind == "dies" or (kind == "dies once" and self.count(clip.clip_id) == 1):
+            os._exit(7)
+        seed = int(digest(clip.sha256)[:8], 16)
+        noise = np.random.default_rng(seed).standard_normal(3)
+        return pa.table({"n": pa.array([0, 1, 4], pa.int32()), "noise": noise})
+
+    def count(self, clip_id: str = "*") -> int:
+        return len(list(self.traces.glob(f"run-{clip_id}-*")))
+
+    def processes(self) -> int:
+        return len(list(self.traces.glob("setup-*")))
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Squares:
+    (tmp_path / "traces").mkdir()
+    return Squares(tmp_path / "traces")
+
+
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Squares:
+    """As if workers cost so little that they always pay."""
+    monkeypatch.setattr(engine, "WORKER_COST_S", 0.01)
+    (tmp_path / "traces").mkdir()
+    return Squares(tmp_path / "traces", nap_s=0.02)
+
+
+def clips(count: int, **labels: str) -> list[Clip]:
+    """Clips c0, c1, ...; `c3="bad"` labels one."""
+    names = [f"c{number}" for number in range(count)]
+    return [Clip(name, f"{name}.mp4", digest(name), label=labels.get(name)) for name in names]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_rows_come_in_manifest_order(work: Squares, tmp_path: Path) -> None:
+    summary = run_clips(work, clips(5, c2="bad"), tmp_path / "out", ONE)
+    assert summary == Summary(done=4, reused=0, quarantined=1)
+    assert str(summary) == "4 computed, 0 reused, 1 quarantined"
+    reader = ShardReader(tmp_path / "out")
+    assert reader.clip_ids == ["c0", "c1", "c2", "c3", "c4"]
+    assert reader.facts == {"setting": 0}
+    assert reader.entry("c2").reason == "no face found"
+    assert reader.entry("c1").key == work.key(clips(2)[1])
+    assert reader.read("c3")["clip_id"].to_pylist() == ["c3"] * 3
+
+
+def test_a_new_clip_costs_one_clip(work: Squares, tmp_path: Path) -> None:
+    run_clips(work, clips(6, c1="bad"), tmp_path / "out", ONE)
+    before = work.count()
+    # a failure is remembered as well as a result
+    assert run_clips(work, clips(7, c1="bad"), tmp_path / "out", ONE) == Summary(1, 5, 1)
+    assert work.count() - before == 1
+    assert run_clips(work, clips(7, c1="bad"), tmp_path / "out", ONE) == Summary(0, 6, 1)
+    assert work.count() - before == 1
+
+
+def test_another_setting_computes_and_the_old_one_returns(work: Squares, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_clips(work, clips(3), out, ONE)
+    first = contents(out)
+    other = Squares(work.traces, setting=1)
+    assert run_clips(other, clips(3), out, ONE) == Summary(3, 0, 0)
+    assert contents(out) != first
+    assert run_clips(work, clips(3), out, ONE) == Summary(0, 3, 0)
+    assert contents(out) == first
+
+
+def test_bytes_do_not_depend_on_history(work: Squares, tmp_path: Path) -> None:
+    """Cold, warm, half warm, and after an entry was damaged: the same out."""
+    all_clips = clips(8, c5="bad")
+    stores = [Store(tmp_path / name) for name in ("one", "two")]
+    out = tmp_path / "out"
+
+    def run(store: Store) -> dict[str, bytes]:
+        run_clips(work, all_clips, out, ONE, store=store)
+        return contents(out)
+
+    cold = run(stores[0])
+    assert run(stores[0]) == cold
+    run_clips(work, all_clips[4:], tmp_path / "half", ONE, store=stores[1])
+    assert run(stores[1]) == cold
+    damaged = stores[0].root / "squares" / work.key(all_clips[2])[:2]
+    (path,) = damaged.glob(f"{work.key(all_clips[2])}.table")
+    path.write_bytes(path.read_bytes()[:-9])
+    assert run(stores[0]) == cold
+
+
+def test_one_content_under_two_names_is_computed_once(work: Squares, tmp_path: Path) -> None:
+    one = clips(1)[0]
+    twin = Clip("twin", "other.mp4", one.sha256)
+    assert run_clips(work, [one, twin], tmp_path / "out", ONE).done == 2
+    assert work.count() == 1
+    reader = ShardReader(tmp_path / "out")
+    assert reader.read("twin")["clip_id"].to_pylist() == ["twin"] * 3
+    assert reader.read("twin")["noise"].equals(reader.read("c0")["noise"])
+
+
+def test_what_failed_upstream_is_not_tried(work: Squares, tmp_path: Path) -> None:
+    lost = Clip("lost", "x.mp4", "", status="quarantined", reason="the file is empty")
+    summary = run_clips(work, [*clips(2), lost], tmp_path / "out", ONE)
+    assert summary.quarantined == 1
+    assert work.count("lost") == 0
+    assert ShardReader(tmp_path / "out").entry("lost").reason == "the file is empty"
+
+
+def test_too_many_bad_clips_stop_the_run(work: Squares, tmp_path: Path) -> None:
+    some = clips(10, **{f"c{number}": "bad" for number in range(4)})
+    with pytest.raises(UserError, match=r"squares: 4 of 10 clips .* no face found \(4\).*max_bad"):
+        run_clips(work, some, tmp_path / "out", EngineParams(workers=1, max_bad=0.3))
+    assert not (tmp_path / "out").exists()
+    assert run_clips(work, some, tmp_path / "out", EngineParams(workers=1, max_bad=0.4))
+
+
+def test_it_stops_as_soon_as_it_is_certain(work: Squares, tmp_path: Path) -> None:
+    some = clips(100, **{f"c{number}": "bad" for number in range(100)})
+    with pytest.raises(UserError, match="51 of 100"):
+        run_clips(work, some, tmp_path / "out", ONE)
+    assert work.count() == 51
+
+
+def test_all_clips_bad_is_an_error_whatever_the_limit(work: Squares, tmp_path: Path) -> None:
+    generous = EngineParams(workers=1, max_bad=1.0)
+    with pytest.raises(UserError, match=r"1 of 1 clips .* nothing is left"):
+        run_clips(work, clips(1, c0="bad"), tmp_path / "out", generous)
+
+
+def test_a_bug_names_its_clip_and_keeps_what_was_done(work: Squares, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").touch()
+    with pytest.raises(RuntimeError, match=r"clip c3: KeyError\('oops'\)"):
+        run_clips(work, clips(5, c3="bug"), out, ONE)
+    assert [path.name for path in out.iterdir()] == ["old"]
+    # mended: only the rest is computed, and the out is replaced
+    before = work.count()
+    assert run_clips(work, clips(5), out, ONE) == Summary(2, 3, 0)
+    assert work.count() - before == 2
+    assert not (out / "old").exists()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_users_mistake_is_not_wrapped(work: Squares, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^models are absent: fetch them$"):
+        run_clips(work, clips(2, c1="mistake"), tmp_path / "out", ONE)
+
+
+def test_workers_change_nothing_but_the_time(slow: Squares, tmp_path: Path) -> None:
+    some = clips(60, c5="bad", c59="bad")
+    stores = [Store(tmp_path / name) for name in ("one", "two")]
+    run_clips(Squares(slow.traces), some, tmp_path / "alone", ONE, store=stores[0])
+    before = slow.processes()
+    summary = run_clips(slow, some, tmp_path / "spread", TWO, store=stores[1])
+    assert slow.processes() - before == 2
+    assert summary == Summary(58, 0, 2)
+    assert contents(tmp_path / "alone") == contents(tmp_path / "spread")
+
+
+def test_a_worker_that_dies_is_replaced(
+    slow: Squares, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One clip kills every worker, one only the first: the first is bad, the second is fine."""
+    some = clips(50, c20="dies", c30="dies once")
+    summary = run_clips(slow, some, tmp_path / "out", TWO)
+    assert summary == Summary(49, 0, 1)
+    reader = ShardReader(tmp_path / "out")
+    assert reader.entry("c20").reason == "worker crashed"
+    assert reader.entry("c30").ok
+    assert (slow.count("c20"), slow.count("c30")) == (2, 2)
+    assert re.search(r"c20: a worker died .*exit code 7", capfd.readouterr().err)
+    # it may have been the machine's fault: the next run tries again
+    assert run_clips(slow, clips(50), tmp_path / "out", TWO) == Summary(1, 49, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "text"),
+    [("bug", RuntimeError, "clip c45: .*KeyError: 'oops'"), ("mistake", UserError, "fetch them")],
+)
+def test_errors_come_out_of_workers(
+    slow: Squares, tmp_path: Path, kind: str, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=re.compile(text, re.DOTALL)):
+        run_clips(slow, clips(46, c45=kind), tmp_path / "out", TWO)
+    assert Store().has("squares", slow.key(clips(46)[20]))
+
+
+@dataclass(frozen=True)
+class Greedy(Squares):
+    """Uses all cores by itself."""
+
+    max_workers: ClassVar[int] = 1
+
+
+def test_a_greedy_work_stays_in_one_process(slow: Squares, tmp_path: Path) -> None:
+    greedy = Greedy(slow.traces, nap_s=slow.nap_s)
+    run_clips(greedy, clips(35), tmp_path / "out", TWO)
+    assert greedy.processes() == 1
+    assert (threads_per_clip(greedy), threads_per_clip(slow)) == (cores(), 1)
+
+
+@dataclass(frozen=True)
+class Empty(Squares):
+    def run(self, clip: Clip) -> pa.Table:
+        return super().run(clip).slice(0, 0)
+
+
+def test_no_rows_is_a_bug_of_the_work(work: Squares, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"clip c0: .*squares gave no rows"):
+        run_clips(Empty(work.traces), clips(1), tmp_path / "out", ONE)

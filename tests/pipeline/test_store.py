@@ -1,0 +1,221 @@
+import errno
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import DecodeParams
+from pipeline.errors import UserError
+from pipeline.store import Store, code_version, digest, file_sha256, store_root
+
+KEY = digest("a key")
+TABLE = pa.table({"x": pa.array([1, 2, None], pa.int32()), "jpeg": [b"a", b"", b"\xff\x00"]})
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text("abc"), inner),
+)  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def entry(store: Store) -> Path:
+    """The store's only file."""
+    (path,) = (path for path in store.root.rglob("*") if path.is_file())
+    return path
+
+
+def test_a_table_comes_back_as_it_was(store: Store) -> None:
+    assert store.get_table("align", KEY) is None
+    store.put_table("align", KEY, TABLE)
+    assert store.has("align", KEY)
+    assert store.get_table("align", KEY).equals(TABLE, check_metadata=True)
+    assert store.get_table("decode", KEY) is None
+    assert store.get_table("align", digest("another")) is None
+
+
+def test_a_failure_comes_back(store: Store) -> None:
+    assert store.get_failure("align", KEY) is None
+    store.put_failure("align", KEY, "no face found – really")
+    assert store.get_failure("align", KEY) == "no face found – really"
+    assert not store.has("align", KEY)
+    store.remove("align", KEY, "failure")
+    assert store.get_failure("align", KEY) is None
+
+
+def test_files_and_folders_come_back(store: Store, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "curves").mkdir(parents=True)
+    (run / "curves/loss.tsv").write_text("step\tloss\n1\t0.5\n")
+    (run / "model.bin").write_bytes(os.urandom(3_000_000))
+    store.put_folder("train", KEY, run)
+    store.put_file("train", KEY, run / "model.bin")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "stale").touch()
+    assert store.get_folder("train", KEY, copy)
+    found = {p.relative_to(copy).as_posix(): p.read_bytes() for p in copy.rglob("*") if p.is_file()}
+    assert found == {
+        "curves/loss.tsv": b"step\tloss\n1\t0.5\n",
+        "model.bin": (run / "model.bin").read_bytes(),
+    }
+    assert store.get_file("train", KEY, tmp_path / "deep/model.bin")
+    assert (tmp_path / "deep/model.bin").read_bytes() == found["model.bin"]
+
+
+def test_nothing_is_touched_when_there_is_no_entry(store: Store, tmp_path: Path) -> None:
+    target = tmp_path / "kept"
+    target.mkdir()
+    (target / "file").write_text("mine")
+    assert not store.get_folder("train", KEY, target)
+    assert not store.get_file("train", KEY, target / "file")
+    assert (target / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "grow", "empty"])
+def test_a_damaged_entry_is_missing_and_goes(store: Store, damage: str) -> None:
+    store.put_table("align", KEY, TABLE)
+    path = entry(store)
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+    path.write_bytes({"cut": data[:-1], "grow": data + b"\0", "empty": b""}.get(damage, data))
+    assert store.get_table("align", KEY) is None
+    assert not path.exists()
+    store.put_table("align", KEY, TABLE)
+    assert store.get_table("align", KEY).equals(TABLE)
+
+
+def test_a_write_that_fails_leaves_the_old_entry(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put_table("align", KEY, TABLE)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"disk of .* is full: .*ARPGNET_STORE"):
+        store.put_table("align", KEY, TABLE.slice(1))
+    assert store.get_table("align", KEY).equals(TABLE)
+    assert entry(store).suffix == ".table"  # and no temporary file
+
+
+def test_a_folder_that_cannot_be_one_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = Store(tmp_path / "file" / "store")
+    with pytest.raises(UserError, match="ARPGNET_STORE"):
+        store.put_failure("align", KEY, "bad")
+
+
+def test_verify_finds_what_is_damaged(store: Store) -> None:
+    store.put_table("align", KEY, TABLE)
+    store.put_failure("align", digest(2), "bad")
+    assert store.verify() == []
+    path = store.root / "align" / KEY[:2] / f"{KEY}.table"
+    path.write_bytes(b"nonsense" * 20)
+    assert store.verify() == [path]
+    assert store.verify() == []
+
+
+def test_stats_count_by_room(store: Store) -> None:
+    assert store.stats() == {}
+    store.put_table("align", KEY, TABLE)
+    store.put_failure("align", digest(2), "bad")
+    store.put_table("decode", KEY, TABLE)
+    stats = store.stats()
+    assert list(stats) == ["align", "decode"]
+    assert (stats["align"].entries, stats["align"].failures) == (2, 1)
+    sizes = sum(path.stat().st_size for path in store.root.rglob("*") if path.is_file())
+    assert sum(room.bytes for room in stats.values()) == sizes
+
+
+def test_gc_removes_what_nobody_used(store: Store) -> None:
+    day = 86400
+    for name, age in (("old", 40), ("read", 40), ("new", 1)):
+        store.put_failure("align", digest(name), name)
+        path = store.root / "align" / digest(name)[:2] / f"{digest(name)}.failure"
+        os.utime(path, (path.stat().st_mtime - age * day,) * 2)
+    abandoned = store.root / "align" / "00" / "tmp-dead"
+    abandoned.parent.mkdir(exist_ok=True)
+    abandoned.write_text("half")
+    os.utime(abandoned, (0, 0))
+    assert store.get_failure("align", digest("read")) == "read"
+    assert store.gc(unused_days=30, dry_run=True).entries == 1
+    assert abandoned.exists()
+    assert store.gc(unused_days=30).entries == 1
+    assert not abandoned.exists()
+    assert store.get_failure("align", digest("old")) is None
+    assert store.get_failure("align", digest("read")) == "read"
+    assert store.get_failure("align", digest("new")) == "new"
+
+
+def test_rooms_and_keys_cannot_leave_the_store(store: Store) -> None:
+    for room, key in (("..", KEY), ("align", "../../x"), ("a/b", KEY), ("align", "")):
+        with pytest.raises(ValueError, match="hex key"):
+            store.put_failure(room, key, "bad")
+
+
+def test_the_root_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARPGNET_STORE", "relative/store")
+    with pytest.raises(UserError, match="absolute"):
+        store_root()
+    monkeypatch.delenv("ARPGNET_STORE")
+    assert store_root().is_absolute()
+    assert store_root().name == "arpgnet"
+
+
+@settings(deadline=None)
+@given(plain, plain)
+def test_equal_digests_mean_equal_values(one: object, other: object) -> None:
+    assert (digest(one) == digest(other)) == (repr(_sorted(one)) == repr(_sorted(other)))
+
+
+def _sorted(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
+
+
+def test_digest_takes_settings_and_refuses_what_has_no_form() -> None:
+    assert digest(DecodeParams()) == digest(DecodeParams().model_dump(mode="json"))
+    assert digest(DecodeParams()) != digest(DecodeParams(frames=17))
+    assert digest("ab", "c") != digest("a", "bc")
+    for strange in (Path("x"), b"x", {1}, object()):
+        with pytest.raises(TypeError, match="no canonical form"):
+            digest(strange)
+    with pytest.raises(ValueError, match="JSON"):
+        digest(float("nan"))
+
+
+def test_code_version_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "some_package"
+    (package / "inner").mkdir(parents=True)
+    for name in ("__init__", "one", "inner/__init__", "inner/two"):
+        (package / f"{name}.py").write_text(f"x = {name!r}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def version(*names: str) -> str:
+        code_version.cache_clear()
+        return code_version(*names)
+
+    whole, one = version("some_package"), version("some_package.one")
+    (package / "inner/two.py").write_text("x = 2\n")
+    assert version("some_package") != whole
+    assert version("some_package.one") == one
+    assert version("some_package.one", "some_package.inner") not in (one, whole)
+    with pytest.raises(ModuleNotFoundError):
+        version("some_package.three")
+
+
+def test_file_sha256(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
+    assert file_sha256(tmp_path / "abc") == expected

@@ -1,0 +1,102 @@
+"""Small videos with every property that breaks decoders, written with PyAV.
+
+Frame i shows its own number as a pattern of black and white blocks, so that a test can
+read back from a decoded picture which frame it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+_BITS = 8
+FRAMES = 60
+
+
+def picture(number: int, width: int = 320, height: int = 240) -> np.ndarray:
+    """[H,W,3] uint8: `number` in binary, one bit a column of 1/8 width; the lower third moves."""
+    image = np.empty((height, width, 3), np.uint8)
+    edges = np.linspace(0, width, _BITS + 1).astype(int)
+    for bit, (left, right) in enumerate(itertools.pairwise(edges)):
+        image[:, left:right] = 235 if number >> bit & 1 else 20
+    ramp = (np.arange(width) + 4 * number) % 256
+    image[2 * height // 3 :] = ramp[None, :, None]
+    return image
+
+
+def number_of(image: np.ndarray) -> int:
+    """The frame number that `picture` drew, from the upper half of a decoded picture."""
+    height, width = image.shape[:2]
+    edges = np.linspace(0, width, _BITS + 1).astype(int)
+    bits = [
+        image[: height // 2, left + 4 : right - 4].mean() > 128
+        for left, right in itertools.pairwise(edges)
+    ]
+    return sum(1 << bit for bit, on in enumerate(bits) if on)
+
+
+def write(
+    path: Path,
+    codec: str = "libx264",
+    *,
+    frames: int = FRAMES,
+    width: int = 320,
+    height: int = 240,
+    pixels: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    times_ms: list[int] | None = None,
+    rotation: int | None = None,
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    """A video at 25 frames a second, or with the given times."""
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=25, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        stream.codec_context.thread_count = 1
+        if rotation is not None:
+            stream.set_display_rotation(rotation)
+        if times_ms is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(picture(number, width, height), "rgb24")
+            frame = frame.reformat(format=pixels)
+            if times_ms is not None:
+                frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def shifted(source: Path, path: Path, frames: int, frame_ticks: int) -> Path:
+    """The same packets, begun `frames` earlier than zero: an edit list cuts them off."""
+    with av.open(str(source)) as inner, av.open(str(path), "w") as outer:
+        stream = inner.streams.video[0]
+        copy = outer.add_stream_from_template(stream)
+        for packet in inner.demux(stream):
+            if packet.dts is not None:
+                packet.pts -= frames * frame_ticks
+                packet.dts -= frames * frame_ticks
+                packet.stream = copy
+                outer.mux(packet)
+    return path
+
+
+def cut(source: Path, path: Path, part: float) -> Path:
+    """The first `part` of a file's bytes."""
+    data = source.read_bytes()
+    path.write_bytes(data[: int(len(data) * part)])
+    return path
+
+
+def sound_only(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), "fltp", "mono")
+        frame.rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

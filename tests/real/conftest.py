@@ -1,0 +1,17 @@
+"""Real faces and real weights; they are not part of the repository."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_BESIDE = Path(__file__).parents[2].parent / "shared" / "assets"
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The folder of `clips/` and `weights/`; tests that need it are skipped where it is absent."""
+    root = Path(os.environ.get("ARPGNET_ASSETS", _BESIDE))
+    if not (root / "clips").is_dir():
+        pytest.skip(f"no real clips in {root}: set ARPGNET_ASSETS to the folder that has them")
+    return root

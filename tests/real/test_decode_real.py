@@ -1,0 +1,42 @@
+"""Every real clip, by both backends."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import DecodeParams
+from pipeline.video.backends import Decord, PyAV, import_decord
+from pipeline.video.container import probe
+from pipeline.video.decode_clip import keep_frames
+from pipeline.video.survey import survey
+
+
+def clips(assets: Path) -> list[Path]:
+    found = sorted((assets / "clips").rglob("*.mkv")) + sorted((assets / "clips").rglob("*.mp4"))
+    assert found
+    return found
+
+
+@pytest.mark.skipif(import_decord() is None, reason="decord is not installed")
+def test_both_backends_give_the_same_pictures(assets: Path) -> None:
+    for path in clips(assets):
+        info, found = probe(path), survey(path)
+        assert found.whole, path.name
+        assert info.frames in (None, len(found.times)), path.name
+        assert info.duration_s == pytest.approx(found.times[-1] + found.frame_s, abs=0.15)
+        every = np.arange(len(found.times))
+        pairs = zip(
+            Decord().frames(path, found, every), PyAV().frames(path, found, every), strict=True
+        )
+        assert all(np.array_equal(one, other) for one, other in pairs), path.name
+
+
+def test_uniform_sampling_spans_the_clip(assets: Path) -> None:
+    path = clips(assets)[0]
+    length = probe(path).duration_s
+    kept = keep_frames(path, DecodeParams(frames=8, max_side=160))
+    assert length is not None
+    centres = (np.arange(8) + 0.5) / 8 * length
+    assert np.abs(np.array([frame.time_s for frame in kept]) - centres).max() < 0.1
+    assert {max(frame.width, frame.height) for frame in kept} == {160}
