@@ -1,0 +1,58 @@
+"""Tables for `dvc plots`: the confusion matrix and the learning curves."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.train.predictions import Predictions
+
+NO_PREDICTION = "none"
+CURVES = ("train_loss", "val_loss", "val_uar")
+
+History = Sequence[Mapping[str, float]]
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def write_confusion(rows: Predictions, path: Path) -> None:
+    """`actual,predicted` by class name, one line a test clip and seed."""
+    names = [*rows.classes, NO_PREDICTION]
+    # -1 (no prediction) is the last name
+    pairs = zip(rows.label, rows.predicted, strict=True)
+    write_csv(path, ("actual", "predicted"), ([names[a], names[p]] for a, p in pairs))
+
+
+def write_curves(histories: Mapping[str, History], path: Path) -> None:
+    """`run,epoch,train_loss,val_loss,val_uar`, every run's own course."""
+    write_csv(
+        path,
+        ("run", "epoch", *CURVES),
+        (
+            [run, epoch, *(f"{row[name]:.6f}" for name in CURVES)]
+            for run, history in histories.items()
+            for epoch, row in enumerate(history)
+        ),
+    )
+
+
+def write_mean_curves(histories: Mapping[str, History], path: Path) -> None:
+    """`epoch,train_loss,val_loss,val_uar`, the mean over runs.
+
+    A run that stopped early keeps its last values, so that every epoch averages the same runs.
+    """
+    longest = max((len(history) for history in histories.values()), default=0)
+    rows = []
+    for epoch in range(longest):
+        now = [history[min(epoch, len(history) - 1)] for history in histories.values()]
+        means = (sum(row[name] for row in now) / len(now) for name in CURVES)
+        rows.append([epoch, *(f"{value:.6f}" for value in means)])
+    write_csv(path, ("epoch", *CURVES), rows)

@@ -1,0 +1,47 @@
+"""The evaluate stage: predictions to `reports/metrics.json`, its details and plots."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.clips import read_manifest
+from pipeline.config import EvaluateParams
+from pipeline.evaluate.plots import write_confusion, write_curves, write_mean_curves
+from pipeline.evaluate.summary import summarise
+from pipeline.train.curves import read_curves
+from pipeline.train.predictions import NETWORK, PREDICTIONS, read_predictions
+
+METRICS = Path("reports/metrics.json")
+DETAILS = Path("reports/evaluation.json")
+PLOTS = Path("reports/plots")
+RUNS = Path("artifacts/runs")
+
+
+def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
+    """Score the predictions under `root` and write `reports/`.
+
+    Raises:
+        UserError: a stage's out is absent, or no test clip is left to score.
+    """
+    manifest = read_manifest(root / "data/manifest.parquet")
+    predictions = read_predictions(root / PREDICTIONS)
+    clips = [{"clip_id": c.clip_id, "subject": c.subject, "group": c.group} for c in manifest.clips]
+    metrics, details = summarise(predictions, clips, params, {"dataset": manifest.dataset})
+    write_json(metrics, root / METRICS)
+    write_json(details, root / DETAILS)
+    tested = (predictions.split == "test") & (predictions.model == NETWORK)
+    write_confusion(predictions.select(tested), root / PLOTS / "confusion.csv")
+    runs = sorted({(run["fold"], run["seed"]) for run in details["runs"]})
+    names = [f"fold{fold}-seed{seed}" for fold, seed in runs]
+    histories = {name: read_curves(root / RUNS / name / "curves") for name in names}
+    write_curves(histories, root / PLOTS / "curves.csv")
+    write_mean_curves(histories, root / PLOTS / "mean_curves.csv")
+
+
+def write_json(values: dict[str, Any], path: Path) -> None:
+    """Sorted and indented; equal values give equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")

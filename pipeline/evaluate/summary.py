@@ -1,0 +1,261 @@
+"""From predictions to the numbers of `reports/metrics.json` and `reports/evaluation.json`.
+
+Each seed's test predictions of all folds are pooled (with k folds or leave-one-subject-out every
+clip is a test clip once), scored, and averaged over seeds. The spread over single runs and the
+bootstrap interval over subjects stand beside the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import EvaluateParams
+from pipeline.errors import UserError
+from pipeline.evaluate.bootstrap import interval, resample_confusions
+from pipeline.evaluate.metrics import (
+    SCORES,
+    calibration_error,
+    confusion_counts,
+    per_class,
+    scores,
+)
+from pipeline.train.predictions import NETWORK, Predictions
+
+DECIMALS = 6
+RIVALS = ("war", "uar")  # the scores of a baseline that stand beside the network's
+
+
+@dataclass(frozen=True)
+class Units:
+    """What the bootstrap resamples: the name of the unit, and each clip's unit."""
+
+    name: str
+    of_clip: Mapping[str, str]
+
+
+def interval_units(clips: list[dict[str, str | None]]) -> Units:
+    """The coarsest of subject, group and clip that every clip has and that has two values.
+
+    Args:
+        clips: `{"clip_id", "subject", "group"}` of each evaluated clip.
+    """
+    for name in ("subject", "group"):
+        values = [clip[name] for clip in clips]
+        if None not in values and len(set(values)) > 1:
+            return Units(name, {str(clip["clip_id"]): str(clip[name]) for clip in clips})
+    return Units("clip", {str(clip["clip_id"]): str(clip["clip_id"]) for clip in clips})
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model's test result.
+
+    Shapes: `counts` `[S, K, K + 1]` confusion of each seed, `draws` maps a score to `[R]`, its
+    value in each bootstrap resample averaged over the seeds.
+    """
+
+    rows: Predictions
+    seeds: list[int]
+    counts: np.ndarray
+    draws: dict[str, np.ndarray]
+
+
+def score_model(rows: Predictions, units: Units, params: EvaluateParams) -> Scored:
+    """Pool one model's test rows over folds, per seed, and resample them."""
+    seeds = sorted({int(seed) for seed in rows.seed})
+    names = sorted(set(units.of_clip.values()))
+    number = {name: index for index, name in enumerate(names)}
+    unit = np.array([number[units.of_clip[clip]] for clip in rows.clip_id])
+    classes = len(rows.classes)
+    counts = np.zeros((len(names), len(seeds), classes, classes + 1), dtype=np.int64)
+    np.add.at(
+        counts,
+        (
+            unit,
+            np.searchsorted(seeds, rows.seed),
+            rows.label,
+            np.where(rows.predicted < 0, classes, rows.predicted),
+        ),
+        1,
+    )
+    resampled = scores(resample_confusions(counts, params.bootstrap), params.missing)
+    draws = {name: values.mean(axis=1) for name, values in resampled.items()}
+    return Scored(rows, seeds, counts.sum(axis=0), draws)
+
+
+def summarise(
+    predictions: Predictions,
+    clips: list[dict[str, str | None]],
+    params: EvaluateParams,
+    facts: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Score every model.
+
+    Args:
+        predictions: all rows of all models.
+        clips: `{"clip_id", "subject", "group"}` of every clip of the manifest.
+        params: how missing predictions count, and the interval.
+        facts: what was run (data set, protocol), copied to the details.
+
+    Returns:
+        `(metrics, details)`: numbers only, for `dvc metrics`; and everything else.
+
+    Raises:
+        UserError: no test clip is left to score.
+    """
+    test = predictions.select(predictions.split == "test")
+    tested = set(test.clip_id)
+    units = interval_units([clip for clip in clips if clip["clip_id"] in tested])
+    if not (test.model == NETWORK).any():
+        raise UserError("no test predictions to evaluate: check dataset.protocol and train.folds")
+    if params.missing == "skip" and (test.predicted < 0).all():
+        raise UserError("evaluate.missing: skip leaves no clip: every test clip is quarantined")
+    models = {
+        str(name): score_model(test.select(test.model == name), units, params)
+        for name in sorted(set(test.model))
+    }
+    network = models.pop(NETWORK)
+    runs = run_scores(network.rows, params)
+    validation = run_scores(
+        predictions.select((predictions.split == "val") & (predictions.model == NETWORK)), params
+    )
+    gains = {
+        name: {"uar": spread(network, params, baseline=base, only=("uar",))["uar"]}
+        for name, base in models.items()
+    }
+    metrics: dict[str, Any] = {
+        **spread(network, params),
+        "ece": mean_std([calibration_of(network, seed) for seed in network.seeds]),
+        "clips": len(tested),
+        "folds": len(set(network.rows.fold)),
+        "seeds": len(network.seeds),
+        "recall": {
+            name: values["recall"]
+            for name, values in class_table(network, params).items()
+            if values["support"] > 0
+        },
+        # their intervals are in the details: here they would make `dvc metrics show` unreadable
+        "baselines": {
+            name: {
+                key: value["mean"] for key, value in spread(base, params).items() if key in RIVALS
+            }
+            for name, base in models.items()
+        },
+        "beats_baselines": all(gain["uar"]["mean"] > 0 for gain in gains.values()),
+    }
+    if validation:
+        metrics["val_uar"] = mean_std([run["uar"] for run in validation])
+    details: dict[str, Any] = {
+        **facts,
+        "missing": params.missing,
+        "bootstrap": params.bootstrap,
+        "confidence": params.confidence,
+        "interval_unit": units.name,
+        "intervals_over": len({units.of_clip[clip] for clip in tested}),
+        "pooling": "test clips of all folds pooled per seed, then averaged over seeds",
+        "classes": predictions.classes,
+        "clips": len(tested),
+        "clips_without_prediction": len(set(network.rows.clip_id[network.rows.predicted < 0])),
+        "runs": runs,
+        "fold_mean": {name: mean_std([run[name] for run in runs]) for name in SCORES},
+        "models": {
+            name: model_details(model, params)
+            for name, model in {NETWORK: network, **models}.items()
+        },
+        "gain_over_baselines": gains,
+    }
+    return rounded(metrics), rounded(details)
+
+
+def spread(
+    model: Scored,
+    params: EvaluateParams,
+    *,
+    baseline: Scored | None = None,
+    only: tuple[str, ...] = SCORES,
+) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation over seeds, and the bootstrap interval, of each score.
+
+    With a `baseline` these are of the paired difference to its mean: both are read on the same
+    resamples.
+    """
+    per_seed = scores(model.counts, params.missing)
+    base = scores(baseline.counts, params.missing) if baseline else None
+    result: dict[str, dict[str, float]] = {}
+    for name in only:
+        offset = base[name].mean() if base else 0.0
+        draws = model.draws[name] - (baseline.draws[name] if baseline else 0.0)
+        low, high = interval(draws, params.confidence)
+        result[name] = mean_std(per_seed[name] - offset) | {"ci_low": low, "ci_high": high}
+    return result
+
+
+def mean_std(values: Any) -> dict[str, float]:
+    """Mean, and the sample standard deviation where there are at least two values."""
+    array = np.asarray(values, dtype=np.float64)
+    result = {"mean": float(array.mean())}
+    if len(array) > 1:
+        result["std"] = float(array.std(ddof=1))
+    return result
+
+
+def calibration_of(model: Scored, seed: int) -> float:
+    rows = model.rows.select(model.rows.seed == seed)
+    return calibration_error(rows.label, rows.probabilities)
+
+
+def run_scores(rows: Predictions, params: EvaluateParams) -> list[dict[str, Any]]:
+    """The scores of each (fold, seed) on its own."""
+    found = []
+    for fold, seed in sorted({(int(f), int(s)) for f, s in zip(rows.fold, rows.seed, strict=True)}):
+        one = rows.select((rows.fold == fold) & (rows.seed == seed))
+        counts = confusion_counts(one.label, one.predicted, len(rows.classes))
+        values = {name: float(value) for name, value in scores(counts, params.missing).items()}
+        found.append({"fold": fold, "seed": seed, "clips": len(one.label), **values})
+    return found
+
+
+def class_table(model: Scored, params: EvaluateParams) -> dict[str, dict[str, float]]:
+    """Recall, precision, F1 (averaged over seeds) and support of each class, by its name."""
+    table = per_class(model.counts, params.missing)
+    return {
+        name: {
+            key: float(values[:, index].mean())
+            for key, values in table.items()
+            if not np.isnan(values[:, index]).any()
+        }
+        for index, name in enumerate(model.rows.classes)
+    }
+
+
+def model_details(model: Scored, params: EvaluateParams) -> dict[str, Any]:
+    """All scores of a model, its classes, and its confusion counts summed over seeds.
+
+    The confusion matrix's last column counts clips without a prediction; `confusion_normalised`
+    divides each row by its sum.
+    """
+    counts = model.counts.sum(axis=0)
+    total = counts.sum(axis=1, keepdims=True)
+    return {
+        "scores": spread(model, params),
+        "seeds": model.seeds,
+        "per_class": class_table(model, params),
+        "confusion": counts.tolist(),
+        "confusion_normalised": (counts / np.maximum(total, 1)).tolist(),
+    }
+
+
+def rounded(node: Any) -> Any:
+    """The same nested structure with every float rounded; NaN becomes null."""
+    if isinstance(node, dict):
+        return {key: rounded(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [rounded(value) for value in node]
+    if isinstance(node, float):
+        # adding zero turns -0.0 into 0.0
+        return None if np.isnan(node) else round(float(node), DECIMALS) + 0.0
+    return node

@@ -1,0 +1,60 @@
+"""Learning curves of one run, written by dvclive as tab-separated files without a time."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dvclive.live import Live
+from scmrepo.exceptions import SCMError
+
+CURVES = ("train_loss", "val_loss", "val_uar")
+
+
+class _Live(Live):
+    """`Live` that starts in a git repository without a commit: 3.49.1 raises there."""
+
+    def _init_dvc(self) -> None:
+        try:
+            super()._init_dvc()
+        except SCMError as error:
+            if "Empty git repo" not in str(error):
+                raise
+
+
+class CurveLog:
+    """Writes an epoch at a time, so that a running training can be watched."""
+
+    def __init__(self, folder: Path) -> None:
+        # DVC tracks the folder as an out of the stage: no experiment and no dvc.yaml of its own
+        self._live = _Live(str(folder), save_dvc_exp=False, dvcyaml=None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.end()
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """One epoch's `CURVES`."""
+        for name in CURVES:
+            self._live.log_metric(name, round(values[name], 6))
+        self._live.next_step()
+
+
+def read_curves(folder: Path) -> list[dict[str, float]]:
+    """The epochs of one run in order, each a mapping of `CURVES`."""
+    columns = {}
+    for name in CURVES:
+        path = folder / "plots" / "metrics" / f"{name}.tsv"
+        with path.open(encoding="utf-8", newline="") as file:
+            columns[name] = [float(row[name]) for row in csv.DictReader(file, delimiter="\t")]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,0 +1,70 @@
+"""Device, precision and everything else that makes a run repeatable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning_fabric import Fabric
+
+from pipeline.config import TrainParams
+from pipeline.errors import UserError
+
+# sums are split over threads, so their number is part of the result; the networks are too small
+# to gain from more
+THREADS = 4
+
+
+def resolve_device(params: TrainParams) -> tuple[str, str]:
+    """The device type and precision that `auto` stands for here.
+
+    Returns:
+        `("cpu" | "cuda", "32-true" | "bf16-mixed")`.
+
+    Raises:
+        UserError: `train.device: cuda` without such a device.
+    """
+    found = torch.cuda.is_available()
+    if params.device == "cuda" and not found:
+        raise UserError("train.device: cuda, but torch sees no CUDA device; use auto or cpu")
+    device = "cuda" if found and params.device != "cpu" else "cpu"
+    if params.precision != "auto":
+        return device, params.precision
+    fast = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return device, "bf16-mixed" if fast else "32-true"
+
+
+def make_fabric(params: TrainParams) -> Fabric:
+    """Lightning Fabric on one device; see `resolve_device`."""
+    device, precision = resolve_device(params)
+    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """Within it equal seeds give equal bits; the process's own settings come back after it."""
+    # cuBLAS reads it when its first handle is made
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark,
+    )
+    _apply(min(THREADS, torch.get_num_threads()), True, False, False)
+    try:
+        # the caller's random numbers are not ours to move
+        with torch.random.fork_rng():
+            yield
+    finally:
+        _apply(*before)
+
+
+def _apply(threads: int, deterministic: bool, fill: bool, benchmark: bool) -> None:
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    # filling finds reads of memory that was never written; it costs time and changes no result
+    torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = benchmark

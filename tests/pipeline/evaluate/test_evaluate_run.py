@@ -1,0 +1,188 @@
+"""The evaluate stage from a predictions table made by hand."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.clips import Clip, write_manifest
+from pipeline.config import EvaluateParams
+from pipeline.errors import UserError
+from pipeline.evaluate.run import evaluate
+from pipeline.evaluate.summary import interval_units
+from pipeline.train.curves import CurveLog
+from pipeline.train.predictions import PREDICTIONS, prediction_rows, write_predictions
+
+CLASSES = ["calm", "glad"]
+SUBJECTS, SEEDS, FOLDS = 6, (0, 5), 2
+LABELS = {f"s{s}-{k}": k for s in range(SUBJECTS) for k in (0, 1)}
+WRONG = {0: {"s0-0", "s3-1"}, 5: {"s0-0"}}  # by seed
+LOST = "s5-1"
+
+
+def probabilities(clips: list[str], wrong: set[str]) -> np.ndarray:
+    predicted = [1 - LABELS[clip] if clip in wrong else LABELS[clip] for clip in clips]
+    return np.array([[0.8, 0.2], [0.2, 0.8]])[predicted]
+
+
+def rows(clips: list[str], wrong: set[str], **where: object) -> list[pa.Table]:
+    known = [clip for clip in clips if clip != LOST]
+    lost = [clip for clip in clips if clip == LOST]
+    values = probabilities(known, wrong)
+    return [
+        prediction_rows(known, [LABELS[c] for c in known], values, **where),  # type: ignore[arg-type]
+        prediction_rows(lost, [LABELS[c] for c in lost], None, **where),  # type: ignore[arg-type]
+    ]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write(tmp_path)
+    return tmp_path
+
+
+def write(root: Path, *, subjects: bool = True) -> None:
+    clips = [
+        Clip(clip, f"{clip}.mp4", "00", label_index=k, subject=clip[:2] if subjects else None)
+        for clip, k in LABELS.items()
+    ]
+    write_manifest(clips, root / "data/manifest.parquet", classes=CLASSES, dataset="hand")
+    tables = []
+    for fold in range(FOLDS):
+        test = [clip for clip in LABELS if int(clip[1]) % FOLDS == fold]
+        for seed in SEEDS:
+            where = {"model": "arpgnet", "fold": fold, "seed": seed}
+            tables += rows(test, WRONG[seed], split="test", **where)
+            tables += rows([c for c in LABELS if c not in test], set(), split="val", **where)
+            with CurveLog(root / f"artifacts/runs/fold{fold}-seed{seed}/curves") as log:
+                for epoch in range(2 + fold):
+                    log.add({"train_loss": 1.0 + seed, "val_loss": 2.0, "val_uar": 0.1 * epoch})
+        where = {"model": "majority", "fold": fold, "seed": 0, "split": "test"}
+        tables += rows(test, {clip for clip in test if LABELS[clip] == 1}, **where)
+    write_predictions(tables, CLASSES, root / PREDICTIONS)
+
+
+def results(root: Path, **settings: object) -> tuple[dict, dict]:
+    evaluate(EvaluateParams.model_validate({"bootstrap": 200} | settings), root=root)
+    files = (root / "reports/metrics.json", root / "reports/evaluation.json")
+    first, second = (json.loads(file.read_text()) for file in files)
+    return first, second
+
+
+def test_numbers_by_hand(root: Path) -> None:
+    metrics, details = results(root)
+    # of 12 clips one has no prediction and counts as wrong; seed 0 has two more errors, seed 5 one
+    assert metrics["war"]["mean"] == pytest.approx((9 / 12 + 10 / 12) / 2, abs=1e-6)
+    assert metrics["war"]["std"] == pytest.approx(np.std([9 / 12, 10 / 12], ddof=1), abs=1e-6)
+    assert metrics["recall"] == {"calm": pytest.approx(5 / 6, abs=1e-6), "glad": 0.75}
+    assert metrics["coverage"]["mean"] == pytest.approx(11 / 12, abs=1e-6)
+    assert metrics["war"]["ci_low"] < metrics["war"]["mean"] < metrics["war"]["ci_high"]
+    assert metrics["clips"] == 12
+    assert metrics["val_uar"]["mean"] > metrics["uar"]["mean"]
+    assert metrics["baselines"]["majority"] == {"war": 0.5, "uar": 0.5}
+    assert metrics["beats_baselines"] is True
+    assert details["gain_over_baselines"]["majority"]["uar"]["mean"] == pytest.approx(
+        metrics["uar"]["mean"] - 0.5, abs=1e-6
+    )
+    assert details["models"]["arpgnet"]["confusion"] == [[10, 2, 0], [1, 9, 2]]
+    assert details["clips_without_prediction"] == 1
+    assert (details["interval_unit"], details["intervals_over"]) == ("subject", 6)
+    assert len(details["runs"]) == 4
+
+
+def test_missing_clips_can_be_skipped(root: Path) -> None:
+    metrics, _ = results(root, missing="skip")
+    assert metrics["war"]["mean"] == pytest.approx((9 / 11 + 10 / 11) / 2, abs=1e-6)
+    assert metrics["coverage"]["mean"] == pytest.approx(11 / 12, abs=1e-6)
+
+
+def test_a_network_no_better_than_a_baseline_says_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WRONG, 0, set(LABELS))
+    monkeypatch.setitem(WRONG, 5, set(LABELS))
+    write(root)
+    metrics, details = results(root)
+    assert metrics["beats_baselines"] is False
+    assert details["gain_over_baselines"]["majority"]["uar"]["ci_high"] < 0
+
+
+def test_same_bytes_again(root: Path) -> None:
+    results(root)
+    first = {p: p.read_bytes() for p in (root / "reports").rglob("*") if p.is_file()}
+    results(root)
+    assert first == {p: p.read_bytes() for p in (root / "reports").rglob("*") if p.is_file()}
+
+
+def test_metrics_are_numbers_for_dvc(root: Path) -> None:
+    def leaves(node: object) -> list[object]:
+        if not isinstance(node, dict):
+            return [node]
+        return [leaf for value in node.values() for leaf in leaves(value)]
+
+    assert all(isinstance(value, int | float) for value in leaves(results(root)[0]))
+
+
+def test_plot_tables(root: Path) -> None:
+    results(root)
+    plots = root / "reports/plots"
+    with (plots / "confusion.csv").open() as file:
+        pairs = [(row["actual"], row["predicted"]) for row in csv.DictReader(file)]
+    assert len(pairs) == 12 * len(SEEDS)
+    assert pairs.count(("glad", "none")) == 2
+    assert pairs.count(("calm", "glad")) == 2
+    with (plots / "curves.csv").open() as file:
+        curves = list(csv.DictReader(file))
+    assert len(curves) == 2 * 2 + 2 * 3
+    assert curves[0] == {
+        "run": "fold0-seed0", "epoch": "0", "train_loss": "1.000000", "val_loss": "2.000000",
+        "val_uar": "0.000000",
+    }  # fmt: skip
+    with (plots / "mean_curves.csv").open() as file:
+        mean = list(csv.DictReader(file))
+    # fold 0 stopped after two epochs: its 0.1 stands beside fold 1's 0.2
+    assert [float(row["val_uar"]) for row in mean] == pytest.approx([0, 0.1, 0.15])
+
+
+def test_interval_unit_without_subjects(root: Path) -> None:
+    write(root, subjects=False)
+    assert results(root)[1]["interval_unit"] == "clip"
+
+
+def test_group_is_the_unit_where_subjects_are_not_known() -> None:
+    clips = [
+        {"clip_id": str(n), "subject": None if n else "a", "group": f"g{n % 2}"} for n in range(4)
+    ]
+    units = interval_units(clips)
+    assert units.name == "group"
+    assert units.of_clip["3"] == "g1"
+    assert interval_units([clip | {"group": "same"} for clip in clips]).name == "clip"
+
+
+def test_no_test_clip(root: Path) -> None:
+    write_predictions(
+        rows(list(LABELS), set(), model="arpgnet", fold=0, seed=0, split="val"),
+        CLASSES,
+        root / PREDICTIONS,
+    )
+    with pytest.raises(UserError, match="no test predictions"):
+        results(root)
+
+
+def test_no_prediction_left(root: Path) -> None:
+    write_predictions(
+        rows([LOST], set(), model="arpgnet", fold=0, seed=0, split="test"),
+        CLASSES,
+        root / PREDICTIONS,
+    )
+    with pytest.raises(UserError, match="leaves no clip"):
+        results(root, missing="skip")
+
+
+def test_absent_predictions(tmp_path: Path) -> None:
+    write_manifest([], tmp_path / "data/manifest.parquet", classes=CLASSES, dataset="none")
+    with pytest.raises(UserError, match="dvc repro train"):
+        results(tmp_path)

@@ -1,0 +1,97 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_data import MIRROR
+
+from pipeline.config import TrainParams
+from pipeline.train.augment import Augment
+from pipeline.train.data import Features, Statistics, statistics
+
+CLIPS, FRAMES, NODES, CHANNELS, EMBEDDING = 6, 5, 4, 3, 2
+
+
+def batch(seed: int = 0) -> Features:
+    draw = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=draw)
+
+    return Features(
+        label=torch.arange(CLIPS),
+        embedding=normal(CLIPS, FRAMES, EMBEDDING),
+        map_vector=normal(CLIPS, FRAMES, CHANNELS),
+        nodes=normal(CLIPS, FRAMES, NODES, CHANNELS),
+        node_xy=torch.rand(CLIPS, FRAMES, NODES, 2, generator=draw),
+        visible=normal(CLIPS, FRAMES, NODES) > -1,
+        valid=torch.ones(CLIPS, FRAMES, dtype=torch.bool),
+    )
+
+
+def augment(**settings: float) -> Augment:
+    off = {"flip": 0.0, "feature_noise": 0.0, "frame_drop": 0.0}
+    params = TrainParams.model_validate(off | settings)
+    return Augment(params, torch.tensor(MIRROR), statistics(batch(), torch.arange(CLIPS)))
+
+
+def same(first: Features, second: Features) -> bool:
+    pairs = zip(first.tensors().values(), second.tensors().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_nothing_changes_when_all_is_off() -> None:
+    assert same(augment()(batch(), torch.Generator()), batch())
+
+
+def test_flip_moves_regions_to_their_mirror_place() -> None:
+    chosen = torch.tensor([True, False] * 3)
+    before, after = batch(), augment().flip(batch(), chosen)
+    for node, mirrored in enumerate(MIRROR):
+        assert torch.equal(after.nodes[0, :, node], before.nodes[0, :, mirrored])
+        assert torch.equal(after.visible[0, :, node], before.visible[0, :, mirrored])
+        expected = before.node_xy[0, :, mirrored] * torch.tensor([-1.0, 1.0]) + torch.tensor([1, 0])
+        assert torch.allclose(after.node_xy[0, :, node], expected)
+    assert torch.equal(after.nodes[1], before.nodes[1])
+    assert torch.equal(after.node_xy[1], before.node_xy[1])
+
+
+def test_flipping_twice_changes_nothing() -> None:
+    every = torch.ones(CLIPS, dtype=torch.bool)
+    twice = augment().flip(augment().flip(batch(), every), every)
+    assert torch.allclose(twice.node_xy, batch().node_xy)
+    assert same(replace(twice, node_xy=batch().node_xy), batch())
+
+
+def test_noise_has_the_asked_size_and_is_shared_by_frames() -> None:
+    many = Features(
+        **{name: value.repeat_interleave(500, 0) for name, value in batch().tensors().items()}
+    )
+    change = augment(feature_noise=0.5)(many, torch.Generator().manual_seed(1)).nodes - many.nodes
+    std = statistics(batch(), torch.arange(CLIPS)).nodes[1]
+    assert torch.allclose(change.std((0, 1, 2)), 0.5 * std, rtol=0.05)
+    assert torch.allclose(change[:, 0], change[:, 3], atol=1e-5)
+
+
+@given(seed=st.integers(0, 2**31), drop=st.floats(0.01, 0.99))
+def test_a_clip_keeps_a_frame_and_no_hidden_frame_returns(seed: int, drop: float) -> None:
+    first = batch()
+    first.valid[:, 2:] = False
+    found = augment(frame_drop=drop)(first, torch.Generator().manual_seed(seed)).valid
+    assert found.any(1).all()
+    assert not (found & ~first.valid).any()
+
+
+@pytest.mark.parametrize("setting", ["flip", "feature_noise", "frame_drop"])
+def test_same_generator_same_batch(setting: str) -> None:
+    change = augment(**{setting: 0.5})
+    first = change(batch(), torch.Generator().manual_seed(3))
+    assert same(first, change(batch(), torch.Generator().manual_seed(3)))
+    assert not same(first, batch())
+
+
+def test_statistics_move_together() -> None:
+    moved = augment().statistics.to(torch.device("cpu"))
+    assert isinstance(moved, Statistics)
+    assert torch.equal(moved.nodes[1], augment().statistics.nodes[1])

@@ -1,0 +1,235 @@
+"""The train stage on synthetic shards: it learns, repeats itself, resumes and refuses."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from synthetic_data import CLASSES, LOST, small_params, write_data
+
+from pipeline.clips import SPLITS_SCHEMA, read_manifest, read_splits, write_table
+from pipeline.config import Params
+from pipeline.errors import UserError
+from pipeline.shards import ShardReader
+from pipeline.store import Store
+from pipeline.train.checkpoints import MODEL, load_run
+from pipeline.train.curves import read_curves
+from pipeline.train.data import load_dataset
+from pipeline.train.fit import State, Trainer, logits_of
+from pipeline.train.predictions import PREDICTIONS, Predictions, read_predictions
+from pipeline.train.run import RUNS, train
+
+
+def files(root: Path) -> dict[str, bytes]:
+    paths = sorted((root / "artifacts").rglob("*"))
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in paths if p.is_file()}
+
+
+def fresh(source: Path, target: Path) -> Path:
+    shutil.copytree(source / "data", target / "data")
+    return target
+
+
+def uar(found: Predictions, model: str = "arpgnet") -> float:
+    rows = found.select((found.model == model) & (found.split == "test") & (found.predicted >= 0))
+    hits = [(rows.predicted == rows.label)[rows.label == k].mean() for k in range(len(CLASSES))]
+    return float(np.mean(hits))
+
+
+@pytest.fixture(scope="module")
+def trained(separable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = fresh(separable, tmp_path_factory.mktemp("trained"))
+    train(small_params(), root=root, store=Store(root / "store"))
+    return root
+
+
+def test_separable_problem_is_learned(trained: Path) -> None:
+    found = read_predictions(trained / PREDICTIONS)
+    assert uar(found) > 0.75
+    assert uar(found, "logreg_map_grid") > 0.75
+    assert uar(found, "majority") == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_shuffled_labels_give_chance(tmp_path: Path) -> None:
+    write_data(tmp_path, shuffled=True)
+    train(small_params(epochs=4), root=tmp_path)
+    found = read_predictions(tmp_path / PREDICTIONS)
+    # 47 clips at 1/3: three standard errors
+    assert abs(uar(found) - 1 / 3) < 0.21
+    assert abs(uar(found, "logreg_map_grid") - 1 / 3) < 0.21
+
+
+def test_rows_follow_the_contract(trained: Path) -> None:
+    found = read_predictions(trained / PREDICTIONS)
+    assert found.classes == CLASSES
+    assert set(found.model) == {
+        "arpgnet", "majority", "logreg_embedding", "logreg_map", "logreg_map_grid",
+    }  # fmt: skip
+    network = found.select(found.model == "arpgnet")
+    tested = network.clip_id[network.split == "test"]
+    everyone = [c.clip_id for c in read_manifest(trained / "data/manifest.parquet").clips]
+    assert sorted(tested) == sorted(everyone)
+    assert set(found.split[found.model != "arpgnet"]) == {"test"}
+    known = ~np.isnan(found.probabilities).any(1)
+    np.testing.assert_allclose(found.probabilities[known].sum(1), 1, atol=1e-5)
+    assert set(found.clip_id[~known]) == {LOST}
+    assert set(found.model[~known]) == set(found.model)
+
+
+def test_loaded_network_repeats_the_stored_probabilities(trained: Path) -> None:
+    network, info = load_run(trained / RUNS / "fold1-seed0")
+    assert info["classes"] == CLASSES
+    assert info["fold"] == 1
+    found = read_predictions(trained / PREDICTIONS)
+    rows = found.select((found.model == "arpgnet") & (found.fold == 1) & (found.split == "test"))
+    dataset = load_dataset(
+        dict(zip(rows.clip_id, rows.label.tolist(), strict=True)),
+        ShardReader(trained / "data/appearance"),
+        ShardReader(trained / "data/graphs"),
+    )
+    with torch.inference_mode():
+        probabilities = logits_of(network, dataset.features.to(torch.device("cpu"))).softmax(1)
+    np.testing.assert_allclose(probabilities.numpy(), rows.probabilities, atol=1e-4)
+
+
+def test_curves_are_those_of_the_run(trained: Path) -> None:
+    _, info = load_run(trained / RUNS / "fold0-seed0")
+    curves = read_curves(trained / RUNS / "fold0-seed0" / "curves")
+    best = max(curves, key=lambda row: (row["val_uar"], -row["val_loss"]))
+    assert best == pytest.approx(info["validation"], abs=1e-6)
+    assert curves.index(best) == info["best_epoch"]
+
+
+def test_second_run_takes_everything_from_the_store(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = fresh(trained, tmp_path)
+    monkeypatch.setattr(Trainer, "fit", lambda *_: pytest.fail("a finished run was trained again"))
+    train(small_params(), root=root, store=Store(trained / "store"))
+    assert files(root) == files(trained)
+
+
+def test_same_bytes_from_an_empty_store(trained: Path, tmp_path: Path) -> None:
+    root = fresh(trained, tmp_path)
+    torch.manual_seed(99)  # whatever came before
+    train(small_params(), root=root)
+    assert files(root) == files(trained)
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_killed_run_ends_with_the_same_bytes(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: bool
+) -> None:
+    root = fresh(trained, tmp_path)
+    epoch = Trainer._epoch
+
+    def killed(self: Trainer, state: State) -> None:
+        if self.run.fold == 1 and len(state.history) == 5:
+            raise KeyboardInterrupt
+        epoch(self, state)
+
+    # a checkpoint after every epoch, or none at all: the end is the same
+    seconds = 0.0 if saves else 1e9
+    monkeypatch.setattr(Trainer, "_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_params(), root=root, checkpoint_seconds=seconds)
+    assert Store().stats()["train"].entries == 1
+    assert ("train-checkpoint" in Store().stats()) == saves
+    seen: list[int] = []
+
+    def watched(self: Trainer, state: State) -> None:
+        seen.append(len(state.history))
+        epoch(self, state)
+
+    monkeypatch.setattr(Trainer, "_epoch", watched)
+    shutil.rmtree(root / "artifacts")
+    train(small_params(), root=root, checkpoint_seconds=seconds)
+    assert seen[0] == (5 if saves else 0)
+    assert files(root) == files(trained)
+    assert Store().stats()["train"].entries == 2
+    assert "train-checkpoint" not in Store().stats()
+
+
+@pytest.mark.parametrize("changed", [{"lr": 4e-3}, {"batch": 7}, {"flip": 0.0}])
+def test_changed_parameter_is_another_run(
+    trained: Path, tmp_path: Path, changed: dict[str, float]
+) -> None:
+    root = fresh(trained, tmp_path)
+    params = small_params(epochs=1, folds=[0], **changed)
+    train(params, root=root)
+    train(small_params(epochs=1, folds=[0]), root=root)
+    assert Store().stats()["train"].entries == 2
+
+
+def test_seeds_give_different_networks(trained: Path, tmp_path: Path) -> None:
+    root = fresh(trained, tmp_path)
+    train(small_params(epochs=1, folds=[0], seeds=[0, 1]), root=root)
+    weights = [(root / RUNS / f"fold0-seed{seed}" / MODEL).read_bytes() for seed in (0, 1)]
+    assert weights[0] != weights[1]
+
+
+@pytest.mark.parametrize(
+    "fusion",
+    [{"mode": mode} for mode in ("concat", "add", "cross", "appearance", "relation")]
+    + [{"mode": "serial", "layers": 2}, {"window": None, "window_cross": 0}, {"conv": "dot"}],
+    ids=str,
+)
+def test_every_mode_trains(trained: Path, tmp_path: Path, fusion: dict[str, object]) -> None:
+    root = fresh(trained, tmp_path)
+    values = small_params(epochs=1, folds=[0]).model_dump()
+    values["fusion"] |= fusion
+    train(Params.model_validate(values), root=root)
+    network, _ = load_run(root / RUNS / "fold0-seed0")
+    assert network.config.fusion.mode == fusion.get("mode", "parallel")
+
+
+def test_early_stopping_keeps_the_best_epoch(trained: Path, tmp_path: Path) -> None:
+    root = fresh(trained, tmp_path)
+    train(small_params(epochs=30, patience=1, folds=[0]), root=root)
+    curves = read_curves(root / RUNS / "fold0-seed0" / "curves")
+    _, info = load_run(root / RUNS / "fold0-seed0")
+    assert len(curves) == info["best_epoch"] + 2 < 30
+
+
+def test_unknown_fold(trained: Path) -> None:
+    with pytest.raises(UserError, match=r"no fold 7; it has folds 0, 1"):
+        train(small_params(folds=[7]), root=trained)
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_fold_without_clips(trained: Path, tmp_path: Path, part: str) -> None:
+    root = fresh(trained, tmp_path)
+    splits = read_splits(root / "data/splits.parquet")
+    other = "val" if part == "train" else "train"
+    rows = [row | {"split": row["split"].replace(part, other)} for row in splits.to_pylist()]
+    write_table(splits.from_pylist(rows, SPLITS_SCHEMA), root / "data/splits.parquet")
+    what = "training clip of class 'anger'" if part == "train" else f"{part} clip"
+    with pytest.raises(UserError, match=f"fold 0 has no usable {what}"):
+        train(small_params(), root=root)
+
+
+def test_diverging_training_is_explained(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = fresh(trained, tmp_path)
+    monkeypatch.setattr(Trainer, "_loss", lambda *_: torch.tensor(np.nan, requires_grad=True))
+    with pytest.raises(UserError, match=r"diverged in epoch 0: lower train.lr"):
+        train(small_params(), root=root)
+
+
+def test_damaged_network_is_explained(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / RUNS / "fold0-seed0", tmp_path / "run")
+    path = tmp_path / "run" / MODEL
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="not a trained network of ours"):
+        load_run(tmp_path / "run")
+    path.unlink()
+    with pytest.raises(UserError, match="not a trained network of ours"):
+        load_run(tmp_path / "run")
+
+
+def test_artifacts_hold_no_trace_of_the_machine(trained: Path) -> None:
+    for name, content in files(trained).items():
+        assert str(trained).encode() not in content, name
