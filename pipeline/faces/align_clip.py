@@ -75,6 +75,7 @@ class AlignClip:
         """What holds for every clip."""
         return {
             "pack": self.pack.name,
+            "licence": self.pack.licence,
             "detector_sha256": self.pack.models["detector"].sha256,
             "crop_px": CROP_PX,
         }

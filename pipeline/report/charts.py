@@ -1,0 +1,110 @@
+"""Charts as inline SVG: same data, same bytes (fixed hash salt, no date)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+# Okabe-Ito: told apart by colour-blind readers too
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6B7280"
+STYLE = {
+    "svg.hashsalt": "arpgnet",  # else every run gets other element ids
+    "svg.fonttype": "none",  # text stays text: small, searchable, sharp
+    "font.size": 10,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's course: `epoch` int[E], `train_loss`, `val_loss`, `val_uar` float[E]."""
+
+    epoch: Sequence[int]
+    train_loss: Sequence[float]
+    val_loss: Sequence[float]
+    val_uar: Sequence[float]
+
+
+def confusion_chart(counts: np.ndarray, classes: Sequence[str]) -> str:
+    """Row-normalised confusion matrix with counts.
+
+    Args:
+        counts: int[K,K], rows are the true class, columns the predicted one.
+    """
+    number = len(classes)
+    rows = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
+    with matplotlib.rc_context(STYLE):
+        side = 1.6 + 0.62 * number
+        figure = Figure(figsize=(side + 0.6, side))
+        axes = figure.add_subplot()
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for row in range(number):
+            for column in range(number):
+                if counts[row, column]:
+                    axes.text(
+                        column,
+                        row,
+                        f"{share[row, column]:.0%}\n{counts[row, column]:g}",
+                        ha="center",
+                        va="center",
+                        fontsize=8,
+                        color="white" if share[row, column] > 0.55 else "black",
+                    )
+        axes.set_xticks(range(number), classes, rotation=40, ha="right")
+        axes.set_yticks(range(number), classes)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        figure.colorbar(image, ax=axes, shrink=0.75, label="share of the true class")
+        return _svg(figure, "Confusion matrix")
+
+
+def curves_chart(curves: Mapping[str, Curve]) -> str:
+    """Losses and validation UAR over epochs, one thin line a run (fold and seed)."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.4, 3.4))
+        left, right = figure.subplots(1, 2)
+        for number, curve in enumerate(curves.values()):
+            first = number == 0
+            left.plot(
+                curve.epoch,
+                curve.train_loss,
+                color=BLUE,
+                lw=0.9,
+                alpha=0.6,
+                label="training" if first else None,
+            )
+            left.plot(
+                curve.epoch,
+                curve.val_loss,
+                color=ORANGE,
+                lw=0.9,
+                alpha=0.6,
+                label="validation" if first else None,
+            )
+            right.plot(curve.epoch, curve.val_uar, color=ORANGE, lw=0.9, alpha=0.6)
+        left.set(xlabel="epoch", ylabel="cross-entropy loss", title="Loss")
+        left.legend(frameon=False)
+        right.set(xlabel="epoch", ylabel="UAR (share, 0 to 1)", title="Validation UAR", ylim=(0, 1))
+        return _svg(figure, "Training curves")
+
+
+def _svg(figure: Figure, title: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer,
+        format="svg",
+        bbox_inches="tight",
+        transparent=True,
+        metadata={"Date": None, "Creator": None, "Title": title},
+    )
+    text = buffer.getvalue()
+    # without the XML prologue the drawing can stand inside HTML
+    return text[text.index("<svg") :]

@@ -1,0 +1,275 @@
+"""`reports/index.html`: one self-contained page that shows what was run and what came out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from ruamel.yaml import YAML
+
+from pipeline.clips import Clip, Manifest, read_manifest
+from pipeline.config import Params
+from pipeline.errors import UserError
+from pipeline.report.charts import Curve, confusion_chart, curves_chart
+from pipeline.report.faces_picture import BLUE, ORANGE
+from pipeline.report.pictures import clip_sheet, face_tiles
+from pipeline.shards import ShardReader
+
+STAGE_FOLDERS = ("frames", "faces", "landmarks", "appearance", "graphs")
+NETWORK = "arpgnet"
+TILES = (("uar", "UAR"), ("war", "WAR"), ("macro_f1", "macro-F1"))
+MODEL_NAMES = {
+    NETWORK: "ARPGNet",
+    "majority": "majority class",
+    "logreg_embedding": "logistic regression on the mean embedding",
+    "logreg_map": "logistic regression on the mean map",
+    "logreg_map_grid": "logistic regression on the mean map with its positions",
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything the page is made from."""
+
+    params: Params
+    manifest: Manifest
+    metrics: Mapping[str, Any]
+    details: Mapping[str, Any]
+    curves: Mapping[str, Curve]
+    shards: Mapping[str, ShardReader]
+
+
+def gather(params: Params, root: Path = Path()) -> Results:
+    """Read the stages' outs under `root`.
+
+    Raises:
+        UserError: a stage's out is absent.
+    """
+    try:
+        return Results(
+            params=params,
+            manifest=read_manifest(root / "data/manifest.parquet"),
+            metrics=_json(root / "reports/metrics.json"),
+            details=_json(root / "reports/evaluation.json"),
+            curves=read_curves(root / "reports/plots/curves.csv"),
+            shards={name: ShardReader(root / "data" / name) for name in STAGE_FOLDERS},
+        )
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} not found: run `dvc repro` first") from None
+
+
+def read_curves(path: Path) -> dict[str, Curve]:
+    """`run,epoch,train_loss,val_loss,val_uar` -> a `Curve` a run."""
+    runs: dict[str, list[dict[str, str]]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            runs.setdefault(row["run"], []).append(row)
+    return {
+        run: Curve(
+            [int(row["epoch"]) for row in rows],
+            *([float(row[name]) for row in rows] for name in ("train_loss", "val_loss", "val_uar")),
+        )
+        for run, rows in runs.items()
+    }
+
+
+def render(results: Results) -> str:
+    """The page's HTML; every text from data is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    network = results.details["models"][NETWORK]
+    classes = results.manifest.classes
+    counts = np.asarray(network["confusion"])[:, : len(classes)]
+    clips, shards = results.manifest.clips, results.shards
+    return environment.get_template("page.html.j2").render(
+        style=Markup(files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")),
+        run=_run_facts(results),
+        tiles=list(_tiles(results)),
+        rivals=list(_rivals(results)),
+        verdict=_verdict(results),
+        confusion=Markup(confusion_chart(counts, classes)),
+        recalls=list(_recalls(results)),
+        curves=Markup(curves_chart(results.curves)),
+        coverage=_coverage(results),
+        sheet=clip_sheet(clips, classes, shards["frames"]),
+        faces=face_tiles(
+            clips,
+            classes,
+            results.params.report.faces,
+            faces=shards["faces"],
+            landmarks=shards["landmarks"],
+            graphs=shards["graphs"],
+        ),
+        colours={
+            "adjacent": "rgb({}, {}, {})".format(*BLUE),
+            "symmetric": "rgb({}, {}, {})".format(*ORANGE),
+        },
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+def _run_facts(results: Results) -> dict[str, Any]:
+    details, manifest, params = results.details, results.manifest, results.params
+    level = f"{details['confidence']:.0%}"
+    seeds = len(details["models"][NETWORK]["seeds"])
+    folds = len({run["fold"] for run in details["runs"]})
+    return {
+        "dataset": "the rendered demo" if manifest.dataset == "demo" else manifest.dataset,
+        "rendered": manifest.dataset == "demo",
+        "clips": len(manifest.clips),
+        "classes": manifest.classes,
+        "subjects": _plain_count({clip.subject for clip in manifest.clips if clip.subject}),
+        "protocol": f"{params.dataset.protocol}, {folds} fold{'s' * (folds > 1)}, "
+        f"{seeds} seed{'s' * (seeds > 1)}",
+        "level": level,
+        "interval_note": f"In brackets the {level} interval from {details['bootstrap']} bootstrap "
+        f"resamples of whole {details['interval_unit']}s ({details['intervals_over']} of them); "
+        f"± is the standard deviation over seeds. Predictions of all folds are pooled a seed.",
+        "missing_wrong": details["missing"] == "wrong",
+        "pack": results.shards["faces"].facts["pack"],
+        "licence": results.shards["faces"].facts["licence"],
+        "params": _settings_text(params),
+    }
+
+
+def _plain_count(values: set[str]) -> str:
+    return str(len(values)) if values else "unnamed"
+
+
+def _settings_text(params: Params) -> str:
+    settings = params.model_dump()
+    # where the clips lie is the reader's business only, and may name a person
+    settings["dataset"].pop("root")
+    buffer = io.StringIO()
+    YAML().dump(settings, buffer)
+    return buffer.getvalue()
+
+
+def _tiles(results: Results) -> Iterator[dict[str, str]]:
+    chance = 1 / len(results.manifest.classes)
+    for key, name in TILES:
+        score = results.metrics[key]
+        detail = f"{_interval(score)}{_plus_minus(score)}"
+        if key == "uar":
+            detail += f"; chance {chance:.3f}"
+        yield {"name": name, "value": _number(score["mean"]), "detail": detail}
+    coverage = results.metrics["coverage"]
+    yield {
+        "name": "coverage",
+        "value": f"{coverage['mean']:.1%}",
+        "detail": f"of {results.metrics['clips']} test clips have a prediction",
+    }
+
+
+def _rivals(results: Results) -> Iterator[dict[str, Any]]:
+    models = results.details["models"]
+    order = sorted(models, key=lambda name: models[name]["scores"]["uar"]["mean"], reverse=True)
+    for name in order:
+        score = models[name]["scores"]
+        yield {
+            "name": MODEL_NAMES.get(name, name),
+            "ours": name == NETWORK,
+            "uar": _number(score["uar"]["mean"]),
+            "interval": _interval(score["uar"]),
+            "war": _number(score["war"]["mean"]),
+            "macro_f1": _number(score["macro_f1"]["mean"]),
+        }
+
+
+def _verdict(results: Results) -> str:
+    gains = results.details["gain_over_baselines"]
+    if not gains:
+        return ""
+    nearest = min(gains, key=lambda name: gains[name]["uar"]["mean"])
+    gain = gains[nearest]["uar"]
+    outcome = "beats" if gain["mean"] > 0 else "does not beat"
+    certain = gain["ci_low"] > 0 or gain["ci_high"] < 0
+    return (
+        f"Here it {outcome} the best of them, {MODEL_NAMES.get(nearest, nearest)}: "
+        f"{gain['mean']:+.3f} UAR {_interval(gain)} on the same resamples"
+        f"{'' if certain else ', an interval that includes no difference'}."
+    )
+
+
+def _recalls(results: Results) -> Iterator[dict[str, str]]:
+    table = results.details["models"][NETWORK]["per_class"]
+    for name in results.manifest.classes:
+        recall = table[name].get("recall")
+        known = recall is not None
+        yield {
+            "name": name,
+            "percent": f"{100 * recall:.1f}" if known else "0",
+            "text": _number(recall) if known else "no test clip",
+        }
+
+
+def _coverage(results: Results) -> dict[str, Any]:
+    lost = list(quarantined(results.manifest.clips, results.shards))
+    total = len(results.manifest.clips)
+    reasons = Counter(row["reason"] for row in lost)
+    sentence = f"{total - len(lost)} of {total} clips came through every stage."
+    if lost:
+        policy = "count as wrong" if results.details["missing"] == "wrong" else "are left out"
+        common = "; ".join(f"{reason}: {count}" for reason, count in reasons.most_common())
+        sentence += f" The other {len(lost)} {policy} ({common})."
+    return {"sentence": sentence, "quarantined": lost, "notes": _notes(results.manifest)}
+
+
+def quarantined(
+    clips: Sequence[Clip], shards: Mapping[str, ShardReader]
+) -> Iterator[dict[str, str]]:
+    """Every clip that did not come through, the first stage that gave it up, and why."""
+    for clip in clips:
+        if clip.status != "ok":
+            yield {"clip": clip.clip_id, "stage": "ingest", "reason": clip.reason or ""}
+            continue
+        for name in STAGE_FOLDERS:
+            entry = shards[name].entry(clip.clip_id)
+            if entry.status != "ok":
+                yield {"clip": clip.clip_id, "stage": name, "reason": entry.reason or ""}
+                break
+
+
+def _notes(manifest: Manifest) -> list[str]:
+    """What ingest left out or grouped, in words; what did not happen is not worth a line."""
+    notes = manifest.notes
+    lines = [f"{count} clips of class {name} were left out on purpose (dataset.exclude)"
+             for name, count in sorted(notes["excluded"].items())]  # fmt: skip
+    if notes["twins"]["clips"]:
+        lines.append(
+            f"{notes['twins']['clips']} clips show the same pictures as another, in "
+            f"{notes['twins']['sets']} sets; each set stays on one side of every split"
+        )
+    if notes["unused_files"]["count"]:
+        lines.append(f"{notes['unused_files']['count']} files in the folder are not used")
+    return lines + list(notes["remarks"])
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _interval(score: Mapping[str, float]) -> str:
+    return f"[{score['ci_low']:.3f}, {score['ci_high']:.3f}]" if "ci_low" in score else ""
+
+
+def _plus_minus(score: Mapping[str, float]) -> str:
+    return f" ±{score['std']:.3f}" if "std" in score else ""

@@ -1,0 +1,128 @@
+"""Pictures for the page, read from the stages' shards and encoded as data URIs."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from pipeline.clips import Clip
+from pipeline.report.faces_picture import draw_graph
+from pipeline.shards import ShardReader, to_numpy
+
+THUMB_PX = 112
+JPEG_QUALITY = 85
+MAX_SUBJECTS = 8
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Thumbnails in a table: `columns` are subjects, each row a class with one cell a column."""
+
+    columns: list[str]
+    rows: list[dict[str, object]]
+
+
+def data_uri(image_rgb: np.ndarray) -> str:
+    """uint8[H,W,3] RGB -> a JPEG data URI; the same picture gives the same text."""
+    done, data = cv2.imencode(
+        ".jpg", image_rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    if not done:
+        raise ValueError(f"cannot encode a picture of shape {image_rgb.shape}")
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+
+
+def clip_sheet(clips: Sequence[Clip], classes: Sequence[str], frames: ShardReader) -> Sheet:
+    """The middle sampled frame of the first clip of each class and subject."""
+    usable = [clip for clip in clips if frames.entry(clip.clip_id).status == "ok"]
+    subjects = sorted({clip.subject or "" for clip in usable})[:MAX_SUBJECTS]
+    first: dict[tuple[str | None, str], Clip] = {}
+    for clip in usable:
+        first.setdefault((clip.label, clip.subject or ""), clip)
+    rows: list[dict[str, object]] = []
+    for name in classes:
+        chosen = [first.get((name, subject)) for subject in subjects]
+        cells = [_middle_frame(clip, frames) if clip else None for clip in chosen]
+        rows.append({"name": name, "cells": cells})
+    return Sheet([subject or "all" for subject in subjects], rows)
+
+
+def face_tiles(
+    clips: Sequence[Clip],
+    classes: Sequence[str],
+    count: int,
+    *,
+    faces: ShardReader,
+    landmarks: ShardReader,
+    graphs: ShardReader,
+) -> list[dict[str, str]]:
+    """Aligned faces with landmarks and region graph drawn on, spread over classes and clips."""
+    tiles = []
+    for clip in _spread(clips, classes, count, graphs):
+        row = _middle_valid(clip, faces)
+        if row is None:
+            continue
+        image = _draw(clip.clip_id, row, faces, landmarks, graphs)
+        tiles.append({"image": data_uri(image), "label": clip.label or "", "clip": clip.clip_id})
+    return tiles
+
+
+def _middle_frame(clip: Clip, frames: ShardReader) -> str:
+    rows = frames.read(clip.clip_id, columns=["jpeg"])
+    data = np.frombuffer(rows.column("jpeg")[rows.num_rows // 2].as_py(), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+    scale = THUMB_PX / min(image.shape[:2])
+    shrunk = cv2.resize(
+        np.ascontiguousarray(image), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+    )
+    return data_uri(shrunk)
+
+
+def _spread(
+    clips: Sequence[Clip], classes: Sequence[str], count: int, graphs: ShardReader
+) -> list[Clip]:
+    """Round-robin over the classes, within a class evenly over its clips."""
+    usable = [clip for clip in clips if graphs.entry(clip.clip_id).status == "ok"]
+    share = -(-count // max(1, len(classes)))
+    picked: list[Clip] = []
+    for name in classes:
+        mine = [clip for clip in usable if clip.label == name]
+        steps = np.linspace(0, len(mine) - 1, min(share, len(mine))).round().astype(int)
+        picked += [mine[step] for step in dict.fromkeys(steps.tolist())]
+    return picked[:count]
+
+
+def _middle_valid(clip: Clip, faces: ShardReader) -> int | None:
+    valid = faces.read(clip.clip_id, columns=["valid"]).column("valid").to_numpy()
+    rows = np.flatnonzero(valid)
+    return int(rows[len(rows) // 2]) if len(rows) else None
+
+
+def _draw(
+    clip_id: str, row: int, faces: ShardReader, landmarks: ShardReader, graphs: ShardReader
+) -> np.ndarray:
+    side = int(faces.facts["crop_px"])
+    crop_bytes = faces.read(clip_id, columns=["crop"]).column("crop")[row].as_py()
+    crop = np.frombuffer(crop_bytes, np.uint8).reshape(side, side, 3)
+    points = _pairs(landmarks.read(clip_id, columns=["points_crop"]).column("points_crop"))[row]
+    rows = graphs.read(clip_id, columns=["node_xy", "visible"])
+    nodes = _pairs(rows.column("node_xy"))[row]
+    return draw_graph(
+        crop,
+        points,
+        nodes,
+        graphs.facts["edges"],
+        graphs.facts["edge_types"],
+        to_numpy(rows.column("visible"), (len(nodes),))[row],
+        scale=3,
+    )
+
+
+def _pairs(column: pa.ChunkedArray) -> np.ndarray:
+    """Lists of 2n numbers as [rows, n, 2]."""
+    return to_numpy(column, (column.type.list_size // 2, 2))
