@@ -1,0 +1,128 @@
+"""`arpgnet`: face packs and a look at the machine. The pipeline itself runs with `dvc repro`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.errors import UserError
+
+app = typer.Typer(
+    help="ARPGNet: from face video to expression metrics. Run the pipeline with `dvc repro`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+models = typer.Typer(help="Face packs: the networks that find, landmark and describe faces.")
+app.add_typer(models, name="models", no_args_is_help=True)
+store = typer.Typer(help="The store: finished per-clip results and training runs.")
+app.add_typer(store, name="store", no_args_is_help=True)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line on stderr and exit status 1."""
+    try:
+        app()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+@models.command("list")
+def list_packs() -> None:
+    """Known packs, their licences, and whether their files are here."""
+    from pipeline.faces.packs import describe_all
+
+    table = Table("pack", "here", "licence", "where")
+    for status in describe_all():
+        here = "yes" if status.present and not status.problems else "no"
+        where = str(status.folder) if status.folder else "; ".join(status.problems)
+        table.add_row(status.name, here, status.licence, where)
+    Console().print(table)
+
+
+@models.command("fetch")
+def fetch_pack(
+    pack: Annotated[str, typer.Argument(help="buffalo_l | buffalo_s | open")],
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="I have read the licence and accept it.")
+    ] = False,
+    into: Annotated[
+        Path | None, typer.Option(help="Folder for packs; default: the user's cache.")
+    ] = None,
+) -> None:
+    """Download a pack, check every file's sha256, put it in place at once or not at all."""
+    from pipeline.faces.fetch import fetch
+    from pipeline.faces.packs import user_models_folder
+
+    folder = fetch(pack, accept_licence=accept_licence, into=into or user_models_folder())
+    typer.echo(f"{pack}: verified, in {folder}")
+
+
+@models.command("verify")
+def verify_pack(
+    pack: Annotated[str, typer.Argument(help="a pack's name, or a folder with a pack.yaml")],
+) -> None:
+    """Read every file of a pack again and compare its sha256."""
+    from pipeline.faces.packs import verify
+
+    problems = verify(pack)
+    if problems:
+        raise UserError("; ".join(problems))
+    typer.echo(f"{pack}: all files verified")
+
+
+@store.command("stats")
+def store_stats() -> None:
+    """Entries, remembered failures and megabytes of each room."""
+    from pipeline.store import Store
+
+    kept = Store()
+    table = Table("room", "entries", "failures", "MB", title=str(kept.root))
+    for room, stats in kept.stats().items():
+        table.add_row(room, str(stats.entries), str(stats.failures), f"{stats.bytes / 1e6:.1f}")
+    Console().print(table)
+
+
+@store.command("verify")
+def store_verify() -> None:
+    """Read every entry again; damaged ones are deleted and will be computed anew."""
+    from pipeline.store import Store
+
+    damaged = Store().verify()
+    typer.echo(f"{len(damaged)} damaged entries deleted")
+
+
+@store.command("gc")
+def store_gc(
+    unused_days: Annotated[float, typer.Option(help="Delete what nobody used for so long.")] = 60.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Delete entries that no run has read or written for a while."""
+    from pipeline.store import Store
+
+    removed = Store().gc(unused_days=unused_days, dry_run=dry_run)
+    verb = "would go" if dry_run else "deleted"
+    typer.echo(f"{removed.entries} entries, {removed.bytes / 1e6:.1f} MB {verb}")
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, which devices and packs, where the store is, what is wrong."""
+    from pipeline.doctor import examine
+
+    findings = examine()
+    table = Table("", "what", "found", "what to do", show_lines=False)
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else "[red]!![/]"
+        table.add_row(mark, finding.what, finding.found, finding.remedy)
+    Console().print(table)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""`arpgnet`: one clear line on a mistake, and a true look at the machine."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def arpgnet(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_lists_packs_with_licence_and_place() -> None:
+    done = arpgnet("models", "list")
+    assert done.returncode == 0
+    for pack in ("demo", "open", "buffalo_l", "buffalo_s"):
+        assert pack in done.stdout
+    assert "non-commercial" in done.stdout
+
+
+def test_verifies_the_demo_pack() -> None:
+    done = arpgnet("models", "verify", "demo")
+    assert done.returncode == 0, done.stderr
+    assert "verified" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("models", "verify", "bufalo_l"), "buffalo_l"),
+        (("models", "fetch", "buffalo_s"), "--accept-licence"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: tuple[str, ...], said: str) -> None:
+    done = arpgnet(*arguments)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_doctor_names_packages_packs_and_store(own_store: Path) -> None:
+    done = arpgnet("doctor")
+    for word in ("torch", "insightface", "training device", "pack demo", "store", "params.yaml"):
+        assert word in done.stdout
+    assert done.returncode == 0, done.stdout
+
+
+def test_doctor_says_what_to_do_about_an_unusable_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("ARPGNET_STORE", str(blocked / "store"))
+    done = arpgnet("doctor")
+    assert done.returncode == 1
+    assert "ARPGNET_STORE" in done.stdout
+
+
+def test_store_starts_empty_and_says_so() -> None:
+    assert "0 damaged entries" in arpgnet("store", "verify").stdout
+    assert "0 entries" in arpgnet("store", "gc", "--dry-run").stdout
+    assert arpgnet("store", "stats").returncode == 0

@@ -1,0 +1,153 @@
+"""dvc.yaml against the code: a stage depends on what it uses, no more and no less."""
+
+import ast
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.config import Params
+
+REPOSITORY = Path(__file__).parents[1]
+DAG: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())[
+    "stages"
+]
+ORDER = ["ingest", "decode", "align", "landmark", "appearance", "graph", "train", "evaluate"]
+ORDER.append("report")
+
+# cannot change what a row says, or speaks for itself through a parameter or a checksum
+PLUMBING = {
+    "pipeline/__init__.py", "pipeline/clips.py", "pipeline/config.py", "pipeline/engine.py",
+    "pipeline/errors.py", "pipeline/progress.py", "pipeline/shards.py", "pipeline/stage.py",
+    "pipeline/store.py", "pipeline/workers.py", "pipeline/faces/__init__.py",
+    "pipeline/faces/packs.py", "models/__init__.py",
+}  # fmt: skip
+# files, not code: the demo pack and the tables of the others
+WEIGHTS = "pipeline/packs"
+# the library a stage is about; ingest always runs and needs no dependency on its code
+ELSEWHERE = {"decode": ["pipeline/datasets"], "ingest": ["pipeline"]}
+
+
+def module_file(name: str) -> Path | None:
+    base = REPOSITORY / name.replace(".", "/")
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@functools.cache
+def imports(file: Path) -> frozenset[Path]:
+    """Our own modules that a file imports, anywhere in it."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.split(".")[0] in {"pipeline", "models", "stages"}:
+                target = module_file(name)
+                if target:
+                    found.add(target)
+    return frozenset(found - {file})
+
+
+def used_by(stage: str) -> set[str]:
+    """The files a stage's own code reaches, without the plumbing and what lies behind it."""
+    seen: set[str] = set()
+    queue = [REPOSITORY / "stages" / f"{stage}.py"]
+    while queue:
+        file = queue.pop()
+        name = file.relative_to(REPOSITORY).as_posix()
+        outside = any(name.startswith(part) for part in ELSEWHERE.get(stage, []))
+        if name in seen or name in PLUMBING or outside:
+            continue
+        seen.add(name)
+        queue += imports(file)
+    return seen
+
+
+def code_deps(stage: str) -> list[str]:
+    roots = ("stages", "pipeline", "models")
+    deps = [dep for dep in DAG[stage].get("deps", []) if dep.split("/")[0] in roots]
+    return [dep for dep in deps if dep != WEIGHTS]
+
+
+def covers(dep: str, file: str) -> bool:
+    return file == dep or file.startswith(f"{dep}/")
+
+
+def test_stages_stand_in_the_order_of_the_design() -> None:
+    assert list(DAG) == ORDER
+    assert all(DAG[stage]["cmd"] == f"python -m stages.{stage}" for stage in DAG)
+
+
+@pytest.mark.parametrize("stage", [stage for stage in ORDER if stage != "ingest"])
+def test_stage_depends_on_exactly_the_code_it_uses(stage: str) -> None:
+    used, deps = used_by(stage), code_deps(stage)
+    missing = sorted(file for file in used if not any(covers(dep, file) for dep in deps))
+    assert not missing, f"{stage}: used, but no dependency"
+    idle = sorted(dep for dep in deps if not any(covers(dep, file) for file in used))
+    assert not idle, f"{stage}: a dependency, but not used"
+
+
+@pytest.mark.parametrize("stage", ORDER)
+def test_parameters_exist(stage: str) -> None:
+    for key in DAG[stage].get("params", []):
+        node: Any = Params()
+        for part in key.split("."):
+            node = getattr(node, part)
+
+
+def test_every_data_dependency_is_an_out_of_an_earlier_stage() -> None:
+    written: set[str] = set()
+    for stage, block in DAG.items():
+        code = set(code_deps(stage))
+        for dep in block.get("deps", []):
+            assert dep in written or dep in code or (REPOSITORY / dep).exists(), dep
+        outs = block.get("outs", []) + block.get("metrics", [])
+        written |= {out if isinstance(out, str) else next(iter(out)) for out in outs}
+
+
+def test_heads_touch_training_and_what_follows_only() -> None:
+    # the report quotes every setting
+    assert [stage for stage in DAG if "fusion" in DAG[stage]["params"]] == ["train", "report"]
+    readers = {
+        stage for stage in DAG
+        if any(str(dep).startswith("artifacts") for dep in DAG[stage].get("deps", []))
+    }  # fmt: skip
+    assert readers <= {"evaluate", "report"}
+
+
+@pytest.mark.parametrize("package", ["models", "pipeline"])
+def test_imports_run_one_way(package: str) -> None:
+    above = {"models": ("pipeline/", "stages/"), "pipeline": ("stages/",)}[package]
+    for file in (REPOSITORY / package).rglob("*.py"):
+        for target in imports(file):
+            name = target.relative_to(REPOSITORY).as_posix()
+            assert not name.startswith(above), f"{file.name} imports {name}"
+
+
+def test_no_import_circles() -> None:
+    state: dict[Path, int] = {}
+
+    def visit(file: Path, trail: list[str]) -> None:
+        state[file] = 1
+        for target in imports(file):
+            # a package's own __init__ re-exports its parts: that arrow is no circle
+            if target.name == "__init__.py" and target.parent in file.parents:
+                continue
+            name = target.relative_to(REPOSITORY).as_posix()
+            assert state.get(target) != 1, " -> ".join([*trail, name])
+            if target not in state:
+                visit(target, [*trail, name])
+        state[file] = 2
+
+    for package in ("stages", "pipeline", "models"):
+        for file in sorted((REPOSITORY / package).rglob("*.py")):
+            if file not in state:
+                visit(file, [file.relative_to(REPOSITORY).as_posix()])
