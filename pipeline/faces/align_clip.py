@@ -8,19 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from pipeline.clips import QUARANTINED, Clip
 from pipeline.config import AlignParams
 from pipeline.errors import ClipError
 from pipeline.faces.alignment import CROP_PX, similarity, warp
-from pipeline.faces.detect import Detections, Detector, Image, find_faces, make_detector
+from pipeline.faces.detect import Detections, Detector, find_faces, make_detector
 from pipeline.faces.packs import Pack
 from pipeline.faces.sessions import Device, runtime_version
 from pipeline.faces.track import Track, choose, link
+from pipeline.jpeg import decode_jpeg
 from pipeline.shards import ShardReader, fixed
 from pipeline.store import code_version, digest
 
@@ -45,6 +44,7 @@ CODE = (
     "pipeline.faces.detect",
     "pipeline.faces.sessions",
     "pipeline.faces.track",
+    "pipeline.jpeg",
 )
 
 
@@ -98,7 +98,7 @@ class AlignClip:
         """
         frames = self._reader.read(clip.clip_id)
         jpegs = frames.column("jpeg").to_pylist()
-        found = [find_faces(self._detector, _decode(j), self.align.pad_retry) for j in jpegs]
+        found = [find_faces(self._detector, decode_jpeg(j), self.align.pad_retry) for j in jpegs]
         tracks = link([faces.boxes for faces in found], self.align.track_iou)
         width, height = (frames.column(name)[0].as_py() for name in ("width", "height"))
         track = choose(tracks, self.align.main_face, len(jpegs), width, height)
@@ -164,7 +164,7 @@ class _Rows:
             self.bbox[frame] = faces.boxes[pick]
             self.kps[frame] = faces.kps[pick].ravel()
             self.matrix[frame] = matrix.ravel()
-            self.crop[frame] = warp(_decode(jpegs[frame]), matrix).tobytes()
+            self.crop[frame] = warp(decode_jpeg(jpegs[frame]), matrix).tobytes()
 
     def table(self, frames: pa.Table) -> pa.Table:
         columns = {
@@ -179,12 +179,3 @@ class _Rows:
         }
         schema = FACES_SCHEMA.remove(FACES_SCHEMA.get_field_index("clip_id"))
         return pa.table(columns, schema=schema)
-
-
-def _decode(jpeg: bytes) -> Image:
-    """RGB uint8 `[H, W, 3]`."""
-    buffer: NDArray[np.uint8] = np.frombuffer(jpeg, dtype=np.uint8)
-    bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise ValueError("data/frames holds a picture that is not a JPEG")
-    return np.ascontiguousarray(bgr[:, :, ::-1])

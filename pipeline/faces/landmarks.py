@@ -26,6 +26,7 @@ from pipeline.faces.network import ImageNetwork
 from pipeline.faces.packs import ModelSpec
 from pipeline.faces.schemes import SCHEMES
 from pipeline.faces.sessions import Device, runtime_version
+from pipeline.jpeg import decode_jpeg
 from pipeline.shards import ShardReader, fixed, to_numpy
 from pipeline.store import code_version, digest
 
@@ -41,6 +42,7 @@ CODE = (
     "pipeline.faces.network",
     "pipeline.faces.blob",
     "pipeline.faces.sessions",
+    "pipeline.jpeg",
 )
 
 Frame = npt.NDArray[np.uint8]
@@ -114,18 +116,6 @@ def transform_points(matrix: npt.ArrayLike, points: npt.ArrayLike) -> Points:
     exact = np.asarray(matrix, dtype=np.float64)
     moved = np.asarray(points) @ exact[:, :2].T + exact[:, 2]
     return moved.astype(np.float32)
-
-
-def decode_jpeg(data: bytes) -> Frame:
-    """A stored frame as RGB, uint8 [H, W, 3].
-
-    Raises:
-        ValueError: the bytes are no JPEG.
-    """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError("a stored frame cannot be decoded")
-    return np.ascontiguousarray(image[..., ::-1])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 # Okabe-Ito: told apart by colour-blind readers too
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6B7280"
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "arpgnet",  # else every run gets other element ids
     "svg.fonttype": "none",  # text stays text: small, searchable, sharp
     "font.size": 10,

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.clips import Clip
+from pipeline.jpeg import decode_jpeg, encode_jpeg
 from pipeline.report.faces_picture import draw_graph
 from pipeline.shards import ShardReader, to_numpy
 
@@ -29,12 +30,8 @@ class Sheet:
 
 def data_uri(image_rgb: np.ndarray) -> str:
     """uint8[H,W,3] RGB -> a JPEG data URI; the same picture gives the same text."""
-    done, data = cv2.imencode(
-        ".jpg", image_rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    if not done:
-        raise ValueError(f"cannot encode a picture of shape {image_rgb.shape}")
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+    data = encode_jpeg(image_rgb, JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
 
 
 def clip_sheet(clips: Sequence[Clip], classes: Sequence[str], frames: ShardReader) -> Sheet:
@@ -74,13 +71,9 @@ def face_tiles(
 
 def _middle_frame(clip: Clip, frames: ShardReader) -> str:
     rows = frames.read(clip.clip_id, columns=["jpeg"])
-    data = np.frombuffer(rows.column("jpeg")[rows.num_rows // 2].as_py(), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+    image = decode_jpeg(rows.column("jpeg")[rows.num_rows // 2].as_py())
     scale = THUMB_PX / min(image.shape[:2])
-    shrunk = cv2.resize(
-        np.ascontiguousarray(image), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
-    )
-    return data_uri(shrunk)
+    return data_uri(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
 
 
 def _spread(

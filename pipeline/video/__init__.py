@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.video.decode_clip import FRAMES_SCHEMA, DecodeClip, decode_jpeg, encode_jpeg
+from pipeline.video.decode_clip import FRAMES_SCHEMA, DecodeClip
 
 if TYPE_CHECKING:
     from pipeline.video.container import VideoInfo, probe
 
-__all__ = ["FRAMES_SCHEMA", "DecodeClip", "VideoInfo", "decode_jpeg", "encode_jpeg", "probe"]
+__all__ = ["FRAMES_SCHEMA", "DecodeClip", "VideoInfo", "probe"]
 
 
 def __getattr__(name: str) -> Any:

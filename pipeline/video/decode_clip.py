@@ -16,6 +16,7 @@ import pyarrow as pa
 from pipeline.clips import OK, Clip, resolve_inside
 from pipeline.config import DecodeParams
 from pipeline.errors import ClipError, UserError
+from pipeline.jpeg import encode_jpeg
 from pipeline.store import code_version, digest, file_sha256
 from pipeline.video.sampling import choose
 
@@ -69,7 +70,7 @@ class DecodeClip:
             clip.end_s,
             self.params,
             decoder_versions(),
-            code_version("pipeline.video"),
+            code_version("pipeline.video", "pipeline.jpeg"),
         )
 
     def facts(self) -> dict[str, Any]:
@@ -149,28 +150,6 @@ def keep_frames(
     raise ClipError(reason)
 
 
-def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """JPEG of an RGB uint8 picture [H,W,3]."""
-    done, buffer = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
-    if not done:
-        raise ClipError(f"a frame of {image.shape[1]}x{image.shape[0]} cannot be kept as JPEG")
-    return buffer.tobytes()
-
-
-def decode_jpeg(jpeg: bytes) -> np.ndarray:
-    """The RGB uint8 picture [H,W,3] of `encode_jpeg`.
-
-    Raises:
-        ValueError: the bytes are not a picture.
-    """
-    bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise ValueError("not a JPEG picture")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-
-
 def shrink(image: np.ndarray, max_side: int | None) -> np.ndarray:
     """The picture with its longer side at most `max_side`; never enlarged.
 
@@ -203,7 +182,10 @@ def _kept(
 ) -> KeptFrame:
     image = shrink(image, params.max_side)
     height, width = image.shape[:2]
-    jpeg = encode_jpeg(image, params.jpeg_quality)
+    try:
+        jpeg = encode_jpeg(image, params.jpeg_quality)
+    except ValueError as error:
+        raise ClipError(str(error)) from None
     return KeptFrame(index, time_s, width, height, jpeg, decoder)
 
 

@@ -11,10 +11,11 @@ from pipeline.config import DecodeParams
 from pipeline.faces.alignment import similarity, warp
 from pipeline.faces.appearance import AppearanceNetwork, centres, layout
 from pipeline.faces.detect import find_faces, make_detector
-from pipeline.faces.landmarks import LandmarkNetwork, decode_jpeg, transform_points
+from pipeline.faces.landmarks import LandmarkNetwork, transform_points
 from pipeline.faces.packs import ModelSpec, Pack, load_pack
 from pipeline.faces.receptive_field import Centres
 from pipeline.faces.schemes import SCHEMES, scheme_indices
+from pipeline.jpeg import decode_jpeg
 from pipeline.regions.grid import grid_visible
 from pipeline.regions.landmark_regions import landmark_visible
 from pipeline.video.decode_clip import keep_frames
