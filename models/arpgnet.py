@@ -1,6 +1,6 @@
 """ARPGNet: appearance- and relation-aware parallel graph attention fusion network.
 
-    S. Li, G. Zhao, L. Xia, D. Jiang ("Li, Zhao, Xia, Jiang"), arXiv 2511.22188.
+    Li, Zhao, Xia, Jiang; IEEE Transactions on Affective Computing 2025; arXiv 2511.22188.
 
 This is an independent reimplementation from public descriptions (abstract and summaries): the
 paper's equations and settings were not available to us, and no code of the authors is public.
