@@ -102,7 +102,7 @@ class AppearanceParams(Section):
     """The CNN (`batch`) and what of it the appearance branch sees (`vector`)."""
 
     batch: Positive = 16
-    vector: Literal["embedding", "map", "both"] = "both"
+    vector: Literal["embedding", "map", "both"] = "map"
 
 
 class GraphParams(Section):
@@ -131,7 +131,7 @@ class FusionParams(Section):
     mode: Literal["parallel", "concat", "add", "cross", "serial", "appearance", "relation"] = (
         "parallel"
     )
-    width: Annotated[int, Field(ge=8, le=2048)] = 128
+    width: Annotated[int, Field(ge=8, le=2048)] = 64
     layers: Annotated[int, Field(ge=1, le=8)] = 2
     heads: Positive = 4
     window: NonNegative | None = 2
@@ -149,8 +149,8 @@ class TrainParams(Section):
 
     folds: Literal["all"] | Annotated[list[NonNegative], Field(min_length=1)] = "all"
     seeds: Annotated[list[NonNegative], Field(min_length=1)] = [0, 1]
-    epochs: Positive = 40
-    patience: Positive = 12
+    epochs: Positive = 25
+    patience: Positive = 10
     batch: Positive = 32
     lr: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-2
@@ -159,7 +159,7 @@ class TrainParams(Section):
     class_weights: Literal["none", "balanced", "sqrt"] = "sqrt"
     grad_clip: Annotated[float, Field(gt=0.0)] = 1.0
     flip: Probability = 0.5
-    feature_noise: Annotated[float, Field(ge=0.0, le=5.0)] = 0.1
+    feature_noise: Annotated[float, Field(ge=0.0, le=5.0)] = 0.3
     frame_drop: Probability = 0.1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
