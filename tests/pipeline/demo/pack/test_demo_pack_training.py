@@ -1,6 +1,7 @@
 """Losses and loops: each network learns a handful of stills, the same way every time."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,18 +34,19 @@ def _losses(lines: list[str]) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("train", "falls_to"),
+    ("train", "steps", "batch"),
     [
-        (landmark.train_landmarks, 0.8),
-        (detector.train_detector, 0.8),
-        (embedding.train_embedding, 1.0),
+        (landmark.train_landmarks, 200, 8),
+        (detector.train_detector, 60, 4),
+        (embedding.train_embedding, 60, 4),
     ],
 )
-def test_training_lowers_the_loss(few: Stills, train: object, falls_to: float) -> None:
+def test_training_lowers_the_loss(few: Stills, train: Any, steps: int, batch: int) -> None:
     lines: list[str] = []
-    train(few, steps=20, batch=3, seed=0, report=lines.append)  # type: ignore[operator]
+    train(few, steps=steps, batch=batch, seed=0, report=lines.append)
     losses = _losses(lines)
-    assert losses[-1] < falls_to * losses[0]
+    # from the third tenth on: earlier the embedding is taught identity alone, a smaller sum
+    assert losses[-1] < 0.85 * losses[2]
 
 
 def test_training_repeats_bit_for_bit(few: Stills) -> None:
