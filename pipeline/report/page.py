@@ -25,7 +25,14 @@ from pipeline.report.faces_picture import BLUE, ORANGE
 from pipeline.report.pictures import clip_sheet, face_tiles
 from pipeline.shards import ShardReader
 
-STAGE_FOLDERS = ("frames", "faces", "landmarks", "appearance", "graphs")
+# a stage's folder under data/ -> the stage, in their order
+STAGES = {
+    "frames": "decode",
+    "faces": "align",
+    "landmarks": "landmark",
+    "appearance": "appearance",
+    "graphs": "graph",
+}
 NETWORK = "arpgnet"
 TILES = (("uar", "UAR"), ("war", "WAR"), ("macro_f1", "macro-F1"))
 MODEL_NAMES = {
@@ -62,7 +69,7 @@ def gather(params: Params, root: Path = Path()) -> Results:
             metrics=_json(root / "reports/metrics.json"),
             details=_json(root / "reports/evaluation.json"),
             curves=read_curves(root / "reports/plots/curves.csv"),
-            shards={name: ShardReader(root / "data" / name) for name in STAGE_FOLDERS},
+            shards={name: ShardReader(root / "data" / name) for name in STAGES},
         )
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} not found: run `dvc repro` first") from None
@@ -241,10 +248,10 @@ def quarantined(
         if clip.status != "ok":
             yield {"clip": clip.clip_id, "stage": "ingest", "reason": clip.reason or ""}
             continue
-        for name in STAGE_FOLDERS:
-            entry = shards[name].entry(clip.clip_id)
+        for folder, stage in STAGES.items():
+            entry = shards[folder].entry(clip.clip_id)
             if entry.status != "ok":
-                yield {"clip": clip.clip_id, "stage": name, "reason": entry.reason or ""}
+                yield {"clip": clip.clip_id, "stage": stage, "reason": entry.reason or ""}
                 break
 
 

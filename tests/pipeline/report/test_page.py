@@ -118,7 +118,7 @@ def test_says_what_was_lost_where_and_why(tmp_path: Path) -> None:
     results = gather(Params(), tmp_path)
     lost = list(quarantined(results.manifest.clips, results.shards))
     assert lost == [
-        {"clip": "clip2", "stage": "graphs", "reason": "no face found"},
+        {"clip": "clip2", "stage": "graph", "reason": "no face found"},
         {"clip": "clip3", "stage": "ingest", "reason": EVIL},
     ]
     page = render(results)
