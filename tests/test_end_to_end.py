@@ -21,6 +21,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Workspace
         patch.setenv("ARPGNET_STORE", str(store))
         workspace = Workspace(tmp_path_factory.mktemp("project"), TINY)
         workspace.dvc("repro")
+        # what `dvc metrics diff` compares with
+        workspace.run("git", "add", "dvc.lock")
+        workspace.run("git", "commit", "--quiet", "--message", "first run")
     return workspace
 
 
@@ -77,10 +80,11 @@ def test_other_heads_run_three_stages_and_a_diff_comes_out(finished: Workspace) 
     assert [stage for stage in ran(done.stdout) if stage != "ingest"] == [
         "train", "evaluate", "report",
     ]  # fmt: skip
-    diff = finished.dvc("metrics", "diff", "--md", "--all").stdout
-    assert "uar.mean" in diff
+    diff = json.loads(finished.dvc("metrics", "diff", "--all", "--json").stdout)
+    both = diff["reports/metrics.json"]["uar.mean"]
+    assert {type(both["old"]), type(both["new"])} == {float}
     # and back: everything comes from the caches, byte by byte what it was
-    finished.run("git", "checkout", "--quiet", "params.yaml")
+    finished.run("git", "checkout", "--quiet", "params.yaml", "dvc.lock")
     back = finished.dvc("repro")
     assert set(ran(back.stdout)) <= {"ingest"}
     assert outs(finished) == before
