@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from pipeline.errors import UserError
-from pipeline.faces.packs import ModelEntry, PackEntry, file_sha256, find_fault, known_entries
+from pipeline.faces.packs import ModelEntry, PackEntry, find_fault, known_entries
+from pipeline.store import file_sha256
 
 CHUNK = 1 << 20
 TIMEOUT_S = 30

@@ -8,7 +8,6 @@ for in the folders of `ARPGNET_MODELS`, the user's cache, and `~/.insightface/mo
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import UserError
+from pipeline.store import file_sha256
 
 Role = Literal["detector", "landmark", "embedding"]
 Kind = Literal["scrfd", "yunet", "2d106", "pfld98", "68", "arcface"]
@@ -274,23 +274,22 @@ def find_fault(path: Path, entry: ModelEntry) -> str | None:
     length = path.stat().st_size
     if entry.bytes is not None and length != entry.bytes:
         return f"has {length} bytes, expected {entry.bytes}"
-    found = file_sha256(path)
+    found = remembered_sha256(path)
     if found != entry.sha256:
         return f"has sha256 {found}, expected {entry.sha256}"
     return None
 
 
-def file_sha256(path: Path) -> str:
+def remembered_sha256(path: Path) -> str:
     """sha256 of a file; read again only when its length or modification time has changed."""
     stat = path.stat()
-    return _sha256(str(path), stat.st_size, stat.st_mtime_ns)
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _sha256(path: str, length: int, mtime_ns: int) -> str:
+def _sha256(path: Path, length: int, mtime_ns: int) -> str:
     del length, mtime_ns
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def _locate(name_or_path: str) -> tuple[PackEntry, Path | None]:
