@@ -59,9 +59,8 @@ def test_files_are_those_pack_yaml_names(pack: dict[str, Any]) -> None:
 def test_no_machine_is_named_in_the_files() -> None:
     for path in PACK.iterdir():
         content = path.read_bytes()
-        assert b"/tmp" not in content
-        assert b"site-packages" not in content
-        assert b"/work" not in content
+        for place in (b"/tmp", b"site-packages", b"/home/", bytes(Path(__file__).parents[4])):
+            assert place not in content
 
 
 def test_pack_yaml_describes_the_embedding_graph(pack: dict[str, Any]) -> None:
