@@ -155,7 +155,7 @@ def _carve(
     if len(groups) < 2:
         raise UserError(
             f"the training part{fold} has {len(groups)} {params.group_by}: none can be set aside "
-            f"for validation; add clips of other {params.group_by}s"
+            f"for validation; add clips{_of_others(params.group_by)}"
         )
     most = max(Counter(clips[row].label for row in rows).values())
     count = max(2, min(round(1 / params.val_fraction), len(groups), most))
@@ -189,3 +189,7 @@ def _stratified(
         warnings.filterwarnings("ignore", category=UserWarning)
         parts = list(splitter.split(labels, labels, [unit[row] for row in rows]))
     return [{rows[int(i)] for i in test} for _, test in parts]
+
+
+def _of_others(unit: str) -> str:
+    return "" if unit == "clip" else f" of other {unit}s"
