@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.train.curves import CURVES
 from pipeline.train.predictions import Predictions
 
 NO_PREDICTION = "none"
-CURVES = ("train_loss", "val_loss", "val_uar")
 
 History = Sequence[Mapping[str, float]]
 

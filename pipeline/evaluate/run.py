@@ -10,13 +10,12 @@ from pipeline.clips import read_manifest
 from pipeline.config import EvaluateParams
 from pipeline.evaluate.plots import write_confusion, write_curves, write_mean_curves
 from pipeline.evaluate.summary import summarise
-from pipeline.train.curves import read_curves
+from pipeline.train.curves import RUNS, read_curves
 from pipeline.train.predictions import NETWORK, PREDICTIONS, read_predictions
 
 METRICS = Path("reports/metrics.json")
 DETAILS = Path("reports/evaluation.json")
 PLOTS = Path("reports/plots")
-RUNS = Path("artifacts/runs")
 
 
 def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:

@@ -15,6 +15,7 @@ from pipeline.clips import QUARANTINED, Clip
 from pipeline.config import AlignParams
 from pipeline.errors import ClipError
 from pipeline.faces.alignment import CROP_PX, similarity, warp
+from pipeline.faces.clip_work import ClipWorkBase
 from pipeline.faces.detect import Detections, Detector, find_faces, make_detector
 from pipeline.faces.packs import Pack
 from pipeline.faces.sessions import Device, runtime_version
@@ -49,7 +50,7 @@ CODE = (
 
 
 @dataclass(frozen=True)
-class AlignClip:
+class AlignClip(ClipWorkBase):
     """`ClipWork` of the align stage.
 
     Args:
@@ -108,10 +109,6 @@ class AlignClip:
         if not rows.valid.any():
             raise ClipError(f"no face found in any of {len(jpegs)} frames")
         return rows.table(frames)
-
-    def __reduce__(self) -> tuple[type[AlignClip], tuple[Any, ...]]:
-        """Without the open detector: a worker process makes its own."""
-        return AlignClip, (self.frames, self.pack, self.align, self.device)
 
     @cached_property
     def _reader(self) -> ShardReader:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 CROP_PX = 112
 
@@ -67,6 +67,8 @@ def warp(image: NDArray[np.uint8], matrix: NDArray[np.float32]) -> NDArray[np.ui
     return np.asarray(crop, dtype=np.uint8)
 
 
-def apply(matrix: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Points `[..., 2]` through a `[2, 3]` matrix."""
-    return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+def apply(matrix: ArrayLike, points: ArrayLike) -> NDArray[np.float32]:
+    """Points `[..., 2]` through a `[2, 3]` matrix; computed in float64."""
+    exact = np.asarray(matrix, dtype=np.float64)
+    moved = np.asarray(points) @ exact[:, :2].T + exact[:, 2]
+    return moved.astype(np.float32)

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from pipeline.clips import Clip
 from pipeline.errors import ClipError, UserError
+from pipeline.faces.alignment import apply
 from pipeline.faces.clip_work import ClipWorkBase, model_identity, upstream_reason
 from pipeline.faces.network import ImageNetwork
 from pipeline.faces.packs import ModelSpec
@@ -38,6 +39,7 @@ BOX_SCALE = {"2d106": 1.5, "68": 1.5, "pfld98": 1.0}
 BATCH = 16  # pictures decoded and located at a time: 16 of 1920 x 1080 are 100 MB
 
 CODE = (
+    "pipeline.faces.alignment",
     "pipeline.faces.landmarks",
     "pipeline.faces.network",
     "pipeline.faces.blob",
@@ -88,7 +90,7 @@ class LandmarkNetwork:
         # PFLD counts from 0 to 1 across its input, the others from -1 to 1
         points = points * side if kind == "pfld98" else (points + 1) * (side // 2)
         found = [
-            transform_points(cv2.invertAffineTransform(matrix), face)
+            apply(cv2.invertAffineTransform(matrix), face)
             for matrix, face in zip(to_crop, points, strict=True)
         ]
         return np.stack(found)
@@ -109,13 +111,6 @@ def crop_matrix(box: npt.NDArray[np.floating], side: int, scale: float) -> npt.N
             [0.0, zoom, side / 2 - zoom * (y1 + y2) / 2],
         ]
     )
-
-
-def transform_points(matrix: npt.ArrayLike, points: npt.ArrayLike) -> Points:
-    """Applies a 2x3 matrix to points [..., 2]; float32."""
-    exact = np.asarray(matrix, dtype=np.float64)
-    moved = np.asarray(points) @ exact[:, :2].T + exact[:, 2]
-    return moved.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -194,7 +189,7 @@ class LandmarkClip(ClipWorkBase):
             pictures = [decode_jpeg(jpegs[row].as_py()) for row in chosen.tolist()]
             in_image[chosen] = self._network.locate(pictures, boxes[chosen])
         for row in rows:
-            in_crop[row] = transform_points(matrices[row], in_image[row])
+            in_crop[row] = apply(matrices[row], in_image[row])
         if not np.isfinite(in_crop).all():
             raise ClipError("the landmark network gave a number that is not finite")
         columns = [

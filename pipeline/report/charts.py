@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 # Okabe-Ito: told apart by colour-blind readers too
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6B7280"
+BLUE, ORANGE = "#0072B2", "#D55E00"
 STYLE: Any = {
     "svg.hashsalt": "arpgnet",  # else every run gets other element ids
     "svg.fonttype": "none",  # text stays text: small, searchable, sharp
@@ -21,6 +21,7 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+THIN: Any = {"lw": 0.9, "alpha": 0.6}  # eight runs and more over each other
 
 
 @dataclass(frozen=True)
@@ -73,24 +74,13 @@ def curves_chart(curves: Mapping[str, Curve]) -> str:
         figure = Figure(figsize=(8.4, 3.4))
         left, right = figure.subplots(1, 2)
         for number, curve in enumerate(curves.values()):
-            first = number == 0
-            left.plot(
-                curve.epoch,
-                curve.train_loss,
-                color=BLUE,
-                lw=0.9,
-                alpha=0.6,
-                label="training" if first else None,
-            )
-            left.plot(
-                curve.epoch,
-                curve.val_loss,
-                color=ORANGE,
-                lw=0.9,
-                alpha=0.6,
-                label="validation" if first else None,
-            )
-            right.plot(curve.epoch, curve.val_uar, color=ORANGE, lw=0.9, alpha=0.6)
+            for name, loss, colour in (
+                ("training", curve.train_loss, BLUE),
+                ("validation", curve.val_loss, ORANGE),
+            ):
+                label = None if number else name  # the legend names each colour once
+                left.plot(curve.epoch, loss, color=colour, label=label, **THIN)
+            right.plot(curve.epoch, curve.val_uar, color=ORANGE, **THIN)
         left.set(xlabel="epoch", ylabel="cross-entropy loss", title="Loss")
         left.legend(frameon=False)
         right.set(xlabel="epoch", ylabel="UAR (share, 0 to 1)", title="Validation UAR", ylim=(0, 1))

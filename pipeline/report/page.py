@@ -24,6 +24,7 @@ from pipeline.report.charts import Curve, confusion_chart, curves_chart
 from pipeline.report.faces_picture import BLUE, ORANGE
 from pipeline.report.pictures import clip_sheet, face_tiles
 from pipeline.shards import ShardReader
+from pipeline.train.predictions import NETWORK
 
 # a stage's folder under data/ -> the stage, in their order
 STAGES = {
@@ -33,7 +34,6 @@ STAGES = {
     "appearance": "appearance",
     "graphs": "graph",
 }
-NETWORK = "arpgnet"
 TILES = (("uar", "UAR"), ("war", "WAR"), ("macro_f1", "macro-F1"))
 MODEL_NAMES = {
     NETWORK: "ARPGNet",

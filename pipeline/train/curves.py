@@ -11,6 +11,8 @@ from typing import Self
 from dvclive.live import Live
 from scmrepo.exceptions import SCMError
 
+# every run's folder lies in it
+RUNS = Path("artifacts/runs")
 CURVES = ("train_loss", "val_loss", "val_uar")
 
 

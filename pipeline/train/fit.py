@@ -23,6 +23,7 @@ from pipeline.config import TrainParams
 from pipeline.errors import UserError
 from pipeline.train.augment import Augment
 from pipeline.train.data import Features, class_counts, statistics
+from pipeline.train.recall import unweighted_recall
 from pipeline.train.schedule import class_weights, learning_rate, make_optimizer
 
 Weights = dict[str, Tensor]
@@ -134,7 +135,7 @@ class Trainer:
         row = {
             "train_loss": train_loss,
             "val_loss": self._loss(logits, label).item(),
-            "val_uar": unweighted_recall(label, logits.argmax(1)),
+            "val_uar": unweighted_recall(label.cpu().numpy(), logits.argmax(1).cpu().numpy()),
         }
         if not all(math.isfinite(value) for value in row.values()):
             raise UserError(
@@ -190,18 +191,6 @@ class Trainer:
 def rank(row: dict[str, float]) -> tuple[float, float]:
     """Better epochs rank higher: by validation UAR, then by a lower validation loss."""
     return row["val_uar"], -row["val_loss"]
-
-
-def unweighted_recall(label: Tensor, predicted: Tensor) -> float:
-    """UAR: mean recall over the classes that occur."""
-    from sklearn.metrics import recall_score
-
-    true = label.cpu().numpy()
-    return float(
-        recall_score(
-            true, predicted.cpu().numpy(), labels=np.unique(true), average="macro", zero_division=0
-        )
-    )
 
 
 def logits_of(module: Any, batch: Features) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipeline.train.data import Features
 from pipeline.train.folds import Fold
+from pipeline.train.recall import unweighted_recall
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 # above this many numbers (400 MB of float64) the grid is no cheap baseline any more
@@ -62,7 +63,6 @@ def logistic_regression(
         Probabilities of the test clips, float64 [test, classes].
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import recall_score
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -80,10 +80,7 @@ def logistic_regression(
         # a few hundred clips: threads would only wait for each other, and change last digits
         with threadpool_limits(1):
             model.fit(train, label[fold.train])
-        true, predicted = label[fold.val], model.predict(val)
-        uar = recall_score(
-            true, predicted, labels=np.unique(true), average="macro", zero_division=0
-        )
+        uar = unweighted_recall(label[fold.val], model.predict(val))
         if uar > best_uar:
             best_uar, best = uar, model
     assert best is not None

@@ -17,7 +17,7 @@ from pipeline.progress import Tracker, track
 from pipeline.shards import ShardReader
 from pipeline.store import Store, code_version, digest
 from pipeline.train.checkpoints import save_run
-from pipeline.train.curves import CurveLog
+from pipeline.train.curves import RUNS, CurveLog
 from pipeline.train.data import Dataset, load_dataset, place
 from pipeline.train.device import make_fabric, reproducible, resolve_device
 from pipeline.train.fit import Run, State, Trainer, epoch_seed
@@ -27,7 +27,6 @@ from pipeline.train.network import build_network, network_config
 from pipeline.train.predictions import NETWORK, PREDICTIONS, prediction_rows, write_predictions
 from pipeline.train.probes import clip_inputs, logistic_regression, majority
 
-RUNS = Path("artifacts/runs")
 # what decides the weights; the baselines are computed anew each time
 CODE = (
     "models.arpgnet",
@@ -37,6 +36,7 @@ CODE = (
     "pipeline.train.data",
     "pipeline.train.fit",
     "pipeline.train.network",
+    "pipeline.train.recall",
     "pipeline.train.schedule",
 )
 # a killed run loses at most about this much work, and saving takes a small part of it

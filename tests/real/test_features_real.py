@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pipeline.config import DecodeParams
-from pipeline.faces.alignment import similarity, warp
+from pipeline.faces.alignment import apply, similarity, warp
 from pipeline.faces.appearance import AppearanceNetwork, centres, layout
 from pipeline.faces.detect import find_faces, make_detector
-from pipeline.faces.landmarks import LandmarkNetwork, transform_points
+from pipeline.faces.landmarks import LandmarkNetwork
 from pipeline.faces.packs import ModelSpec, Pack, load_pack
 from pipeline.faces.receptive_field import Centres
 from pipeline.faces.schemes import SCHEMES, scheme_indices
@@ -125,7 +125,7 @@ def test_mobilefacenet_s_cells_look_at_multiples_of_sixteen(pack: Pack) -> None:
 
 def test_regions_of_real_faces_are_visible(faces: Faces, points: np.ndarray) -> None:
     matrices = np.stack([similarity(kps) for kps in faces.kps])
-    in_crop = np.stack([transform_points(m, p) for m, p in zip(matrices, points, strict=True)])
+    in_crop = np.stack([apply(m, p) for m, p in zip(matrices, points, strict=True)])
     frame_wh = np.array([frame.shape[1::-1] for frame in faces.frames])
     cells = grid_visible(7, in_crop, matrices, frame_wh, "98").reshape(-1, 7, 7)
     assert (cells[:, 2:6, 2:5].mean(axis=(1, 2)) > 0.9).all()  # eyes to mouth

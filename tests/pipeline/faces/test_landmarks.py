@@ -12,8 +12,9 @@ from insightface.model_zoo.landmark import Landmark
 from pipeline.config import EngineParams
 from pipeline.engine import run_clips
 from pipeline.errors import ClipError, UserError
+from pipeline.faces.alignment import apply
 from pipeline.faces.blob import normalisation
-from pipeline.faces.landmarks import LandmarkClip, LandmarkNetwork, transform_points
+from pipeline.faces.landmarks import LandmarkClip, LandmarkNetwork
 from pipeline.faces.packs import load_pack
 from pipeline.faces.sessions import make_session
 from pipeline.shards import ShardReader, to_numpy
@@ -107,7 +108,7 @@ def test_a_network_of_another_scheme_is_refused(tmp_path):
 def test_points_move_with_the_matrix():
     corners = np.array([[0, 0], [10, 0], [0, 20]], np.float32)
     expected = [[-60, -20], [-52, -21], [-58, -4]]
-    np.testing.assert_allclose(transform_points(MATRIX, corners), expected, atol=1e-5)
+    np.testing.assert_allclose(apply(MATRIX, corners), expected, atol=1e-5)
 
 
 def work(tmp_path, spec):
@@ -132,7 +133,7 @@ def test_stage_writes_points_in_image_and_crop(tmp_path):
     for row in (0, 2):
         expected = insightface_points(spec, stored_picture(0, row), BOX)
         np.testing.assert_allclose(image[row], expected, atol=2e-3)
-        np.testing.assert_allclose(in_crop[row], transform_points(MATRIX, expected), atol=2e-3)
+        np.testing.assert_allclose(in_crop[row], apply(MATRIX, expected), atol=2e-3)
 
 
 def test_stage_gives_equal_bytes_and_reuses_what_is_there(tmp_path):
