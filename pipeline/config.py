@@ -94,6 +94,9 @@ class AlignParams(Section):
     det_px: Annotated[int, Field(ge=64, multiple_of=32)] | Literal["pack"] = "pack"
     det_thresh: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     pad_retry: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
+    full_every: Positive = 100
+    first_scale: Annotated[float, Field(ge=0.25, le=1.0)] = 0.5
+    leap_s: Annotated[float, Field(ge=0.0, le=0.5)] = 0.14
     main_face: Literal["longest", "largest", "centre"] = "longest"
     track_iou: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
 
@@ -102,6 +105,7 @@ class AppearanceParams(Section):
     """The CNN (`batch`) and what of it the appearance branch sees (`vector`)."""
 
     batch: Positive = 16
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     vector: Literal["embedding", "map", "both"] = "map"
 
 
@@ -182,7 +186,10 @@ class ReportParams(Section):
 class EngineParams(Section):
     """How the per-clip work is run; nothing here can change a result."""
 
+    name: Literal["local"] = "local"
     workers: Positive | Literal["auto"] = "auto"
+    worker_memory_mb: Positive = 600
+    clip_timeout_s: Annotated[float, Field(gt=0.0)] = 3600.0
     max_bad: Fraction = 0.5
 
 

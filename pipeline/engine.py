@@ -7,73 +7,32 @@ out's bytes do not depend on what was computed now, before, or in which order.
 
 from __future__ import annotations
 
-import math
-import os
 import shutil
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.clips import Clip
 from pipeline.config import EngineParams
-from pipeline.errors import ClipError, UserError
+from pipeline.disk import partial, replace_folder, writing_to
+from pipeline.errors import UserError
 from pipeline.progress import Tracker, track
 from pipeline.shards import ShardWriter
-from pipeline.store import Store, explained, replace_folder
-from pipeline.workers import Crashed, WorkerError, run_in_workers
-
-# starting a worker costs about 2 s of imports and model loading
-WORKER_COST_S = 2.0
-# workers are started once the work left is this many times their cost
-_WORTH_IT = 3.0
-CRASHED = "worker crashed"
-
-
-class ClipWork(Protocol):
-    """What a stage does to one clip: a picklable frozen dataclass.
-
-    `key`, `facts` and `upstream_failure` are called in the parent process, without
-    `setup`. The clip's name is not part of its content: `run` may leave the column
-    `clip_id` out, and the engine writes it when it assembles the out, so that a clip
-    that was renamed or stands in the manifest twice is computed once.
-
-    A work that uses all cores or the GPU by itself sets a class attribute
-    `max_workers = 1`; see `threads_per_clip`.
-    """
-
-    @property
-    def stage(self) -> str:
-        """The store's room: "decode", "align", ..."""
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Of the out's rows, `clip_id` among them."""
-
-    def key(self, clip: Clip) -> str:
-        """A digest of everything the result depends on."""
-
-    def facts(self) -> dict[str, Any]:
-        """About the whole out, JSON-able; for the index."""
-
-    def upstream_failure(self, clip: Clip) -> str | None:
-        """Why an earlier stage has nothing for this clip."""
-
-    def setup(self) -> None:
-        """Open models and readers; called once a process."""
-
-    def run(self, clip: Clip) -> pa.Table:
-        """The clip's rows, at least one.
-
-        Raises:
-            ClipError: the clip is bad and is quarantined, for good.
-        """
+from pipeline.store import Store
+from pipeline.work import ClipJob, ClipWork, Item
+from pipeline.workers import (
+    NO_MEMORY,
+    Crashed,
+    Limits,
+    TimedOut,
+    WorkerError,
+    cores,
+    run_in_workers,
+)
 
 
 @dataclass(frozen=True)
@@ -88,24 +47,10 @@ class Summary:
         return f"{self.done} computed, {self.reused} reused, {self.quarantined} quarantined"
 
 
-def cores() -> int:
-    """Cores this process may use: its affinity, and a container's CPU quota."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        count = min(count or 1, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
-        pass  # no cgroup, or "max": no quota
-    return max(1, count or 1)
-
-
-def threads_per_clip(work: ClipWork) -> int:
-    """How many threads the work's sessions may use; the same in the parent and in workers.
-
-    Splitting a sum over threads changes its last bits, so the number must not depend on
-    how many workers there are.
-    """
-    return cores() if getattr(work, "max_workers", None) == 1 else 1
+def crew(engine: EngineParams) -> tuple[int, Limits]:
+    """How many workers, and when one is ended."""
+    count = cores() if engine.workers == "auto" else engine.workers
+    return count, Limits(engine.clip_timeout_s, engine.worker_memory_mb)
 
 
 def run_clips(
@@ -169,18 +114,17 @@ class _Run:
 
     def compute(self) -> None:
         """Fill the store."""
-        items = [_Item(clip, key) for key, clip in self._missing.items()]
-        with track(len(items), self._work.stage) as progress:
-            left = self._in_process(items, progress)
-            if left:
-                self._in_workers(left, progress)
+        if self._missing:
+            self._store.sweep(self._work.stage)
+        self._compute([Item(clip, key) for key, clip in self._missing.items()])
 
     def assemble(self, out: Path) -> None:
         """Write the out beside its place, then put it there."""
-        fresh = out.with_name(out.name + ".partial")
+        fresh = partial(out)
         shutil.rmtree(fresh, ignore_errors=True)
         try:
             with (
+                writing_to(out),
                 ShardWriter(fresh, self._work.schema, self._work.facts()) as writer,
                 track(len(self._clips), f"{self._work.stage}: write") as progress,
             ):
@@ -188,79 +132,55 @@ class _Run:
                     self._add(writer, clip)
                     progress.advance()
             self._refuse_too_many_bad()
-            replace_folder(fresh, out)
-        except OSError as error:
-            raise explained(error, out, "free some space, or mend the folder") from None
+            with writing_to(out):
+                replace_folder(fresh, out)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
     def _add(self, writer: ShardWriter, clip: Clip) -> None:
         key = self._keys[clip.clip_id]
         if clip.clip_id not in self.bad:
-            table = self._store.get_table(self._work.stage, key)
-            if table is None:
+            pieces = self._store.get_table(self._work.stage, key)
+            if pieces is None:
                 # its entry was damaged, or removed by another process
-                self._in_process([_Item(clip, key)], None)
-                table = self._store.get_table(self._work.stage, key)
-            if table is not None:
-                writer.add(clip.clip_id, key, _named(table, clip.clip_id, self._work.schema))
+                self._compute([Item(clip, key)])
+                pieces = self._store.get_table(self._work.stage, key)
+            if pieces is not None:
+                schema = self._work.schema
+                named = (_named(piece, clip.clip_id, schema) for piece in pieces)
+                writer.add(clip.clip_id, key, named)
                 return
         writer.add_quarantined(clip.clip_id, key, self.bad[clip.clip_id])
 
-    def _workers(self) -> int:
-        wanted = cores() if self._engine.workers == "auto" else self._engine.workers
-        limit: int | None = getattr(self._work, "max_workers", None)
-        return wanted if limit is None else min(wanted, limit)
-
-    def _in_process(self, items: list[_Item], progress: Tracker | None) -> list[_Item]:
-        """Compute here, as long as starting workers does not pay; what is left for them."""
-        if not items:
-            return []
-        job = _ClipJob(self._work, self._store.root)
-        spread = self._workers() > 1 and progress is not None
-        with _one_thread():
-            job.start()
-            began = time.monotonic()
-            for count, item in enumerate(items):
-                spent = time.monotonic() - began
-                rest = spent / count * (len(items) - count) if count else 0.0
-                if spread and rest > _WORTH_IT * WORKER_COST_S:
-                    return items[count:]
-                try:
-                    reason = job.do(item)
-                except (UserError, KeyboardInterrupt):
-                    raise
-                except Exception as error:
-                    raise RuntimeError(f"clip {item.clip.clip_id}: {error!r}") from error
-                self._finished(item, reason, progress)
-        return []
-
-    def _in_workers(self, items: list[_Item], progress: Tracker) -> None:
-        job = _ClipJob(self._work, self._store.root)
-        try:
-            for item, result in run_in_workers(job, items, self._workers()):
-                if isinstance(result, Crashed):
-                    # not kept in the store: the next run tries again
-                    progress.note(
-                        f"{self._work.stage}: {item.clip.clip_id}: a worker died on this clip "
-                        f"twice (exit code {result.exit_code})"
-                    )
-                    self._finished(item, CRASHED, progress)
-                else:
+    def _compute(self, items: list[Item]) -> None:
+        job = ClipJob(self._work, self._store.root)
+        count, limits = crew(self._engine)
+        with track(len(items), self._work.stage) as progress:
+            try:
+                for item, result in run_in_workers(job, items, count, limits):
                     self._finished(item, result, progress)
-        except WorkerError as error:
-            name = error.item.clip.clip_id if error.item is not None else "(setup)"
-            raise RuntimeError(f"clip {name}: {error}") from None
+            except WorkerError as error:
+                name = error.item.clip.clip_id if error.item is not None else "(setup)"
+                raise RuntimeError(f"clip {name}: {error}") from None
 
-    def _finished(self, item: _Item, reason: str | None, progress: Tracker | None) -> None:
+    def _finished(
+        self, item: Item, result: str | Crashed | TimedOut | None, progress: Tracker
+    ) -> None:
+        reason = None if result is None else str(result)
         names = self._same_key[item.key]
         if reason is None:
             self.done += len(names)
         else:
             self.bad.update(dict.fromkeys(names, reason))
             self._refuse_too_many_bad()
-        if progress is not None:
-            progress.advance()
+        if isinstance(result, Crashed | TimedOut):
+            # not in the store, unlike a clip that is to blame itself
+            stage, detail = self._work.stage, _detail(result)
+            progress.note(
+                f"{stage}: {item.clip.clip_id}: {reason}{detail}; "
+                f"`dvc repro -f {stage}` tries it again"
+            )
+        progress.advance()
 
     def _refuse_too_many_bad(self) -> None:
         """As soon as it is certain, not hours later."""
@@ -279,50 +199,15 @@ class _Run:
         )
 
 
-@dataclass(frozen=True)
-class _Item:
-    clip: Clip
-    key: str
-
-
-@dataclass(frozen=True)
-class _ClipJob:
-    """Computes an item into the store; the answer is None or why the clip is bad."""
-
-    work: ClipWork
-    root: Path
-
-    def start(self) -> None:
-        import cv2
-
-        cv2.setNumThreads(1)
-        self.work.setup()
-
-    def do(self, item: _Item) -> str | None:
-        store = Store(self.root)
-        try:
-            table = self.work.run(item.clip)
-        except ClipError as error:
-            store.put_failure(self.work.stage, item.key, error.reason)
-            return error.reason
-        if not table.num_rows:
-            raise ValueError(f"{self.work.stage} gave no rows")
-        if "clip_id" in table.column_names:
-            table = table.drop_columns(["clip_id"])
-        store.put_table(self.work.stage, item.key, table.replace_schema_metadata())
-        return None
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """OpenCV back to its own number of threads afterwards."""
-    import cv2
-
-    before = cv2.getNumThreads()
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
+def _detail(result: Crashed | TimedOut) -> str:
+    """For the person who watches; the out says the same on every machine."""
+    match result:
+        case TimedOut():
+            return " (engine.clip_timeout_s)"
+        case Crashed(code) if code == NO_MEMORY:
+            return " twice (not enough memory)"
+        case Crashed(code):
+            return f" twice (exit code {code})"
 
 
 def _named(table: pa.Table, clip_id: str, schema: pa.Schema) -> pa.Table:

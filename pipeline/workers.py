@@ -1,22 +1,27 @@
-"""Worker processes that may die: whose clip it was is known, and the run goes on.
+"""Worker processes that may die, hang or swell: whose clip it was is known, the run goes on.
 
-`concurrent.futures` breaks the whole pool when one process dies, and does not say on
-which item. Here every worker has its own pipe and one item at a time.
+`concurrent.futures` breaks the whole pool when one process dies, does not say on which
+item, and cannot end one that hangs. Here every worker has its own pipe and one item at a
+time. All work is done in workers: the libraries that decode and infer can crash and hang
+where no Python handler is reached. To start one costs 0.3 s and what its job imports.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import UserError
@@ -34,6 +39,14 @@ _ONE_THREAD = dict.fromkeys(
 )
 # how often an item is given to a worker before the item is blamed
 _TRIES = 2
+# a worker that needs much memory from its first item on would otherwise be replaced each time
+_GROWTH = 1.5
+# a worker's exit code when Python could not allocate
+NO_MEMORY = 66
+# what the operating system can be asked for
+_LONGEST_WAIT_S = 86400.0
+# for a process that was told to end, or whose pipe is closed, to be gone
+_END_S = 5.0
 
 
 class Job(Protocol):
@@ -47,10 +60,38 @@ class Job(Protocol):
 
 
 @dataclass(frozen=True)
+class Limits:
+    """When a worker is ended from outside.
+
+    Attributes:
+        seconds: for one item; then the worker is killed.
+        memory_mb: resident after an item; a worker that has grown beyond this, and to 1.5
+            times what it held after its first item, is replaced by a fresh one.
+    """
+
+    seconds: float = math.inf
+    memory_mb: float = math.inf
+
+
+@dataclass(frozen=True)
 class Crashed:
     """In the place of a result: the worker died on this item, twice."""
 
     exit_code: int | None
+
+    def __str__(self) -> str:
+        """The same on every machine."""
+        return "worker crashed"
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """In the place of a result: the worker was killed, because the item took this long."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"took longer than {self.seconds:g} s"
 
 
 class WorkerError(Exception):
@@ -61,48 +102,59 @@ class WorkerError(Exception):
         self.item = item
 
 
-def run_in_workers(job: Job, items: Sequence[Any], count: int) -> Iterator[tuple[Any, Any]]:
-    """Yield (item, result or Crashed) as they are finished, in no fixed order.
+def cores() -> int:
+    """Cores this process may use: its affinity, and a container's CPU quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        count = min(count or 1, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):
+        pass  # no cgroup, or "max": no quota
+    return max(1, count or 1)
+
+
+def run_in_workers(
+    job: Job, items: Iterable[Any], count: int, limits: Limits | None = None
+) -> Iterator[tuple[Any, Any]]:
+    """Yield (item, result, Crashed or TimedOut) as they are finished, in no fixed order.
 
     Args:
-        count: processes; each holds one item at a time, so nothing piles up.
+        count: processes at a time, no more than there are items; each holds one item, so
+            nothing piles up.
 
     Raises:
         UserError: raised by the job, or the workers die before their first item.
         WorkerError: any other exception in the job.
     """
-    todo = deque((item, 0) for item in items)
-    crew = _Crew(job)
+    todo = deque(_Task(item) for item in items)
+    crew = _Crew(job, count, limits or Limits())
     try:
-        for _ in range(min(count, len(items))):
-            crew.hire()
         while todo or crew.busy:
-            for worker in crew.ready():
-                message = worker.receive()
-                if message is None:
-                    item, tries = crew.bury(worker)
-                    if item is None:
-                        continue
-                    if tries + 1 < _TRIES:
-                        todo.appendleft((item, tries + 1))
-                    else:
-                        yield item, Crashed(worker.process.exitcode)
-                    if todo:
-                        crew.hire()
-                    continue
-                kind, value = message
-                item = worker.item
-                worker.item = None
+            crew.staff(todo)
+            for kind, value, task in crew.wait():
                 if kind == "user error":
                     raise UserError(value)
                 if kind == "error":
-                    raise WorkerError(item, value)
-                if todo:
-                    worker.give(*todo.popleft())
-                if kind == "result":
-                    yield item, value
+                    raise WorkerError(task and task.item, value)
+                if task is None:
+                    continue
+                if kind == "dead" and task.tries < _TRIES:
+                    todo.appendleft(task)
+                else:
+                    crew.staff(todo)
+                    yield task.item, value
     finally:
         crew.dismiss()
+
+
+@dataclass
+class _Task:
+    item: Any
+    tries: int = 0
+
+
+# what became of a worker: a kind of message, its value, and the task that it held
+_Event = tuple[str, Any, _Task | None]
 
 
 class _Worker:
@@ -112,82 +164,134 @@ class _Worker:
         self.process = process
         self.pipe = pipe
         self.started = False
-        self.item: Any = None
-        self.tries = 0
+        self.task: _Task | None = None
+        self.deadline = math.inf
 
-    def give(self, item: Any, tries: int) -> None:
-        self.item, self.tries = item, tries
-        # when it has died, the next `receive` finds out
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.pipe.send(item)
+    @property
+    def idle(self) -> bool:
+        return self.started and self.task is None
 
-    def receive(self) -> tuple[str, Any] | None:
-        """The next message, or None when the process is dead."""
+    def give(self, task: _Task, seconds: float) -> None:
+        task.tries += 1
+        self.task, self.deadline = task, time.monotonic() + seconds
+        self._send(task.item)
+
+    def receive(self) -> tuple[str, Any]:
+        """The next message; "dead" when the process is."""
         try:
             message: tuple[str, Any] = self.pipe.recv()
         except (EOFError, ConnectionResetError):
-            self.process.join()
-            return None
+            self.end()
+            return "dead", Crashed(self.process.exitcode)
         self.started = True
         return message
+
+    def release(self) -> _Task | None:
+        """The task it held."""
+        task, self.task, self.deadline = self.task, None, math.inf
+        return task
+
+    def call_off(self) -> None:
+        """Tell it to end; at once when it is at work, for nobody waits for the result."""
+        if self.idle:
+            self._send(None)
+        else:
+            self.process.terminate()
+
+    def end(self, patience_s: float = _END_S) -> None:
+        """Wait for the process to end, then make it."""
+        self.process.join(patience_s)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
+
+    def _send(self, item: Any) -> None:
+        # when it has died, the next `receive` finds out
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send(item)
 
 
 class _Crew:
     """All worker processes."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, count: int, limits: Limits) -> None:
         self._job = job
+        self._count = count
+        self._limits = limits
         self._workers: list[_Worker] = []
         self._deaths_at_start = 0
 
     @property
     def busy(self) -> bool:
-        return any(worker.item is not None or not worker.started for worker in self._workers)
+        return any(worker.task is not None for worker in self._workers)
 
-    def hire(self) -> None:
+    def staff(self, todo: deque[_Task]) -> None:
+        """Give every idle worker a task; start as many more as there is work for."""
+        for worker in self._workers:
+            if todo and worker.idle:
+                worker.give(todo.popleft(), self._limits.seconds)
+        starting = sum(not worker.started for worker in self._workers)
+        for _ in range(min(self._count - len(self._workers), len(todo) - starting)):
+            self._hire()
+
+    def wait(self) -> list[_Event]:
+        """What happened: messages, deaths and missed deadlines; maybe nothing yet."""
+        by_pipe: dict[Any, _Worker] = {worker.pipe: worker for worker in self._workers}
+        deadline = min(worker.deadline for worker in self._workers)
+        patience = min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT_S)
+        ready = [by_pipe[pipe] for pipe in wait(list(by_pipe), patience)]
+        events = [self._heard(worker) for worker in ready]
+        now = time.monotonic()
+        late = [worker for worker in self._workers if worker.deadline <= now]
+        return events + [self._overdue(worker) for worker in late if not worker.pipe.poll()]
+
+    def dismiss(self) -> None:
+        """End all of them."""
+        for worker in self._workers:
+            worker.call_off()
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+    def _heard(self, worker: _Worker) -> _Event:
+        kind, value = worker.receive()
+        if kind == "dead":
+            self._workers.remove(worker)
+            self._count_death(worker)
+        elif kind == "last result":
+            self._workers.remove(worker)
+            worker.end()
+        else:
+            self._deaths_at_start = 0
+        return kind, value, worker.release()
+
+    def _overdue(self, worker: _Worker) -> _Event:
+        self._workers.remove(worker)
+        worker.end(patience_s=0)
+        return "overdue", TimedOut(self._limits.seconds), worker.release()
+
+    def _count_death(self, worker: _Worker) -> None:
+        if worker.started:
+            return
+        self._deaths_at_start += 1
+        if self._deaths_at_start >= _TRIES:
+            raise UserError(
+                "worker processes die while starting "
+                f"(exit code {worker.process.exitcode}): not enough memory? "
+                "set engine.workers: 1"
+            )
+
+    def _hire(self) -> None:
         # spawn: a forked decord reader hangs, and CUDA does not survive a fork
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, self._job), daemon=True)
+        arguments = (theirs, self._job, self._limits.memory_mb)
+        process = context.Process(target=_work, args=arguments, daemon=True)
         with _environment(_ONE_THREAD), _deaf_to_ctrl_c():
             process.start()
         theirs.close()
         self._workers.append(_Worker(process, ours))
-
-    def ready(self) -> list[_Worker]:
-        """Workers with a message, or dead; waits until there is one."""
-        by_pipe: dict[Any, _Worker] = {worker.pipe: worker for worker in self._workers}
-        return [by_pipe[pipe] for pipe in wait(list(by_pipe))]
-
-    def bury(self, worker: _Worker) -> tuple[Any, int]:
-        """Remove a dead worker; what it held and how often that was tried before."""
-        self._workers.remove(worker)
-        worker.pipe.close()
-        if not worker.started:
-            self._deaths_at_start += 1
-            if self._deaths_at_start >= _TRIES:
-                raise UserError(
-                    "worker processes die while starting "
-                    f"(exit code {worker.process.exitcode}): not enough memory? "
-                    "set engine.workers: 1"
-                )
-            self.hire()
-        return worker.item, worker.tries
-
-    def dismiss(self) -> None:
-        """End all; at once when they are at work, because nobody waits for the result."""
-        for worker in self._workers:
-            if worker.item is None and worker.started:
-                worker.give(None, 0)
-            else:
-                worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join(timeout=5)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.pipe.close()
-        self._workers.clear()
 
 
 @contextlib.contextmanager
@@ -221,17 +325,41 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work(pipe: Connection, job: Job) -> None:
+def _work(pipe: Connection, job: Job, memory_mb: float) -> None:
     """A worker's life: messages are (kind, value)."""
+    import psutil
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    process, first = psutil.Process(), 0.0
     try:
         job.start()
         pipe.send(("started", None))
         # None is the call to end
         while (item := pipe.recv()) is not None:
-            pipe.send(("result", job.do(item)))
+            result = job.do(item)
+            held = process.memory_info().rss / 2**20
+            first = first or held
+            if held > max(memory_mb, _GROWTH * first):
+                pipe.send(("last result", result))
+                return
+            pipe.send(("result", result))
     except UserError as error:
         pipe.send(("user error", str(error)))
     except EOFError:
         pass  # the parent is gone
+    except MemoryError:
+        # as if the system had killed it: a fresh process may have room
+        os._exit(NO_MEMORY)
     except Exception:
         pipe.send(("error", traceback.format_exc()))
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot call its workers off, and what they compute is of no use to it.
+
+    What was begun is lost either way when the next run starts the clip anew.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -7,15 +7,15 @@ from collections import Counter
 from pipeline.clips import OK, read_manifest, read_splits
 from pipeline.config import load_params
 from pipeline.datasets.ingest import ingest
-from pipeline.engine import cores
+from pipeline.engine import crew
 from pipeline.stage import run
 
 
 def main() -> None:
     """Write data/manifest.parquet, data/splits.parquet and data/frame_labels.parquet."""
     params = load_params()
-    workers = params.engine.workers
-    ingest(params.dataset, cores() if workers == "auto" else workers)
+    workers, limits = crew(params.engine)
+    ingest(params.dataset, workers, limits=limits)
     print(summary(params.dataset.protocol))
 
 

@@ -11,8 +11,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,12 +22,17 @@ from pipeline.datasets import fingerprint
 from pipeline.errors import ClipError, UserError
 from pipeline.progress import track
 from pipeline.store import code_version, digest, file_sha256, store_root
+from pipeline.workers import Crashed, Limits, TimedOut, run_in_workers
 
 NOT_FOUND = "file not found"
 NOT_A_FILE = "not a file"
 NOT_ALLOWED = "file may not be read"
 # an interrupted first run keeps what it has found
 _BATCH = 64
+
+
+# facts and the fingerprint, where there is one
+_Seen = tuple["FileFacts", np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -92,24 +96,29 @@ class FileCache:
             )
         return db
 
-    def describe(self, paths: Sequence[Path], workers: int = 1) -> list[FileFacts]:
-        """The facts of each file; those that are new or changed are opened by `workers` threads.
+    def describe(
+        self, paths: Sequence[Path], workers: int = 1, limits: Limits | None = None
+    ) -> list[FileFacts]:
+        """The facts of each file; what is new or changed is opened by `workers` processes.
 
-        A file that is absent, unreadable, empty or no video has a `reason`.
+        A file that is absent, unreadable, empty or no video has a `reason`, and so has one
+        that ends or holds up its worker.
         """
-        states = [self._state(path) for path in paths]
-        found = [self._known(path, state) for path, state in zip(paths, states, strict=True)]
-        todo = [row for row, facts in enumerate(found) if facts is None]
+        states = {path: self._state(path) for path in paths}
+        found = {path: self._known(path, state) for path, state in states.items()}
+        todo = [path for path, facts in found.items() if facts is None]
+        fresh: list[tuple[Path, _Seen]] = []
         with track(len(todo), "look at clips") as progress:
-            for start in range(0, len(todo), _BATCH):
-                rows = todo[start : start + _BATCH]
-                fresh = _mapped(_examine, [paths[row] for row in rows], workers)
-                for row, (facts, start_pictures) in zip(rows, fresh, strict=True):
-                    found[row] = facts
-                    self._keep(paths[row], states[row], facts, start_pictures)
-                    progress.advance()
-                self._db.commit()
-        return [facts for facts in found if facts is not None]
+            for path, result in run_in_workers(_Look(), todo, workers, limits):
+                seen = _seen(result)
+                found[path] = seen[0]
+                fresh.append((path, seen))
+                if len(fresh) == _BATCH:
+                    self._keep(fresh, states)
+                    fresh.clear()
+                progress.advance()
+            self._keep(fresh, states)
+        return [facts for path in paths if (facts := found[path]) is not None]
 
     def starts(self, paths: Sequence[Path]) -> list[np.ndarray]:
         """The fingerprints of files that `describe` found readable."""
@@ -142,21 +151,21 @@ class FileCache:
         ).fetchone()
         return FileFacts(**json.loads(row[0])) if row else None
 
-    def _keep(
-        self, path: Path, state: str | None, facts: FileFacts, start: np.ndarray | None
-    ) -> None:
-        # what the machine refuses today it may allow tomorrow without a change of the file
-        if facts.reason in (NOT_FOUND, NOT_A_FILE, NOT_ALLOWED):
-            return
-        self._db.execute(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)",
+    def _keep(self, fresh: Sequence[tuple[Path, _Seen]], states: dict[Path, str | None]) -> None:
+        # what the machine refuses today it may allow tomorrow without a change of the file;
+        # without a sum of its bytes it was not read
+        rows = [
             (
                 str(path),
-                state,
+                states[path],
                 json.dumps(vars(facts)),
                 None if start is None else start.tobytes(),
-            ),
-        )
+            )
+            for path, (facts, start) in fresh
+            if facts.sha256
+        ]
+        with self._db:
+            self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)", rows)
 
     def _blob(self, path: Path, column: str) -> bytes | None:
         row = self._db.execute(
@@ -165,7 +174,24 @@ class FileCache:
         return row[0] if row else None
 
 
-def _examine(path: Path) -> tuple[FileFacts, np.ndarray | None]:
+@dataclass(frozen=True)
+class _Look:
+    """What a worker does; see `pipeline.workers.Job`."""
+
+    def start(self) -> None:
+        """Nothing is kept between files."""
+
+    def do(self, item: Path) -> _Seen:
+        return _examine(item)
+
+
+def _seen(result: _Seen | Crashed | TimedOut) -> _Seen:
+    if isinstance(result, tuple):
+        return result
+    return FileFacts(reason=str(result)), None
+
+
+def _examine(path: Path) -> _Seen:
     from pipeline.video.container import probe
 
     try:
@@ -190,19 +216,6 @@ def _examine(path: Path) -> tuple[FileFacts, np.ndarray | None]:
         ),
         start,
     )
-
-
-def _mapped(
-    function: Callable[[Path], tuple[FileFacts, np.ndarray | None]],
-    paths: Sequence[Path],
-    workers: int,
-) -> Iterator[tuple[FileFacts, np.ndarray | None]]:
-    """In order; threads suffice, for hashing and decoding let go of the interpreter's lock."""
-    if workers == 1 or len(paths) == 1:
-        yield from map(function, paths)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(function, paths)
 
 
 def _unpacked(blob: bytes | None) -> np.ndarray:

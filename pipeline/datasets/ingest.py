@@ -32,20 +32,27 @@ from pipeline.datasets.fingerprint import Pictures, find_twins
 from pipeline.datasets.splits import assign_splits
 from pipeline.errors import UserError
 from pipeline.store import Store, code_version, digest
+from pipeline.workers import Limits
 
 ROOM = "ingest"
 _UNUSED_SHOWN = 10
 
 
-def ingest(params: DatasetParams, workers: int = 1, folder: Path = Path()) -> None:
+def ingest(
+    params: DatasetParams,
+    workers: int = 1,
+    folder: Path = Path(),
+    limits: Limits | None = None,
+) -> None:
     """Write the manifest, the splits and the frame labels below `folder`.
 
     What was written for the same listing, files and settings before is taken from the store.
 
     Args:
         params: the `dataset` section.
-        workers: threads that look at new clips (or processes that render the demo).
+        workers: processes that look at new clips, or render the demo.
         folder: the repository, or an experiment's copy of it.
+        limits: of the processes that look at clips.
 
     Raises:
         UserError: the data set, its classes or its splits cannot be used; see the functions
@@ -58,7 +65,7 @@ def ingest(params: DatasetParams, workers: int = 1, folder: Path = Path()) -> No
     root = source.dataset_root(params)
     with FileCache() as cache:
         names = sorted({clip.path for clip in listed})
-        described = cache.describe([root / name for name in names], workers)
+        described = cache.describe([root / name for name in names], workers, limits)
         facts = dict(zip(names, described, strict=True))
         store = Store()
         key = _key(params, listing, listed, excluded, facts)

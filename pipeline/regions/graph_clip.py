@@ -6,6 +6,7 @@ the CNN again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -132,15 +133,21 @@ class GraphClip(ClipWorkBase):
     def setup(self) -> None:
         _ = self._frames, self._faces, self._landmarks, self._appearance
 
-    def run(self, clip: Clip) -> pa.Table:
-        table = self._landmarks.read(clip.clip_id, ["frame_index", "valid", "points_crop"])
-        frames = self._frames.read(clip.clip_id, ["width", "height"])
-        matrices = to_numpy(self._faces.read(clip.clip_id, ["matrix"]).column("matrix"), (2, 3))
-        valid = table.column("valid").to_numpy()
-        points = to_numpy(table.column("points_crop"), (self._landmarks.facts["N"], 2))[valid]
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
+        name = clip.clip_id
+        landmarks = self._landmarks.pieces(name, ["frame_index", "valid", "points_crop"])
+        frames = self._frames.pieces(name, ["width", "height"])
+        faces = self._faces.pieces(name, ["matrix"])
+        for pieces in zip(landmarks, frames, faces, strict=True):
+            yield self._piece(*pieces)
+
+    def _piece(self, landmarks: pa.Table, frames: pa.Table, faces: pa.Table) -> pa.Table:
+        valid = landmarks.column("valid").to_numpy()
+        points = to_numpy(landmarks.column("points_crop"), (self._landmarks.facts["N"], 2))[valid]
+        matrices = to_numpy(faces.column("matrix"), (2, 3))[valid]
         frame_wh = np.stack([frames.column("width"), frames.column("height")], axis=1)[valid]
-        arrays = self._place(points, matrices[valid], frame_wh)
-        columns = [table.column("frame_index"), table.column("valid")]
+        arrays = self._place(points, matrices, frame_wh)
+        columns = [landmarks.column("frame_index"), landmarks.column("valid")]
         for name, values in arrays.items():
             kind = self.schema.field(name).type.value_type.to_pandas_dtype()
             padded = np.zeros((len(valid), *values.shape[1:]), kind)

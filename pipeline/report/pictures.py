@@ -70,8 +70,8 @@ def face_tiles(
 
 
 def _middle_frame(clip: Clip, frames: ShardReader) -> str:
-    rows = frames.read(clip.clip_id, columns=["jpeg"])
-    image = decode_jpeg(rows.column("jpeg")[rows.num_rows // 2].as_py())
+    middle = frames.entry(clip.clip_id).rows // 2
+    image = decode_jpeg(frames.row(clip.clip_id, middle, ["jpeg"]).column("jpeg")[0].as_py())
     scale = THUMB_PX / min(image.shape[:2])
     return data_uri(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
 
@@ -100,18 +100,18 @@ def _draw(
     clip_id: str, row: int, faces: ShardReader, landmarks: ShardReader, graphs: ShardReader
 ) -> np.ndarray:
     side = int(faces.facts["crop_px"])
-    crop_bytes = faces.read(clip_id, columns=["crop"]).column("crop")[row].as_py()
+    crop_bytes = faces.row(clip_id, row, ["crop"]).column("crop")[0].as_py()
     crop = np.frombuffer(crop_bytes, np.uint8).reshape(side, side, 3)
-    points = _pairs(landmarks.read(clip_id, columns=["points_crop"]).column("points_crop"))[row]
-    rows = graphs.read(clip_id, columns=["node_xy", "visible"])
-    nodes = _pairs(rows.column("node_xy"))[row]
+    points = _pairs(landmarks.row(clip_id, row, ["points_crop"]).column("points_crop"))[0]
+    graph = graphs.row(clip_id, row, ["node_xy", "visible"])
+    nodes = _pairs(graph.column("node_xy"))[0]
     return draw_graph(
         crop,
         points,
         nodes,
         graphs.facts["edges"],
         graphs.facts["edge_types"],
-        to_numpy(rows.column("visible"), (len(nodes),))[row],
+        to_numpy(graph.column("visible"), (len(nodes),))[0],
         scale=3,
     )
 

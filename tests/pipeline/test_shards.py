@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.errors import UserError
-from pipeline.shards import ShardReader, ShardWriter, fixed, to_numpy
+from pipeline.shards import PIECE_ROWS, ShardReader, ShardWriter, cut, fixed, to_numpy
 
 SCHEMA = pa.schema(
     [
@@ -48,7 +48,7 @@ def write(folder: Path, clips: int = 12, target_bytes: int = 30_000, split: bool
             table = rows(name, number)
             if split:
                 table = pa.concat_tables([table.slice(0, 2), table.slice(2)])
-            writer.add(name, f"key{number}", table)
+            writer.add(name, f"key{number}", [table])
     return folder
 
 
@@ -91,6 +91,90 @@ def test_files_are_cut_at_the_target(tmp_path: Path) -> None:
     assert [(entry.shard, entry.row_group) for entry in usable] == places
 
 
+def test_a_long_clip_is_read_piece_by_piece(tmp_path: Path) -> None:
+    """It lies in one file, beyond the target; the next clip begins another."""
+    count = 3 * PIECE_ROWS + 5
+    table = rows("long", 1, count)
+    with ShardWriter(tmp_path / "out", SCHEMA, {}, target_bytes=100_000) as writer:
+        writer.add("short", "k", [rows("short", 0)])
+        writer.add("long", "k", iter(cut(table)))
+        writer.add("next", "k", [rows("next", 2)])
+    reader = ShardReader(tmp_path / "out")
+    entry = reader.entry("long")
+    assert (entry.shard, entry.row_group, entry.row_groups, entry.rows) == (0, 1, 4, count)
+    assert (reader.entry("next").shard, reader.entry("next").row_group) == (1, 0)
+    assert reader.read("long").equals(table)
+    assert reader.read("next").equals(rows("next", 2))
+    pieces = list(reader.pieces("long", ["frame_index"]))
+    assert [len(piece) for piece in pieces] == [PIECE_ROWS] * 3 + [5]
+    assert pa.concat_tables(pieces).equals(table.select(["frame_index"]))
+    for number in (0, PIECE_ROWS - 1, PIECE_ROWS, count - 1):
+        assert reader.row("long", number).equals(table.slice(number, 1))
+    with pytest.raises(IndexError, match=f"{count} rows"):
+        reader.row("long", count)
+
+
+def test_a_reader_holds_one_piece(tmp_path: Path) -> None:
+    """Not the file: 128 MB of noise in pieces of 1 MB."""
+    schema = pa.schema([("noise", pa.binary())])
+    noise = np.random.default_rng(0).bytes((1 << 20) // PIECE_ROWS)
+    piece = pa.table([[noise] * PIECE_ROWS], schema=schema)
+    before, largest = pa.total_allocated_bytes(), 0
+    with ShardWriter(tmp_path / "out", schema, {}) as writer:
+        writer.add("long", "k", (piece for _ in range(128)))
+        largest = pa.total_allocated_bytes() - before
+    for _ in ShardReader(tmp_path / "out").pieces("long"):
+        largest = max(largest, pa.total_allocated_bytes() - before)
+    assert (1 << 20) < largest < 8 << 20
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.int32])
+def test_long_lists_come_back_as_lists(tmp_path: Path, kind: type) -> None:
+    """They are bytes in the file, which other tools read with the help of the metadata."""
+    array = np.arange(7 * 2000).reshape(7, 2, 1000).astype(kind)
+    column = fixed(array)
+    schema = pa.schema([pa.field("map", column.type, nullable=False), ("n", pa.int32())])
+    table = pa.table([column, pa.array(range(7), pa.int32())], schema=schema)
+    with ShardWriter(tmp_path / "out", schema, {}) as writer:
+        writer.add("whole", "k", [table])
+        writer.add("cut", "k", [table.slice(3, 2)])
+        writer.add("chunks", "k", [pa.concat_tables([table.slice(5), table.slice(1, 3)])])
+    reader = ShardReader(tmp_path / "out")
+    assert reader.read("whole").equals(table)
+    assert reader.read("whole").schema.equals(schema)
+    assert reader.read("cut", ["map"]).equals(table.slice(3, 2).select(["map"]))
+    np.testing.assert_array_equal(
+        to_numpy(reader.read("chunks")["map"], (2, 1000)), array[[5, 6, 1, 2, 3]]
+    )
+    assert reader.row("whole", 4).equals(table.slice(4, 1))
+    (file,) = (tmp_path / "out").glob("part-*")
+    field = pq.ParquetFile(file).schema_arrow.field("map")
+    assert field.type == pa.binary(2000 * array.itemsize)
+    assert field.metadata[b"numbers"] == str(column.type.value_type).encode()
+
+
+def test_a_long_list_has_no_nulls(tmp_path: Path) -> None:
+    lists = pa.list_(pa.float32(), 1500)
+    writer = ShardWriter(tmp_path / "out", pa.schema([("map", lists)]), {})
+    for rows in ([None], [[1.0] * 1499 + [None]]):
+        with pytest.raises(ValueError, match="no nulls"):
+            writer.add(f"{rows}"[:3], "k", [pa.table({"map": pa.array(rows, lists)})])
+
+
+def test_badly_cut_rows_are_refused(tmp_path: Path) -> None:
+    """Else the bytes would depend on how somebody happens to cut."""
+    whole = rows("a", 0, PIECE_ROWS)
+    bad = {
+        "not the last": [whole.slice(0, 3), whole.slice(3)],
+        f"{PIECE_ROWS + 1} rows": [rows("a", 0, PIECE_ROWS + 1)],
+        "0 rows": [whole, whole.slice(0, 0)],
+        "no rows": [],
+    }
+    for number, (text, pieces) in enumerate(bad.items()):
+        with pytest.raises(ValueError, match=text):
+            ShardWriter(tmp_path / f"out{number}", SCHEMA, {}).add("a", "k", pieces)
+
+
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
     one = contents(write(tmp_path / "one"))
     assert one == contents(write(tmp_path / "two"))
@@ -114,13 +198,11 @@ def test_a_reader_goes_to_another_process(tmp_path: Path) -> None:
 
 def test_wrong_tables_are_refused(tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "out", SCHEMA, {}) as writer:
-        writer.add("a", "k", rows("a", 0))
+        writer.add("a", "k", [rows("a", 0)])
         with pytest.raises(ValueError, match="before"):
-            writer.add("a", "k", rows("a", 0))
-        with pytest.raises(ValueError, match="no rows"):
-            writer.add("b", "k", rows("b", 0, count=0))
+            writer.add("a", "k", [rows("a", 0)])
         with pytest.raises(KeyError):
-            writer.add("c", "k", rows("c", 0).drop_columns(["crop"]))
+            writer.add("c", "k", [rows("c", 0).drop_columns(["crop"])])
 
 
 def test_an_out_that_is_not_finished_is_not_read(tmp_path: Path) -> None:
@@ -130,7 +212,7 @@ def test_an_out_that_is_not_finished_is_not_read(tmp_path: Path) -> None:
         contextlib.suppress(ZeroDivisionError),
         ShardWriter(tmp_path / "out", SCHEMA, {}) as writer,
     ):
-        writer.add("a", "k", rows("a", 1 // 0))
+        writer.add("a", "k", [rows("a", 1 // 0)])
     with pytest.raises(UserError, match="dvc repro"):
         ShardReader(tmp_path / "out")
 

@@ -1,7 +1,10 @@
 import errno
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -32,13 +35,76 @@ def entry(store: Store) -> Path:
     return path
 
 
+def entry_of(store: Store, key: str) -> Path:
+    return store.root / "align" / key[:2] / f"{key}.table"
+
+
+def read(store: Store, room: str = "align", key: str = KEY) -> list[pa.Table] | None:
+    pieces = store.get_table(room, key)
+    return None if pieces is None else list(pieces)
+
+
 def test_a_table_comes_back_as_it_was(store: Store) -> None:
-    assert store.get_table("align", KEY) is None
-    store.put_table("align", KEY, TABLE)
+    assert read(store) is None
+    store.put_table("align", KEY, [TABLE])
     assert store.has("align", KEY)
-    assert store.get_table("align", KEY).equals(TABLE, check_metadata=True)
-    assert store.get_table("decode", KEY) is None
-    assert store.get_table("align", digest("another")) is None
+    (table,) = read(store)
+    assert table.equals(TABLE, check_metadata=True)
+    assert read(store, "decode") is None
+    assert read(store, key=digest("another")) is None
+
+
+def test_pieces_come_back_as_they_were_cut(store: Store) -> None:
+    """Whatever chunks and slices they are made of, and with the same bytes."""
+    pieces = [TABLE.slice(1), TABLE.slice(0, 1), pa.concat_tables([TABLE, TABLE])]
+    store.put_table("align", KEY, iter(pieces))
+    assert [piece.to_pydict() for piece in read(store)] == [piece.to_pydict() for piece in pieces]
+    before = entry(store).read_bytes()
+    store.put_table("align", KEY, [pa.concat_tables([piece]).combine_chunks() for piece in pieces])
+    assert entry(store).read_bytes() == before
+
+
+def test_a_long_table_goes_through_in_pieces(store: Store) -> None:
+    """400 MB; what Arrow holds at a time is a few pieces of 1 MB."""
+    count, largest = 400, 0
+    noise = np.random.default_rng(0).bytes(1 << 20)
+    before = pa.total_allocated_bytes()
+
+    def pieces() -> Iterator[pa.Table]:
+        nonlocal largest
+        for number in range(count):
+            yield pa.table({"number": [number], "noise": [noise]})
+            largest = max(largest, pa.total_allocated_bytes() - before)
+
+    store.put_table("align", KEY, pieces())
+    found = store.get_table("align", KEY)
+    for number, piece in enumerate(found):
+        assert piece["number"].to_pylist() == [number]
+        largest = max(largest, pa.total_allocated_bytes() - before)
+    assert number == count - 1
+    assert 1 << 20 < largest < 8 << 20
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("oops"), PermissionError(13, "not yours")])
+def test_what_fails_while_it_is_made_leaves_the_old_entry(store: Store, error: Exception) -> None:
+    """And the error is the maker's own: it says nothing about the store."""
+    store.put_table("align", KEY, [TABLE])
+
+    def pieces() -> Iterator[pa.Table]:
+        yield TABLE.slice(1)
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        store.put_table("align", KEY, pieces())
+    assert raised.value is error
+    assert read(store) == [TABLE]
+    assert entry(store).suffix == ".table"  # and no temporary file
+
+
+def test_a_table_without_pieces_is_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match="at least one piece"):
+        store.put_table("align", KEY, [])
+    assert read(store) is None
 
 
 def test_a_failure_comes_back(store: Store) -> None:
@@ -81,30 +147,39 @@ def test_nothing_is_touched_when_there_is_no_entry(store: Store, tmp_path: Path)
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "grow", "empty"])
 def test_a_damaged_entry_is_missing_and_goes(store: Store, damage: str) -> None:
-    store.put_table("align", KEY, TABLE)
+    store.put_table("align", KEY, [TABLE, TABLE])
     path = entry(store)
     data = bytearray(path.read_bytes())
     if damage == "flip":
         data[len(data) // 2] ^= 1
     path.write_bytes({"cut": data[:-1], "grow": data + b"\0", "empty": b""}.get(damage, data))
-    assert store.get_table("align", KEY) is None
+    assert read(store) is None
     assert not path.exists()
-    store.put_table("align", KEY, TABLE)
-    assert store.get_table("align", KEY).equals(TABLE)
+    store.put_table("align", KEY, [TABLE])
+    assert read(store) == [TABLE]
+
+
+def test_a_reader_keeps_what_it_began_to_read(store: Store) -> None:
+    """Another process may replace or remove the entry meanwhile."""
+    store.put_table("align", KEY, [TABLE, TABLE.slice(1)])
+    found = store.get_table("align", KEY)
+    store.put_table("align", KEY, [TABLE.slice(2)])
+    store.remove("align", KEY, "table")
+    assert list(found) == [TABLE, TABLE.slice(1)]
 
 
 def test_a_write_that_fails_leaves_the_old_entry(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.put_table("align", KEY, TABLE)
+    store.put_table("align", KEY, [TABLE])
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"disk of .* is full: .*ARPGNET_STORE"):
-        store.put_table("align", KEY, TABLE.slice(1))
-    assert store.get_table("align", KEY).equals(TABLE)
+        store.put_table("align", KEY, [TABLE.slice(1)])
+    assert read(store) == [TABLE]
     assert entry(store).suffix == ".table"  # and no temporary file
 
 
@@ -116,7 +191,7 @@ def test_a_folder_that_cannot_be_one_is_the_users_to_mend(tmp_path: Path) -> Non
 
 
 def test_verify_finds_what_is_damaged(store: Store) -> None:
-    store.put_table("align", KEY, TABLE)
+    store.put_table("align", KEY, [TABLE])
     store.put_failure("align", digest(2), "bad")
     assert store.verify() == []
     path = store.root / "align" / KEY[:2] / f"{KEY}.table"
@@ -127,14 +202,79 @@ def test_verify_finds_what_is_damaged(store: Store) -> None:
 
 def test_stats_count_by_room(store: Store) -> None:
     assert store.stats() == {}
-    store.put_table("align", KEY, TABLE)
+    store.put_table("align", KEY, [TABLE])
     store.put_failure("align", digest(2), "bad")
-    store.put_table("decode", KEY, TABLE)
+    store.put_table("decode", KEY, [TABLE])
     stats = store.stats()
     assert list(stats) == ["align", "decode"]
     assert (stats["align"].entries, stats["align"].failures) == (2, 1)
     sizes = sum(path.stat().st_size for path in store.root.rglob("*") if path.is_file())
     assert sum(room.bytes for room in stats.values()) == sizes
+
+
+def abandoned(store: Store) -> Path:
+    """What a process leaves that is killed while it writes."""
+    path = store.root / "align" / "00" / "tmp-dead"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("half")
+    return path
+
+
+def test_sweep_removes_what_the_killed_left(store: Store) -> None:
+    """Not what is being written now, nor what is kept."""
+    store.put_table("align", KEY, [TABLE])
+    old, new = abandoned(store), abandoned(store).with_name("tmp-new")
+    new.touch()
+    os.utime(old, (0, 0))
+    os.utime(entry_of(store, KEY), (0, 0))
+    store.sweep("decode")
+    assert old.exists()
+    store.sweep("align")
+    assert (old.exists(), new.exists()) == (False, True)
+    assert read(store) == [TABLE]
+
+
+def test_verify_gc_and_stats_go_on_beside_writers(store: Store) -> None:
+    """Entries come, change and go meanwhile: nothing fails, and none is called damaged."""
+    keys = [digest(number) for number in range(30)]
+
+    def write() -> None:
+        for number in range(300):
+            key = keys[number % len(keys)]
+            store.put_table("align", key, [TABLE, TABLE])
+            store.remove("align", keys[(number * 7) % len(keys)], "table")
+
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write) for _ in range(2)]
+        rounds = 0
+        while not all(writer.done() for writer in writers):
+            assert store.verify() == []
+            assert store.gc(unused_days=1).entries == 0
+            assert set(store.stats()) <= {"align"}
+            rounds += 1
+        for writer in writers:
+            writer.result()
+    assert rounds > 3
+
+
+def test_what_a_killed_run_left_beside_a_target_is_used_up(store: Store, tmp_path: Path) -> None:
+    """Not one more stray file with every kill."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "a").write_text("1")
+    store.put_folder("train", KEY, run)
+    store.put_file("train", KEY, run / "a")
+    out = tmp_path / "out"
+    (out / "folder.partial").mkdir(parents=True)
+    (out / "folder.partial/stale").touch()
+    (out / "file.partial").write_text("half of it")
+    assert store.get_folder("train", KEY, out / "folder")
+    assert store.get_file("train", KEY, out / "file")
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*")) == [
+        "file",
+        "folder",
+        "folder/a",
+    ]
 
 
 def test_gc_removes_what_nobody_used(store: Store) -> None:
@@ -143,15 +283,13 @@ def test_gc_removes_what_nobody_used(store: Store) -> None:
         store.put_failure("align", digest(name), name)
         path = store.root / "align" / digest(name)[:2] / f"{digest(name)}.failure"
         os.utime(path, (path.stat().st_mtime - age * day,) * 2)
-    abandoned = store.root / "align" / "00" / "tmp-dead"
-    abandoned.parent.mkdir(exist_ok=True)
-    abandoned.write_text("half")
-    os.utime(abandoned, (0, 0))
+    dead = abandoned(store)
+    os.utime(dead, (0, 0))
     assert store.get_failure("align", digest("read")) == "read"
     assert store.gc(unused_days=30, dry_run=True).entries == 1
-    assert abandoned.exists()
+    assert dead.exists()
     assert store.gc(unused_days=30).entries == 1
-    assert not abandoned.exists()
+    assert not dead.exists()
     assert store.get_failure("align", digest("old")) is None
     assert store.get_failure("align", digest("read")) == "read"
     assert store.get_failure("align", digest("new")) == "new"

@@ -12,19 +12,19 @@ from tiny_videos import write_video
 
 from pipeline.datasets import facts
 from pipeline.datasets.facts import FileCache
+from pipeline.workers import Crashed, Limits, run_in_workers
 
 
 @pytest.fixture
 def opened(monkeypatch):
     """The files that were opened, by name."""
     names = []
-    examine = facts._examine
 
-    def spy(path):
-        names.append(path.name)
-        return examine(path)
+    def spy(job, paths, *others):
+        names.extend(path.name for path in paths)
+        return run_in_workers(job, paths, *others)
 
-    monkeypatch.setattr(facts, "_examine", spy)
+    monkeypatch.setattr(facts, "run_in_workers", spy)
     return names
 
 
@@ -98,6 +98,29 @@ def test_an_absent_file_is_looked_for_again(tmp_path):
         assert cache.describe([path])[0].reason == "file not found"
         write_video(path, 1)
         assert cache.describe([path])[0].reason is None
+
+
+def test_a_file_that_ends_or_holds_up_its_worker(tmp_path, monkeypatch):
+    """It has a reason, which is forgotten: the next run looks again."""
+    paths = [write_video(tmp_path / f"{n}.mp4", n) for n in range(2)]
+    os.mkfifo(tmp_path / "pipe.mp4")  # opening it waits for a writer, for ever
+
+    def spy(job, items, *others):
+        for item, result in run_in_workers(job, items, *others):
+            yield item, Crashed(11) if item == paths[0] else result
+
+    with FileCache() as cache:
+        with monkeypatch.context() as patch:
+            patch.setattr(facts, "run_in_workers", spy)
+            found = cache.describe([*paths, tmp_path / "pipe.mp4"], 2, Limits(seconds=60.0))
+        assert [file.reason for file in found] == ["worker crashed", None, "not a file"]
+        assert cache.describe(paths)[0].reason is None
+    with FileCache() as cache:
+        limits = Limits(seconds=0.001)
+        write_video(paths[0], 7)
+        (late,) = cache.describe(paths[:1], 1, limits)
+        assert late.reason == "took longer than 0.001 s"
+        assert cache.describe(paths[:1])[0].reason is None
 
 
 def test_a_damaged_cache_is_made_anew(tmp_path):

@@ -33,7 +33,7 @@ def write_upstream(root, map_shape=(32, 7, 7)):
         valid = np.array(VALID["a"])
         points = np.where(valid[:, None, None], POINTS, 0).astype(np.float32)
         columns = [["a"] * 3, np.array([0, 3, 6], np.int32), valid, fixed(points)]
-        writer.add("a", "1" * 64, pa.table(columns, schema=schema))
+        writer.add("a", "1" * 64, [pa.table(columns, schema=schema)])
         writer.add_quarantined("bad", "", "cannot be decoded")
     facts = {"map_shape": list(map_shape), "map_centres": [0.0, 112 / map_shape[2]]}
     with ShardWriter(root / "appearance", pa.schema([("clip_id", pa.string())]), facts):

@@ -93,7 +93,7 @@ def write_outs(root: Path, gain: float = 0.2) -> None:
                     writer.add_quarantined(one.clip_id, "0" * 64, one.reason or "no face found")
                     continue
                 ids = pa.array([one.clip_id] * table.num_rows)
-                writer.add(one.clip_id, "0" * 64, table.add_column(0, "clip_id", ids))
+                writer.add(one.clip_id, "0" * 64, [table.add_column(0, "clip_id", ids)])
     reports = root / "reports"
     (reports / "plots").mkdir(parents=True)
     metrics = {**SCORES, "clips": 4}

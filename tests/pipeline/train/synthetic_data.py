@@ -91,7 +91,7 @@ def write_data(
                 appearance.add_quarantined(clip.clip_id, key, "no face found")
                 graphs.add_quarantined(clip.clip_id, key, "no face found")
                 continue
-            appearance.add(clip.clip_id, key, pa.table(columns | seen, appearance_schema))
+            appearance.add(clip.clip_id, key, [pa.table(columns | seen, appearance_schema)])
             xy = np.tile(np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]), 1)
             graph = {
                 "node_xy": fixed(np.tile(xy.astype(np.float32), (frames, 1, 1))),
@@ -99,7 +99,7 @@ def write_data(
             }
             if per_frame_pooling:
                 graph["pooling"] = fixed(np.tile(pooling.astype(np.float16), (frames, 1, 1)))
-            graphs.add(clip.clip_id, key, pa.table(columns | graph, graph_schema))
+            graphs.add(clip.clip_id, key, [pa.table(columns | graph, graph_schema)])
 
 
 def schemas(per_frame_pooling: bool) -> tuple[pa.Schema, pa.Schema]:

@@ -1,0 +1,46 @@
+"""What can go wrong with folders that the pipeline writes, and how one is put in place."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+
+@contextmanager
+def writing_to(place: Path, advice: str = "free some space, or mend the folder") -> Iterator[None]:
+    """What fails inside is the user's to mend where the disk is full or the folder not theirs.
+
+    Raises:
+        UserError: names `place` and gives the advice.
+        OSError: any other fault, as it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(f"the disk of {place} is full: {advice}") from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise UserError(f"{place} cannot be written ({error.strerror}): {advice}") from None
+        raise
+
+
+def partial(target: Path) -> Path:
+    """Where a file or folder is made before it is put in its place; the next run makes it anew.
+
+    One name, because only one run at a time writes a target: what a killed run left is used up.
+    """
+    return target.with_name(f"{target.name}.partial")
+
+
+def replace_folder(fresh: Path, target: Path) -> None:
+    """Put the finished folder `fresh` in the place of `target` (same file system)."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    elif target.exists() or target.is_symlink():
+        target.unlink()
+    fresh.rename(target)
