@@ -1,9 +1,10 @@
 """From a video file to sampled JPEG frames; no wrong frame in silence.
 
-`survey` decodes the file once with PyAV, without making pictures, and finds out which
-frames there are, when, and where the file is damaged. `sampling` chooses frames from
-that. `backends` (decord or PyAV) then read the file from its beginning and hand out the
-chosen frames; decord only where its own list of frames agrees with the survey.
+`forecast` reads the packets' times, `sampling` chooses frames from them, and `survey`
+decodes the file once with PyAV: it finds out which frames there are, when, and where the
+file is damaged, while the chosen frames are made into pictures. Where the forecast was
+wrong, or decord is asked for, `backends` read the file again from its beginning and hand
+out the frames; decord only where its own list of frames agrees with the survey.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
-from pipeline.video.container import open_video, upright_picture
+from pipeline.video.container import Upright, open_video
 from pipeline.video.survey import Survey, fingerprint
 
 # of MPEG-TS decord 0.6.0 skips the start and shows later frames in its place
@@ -78,11 +78,12 @@ class PyAV:
 
     def frames(self, path: Path, survey: Survey, indices: np.ndarray) -> Iterator[np.ndarray]:
         wanted = set(indices.tolist())
+        upright = Upright()
         with open_video(path) as (container, stream):
             try:
                 for index, frame in enumerate(container.decode(stream)):
                     if index in wanted:
-                        yield upright_picture(frame)
+                        yield upright.picture(frame)
                     if index == indices[-1]:
                         return
             except (av.FFmpegError, OSError):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import itertools
 import math
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +19,8 @@ from pipeline.clips import OK, Clip, resolve_inside
 from pipeline.config import DecodeParams
 from pipeline.errors import ClipError, UserError
 from pipeline.jpeg import encode_jpeg
+from pipeline.shards import PIECE_ROWS
+from pipeline.spool import Spool
 from pipeline.store import code_version, digest, file_sha256
 from pipeline.video.sampling import choose
 
@@ -82,7 +86,7 @@ class DecodeClip:
     def setup(self) -> None:
         """Nothing is kept between clips: an idle decord reader reads ahead without bound."""
 
-    def run(self, clip: Clip) -> pa.Table:
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
         """The chosen frames, `FRAMES_SCHEMA` without `clip_id`.
 
         Raises:
@@ -92,13 +96,8 @@ class DecodeClip:
         path = resolve_inside(self.root, clip.path)
         self._refuse_changed(path, clip)
         kept = keep_frames(path, self.params, clip.start_s, clip.end_s)
-        rows = [astuple(frame) for frame in kept]
-        schema = FRAMES_SCHEMA.remove(FRAMES_SCHEMA.get_field_index("clip_id"))
-        columns = [
-            pa.array(list(column), field.type)
-            for column, field in zip(zip(*rows, strict=True), schema, strict=True)
-        ]
-        return pa.table(columns, schema=schema)
+        while piece := list(itertools.islice(kept, PIECE_ROWS)):
+            yield _table(piece)
 
     def _refuse_changed(self, path: Path, clip: Clip) -> None:
         """The result is kept under the hash in the manifest; it must be of those bytes."""
@@ -113,41 +112,105 @@ class DecodeClip:
             raise UserError(f"{clip.path} changed since it was listed: run `dvc repro` again")
 
 
+def _table(frames: Sequence[KeptFrame]) -> pa.Table:
+    schema = FRAMES_SCHEMA.remove(FRAMES_SCHEMA.get_field_index("clip_id"))
+    # vars, not astuple: that one copies every JPEG
+    rows = zip(*(vars(frame).values() for frame in frames), strict=True)
+    columns = [
+        pa.array(list(column), field.type) for column, field in zip(rows, schema, strict=True)
+    ]
+    return pa.table(columns, schema=schema)
+
+
 def keep_frames(
     path: Path,
     params: DecodeParams,
     start_s: float | None = None,
     end_s: float | None = None,
-) -> list[KeptFrame]:
+) -> Iterator[KeptFrame]:
     """The frames that `params` choose from [start_s, end_s), in order.
 
-    A picture is shrunk and encoded as soon as it is decoded; no two are held at a time.
-    `backend: auto` is decord, and PyAV for the files that decord is known to get wrong or
-    gives up on; it depends on the file and the installed versions alone.
+    A picture is shrunk and encoded as soon as it is decoded; no two are held at a time, and of
+    a long clip the JPEGs wait in a temporary file. Nothing comes before the whole clip has been
+    looked at.
+
+    `backend: auto` is PyAV: the pass that finds out which frames are sound makes the pictures
+    too. decord notices no damage, so that it costs a pass of its own behind the survey.
 
     Raises:
         ClipError: unreadable, less than half of it decodes, no frame in the window, or the
             backend that was asked for by name cannot read it.
         UserError: the file is absent or may not be read.
     """
-    # imported here: av and decord take 2 s, and a run without new clips needs neither
+    # imported here: av takes 0.4 s, and a run without new clips needs none of it
     from pipeline.video.backends import BACKENDS, Refused
     from pipeline.video.survey import survey
 
-    found = survey(path, end_s)
-    indices = _in_window(found, start_s or 0.0, end_s)
-    indices = indices[choose(found.times[indices], params)]
-    names = ["decord", "pyav"] if params.backend == "auto" else [params.backend]
-    for name in names:
+    start = start_s or 0.0
+    decoder = "decord" if params.backend == "decord" else "pyav"
+    with Spool() as spool:
+        taken = _Taken(params, spool)
+        watch = _taking(taken, path, params, start, end_s) if decoder == "pyav" else None
+        found = survey(path, end_s, watch)
+        indices = _in_window(found, start, end_s)
+        indices = indices[choose(found.times[indices], params)]
+        # all for decord; none for PyAV, unless the forecast was wrong
+        missing = np.array([index for index in indices.tolist() if index not in taken])
         try:
-            frames = BACKENDS[name].frames(path, found, indices)
-            return [
-                _kept(int(index), float(found.times[index]), image, params, name)
-                for index, image in zip(indices, frames, strict=True)
-            ]
+            pictures = BACKENDS[decoder].frames(path, found, missing) if len(missing) else ()
+            for index, picture in zip(missing.tolist(), pictures, strict=True):
+                taken.add(index, picture)
         except Refused as refusal:
-            reason = str(refusal)
-    raise ClipError(reason)
+            raise ClipError(str(refusal)) from None
+        for index in indices.tolist():
+            yield taken.frame(index, float(found.times[index]), decoder)
+
+
+def _taking(
+    taken: _Taken, path: Path, params: DecodeParams, start_s: float, end_s: float | None
+) -> Callable[[int, Any], None]:
+    """A watch for `survey` that takes the frames which the packets let expect to be chosen."""
+    from pipeline.video.container import Upright
+    from pipeline.video.forecast import forecast_times
+
+    times = forecast_times(path)
+    wanted: set[int] = set()
+    if times is not None:
+        inside = _inside(times, start_s, math.inf if end_s is None else end_s)
+        if len(inside):
+            wanted = set(inside[choose(times[inside], params)].tolist())
+    upright = Upright()
+
+    def watch(index: int, frame: Any) -> None:
+        if index in wanted:
+            taken.add(index, upright.picture(frame))
+
+    return watch
+
+
+class _Taken:
+    """Pictures that were taken so far, by frame number: shrunk, as JPEG, in the spool."""
+
+    def __init__(self, params: DecodeParams, spool: Spool) -> None:
+        self._params = params
+        self._spool = spool
+        self._where: dict[int, tuple[int, int, int]] = {}
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._where
+
+    def add(self, index: int, picture: np.ndarray) -> None:
+        picture = shrink(picture, self._params.max_side)
+        height, width = picture.shape[:2]
+        try:
+            jpeg = encode_jpeg(picture, self._params.jpeg_quality)
+        except ValueError as error:
+            raise ClipError(str(error)) from None
+        self._where[index] = self._spool.append(jpeg), width, height
+
+    def frame(self, index: int, time_s: float, decoder: str) -> KeptFrame:
+        place, width, height = self._where[index]
+        return KeptFrame(index, time_s, width, height, self._spool.read(place), decoder)
 
 
 def shrink(image: np.ndarray, max_side: int | None) -> np.ndarray:
@@ -177,26 +240,18 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _kept(
-    index: int, time_s: float, image: np.ndarray, params: DecodeParams, decoder: str
-) -> KeptFrame:
-    image = shrink(image, params.max_side)
-    height, width = image.shape[:2]
-    try:
-        jpeg = encode_jpeg(image, params.jpeg_quality)
-    except ValueError as error:
-        raise ClipError(str(error)) from None
-    return KeptFrame(index, time_s, width, height, jpeg, decoder)
-
-
 def _in_window(found: Survey, start_s: float, end_s: float | None) -> np.ndarray:
     """Indices of the frames shown from `start_s` (included) to `end_s` (not)."""
     end = math.inf if end_s is None else end_s
     _refuse_truncated(found, start_s, end)
-    inside = (found.times >= start_s - _TICK_S) & (found.times < end - _TICK_S)
-    if not inside.any():
+    inside = _inside(found.times, start_s, end)
+    if not len(inside):
         raise ClipError(f"no frame between {start_s:g} s and {end:g} s")
-    return np.flatnonzero(inside)
+    return inside
+
+
+def _inside(times: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
+    return np.flatnonzero((times >= start_s - _TICK_S) & (times < end_s - _TICK_S))
 
 
 def _refuse_truncated(found: Survey, start_s: float, end_s: float) -> None:

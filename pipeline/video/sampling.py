@@ -33,9 +33,14 @@ def choose(times: np.ndarray, params: DecodeParams) -> np.ndarray:
 
 
 def _nearest(times: np.ndarray, fps: float) -> np.ndarray:
+    """Frames that some tick is nearest to, without a list of ticks: a damaged file may claim years.
+
+    A frame's ticks lie behind the middle between it and the frame before, up to the middle
+    between it and the next, that middle included.
+    """
+    since = times - times[0]
     # a billionth of slack here and below: 0.1 + 0.2 is not 0.3
-    ticks = times[0] + np.arange(int((times[-1] - times[0]) * fps + 1e-9) + 1) / fps
-    after = np.clip(np.searchsorted(times, ticks), 0, len(times) - 1)
-    before = np.maximum(after - 1, 0)
-    earlier = ticks - times[before] <= times[after] - ticks + 1e-9
-    return np.unique(np.where(earlier, before, after))
+    last = np.floor(since[-1] * fps + 1e-9)
+    middles = (since[:-1] + since[1:]) / 2
+    up_to = np.minimum(np.floor((middles + 1e-9) * fps), last)
+    return np.flatnonzero(np.diff(np.concatenate([[-1.0], up_to, [last]])) > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ import av
 import numpy as np
 
 from pipeline.errors import ClipError
+from pipeline.video.chunks import Chunks
 from pipeline.video.container import (
+    Upright,
     declared_duration,
     frame_rate,
     open_video,
-    upright_picture,
 )
+
+# is given each frame's number and the frame, whether it will turn out to be sound or not
+Watch = Callable[[int, Any], None]
 
 # A frame shown before a damaged one may have been predicted from it. H.264 and HEVC reorder
 # at most 16 frames.
@@ -50,9 +55,10 @@ class Survey:
     to_end: bool
 
 
-def survey(path: Path, end_s: float | None = None) -> Survey:
+def survey(path: Path, end_s: float | None = None, watch: Watch | None = None) -> Survey:
     """Decode the frames once, in order, keeping only their times.
 
+    Whoever wants pictures may watch the frames go by instead of decoding them again.
     Frames from the first damaged one on do not count, nor do the 16 before it.
 
     Raises:
@@ -64,7 +70,7 @@ def survey(path: Path, end_s: float | None = None) -> Survey:
         rate = frame_rate(stream)
         # AVI has a fixed rate; the timestamps FFmpeg makes up for it are not in order
         timed = container.format.name != "avi"
-        seen = _decode(container, stream, end_s, rate, timed)
+        seen = _decode(path, container, stream, end_s, rate, timed, watch)
         declared = declared_duration(container, stream)
         name, codec = container.format.name, stream.codec_context.codec.canonical_name
     sound = _sound(seen)
@@ -100,7 +106,7 @@ def fingerprint(image: np.ndarray) -> int:
 
 @dataclass
 class _Seen:
-    """Timestamps (s) of all frames, and the first one that is flagged as corrupt."""
+    """Timestamps (s) of all frames, and the first one that is damaged."""
 
     stamps: list[float | None]
     first: int = 0
@@ -108,25 +114,56 @@ class _Seen:
     failed: bool = False
     stopped: bool = False
 
+    def damaged_at(self, number: int) -> None:
+        """From this frame on, if not from an earlier one."""
+        if self.corrupt is None:
+            self.corrupt = number
+
 
 def _decode(
-    container: Any, stream: Any, end_s: float | None, rate: float | None, timed: bool
+    path: Path,
+    container: Any,
+    stream: Any,
+    end_s: float | None,
+    rate: float | None,
+    timed: bool,
+    watch: Watch | None,
 ) -> _Seen:
     seen = _Seen([])
     try:
-        for frame in container.decode(stream):
+        for frame in _frames(path, container, stream, seen):
             at = None if frame.pts is None else float(frame.pts * frame.time_base)
             if not seen.stamps:
-                seen.first = fingerprint(upright_picture(frame))
+                seen.first = fingerprint(Upright().picture(frame))
+            if watch is not None:
+                watch(len(seen.stamps), frame)
             seen.stamps.append(at)
-            if frame.is_corrupt and seen.corrupt is None:
-                seen.corrupt = len(seen.stamps) - 1
+            if frame.is_corrupt or _goes_back(seen.stamps, timed):
+                seen.damaged_at(len(seen.stamps) - 1)
             if end_s is not None and _elapsed(seen.stamps, rate, timed) > end_s + _TICK:
                 seen.stopped = True
                 break
     except (av.FFmpegError, OSError):
         seen.failed = True
     return seen
+
+
+def _frames(path: Path, container: Any, stream: Any, seen: _Seen) -> Iterator[Any]:
+    """The frames in order; notes where the packets between them are damaged or missing."""
+    chunks = Chunks(path, container, stream)
+    for packet in container.demux(stream):
+        if chunks.broken_at(packet):
+            # frames that are yet to come may lie before it: `_REORDER` covers them
+            seen.damaged_at(len(seen.stamps))
+        yield from packet.decode()
+
+
+def _goes_back(stamps: list[float | None], timed: bool) -> bool:
+    """Whether the last frame is earlier than the one before, as behind parts that were swapped."""
+    if not timed or len(stamps) < 2:
+        return False
+    before, last = stamps[-2:]
+    return before is not None and last is not None and last < before
 
 
 def _elapsed(stamps: list[float | None], rate: float | None, timed: bool) -> float:

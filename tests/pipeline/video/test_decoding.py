@@ -4,6 +4,7 @@ import av
 import cv2
 import made_videos as made
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline.clips import Clip
@@ -14,6 +15,7 @@ from pipeline.store import file_sha256
 from pipeline.video import DecodeClip, probe
 from pipeline.video.backends import Decord, PyAV, Refused, import_decord
 from pipeline.video.decode_clip import keep_frames, shrink
+from pipeline.video.forecast import forecast_times
 from pipeline.video.survey import survey
 
 needs_decord = pytest.mark.skipif(import_decord() is None, reason="decord is not installed")
@@ -83,11 +85,30 @@ def video(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "turned.mp4"])
 def test_every_frame_comes_once_and_in_order(videos: Path, name: str) -> None:
-    kept = keep_frames(video(videos, name), ALL)
+    kept = list(keep_frames(video(videos, name), ALL))
     assert [frame.index for frame in kept] == list(range(made.FRAMES))
     shown = [made.number_of(decode_jpeg(frame.jpeg)) for frame in kept]
     assert shown == list(range(made.FRAMES))
     assert [frame.time_s for frame in kept] == pytest.approx(np.arange(made.FRAMES) / 25, abs=2e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "turned.mp4"])
+def test_the_packets_tell_the_frames_before_they_are_decoded(videos: Path, name: str) -> None:
+    """So that one pass is enough."""
+    path = video(videos, name)
+    forecast = forecast_times(path)
+    assert forecast is not None
+    np.testing.assert_allclose(forecast, survey(path).times, atol=1e-9)
+
+
+def test_a_wrong_forecast_costs_a_second_pass_and_no_more(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = video(videos, "h264.mp4")
+    right = [frame.jpeg for frame in keep_frames(path, DecodeParams(frames=7))]
+    for wrong in (None, np.arange(23) / 25.0):
+        monkeypatch.setattr("pipeline.video.forecast.forecast_times", lambda _, it=wrong: it)
+        assert [frame.jpeg for frame in keep_frames(path, DecodeParams(frames=7))] == right
 
 
 @needs_decord
@@ -99,7 +120,7 @@ def test_decord_and_pyav_give_equal_pictures(videos: Path, name: str) -> None:
     ours = list(Decord().frames(path, found, every))
     theirs = list(PyAV().frames(path, found, every))
     assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
-    assert decoders(path) == {"decord"}
+    assert len(list(keep_frames(path, DecodeParams(backend="decord", frames=3)))) == 3
 
 
 @pytest.mark.parametrize("name", ["hevc.mp4", "av1.mp4", "h264.ts"])
@@ -107,7 +128,7 @@ def test_pyav_reads_what_decord_gets_wrong(videos: Path, name: str) -> None:
     path = video(videos, name)
     assert decoders(path) == {"pyav"}
     with pytest.raises(ClipError, match="decord is not"):
-        keep_frames(path, DecodeParams(backend="decord"))
+        list(keep_frames(path, DecodeParams(backend="decord")))
 
 
 @pytest.mark.parametrize("degrees", [90, 180, -90])
@@ -126,7 +147,7 @@ def test_a_turned_video_is_upright_in_both(tmp_path: Path, degrees: int) -> None
 def test_variable_rate_keeps_each_frames_time(tmp_path: Path) -> None:
     times = np.cumsum([20 if n % 3 else 90 for n in range(30)]) - 90
     path = made.write(tmp_path / "vfr.mp4", frames=30, times_ms=times.tolist(), options=B_FRAMES)
-    kept = keep_frames(path, ALL)
+    kept = list(keep_frames(path, ALL))
     assert [frame.time_s for frame in kept] == pytest.approx(times / 1000, abs=2e-3)
     assert numbers(path) == list(range(30))
 
@@ -139,7 +160,7 @@ def test_frames_cut_by_an_edit_list_are_not_shown(tmp_path: Path) -> None:
     if import_decord() is not None:
         # its own answer: 70 frames, the first three of which were cut
         with pytest.raises(ClipError, match="decord counts 70 frames, there are 67"):
-            keep_frames(path, DecodeParams(backend="decord"))
+            list(keep_frames(path, DecodeParams(backend="decord")))
 
 
 def test_a_clip_cut_in_its_second_half_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
@@ -157,14 +178,14 @@ def test_a_clip_cut_in_its_first_half_is_refused(tmp_path: Path) -> None:
     whole = made.write(tmp_path / "w.mp4", frames=100, options={"g": "20"}, container_options=fast)
     path = made.cut(whole, tmp_path / "cut.mp4", 0.45)
     with pytest.raises(ClipError, match=r"truncated: [01]\.\d\d of 4\.00 s decoded"):
-        keep_frames(path, ALL)
+        list(keep_frames(path, ALL))
 
 
 def test_a_cut_avi_is_measured_by_its_header(tmp_path: Path) -> None:
     whole = made.write(tmp_path / "w.avi", "mpeg4", frames=100)
     path = made.cut(whole, tmp_path / "cut.avi", 0.45)
     with pytest.raises(ClipError, match=r"truncated: [01]\.\d\d of 4\.00 s"):
-        keep_frames(path, ALL)
+        list(keep_frames(path, ALL))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -214,7 +235,7 @@ def test_what_is_no_video_is_a_bad_clip(tmp_path: Path, capfd: pytest.CaptureFix
         with pytest.raises(ClipError, match=reason):
             probe(path)
         with pytest.raises(ClipError, match=reason):
-            keep_frames(path, ALL)
+            list(keep_frames(path, ALL))
         assert capfd.readouterr() == ("", ""), f"{path.name} makes the libraries talk"
 
 
@@ -227,14 +248,14 @@ def test_probe_reads_the_header(videos: Path) -> None:
 def test_a_window_is_half_open(videos: Path) -> None:
     path = video(videos, "h264.mp4")
     assert numbers(path, ALL, start_s=0.4, end_s=0.8) == list(range(10, 20))
-    kept = keep_frames(path, ALL, 0.4, 0.8)
+    kept = list(keep_frames(path, ALL, 0.4, 0.8))
     assert [frame.index for frame in kept] == list(range(10, 20))
     assert kept[0].time_s == pytest.approx(0.4)
 
 
 def test_a_window_past_the_end_is_a_bad_clip(videos: Path) -> None:
     with pytest.raises(ClipError, match="no frame between 5 s and 6 s"):
-        keep_frames(video(videos, "h264.mp4"), ALL, 5.0, 6.0)
+        list(keep_frames(video(videos, "h264.mp4"), ALL, 5.0, 6.0))
 
 
 def test_max_side_shrinks_and_never_enlarges() -> None:
@@ -262,10 +283,10 @@ def clip_of(path: Path, **more: float) -> Clip:
 def test_the_table_of_a_clip(videos: Path) -> None:
     path = video(videos, "h264.mp4")
     work = DecodeClip(videos, DecodeParams(frames=5))
-    table = work.run(clip_of(path))
+    table = pa.concat_tables(work.run(clip_of(path)))
     assert table.column_names == work.schema.names[1:]
     assert table["frame_index"].to_pylist() == [6, 18, 30, 42, 54]
-    assert table.equals(work.run(clip_of(path)))
+    assert table.equals(pa.concat_tables(work.run(clip_of(path))))
     first = decode_jpeg(table["jpeg"][0].as_py())
     assert first.shape == (table["height"][0].as_py(), table["width"][0].as_py(), 3)
 
@@ -288,7 +309,7 @@ def test_a_file_that_is_not_the_listed_one_stops_the_run(tmp_path: Path) -> None
     work = DecodeClip(tmp_path, DecodeParams())
     made.write(path, frames=6)
     with pytest.raises(UserError, match="changed since it was listed"):
-        work.run(clip)
+        pa.concat_tables(work.run(clip))
     path.unlink()
     with pytest.raises(UserError, match="cannot be read"):
-        work.run(clip)
+        pa.concat_tables(work.run(clip))

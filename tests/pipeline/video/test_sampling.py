@@ -57,3 +57,10 @@ def test_fps_of_a_regular_clip() -> None:
     assert chosen.tolist() == list(range(0, 50, 5))
     every = choose(np.arange(50) / 25, DecodeParams(sampling="fps", fps=60))
     assert every.tolist() == list(range(50))
+
+
+def test_years_between_two_frames_cost_nothing() -> None:
+    """A damaged header may claim them; a list of all ticks would not fit into memory."""
+    at = np.array([0.0, 0.04, 0.08, 3e9, 3e9 + 0.04])
+    assert choose(at, DecodeParams(sampling="fps", fps=30)).tolist() == [0, 1, 2, 3, 4]
+    assert choose(at, DecodeParams(sampling="fps", fps=0.001)).tolist() == [0, 2, 3]

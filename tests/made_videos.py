@@ -7,6 +7,7 @@ read back from a decoded picture which frame it is.
 from __future__ import annotations
 
 import itertools
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -68,7 +69,15 @@ def write(
                 frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    _be_patient_again()
     return path
+
+
+def _be_patient_again() -> None:
+    """SVT-AV1 turns the thread that calls it into a real-time one where it may: all processes it
+    starts afterwards would keep others from the cores."""
+    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def shifted(source: Path, path: Path, frames: int, frame_ticks: int) -> Path:
