@@ -12,6 +12,7 @@ from pipeline.config import load_params
 from pipeline.engine import run_clips
 from pipeline.faces.appearance import AppearanceClip
 from pipeline.faces.packs import load_pack
+from pipeline.faces.precision import resolve_precision
 from pipeline.stage import run
 
 FACES = Path("data/faces")
@@ -21,8 +22,14 @@ APPEARANCE = Path("data/appearance")
 def main() -> None:
     params = load_params()
     pack = load_pack(params.faces.pack, roles=("embedding",))
-    model, batch = pack.models["embedding"], params.appearance.batch
-    work = AppearanceClip(FACES, model, pack.name, batch, params.faces.device)
+    work = AppearanceClip(
+        FACES,
+        pack.models["embedding"],
+        pack.name,
+        params.appearance.batch,
+        params.faces.device,
+        resolve_precision(params.appearance.precision, params.faces.device),
+    )
     print(f"appearance: {run_clips(work, read_manifest().clips, APPEARANCE, params.engine)}")
 
 

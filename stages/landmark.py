@@ -1,6 +1,6 @@
 """landmark: the face's landmarks in every sampled frame.
 
-Reads data/manifest.parquet, data/frames and data/faces, writes data/landmarks.
+Reads data/manifest.parquet and data/faces, writes data/landmarks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pipeline.faces.landmarks import LandmarkClip
 from pipeline.faces.packs import load_pack
 from pipeline.stage import run
 
-FRAMES = Path("data/frames")
 FACES = Path("data/faces")
 LANDMARKS = Path("data/landmarks")
 
@@ -22,7 +21,7 @@ LANDMARKS = Path("data/landmarks")
 def main() -> None:
     params = load_params()
     pack = load_pack(params.faces.pack, roles=("landmark",))
-    work = LandmarkClip(FRAMES, FACES, pack.models["landmark"], params.faces.device)
+    work = LandmarkClip(FACES, pack.models["landmark"], params.faces.device)
     print(f"landmark: {run_clips(work, read_manifest().clips, LANDMARKS, params.engine)}")
 
 

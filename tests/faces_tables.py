@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from pipeline.clips import Clip
 from pipeline.faces.align_clip import FACES_SCHEMA
-from pipeline.faces.alignment import warp
+from pipeline.faces.alignment import context, warp
+from pipeline.jpeg import decode_jpeg, encode_jpeg
 from pipeline.shards import ShardWriter, fixed
 from pipeline.video.decode_clip import FRAMES_SCHEMA
 
@@ -38,8 +39,8 @@ def write_tables(root: Path, valid: dict[str, list[bool]]) -> list[Clip]:
                 frames.add_quarantined(clip_id, key, "cannot be decoded")
                 faces.add_quarantined(clip_id, "", "cannot be decoded")
                 continue
-            frames.add(clip_id, key, _frames(clip_id, number, len(rows)))
-            faces.add(clip_id, key, _faces(clip_id, number, np.array(rows)))
+            frames.add(clip_id, key, [_frames(clip_id, number, len(rows))])
+            faces.add(clip_id, key, [_faces(clip_id, number, np.array(rows))])
     return [Clip(clip_id, f"{clip_id}.mp4", "0" * 64) for clip_id in valid]
 
 
@@ -51,6 +52,15 @@ def stored_picture(number: int, row: int) -> np.ndarray:
 def crop(number: int, row: int) -> np.ndarray:
     """The aligned crop of a row, uint8 [112, 112, 3]."""
     return warp(picture(100 * number + row), MATRIX)
+
+
+def stored_context(number: int, row: int) -> np.ndarray:
+    """The context of a row as JPEG gives it back, uint8 [192, 192, 3]."""
+    return decode_jpeg(_context(number, row))
+
+
+def _context(number: int, row: int) -> bytes:
+    return encode_jpeg(context(stored_picture(number, row), BOX), 95)
 
 
 def _jpeg(number: int, row: int) -> bytes:
@@ -85,5 +95,6 @@ def _faces(clip_id: str, number: int, valid: np.ndarray) -> pa.Table:
         "kps": fixed(np.zeros((count, 10), np.float32)),
         "matrix": fixed(MATRIX.ravel() * kept),
         "crop": [crop(number, row).tobytes() if ok else b"" for row, ok in enumerate(valid)],
+        "context": [_context(number, row) if ok else b"" for row, ok in enumerate(valid)],
     }
     return pa.table(columns, schema=FACES_SCHEMA)

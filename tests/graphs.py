@@ -273,3 +273,14 @@ def _batch_norm(
         )
     ]
     return build.add("BatchNormalization", [x, *names], output)
+
+
+def with_softsign(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph on softsign(input): a node that no face network has."""
+    source = model.graph.input[0].name
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = "squashed" if name == source else name
+    model.graph.node.insert(0, helper.make_node("Softsign", [source], ["squashed"], "squash"))
+    onnx.checker.check_model(model)
+    return model

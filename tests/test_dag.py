@@ -21,7 +21,7 @@ ORDER.append("report")
 PLUMBING = {
     "pipeline/__init__.py", "pipeline/clips.py", "pipeline/config.py", "pipeline/engine.py",
     "pipeline/errors.py", "pipeline/progress.py", "pipeline/shards.py", "pipeline/stage.py",
-    "pipeline/store.py", "pipeline/workers.py", "pipeline/faces/__init__.py",
+    "pipeline/spool.py", "pipeline/store.py", "pipeline/workers.py", "pipeline/faces/__init__.py",
     "pipeline/faces/packs.py", "models/__init__.py",
 }  # fmt: skip
 # files, not code: the demo pack and the tables of the others

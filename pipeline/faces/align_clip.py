@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,21 +10,25 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.clips import QUARANTINED, Clip
 from pipeline.config import AlignParams
 from pipeline.errors import ClipError
-from pipeline.faces.alignment import CROP_PX, similarity, warp
+from pipeline.faces.alignment import CROP_PX, context, similarity, warp
 from pipeline.faces.clip_work import ClipWorkBase
-from pipeline.faces.detect import Detections, Detector, find_faces, make_detector
+from pipeline.faces.detect import Detections, Detector, Image, make_detector
+from pipeline.faces.follow import Follower
 from pipeline.faces.packs import Pack
 from pipeline.faces.sessions import Device, runtime_version
 from pipeline.faces.track import Track, choose, link
-from pipeline.jpeg import decode_jpeg
+from pipeline.jpeg import decode_jpeg, encode_jpeg
 from pipeline.shards import ShardReader, fixed
+from pipeline.spool import Spool
 from pipeline.store import code_version, digest
 
-# every frame of data/frames is a row; where `valid` is false the numbers are 0, the crop is empty
+# every frame of data/frames is a row; where `valid` is false the numbers are 0, `crop` (raw RGB
+# bytes) and `context` (JPEG) are empty
 FACES_SCHEMA = pa.schema(
     [
         pa.field("clip_id", pa.string(), nullable=False),
@@ -37,12 +41,17 @@ FACES_SCHEMA = pa.schema(
         pa.field("kps", pa.list_(pa.float32(), 10), nullable=False),
         pa.field("matrix", pa.list_(pa.float32(), 6), nullable=False),
         pa.field("crop", pa.binary(), nullable=False),
+        pa.field("context", pa.binary(), nullable=False),
     ]
 )
+# 10 kB a face instead of 110 kB
+CONTEXT_QUALITY = 95
 CODE = (
     "pipeline.faces.align_clip",
     "pipeline.faces.alignment",
     "pipeline.faces.detect",
+    "pipeline.faces.follow",
+    "pipeline.faces.free_graph",
     "pipeline.faces.sessions",
     "pipeline.faces.track",
     "pipeline.jpeg",
@@ -91,24 +100,45 @@ class AlignClip(ClipWorkBase):
         """Load the detector; once a process."""
         _ = self._detector
 
-    def run(self, clip: Clip) -> pa.Table:
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
         """The clip's rows of `FACES_SCHEMA` less `clip_id`, one for each row of its frames.
+
+        A face's crops are cut out when it is found, while its frame is there, and wait in a
+        spool until it is known which face is the clip's.
 
         Raises:
             ClipError: no frame has a face that can be aligned.
         """
-        frames = self._reader.read(clip.clip_id)
-        jpegs = frames.column("jpeg").to_pylist()
-        found = [find_faces(self._detector, decode_jpeg(j), self.align.pad_retry) for j in jpegs]
-        tracks = link([faces.boxes for faces in found], self.align.track_iou)
-        width, height = (frames.column(name)[0].as_py() for name in ("width", "height"))
-        track = choose(tracks, self.align.main_face, len(jpegs), width, height)
-        rows = _Rows(len(jpegs))
-        if track is not None:
-            rows.fill(track, found, jpegs)
-        if not rows.valid.any():
-            raise ClipError(f"no face found in any of {len(jpegs)} frames")
-        return rows.table(frames)
+        with Spool() as crops:
+            follower = Follower(
+                self._detector,
+                pad_retry=self.align.pad_retry,
+                full_every=self.align.full_every,
+                leap_s=self.align.leap_s,
+                first_scale=self.align.first_scale,
+            )
+            frames = [
+                _cut_out(image, found, crops)
+                for image, found in follower.follow(self._images(clip))
+            ]
+            tracks = link([faces.found.boxes for faces in frames], self.align.track_iou)
+            sides = next(self._reader.pieces(clip.clip_id, ["width", "height"]))
+            width, height = (sides.column(name)[0].as_py() for name in ("width", "height"))
+            track = choose(tracks, self.align.main_face, len(frames), width, height)
+            rows = _Rows(len(frames), crops)
+            if track is not None:
+                rows.fill(track, frames)
+            if not rows.valid.any():
+                raise ClipError(f"no face found in any of {len(frames)} frames")
+            start = 0
+            for piece in self._reader.pieces(clip.clip_id, ["frame_index", "time_s"]):
+                yield rows.table(piece, start)
+                start += piece.num_rows
+
+    def _images(self, clip: Clip) -> Iterator[tuple[float, Image]]:
+        for piece in self._reader.pieces(clip.clip_id, ["time_s", "jpeg"]):
+            for time_s, jpeg in zip(piece.column("time_s"), piece.column("jpeg"), strict=True):
+                yield time_s.as_py(), decode_jpeg(jpeg.as_py())
 
     @cached_property
     def _reader(self) -> ShardReader:
@@ -136,43 +166,74 @@ class AlignClip(ClipWorkBase):
         )
 
 
+@dataclass(frozen=True)
+class _Faces:
+    """One frame's faces, and where their crop and context lie in the spool; None: no matrix."""
+
+    found: Detections
+    matrices: list[NDArray[np.float32] | None]
+    places: list[int]
+
+
+def _cut_out(image: Image, found: Detections, crops: Spool) -> _Faces:
+    """Each face's 112 px crop and its context, into the spool one behind the other."""
+    matrices = [similarity(kps) for kps in found.kps]
+    places = []
+    for matrix, box in zip(matrices, found.boxes, strict=True):
+        places.append(len(crops))
+        if matrix is not None:
+            crops.append(warp(image, matrix).tobytes())
+            crops.append(encode_jpeg(context(image, box), CONTEXT_QUALITY))
+    return _Faces(found, matrices, places)
+
+
 class _Rows:
     """The columns of `FACES_SCHEMA` for n frames, invalid until filled."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, crops: Spool) -> None:
+        self._crops = crops
         self.valid = np.zeros(n, dtype=bool)
         self.track_id = np.full(n, -1, dtype=np.int32)
         self.score = np.zeros(n, dtype=np.float32)
         self.bbox = np.zeros((n, 4), dtype=np.float32)
         self.kps = np.zeros((n, 10), dtype=np.float32)
         self.matrix = np.zeros((n, 6), dtype=np.float32)
-        self.crop = [b""] * n
+        self.place = np.zeros(n, dtype=np.int64)
 
-    def fill(self, track: Track, found: Sequence[Detections], jpegs: Sequence[bytes]) -> None:
-        """Enter the track's faces; frames are decoded a second time rather than all kept."""
+    def fill(self, track: Track, frames: Sequence[_Faces]) -> None:
+        """Enter the track's faces."""
         for frame, pick in zip(track.frames, track.picks, strict=True):
-            faces = found[frame]
-            matrix = similarity(faces.kps[pick])
+            faces = frames[frame]
+            matrix = faces.matrices[pick]
             if matrix is None:
                 continue
             self.valid[frame] = True
             self.track_id[frame] = track.track_id
-            self.score[frame] = faces.scores[pick]
-            self.bbox[frame] = faces.boxes[pick]
-            self.kps[frame] = faces.kps[pick].ravel()
+            self.score[frame] = faces.found.scores[pick]
+            self.bbox[frame] = faces.found.boxes[pick]
+            self.kps[frame] = faces.found.kps[pick].ravel()
             self.matrix[frame] = matrix.ravel()
-            self.crop[frame] = warp(decode_jpeg(jpegs[frame]), matrix).tobytes()
+            self.place[frame] = faces.places[pick]
 
-    def table(self, frames: pa.Table) -> pa.Table:
+    def table(self, frames: pa.Table, start: int) -> pa.Table:
+        """The rows for a piece of the frames that begins at number `start`."""
+        rows = slice(start, start + frames.num_rows)
         columns = {
             **{name: frames.column(name) for name in ("frame_index", "time_s")},
-            "valid": self.valid,
-            "track_id": self.track_id,
-            "det_score": self.score,
-            "bbox": fixed(self.bbox),
-            "kps": fixed(self.kps),
-            "matrix": fixed(self.matrix),
-            "crop": pa.array(self.crop, pa.binary()),
+            "valid": self.valid[rows],
+            "track_id": self.track_id[rows],
+            "det_score": self.score[rows],
+            "bbox": fixed(self.bbox[rows]),
+            "kps": fixed(self.kps[rows]),
+            "matrix": fixed(self.matrix[rows]),
+            "crop": pa.array(self._pictures(rows, 0), pa.binary()),
+            "context": pa.array(self._pictures(rows, 1), pa.binary()),
         }
         schema = FACES_SCHEMA.remove(FACES_SCHEMA.get_field_index("clip_id"))
         return pa.table(columns, schema=schema)
+
+    def _pictures(self, rows: slice, which: int) -> list[bytes]:
+        return [
+            self._crops.read(int(place) + which) if valid else b""
+            for valid, place in zip(self.valid[rows], self.place[rows], strict=True)
+        ]

@@ -5,8 +5,10 @@ T frames, D embedding width, C x h x w the map (512 x 7 x 7 for IResNet and Mobi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from pipeline.clips import Clip
 from pipeline.errors import ClipError, UserError
 from pipeline.faces.alignment import CROP_PX
 from pipeline.faces.clip_work import ClipWorkBase, model_identity, upstream_reason
-from pipeline.faces.network import ImageNetwork
+from pipeline.faces.network import ImageNetwork, Precision
 from pipeline.faces.packs import ModelSpec
 from pipeline.faces.receptive_field import Centres, map_centres
 from pipeline.faces.sessions import Device, find_map_tensor, load_graph, runtime_version
@@ -29,6 +31,9 @@ CODE = (
     "pipeline.faces.appearance",
     "pipeline.faces.receptive_field",
     "pipeline.faces.network",
+    "pipeline.faces.free_graph",
+    "pipeline.faces.torch_graph",
+    "pipeline.faces.torch_run",
     "pipeline.faces.blob",
     "pipeline.faces.sessions",
 )
@@ -88,7 +93,13 @@ class AppearanceNetwork:
     """
 
     def __init__(
-        self, spec: ModelSpec, *, batch: int, device: Device = "cpu", threads: int = 1
+        self,
+        spec: ModelSpec,
+        *,
+        batch: int,
+        device: Device = "cpu",
+        threads: int = 1,
+        precision: Precision = "fp32",
     ) -> None:
         self.layout = layout(spec)
         self._name = spec.path.name
@@ -98,6 +109,7 @@ class AppearanceNetwork:
             device=device,
             threads=threads,
             extra_outputs=[self.layout.map_tensor],
+            precision=precision,
         )
 
     def describe(
@@ -109,8 +121,7 @@ class AppearanceNetwork:
         Raises:
             UserError: the shapes are not those of the layout.
         """
-        tensors = [self._network.output, self.layout.map_tensor]
-        embeddings, maps = self._network.run(crops, tensors)
+        embeddings, maps = self._network.run(crops)
         embeddings = embeddings.reshape(len(crops), -1)
         found = (embeddings.shape[1], *maps.shape[1:])
         expected = (self.layout.embedding_dim, *self.layout.map_shape)
@@ -147,6 +158,7 @@ class AppearanceClip(ClipWorkBase):
         model: the pack's embedding network.
         pack: the pack's name.
         batch: crops a forward pass; part of the key, because it changes last bits.
+        precision: `bf16` runs the network in torch, where its graph can be imported.
     """
 
     faces: Path
@@ -154,6 +166,7 @@ class AppearanceClip(ClipWorkBase):
     pack: str
     batch: int
     device: Device = "cpu"
+    precision: Precision = "fp32"
 
     @property
     def stage(self) -> str:
@@ -179,7 +192,9 @@ class AppearanceClip(ClipWorkBase):
 
     @cached_property
     def _network(self) -> AppearanceNetwork:
-        return AppearanceNetwork(self.model, batch=self.batch, device=self.device)
+        return AppearanceNetwork(
+            self.model, batch=self.batch, device=self.device, precision=self.precision
+        )
 
     def key(self, clip: Clip) -> str:
         return digest(
@@ -188,6 +203,8 @@ class AppearanceClip(ClipWorkBase):
             model_identity(self.model),
             layout(self.model).map_tensor,
             runtime_version(self.device),
+            self.precision,
+            version("torch") if self.precision == "bf16" else None,
             self.batch,
         )
 
@@ -209,17 +226,19 @@ class AppearanceClip(ClipWorkBase):
     def setup(self) -> None:
         _ = self._network
 
-    def run(self, clip: Clip) -> pa.Table:
-        faces = self._faces.read(clip.clip_id, ["frame_index", "valid", "crop"])
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
+        for faces in self._faces.pieces(clip.clip_id, ["frame_index", "valid", "crop"]):
+            yield self._piece(faces)
+
+    def _piece(self, faces: pa.Table) -> pa.Table:
         valid = faces.column("valid").to_numpy()
         out = layout(self.model)
         embeddings = np.zeros((len(valid), out.embedding_dim), np.float16)
         maps = np.zeros((len(valid), *out.map_shape), np.float16)
         rows = np.flatnonzero(valid)
-        for start in range(0, len(rows), self.batch):
-            chosen = rows[start : start + self.batch]
-            found, found_maps = self._network.describe(self._crops(faces, chosen))
-            embeddings[chosen], maps[chosen] = to_half(found), to_half(found_maps)
+        if len(rows):
+            found, found_maps = self._network.describe(self._crops(faces, rows))
+            embeddings[rows], maps[rows] = to_half(found), to_half(found_maps)
         columns = [
             faces.column("frame_index"),
             faces.column("valid"),
@@ -230,7 +249,5 @@ class AppearanceClip(ClipWorkBase):
         return pa.table(columns, names=schema.names).cast(schema)
 
     def _crops(self, faces: pa.Table, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
-        crops = [
-            np.frombuffer(crop, np.uint8) for crop in faces.column("crop").take(rows).to_pylist()
-        ]
-        return np.stack(crops).reshape(-1, CROP_PX, CROP_PX, 3)
+        crops = faces.column("crop").take(rows).to_pylist()
+        return np.frombuffer(b"".join(crops), np.uint8).reshape(-1, CROP_PX, CROP_PX, 3)

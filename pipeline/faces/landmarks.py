@@ -8,7 +8,7 @@ T frames, P landmarks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +21,12 @@ import pyarrow as pa
 
 from pipeline.clips import Clip
 from pipeline.errors import ClipError, UserError
-from pipeline.faces.alignment import apply
+from pipeline.faces.alignment import CONTEXT_PX, CONTEXT_SCALE, apply, square_matrix
 from pipeline.faces.clip_work import ClipWorkBase, model_identity, upstream_reason
 from pipeline.faces.network import ImageNetwork
 from pipeline.faces.packs import ModelSpec
 from pipeline.faces.schemes import SCHEMES
-from pipeline.faces.sessions import Device, runtime_version
+from pipeline.faces.sessions import CPU, CUDA, Device, choose_provider, runtime_version
 from pipeline.jpeg import decode_jpeg
 from pipeline.shards import ShardReader, fixed, to_numpy
 from pipeline.store import code_version, digest
@@ -36,18 +36,19 @@ from pipeline.store import code_version, digest
 # mirrored picture by 5.0 % of the eye distance (1.2: 6.2 %), from the detector's keypoints by
 # 5.0 % (1.2: 4.6 %, 1.3: 6.2 %)
 BOX_SCALE = {"2d106": 1.5, "68": 1.5, "pfld98": 1.0}
-BATCH = 16  # pictures decoded and located at a time: 16 of 1920 x 1080 are 100 MB
+# pictures at a time: on a CPU, PFLD takes 2.6 ms a picture by 4 and 3.1 ms by 16 (one core)
+BATCH = {CPU: 4, CUDA: 32}
 
 CODE = (
     "pipeline.faces.alignment",
     "pipeline.faces.landmarks",
     "pipeline.faces.network",
+    "pipeline.faces.free_graph",
     "pipeline.faces.blob",
     "pipeline.faces.sessions",
     "pipeline.jpeg",
 )
 
-Frame = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
 
 
@@ -61,56 +62,46 @@ class LandmarkNetwork:
     def __init__(self, spec: ModelSpec, *, device: Device = "cpu", threads: int = 1) -> None:
         self.scheme = SCHEMES[spec.scheme]
         self._spec = spec
-        self._network = ImageNetwork(spec, batch=BATCH, device=device, threads=threads)
+        self._network = ImageNetwork(
+            spec, batch=BATCH[choose_provider(device)], device=device, threads=threads
+        )
 
-    def locate(self, frames: Sequence[Frame], boxes: npt.NDArray[np.floating]) -> Points:
+    def locate(self, contexts: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating]) -> Points:
         """Landmarks in image pixels, float32 [T, P, 2].
 
         Args:
-            frames: T RGB images, uint8 [H, W, 3].
+            contexts: what `alignment.context` cut out of T RGB images, uint8 [T, 192, 192, 3].
             boxes: the faces, [T, 4] x1 y1 x2 y2 in image pixels.
 
         Raises:
             UserError: the network does not give the scheme's number of points.
         """
-        side, kind = self._spec.input_px, self._spec.kind
-        to_crop = [crop_matrix(box, side, BOX_SCALE[kind]) for box in boxes]
-        crops = [
-            cv2.warpAffine(frame, matrix, (side, side))
-            for frame, matrix in zip(frames, to_crop, strict=True)
-        ]
-        output = self._network.run(np.stack(crops), [self._network.output])[0]
+        output = self._network.run(self._inputs(contexts))[0]
         width = output[0].size
         if width != 2 * self.scheme.points:
             raise UserError(
-                f"{self._spec.path.name} is no {kind} network: it gives {width} numbers a face, "
-                f"expected {2 * self.scheme.points}; correct models.landmark in pack.yaml"
+                f"{self._spec.path.name} is no {self._spec.kind} network: it gives {width} numbers "
+                f"a face, expected {2 * self.scheme.points}; correct models.landmark in pack.yaml"
             )
-        points: npt.NDArray[Any] = output.reshape(len(crops), -1, 2)
+        side, scale = self._spec.input_px, BOX_SCALE[self._spec.kind]
+        points: npt.NDArray[Any] = output.reshape(len(contexts), -1, 2)
         # PFLD counts from 0 to 1 across its input, the others from -1 to 1
-        points = points * side if kind == "pfld98" else (points + 1) * (side // 2)
+        points = points * side if self._spec.kind == "pfld98" else (points + 1) * (side // 2)
         found = [
-            apply(cv2.invertAffineTransform(matrix), face)
-            for matrix, face in zip(to_crop, points, strict=True)
+            apply(cv2.invertAffineTransform(square_matrix(box, side, scale)), face)
+            for box, face in zip(boxes, points, strict=True)
         ]
         return np.stack(found)
 
-
-def crop_matrix(box: npt.NDArray[np.floating], side: int, scale: float) -> npt.NDArray[np.float64]:
-    """The 2x3 matrix that maps a square around the box's centre to `side` x `side` pixels.
-
-    The square's side is `scale` times the box's longer side; InsightFace's
-    `face_align.transform` without rotation.
-    """
-    x1, y1, x2, y2 = np.asarray(box, dtype=np.float64)
-    # a box of no width, which a detector may give at the border, has no scale: take a pixel
-    zoom = side / (max(x2 - x1, y2 - y1, 1.0) * scale)
-    return np.array(
-        [
-            [zoom, 0.0, side / 2 - zoom * (x1 + x2) / 2],
-            [0.0, zoom, side / 2 - zoom * (y1 + y2) / 2],
-        ]
-    )
+    def _inputs(self, contexts: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The middle of each context that the network sees, uint8 [T, S, S, 3]."""
+        side, scale = self._spec.input_px, BOX_SCALE[self._spec.kind]
+        if (side, scale) == (CONTEXT_PX, CONTEXT_SCALE):
+            return contexts
+        zoom = side / CONTEXT_PX * CONTEXT_SCALE / scale
+        shift = side / 2 - zoom * CONTEXT_PX / 2
+        matrix = np.array([[zoom, 0.0, shift], [0.0, zoom, shift]])
+        return np.stack([cv2.warpAffine(picture, matrix, (side, side)) for picture in contexts])
 
 
 @dataclass(frozen=True)
@@ -118,11 +109,10 @@ class LandmarkClip(ClipWorkBase):
     """The landmark stage's work on a clip; see `pipeline.engine.ClipWork`.
 
     Attributes:
-        frames, faces: the outs of decode and align.
+        faces: the out of align.
         model: the pack's landmark network.
     """
 
-    frames: Path
     faces: Path
     model: ModelSpec
     device: Device = "cpu"
@@ -145,10 +135,6 @@ class LandmarkClip(ClipWorkBase):
         )
 
     @cached_property
-    def _frames(self) -> ShardReader:
-        return ShardReader(self.frames)
-
-    @cached_property
     def _faces(self) -> ShardReader:
         return ShardReader(self.faces)
 
@@ -158,7 +144,6 @@ class LandmarkClip(ClipWorkBase):
 
     def key(self, clip: Clip) -> str:
         return digest(
-            self._frames.entry(clip.clip_id).key,
             self._faces.entry(clip.clip_id).key,
             code_version(*CODE),
             model_identity(self.model),
@@ -170,24 +155,27 @@ class LandmarkClip(ClipWorkBase):
         return {"scheme": scheme.name, "N": scheme.points, "model_sha256": self.model.sha256}
 
     def upstream_failure(self, clip: Clip) -> str | None:
-        return upstream_reason(clip.clip_id, self._frames, self._faces)
+        return upstream_reason(clip.clip_id, self._faces)
 
     def setup(self) -> None:
         _ = self._network
 
-    def run(self, clip: Clip) -> pa.Table:
-        faces = self._faces.read(clip.clip_id, ["frame_index", "valid", "bbox", "matrix"])
-        jpegs = self._frames.read(clip.clip_id, ["jpeg"]).column("jpeg")
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
+        columns = ["frame_index", "valid", "bbox", "matrix", "context"]
+        for faces in self._faces.pieces(clip.clip_id, columns):
+            yield self._piece(faces)
+
+    def _piece(self, faces: pa.Table) -> pa.Table:
         valid = faces.column("valid").to_numpy()
         boxes = to_numpy(faces.column("bbox"), (4,))
         matrices = to_numpy(faces.column("matrix"), (2, 3))
         in_image = np.zeros((len(valid), SCHEMES[self.model.scheme].points, 2), np.float32)
         in_crop = np.zeros_like(in_image)
         rows = np.flatnonzero(valid)
-        for start in range(0, len(rows), BATCH):
-            chosen = rows[start : start + BATCH]
-            pictures = [decode_jpeg(jpegs[row].as_py()) for row in chosen.tolist()]
-            in_image[chosen] = self._network.locate(pictures, boxes[chosen])
+        if len(rows):
+            jpegs = faces.column("context").take(rows).to_pylist()
+            contexts = np.stack([decode_jpeg(jpeg) for jpeg in jpegs])
+            in_image[rows] = self._network.locate(contexts, boxes[rows])
         for row in rows:
             in_crop[row] = apply(matrices[row], in_image[row])
         if not np.isfinite(in_crop).all():

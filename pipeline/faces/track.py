@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 MainFace = Literal["longest", "largest", "centre"]
 Boxes = NDArray[np.floating]
@@ -110,6 +109,9 @@ def _assign(tracks: Sequence[Track], found: Boxes, min_iou: float) -> dict[int, 
     """For each matched detection the track it continues."""
     if not tracks:
         return {}
+    # imported here: a run without new clips links nothing
+    from scipy.optimize import linear_sum_assignment
+
     last = np.stack([track.boxes[-1] for track in tracks]).astype(np.float64)
     now = found.astype(np.float64)
     overlap = iou(last, now)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import DecodeParams
-from pipeline.faces.alignment import apply, similarity, warp
+from pipeline.faces.alignment import apply, context, similarity, warp
 from pipeline.faces.appearance import AppearanceNetwork, centres, layout
 from pipeline.faces.detect import find_faces, make_detector
 from pipeline.faces.landmarks import LandmarkNetwork
@@ -71,9 +71,14 @@ def faces(assets: Path) -> Faces:
     return Faces(list(people), list(frames), np.stack(boxes), np.stack(kps))
 
 
+def locate(pack: Pack, frames: list[np.ndarray], boxes: np.ndarray) -> np.ndarray:
+    contexts = np.stack([context(*pair) for pair in zip(frames, boxes, strict=True)])
+    return LandmarkNetwork(pack.models["landmark"]).locate(contexts, boxes)
+
+
 @pytest.fixture(scope="module")
 def points(faces: Faces, pack: Pack) -> np.ndarray:
-    return LandmarkNetwork(pack.models["landmark"]).locate(faces.frames, faces.boxes)
+    return locate(pack, faces.frames, faces.boxes)
 
 
 def test_landmarks_lie_where_the_detector_sees_them(faces: Faces, points: np.ndarray) -> None:
@@ -95,7 +100,7 @@ def test_landmarks_of_the_mirrored_picture_are_mirrored(
     boxes = faces.boxes.copy()
     boxes[:, [0, 2]] = width[:, None] - 1 - faces.boxes[:, [2, 0]]
     flipped = [np.ascontiguousarray(frame[:, ::-1]) for frame in faces.frames]
-    back = LandmarkNetwork(pack.models["landmark"]).locate(flipped, boxes)
+    back = locate(pack, flipped, boxes)
     back[..., 0] = width[:, None] - 1 - back[..., 0]
     back = back[:, list(SCHEMES["98"].mirror)]
     off = 100 * np.linalg.norm(back - points, axis=2) / faces.eye_distance[:, None]

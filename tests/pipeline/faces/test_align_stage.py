@@ -16,7 +16,8 @@ from pipeline.errors import ClipError, UserError
 from pipeline.faces.align_clip import FACES_SCHEMA, AlignClip
 from pipeline.faces.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity, warp
 from pipeline.faces.packs import load_pack
-from pipeline.shards import ShardReader, ShardWriter, to_numpy
+from pipeline.jpeg import decode_jpeg
+from pipeline.shards import PIECE_ROWS, ShardReader, ShardWriter, to_numpy
 
 CELL = 64  # the detectors see 128 px of a 256 px picture
 FRAMES_SCHEMA = pa.schema(
@@ -65,7 +66,7 @@ def decoded(tmp_path: Path) -> Path:
     folder = tmp_path / "data" / "frames"
     with ShardWriter(folder, FRAMES_SCHEMA, {}) as writer:
         for number, (clip_id, pictures) in enumerate(CLIPS.items()):
-            writer.add(clip_id, f"{number:064x}", frames_table(clip_id, pictures))
+            writer.add(clip_id, f"{number:064x}", [frames_table(clip_id, pictures)])
         writer.add_quarantined("broken", "", "zero bytes")
     return folder
 
@@ -80,8 +81,12 @@ def clip(clip_id: str, **fields) -> Clip:
     return Clip(clip_id=clip_id, path=f"{clip_id}.mp4", sha256="0" * 64, **fields)
 
 
+def rows(work: AlignClip, of: Clip) -> pa.Table:
+    return pa.concat_tables(work.run(of))
+
+
 def test_every_frame_is_a_row_and_the_face_lies_on_the_template(work: AlignClip) -> None:
-    table = work.run(clip("still"))
+    table = rows(work, clip("still"))
     assert table.num_rows == 4
     assert table.column("frame_index").to_pylist() == [0, 5, 10, 15]
     assert table.column("valid").to_pylist() == [True] * 4
@@ -101,11 +106,43 @@ def test_every_frame_is_a_row_and_the_face_lies_on_the_template(work: AlignClip)
 def test_the_crop_is_the_warped_frame_in_rgb(decoded: Path, tmp_path: Path) -> None:
     pack = load_pack(str(graphs.small_pack(tmp_path / "p")))
     work = AlignClip(decoded, pack, AlignParams(), "cpu")
-    table = work.run(clip("still"))
+    table = rows(work, clip("still"))
     crop = np.frombuffer(table.column("crop")[0].as_py(), np.uint8).reshape(CROP_PX, CROP_PX, 3)
     matrix = to_numpy(table.column("matrix"), (2, 3))[0]
     # JPEG rounds
     np.testing.assert_allclose(crop.astype(int), warp(picture((1, 1)), matrix).astype(int), atol=12)
+
+
+def test_the_context_is_the_square_round_the_box(decoded: Path, tmp_path: Path) -> None:
+    pack = load_pack(str(graphs.small_pack(tmp_path / "p")))
+    table = rows(AlignClip(decoded, pack, AlignParams(), "cpu"), clip("still"))
+    found = decode_jpeg(table.column("context")[0].as_py())
+    # 64 px of white in a square of 96: the middle two thirds of 192
+    assert found.shape == (192, 192, 3)
+    assert found[40:152, 40:152].min() > 240
+    assert found[:24].max() < 15
+    assert found[:, 168:].max() < 15
+
+
+def test_a_long_clip_comes_in_pieces_that_add_up(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    hidden = range(60, 70)  # on both sides of the first piece's end
+    pictures = [picture() if n in hidden else picture((1, 2)) for n in range(150)]
+    table = frames_table("long", pictures)
+    pieces = [table.slice(start, PIECE_ROWS) for start in range(0, 150, PIECE_ROWS)]
+    with ShardWriter(folder, FRAMES_SCHEMA, {}) as writer:
+        writer.add("long", "0" * 64, pieces)
+    pack = load_pack(str(graphs.small_pack(tmp_path / "p")))
+    work = AlignClip(folder, pack, AlignParams(), "cpu")
+    found = list(work.run(clip("long")))
+    assert [piece.num_rows for piece in found] == [64, 64, 22]
+    whole = pa.concat_tables(found)
+    assert whole.column("frame_index").to_pylist() == [5 * n for n in range(150)]
+    seen = [n not in hidden for n in range(150)]
+    assert whole.column("valid").to_pylist() == seen
+    assert [len(crop.as_py()) > 0 for crop in whole.column("crop")] == seen
+    boxes = to_numpy(whole.column("bbox"), (4,))
+    np.testing.assert_allclose(boxes[seen], [[64, 128, 128, 192]] * sum(seen), atol=0.1)
 
 
 def test_colours_stay_in_order(tmp_path: Path) -> None:
@@ -113,27 +150,28 @@ def test_colours_stay_in_order(tmp_path: Path) -> None:
     yellow[:, :, 2] //= 2
     folder = tmp_path / "frames"
     with ShardWriter(folder, FRAMES_SCHEMA, {}) as writer:
-        writer.add("yellow", "0" * 64, frames_table("yellow", [yellow]))
+        writer.add("yellow", "0" * 64, [frames_table("yellow", [yellow])])
     pack = load_pack(str(graphs.small_pack(tmp_path / "p")))
-    table = AlignClip(folder, pack, AlignParams(), "cpu").run(clip("yellow"))
+    table = rows(AlignClip(folder, pack, AlignParams(), "cpu"), clip("yellow"))
     crop = np.frombuffer(table.column("crop")[0].as_py(), np.uint8).reshape(CROP_PX, CROP_PX, 3)
     assert crop[60, 56, 0] > 240
     assert 110 < crop[60, 56, 2] < 145
 
 
 def test_a_frame_without_the_face_is_an_invalid_row(work: AlignClip) -> None:
-    table = work.run(clip("hidden"))
+    table = rows(work, clip("hidden"))
     assert table.column("valid").to_pylist() == [True, False, True, True]
     assert table.column("track_id").to_pylist() == [0, -1, 0, 0]
     lost = table.slice(1, 1)
     assert lost.column("crop").to_pylist() == [b""]
+    assert lost.column("context").to_pylist() == [b""]
     for name, width in (("bbox", 4), ("kps", 10), ("matrix", 6)):
         assert not to_numpy(lost.column(name), (width,)).any()
     assert lost.column("det_score").to_pylist() == [0.0]
 
 
 def test_the_longest_track_is_followed(work: AlignClip) -> None:
-    table = work.run(clip("two"))
+    table = rows(work, clip("two"))
     boxes = to_numpy(table.column("bbox"), (4,))
     np.testing.assert_allclose(boxes, [[192, 192, 256, 256]] * 3, atol=0.1)
     assert len(set(table.column("track_id").to_pylist())) == 1
@@ -141,7 +179,7 @@ def test_the_longest_track_is_followed(work: AlignClip) -> None:
 
 def test_a_clip_without_a_face_is_quarantined(work: AlignClip) -> None:
     with pytest.raises(ClipError, match=r"^no face found in any of 3 frames$"):
-        work.run(clip("empty"))
+        rows(work, clip("empty"))
 
 
 def test_the_stage_writes_all_clips_with_reasons(work: AlignClip, tmp_path: Path) -> None:
@@ -193,11 +231,11 @@ def test_the_key_follows_what_matters(work: AlignClip, tmp_path: Path) -> None:
 
 def test_work_in_use_can_be_sent_to_a_worker(work: AlignClip) -> None:
     work.setup()
-    before = work.run(clip("two"))
+    before = rows(work, clip("two"))
     copy = pickle.loads(pickle.dumps(work))
     assert copy == work
     copy.setup()
-    assert copy.run(clip("two")).equals(before)
+    assert rows(copy, clip("two")).equals(before)
 
 
 def test_main_reads_params_and_manifest(

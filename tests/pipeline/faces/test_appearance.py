@@ -70,6 +70,38 @@ def test_a_graph_fixed_at_one_crop_is_fed_one_by_one(tmp_path):
         np.testing.assert_allclose(one, many, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("model", [graphs.arcface_iresnet(), graphs.arcface_mobilefacenet(batch=1)])
+def test_bfloat16_gives_nearly_the_same_in_batches(tmp_path, model):
+    spec = embedding_spec(tmp_path / "p", model)
+    exact = AppearanceNetwork(spec, batch=1).describe(CROPS)
+    rounded = AppearanceNetwork(spec, batch=3, precision="bf16").describe(CROPS)
+    for one, other in zip(exact, rounded, strict=True):
+        assert other.dtype == np.float32
+        flat, near = one.reshape(5, -1), other.reshape(5, -1)
+        cosine = (flat * near).sum(1) / np.linalg.norm(flat, axis=1) / np.linalg.norm(near, axis=1)
+        assert cosine.min() > 0.999
+        # it was run in bfloat16 indeed
+        assert np.abs(flat - near).max() > 1e-5
+
+
+def test_a_graph_torch_cannot_import_stays_in_onnx_runtime(tmp_path):
+    spec = embedding_spec(tmp_path / "p", graphs.with_softsign(graphs.arcface_iresnet()))
+    exact = AppearanceNetwork(spec, batch=2).describe(CROPS)
+    asked = AppearanceNetwork(spec, batch=2, precision="bf16").describe(CROPS)
+    for one, other in zip(exact, asked, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_precision_is_part_of_the_key(tmp_path):
+    spec = embedding_spec(tmp_path / "p", graphs.arcface_iresnet())
+    clips = write_tables(tmp_path, {"a": [True]})
+    keys = {
+        AppearanceClip(tmp_path / "faces", spec, "p", 2, "cpu", precision).key(clips[0])
+        for precision in ("fp32", "bf16", "fp32")
+    }
+    assert len(keys) == 2
+
+
 def test_the_pack_s_colours_mean_and_std_are_used(tmp_path):
     """The pack's numbers, applied by hand, in a graph that begins with a known convolution."""
     mean, std = [120.0, 110.0, 100.0], [60.0, 50.0, 40.0]
@@ -138,7 +170,7 @@ def test_work_can_be_pickled_after_setup(tmp_path):
     work.setup()
     copy = pickle.loads(pickle.dumps(work))
     copy.setup()
-    assert copy.run(clips[0]).equals(work.run(clips[0]))
+    assert list(copy.run(clips[0])) == list(work.run(clips[0]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 65520.0, -1e6])

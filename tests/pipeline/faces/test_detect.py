@@ -103,23 +103,31 @@ def test_scrfd_is_what_insightface_itself_finds(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.kps, kps, atol=1e-4)
 
 
+def fixed_detector(folder: Path, kind: str, model: graphs.onnx.ModelProto) -> ModelSpec:
+    models = {
+        "detector": (kind, model),
+        "landmark": ("2d106", graphs.landmark_2d106()),
+        "embedding": ("arcface", graphs.arcface_iresnet()),
+    }
+    return load_pack(str(graphs.write_pack(folder, models))).models["detector"]
+
+
 def test_a_graph_of_fixed_size_says_so(tmp_path: Path) -> None:
-    for name, kind, model in (
-        ("a", "scrfd", graphs.scrfd(px=128)),
-        ("b", "yunet", graphs.yunet(px=128)),
-    ):
-        pack = graphs.write_pack(
-            tmp_path / name,
-            {
-                "detector": (kind, model),
-                "landmark": ("2d106", graphs.landmark_2d106()),
-                "embedding": ("arcface", graphs.arcface_iresnet()),
-            },
-        )
-        spec = load_pack(str(pack)).models["detector"]
-        assert len(find(spec, scene((2, 1)))) == 1
-        with pytest.raises(UserError, match=r"align\.det_px: 256: .* takes 128x128 pixels only"):
-            find(spec, scene(), 256)
+    spec = fixed_detector(tmp_path / "p", "yunet", graphs.yunet(px=128))
+    assert len(find(spec, scene((2, 1)))) == 1
+    with pytest.raises(UserError, match=r"align\.det_px: 256: .* takes 128x128 pixels only"):
+        find(spec, scene(), 256)
+
+
+def test_an_scrfd_of_fixed_size_is_freed(tmp_path: Path) -> None:
+    """Its own side is the one it is used at; others can be asked for, and parts be looked at."""
+    spec = fixed_detector(tmp_path / "p", "scrfd", graphs.scrfd(px=128))
+    image = scene((1, 1), side=64, width=256, height=256)
+    np.testing.assert_allclose(find(spec, image).boxes, [[64, 64, 128, 128]], atol=0.1)
+    assert len(find(spec, image, 256)) == 4
+    detector = make_detector(spec, det_px=None, thresh=0.5, device="cpu")
+    part = detector.look(scene((1, 0), width=96, height=64))
+    np.testing.assert_allclose(part.boxes, [[32, 0, 64, 32]], atol=1e-3)
 
 
 def test_a_graph_that_is_no_yunet_is_refused(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 import pickle
 
+import cv2
 import graphs
 import numpy as np
 import onnx
 import pytest
-from faces_tables import BOX, MATRIX, picture, stored_picture, write_tables
+from faces_tables import BOX, MATRIX, picture, stored_context, write_tables
 from insightface.app.common import Face
 from insightface.model_zoo.arcface_onnx import ArcFaceONNX
 from insightface.model_zoo.landmark import Landmark
@@ -12,13 +13,14 @@ from insightface.model_zoo.landmark import Landmark
 from pipeline.config import EngineParams
 from pipeline.engine import run_clips
 from pipeline.errors import ClipError, UserError
-from pipeline.faces.alignment import apply
+from pipeline.faces.alignment import apply, context, square_matrix
 from pipeline.faces.blob import normalisation
 from pipeline.faces.landmarks import LandmarkClip, LandmarkNetwork
 from pipeline.faces.packs import load_pack
 from pipeline.faces.sessions import make_session
 from pipeline.shards import ShardReader, to_numpy
 
+MIDDLE = np.array([32.0, 32.0, 160.0, 160.0])
 ENGINE = EngineParams(workers=1)
 BOXES = np.array(
     [[80.0, 60.0, 180.0, 190.0], [-20.0, 10.5, 60.25, 90.0], [250.0, 100.0, 330.0, 260.0]]
@@ -64,7 +66,8 @@ def insightface_points(spec, frame, box):
 def test_106_points_are_insightface_s(tmp_path, change):
     spec = landmark_spec(tmp_path / "p", change(graphs.landmark_2d106()))
     frames = [picture(seed) for seed in range(len(BOXES))]
-    found = LandmarkNetwork(spec).locate(frames, BOXES)
+    contexts = np.stack([context(*pair) for pair in zip(frames, BOXES, strict=True)])
+    found = LandmarkNetwork(spec).locate(contexts, BOXES)
     assert found.shape == (3, 106, 2)
     for points, frame, box in zip(found, frames, BOXES, strict=True):
         np.testing.assert_allclose(points, insightface_points(spec, frame, box), atol=2e-3)
@@ -95,14 +98,14 @@ def test_98_points_come_from_the_tight_square_in_rgb_over_255(tmp_path):
     bias = next(w for w in model.graph.initializer if w.name == "output.b")
     rest = onnx.numpy_helper.to_array(bias).reshape(98, 2)
     # a black picture leaves the bias: positions from 0 to 1 in the box's square, side 100 here
-    found = LandmarkNetwork(spec).locate([frame], box)[0]
+    found = LandmarkNetwork(spec).locate(context(frame, box[0])[None], box)[0]
     np.testing.assert_allclose(found, rest * 100 + (90, 50), atol=1e-3)
 
 
 def test_a_network_of_another_scheme_is_refused(tmp_path):
     spec = landmark_spec(tmp_path / "p", graphs.landmark_2d106(), "68")
     with pytest.raises(UserError, match="gives 212 numbers a face, expected 136"):
-        LandmarkNetwork(spec).locate([picture(0)], BOXES[:1])
+        LandmarkNetwork(spec).locate(context(picture(0), BOXES[0])[None], BOXES[:1])
 
 
 def test_points_move_with_the_matrix():
@@ -112,7 +115,7 @@ def test_points_move_with_the_matrix():
 
 
 def work(tmp_path, spec):
-    return LandmarkClip(tmp_path / "frames", tmp_path / "faces", spec)
+    return LandmarkClip(tmp_path / "faces", spec)
 
 
 def test_stage_writes_points_in_image_and_crop(tmp_path):
@@ -131,7 +134,9 @@ def test_stage_writes_points_in_image_and_crop(tmp_path):
     assert not image[1].any()
     assert not in_crop[1].any()
     for row in (0, 2):
-        expected = insightface_points(spec, stored_picture(0, row), BOX)
+        # the context as if it were the picture: the box lies in its middle two thirds
+        in_context = insightface_points(spec, stored_context(0, row), MIDDLE)
+        expected = apply(cv2.invertAffineTransform(square_matrix(BOX, 192, 1.5)), in_context)
         np.testing.assert_allclose(image[row], expected, atol=2e-3)
         np.testing.assert_allclose(in_crop[row], apply(MATRIX, expected), atol=2e-3)
 
@@ -159,7 +164,7 @@ def test_work_can_be_pickled_after_setup(tmp_path):
     first.setup()
     copy = pickle.loads(pickle.dumps(first))
     copy.setup()
-    assert copy.run(clips[0]).equals(first.run(clips[0]))
+    assert list(copy.run(clips[0])) == list(first.run(clips[0]))
 
 
 def test_numbers_that_are_not_finite_quarantine_the_clip(tmp_path):
@@ -170,4 +175,4 @@ def test_numbers_that_are_not_finite_quarantine_the_clip(tmp_path):
     broken = work(tmp_path, landmark_spec(tmp_path / "p", model))
     broken.setup()
     with pytest.raises(ClipError, match="not finite"):
-        broken.run(clips[0])
+        list(broken.run(clips[0]))
