@@ -1,11 +1,12 @@
 # Two commands: `make repro` (videos to metrics) and `make test` (linter, types, tests).
+# `make faults` is the long form of the fault suites, of which `make test` runs a part.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # the stages of dvc.yaml call `python`: it must be this one
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test install install-dev prepare clean
+.PHONY: repro test faults install install-dev prepare clean
 
 repro: install prepare
 	$(BIN)/dvc repro
@@ -16,6 +17,9 @@ test: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q
+
+faults: install-dev
+	ARPGNET_FAULTS=long $(BIN)/pytest -q tests/faults
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev

@@ -63,16 +63,25 @@ class Workspace:
         with path.open("w") as file:
             yaml.dump(loaded, file)
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command in the workspace with the interpreter's own tools first."""
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """For commands that are run in the workspace."""
+        return {
             **os.environ,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org",
             "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.org",
         }  # fmt: skip
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in the workspace with the interpreter's own tools first."""
         done = subprocess.run(
-            command, cwd=self.root, env=environment, capture_output=True, text=True, check=False
+            command,
+            cwd=self.root,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if check and done.returncode:
             raise AssertionError(f"{command}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}")

@@ -1,0 +1,203 @@
+"""The run is killed with SIGKILL at random moments, and repaired by running it again.
+
+Afterwards every out has the bytes of an undisturbed run, and nothing that had been finished was
+computed again: an entry of the store that was there when the run was killed is the same file (the
+same inode) at the end, for whoever writes an entry again puts a new file in its place.
+
+`make test` kills one run 3 times; `make faults` (ARPGNET_FAULTS=long) twelve runs 4 times each.
+"""
+
+import contextlib
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from support import TINY, Workspace
+
+from pipeline.demo import render_dataset
+
+LONG = os.environ.get("ARPGNET_FAULTS") == "long"
+RUNS = 12 if LONG else 1
+KILLS = 4 if LONG else 3
+# the longest time between two kills, in parts of an undisturbed run: short ones hit the first
+# stages again and again, long ones reach the last
+REACH = (0.4, 0.2, 0.6, 0.3, 0.5)
+PATIENCE_S = 300.0
+CLASSES = ("anger", "happiness", "surprise")
+
+
+@dataclass
+class Kill:
+    """What was going on when a run was killed."""
+
+    run: int
+    after_s: float
+    stage: str
+    victim: str
+    finished: int
+    again: int = 0
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 rendered clips of 4 people and their manifest."""
+    folder = tmp_path_factory.mktemp("videos")
+    render_dataset(folder, subjects=4, clips_per_class=1, frame_px=192, fps=12.5, seed=0, workers=2)
+    lines = ["path,label,subject"]
+    for label in CLASSES:
+        lines += [
+            f"{path.relative_to(folder).as_posix()},{label},{path.stem.split('_')[0]}"
+            for path in sorted((folder / label).glob("*.mp4"))
+        ]
+    (folder / "clips.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(videos: Path) -> dict[str, object]:
+    return {
+        **TINY,
+        "dataset.name": "csv",
+        "dataset.root": str(videos),
+        "dataset.manifest": str(videos / "clips.csv"),
+        "engine.workers": 2,
+    }
+
+
+@dataclass(frozen=True)
+class Calm:
+    """An undisturbed run: how long it took, and what came out."""
+
+    seconds: float
+    outs: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, object]) -> Calm:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARPGNET_STORE", str(tmp_path_factory.mktemp("calm-store")))
+        workspace = Workspace(tmp_path_factory.mktemp("calm") / "project", settings)
+        start = time.monotonic()
+        workspace.dvc("repro")
+        return Calm(time.monotonic() - start, outs(workspace))
+
+
+@pytest.fixture(scope="module")
+def kills(summary: list[str]) -> Iterator[list[Kill]]:
+    """All kills of the session, for the table at its end."""
+    collected: list[Kill] = []
+    yield collected
+    summary.append("run  after s  stage      killed           finished  computed again")
+    summary += [
+        f"{one.run:3d}  {one.after_s:7.2f}  {one.stage:9s}  {one.victim:15s}  "
+        f"{one.finished:8d}  {one.again:14d}"
+        for one in collected
+    ]
+
+
+def outs(workspace: Workspace) -> dict[str, str]:
+    return {
+        path.relative_to(workspace.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in ("data", "artifacts", "reports")
+        for path in sorted((workspace.root / folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+def finished(store: Path) -> dict[Path, int]:
+    """Inodes of the clips' results and finished training runs; not of unfinished ones' states."""
+    kinds = {".table", ".failure", ".folder"}
+    found = {}
+    for path in store.glob("*/*/*"):
+        if path.suffix in kinds:
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = path.stat().st_ino
+    return found
+
+
+def begin(workspace: Workspace) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=workspace.root,
+        env=workspace.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children(recursive=True)
+    return []
+
+
+def stage_of(processes: list[psutil.Process]) -> tuple[str, psutil.Process | None]:
+    """The stage that runs, and its main process."""
+    for one in processes:
+        with contextlib.suppress(psutil.Error):
+            words = " ".join(one.cmdline())
+            if "-m stages." in words and not words.startswith("/bin/sh"):
+                return words.split("-m stages.")[1].split()[0], one
+    return "(dvc)", None
+
+
+def kill(process: subprocess.Popen[bytes], everything: bool) -> tuple[str, str]:
+    """End the whole session at once, or the stage alone and let dvc and the workers find out."""
+    processes = children(process)
+    stage, main = stage_of(processes)
+    victim = "everything"
+    if everything or main is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        victim = "the stage alone"
+        with contextlib.suppress(psutil.NoSuchProcess):
+            main.kill()
+    process.wait(PATIENCE_S)
+    # workers whose parent is gone end by themselves
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert not alive, "a worker went on without its parent"
+    return stage, victim
+
+
+@pytest.mark.parametrize("run", range(RUNS))
+def test_a_killed_run_is_repaired_by_running_it_again(
+    run: int,
+    calm: Calm,
+    kills: list[Kill],
+    settings: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = tmp_path / "store"
+    monkeypatch.setenv("ARPGNET_STORE", str(store))
+    workspace = Workspace(tmp_path / "project", settings)
+    chance = random.Random(run)
+    killed: list[tuple[Kill, dict[Path, int]]] = []
+    for _ in range(KILLS):
+        process = begin(workspace)
+        after_s = chance.uniform(0.3, 1.0) * REACH[run % len(REACH)] * calm.seconds
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(after_s)
+        if process.poll() is not None:
+            break  # it came to its end before its time
+        stage, victim = kill(process, everything=chance.random() < 0.6)
+        before = finished(store)
+        killed.append((Kill(run, after_s, stage, victim, len(before)), before))
+    last = begin(workspace)
+    assert last.wait(PATIENCE_S) == 0, "running again does not simply work"
+    after = finished(store)
+    for one, before in killed:
+        one.again = sum(after.get(path) != inode for path, inode in before.items())
+        kills.append(one)
+    assert outs(workspace) == calm.outs
+    assert [one.again for one, _ in killed] == [0] * len(killed)
+    assert killed, "nothing was killed"
