@@ -1,5 +1,6 @@
 """A small copy of the repository that a test may run, change and break."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -86,6 +87,15 @@ class Workspace:
         if check and done.returncode:
             raise AssertionError(f"{command}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}")
         return done
+
+    def outs(self) -> dict[str, str]:
+        """Path -> sha256 of every file the stages wrote."""
+        return {
+            path.relative_to(self.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for folder in ("data", "artifacts", "reports")
+            for path in sorted((self.root / folder).rglob("*"))
+            if path.is_file()
+        }
 
     def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run("dvc", *arguments, check=check)

@@ -1,6 +1,5 @@
 """The whole pipeline through DVC, as a user runs it, on a tiny demo."""
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -36,16 +35,6 @@ def ran(output: str) -> list[str]:
     return re.findall(r"Running stage '(\w+)'", output)
 
 
-def outs(workspace: Workspace) -> dict[str, str]:
-    """Path -> sha256 of every file the stages wrote."""
-    return {
-        path.relative_to(workspace.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in ("data", "artifacts", "reports")
-        for path in sorted((workspace.root / folder).rglob("*"))
-        if path.is_file()
-    }
-
-
 def test_metrics_have_the_promised_form(finished: Workspace) -> None:
     metrics = json.loads((finished.root / "reports/metrics.json").read_text())
     for name in ("war", "uar", "macro_f1"):
@@ -75,7 +64,7 @@ def test_page_is_self_contained_and_complete(finished: Workspace) -> None:
 
 
 def test_other_heads_run_three_stages_and_a_diff_comes_out(finished: Workspace) -> None:
-    before = outs(finished)
+    before = finished.outs()
     done = finished.dvc("exp", "run", "-S", "fusion.heads=8")
     assert [stage for stage in ran(done.stdout) if stage != "ingest"] == [
         "train", "evaluate", "report",
@@ -87,7 +76,7 @@ def test_other_heads_run_three_stages_and_a_diff_comes_out(finished: Workspace) 
     finished.run("git", "checkout", "--quiet", "params.yaml", "dvc.lock")
     back = finished.dvc("repro")
     assert set(ran(back.stdout)) <= {"ingest"}
-    assert outs(finished) == before
+    assert finished.outs() == before
 
 
 def test_a_fresh_clone_gives_the_same_bytes(
@@ -96,7 +85,7 @@ def test_a_fresh_clone_gives_the_same_bytes(
     monkeypatch.setenv("ARPGNET_STORE", str(tmp_path / "store"))
     other = Workspace(tmp_path / "other", TINY)
     other.dvc("repro")
-    assert outs(other) == outs(finished)
+    assert other.outs() == finished.outs()
 
 
 def test_plots_come_out(finished: Workspace) -> None:

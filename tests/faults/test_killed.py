@@ -8,7 +8,6 @@ same inode) at the end, for whoever writes an entry again puts a new file in its
 """
 
 import contextlib
-import hashlib
 import os
 import random
 import signal
@@ -87,7 +86,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, object]) 
         workspace = Workspace(tmp_path_factory.mktemp("calm") / "project", settings)
         start = time.monotonic()
         workspace.dvc("repro")
-        return Calm(time.monotonic() - start, outs(workspace))
+        return Calm(time.monotonic() - start, workspace.outs())
 
 
 @pytest.fixture(scope="module")
@@ -101,15 +100,6 @@ def kills(summary: list[str]) -> Iterator[list[Kill]]:
         f"{one.finished:8d}  {one.again:14d}"
         for one in collected
     ]
-
-
-def outs(workspace: Workspace) -> dict[str, str]:
-    return {
-        path.relative_to(workspace.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in ("data", "artifacts", "reports")
-        for path in sorted((workspace.root / folder).rglob("*"))
-        if path.is_file()
-    }
 
 
 def finished(store: Path) -> dict[Path, int]:
@@ -198,6 +188,6 @@ def test_a_killed_run_is_repaired_by_running_it_again(
     for one, before in killed:
         one.again = sum(after.get(path) != inode for path, inode in before.items())
         kills.append(one)
-    assert outs(workspace) == calm.outs
+    assert workspace.outs() == calm.outs
     assert [one.again for one, _ in killed] == [0] * len(killed)
     assert killed, "nothing was killed"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.faces.packs import Pack, load_pack
+
 _BESIDE = Path(__file__).parents[2].parent / "shared" / "assets"
 
 
@@ -15,3 +17,11 @@ def assets() -> Path:
     if not (root / "clips").is_dir():
         pytest.skip(f"no real clips in {root}: set ARPGNET_ASSETS to the folder that has them")
     return root
+
+
+@pytest.fixture(scope="session")
+def pack(assets: Path) -> Pack:
+    """The pack `open`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARPGNET_MODELS", str(assets / "weights"))
+        return load_pack("open")

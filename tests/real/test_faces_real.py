@@ -29,13 +29,6 @@ def read(path: Path, count: int) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def pack(assets: Path) -> packs.Pack:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARPGNET_MODELS", str(assets / "weights"))
-        return packs.load_pack("open")
-
-
-@pytest.fixture(scope="module")
 def yunet(pack: packs.Pack) -> Detector:
     return make_detector(pack.models["detector"], det_px=None, thresh=0.5, device="cpu")
 

@@ -12,7 +12,7 @@ from pipeline.faces.alignment import apply, context, similarity, warp
 from pipeline.faces.appearance import AppearanceNetwork, centres, layout
 from pipeline.faces.detect import find_faces, make_detector
 from pipeline.faces.landmarks import LandmarkNetwork
-from pipeline.faces.packs import ModelSpec, Pack, load_pack
+from pipeline.faces.packs import ModelSpec, Pack
 from pipeline.faces.receptive_field import Centres
 from pipeline.faces.schemes import SCHEMES, scheme_indices
 from pipeline.jpeg import decode_jpeg
@@ -44,13 +44,6 @@ class Faces:
     @property
     def eye_distance(self) -> np.ndarray:
         return np.linalg.norm(self.kps[:, 0] - self.kps[:, 1], axis=1)
-
-
-@pytest.fixture(scope="module")
-def pack(assets: Path) -> Pack:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARPGNET_MODELS", str(assets / "weights"))
-        return load_pack("open")
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,13 @@ from pipeline.faces.detect import Detections, Detector, make_detector
 from pipeline.faces.follow import Follower
 from pipeline.faces.landmarks import LandmarkNetwork
 from pipeline.faces.network import ImageNetwork
-from pipeline.faces.packs import ModelSpec, Pack, load_pack
+from pipeline.faces.packs import ModelSpec, Pack
 from pipeline.faces.schemes import scheme_indices
 from pipeline.jpeg import decode_jpeg
 from pipeline.video.decode_clip import keep_frames
 
 CLIPS = ("asl/book.mkv", "asl/hungry.mkv")
 FRAMES = 40
-
-
-@pytest.fixture(scope="module")
-def pack(assets: Path) -> Pack:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARPGNET_MODELS", str(assets / "weights"))
-        return load_pack("open")
 
 
 @pytest.fixture(scope="module")
