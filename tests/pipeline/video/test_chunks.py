@@ -55,7 +55,7 @@ def test_a_picture_that_is_missing_from_an_avi_is_missed_at_its_place(avi: Path)
     starts = chunk_starts(data)
     assert len(starts) == made.FRAMES
     # its name is gone: the demuxer looks for the next one
-    lost = data[: starts[30]] + b"XXXX" + data[starts[30] + 4 :]
+    lost = data[: starts[30]] + b"lost" + data[starts[30] + 4 :]
     path = changed(avi, lost)
     assert broken(path)[0] == 30
     # 16 frames before it are not trusted, and less than half is no clip
