@@ -1,4 +1,4 @@
-"""`arpgnet`: face packs and a look at the machine. The pipeline itself runs with `dvc repro`."""
+"""`arpgnet`: everything around a run. The pipeline itself runs with `dvc repro`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ models = typer.Typer(help="Face packs: the networks that find, landmark and desc
 app.add_typer(models, name="models", no_args_is_help=True)
 store = typer.Typer(help="The store: finished per-clip results and training runs.")
 app.add_typer(store, name="store", no_args_is_help=True)
+
+RUN_HELP = "a git revision, a DVC experiment, `workspace`, or a predictions file"
 
 
 def main() -> None:
@@ -107,6 +109,35 @@ def store_gc(
     removed = Store().gc(unused_days=unused_days, dry_run=dry_run)
     verb = "would go" if dry_run else "deleted"
     typer.echo(f"{removed.entries} entries, {removed.bytes / 1e6:.1f} MB {verb}")
+
+
+@app.command("compare")
+def compare_runs(
+    a: Annotated[str, typer.Argument(help=RUN_HELP)],
+    b: Annotated[str, typer.Argument(help="the same")],
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="Write the numbers to a file; - is stdout.")
+    ] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Compare on the test clips that both have.")
+    ] = False,
+) -> None:
+    """Two runs on the same test clips: paired bootstrap over subjects, and McNemar."""
+    from pipeline.compare.run import compare
+    from pipeline.compare.sources import read_side
+    from pipeline.compare.table import sentences, table
+    from pipeline.config import load_params
+    from pipeline.evaluate.json_file import json_text, write_json
+
+    result = compare(read_side(a), read_side(b), load_params().evaluate, common=common)
+    if json_file == "-":
+        typer.echo(json_text(result), nl=False)
+        return
+    if json_file:
+        write_json(result, Path(json_file))
+    Console().print(table(result))
+    for line in sentences(result):
+        typer.echo(line)
 
 
 @app.command()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from pipeline.clips import read_manifest
 from pipeline.config import EvaluateParams
+from pipeline.evaluate.json_file import write_json
 from pipeline.evaluate.plots import write_confusion, write_curves, write_mean_curves
 from pipeline.evaluate.summary import summarise
 from pipeline.train.curves import RUNS, read_curves
@@ -37,10 +36,3 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     histories = {name: read_curves(root / RUNS / name / "curves") for name in names}
     write_curves(histories, root / PLOTS / "curves.csv")
     write_mean_curves(histories, root / PLOTS / "mean_curves.csv")
-
-
-def write_json(values: dict[str, Any], path: Path) -> None:
-    """Sorted and indented; equal values give equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")

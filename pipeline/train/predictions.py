@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +35,13 @@ class Predictions:
     """All rows of the table as arrays of the same length (rows), in file order.
 
     `probabilities` is float64 `[rows, classes]`, NaN where a clip has no prediction;
-    `predicted` is the most probable class, -1 where there is none.
+    `predicted` is the most probable class, -1 where there is none. `frame_index` is int64, -1
+    where a row is about the whole clip.
     """
 
     classes: list[str]
     clip_id: np.ndarray
+    frame_index: np.ndarray
     model: np.ndarray
     fold: np.ndarray
     seed: np.ndarray
@@ -54,16 +56,8 @@ class Predictions:
 
     def select(self, rows: np.ndarray) -> Predictions:
         """The rows where the boolean array is true."""
-        return Predictions(
-            self.classes,
-            self.clip_id[rows],
-            self.model[rows],
-            self.fold[rows],
-            self.seed[rows],
-            self.split[rows],
-            self.label[rows],
-            self.probabilities[rows],
-        )
+        parts = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "classes"}
+        return Predictions(self.classes, **parts)
 
 
 def prediction_rows(
@@ -126,6 +120,7 @@ def read_predictions(path: Path = PREDICTIONS) -> Predictions:
     return Predictions(
         classes=classes,
         clip_id=strings("clip_id"),
+        frame_index=table.column("frame_index").fill_null(-1).to_numpy().astype(np.int64),
         model=strings("model"),
         fold=table.column("fold").to_numpy(),
         seed=table.column("seed").to_numpy(),
