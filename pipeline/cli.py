@@ -140,6 +140,35 @@ def compare_runs(
         typer.echo(line)
 
 
+@app.command("export")
+def export_network(
+    run: Annotated[
+        str | None, typer.Option(help="e.g. fold0-seed0; without it the best by validation.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")] = Path("model.onnx"),
+    check: Annotated[
+        Path | None, typer.Option(help="Instead: run the stored clips through this file.")
+    ] = None,
+) -> None:
+    """A trained network as ONNX, for any number of clips and frames; or check such a file."""
+    from pipeline.config import load_params
+    from pipeline.export.check import check as check_file
+    from pipeline.export.write import export
+
+    if check is not None:
+        found = check_file(check)
+        line = (
+            f"{check}, {found.run}: {found.clips} stored predictions, largest difference "
+            f"{found.difference:.1e}, {found.named_otherwise} clips named otherwise"
+        )
+        if not found.ok:
+            raise UserError(line)
+        typer.echo(line)
+        return
+    written = export(load_params(), out, run=run)
+    typer.echo(f"{out}: {written.run}, largest difference to the network {written.difference:.1e}")
+
+
 @app.command()
 def doctor() -> None:
     """What is installed, which devices and packs, where the store is, what is wrong."""
