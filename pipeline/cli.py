@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.errors import UserError
@@ -138,6 +139,33 @@ def compare_runs(
     Console().print(table(result))
     for line in sentences(result):
         typer.echo(line)
+
+
+@app.command("ablate")
+def ablate_network(
+    rows: Annotated[str | None, typer.Option(help="Names, separated by commas; else all.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Experiments at a time.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
+    list_rows: Annotated[bool, typer.Option("--list", help="Only show the table's rows.")] = False,
+) -> None:
+    """The network with one part changed or removed, a DVC experiment each, into the report."""
+    from pipeline.ablate.experiments import check_base, is_finished, override
+    from pipeline.ablate.rows import choose
+    from pipeline.ablate.run import ablate
+    from pipeline.config import load_params
+
+    chosen = choose(None if rows is None else [name.strip() for name in rows.split(",")])
+    if not (list_rows or dry_run):
+        ablate(load_params(), chosen, jobs=jobs, say=typer.echo)
+        return
+    if dry_run:
+        check_base(Path())
+    shown = Table("row", "group", "what", "changes", *(["experiment"] if dry_run else []))
+    for row in chosen:
+        changes = " ".join(override(*pair) for pair in row.settings.items())
+        state = ["is there" if is_finished(row, Path()) else "would run"] if dry_run else []
+        shown.add_row(row.name, row.group, row.what, escape(changes), *state)
+    Console().print(shown)
 
 
 @app.command("export")

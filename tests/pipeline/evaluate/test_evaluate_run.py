@@ -1,6 +1,7 @@
 """The evaluate stage from a predictions table made by hand."""
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -91,6 +92,14 @@ def test_numbers_by_hand(root: Path) -> None:
     assert details["clips_without_prediction"] == 1
     assert (details["interval_unit"], details["intervals_over"]) == ("subject", 6)
     assert len(details["runs"]) == 4
+    by_run = [run["war"] for run in details["runs"]]
+    assert metrics["fold_mean"]["war"]["mean"] == pytest.approx(np.mean(by_run), abs=1e-6)
+    assert metrics["fold_mean"]["war"]["std"] == pytest.approx(np.std(by_run, ddof=1), abs=1e-6)
+    # every clip is named with 0.8; of 11 with a prediction 9 and 10 are named rightly
+    assert metrics["overconfidence"]["mean"] == pytest.approx(0.8 - 9.5 / 11, abs=1e-6)
+    assert metrics["ece"]["mean"] == pytest.approx(9.5 / 11 - 0.8, abs=1e-6)
+    predictions = (root / PREDICTIONS).read_bytes()
+    assert details["predictions_sha256"] == hashlib.sha256(predictions).hexdigest()
 
 
 def test_missing_clips_can_be_skipped(root: Path) -> None:
