@@ -1,4 +1,4 @@
-"""Device, precision and everything else that makes a run repeatable."""
+"""Device, precision, processes and everything else that makes a run repeatable."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from pipeline.config import TrainParams
 from pipeline.errors import UserError
@@ -24,11 +25,11 @@ def resolve_device(params: TrainParams) -> tuple[str, str]:
         `("cpu" | "cuda", "32-true" | "bf16-mixed")`.
 
     Raises:
-        UserError: `train.device: cuda` without such a device.
+        UserError: `train.device: cuda` without such a device; says why torch sees none.
     """
     found = torch.cuda.is_available()
     if params.device == "cuda" and not found:
-        raise UserError("train.device: cuda, but torch sees no CUDA device; use auto or cpu")
+        raise UserError(f"train.device: cuda, but {no_cuda()}; use auto or cpu")
     device = "cuda" if found and params.device != "cpu" else "cpu"
     if params.precision != "auto":
         return device, params.precision
@@ -36,10 +37,39 @@ def resolve_device(params: TrainParams) -> tuple[str, str]:
     return device, "bf16-mixed" if fast else "32-true"
 
 
+def no_cuda() -> str:
+    """Why there is no CUDA device, in words."""
+    if torch.version.cuda is None:
+        return (
+            f"torch {torch.__version__} is a build without CUDA: install a CUDA build (README, "
+            "'On a GPU')"
+        )
+    return "torch sees no CUDA device: is the driver there (nvidia-smi), CUDA_VISIBLE_DEVICES set?"
+
+
 def make_fabric(params: TrainParams) -> Fabric:
-    """Lightning Fabric on one device; see `resolve_device`."""
+    """Lightning Fabric, launched: `train.devices` of a kind, or what torchrun has started.
+
+    Raises:
+        UserError: there are not as many devices.
+    """
     device, precision = resolve_device(params)
-    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    here, nodes = params.devices, 1
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        here = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // here
+    if device == "cuda" and here > torch.cuda.device_count():
+        raise UserError(f"{here} processes, but {torch.cuda.device_count()} CUDA devices here")
+    fabric = Fabric(
+        accelerator=device,
+        devices=here,
+        num_nodes=nodes,
+        # the network's buffers are constants
+        strategy=DDPStrategy(broadcast_buffers=False) if here * nodes > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
 
 
 @contextmanager
