@@ -189,7 +189,8 @@ def _stratified(
     """Divide rows into `count` parts of like class shares without breaking a unit."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    labels = [clips[row].label for row in rows]
+    # a video whose frames are labelled has no class of its own: it counts as any other
+    labels = [clips[row].label or "" for row in rows]
     most = max(Counter(labels).values())
     if most < count:
         raise UserError(
