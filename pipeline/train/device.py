@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from pipeline.config import TrainParams
+from pipeline.cuda import use_cuda
 from pipeline.errors import UserError
 
 # sums are split over threads, so their number is part of the result; the networks are too small
@@ -25,26 +26,13 @@ def resolve_device(params: TrainParams) -> tuple[str, str]:
         `("cpu" | "cuda", "32-true" | "bf16-mixed")`.
 
     Raises:
-        UserError: `train.device: cuda` without such a device; says why torch sees none.
+        UserError: `train.device: cuda` without such a device.
     """
-    found = torch.cuda.is_available()
-    if params.device == "cuda" and not found:
-        raise UserError(f"train.device: cuda, but {no_cuda()}; use auto or cpu")
-    device = "cuda" if found and params.device != "cpu" else "cpu"
+    device = "cuda" if use_cuda(params.device, "train.device") else "cpu"
     if params.precision != "auto":
         return device, params.precision
     fast = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return device, "bf16-mixed" if fast else "32-true"
-
-
-def no_cuda() -> str:
-    """Why there is no CUDA device, in words."""
-    if torch.version.cuda is None:
-        return (
-            f"torch {torch.__version__} is a build without CUDA: install a CUDA build (README, "
-            "'On a GPU')"
-        )
-    return "torch sees no CUDA device: is the driver there (nvidia-smi), CUDA_VISIBLE_DEVICES set?"
 
 
 def make_fabric(params: TrainParams) -> Fabric:
