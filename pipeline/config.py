@@ -166,6 +166,7 @@ class TrainParams(Section):
     warmup: Fraction = 0.05
     label_smoothing: Probability = 0.1
     class_weights: Literal["none", "balanced", "sqrt"] = "sqrt"
+    ema: Probability = 0.95
     grad_clip: Annotated[float, Field(gt=0.0)] = 1.0
     flip: Probability = 0.5
     feature_noise: Annotated[float, Field(ge=0.0, le=5.0)] = 0.3

@@ -12,6 +12,7 @@ alone differ.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,12 +53,14 @@ class Run:
 class State:
     """Everything that a run carries from one epoch to the next.
 
-    `optimizer` holds AdamW's moments and step of each parameter by its number. `history` has one
-    `{train_loss, val_loss, val_uar, val_macro_f1}` an epoch. `best` is the index of the epoch
-    whose weights are `best_weights`; -1 before the first.
+    `average` is the moving average of `weights` that validates and is kept; empty before the
+    first epoch, and where `train.ema` is 0. `optimizer` holds AdamW's moments and step of each
+    parameter by its number. `history` has one `{train_loss, val_loss, val_uar, val_macro_f1}` an
+    epoch. `best` is the index of the epoch whose weights are `best_weights`; -1 before the first.
     """
 
     weights: Weights
+    average: Weights = field(default_factory=dict)
     optimizer: dict[int, Weights] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     best: int = -1
@@ -109,6 +112,8 @@ class Trainer:
         weight = class_weights(class_counts(taught, classes), params.class_weights)
         self.class_weight = None if weight is None else weight.to(fabric.device)
         self._weight_of = np.ones(classes) if weight is None else weight.numpy()
+        # what validates and predicts
+        self.average = copy.deepcopy(network).to(fabric.device) if params.ema else network
         self.optimizer = make_optimizer(network, params)
         self.module, self.wrapped = fabric.setup(network, self.optimizer)
 
@@ -125,12 +130,13 @@ class Trainer:
             state = State(weights=snapshot(self.network))
         else:
             self.network.load_state_dict(state.weights)
+            self.average.load_state_dict(state.average or state.weights)
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
         while not state.finished(self.params):
             self._epoch(state)
             on_epoch(state)
-        self.network.load_state_dict(state.best_weights)
+        self.average.load_state_dict(state.best_weights)
         return state
 
     def predict(self, clips: np.ndarray) -> np.ndarray:
@@ -149,9 +155,10 @@ class Trainer:
             )
         state.history.append(row)
         state.weights = self.network.state_dict()
+        state.average = self.average.state_dict() if self.params.ema else {}
         state.optimizer = self.optimizer.state_dict()["state"]
         if state.best < 0 or self.rank(row) > self.rank(state.history[state.best]):
-            state.best, state.best_weights = epoch, snapshot(self.network)
+            state.best, state.best_weights = epoch, snapshot(self.average)
 
     def rank(self, row: dict[str, float]) -> tuple[float, float]:
         """Better epochs rank higher: by the validation score, then by a lower validation loss."""
@@ -206,10 +213,23 @@ class Trainer:
             )
             self.wrapped.step()
             self.wrapped.zero_grad()
+            self._follow(step)
             total += loss.detach() * len(part)
         summed = self.fabric.all_reduce(total, reduce_op="sum")
         assert isinstance(summed, Tensor)
         return summed.item() / len(order)
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """Move the average towards the weights (Polyak and Juditsky 1992, exponential form).
+
+        Of the first steps it is closer to a plain mean, so that it does not remember the start.
+        """
+        if self.params.ema:
+            decay = min(self.params.ema, (step + 2) / (step + 11))
+            average: list[Tensor] = list(self.average.parameters())
+            weights: list[Tensor] = list(self.network.parameters())
+            torch._foreach_lerp_(average, weights, 1 - decay)
 
     def _span(self, views: int) -> tuple[int, int]:
         """Which views of a batch are this process's: never none, as all must take every step."""
@@ -234,10 +254,10 @@ class Trainer:
         chosen = np.arange(rank * share, (rank + 1) * share) % len(views)
         rows = torch.from_numpy(views.rows[chosen]).split(self.params.batch)
         labels = torch.from_numpy(self.task.labels(views)[chosen]).split(self.params.batch)
-        self.network.eval()
+        self.average.eval()
         with torch.inference_mode(), self.fabric.autocast():
             found = [
-                logits_of(self.network, batch).float().softmax(-1)
+                logits_of(self.average, batch).float().softmax(-1)
                 for batch in batches(self.features, rows, labels, self.fabric.device)
             ]
         everyone = self.fabric.all_gather(torch.cat(found))

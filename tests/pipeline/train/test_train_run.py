@@ -118,6 +118,16 @@ def test_same_bytes_from_an_empty_store(trained: Path, tmp_path: Path) -> None:
     assert files(root) == files(trained)
 
 
+def test_average_of_the_weights_is_what_is_kept(trained: Path, tmp_path: Path) -> None:
+    root = fresh(trained, tmp_path)
+    weights = []
+    for ema in (0.0, 0.9):
+        train(small_params(epochs=3, folds=[0], ema=ema), root=root)
+        network, _ = load_run(root / RUNS / "fold0-seed0")
+        weights.append(torch.cat([p.flatten() for p in network.parameters()]))
+    assert 1e-4 < (weights[1] - weights[0]).abs().mean() < 0.1
+
+
 @pytest.mark.parametrize("saves", [True, False])
 def test_killed_run_ends_with_the_same_bytes(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: bool
