@@ -41,6 +41,7 @@ from pipeline.train.tasks import Task, frame_units, make_task
 CODE = (
     "models.arpgnet",
     "models.attention",
+    "models.chunked",
     "models.fusion",
     "pipeline.train.augment",
     "pipeline.train.data",
