@@ -27,6 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from models import chunked
+
 ConvName = Literal["gat", "gatv2", "dot"]
 
 NEGATIVE_SLOPE = 0.2
@@ -63,7 +65,8 @@ class GAT(nn.Module):
     """Graph attention layer, equal to `torch_geometric.nn.GATConv`.
 
     Shapes:
-        query_GQF, key_GSF -> out_GQE, alpha_GHQS (rows sum to 1 over unmasked keys)
+        query_GQF, key_GSF -> out_GQE, alpha_GHQS (rows sum to 1 over unmasked keys); alpha may be
+        None where `attention` is false
     """
 
     def __init__(self, dim_in: int, dim_out: int, heads: int, *, dropout: float = 0.0) -> None:
@@ -77,24 +80,34 @@ class GAT(nn.Module):
         for weight in (self.lin.weight, self.att_src.data[0], self.att_dst.data[0]):
             nn.init.xavier_uniform_(weight)
 
-    def forward(self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
-        target_GHQ = self._scores(query_GQF, self.att_dst)
-        source_GHS = self._scores(key_GSF, self.att_src)
-        bias_GQS = torch.where(edges.mask, 0.0, MASKED_SCORE).to(source_GHS.dtype)
+    def forward(
+        self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges, *, attention: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
+        target_GQH = self._scores(query_GQF, self.att_dst)
+        source_GSH = self._scores(key_GSF, self.att_src)
+        value_GSE = self.lin(key_GSF)
+        dropout = self.dropout if self.training else 0.0
+        few = 2 * edges.neighbours.shape[1] <= key_GSF.shape[1]
+        if few and not attention and not dropout and chunked.applies(value_GSE):
+            # dense passes over all pairs were half of a CPU training step
+            alpha_QKGH = _neighbour_softmax(target_GQH, source_GSH, edges)
+            value_GSHC = value_GSE.unflatten(-1, (self.heads, -1))
+            out_GQHC = chunked.NeighbourMix.apply(alpha_QKGH, value_GSHC, edges.neighbours)
+            return out_GQHC.flatten(2) + self.bias, None
+        bias_GQS = torch.where(edges.mask, 0.0, MASKED_SCORE).to(source_GSH.dtype)
         # In place, and the mask before the activation (which keeps it very negative): with 49 nodes
         # these N x N passes are the layer's cost, and this order took 57 ms where masking after the
         # activation took 80.
-        score_GHQS = (target_GHQ[..., None] + source_GHS[:, :, None]).add_(bias_GQS[:, None])
+        score_GHQS = target_GQH.transpose(1, 2)[..., None] + source_GSH.transpose(1, 2)[:, :, None]
+        score_GHQS = score_GHQS.add_(bias_GQS[:, None])
         alpha_GHQS = F.leaky_relu_(score_GHQS, NEGATIVE_SLOPE).softmax(-1)
-        return _mix(
-            alpha_GHQS, self.lin(key_GSF), self.bias, self.dropout if self.training else 0.0
-        )
+        return _mix(alpha_GHQS, value_GSE, self.bias, dropout)
 
     def _scores(self, x_GNF: Tensor, att_1HC: Tensor) -> Tensor:
-        """a . W h for each head; folding a into W first saves two passes over [G, N, E]."""
+        """a . W h for each head, [G, N, H]; folding a into W saves two passes over [G, N, E]."""
         weight_HCF = self.lin.weight.unflatten(0, (self.heads, -1))
         folded_HF = (att_1HC[0, ..., None] * weight_HCF).sum(1)
-        return _at_least_float32(F.linear(x_GNF, folded_HF)).transpose(1, 2)
+        return _at_least_float32(F.linear(x_GNF, folded_HF))
 
 
 class GATv2(nn.Module):
@@ -117,7 +130,9 @@ class GATv2(nn.Module):
         for linear in (self.lin_l, self.lin_r):
             nn.init.zeros_(linear.bias)
 
-    def forward(self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges, *, attention: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
         mask_GQS, neighbours_QK = edges
         left_GSE, right_GQE = self.lin_l(key_GSF), self.lin_r(query_GQF)
         with torch.autocast(query_GQF.device.type, enabled=False):
@@ -160,7 +175,9 @@ class DotAttention(nn.Module):
         for linear in (self.lin_query, self.lin_key, self.lin_value):
             nn.init.xavier_uniform_(linear.weight)
 
-    def forward(self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges, *, attention: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
         query_GHQC = _split_heads(self.lin_query(query_GQF) * self.scale, self.heads)
         key_GHSC = _split_heads(self.lin_key(key_GSF), self.heads)
         score_GHQS = _at_least_float32(query_GHQC @ key_GHSC.transpose(-1, -2))
@@ -231,6 +248,24 @@ def _chunks(right_GQE: Tensor, neighbours_QK: Tensor) -> list[slice]:
 def _activated_pairs(left_gSE: Tensor, right_gQE: Tensor, neighbours_QK: Tensor) -> Tensor:
     pair_gQKE = left_gSE.index_select(1, neighbours_QK.flatten()).unflatten(1, neighbours_QK.shape)
     return F.leaky_relu_(pair_gQKE.add_(right_gQE[:, :, None]), NEGATIVE_SLOPE)
+
+
+def _neighbour_softmax(target_GQH: Tensor, source_GSH: Tensor, edges: Edges) -> Tensor:
+    """GAT's weights of the candidate keys alone: 6 of 49 on the paper's graph; [Q, K, G, H].
+
+    Graphs come last, so that keys are gathered in long rows: on 512 graphs 4 ms forward and
+    backward (one core) where the passes over all N x N pairs took 100.
+    """
+    mask_GQS, neighbours_QK = edges
+    row_Q1 = torch.arange(len(neighbours_QK), device=neighbours_QK.device)[:, None]
+    seen_QKG1 = mask_GQS.permute(1, 2, 0)[row_Q1, neighbours_QK][..., None]
+    target_QGH, source_SGH = target_GQH.transpose(0, 1), source_GSH.transpose(0, 1)
+    score_QKGH = source_SGH.index_select(0, neighbours_QK.flatten()).unflatten(
+        0, neighbours_QK.shape
+    )
+    score_QKGH = score_QKGH + target_QGH[:, None]
+    bias_QKG1 = torch.where(seen_QKG1, 0.0, MASKED_SCORE).to(score_QKGH.dtype)
+    return F.leaky_relu_(score_QKGH.add_(bias_QKG1), NEGATIVE_SLOPE).softmax(1)
 
 
 def _mix(

@@ -144,7 +144,7 @@ class Fusion(nn.Module):
             for i, own in enumerate(streams):  # every stream reads this layer's input state
                 keys = [own if source == "own" else streams[1 - i] for source in sources]
                 layer = copies[i % len(copies)]
-                new, alpha = layer(own, keys, bands, edges[sources])
+                new, alpha = layer(own, keys, bands, edges[sources], attention=attention)
                 updated.append(new)
                 if attention:
                     weights[i].append(alpha)
@@ -190,18 +190,24 @@ class FusionLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width) if config.feed_forward else None
 
     def forward(
-        self, x_BTD: Tensor, keys: list[Tensor], bands: "Bands", edges: Edges
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        x_BTD: Tensor,
+        keys: list[Tensor],
+        bands: "Bands",
+        edges: Edges,
+        *,
+        attention: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
         query_GQD = bands.cut_queries(x_BTD)
         key_GSD = torch.cat([bands.cut_keys(key_BTD) for key_BTD in keys], dim=1)
-        message_GQD, alpha_GHQS = self.conv(query_GQD, key_GSD, edges)
+        message_GQD, alpha_GHQS = self.conv(query_GQD, key_GSD, edges, attention=attention)
         # An invalid stretch longer than the window leaves a query without keys: no message then.
         sees_GQ1 = edges.mask.any(-1, keepdim=True)
         message_BTD = bands.join(message_GQD * sees_GQ1)
         x_BTD = self.norm(x_BTD + self.dropout(F.elu(message_BTD)))
         if self.feed_forward is not None and self.feed_forward_norm is not None:
             x_BTD = self.feed_forward_norm(x_BTD + self.feed_forward(x_BTD))
-        return x_BTD, alpha_GHQS * sees_GQ1[:, None]
+        return x_BTD, None if alpha_GHQS is None else alpha_GHQS * sees_GQ1[:, None]
 
 
 class Bands:

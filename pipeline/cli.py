@@ -187,8 +187,8 @@ def export_network(
     if check is not None:
         found = check_file(check)
         line = (
-            f"{check}, {found.run}: {found.clips} stored predictions, largest difference "
-            f"{found.difference:.1e}, {found.named_otherwise} clips named otherwise"
+            f"{check}, {found.run}: {found.predictions} stored predictions, largest difference "
+            f"{found.difference:.1e}, {found.named_otherwise} named otherwise"
         )
         if not found.ok:
             raise UserError(line)

@@ -155,6 +155,15 @@ def read_splits(path: Path = SPLITS) -> pa.Table:
     return _read(path, SPLITS_SCHEMA, "table of splits")
 
 
+def read_frame_label_table(path: Path = FRAME_LABELS) -> pa.Table:
+    """The table of `FRAME_LABELS_SCHEMA`; empty where clips, not frames, are labelled.
+
+    Raises:
+        UserError: the file is absent or has other columns.
+    """
+    return _read(path, FRAME_LABELS_SCHEMA, "table of frame labels")
+
+
 def with_facts(schema: pa.Schema, facts: dict[str, Any]) -> pa.Schema:
     """`schema` with `facts` as sorted JSON in its metadata."""
     text = json.dumps(facts, sort_keys=True, ensure_ascii=False, allow_nan=False)

@@ -153,6 +153,11 @@ class TrainParams(Section):
 
     folds: Literal["all"] | Annotated[list[NonNegative], Field(min_length=1)] = "all"
     seeds: Annotated[list[NonNegative], Field(min_length=1)] = [0, 1]
+    frames: Positive | None = None
+    offsets: Positive = 1
+    window: Positive = 32
+    stride: Positive = 16
+    select: Literal["auto", "uar", "macro_f1"] = "auto"
     epochs: Positive = 25
     patience: Positive = 10
     batch: Positive = 32
@@ -161,12 +166,23 @@ class TrainParams(Section):
     warmup: Fraction = 0.05
     label_smoothing: Probability = 0.1
     class_weights: Literal["none", "balanced", "sqrt"] = "sqrt"
+    ema: Probability = 0.95
     grad_clip: Annotated[float, Field(gt=0.0)] = 1.0
     flip: Probability = 0.5
     feature_noise: Annotated[float, Field(ge=0.0, le=5.0)] = 0.3
     frame_drop: Probability = 0.1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Positive = 1
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+
+    @model_validator(mode="after")
+    def _windows_meet(self) -> TrainParams:
+        if self.stride > self.window:
+            raise ValueError(
+                f"train.stride: {self.stride} is more than train.window: {self.window}; frames "
+                "between two windows would never be seen"
+            )
+        return self
 
 
 class EvaluateParams(Section):

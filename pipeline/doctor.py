@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import PARAMS_FILE, load_params
+from pipeline.cuda import why_no_cuda
 from pipeline.errors import UserError
 from pipeline.store import store_root
 
@@ -68,7 +69,7 @@ def _devices() -> Iterator[Finding]:
     import torch
 
     gpu = torch.cuda.is_available()
-    name = torch.cuda.get_device_name(0) if gpu else "CPU only"
+    name = torch.cuda.get_device_name(0) if gpu else f"CPU: {why_no_cuda()}"
     yield Finding(True, "training device", name)
     providers = onnxruntime.get_available_providers()
     mismatch = gpu and "CUDAExecutionProvider" not in providers
@@ -76,7 +77,8 @@ def _devices() -> Iterator[Finding]:
         not mismatch,
         "face networks run on",
         ", ".join(providers),
-        "a GPU is here but onnxruntime cannot use it: pip install onnxruntime-gpu"
+        "a GPU is here but onnxruntime cannot use it: docs/gpu.md says how to put onnxruntime-gpu "
+        "in its place"
         if mismatch
         else "",
     )

@@ -20,7 +20,8 @@ _PLAIN_EVERY_S = 10.0
 class Tracker:
     """Counts finished items; `track` makes it."""
 
-    def __init__(self, total: int, label: str) -> None:
+    def __init__(self, total: int, label: str, quiet: bool) -> None:
+        self._quiet = quiet
         self._total = total
         self._label = label
         self._done = 0
@@ -32,6 +33,8 @@ class Tracker:
     def advance(self, count: int = 1) -> None:
         """`count` more items are finished."""
         self._done += count
+        if self._quiet:
+            return
         now = time.monotonic()
         if now - self._began < _QUIET_S:
             return
@@ -43,6 +46,8 @@ class Tracker:
 
     def note(self, text: str) -> None:
         """Say something without tearing the bar."""
+        if self._quiet:
+            return
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
@@ -73,9 +78,13 @@ class Tracker:
 
 
 @contextmanager
-def track(total: int, label: str) -> Iterator[Tracker]:
-    """`with track(len(clips), "decode") as progress: ... progress.advance()`."""
-    tracker = Tracker(total, label)
+def track(total: int, label: str, *, quiet: bool = False) -> Iterator[Tracker]:
+    """`with track(len(clips), "decode") as progress: ... progress.advance()`.
+
+    Args:
+        quiet: say nothing: another process does.
+    """
+    tracker = Tracker(total, label, quiet)
     try:
         yield tracker
     finally:

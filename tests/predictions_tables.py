@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.clips import Clip, write_manifest
-from pipeline.train.predictions import PREDICTIONS, prediction_rows, write_predictions
+from pipeline.train.predictions import PREDICTIONS, Units, prediction_rows, write_predictions
 
 CLASSES = ["calm", "glad"]
 SUBJECTS, CLIPS = 6, 4
@@ -17,6 +17,11 @@ SUBJECTS, CLIPS = 6, 4
 def labels() -> dict[str, int]:
     """Six subjects of two calm and two glad clips each: `s<subject>-<clip>`."""
     return {f"s{s}-{k}": k % 2 for s in range(SUBJECTS) for k in range(CLIPS)}
+
+
+def units(clips: list[str], truth: Mapping[str, int]) -> Units:
+    label = np.array([truth[clip] for clip in clips], np.int64)
+    return Units(np.array(clips, dtype=object), label, None)
 
 
 def write_run(
@@ -55,8 +60,8 @@ def write_run(
             gone = [clip for clip in mine if clip in lost]
             named = np.array([truth[c] ^ (c in errors) for c in known])
             values = np.where(np.arange(2) == named[:, None], high, 1 - high)
-            tables.append(prediction_rows(known, [truth[c] for c in known], values, **where))
+            tables.append(prediction_rows(units(known, truth), values, **where))
             if gone:
-                tables.append(prediction_rows(gone, [truth[c] for c in gone], None, **where))
+                tables.append(prediction_rows(units(gone, truth), None, **where))
     write_predictions(tables, classes, root / PREDICTIONS)
     return root / PREDICTIONS

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.clips import SPLITS_SCHEMA, Clip, write_manifest, write_table
+from pipeline.clips import (
+    FRAME_LABELS_SCHEMA,
+    SPLITS_SCHEMA,
+    Clip,
+    write_manifest,
+    write_table,
+)
 from pipeline.config import Params, parse_params
 from pipeline.shards import ShardWriter, fixed
 
@@ -27,6 +33,7 @@ def write_data(
     shuffled: bool = False,
     per_frame_pooling: bool = False,
     short: Sequence[str] = (),
+    frame_labels: bool = False,
     seed: int = 0,
 ) -> None:
     """Write `data/` under `root`: each class adds `signal` to one map channel of one region.
@@ -36,6 +43,8 @@ def write_data(
         shuffled: labels have nothing to do with the features.
         per_frame_pooling: the same pooling, but stored with every frame.
         short: clips that have half the frames.
+        frame_labels: clips have no label; every frame has the clip's class, but the first one is
+            left out by its makers (-1).
     """
     rng = np.random.default_rng(seed)
     clips, true = [], {}
@@ -50,13 +59,20 @@ def write_data(
                         clip,
                         f"{clip}.mp4",
                         "00",
-                        label=CLASSES[label],
-                        label_index=label,
+                        label=None if frame_labels else CLASSES[label],
+                        label_index=None if frame_labels else label,
                         subject=f"s{subject}",
                     )
                 )
     write_manifest(clips, root / "data/manifest.parquet", classes=CLASSES, dataset="synthetic")
     write_splits(root, [clip.clip_id for clip in clips])
+    labelled = [
+        {"clip_id": clip, "frame_index": frame, "label_index": label if frame else -1}
+        for clip, label in true.items()
+        for frame in range(FRAMES if frame_labels else 0)
+    ]
+    table = pa.Table.from_pylist(labelled, FRAME_LABELS_SCHEMA)
+    write_table(table, root / "data/frame_labels.parquet")
     pooling = np.eye(REGIONS)
     graph_facts = {
         "regions": "grid",

@@ -2,11 +2,15 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from support import TINY, Workspace
 
+from pipeline.clips import read_manifest
+from pipeline.config import load_params
+from pipeline.datasets.base import dataset_root
 from pipeline.faces.sessions import make_session
 
 
@@ -110,7 +114,7 @@ def arpgnet(workspace: Workspace, *arguments: str, check: bool = True) -> str:
 def test_export_agrees_with_the_stored_predictions(finished: Workspace) -> None:
     assert "largest difference" in arpgnet(finished, "export", "--out", "there/model.onnx")
     checked = arpgnet(finished, "export", "--check", "there/model.onnx")
-    assert "0 clips named otherwise" in checked
+    assert "0 named otherwise" in checked
     facts = make_session(finished.root / "there/model.onnx").get_modelmeta().custom_metadata_map
     assert len(json.loads(facts["classes"])) == 8
     preprocessing = json.loads(facts["preprocessing"])
@@ -161,3 +165,32 @@ def test_misspelt_parameter_stops_the_run_with_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "did you mean 'relation.heads'?" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_videos_whose_frames_are_labelled(
+    finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo's clips, called neutral in their first third: per-frame training and scores."""
+    monkeypatch.chdir(finished.root)
+    rendered = dataset_root(load_params().dataset)
+    videos = tmp_path / "videos"
+    shutil.copytree(rendered, videos)
+    rows = ["path,frame_labels,subject"]
+    total = 0
+    for clip in read_manifest().clips:
+        assert clip.frames is not None
+        names = ["neutral"] * (clip.frames // 3) + [clip.label or ""] * (clip.frames * 2 // 3)
+        names[0] = "-1"
+        total += len(names) - 1
+        text = videos / (clip.clip_id.replace("/", "-") + ".txt")
+        text.write_text("\n".join(names))
+        rows.append(f"{clip.path},{text.name},{clip.subject}")
+    (videos / "labels.csv").write_text("\n".join(rows))
+    settings = {"dataset.name": "csv", "dataset.manifest": "labels.csv", "train.window": 3}
+    own = {"dataset.root": str(videos), "train.stride": 2, "train.epochs": 2}
+    workspace = Workspace(tmp_path / "project", TINY | settings | own)
+    workspace.dvc("repro")
+    metrics = json.loads((workspace.root / "reports/metrics.json").read_text())
+    assert metrics["frames"] == total
+    assert metrics["coverage"]["mean"] > 0.95
+    assert f"{total} labelled frames" in (workspace.root / "reports/index.html").read_text()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from pipeline.config import DatasetParams
+from pipeline.datasets.frame_names import FrameNames
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,12 @@ class ListedClip:
 
     `path` is POSIX and relative to the data set's root, `label` a class name, `split` one
     of train, val, test, `start_s` and `end_s` seconds. `where` says where the data set
-    names the clip ("line 7 of labels.csv"), for error messages.
+    names the clip ("line 7 of labels.csv"), for error messages. Where `frames` are labelled
+    the clip has no label of its own.
     """
 
     path: str
-    label: str
+    label: str | None
     subject: str | None = None
     split: str | None = None
     fold: int | None = None
@@ -28,6 +30,14 @@ class ListedClip:
     start_s: float | None = None
     end_s: float | None = None
     where: str = ""
+    frames: FrameNames | None = None
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """The classes that the clip shows: its label, or those of its frames."""
+        if self.frames is not None:
+            return self.frames.classes()
+        return frozenset() if self.label is None else frozenset({self.label})
 
 
 @dataclass(frozen=True)

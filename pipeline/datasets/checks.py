@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from pipeline.clips import OK, Clip
 from pipeline.config import DatasetParams
+from pipeline.datasets.frame_names import classes_shown
 from pipeline.datasets.ties import components
 from pipeline.errors import UserError
 
@@ -64,46 +65,55 @@ def check_classes(
     classes: Sequence[str],
     params: DatasetParams,
     twins: Sequence[int | None],
+    shown: Sequence[frozenset[str]] | None = None,
 ) -> None:
     """Refuse a fold that cannot learn a class, and folds that never test one.
 
     Clips that cannot be read teach nothing and are not counted for train; in test they count
     as wrong answers, so they are counted there.
 
+    Args:
+        shown: per clip the classes that it shows; its label if left out.
+
     Raises:
         UserError: names the fold and the class, and what to do.
     """
-    tested: set[str | None] = set()
+    shown = classes_shown(clips) if shown is None else shown
+    tested: set[str] = set()
     for number, sides in enumerate(folds):
-        learnt = set()
-        for clip, side in zip(clips, sides, strict=True):
+        learnt: set[str] = set()
+        for clip, side, names in zip(clips, sides, shown, strict=True):
             if side == "test":
-                tested.add(clip.label)
+                tested |= names
             elif side == "train" and clip.status == OK:
-                learnt.add(clip.label)
+                learnt |= names
         for name in classes:
             if name not in learnt:
                 raise UserError(
                     f"fold {number} has no clip of class '{name}' to train on "
-                    f"({_spread(clips, name, params, twins)}); set dataset.exclude=[{name}], "
-                    "choose fewer folds, or add clips"
+                    f"({_spread(clips, name, params, twins, shown)}); set "
+                    f"dataset.exclude=[{name}], choose fewer folds, or add clips"
                 )
     for name in classes:
         if name not in tested:
             raise UserError(
                 f"no clip of class '{name}' is in any test part "
-                f"({_spread(clips, name, params, twins)}); set dataset.exclude=[{name}], "
+                f"({_spread(clips, name, params, twins, shown)}); set dataset.exclude=[{name}], "
                 "another dataset.seed, or protocol kfold"
             )
 
 
 def _spread(
-    clips: Sequence[Clip], name: str, params: DatasetParams, twins: Sequence[int | None]
+    clips: Sequence[Clip],
+    name: str,
+    params: DatasetParams,
+    twins: Sequence[int | None],
+    shown: Sequence[frozenset[str]],
 ) -> str:
     """How many readable clips a class has, and how many units they form."""
     subject = [clip.subject if params.group_by == "subject" else None for clip in clips]
     columns = (subject, [clip.group for clip in clips], [clip.sha256 or None for clip in clips])
     unit = components(len(clips), (*columns, twins))
-    rows = [row for row, clip in enumerate(clips) if clip.label == name and clip.status == OK]
+    rows = [row for row, clip in enumerate(clips) if name in shown[row] and clip.status == OK]
     groups = len({unit[row] for row in rows})
     return f"its {len(rows)} readable clips form {groups} groups that stay together"

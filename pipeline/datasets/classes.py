@@ -14,7 +14,7 @@ from pipeline.errors import UserError
 def choose_classes(
     clips: Sequence[ListedClip], params: DatasetParams
 ) -> tuple[list[str], dict[str, int]]:
-    """The class names in label order, and how many clips each excluded name has.
+    """The class names in label order, and how many clips show each excluded name.
 
     `dataset.classes: auto` sorts the names found; a list fixes the order and must name
     exactly the classes that are left after `dataset.exclude`.
@@ -22,7 +22,7 @@ def choose_classes(
     Raises:
         UserError: a name without clips, clips without a name in the list, or one class only.
     """
-    counts = Counter(clip.label for clip in clips)
+    counts = Counter(name for clip in clips for name in sorted(clip.classes))
     for name in params.exclude:
         if name not in counts:
             raise UserError(f"dataset.exclude: no clip has the class '{name}'{_near(name, counts)}")
@@ -30,7 +30,7 @@ def choose_classes(
     classes = sorted(kept) if params.classes == "auto" else list(params.classes)
     for name in sorted(kept):
         if name not in classes:
-            first = next(clip for clip in clips if clip.label == name)
+            first = next(clip for clip in clips if name in clip.classes)
             raise UserError(
                 f"class '{name}' ({_clips(kept[name])}, first: {first.where}) is not in "
                 f"dataset.classes{_near(name, classes)}; list it there, or in dataset.exclude "

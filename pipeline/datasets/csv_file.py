@@ -12,10 +12,13 @@ from pathlib import Path
 from pipeline.clips import resolve_inside
 from pipeline.config import DatasetParams
 from pipeline.datasets.base import SPLIT_NAMES, ListedClip, Listing
+from pipeline.datasets.frame_names import read_frame_names
 from pipeline.datasets.root import resolve_root
 from pipeline.errors import UserError
 
-REQUIRED = ("path", "label")
+REQUIRED = ("path",)
+# one of the two: a class a clip, or a file with a class a frame
+LABELS = ("label", "frame_labels")
 OPTIONAL = ("subject", "split", "fold", "group", "start_s", "end_s")
 
 
@@ -31,7 +34,10 @@ def list_clips(params: DatasetParams, workers: int = 1) -> Listing:
 
 
 def read_csv(manifest: Path, root: Path) -> list[ListedClip]:
-    """Read a manifest: UTF-8, a header, the columns `REQUIRED` and any of `OPTIONAL`.
+    """Read a manifest: UTF-8, a header, the columns `REQUIRED`, one of `LABELS`, any of `OPTIONAL`.
+
+    `frame_labels` is the path, relative to the root, of a text file with a class name for every
+    frame of the video (`read_frame_names`).
 
     Args:
         manifest: the file; columns of other names are ignored.
@@ -98,7 +104,8 @@ def _header(fields: list[str], manifest: Path) -> list[str]:
         raise UserError(
             f"dataset.manifest: {manifest.name} is empty; it needs a header with path and label"
         )
-    for needed in REQUIRED:
+    has_labels = any(name in names for name in LABELS)
+    for needed in REQUIRED if has_labels else (*REQUIRED, LABELS[0]):
         if needed not in names:
             near = difflib.get_close_matches(needed, names, n=1)
             hint = f"; rename '{near[0]}'?" if near else "; the separator must be a comma"
@@ -106,23 +113,29 @@ def _header(fields: list[str], manifest: Path) -> list[str]:
                 f"dataset.manifest: {manifest.name} has no column '{needed}' "
                 f"(found: {', '.join(names)}){hint}"
             )
-    for name in (*REQUIRED, *OPTIONAL):
+    if all(name in names for name in LABELS):
+        raise UserError(
+            f"dataset.manifest: {manifest.name} has both 'label' and 'frame_labels': a clip has a "
+            "class, or its frames have; drop one of the columns"
+        )
+    for name in (*REQUIRED, *LABELS, *OPTIONAL):
         if names.count(name) > 1:
             raise UserError(f"dataset.manifest: {manifest.name} has two columns '{name}'")
     return names
 
 
 def _listed(row: dict[str, str], root: Path, where: str) -> ListedClip:
-    for needed in REQUIRED:
-        if not row[needed]:
+    for needed in (*REQUIRED, *LABELS):
+        if not row.get(needed, "-"):
             raise UserError(f"'{needed}' is empty")
     resolve_inside(root, row["path"])
+    file = row.get("frame_labels")
     start, end = _seconds(row, "start_s"), _seconds(row, "end_s")
     if end is not None and end <= (start or 0.0):
         raise UserError(f"end_s {end} is not after start_s {start or 0.0}")
     return ListedClip(
         path=posixpath.normpath(row["path"]),
-        label=row["label"],
+        label=row.get("label"),
         subject=row.get("subject") or None,
         split=_split(row.get("split", "")),
         fold=_fold(row.get("fold", "")),
@@ -130,6 +143,7 @@ def _listed(row: dict[str, str], root: Path, where: str) -> ListedClip:
         start_s=start,
         end_s=end,
         where=where,
+        frames=read_frame_names(resolve_inside(root, file)) if file else None,
     )
 
 

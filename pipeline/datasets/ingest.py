@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from pipeline.clips import (
     FRAME_LABELS,
-    FRAME_LABELS_SCHEMA,
     MANIFEST,
     OK,
     QUARANTINED,
@@ -29,6 +28,7 @@ from pipeline.datasets.checks import check_classes, check_leaks
 from pipeline.datasets.classes import choose_classes
 from pipeline.datasets.facts import FileCache, FileFacts
 from pipeline.datasets.fingerprint import Pictures, find_twins
+from pipeline.datasets.frame_names import FrameNames, classes_shown, frame_table
 from pipeline.datasets.splits import assign_splits
 from pipeline.errors import UserError
 from pipeline.store import Store, code_version, digest
@@ -61,7 +61,7 @@ def ingest(
     source = adapter(params.name)
     listing = source.list_clips(params, workers)
     classes, excluded = choose_classes(listing.clips, params)
-    listed = [clip for clip in listing.clips if clip.label in classes]
+    listed = [clip for clip in listing.clips if not clip.classes.isdisjoint(classes)]
     root = source.dataset_root(params)
     with FileCache() as cache:
         names = sorted({clip.path for clip in listed})
@@ -71,15 +71,17 @@ def ingest(
         key = _key(params, listing, listed, excluded, facts)
         if _restore(store, key, folder):
             return
-        clips = _clips(listed, facts, classes)
+        clips, frames = _clips(listed, facts, classes)
         twins = _twins(clips, root, cache)
-    splits = assign_splits(clips, params, twins)
+    shown = classes_shown(clips, frames)
+    splits = assign_splits(clips, params, twins, shown)
     check_leaks(clips, splits.folds, params, twins)
-    check_classes(clips, splits.folds, classes, params, twins)
-    notes = _notes(listing, excluded, clips, twins, splits.remarks)
+    check_classes(clips, splits.folds, classes, params, twins, shown)
+    remarks = [*splits.remarks, *_other_lengths(clips, frames)]
+    notes = _notes(listing, excluded, clips, twins, remarks)
     write_manifest(clips, folder / MANIFEST, classes=classes, dataset=params.name, notes=notes)
     write_table(_splits_table(clips, splits.folds), folder / SPLITS)
-    write_table(FRAME_LABELS_SCHEMA.empty_table(), folder / FRAME_LABELS)
+    write_table(frame_table(frames, classes), folder / FRAME_LABELS)
     _keep(store, key, folder)
 
 
@@ -107,12 +109,16 @@ def _part(clip: ListedClip) -> str:
 
 def _clips(
     listed: Sequence[ListedClip], facts: dict[str, FileFacts], classes: Sequence[str]
-) -> list[Clip]:
-    """Manifest rows in order of `clip_id`; never empty of readable clips."""
+) -> tuple[list[Clip], dict[str, FrameNames]]:
+    """Manifest rows in order of `clip_id`, never empty of readable clips; and, in the same order,
+    the classes of frames where frames are labelled."""
     clips = []
+    frames = {}
     for name, item in zip(clip_ids(listed), listed, strict=True):
         file = facts[item.path]
         reason = file.reason
+        if item.frames is not None:
+            frames[name] = item.frames
         if reason is None and (item.start_s or 0.0) >= (file.duration_s or float("inf")):
             reason = "starts after the end of the file"
         clips.append(
@@ -121,7 +127,7 @@ def _clips(
                 path=item.path,
                 sha256=file.sha256,
                 label=item.label,
-                label_index=classes.index(item.label),
+                label_index=None if item.label is None else classes.index(item.label),
                 subject=item.subject,
                 group=item.group,
                 split=item.split,
@@ -145,7 +151,22 @@ def _clips(
             f"(first: '{next(clip.path for clip in clips if clip.reason == reason)}'); "
             "is dataset.root right?"
         )
-    return sorted(clips, key=lambda clip: clip.clip_id)
+    clips.sort(key=lambda clip: clip.clip_id)
+    return clips, {clip.clip_id: frames[clip.clip_id] for clip in clips if clip.clip_id in frames}
+
+
+def _other_lengths(clips: Sequence[Clip], frames: dict[str, FrameNames]) -> list[str]:
+    """A remark where videos have another number of frames than of labels."""
+    odd = [
+        clip.clip_id
+        for clip in clips
+        if clip.clip_id in frames
+        and clip.frames is not None
+        and clip.frames != len(frames[clip.clip_id].codes)
+    ]
+    if not odd:
+        return []
+    return [f"{len(odd)} videos have another number of frames than of labels, first: '{odd[0]}'"]
 
 
 def _twins(clips: Sequence[Clip], root: Path, cache: FileCache) -> list[int | None]:
@@ -214,7 +235,10 @@ def _key(
 ) -> str:
     """Digest of all that the three files depend on; not of where the folder lies."""
     settings = params.model_dump(mode="json", exclude={"root", "manifest", "demo"})
-    rows = [{**vars(clip), "where": ""} for clip in listed]
+    rows = [
+        {**vars(clip), "where": "", "frames": clip.frames and clip.frames.digest()}
+        for clip in listed
+    ]
     found = {name: vars(file) for name, file in facts.items()}
     code = code_version("pipeline.datasets", "pipeline.clips")
     rest = [excluded, listing.unused]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.clips import OK, Clip
 from pipeline.config import DatasetParams
+from pipeline.datasets.frame_names import classes_shown
 from pipeline.datasets.ties import units
 from pipeline.errors import UserError
 
@@ -24,7 +25,10 @@ class Splits:
 
 
 def assign_splits(
-    clips: Sequence[Clip], params: DatasetParams, twins: Sequence[int | None]
+    clips: Sequence[Clip],
+    params: DatasetParams,
+    twins: Sequence[int | None],
+    shown: Sequence[frozenset[str]] | None = None,
 ) -> Splits:
     """Divide the clips by `dataset.protocol`; see the functions below.
 
@@ -36,24 +40,31 @@ def assign_splits(
         clips: in manifest order, labels set.
         params: `protocol`, `group_by`, `folds`, `test_fraction`, `val_fraction`, `seed`.
         twins: per clip a number shared by clips of the same pictures, or None.
+        shown: per clip the classes that it shows; its label if left out.
 
     Raises:
         UserError: the columns or the number of groups do not allow the protocol.
     """
+    shown = classes_shown(clips) if shown is None else shown
     has_split = any(clip.split for clip in clips)
     if params.protocol == "official" or (params.protocol == "holdout" and has_split):
-        return _given_splits(clips, params, twins)
+        return _given_splits(clips, params, twins, shown)
     if params.protocol == "kfold" and any(clip.fold is not None for clip in clips):
         folds, remarks = _given_folds(clips, params)
     else:
         folds, remarks = _made_folds(clips, params, twins)
     unit = units(clips, params, twins)
-    carved = [_carve(sides, clips, unit, params, f" of fold {f}") for f, sides in enumerate(folds)]
+    carved = [
+        _carve(sides, clips, unit, params, shown, f" of fold {f}") for f, sides in enumerate(folds)
+    ]
     return Splits(carved, remarks)
 
 
 def _given_splits(
-    clips: Sequence[Clip], params: DatasetParams, twins: Sequence[int | None]
+    clips: Sequence[Clip],
+    params: DatasetParams,
+    twins: Sequence[int | None],
+    shown: Sequence[frozenset[str]],
 ) -> Splits:
     """The `split` column: without val, val is carved from train; without test, val tests."""
     missing = [clip for clip in clips if clip.split is None]
@@ -80,7 +91,7 @@ def _given_splits(
         sides = ["test" if side == "val" else side for side in sides]
         remarks.append("no test split is given: the given val is the test split")
     remarks.append(f"val is {params.val_fraction:g} of the given train, chosen by us")
-    return Splits([_carve(sides, clips, units(clips, params, twins), params)], remarks)
+    return Splits([_carve(sides, clips, units(clips, params, twins), params, shown)], remarks)
 
 
 def _given_folds(clips: Sequence[Clip], params: DatasetParams) -> tuple[list[list[str]], list[str]]:
@@ -143,6 +154,7 @@ def _carve(
     clips: Sequence[Clip],
     unit: Sequence[int],
     params: DatasetParams,
+    shown: Sequence[frozenset[str]],
     fold: str = "",
 ) -> list[str]:
     """Turn `dataset.val_fraction` of the training units into validation.
@@ -162,8 +174,9 @@ def _carve(
 
     def classes_left(candidate: set[int]) -> tuple[int, int]:
         readable = [row for row in rows if clips[row].status == OK]
-        left = {clips[row].label for row in readable if row not in candidate}
-        return len(left), len({clips[row].label for row in readable if row in candidate})
+        left = frozenset().union(*(shown[row] for row in readable if row not in candidate))
+        held = frozenset().union(*(shown[row] for row in readable if row in candidate))
+        return len(left), len(held)
 
     candidates = _stratified(clips, unit, rows, count, params.seed)
     val = max((candidate for candidate in candidates if candidate), key=classes_left)
@@ -176,7 +189,8 @@ def _stratified(
     """Divide rows into `count` parts of like class shares without breaking a unit."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    labels = [clips[row].label for row in rows]
+    # a video whose frames are labelled has no class of its own: it counts as any other
+    labels = [clips[row].label or "" for row in rows]
     most = max(Counter(labels).values())
     if most < count:
         raise UserError(

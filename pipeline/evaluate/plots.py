@@ -11,6 +11,8 @@ from pipeline.train.curves import CURVES
 from pipeline.train.predictions import Predictions
 
 NO_PREDICTION = "none"
+# a browser draws the table of `dvc plots`
+MOST_LINES = 100_000
 
 History = Sequence[Mapping[str, float]]
 
@@ -24,10 +26,14 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def write_confusion(rows: Predictions, path: Path) -> None:
-    """`actual,predicted` by class name, one line a test clip and seed."""
+    """`actual,predicted` by class name, one line a test clip and seed.
+
+    Of more than `MOST_LINES` labelled frames evenly spaced ones: the picture shows shares.
+    """
     names = [*rows.classes, NO_PREDICTION]
+    step = -(-len(rows.label) // MOST_LINES) or 1
     # -1 (no prediction) is the last name
-    pairs = zip(rows.label, rows.predicted, strict=True)
+    pairs = zip(rows.label[::step], rows.predicted[::step], strict=True)
     write_csv(path, ("actual", "predicted"), ([names[a], names[p]] for a, p in pairs))
 
 

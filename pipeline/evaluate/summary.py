@@ -153,6 +153,8 @@ def summarise(
         },
         "beats_baselines": all(gain["uar"]["mean"] > 0 for gain in gains.values()),
     }
+    if (test.frame_index >= 0).any():
+        metrics["frames"] = len(network.rows.label) // len(network.seeds)
     if validation:
         metrics["val_uar"] = mean_std([run["uar"] for run in validation])
     details: dict[str, Any] = {

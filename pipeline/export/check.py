@@ -11,21 +11,26 @@ import numpy as np
 import torch
 
 from pipeline.clips import MANIFEST, read_manifest
+from pipeline.config import TrainParams
 from pipeline.errors import UserError
 from pipeline.export.parity import TOLERANCE
 from pipeline.faces.sessions import make_session
-from pipeline.shards import ShardReader
-from pipeline.train.data import Dataset, load_dataset
 from pipeline.train.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
+from pipeline.train.run import load
+from pipeline.train.tasks import Task, make_task
+from pipeline.train.views import Views
+
+# the training settings that decide what is shown to the network in evaluation
+VIEWS = ("frames", "offsets", "window", "stride")
 
 
 @dataclass(frozen=True)
 class Checked:
     """The run, how many predictions were compared, the largest difference of a probability, and
-    how many clips are named otherwise."""
+    how many clips (or frames) are named otherwise."""
 
     run: str
-    clips: int
+    predictions: int
     difference: float
     named_otherwise: int
 
@@ -35,10 +40,11 @@ class Checked:
 
 
 def check(file: Path, root: Path = Path()) -> Checked:
-    """Run the stored clips through the file, one by one at their own length.
+    """Run the stored clips through the file, view by view at their own length.
 
-    Every validation and test clip of the file's run is compared. Training padded clips to a common
-    length and worked in batches: that this changes nothing is part of the check.
+    Every validation and test prediction of the file's run is compared, of clips or of labelled
+    frames. Training padded views to a common length and worked in batches: that this changes
+    nothing is part of the check.
 
     Raises:
         UserError: the file is not one of ours, or the stored data or predictions are not its run's.
@@ -46,7 +52,7 @@ def check(file: Path, root: Path = Path()) -> Checked:
     session = make_session(file)
     facts = session.get_modelmeta().custom_metadata_map
     try:
-        run, classes = json.loads(facts["run"]), json.loads(facts["classes"])
+        run, classes, params = (json.loads(facts[key]) for key in ("run", "classes", "params"))
     except KeyError:
         raise UserError(f"{file} was not written by `arpgnet export`") from None
     rows = read_predictions(root / PREDICTIONS)
@@ -54,18 +60,9 @@ def check(file: Path, root: Path = Path()) -> Checked:
     rows = rows.select(mine & (rows.predicted >= 0))
     if rows.classes != classes or not len(rows.clip_id):
         raise UserError(f"{root / PREDICTIONS} has no predictions of {run['name']} of {file}")
-    labels = {
-        c.clip_id: c.label_index
-        for c in read_manifest(root / MANIFEST).clips
-        if c.label_index is not None
-    }
-    dataset = load_dataset(
-        labels, ShardReader(root / "data/appearance"), ShardReader(root / "data/graphs")
-    )
-    try:
-        found = probabilities(session, dataset, rows)
-    except KeyError as error:
-        raise UserError(f"clip {error} has a prediction but no features: run `dvc repro`") from None
+    dataset, _ = load(read_manifest(root / MANIFEST), root)
+    views = TrainParams.model_validate({name: params["train"][name] for name in VIEWS})
+    found = probabilities(session, make_task(dataset, views), rows)
     return Checked(
         run["name"],
         len(rows.clip_id),
@@ -74,20 +71,44 @@ def check(file: Path, root: Path = Path()) -> Checked:
     )
 
 
-def probabilities(session: Any, dataset: Dataset, rows: Predictions) -> np.ndarray:
-    """What the graph says of each row's clip: float32 [rows, K]."""
-    place = {clip: number for number, clip in enumerate(dataset.clip_ids)}
+def probabilities(session: Any, task: Task, rows: Predictions) -> np.ndarray:
+    """What the graph says of each row's clip or frame: float64 [rows, K].
+
+    Raises:
+        UserError: a clip has no features.
+    """
+    dataset = task.dataset
+    wanted = set(rows.clip_id)
+    clips = np.array([n for n, name in enumerate(dataset.clip_ids) if name in wanted])
+    views = task.evaluation(clips)
+    units = task.units(clips)
+    combined = task.combine(clips, views, _of_views(session, task, views))
+    index = [-1] * len(units) if units.frame_index is None else units.frame_index.tolist()
+    place = {key: n for n, key in enumerate(zip(units.clip_id, index, strict=True))}
+    asked = list(zip(rows.clip_id, rows.frame_index.tolist(), strict=True))
+    absent = [clip for clip, frame in asked if (clip, frame) not in place]
+    if absent:
+        raise UserError(f"clip {absent[0]} has a prediction but no features: run `dvc repro`")
+    return combined[[place[key] for key in asked]]
+
+
+def _of_views(session: Any, task: Task, views: Views) -> np.ndarray:
+    """Probabilities of each view [V, K], or of its frames [V, T, K] (zeros in the padding)."""
     names = [given.name for given in session.get_inputs()]
     found = []
-    for clip in rows.clip_id:
-        features = dataset.features.take(torch.tensor([place[clip]]))
-        # without the padding, and without frames at the end that show no face: they are masked
-        frames = int(features.valid[0].nonzero().max()) + 1 if features.valid.any() else 1
-        tensors = {name: value[:, :frames] for name, value in features.tensors().items()
-                   if name in names}  # fmt: skip
+    for rows_T in views.rows:
+        inside = rows_T >= 0
+        rows_1T = torch.from_numpy(rows_T[inside])[None]
+        batch = task.dataset.features.take(rows_1T, torch.full((1,), -1)).tensors()
         inputs = {
-            name: (value if value.dtype == torch.bool else value.float()).numpy()
-            for name, value in tensors.items()
+            name: (batch[name] if batch[name].dtype == torch.bool else batch[name].float()).numpy()
+            for name in names
         }
-        found.append(session.run(["probabilities"], inputs)[0][0])
-    return np.stack(found)
+        if task.name == "clip":
+            found.append(session.run(["probabilities"], inputs)[0][0])
+            continue
+        logits_TK = torch.from_numpy(session.run(["frame_logits"], inputs)[0][0])
+        view_TK = np.zeros((len(rows_T), logits_TK.shape[1]))
+        view_TK[inside] = logits_TK.softmax(-1).numpy()
+        found.append(view_TK)
+    return np.stack(found).astype(np.float64)

@@ -94,7 +94,9 @@ class DenseGAT(nn.Module):
         super().__init__()
         self.conv = conv
 
-    def forward(self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges, *, attention: bool = False
+    ) -> tuple[Tensor, Tensor]:
         conv = self.conv
         value_GSHC = conv.lin(key_GSF).unflatten(-1, (conv.heads, -1))
         target_GHQ = (conv.lin(query_GQF).unflatten(-1, (conv.heads, -1)) * conv.att_dst).sum(-1)
@@ -115,7 +117,9 @@ class DenseGATv2(nn.Module):
         super().__init__()
         self.conv = conv
 
-    def forward(self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges, *, attention: bool = False
+    ) -> tuple[Tensor, Tensor]:
         conv = self.conv
         value_GSHC = conv.lin_l(key_GSF).unflatten(-1, (conv.heads, -1))
         right_GQHC = conv.lin_r(query_GQF).unflatten(-1, (conv.heads, -1))

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import fx
 
+from pipeline.cuda import use_cuda
 from pipeline.faces.sessions import Device
 from pipeline.faces.torch_graph import to_bfloat16
 
@@ -18,12 +19,14 @@ class TorchRun:
 
     Args:
         threads: of torch, for the whole process.
+
+    Raises:
+        UserError: `cuda` is asked for and torch has no such device.
     """
 
     def __init__(self, module: fx.GraphModule, *, device: Device, threads: int) -> None:
         torch.set_num_threads(threads)
-        cuda = device != "cpu" and torch.cuda.is_available()
-        self._device = torch.device("cuda" if cuda else "cpu")
+        self._device = torch.device("cuda" if use_cuda(device, "faces.device") else "cpu")
         self._module = module.to(self._device)
         self._type = torch.float32
 

@@ -190,8 +190,15 @@ def _tiles(results: Results) -> Iterator[dict[str, str]]:
     yield {
         "name": "coverage",
         "value": f"{coverage['mean']:.1%}",
-        "detail": f"of {results.metrics['clips']} test clips have a prediction",
+        "detail": f"of {_tested(results.metrics)} have a prediction",
     }
+
+
+def _tested(metrics: Mapping[str, Any]) -> str:
+    """What is scored, counted: `288 test clips`."""
+    if "frames" in metrics:
+        return f"{metrics['frames']} labelled frames of {metrics['clips']} test videos"
+    return f"{metrics['clips']} test clips"
 
 
 def _rivals(results: Results) -> Iterator[dict[str, Any]]:

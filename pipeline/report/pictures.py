@@ -42,10 +42,11 @@ def clip_sheet(clips: Sequence[Clip], classes: Sequence[str], frames: ShardReade
     for clip in usable:
         first.setdefault((clip.label, clip.subject or ""), clip)
     rows: list[dict[str, object]] = []
-    for name in classes:
+    names = classes if any(label for label, _ in first) else [None]
+    for name in names:
         chosen = [first.get((name, subject)) for subject in subjects]
         cells = [_middle_frame(clip, frames) if clip else None for clip in chosen]
-        rows.append({"name": name, "cells": cells})
+        rows.append({"name": name or "video", "cells": cells})
     return Sheet([subject or "all" for subject in subjects], rows)
 
 
@@ -84,10 +85,11 @@ def _spread(
     share = -(-count // max(1, len(classes)))
     picked: list[Clip] = []
     for name in classes:
-        mine = [clip for clip in usable if clip.label == name]
+        # a clip whose frames are labelled shows several classes
+        mine = [clip for clip in usable if clip.label in (name, None)]
         steps = np.linspace(0, len(mine) - 1, min(share, len(mine))).round().astype(int)
         picked += [mine[step] for step in dict.fromkeys(steps.tolist())]
-    return picked[:count]
+    return list({clip.clip_id: clip for clip in picked}.values())[:count]
 
 
 def _middle_valid(clip: Clip, faces: ShardReader) -> int | None:

@@ -3,6 +3,9 @@
 Flipping is an approximation: the regions change places and their coordinates are mirrored, but
 each region keeps the features that the CNN computed on the unflipped crop, and so does the
 embedding. Averages over the map's cells do not change under a flip.
+
+The random numbers of a batch are drawn for the whole of it, also by a process that computes a part
+of it alone: several processes then do to a clip what one would.
 """
 
 from __future__ import annotations
@@ -13,7 +16,27 @@ import torch
 from torch import Tensor
 
 from pipeline.config import TrainParams
-from pipeline.train.data import Features, Statistics
+from pipeline.train.features import Batch, Statistics
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers of B clips of T frames; None where the setting is off.
+
+    Shapes: flip bool [B]; embedding [B, 1, E], map_vector [B, 1, C] and nodes [B, 1, N, C] of a
+    standard normal; hidden bool [B, T], frames to hide.
+    """
+
+    flip: Tensor | None = None
+    embedding: Tensor | None = None
+    map_vector: Tensor | None = None
+    nodes: Tensor | None = None
+    hidden: Tensor | None = None
+
+    def part(self, low: int, high: int) -> Draws:
+        """Those of clips `low` up to `high`."""
+        kept = {name: value[low:high] for name, value in vars(self).items() if value is not None}
+        return Draws(**kept)
 
 
 @dataclass(frozen=True)
@@ -30,16 +53,43 @@ class Augment:
     mirror: Tensor
     statistics: Statistics
 
-    def __call__(self, batch: Features, generator: torch.Generator) -> Features:
-        if self.params.flip:
-            batch = self.flip(batch, self._uniform(batch, generator) < self.params.flip)
-        if self.params.feature_noise:
-            batch = self.noise(batch, generator)
-        if self.params.frame_drop:
-            batch = self.drop_frames(batch, generator)
+    def draw(self, clips: int, frames: int, generator: torch.Generator) -> Draws:
+        """What happens to a batch.
+
+        Noise is drawn once a clip and shared by its frames: it stands for what differs between
+        faces, which does not flicker, and costs a T-th of the random numbers.
+        """
+        device = self.mirror.device
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=generator, device=device)
+
+        def normal(std: Tensor) -> Tensor | None:
+            if not self.params.feature_noise:
+                return None
+            return torch.randn((clips, 1, *std.shape), generator=generator, device=device)
+
+        std, regions = self.statistics, len(self.mirror)
+        drops = self.params.frame_drop
+        return Draws(
+            flip=uniform(clips) < self.params.flip if self.params.flip else None,
+            embedding=normal(std.embedding[1]),
+            map_vector=normal(std.map_vector[1]),
+            nodes=normal(std.nodes[1].expand(regions, -1)),
+            hidden=uniform(clips, frames) < drops if drops else None,
+        )
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        """The changed batch; `draws` are of its clips."""
+        if draws.flip is not None:
+            batch = self.flip(batch, draws.flip)
+        if draws.nodes is not None:
+            batch = self.noise(batch, draws)
+        if draws.hidden is not None:
+            batch = self.hide(batch, draws.hidden)
         return batch
 
-    def flip(self, batch: Features, chosen_B: Tensor) -> Features:
+    def flip(self, batch: Batch, chosen_B: Tensor) -> Batch:
         """Mirror the chosen clips' region graphs left to right."""
         order_BN = torch.where(
             chosen_B[:, None],
@@ -61,32 +111,23 @@ class Augment:
             node_xy=torch.where(chosen_B[:, None, None, None], flipped_xy, xy),
         )
 
-    def noise(self, batch: Features, generator: torch.Generator) -> Features:
-        """Gaussian noise of `feature_noise` standard deviations of each channel.
+    def noise(self, batch: Batch, draws: Draws) -> Batch:
+        """Gaussian noise of `feature_noise` standard deviations of each channel."""
 
-        It is drawn once a clip and shared by its frames: it stands for what differs between
-        faces, which does not flicker, and costs a T-th of the random numbers.
-        """
-
-        def noisy(value: Tensor, std: Tensor) -> Tensor:
-            shape = (value.shape[0], 1, *value.shape[2:])
-            drawn = torch.randn(shape, generator=generator, device=value.device)
+        def noisy(value: Tensor, drawn: Tensor | None, std: Tensor) -> Tensor:
+            assert drawn is not None
             return value + drawn * (std * self.params.feature_noise)
 
+        std = self.statistics
         return replace(
             batch,
-            embedding=noisy(batch.embedding, self.statistics.embedding[1]),
-            map_vector=noisy(batch.map_vector, self.statistics.map_vector[1]),
-            nodes=noisy(batch.nodes, self.statistics.nodes[1]),
+            embedding=noisy(batch.embedding, draws.embedding, std.embedding[1]),
+            map_vector=noisy(batch.map_vector, draws.map_vector, std.map_vector[1]),
+            nodes=noisy(batch.nodes, draws.nodes, std.nodes[1]),
         )
 
-    def drop_frames(self, batch: Features, generator: torch.Generator) -> Features:
-        """Hide each frame with probability `frame_drop`; a clip never loses all of them."""
-        valid_BT = batch.valid
-        drawn = torch.rand(valid_BT.shape, generator=generator, device=valid_BT.device)
-        kept_BT = valid_BT & (drawn >= self.params.frame_drop)
-        return replace(batch, valid=torch.where(kept_BT.any(1, keepdim=True), kept_BT, valid_BT))
-
-    @staticmethod
-    def _uniform(batch: Features, generator: torch.Generator) -> Tensor:
-        return torch.rand(len(batch), generator=generator, device=batch.device)
+    def hide(self, batch: Batch, hidden_BT: Tensor) -> Batch:
+        """Hide frames; a clip never loses all of them."""
+        kept_BT = batch.valid & ~hidden_BT
+        kept_BT = torch.where(kept_BT.any(1, keepdim=True), kept_BT, batch.valid)
+        return replace(batch, valid=kept_BT)

@@ -52,6 +52,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def write_state(path: Path, state: State) -> None:
     """Keep everything that a run needs to go on."""
     tensors = {f"weights/{name}": value for name, value in state.weights.items()}
+    tensors |= {f"average/{name}": value for name, value in state.average.items()}
     tensors |= {f"best/{name}": value for name, value in state.best_weights.items()}
     for number, parts in state.optimizer.items():
         tensors |= {f"optimizer/{number}/{name}": value for name, value in parts.items()}
@@ -66,6 +67,8 @@ def read_state(path: Path) -> State:
         kind, rest = name.split("/", 1)
         if kind == "weights":
             state.weights[rest] = value
+        elif kind == "average":
+            state.average[rest] = value
         elif kind == "best":
             state.best_weights[rest] = value
         else:

@@ -13,7 +13,7 @@ from scmrepo.exceptions import SCMError
 
 # every run's folder lies in it
 RUNS = Path("artifacts/runs")
-CURVES = ("train_loss", "val_loss", "val_uar")
+CURVES = ("train_loss", "val_loss", "val_uar", "val_macro_f1")
 
 
 class _Live(Live):
@@ -28,11 +28,15 @@ class _Live(Live):
 
 
 class CurveLog:
-    """Writes an epoch at a time, so that a running training can be watched."""
+    """Writes an epoch at a time, so that a running training can be watched.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the curves; None writes nothing (another process does).
+    """
+
+    def __init__(self, folder: Path | None) -> None:
         # DVC tracks the folder as an out of the stage: no experiment and no dvc.yaml of its own
-        self._live = _Live(str(folder), save_dvc_exp=False, dvcyaml=None)
+        self._live = folder and _Live(str(folder), save_dvc_exp=False, dvcyaml=None)
 
     def __enter__(self) -> Self:
         return self
@@ -43,10 +47,13 @@ class CurveLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._live.end()
+        if self._live:
+            self._live.end()
 
     def add(self, values: Mapping[str, float]) -> None:
         """One epoch's `CURVES`."""
+        if not self._live:
+            return
         for name in CURVES:
             self._live.log_metric(name, round(values[name], 6))
         self._live.next_step()

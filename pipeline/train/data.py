@@ -1,86 +1,89 @@
-"""All clips' features as tensors, loaded once for every fold and seed.
+"""The labelled clips' features, loaded once for every fold and seed.
 
-Shape letters: M clips, T frames (of the longest clip; shorter ones are padded), E embedding
-features, C map channels, N regions.
+Shape letters: M clips, R frames of all of them, N regions, C map channels, h x w map cells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from models.arpgnet import Moments, pool_nodes
+from models.arpgnet import pool_nodes
 from pipeline.errors import UserError
 from pipeline.shards import ShardReader, to_numpy
 from pipeline.store import digest
+from pipeline.train.features import Features, empty_features
 
 APPEARANCE_FACTS = ("embedding_dim", "map_shape")
 GRAPH_FACTS = ("regions", "names", "edges", "edge_types", "mirror")
-# share of the accelerator's free memory that the features may take
-DEVICE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Features:
-    """Features of M clips. Rows of frames that are not `valid` are zero.
+class FrameLabels:
+    """The labelled frames of a clip, in order: their numbers in the video (int64 [L]) and their
+    classes (int64 [L], -1 for a frame that the data set's makers have left out)."""
 
-    Shapes and dtypes: label int64 [M]; embedding [M, T, E], map_vector [M, T, C] (the map averaged
-    over its cells) and nodes [M, T, N, C] (`pool_nodes`) float16; node_xy float32 [M, T, N, 2] in
-    0..1 of the crop; visible [M, T, N] and valid [M, T] bool.
-    """
-
-    label: Tensor
-    embedding: Tensor
-    map_vector: Tensor
-    nodes: Tensor
-    node_xy: Tensor
-    visible: Tensor
-    valid: Tensor
-
-    def take(self, index: Tensor) -> Features:
-        """The clips of an int64 index, on the features' device."""
-        return Features(**{name: value[index] for name, value in self.tensors().items()})
-
-    def to(self, device: torch.device) -> Features:
-        moved = {
-            name: value.to(device, non_blocking=True) for name, value in self.tensors().items()
-        }
-        return Features(**moved)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @property
-    def device(self) -> torch.device:
-        return self.label.device
-
-    def __len__(self) -> int:
-        return len(self.label)
+    index: np.ndarray
+    label: np.ndarray
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Features and what they mean.
 
-    `clip_ids` names the M usable clips; `facts` are those of the appearance and the graph stage
-    that a network or a prediction needs, and `frames` (T); `keys` are each clip's upstream keys
-    and `pooling_key` a digest of the pooling that all clips share.
+    `clip_ids` names the M usable clips. Frames of clip m are the rows `first[m]` up to
+    `first[m + 1]` (int64 [M + 1]) of the features, and `frame_index` (int64 [R]) their numbers in
+    the video. `label` (int64 [M]) is a clip's class; where frames are labelled it is -1, and
+    `frame_labels` has an entry a clip. `facts` are those of the appearance and the graph stage
+    that a network or a prediction needs, `keys` each clip's upstream keys and `pooling_key` a
+    digest of the pooling that all clips share.
     """
 
     clip_ids: list[str]
+    first: np.ndarray
+    frame_index: np.ndarray
+    label: np.ndarray
     features: Features
     facts: dict[str, Any]
     keys: dict[str, str]
     pooling_key: str
+    frame_labels: Mapping[str, FrameLabels] | None = None
+
+    def rows(self, clips: np.ndarray) -> np.ndarray:
+        """All rows of some clips, clip by clip: int64."""
+        spans = [np.arange(self.first[clip], self.first[clip + 1]) for clip in clips]
+        return np.concatenate(spans) if spans else np.zeros(0, np.int64)
+
+
+def read_frame_labels(table: pa.Table) -> dict[str, FrameLabels] | None:
+    """The table of `FRAME_LABELS_SCHEMA` by clip; None where it is empty: clips are labelled."""
+    if not len(table):
+        return None
+    clip = table.column("clip_id").combine_chunks().dictionary_encode()
+    code, names = clip.indices.to_numpy(), clip.dictionary.to_pylist()
+    index = table.column("frame_index").to_numpy().astype(np.int64)
+    label = table.column("label_index").to_numpy().astype(np.int64)
+    order = np.lexsort((index, code))
+    ends = np.searchsorted(code[order], np.arange(len(names) + 1))
+    return {
+        name: FrameLabels(index[order[start:end]], label[order[start:end]])
+        for name, start, end in zip(names, ends[:-1], ends[1:], strict=True)
+    }
 
 
 def load_dataset(
-    labels: Mapping[str, int], appearance: ShardReader, graphs: ShardReader
+    labels: Mapping[str, int],
+    appearance: ShardReader,
+    graphs: ShardReader,
+    *,
+    frame_labels: Mapping[str, FrameLabels] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Dataset:
     """Read the features of the labelled clips that no stage has quarantined.
 
@@ -88,7 +91,9 @@ def load_dataset(
     numbers a frame instead of h x w x C.
 
     Args:
-        labels: class index of each clip, in manifest order.
+        labels: class index of each clip (-1 where its frames are labelled), in manifest order.
+        frame_labels: of each clip, where frames are labelled.
+        device: where the maps are pooled.
 
     Raises:
         UserError: no clip is usable.
@@ -98,63 +103,62 @@ def load_dataset(
         raise UserError("no clip has features to train on: see the reasons in reports/index.html")
     facts = {name: appearance.facts[name] for name in APPEARANCE_FACTS}
     facts |= {name: graphs.facts[name] for name in GRAPH_FACTS}
-    facts["frames"] = max(appearance.entry(clip).rows for clip in clip_ids)
-    features = _empty(len(clip_ids), facts)
+    first = np.cumsum([0, *(appearance.entry(clip).rows for clip in clip_ids)])
+    features = empty_features(int(first[-1]), facts)
+    frame_index = np.zeros(first[-1], np.int64)
     constant = graphs.facts["pooling"]
-    pooling = None if constant is None else torch.tensor(constant, dtype=torch.float32)
-    for row, clip in enumerate(clip_ids):
-        features.label[row] = labels[clip]
-        _fill(features, row, clip, appearance, graphs, pooling)
-    keys = {clip: f"{appearance.entry(clip).key} {graphs.entry(clip).key}" for clip in clip_ids}
-    return Dataset(clip_ids, features, facts, keys, digest(constant))
-
-
-def _empty(clips: int, facts: Mapping[str, Any]) -> Features:
-    frames, regions, channels = facts["frames"], len(facts["names"]), facts["map_shape"][0]
-    half = torch.float16
-    return Features(
-        label=torch.zeros(clips, dtype=torch.int64),
-        embedding=torch.zeros(clips, frames, facts["embedding_dim"], dtype=half),
-        map_vector=torch.zeros(clips, frames, channels, dtype=half),
-        nodes=torch.zeros(clips, frames, regions, channels, dtype=half),
-        node_xy=torch.zeros(clips, frames, regions, 2),
-        visible=torch.zeros(clips, frames, regions, dtype=torch.bool),
-        valid=torch.zeros(clips, frames, dtype=torch.bool),
+    pooling = None if constant is None else torch.tensor(constant, device=device)
+    for clip, start, end in zip(clip_ids, first[:-1], first[1:], strict=True):
+        span = slice(int(start), int(end))
+        frame_index[span] = _fill(features, span, clip, appearance, graphs, pooling, device)
+    return Dataset(
+        clip_ids,
+        first,
+        frame_index,
+        np.array([labels[clip] for clip in clip_ids], np.int64),
+        features,
+        facts,
+        {clip: f"{appearance.entry(clip).key} {graphs.entry(clip).key}" for clip in clip_ids},
+        digest(constant),
+        frame_labels,
     )
 
 
 def _fill(
     features: Features,
-    row: int,
+    span: slice,
     clip: str,
     appearance: ShardReader,
     graphs: ShardReader,
     constant_NS: Tensor | None,
-) -> None:
+    device: torch.device | str,
+) -> np.ndarray:
+    """Write a clip's rows; returns its frames' numbers in the video."""
     channels, height, width = appearance.facts["map_shape"]
     regions = len(graphs.facts["names"])
     seen = appearance.read(clip)
     graph = graphs.read(clip)
-    frames = len(seen)
-    if frames != len(graph):
+    if len(seen) != len(graph):
         raise UserError(
-            f"clip {clip}: {frames} frames in data/appearance but {len(graph)} in data/graphs: "
+            f"clip {clip}: {len(seen)} frames in data/appearance but {len(graph)} in data/graphs: "
             "run `dvc repro`"
         )
     valid = seen["valid"].to_numpy() & graph["valid"].to_numpy()
-    map_TChw = _float(to_numpy(seen["map"], (channels, height, width)), valid)
+    map_TChw = _float(to_numpy(seen["map"], (channels, height, width)), valid).to(device)
     pooling = constant_NS
     if pooling is None:
-        pooling = _float(to_numpy(graph["pooling"], (regions, height * width)), valid)[None]
-    nodes_TNC = pool_nodes(map_TChw[None], pooling)[0]
-    features.embedding[row, :frames] = _float(
+        stored = _float(to_numpy(graph["pooling"], (regions, height * width)), valid)
+        pooling = stored[None].to(device)
+    features.nodes[span] = pool_nodes(map_TChw[None], pooling)[0].cpu()
+    features.map_vector[span] = map_TChw.mean(dim=(-2, -1)).cpu()
+    features.embedding[span] = _float(
         to_numpy(seen["embedding"], (appearance.facts["embedding_dim"],)), valid
     )
-    features.map_vector[row, :frames] = map_TChw.mean(dim=(-2, -1))
-    features.nodes[row, :frames] = nodes_TNC
-    features.node_xy[row, :frames] = _float(to_numpy(graph["node_xy"], (regions, 2)), valid)
-    features.visible[row, :frames] = _float(to_numpy(graph["visible"], (regions,)), valid).bool()
-    features.valid[row, :frames] = torch.from_numpy(valid)
+    features.node_xy[span] = _float(to_numpy(graph["node_xy"], (regions, 2)), valid)
+    features.visible[span] = _float(to_numpy(graph["visible"], (regions,)), valid).bool()
+    features.valid[span] = torch.from_numpy(valid)
+    index: np.ndarray = seen["frame_index"].to_numpy()
+    return index
 
 
 def _float(values: np.ndarray, valid: np.ndarray) -> Tensor:
@@ -164,62 +168,7 @@ def _float(values: np.ndarray, valid: np.ndarray) -> Tensor:
     return torch.from_numpy(rows)
 
 
-def place(features: Features, device: torch.device) -> Features:
-    """On an accelerator where they fit, else in page-locked memory for it to fetch from."""
-    if device.type != "cuda":
-        return features
-    needed = sum(value.nbytes for value in features.tensors().values())
-    free, _ = torch.cuda.mem_get_info(device)
-    if needed <= DEVICE_SHARE * free:
-        return features.to(device)
-    return Features(**{name: value.pin_memory() for name, value in features.tensors().items()})
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Mean and standard deviation of each feature over the valid frames of some clips."""
-
-    embedding: Moments
-    map_vector: Moments
-    nodes: Moments
-
-    def to(self, device: torch.device) -> Statistics:
-        moved = {
-            item.name: (
-                getattr(self, item.name)[0].to(device),
-                getattr(self, item.name)[1].to(device),
-            )
-            for item in fields(self)
-        }
-        return Statistics(**moved)
-
-
-def statistics(features: Features, clips: Tensor) -> Statistics:
-    """Moments for `ARPGNet.set_feature_statistics`, float32; `clips` indexes training clips.
-
-    A feature that does not vary has a standard deviation of exactly 0.
-    """
-    # 32 clips of 16 frames of 7 x 7 x 512 in double are 100 MB
-    parts = clips.to(features.device).split(32)
-    moments: dict[str, Moments] = {}
-    for name in ("embedding", "map_vector", "nodes"):
-        tensor = features.tensors()[name]
-        total = squares = torch.zeros((), device=features.device, dtype=torch.float64)
-        count = 0
-        for part in parts:
-            # double: the difference of two large sums loses digits in single precision
-            rows = tensor[part][features.valid[part]].double().flatten(0, -2)
-            total = total + rows.sum(0)
-            squares = squares + rows.square().sum(0)
-            count += len(rows)
-        mean = total / count
-        variance = squares / count - mean.square()
-        # float16 cannot vary by less than 5e-4 of its value: what is far below that is rounding
-        std = torch.where(variance > 1e-9 * squares / count, variance, 0.0).sqrt()
-        moments[name] = (mean.float(), std.float())
-    return Statistics(**moments)
-
-
-def class_counts(labels: Sequence[int], classes: int) -> list[int]:
-    """How many clips each class has."""
-    return np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes).tolist()
+def class_counts(labels: Sequence[int] | np.ndarray, classes: int) -> list[int]:
+    """How many of the labels (-1: none) are of each class."""
+    known = np.asarray(labels, dtype=np.int64)
+    return np.bincount(known[known >= 0], minlength=classes).tolist()

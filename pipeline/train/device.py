@@ -1,4 +1,4 @@
-"""Device, precision and everything else that makes a run repeatable."""
+"""Device, precision, processes and everything else that makes a run repeatable."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from pipeline.config import TrainParams
+from pipeline.cuda import use_cuda
 from pipeline.errors import UserError
 
 # sums are split over threads, so their number is part of the result; the networks are too small
@@ -26,10 +28,7 @@ def resolve_device(params: TrainParams) -> tuple[str, str]:
     Raises:
         UserError: `train.device: cuda` without such a device.
     """
-    found = torch.cuda.is_available()
-    if params.device == "cuda" and not found:
-        raise UserError("train.device: cuda, but torch sees no CUDA device; use auto or cpu")
-    device = "cuda" if found and params.device != "cpu" else "cpu"
+    device = "cuda" if use_cuda(params.device, "train.device") else "cpu"
     if params.precision != "auto":
         return device, params.precision
     fast = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -37,9 +36,28 @@ def resolve_device(params: TrainParams) -> tuple[str, str]:
 
 
 def make_fabric(params: TrainParams) -> Fabric:
-    """Lightning Fabric on one device; see `resolve_device`."""
+    """Lightning Fabric, launched: `train.devices` of a kind, or what torchrun has started.
+
+    Raises:
+        UserError: there are not as many devices.
+    """
     device, precision = resolve_device(params)
-    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    here, nodes = params.devices, 1
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        here = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // here
+    if device == "cuda" and here > torch.cuda.device_count():
+        raise UserError(f"{here} processes, but {torch.cuda.device_count()} CUDA devices here")
+    fabric = Fabric(
+        accelerator=device,
+        devices=here,
+        num_nodes=nodes,
+        # the network's buffers are constants
+        strategy=DDPStrategy(broadcast_buffers=False) if here * nodes > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
 
 
 @contextmanager

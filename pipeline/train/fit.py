@@ -1,12 +1,18 @@
 """One training run: epochs, selection on validation, and the state that a checkpoint keeps.
 
-Every epoch starts from its own seed, drawn from (seed, fold, epoch): batches, augmentation and
-dropout of an epoch depend on nothing before it but the weights and the optimiser's state. A
+Every epoch starts from its own seed, drawn from (seed, fold, epoch): views, batches, augmentation
+and dropout of an epoch depend on nothing before it but the weights and the optimiser's state. A
 resumed run therefore takes the same course as an undisturbed one, and no generator is saved.
+
+Several processes (Lightning Fabric, DDP) share each batch: all make the same views and draws, each
+computes its part of the clips, and the loss of a part is divided by the whole batch's weight, so
+that the sum of the gradients is that of one process also where parts are uneven. Dropout masks
+alone differ.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,33 +28,39 @@ from models.arpgnet import ARPGNet
 from pipeline.config import TrainParams
 from pipeline.errors import UserError
 from pipeline.train.augment import Augment
-from pipeline.train.data import Features, class_counts, statistics
-from pipeline.train.recall import unweighted_recall
+from pipeline.train.data import Dataset, class_counts
+from pipeline.train.features import Batch, Features, statistics
+from pipeline.train.feed import batches
 from pipeline.train.schedule import class_weights, learning_rate, make_optimizer
+from pipeline.train.selection import macro_f1, unweighted_recall
+from pipeline.train.tasks import Task
+from pipeline.train.views import Views
 
 Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Run:
-    """Which clips train and validate (int64 indices into the features), in which fold and seed."""
+    """Which clips train and validate (int64 numbers of clips), in which fold and seed."""
 
     fold: int
     seed: int
-    train: Tensor
-    val: Tensor
+    train: np.ndarray
+    val: np.ndarray
 
 
 @dataclass
 class State:
     """Everything that a run carries from one epoch to the next.
 
-    `optimizer` holds AdamW's moments and step of each parameter by its number. `history` has one
-    `{train_loss, val_loss, val_uar}` an epoch. `best` is the index of the epoch whose weights are
-    `best_weights`; -1 before the first.
+    `average` is the moving average of `weights` that validates and is kept; empty before the
+    first epoch, and where `train.ema` is 0. `optimizer` holds AdamW's moments and step of each
+    parameter by its number. `history` has one `{train_loss, val_loss, val_uar, val_macro_f1}` an
+    epoch. `best` is the index of the epoch whose weights are `best_weights`; -1 before the first.
     """
 
     weights: Weights
+    average: Weights = field(default_factory=dict)
     optimizer: dict[int, Weights] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     best: int = -1
@@ -70,35 +82,38 @@ class Trainer:
     """Fits one network. Make it, then call `fit`.
 
     Args:
-        fabric: device and precision.
+        fabric: device, precision and the processes that share the work.
         network: freshly initialised or not: `fit` sets its weights from the state.
-        features: of all clips, on the device or in page-locked memory.
-        mirror: the region each region becomes in a mirror.
+        dataset: of all clips.
+        features: the data set's, on the device or where they are streamed from.
+        task: what is learned and scored.
     """
 
     def __init__(
         self,
         fabric: Fabric,
         network: ARPGNet,
+        dataset: Dataset,
         features: Features,
+        task: Task,
         run: Run,
         params: TrainParams,
-        mirror: list[int],
     ) -> None:
         self.fabric, self.network, self.features = fabric, network, features
-        self.run, self.params = run, params
-        moments = statistics(features, run.train)
+        self.task, self.run, self.params = task, run, params
+        moments = statistics(features, torch.from_numpy(dataset.rows(run.train)))
         network.set_feature_statistics(
             embedding=moments.embedding, map_vector=moments.map_vector, nodes=moments.nodes
         )
-        self.augment = Augment(
-            params, torch.tensor(mirror, device=fabric.device), moments.to(fabric.device)
-        )
-        counts = class_counts(
-            features.label[run.train.to(features.device)].tolist(), network.config.num_classes
-        )
-        weight = class_weights(counts, params.class_weights)
+        mirror = torch.tensor(dataset.facts["mirror"], device=fabric.device)
+        self.augment = Augment(params, mirror, moments.to(fabric.device))
+        classes = network.config.num_classes
+        taught = task.labels(task.training(run.train, np.random.default_rng(0)))
+        weight = class_weights(class_counts(taught, classes), params.class_weights)
         self.class_weight = None if weight is None else weight.to(fabric.device)
+        self._weight_of = np.ones(classes) if weight is None else weight.numpy()
+        # what validates and predicts
+        self.average = copy.deepcopy(network).to(fabric.device) if params.ema else network
         self.optimizer = make_optimizer(network, params)
         self.module, self.wrapped = fabric.setup(network, self.optimizer)
 
@@ -115,28 +130,24 @@ class Trainer:
             state = State(weights=snapshot(self.network))
         else:
             self.network.load_state_dict(state.weights)
+            self.average.load_state_dict(state.average or state.weights)
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
         while not state.finished(self.params):
             self._epoch(state)
             on_epoch(state)
-        self.network.load_state_dict(state.best_weights)
+        self.average.load_state_dict(state.best_weights)
         return state
 
-    def predict(self, clips: Tensor) -> Tensor:
-        """Class probabilities, float32 [clips, K] on the CPU."""
-        return predict(self.module, self.features, clips, self.params.batch).softmax(1).cpu()
+    def predict(self, clips: np.ndarray) -> np.ndarray:
+        """Probabilities of the units of some clips, float32 [U, K]; NaN where there is none."""
+        views = self.task.evaluation(clips)
+        probabilities = self._probabilities(views).astype(np.float64)
+        return self.task.combine(clips, views, probabilities).astype(np.float32)
 
     def _epoch(self, state: State) -> None:
         epoch = len(state.history)
-        train_loss = self._train(epoch)
-        logits = predict(self.module, self.features, self.run.val, self.params.batch)
-        label = self.features.label[self.run.val.to(self.features.device)].to(logits.device)
-        row = {
-            "train_loss": train_loss,
-            "val_loss": self._loss(logits, label).item(),
-            "val_uar": unweighted_recall(label.cpu().numpy(), logits.argmax(1).cpu().numpy()),
-        }
+        row = {"train_loss": self._train(epoch), **self._validate()}
         if not all(math.isfinite(value) for value in row.values()):
             raise UserError(
                 f"training of fold {self.run.fold}, seed {self.run.seed} diverged in epoch "
@@ -144,28 +155,55 @@ class Trainer:
             )
         state.history.append(row)
         state.weights = self.network.state_dict()
+        state.average = self.average.state_dict() if self.params.ema else {}
         state.optimizer = self.optimizer.state_dict()["state"]
-        if state.best < 0 or rank(row) > rank(state.history[state.best]):
-            state.best, state.best_weights = epoch, snapshot(self.network)
+        if state.best < 0 or self.rank(row) > self.rank(state.history[state.best]):
+            state.best, state.best_weights = epoch, snapshot(self.average)
+
+    def rank(self, row: dict[str, float]) -> tuple[float, float]:
+        """Better epochs rank higher: by the validation score, then by a lower validation loss."""
+        return row[f"val_{self.task.select}"], -row["val_loss"]
+
+    def _validate(self) -> dict[str, float]:
+        probabilities = self.predict(self.run.val)
+        label = self.task.units(self.run.val).label
+        known = ~np.isnan(probabilities).any(axis=1)
+        predicted = np.where(known, np.nan_to_num(probabilities).argmax(axis=1), -1)
+        # a probability that float32 cannot tell from 0 must not make the loss infinite
+        log = torch.from_numpy(probabilities[known]).clamp(min=1e-12).log()
+        target = torch.from_numpy(label[known])
+        loss = self._loss(log.to(self.fabric.device), target.to(self.fabric.device))
+        return {
+            "val_loss": loss.item() / self._weight(label[known]),
+            "val_uar": unweighted_recall(label, predicted),
+            "val_macro_f1": macro_f1(label, predicted),
+        }
 
     def _train(self, epoch: int) -> float:
-        """One pass over the training clips; returns the mean loss of a clip."""
+        """One pass over the training views; returns the mean loss of a view."""
         seed = epoch_seed(self.run.seed, self.run.fold, epoch)
         torch.manual_seed(seed)
-        shuffle = torch.Generator().manual_seed(seed)
         draws = torch.Generator(self.fabric.device).manual_seed(seed)
-        order = self.run.train[torch.randperm(len(self.run.train), generator=shuffle)]
-        parts = order.to(self.features.device).split(self.params.batch)
+        rng = np.random.default_rng(seed)
+        views = self.task.training(self.run.train, rng)
+        labels = self.task.labels(views)
+        order = rng.permutation(len(views))
+        parts = np.split(order, range(self.params.batch, len(order), self.params.batch))
+        rows, own = zip(*(self._share(views.rows[p], labels[p]) for p in parts), strict=True)
         total = torch.zeros((), device=self.fabric.device)
         self.module.train()
-        for number, part in enumerate(parts):
+        feed = batches(self.features, rows, own, self.fabric.device)
+        for number, (part, batch) in enumerate(zip(parts, feed, strict=True)):
             step = epoch * len(parts) + number
             rate = learning_rate(step, self.params.epochs * len(parts), self.params)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            batch = self.augment(self.features.take(part).to(self.fabric.device), draws)
+            drawn = self.augment.draw(len(part), views.rows.shape[1], draws)
+            batch = self.augment(batch, drawn.part(*self._span(len(part))))
             loss = self._loss(logits_of(self.module, batch), batch.label)
-            self.fabric.backward(loss)
+            loss = loss / self._weight(labels[part])
+            # DDP takes the mean of the gradients where their sum is meant
+            self.fabric.backward(loss * self.fabric.world_size)
             # a check for finite gradients would wait for the device in every step
             self.fabric.clip_gradients(
                 self.module,
@@ -175,44 +213,88 @@ class Trainer:
             )
             self.wrapped.step()
             self.wrapped.zero_grad()
+            self._follow(step)
             total += loss.detach() * len(part)
-        return total.item() / len(order)
+        summed = self.fabric.all_reduce(total, reduce_op="sum")
+        assert isinstance(summed, Tensor)
+        return summed.item() / len(order)
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """Move the average towards the weights (Polyak and Juditsky 1992, exponential form).
+
+        Of the first steps it is closer to a plain mean, so that it does not remember the start.
+        """
+        if self.params.ema:
+            decay = min(self.params.ema, (step + 2) / (step + 11))
+            average: list[Tensor] = list(self.average.parameters())
+            weights: list[Tensor] = list(self.network.parameters())
+            torch._foreach_lerp_(average, weights, 1 - decay)
+
+    def _span(self, views: int) -> tuple[int, int]:
+        """Which views of a batch are this process's: never none, as all must take every step."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        low, high = views * rank // world, views * (rank + 1) // world
+        return (low, high) if low < high else (0, 1)
+
+    def _share(self, rows: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        """This process's rows and labels of a batch; what is another's too teaches nothing here."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        low, high = self._span(len(rows))
+        label = torch.from_numpy(labels[low:high].copy())
+        if len(rows) * rank // world == len(rows) * (rank + 1) // world:
+            label.fill_(-1)
+        return torch.from_numpy(rows[low:high].copy()), label
+
+    def _probabilities(self, views: Views) -> np.ndarray:
+        """float32 [V, K] or [V, T, K]; every process computes a part and gets the whole."""
+        world, rank = self.fabric.world_size, self.fabric.global_rank
+        share = -(-len(views) // world)
+        # the last process repeats views, so that all send equally many
+        chosen = np.arange(rank * share, (rank + 1) * share) % len(views)
+        rows = torch.from_numpy(views.rows[chosen]).split(self.params.batch)
+        labels = torch.from_numpy(self.task.labels(views)[chosen]).split(self.params.batch)
+        self.average.eval()
+        with torch.inference_mode(), self.fabric.autocast():
+            found = [
+                logits_of(self.average, batch).float().softmax(-1)
+                for batch in batches(self.features, rows, labels, self.fabric.device)
+            ]
+        everyone = self.fabric.all_gather(torch.cat(found))
+        assert isinstance(everyone, Tensor)
+        if world > 1:
+            everyone = everyone.flatten(0, 1)
+        values: np.ndarray = everyone[: len(views)].cpu().numpy()
+        return values
+
+    def _weight(self, labels: np.ndarray) -> float:
+        """The class weights of some labels, added; -1 weighs nothing."""
+        return float(self._weight_of[labels[labels >= 0]].sum())
 
     def _loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """The same for training and validation, so that the two curves can be compared."""
+        """Summed over labels. The same for training and validation: the curves can be compared."""
         return cross_entropy(
-            logits.float(),
-            label,
+            logits.float().flatten(0, -2),
+            label.flatten(),
             weight=self.class_weight,
             label_smoothing=self.params.label_smoothing,
+            ignore_index=-1,
+            reduction="sum",
         )
 
 
-def rank(row: dict[str, float]) -> tuple[float, float]:
-    """Better epochs rank higher: by validation UAR, then by a lower validation loss."""
-    return row["val_uar"], -row["val_loss"]
-
-
-def logits_of(module: Any, batch: Features) -> Tensor:
-    """Clip logits [B, K] of a batch."""
-    logits: Tensor = module(
+def logits_of(module: Any, batch: Batch) -> Tensor:
+    """Logits [B, K] of clips, or [B, T, K] of frames where the batch's labels are of frames."""
+    out = module(
         embedding_BTE=batch.embedding,
         map_BTC=batch.map_vector,
         nodes_BTNC=batch.nodes,
         node_xy_BTN2=batch.node_xy,
         visible_BTN=batch.visible,
         valid_BT=batch.valid,
-    )["logits_BK"]
+    )
+    logits: Tensor = out["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]
     return logits
-
-
-@torch.inference_mode()
-def predict(module: Any, features: Features, clips: Tensor, batch: int) -> Tensor:
-    """Logits of some clips, float32 [clips, K] on the module's device."""
-    module.eval()
-    device = next(module.parameters()).device
-    parts = clips.to(features.device).split(batch)
-    return torch.cat([logits_of(module, features.take(p).to(device)).float() for p in parts])
 
 
 def snapshot(network: torch.nn.Module) -> Weights:

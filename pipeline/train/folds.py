@@ -11,14 +11,15 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.train.data import Dataset, class_counts
+from pipeline.train.tasks import Task
 
 Part = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Row numbers (ascending int64 arrays) of a fold's clips; `lost` are labelled test clips
-    that some stage has quarantined."""
+    """Numbers (ascending int64 arrays) of a fold's clips in the data set; `lost` are labelled test
+    clips that some stage has quarantined."""
 
     number: int
     train: np.ndarray
@@ -26,7 +27,7 @@ class Fold:
     test: np.ndarray
     lost: list[str]
 
-    def rows(self, part: Part) -> np.ndarray:
+    def clips(self, part: Part) -> np.ndarray:
         return {"train": self.train, "val": self.val, "test": self.test}[part]
 
 
@@ -45,14 +46,14 @@ def read_folds(
     Raises:
         UserError: a fold that the data does not have.
     """
-    row_of = {clip: row for row, clip in enumerate(dataset.clip_ids)}
+    number_of = {clip: row for row, clip in enumerate(dataset.clip_ids)}
     parts: dict[int, dict[str, list[int]]] = {}
     lost: dict[int, list[str]] = {}
     columns = (splits[name].to_pylist() for name in ("clip_id", "fold", "split"))
     for clip, number, part in zip(*columns, strict=True):
         fold = parts.setdefault(number, {"train": [], "val": [], "test": []})
-        if clip in row_of:
-            fold[part].append(row_of[clip])
+        if clip in number_of:
+            fold[part].append(number_of[clip])
         elif part == "test" and clip in labels:
             lost.setdefault(number, []).append(clip)
     wanted = sorted(parts) if chosen == "all" else list(dict.fromkeys(chosen))
@@ -65,26 +66,30 @@ def read_folds(
     return [
         Fold(
             number,
-            **{part: np.array(sorted(rows), np.int64) for part, rows in parts[number].items()},
+            **{part: np.array(sorted(clips), np.int64) for part, clips in parts[number].items()},
             lost=lost.get(number, []),
         )
         for number in wanted
     ]
 
 
-def check_fold(fold: Fold, dataset: Dataset, classes: Sequence[str]) -> None:
+def check_fold(fold: Fold, task: Task, classes: Sequence[str]) -> None:
     """Refuse a fold that cannot be trained, selected or tested.
 
     Raises:
-        UserError: it has no validation or test clip, or no training clip of a class.
+        UserError: it has nothing to validate or test on, or a class has nothing to train on.
     """
     advice = "see the quarantined clips in data/*/index.parquet, or choose fewer dataset.folds"
     for part in ("val", "test"):
-        if not len(fold.rows(part)):
-            raise UserError(f"fold {fold.number} has no usable {part} clip: {advice}")
-    counts = class_counts(dataset.features.label[fold.train].tolist(), len(classes))
+        clips = fold.clips(part)
+        if not len(clips) or not len(task.units(clips)):
+            raise UserError(f"fold {fold.number} has no usable {part} {task.name}: {advice}")
+    taught = np.zeros(0, np.int64)
+    if len(fold.train):
+        taught = task.labels(task.training(fold.train, np.random.default_rng(0)))
+    counts = class_counts(taught, len(classes))
     empty = [name for name, count in zip(classes, counts, strict=True) if not count]
     if empty:
         raise UserError(
-            f"fold {fold.number} has no usable training clip of class {empty[0]!r}: {advice}"
+            f"fold {fold.number} has no usable training {task.name} of class {empty[0]!r}: {advice}"
         )

@@ -13,12 +13,15 @@ from pipeline.config import Params
 from pipeline.errors import UserError
 
 
-def network_config(params: Params, facts: Mapping[str, Any], num_classes: int) -> ARPGNetConfig:
+def network_config(
+    params: Params, facts: Mapping[str, Any], num_classes: int, frames: int
+) -> ARPGNetConfig:
     """Settings of ARPGNet.
 
     Args:
         params: `relation`, `fusion` and `appearance.vector` are read.
         facts: `embedding_dim` and `map_shape` of the appearance stage.
+        frames: T of the longest view, for learned time positions.
         num_classes: K.
 
     Raises:
@@ -50,7 +53,7 @@ def network_config(params: Params, facts: Mapping[str, Any], num_classes: int) -
                 window=-1 if fusion.window is None else fusion.window,
                 window_cross=-1 if fusion.window_cross is None else fusion.window_cross,
                 position=fusion.position,
-                max_frames=max(facts["frames"], 1),
+                max_frames=frames,
                 conv=fusion.conv,
                 feed_forward=fusion.feed_forward,
                 share_weights=fusion.share_weights,

@@ -1,10 +1,11 @@
-"""`artifacts/predictions.parquet`: what each model thinks of each clip it did not train on."""
+"""`artifacts/predictions.parquet`: what each model thinks of each clip, or labelled frame, that
+it did not train on."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,25 @@ PREDICTIONS_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
+class Units:
+    """What is scored: each one's clip (str [U]) and class (int64 [U]); of frames their numbers in
+    the video too (int64 [U])."""
+
+    clip_id: np.ndarray
+    label: np.ndarray
+    frame_index: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True)
 class Predictions:
     """All rows of the table as arrays of the same length (rows), in file order.
 
-    `probabilities` is float64 `[rows, classes]`, NaN where a clip has no prediction;
-    `predicted` is the most probable class, -1 where there is none. `frame_index` is int64, -1
-    where a row is about the whole clip.
+    `frame_index` is -1 where whole clips are predicted. `probabilities` is float64 `[rows,
+    classes]`, NaN where there is no prediction; `predicted` is the most probable class, -1 where
+    there is none.
     """
 
     classes: list[str]
@@ -56,13 +70,12 @@ class Predictions:
 
     def select(self, rows: np.ndarray) -> Predictions:
         """The rows where the boolean array is true."""
-        parts = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "classes"}
-        return Predictions(self.classes, **parts)
+        columns = {name: value[rows] for name, value in vars(self).items() if name != "classes"}
+        return Predictions(self.classes, **columns)
 
 
 def prediction_rows(
-    clip_ids: Sequence[str],
-    labels: Sequence[int],
+    units: Units,
     probabilities: np.ndarray | None,
     *,
     model: str,
@@ -70,21 +83,32 @@ def prediction_rows(
     seed: int,
     split: str,
 ) -> pa.Table:
-    """A table of one model's predictions of one split; without probabilities, of none."""
-    count = len(clip_ids)
-    if probabilities is None:
-        values = pa.nulls(count, pa.list_(pa.float32()))
-    else:
+    """A table of one model's predictions of one split; without probabilities, of none.
+
+    Args:
+        units: what is predicted, U of them.
+        probabilities: [U, K]; rows of NaN where there is no prediction.
+    """
+    count = len(units)
+    values = pa.nulls(count, pa.list_(pa.float32()))
+    if probabilities is not None:
         assert len(probabilities) == count
-        values = pa.array([row.astype(np.float32) for row in probabilities], pa.list_(pa.float32()))
+        known = ~np.isnan(probabilities).any(axis=1)
+        classes = probabilities.shape[1]
+        ends = np.concatenate([[0], np.cumsum(known) * classes]).astype(np.int32)
+        flat = pa.array(probabilities[known].astype(np.float32).ravel())
+        # pyarrow says "null" by a null offset at the row's start
+        offsets = pa.array(ends, mask=np.append(~known, False))
+        values = pa.ListArray.from_arrays(offsets, flat)
+    frame = units.frame_index
     columns = [
-        pa.array(clip_ids, pa.string()),
-        pa.nulls(count, pa.int32()),
+        pa.array(units.clip_id, pa.string()),
+        pa.nulls(count, pa.int32()) if frame is None else pa.array(frame.astype(np.int32)),
         pa.array([model] * count, pa.string()),
-        pa.array([fold] * count, pa.int32()),
-        pa.array([seed] * count, pa.int32()),
+        pa.array(np.full(count, fold, np.int32)),
+        pa.array(np.full(count, seed, np.int32)),
         pa.array([split] * count, pa.string()),
-        pa.array(labels, pa.int32()),
+        pa.array(units.label.astype(np.int32)),
         values,
     ]
     return pa.Table.from_arrays(columns, schema=PREDICTIONS_SCHEMA)
@@ -115,12 +139,16 @@ def read_predictions(path: Path = PREDICTIONS) -> Predictions:
     probabilities[known] = values.reshape(-1, len(classes))
 
     def strings(name: str) -> np.ndarray:
-        return np.array(table.column(name).to_pylist(), dtype=object)
+        # a million frames repeat a few names: they are turned into Python strings once
+        found = table.column(name).combine_chunks().dictionary_encode()
+        names = np.array(found.dictionary.to_pylist(), dtype=object)
+        taken: np.ndarray = names[found.indices.to_numpy()]
+        return taken
 
     return Predictions(
         classes=classes,
         clip_id=strings("clip_id"),
-        frame_index=table.column("frame_index").fill_null(-1).to_numpy().astype(np.int64),
+        frame_index=table.column("frame_index").fill_null(-1).to_numpy(),
         model=strings("model"),
         fold=table.column("fold").to_numpy(),
         seed=table.column("seed").to_numpy(),

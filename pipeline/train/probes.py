@@ -2,87 +2,168 @@
 
 `logreg_embedding` sees the embedding averaged over a clip's valid frames, `logreg_map` the feature
 map averaged over frames and cells, `logreg_map_grid` every region's features averaged over frames.
-None of them sees a graph or the course over time. The regularisation is chosen on validation.
+None of them sees a graph or the course over time. Where frames are labelled, each sees the frame
+alone. The regularisation is chosen on validation.
+
+Shape letters: U units (clips or labelled frames), K classes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.train.data import Features
-from pipeline.train.folds import Fold
-from pipeline.train.recall import unweighted_recall
+from pipeline.train.data import Dataset
+from pipeline.train.selection import macro_f1, unweighted_recall
+from pipeline.train.tasks import FrameTask, Task
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
-# above this many numbers (400 MB of float64) the grid is no cheap baseline any more
-GRID_VALUES = 50_000_000
+# above this many numbers (400 MB of float64) an input is no cheap baseline any more: the grid is
+# left out, and of frames an even part is learned from
+MOST_VALUES = 50_000_000
+SCORES = {"uar": unweighted_recall, "macro_f1": macro_f1}
 
 
-def clip_inputs(features: Features) -> dict[str, np.ndarray]:
-    """What each probe sees of every clip: float64 [M, features] by probe name."""
-    inputs = {
-        "logreg_embedding": mean_over_frames(features.embedding, features.valid),
-        "logreg_map": mean_over_frames(features.map_vector, features.valid),
-    }
-    clips, _, regions, channels = features.nodes.shape
-    if clips * regions * channels <= GRID_VALUES:
-        grid = mean_over_frames(features.nodes.flatten(2), features.valid)
-        inputs["logreg_map_grid"] = grid
-    return inputs
+@dataclass(frozen=True)
+class Examples:
+    """Inputs of one probe, float64 [U, features] (NaN: shows no face), and labels, int64 [U]."""
+
+    inputs: np.ndarray
+    label: np.ndarray
+
+    def known(self) -> Examples:
+        seen = ~np.isnan(self.inputs).any(axis=1)
+        return Examples(self.inputs[seen], self.label[seen])
 
 
-def mean_over_frames(value_MTF: Tensor, valid_MT: Tensor) -> np.ndarray:
-    """Mean of each feature over the valid frames of each clip; zeros where there is none."""
+class Probes:
+    """The probes' inputs for one task.
+
+    Args:
+        task: whose units are predicted.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task: Task = task
+        features = task.dataset.features
+        columns = {
+            "logreg_embedding": features.embedding,
+            "logreg_map": features.map_vector,
+            "logreg_map_grid": features.nodes.flatten(1),
+        }
+        units = len(task.dataset.clip_ids) if task.name == "clip" else len(features.valid)
+        fits = units * columns["logreg_map_grid"].shape[1] <= MOST_VALUES
+        self._columns: dict[str, Tensor] = {
+            name: value for name, value in columns.items() if fits or name != "logreg_map_grid"
+        }
+        self._means: dict[str, np.ndarray] = {
+            name: mean_over_frames(value, task.dataset)
+            for name, value in self._columns.items()
+            if task.name == "clip"
+        }
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._columns)
+
+    def examples(self, name: str, clips: np.ndarray, *, thin: bool = False) -> Examples:
+        """A probe's inputs and labels of the units of some clips.
+
+        Args:
+            thin: of many frames, give evenly spaced ones: enough to learn from.
+        """
+        label = self.task.units(clips).label
+        if not isinstance(self.task, FrameTask):
+            return Examples(self._means[name][clips], label)
+        source = self.task.source(clips)
+        column = self._columns[name]
+        step = max(1, -(-len(source) * column.shape[1] // MOST_VALUES)) if thin else 1
+        source, label = source[::step], label[::step]
+        inputs = column[torch.from_numpy(source.clip(min=0))].double().cpu().numpy()
+        inputs[source < 0] = np.nan
+        return Examples(inputs, label)
+
+
+def mean_over_frames(value_RF: Tensor, dataset: Dataset) -> np.ndarray:
+    """Mean of each feature over the valid frames of each clip: float64 [M, F]; zeros for none."""
+    valid = dataset.features.valid
     rows = []
-    for value, valid in zip(value_MTF.split(64), valid_MT.split(64), strict=True):
-        # invalid frames hold zeros: the plain sum is the sum over valid ones
-        total = value.double().sum(1)
-        rows.append((total / valid.sum(1, keepdim=True).clamp(min=1)).cpu())
-    return torch.cat(rows).numpy()
+    for start, end in zip(dataset.first[:-1], dataset.first[1:], strict=True):
+        seen = value_RF[start:end][valid[start:end]].double()
+        rows.append(seen.sum(0) / max(len(seen), 1))
+    return torch.stack(rows).cpu().numpy()
 
 
-def majority(label: np.ndarray, fold: Fold, classes: int) -> np.ndarray:
-    """The training clips' class frequencies for every test clip: float64 [test, classes]."""
-    share = np.bincount(label[fold.train], minlength=classes) / len(fold.train)
-    return np.tile(share, (len(fold.test), 1))
+def majority(train: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
+    """The training labels' class frequencies for every test unit: float64 [U, K]."""
+    share = np.bincount(train, minlength=classes) / len(train)
+    return np.tile(share, (len(test), 1))
 
 
 def logistic_regression(
-    inputs: np.ndarray, label: np.ndarray, fold: Fold, *, balanced: bool
+    train: Examples, val: Examples, test: np.ndarray, *, balanced: bool, select: str = "uar"
 ) -> np.ndarray:
     """Multinomial logistic regression on standardised features.
 
     Args:
-        inputs: float64 [M, features].
-        label: int [M]; every class occurs among the training clips.
+        train: every class occurs among them.
+        test: float64 [U, features], NaN for a unit without a face.
         balanced: weight classes inversely to their training counts.
+        select: the validation score that chooses the regularisation, `uar` or `macro_f1`.
 
     Returns:
-        Probabilities of the test clips, float64 [test, classes].
+        Probabilities of the test units, float64 [U, K]; NaN where there is none.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    scaler = StandardScaler().fit(inputs[fold.train])
-    train, val, test = (scaler.transform(inputs[p]) for p in (fold.train, fold.val, fold.test))
-    if train.shape[1] > train.shape[0]:
+    seen = ~np.isnan(test).any(axis=1)
+    train, val = train.known(), val.known()
+    scaler = StandardScaler().fit(train.inputs)
+    inputs, checked, tested = (scaler.transform(x) for x in (train.inputs, val.inputs, test[seen]))
+    if inputs.shape[1] > inputs.shape[0]:
         # with an L2 penalty the solution lies in the span of the training clips: rotating into
         # it gives the same probabilities from far fewer numbers
-        basis = np.linalg.svd(train, full_matrices=False)[2].T
-        train, val, test = train @ basis, val @ basis, test @ basis
-    best_uar, best = -1.0, None
+        basis = np.linalg.svd(inputs, full_matrices=False)[2].T
+        inputs, checked, tested = inputs @ basis, checked @ basis, tested @ basis
+    best_score, best = -1.0, None
     for strength in STRENGTHS:
         weight = "balanced" if balanced else None
         model = LogisticRegression(C=strength, max_iter=1000, class_weight=weight)
         # a few hundred clips: threads would only wait for each other, and change last digits
         with threadpool_limits(1):
-            model.fit(train, label[fold.train])
-        uar = unweighted_recall(label[fold.val], model.predict(val))
-        if uar > best_uar:
-            best_uar, best = uar, model
+            model.fit(inputs, train.label)
+        score = SCORES[select](val.label, model.predict(checked))
+        if score > best_score:
+            best_score, best = score, model
     assert best is not None
-    probabilities: np.ndarray = best.predict_proba(test)
+    probabilities = np.full((len(test), len(best.classes_)), np.nan)
+    probabilities[seen] = best.predict_proba(tested)
     return probabilities
+
+
+def baselines(
+    probes: Probes,
+    parts: dict[str, np.ndarray],
+    *,
+    classes: int,
+    balanced: bool,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Each baseline's name and its probabilities of the test units, float64 [U, K].
+
+    Args:
+        parts: numbers of the clips of `train`, `val` and `test`.
+    """
+    task = probes.task
+    labels = {part: task.units(clips).label for part, clips in parts.items()}
+    yield "majority", majority(labels["train"], labels["test"], classes)
+    for name in probes.names:
+        train = probes.examples(name, parts["train"], thin=True)
+        val = probes.examples(name, parts["val"], thin=True)
+        test = probes.examples(name, parts["test"]).inputs
+        yield name, logistic_regression(train, val, test, balanced=balanced, select=task.select)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,33 +12,47 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipeline.clips import read_manifest, read_splits
+from pipeline.clips import Manifest, read_frame_label_table, read_manifest, read_splits
 from pipeline.config import Params
 from pipeline.progress import Tracker, track
 from pipeline.shards import ShardReader
 from pipeline.store import Store, code_version, digest
 from pipeline.train.checkpoints import save_run
 from pipeline.train.curves import RUNS, CurveLog
-from pipeline.train.data import Dataset, load_dataset, place
+from pipeline.train.data import Dataset, FrameLabels, load_dataset, read_frame_labels
 from pipeline.train.device import make_fabric, reproducible, resolve_device
+from pipeline.train.features import place
 from pipeline.train.fit import Run, State, Trainer, epoch_seed
 from pipeline.train.folds import Fold, Part, check_fold, read_folds
 from pipeline.train.kept import KeptRun, Outcome
 from pipeline.train.network import build_network, network_config
-from pipeline.train.predictions import NETWORK, PREDICTIONS, prediction_rows, write_predictions
-from pipeline.train.probes import clip_inputs, logistic_regression, majority
+from pipeline.train.predictions import (
+    NETWORK,
+    PREDICTIONS,
+    Units,
+    prediction_rows,
+    write_predictions,
+)
+from pipeline.train.probes import Probes, baselines
+from pipeline.train.processes import Processes
+from pipeline.train.tasks import Task, frame_units, make_task
 
 # what decides the weights; the baselines are computed anew each time
 CODE = (
     "models.arpgnet",
     "models.attention",
+    "models.chunked",
     "models.fusion",
     "pipeline.train.augment",
     "pipeline.train.data",
+    "pipeline.train.features",
+    "pipeline.train.feed",
     "pipeline.train.fit",
     "pipeline.train.network",
-    "pipeline.train.recall",
     "pipeline.train.schedule",
+    "pipeline.train.selection",
+    "pipeline.train.tasks",
+    "pipeline.train.views",
 )
 # a killed run loses at most about this much work, and saving takes a small part of it
 CHECKPOINT_SECONDS = 5.0
@@ -52,42 +67,72 @@ def train(
 ) -> None:
     """Train ARPGNet and the baselines; write `artifacts/` under `root`.
 
+    Where several processes share the work (torchrun, or `train.devices`), the first one writes.
+
     Raises:
         UserError: the data does not allow training; the line says what is missing where.
     """
-    manifest = read_manifest(root / "data/manifest.parquet")
-    labels = {c.clip_id: c.label_index for c in manifest.clips if c.label_index is not None}
     with reproducible():
-        dataset = load_dataset(
-            labels, ShardReader(root / "data/appearance"), ShardReader(root / "data/graphs")
-        )
+        fabric = make_fabric(params.train)
+        processes = Processes(fabric)
+        manifest = read_manifest(root / "data/manifest.parquet")
+        dataset, labels = load(manifest, root, fabric.device)
+        task = make_task(dataset, params.train)
         splits = read_splits(root / "data/splits.parquet")
         folds = read_folds(splits, labels, dataset, params.train.folds)
         for fold in folds:
-            check_fold(fold, dataset, manifest.classes)
-        tables = Tables(dataset, labels)
-        networks = Networks(params, manifest.classes, dataset, store or Store())
+            check_fold(fold, task, manifest.classes)
+        tables = Tables(dataset, task, labels)
+        networks = Networks(params, manifest.classes, dataset, task, store or Store(), processes)
         networks.checkpoint_seconds = checkpoint_seconds
-        rows = [*networks.run(folds, root / RUNS, tables), *baselines(params, folds, tables)]
-    write_predictions(rows, manifest.classes, root / PREDICTIONS)
+        rows = list(networks.run(folds, root / RUNS, tables))
+        if processes.first:
+            rows += probe_rows(params, manifest.classes, folds, tables)
+            write_predictions(rows, manifest.classes, root / PREDICTIONS)
+
+
+def load(
+    manifest: Manifest, root: Path, device: torch.device | str = "cpu"
+) -> tuple[Dataset, dict[str, int]]:
+    """The usable clips' features; and the class of every labelled clip, quarantined ones too (-1
+    where frames are labelled)."""
+    frame_labels = read_frame_labels(read_frame_label_table(root / "data/frame_labels.parquet"))
+    if frame_labels is None:
+        labels = {c.clip_id: c.label_index for c in manifest.clips if c.label_index is not None}
+    else:
+        nothing = FrameLabels(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        frame_labels = {c.clip_id: frame_labels.get(c.clip_id, nothing) for c in manifest.clips}
+        labels = dict.fromkeys(frame_labels, -1)
+    dataset = load_dataset(
+        labels,
+        ShardReader(root / "data/appearance"),
+        ShardReader(root / "data/graphs"),
+        frame_labels=frame_labels,
+        device=device,
+    )
+    return dataset, labels
 
 
 class Tables:
     """Probabilities as rows of the predictions table."""
 
-    def __init__(self, dataset: Dataset, labels: dict[str, int]) -> None:
-        self.dataset, self.labels = dataset, labels
+    def __init__(self, dataset: Dataset, task: Task, labels: dict[str, int]) -> None:
+        self.dataset, self.task, self.labels = dataset, task, labels
 
     def rows(
         self, fold: Fold, seed: int, part: Part, model: str, probabilities: np.ndarray
     ) -> Iterator[pa.Table]:
         """A part's rows; after those of the test clips, the quarantined ones without a value."""
         where: dict[str, Any] = {"model": model, "fold": fold.number, "seed": seed, "split": part}
-        clips = [self.dataset.clip_ids[row] for row in fold.rows(part)]
-        yield prediction_rows(clips, [self.labels[clip] for clip in clips], probabilities, **where)
+        yield prediction_rows(self.task.units(fold.clips(part)), probabilities, **where)
         if part == "test" and fold.lost:
-            lost = [self.labels[clip] for clip in fold.lost]
-            yield prediction_rows(fold.lost, lost, None, **where)
+            yield prediction_rows(self._lost(fold.lost), None, **where)
+
+    def _lost(self, clips: list[str]) -> Units:
+        if self.dataset.frame_labels is not None:
+            return frame_units(clips, self.dataset)
+        label = np.array([self.labels[clip] for clip in clips], np.int64)
+        return Units(np.array(clips, dtype=object), label, None)
 
 
 class Networks:
@@ -95,17 +140,26 @@ class Networks:
 
     checkpoint_seconds = CHECKPOINT_SECONDS
 
-    def __init__(self, params: Params, classes: list[str], dataset: Dataset, store: Store) -> None:
-        self.params, self.classes, self.dataset, self.store = params, classes, dataset, store
-        self.fabric = make_fabric(params.train)
-        self.features = place(dataset.features, self.fabric.device)
-        self.config = network_config(params, dataset.facts, len(classes))
+    def __init__(
+        self,
+        params: Params,
+        classes: list[str],
+        dataset: Dataset,
+        task: Task,
+        store: Store,
+        processes: Processes,
+    ) -> None:
+        self.params, self.classes, self.dataset, self.task = params, classes, dataset, task
+        self.store, self.processes = store, processes
+        self.features = place(dataset.features, processes.fabric.device)
+        self.config = network_config(params, dataset.facts, len(classes), task.frames)
 
     def run(self, folds: Sequence[Fold], out: Path, tables: Tables) -> Iterator[pa.Table]:
         """Write `<out>/fold<f>-seed<s>/` and yield validation and test rows, run by run."""
         train = self.params.train
         seeds = list(dict.fromkeys(train.seeds))
-        with track(len(folds) * len(seeds) * train.epochs, "train") as progress:
+        total = len(folds) * len(seeds) * train.epochs
+        with track(total, "train", quiet=not self.processes.first) as progress:
             for fold in folds:
                 for seed in seeds:
                     outcome = self._run(fold, seed, out / f"fold{fold.number}-seed{seed}", progress)
@@ -114,12 +168,13 @@ class Networks:
 
     def _run(self, fold: Fold, seed: int, folder: Path, progress: Tracker) -> Outcome:
         kept = KeptRun(self.store, self._key(fold, seed))
-        outcome = kept.finished()
-        with CurveLog(folder / "curves") as log:
+        outcome = self.processes.agreed(kept.finished)
+        with CurveLog(folder / "curves" if self.processes.first else None) as log:
             if outcome is None:
                 word = "trained"
                 outcome = self._train(fold, seed, kept, log, progress)
-                kept.finish(outcome)
+                if self.processes.first:
+                    kept.finish(outcome)
             else:
                 word = "kept"
                 for row in outcome.history:
@@ -135,12 +190,14 @@ class Networks:
             "classes": self.classes,
             "params": self._settings(),
             "features": self.dataset.facts,
+            "task": self.task.name,
             "fold": fold.number,
             "seed": seed,
             "best_epoch": outcome.best,
             "validation": best,
         }
-        save_run(folder, self.config, outcome.weights, info)
+        if self.processes.first:
+            save_run(folder, self.config, outcome.weights, info)
         return outcome
 
     def _train(
@@ -148,16 +205,16 @@ class Networks:
     ) -> Outcome:
         # an epoch number that training never reaches: the initial weights' own seed
         torch.manual_seed(epoch_seed(seed, fold.number, 2**31))
-        train, val, test = (torch.from_numpy(rows) for rows in (fold.train, fold.val, fold.test))
         trainer = Trainer(
-            self.fabric,
+            self.processes.fabric,
             build_network(self.config, self.dataset.facts),
+            self.dataset,
             self.features,
-            Run(fold.number, seed, train, val),
+            self.task,
+            Run(fold.number, seed, fold.train, fold.val),
             self.params.train,
-            self.dataset.facts["mirror"],
         )
-        state = kept.checkpoint()
+        state = self.processes.agreed(kept.checkpoint)
         for row in state.history if state else []:
             log.add(row)
             progress.advance()
@@ -167,34 +224,40 @@ class Networks:
             nonlocal saved
             log.add(now.history[-1])
             progress.advance()
-            if time.monotonic() - saved >= self.checkpoint_seconds:
+            due = time.monotonic() - saved >= self.checkpoint_seconds
+            if due and self.processes.first:
                 kept.save_checkpoint(now)
                 saved = time.monotonic()
 
         state = trainer.fit(state, on_epoch)
         # the test clips are read here, once, by the weights that validation has selected
-        probabilities = (trainer.predict(clips).numpy() for clips in (val, test))
+        probabilities = (trainer.predict(clips) for clips in (fold.val, fold.test))
         return Outcome(state.best_weights, state.history, state.best, *probabilities)
 
     def _settings(self) -> dict[str, Any]:
         """The parameters that decide a run's weights."""
         device, precision = resolve_device(self.params.train)
-        train = self.params.train.model_dump(exclude={"folds", "seeds"})
+        train = self.params.train.model_dump(exclude={"folds", "seeds", "devices"})
+        # masks of dropout depend on how many processes draw them
+        world = self.processes.fabric.world_size
         return {
             "appearance": {"vector": self.params.appearance.vector},
             "relation": self.params.relation.model_dump(),
             "fusion": self.params.fusion.model_dump(),
-            "train": train | {"device": device, "precision": precision},
+            "train": train | {"device": device, "precision": precision, "processes": world},
         }
 
     def _key(self, fold: Fold, seed: int) -> str:
-        dataset, label = self.dataset, self.dataset.features.label
+        dataset = self.dataset
         clips = {
             part: [
-                [dataset.keys[dataset.clip_ids[row]], int(label[row])] for row in fold.rows(part)
+                [dataset.keys[dataset.clip_ids[clip]], int(dataset.label[clip])]
+                for clip in fold.clips(part)
             ]
             for part in ("train", "val", "test")
         }
+        everyone = np.concatenate([fold.clips(part) for part in ("train", "val", "test")])
+        frames = self.task.units(everyone).label.tobytes() if dataset.frame_labels else b""
         return digest(
             code_version(*CODE),
             torch.__version__,
@@ -203,23 +266,22 @@ class Networks:
             dataset.pooling_key,
             self.classes,
             clips,
+            hashlib.sha256(frames).hexdigest(),
             fold.number,
             seed,
         )
 
 
-def baselines(params: Params, folds: Sequence[Fold], tables: Tables) -> Iterator[pa.Table]:
+def probe_rows(
+    params: Params, classes: Sequence[str], folds: Sequence[Fold], tables: Tables
+) -> Iterator[pa.Table]:
     """The baselines' test rows. They draw no random numbers: the first seed stands for all."""
     seed = params.train.seeds[0]
     balanced = params.train.class_weights != "none"
-    features = tables.dataset.features
-    label = features.label.numpy()
-    inputs = clip_inputs(features)
-    with track(len(folds) * len(inputs), "baselines") as progress:
+    probes = Probes(tables.task)
+    with track(len(folds) * (1 + len(probes.names)), "baselines") as progress:
         for fold in folds:
-            shares = majority(label, fold, int(label.max()) + 1)
-            yield from tables.rows(fold, seed, "test", "majority", shares)
-            for name, values in inputs.items():
-                found = logistic_regression(values, label, fold, balanced=balanced)
+            parts = {"train": fold.train, "val": fold.val, "test": fold.test}
+            for name, found in baselines(probes, parts, classes=len(classes), balanced=balanced):
                 yield from tables.rows(fold, seed, "test", name, found)
                 progress.advance()

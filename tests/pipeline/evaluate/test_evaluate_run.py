@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.summary import interval_units
 from pipeline.train.curves import CurveLog
-from pipeline.train.predictions import PREDICTIONS, prediction_rows, write_predictions
+from pipeline.train.predictions import PREDICTIONS, Units, prediction_rows, write_predictions
 
 CLASSES = ["calm", "glad"]
 SUBJECTS, SEEDS, FOLDS = 6, (0, 5), 2
@@ -34,9 +34,13 @@ def rows(clips: list[str], wrong: set[str], **where: object) -> list[pa.Table]:
     lost = [clip for clip in clips if clip == LOST]
     values = probabilities(known, wrong)
     return [
-        prediction_rows(known, [LABELS[c] for c in known], values, **where),  # type: ignore[arg-type]
-        prediction_rows(lost, [LABELS[c] for c in lost], None, **where),  # type: ignore[arg-type]
+        prediction_rows(units(known), values, **where),  # type: ignore[arg-type]
+        prediction_rows(units(lost), None, **where),  # type: ignore[arg-type]
     ]
+
+
+def units(clips: list[str]) -> Units:
+    return Units(np.array(clips, object), np.array([LABELS[c] for c in clips], np.int64), None)
 
 
 @pytest.fixture
@@ -60,7 +64,8 @@ def write(root: Path, *, subjects: bool = True) -> None:
             tables += rows([c for c in LABELS if c not in test], set(), split="val", **where)
             with CurveLog(root / f"artifacts/runs/fold{fold}-seed{seed}/curves") as log:
                 for epoch in range(2 + fold):
-                    log.add({"train_loss": 1.0 + seed, "val_loss": 2.0, "val_uar": 0.1 * epoch})
+                    scores = {"val_uar": 0.1 * epoch, "val_macro_f1": 0.1 * epoch}
+                    log.add({"train_loss": 1.0 + seed, "val_loss": 2.0, **scores})
         where = {"model": "majority", "fold": fold, "seed": 0, "split": "test"}
         tables += rows(test, {clip for clip in test if LABELS[clip] == 1}, **where)
     write_predictions(tables, CLASSES, root / PREDICTIONS)

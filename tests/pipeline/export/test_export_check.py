@@ -1,6 +1,7 @@
 """The reverse check: stored clips through the file against what training wrote down."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -33,10 +34,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def kept(info: dict[str, Any]) -> dict[str, Any]:
+    return {"classes": info["classes"], "params": info["params"]}
+
+
 def write_file(root: Path, run: str, out: Path) -> Path:
     network, info = load_run(root / RUNS / run)
     where = {"name": run, "fold": info["fold"], "seed": info["seed"]}
-    out.write_bytes(to_onnx(network, {"run": where, "classes": info["classes"]}))
+    out.write_bytes(to_onnx(network, {"run": where, **kept(info)}))
     return out
 
 
@@ -46,10 +51,10 @@ def test_equals_the_stored_predictions(trained: Path, tmp_path: Path) -> None:
     assert (found.run, found.named_otherwise) == ("fold1-seed0", 0)
     assert found.difference < TOLERANCE / 10
     # fold 1 tests half of the subjects and validates on one of the two last ones
-    assert found.clips == 6 * (SUBJECTS // 2 + 1)
+    assert found.predictions == 6 * (SUBJECTS // 2 + 1)
     # the quarantined clip has no prediction to compare with
     fold0 = check(write_file(trained, "fold0-seed0", tmp_path / "n.onnx"), trained)
-    assert (fold0.clips, fold0.ok) == (6 * (SUBJECTS // 2 + 1) - 1, True)
+    assert (fold0.predictions, fold0.ok) == (6 * (SUBJECTS // 2 + 1) - 1, True)
     assert LOST.startswith("s0")
     assert FRAMES > 2
 
@@ -58,7 +63,7 @@ def test_another_runs_network_fails(trained: Path, tmp_path: Path) -> None:
     network, info = load_run(trained / RUNS / "fold0-seed0")
     other = {"name": "fold1-seed0", "fold": 1, "seed": 0}
     file = tmp_path / "m.onnx"
-    file.write_bytes(to_onnx(network, {"run": other, "classes": info["classes"]}))
+    file.write_bytes(to_onnx(network, {"run": other, **kept(info)}))
     found = check(file, trained)
     assert not found.ok
     assert found.difference > TOLERANCE
@@ -73,7 +78,7 @@ def test_mistakes_are_told(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="arpgnet export"):
         check(file, trained)
     nowhere = {"name": "fold7-seed0", "fold": 7, "seed": 0}
-    file.write_bytes(to_onnx(network, {"run": nowhere, "classes": info["classes"]}))
+    file.write_bytes(to_onnx(network, {"run": nowhere, **kept(info)}))
     with pytest.raises(UserError, match="no predictions of fold7-seed0"):
         check(file, trained)
 

@@ -8,18 +8,18 @@ from synthetic_data import MIRROR
 
 from pipeline.config import TrainParams
 from pipeline.train.augment import Augment
-from pipeline.train.data import Features, Statistics, statistics
+from pipeline.train.features import Batch, Features, Statistics, statistics
 
 CLIPS, FRAMES, NODES, CHANNELS, EMBEDDING = 6, 5, 4, 3, 2
 
 
-def batch(seed: int = 0) -> Features:
+def batch(seed: int = 0) -> Batch:
     draw = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=draw)
 
-    return Features(
+    return Batch(
         label=torch.arange(CLIPS),
         embedding=normal(CLIPS, FRAMES, EMBEDDING),
         map_vector=normal(CLIPS, FRAMES, CHANNELS),
@@ -30,19 +30,28 @@ def batch(seed: int = 0) -> Features:
     )
 
 
+def moments() -> Statistics:
+    frames = {n: v.flatten(0, 1) for n, v in batch().tensors().items() if n != "label"}
+    return statistics(Features(**frames), torch.arange(CLIPS * FRAMES))
+
+
 def augment(**settings: float) -> Augment:
     off = {"flip": 0.0, "feature_noise": 0.0, "frame_drop": 0.0}
     params = TrainParams.model_validate(off | settings)
-    return Augment(params, torch.tensor(MIRROR), statistics(batch(), torch.arange(CLIPS)))
+    return Augment(params, torch.tensor(MIRROR), moments())
 
 
-def same(first: Features, second: Features) -> bool:
+def changed(change: Augment, given: Batch, generator: torch.Generator) -> Batch:
+    return change(given, change.draw(len(given), given.valid.shape[1], generator))
+
+
+def same(first: Batch, second: Batch) -> bool:
     pairs = zip(first.tensors().values(), second.tensors().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_nothing_changes_when_all_is_off() -> None:
-    assert same(augment()(batch(), torch.Generator()), batch())
+    assert same(changed(augment(), batch(), torch.Generator()), batch())
 
 
 def test_flip_moves_regions_to_their_mirror_place() -> None:
@@ -65,11 +74,12 @@ def test_flipping_twice_changes_nothing() -> None:
 
 
 def test_noise_has_the_asked_size_and_is_shared_by_frames() -> None:
-    many = Features(
+    many = Batch(
         **{name: value.repeat_interleave(500, 0) for name, value in batch().tensors().items()}
     )
-    change = augment(feature_noise=0.5)(many, torch.Generator().manual_seed(1)).nodes - many.nodes
-    std = statistics(batch(), torch.arange(CLIPS)).nodes[1]
+    noisy = changed(augment(feature_noise=0.5), many, torch.Generator().manual_seed(1))
+    change = noisy.nodes - many.nodes
+    std = moments().nodes[1]
     assert torch.allclose(change.std((0, 1, 2)), 0.5 * std, rtol=0.05)
     assert torch.allclose(change[:, 0], change[:, 3], atol=1e-5)
 
@@ -78,7 +88,7 @@ def test_noise_has_the_asked_size_and_is_shared_by_frames() -> None:
 def test_a_clip_keeps_a_frame_and_no_hidden_frame_returns(seed: int, drop: float) -> None:
     first = batch()
     first.valid[:, 2:] = False
-    found = augment(frame_drop=drop)(first, torch.Generator().manual_seed(seed)).valid
+    found = changed(augment(frame_drop=drop), first, torch.Generator().manual_seed(seed)).valid
     assert found.any(1).all()
     assert not (found & ~first.valid).any()
 
@@ -86,9 +96,21 @@ def test_a_clip_keeps_a_frame_and_no_hidden_frame_returns(seed: int, drop: float
 @pytest.mark.parametrize("setting", ["flip", "feature_noise", "frame_drop"])
 def test_same_generator_same_batch(setting: str) -> None:
     change = augment(**{setting: 0.5})
-    first = change(batch(), torch.Generator().manual_seed(3))
-    assert same(first, change(batch(), torch.Generator().manual_seed(3)))
+    first = changed(change, batch(), torch.Generator().manual_seed(3))
+    assert same(first, changed(change, batch(), torch.Generator().manual_seed(3)))
     assert not same(first, batch())
+
+
+def test_a_part_of_the_draws_does_to_its_clips_what_the_whole_does() -> None:
+    change = augment(flip=0.5, feature_noise=0.3, frame_drop=0.2)
+    draws = change.draw(CLIPS, FRAMES, torch.Generator().manual_seed(0))
+    whole = change(batch(), draws)
+    halves = [
+        change(Batch(**{n: v[a:b] for n, v in batch().tensors().items()}), draws.part(a, b))
+        for a, b in ((0, 2), (2, CLIPS))
+    ]
+    joined = zip(*(half.tensors().values() for half in halves), strict=True)
+    assert same(whole, Batch(*map(torch.cat, joined)))
 
 
 def test_statistics_move_together() -> None:

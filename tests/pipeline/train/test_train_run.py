@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from synthetic_data import CLASSES, LOST, small_params, write_data
+from synthetic_data import CLASSES, FRAMES, LOST, small_params, write_data
 
 from pipeline.clips import SPLITS_SCHEMA, read_manifest, read_splits, write_table
-from pipeline.config import Params
+from pipeline.config import EvaluateParams, Params
 from pipeline.errors import UserError
-from pipeline.shards import ShardReader
+from pipeline.evaluate.summary import summarise
 from pipeline.store import Store
 from pipeline.train.checkpoints import MODEL, load_run
 from pipeline.train.curves import read_curves
-from pipeline.train.data import load_dataset
 from pipeline.train.fit import State, Trainer, logits_of
 from pipeline.train.predictions import PREDICTIONS, Predictions, read_predictions
-from pipeline.train.run import RUNS, train
+from pipeline.train.run import RUNS, load, train
+from pipeline.train.tasks import ClipTask
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -84,13 +84,13 @@ def test_loaded_network_repeats_the_stored_probabilities(trained: Path) -> None:
     assert info["fold"] == 1
     found = read_predictions(trained / PREDICTIONS)
     rows = found.select((found.model == "arpgnet") & (found.fold == 1) & (found.split == "test"))
-    dataset = load_dataset(
-        dict(zip(rows.clip_id, rows.label.tolist(), strict=True)),
-        ShardReader(trained / "data/appearance"),
-        ShardReader(trained / "data/graphs"),
+    dataset, _ = load(read_manifest(trained / "data/manifest.parquet"), trained)
+    views = ClipTask(dataset, small_params().train).evaluation(
+        np.array([dataset.clip_ids.index(clip) for clip in rows.clip_id])
     )
+    batch = dataset.features.take(torch.from_numpy(views.rows), torch.from_numpy(views.clip))
     with torch.inference_mode():
-        probabilities = logits_of(network, dataset.features.to(torch.device("cpu"))).softmax(1)
+        probabilities = logits_of(network, batch).softmax(1)
     np.testing.assert_allclose(probabilities.numpy(), rows.probabilities, atol=1e-4)
 
 
@@ -116,6 +116,16 @@ def test_same_bytes_from_an_empty_store(trained: Path, tmp_path: Path) -> None:
     torch.manual_seed(99)  # whatever came before
     train(small_params(), root=root)
     assert files(root) == files(trained)
+
+
+def test_average_of_the_weights_is_what_is_kept(trained: Path, tmp_path: Path) -> None:
+    root = fresh(trained, tmp_path)
+    weights = []
+    for ema in (0.0, 0.9):
+        train(small_params(epochs=3, folds=[0], ema=ema), root=root)
+        network, _ = load_run(root / RUNS / "fold0-seed0")
+        weights.append(torch.cat([p.flatten() for p in network.parameters()]))
+    assert 1e-4 < (weights[1] - weights[0]).abs().mean() < 0.1
 
 
 @pytest.mark.parametrize("saves", [True, False])
@@ -191,6 +201,34 @@ def test_early_stopping_keeps_the_best_epoch(trained: Path, tmp_path: Path) -> N
     curves = read_curves(root / RUNS / "fold0-seed0" / "curves")
     _, info = load_run(root / RUNS / "fold0-seed0")
     assert len(curves) == info["best_epoch"] + 2 < 30
+
+
+def test_frames_are_learned_and_every_labelled_one_is_scored(tmp_path: Path) -> None:
+    write_data(tmp_path, frame_labels=True)
+    train(small_params(window=3, stride=2, epochs=8), root=tmp_path)
+    found = read_predictions(tmp_path / PREDICTIONS)
+    network = found.select((found.model == "arpgnet") & (found.split == "test"))
+    clips = read_manifest(tmp_path / "data/manifest.parquet").clips
+    wanted = {(clip.clip_id, frame) for clip in clips for frame in range(1, FRAMES)}
+    assert set(zip(network.clip_id, network.frame_index.tolist(), strict=True)) == wanted
+    assert len(network.label) == len(wanted)
+    assert set(network.clip_id[network.predicted < 0]) == {LOST}
+    assert uar(found) > 0.75
+    assert uar(found, "logreg_map_grid") > 0.6
+    metrics, _ = summarise(
+        found,
+        [{"clip_id": c.clip_id, "subject": c.subject, "group": None} for c in clips],
+        EvaluateParams(bootstrap=100),
+        {},
+    )
+    assert metrics["frames"] == len(wanted)
+    assert metrics["clips"] == len(clips)
+
+
+def test_segments_of_longer_clips(trained: Path, tmp_path: Path) -> None:
+    root = fresh(trained, tmp_path)
+    train(small_params(frames=2, offsets=2), root=root)
+    assert uar(read_predictions(root / PREDICTIONS)) > 0.75
 
 
 def test_unknown_fold(trained: Path) -> None:

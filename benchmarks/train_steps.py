@@ -1,0 +1,163 @@
+"""A data set of made features, and one training step of it, ours and PyTorch Geometric's.
+
+A step takes the clips' numbers and does everything else: it gathers or collates the batch, runs
+forward and backward, clips gradients and lets AdamW update. Nothing in it waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from pyg_arpgnet import PygARPGNet, clip_graph, frame_graphs
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch_geometric.data import Batch
+
+from models.arpgnet import ARPGNet
+from pipeline.config import Params, load_params, parse_params
+from pipeline.regions.grid import grid_topology
+from pipeline.train.data import Features
+from pipeline.train.fit import logits_of
+from pipeline.train.network import build_network, network_config
+
+FRAMES, GRID, CHANNELS, CLASSES = 16, 7, 512, 7
+LR, CLIP = 1e-3, 1.0
+
+Step = Callable[[Tensor], Tensor]
+
+
+def settings(*, dropout: bool = True) -> Params:
+    """params.yaml, or the same without dropout, so that two networks can be compared."""
+    params = load_params()
+    if dropout:
+        return params
+    values = params.model_dump()
+    values["relation"]["dropout"] = values["fusion"]["dropout"] = 0.0
+    values["fusion"]["head_dropout"] = 0.0
+    return parse_params(values)
+
+
+def graph_facts(params: Params) -> dict[str, Any]:
+    """What the stages before `train` would say of this data."""
+    topology = grid_topology(GRID, params.graph.neighbourhood)
+    return {
+        "names": topology.names,
+        "edges": topology.edges,
+        "edge_types": topology.edge_types,
+        "embedding_dim": CHANNELS,
+        "map_shape": (CHANNELS, GRID, GRID),
+        "frames": FRAMES,
+    }
+
+
+def made_features(clips: int, device: torch.device) -> Features:
+    """Random float16 features as the training stage loads them, every frame and region in use."""
+    made = torch.Generator().manual_seed(0)
+    nodes = torch.empty(clips, FRAMES, GRID**2, CHANNELS, dtype=torch.float16)
+    for clip in nodes:
+        clip.copy_(torch.randn(clip.shape, generator=made))
+    vector = nodes.mean(2, dtype=torch.float32).half()
+    features = Features(
+        label=torch.randint(CLASSES, (clips,), generator=made),
+        embedding=torch.zeros(clips, FRAMES, 1, dtype=torch.float16),
+        map_vector=vector,
+        nodes=nodes,
+        node_xy=torch.zeros(clips, FRAMES, GRID**2, 2),
+        visible=torch.ones(clips, FRAMES, GRID**2, dtype=torch.bool),
+        valid=torch.ones(clips, FRAMES, dtype=torch.bool),
+    )
+    return features.to(device)
+
+
+def our_network(params: Params, seed: int = 0) -> ARPGNet:
+    torch.manual_seed(seed)
+    facts = graph_facts(params)
+    network = build_network(network_config(params, facts, CLASSES), facts)
+    # as from data of standard deviation 1 and 1/7: the scale of the inputs matters to no timing
+    unit = torch.zeros(CHANNELS), torch.ones(CHANNELS)
+    network.set_feature_statistics(nodes=unit, map_vector=(unit[0], unit[1] / GRID))
+    return network
+
+
+def their_network(ours: ARPGNet) -> PygARPGNet:
+    """The reference with the same weights."""
+    theirs = PygARPGNet(ours.config, GRID**2)
+    theirs.load_state_dict(ours.state_dict())
+    return theirs
+
+
+def our_step(network: ARPGNet, features: Features, precision: str) -> Step:
+    network = network.to(features.device).train()
+    run = network_only(network)
+    update = updater(network.parameters(), fused=True)
+
+    def step(index: Tensor) -> Tensor:
+        batch = features.take(index)
+        with autocast(features.device, precision):
+            logits = run(batch)
+        return update(cross_entropy(logits.float(), batch.label))
+
+    return step
+
+
+def their_step(network: PygARPGNet, features: Features, precision: str) -> Step:
+    """Frames as `Data` objects on the device, in float32: GATConv and Linear take no float16."""
+    device = features.device
+    network = network.to(device).train()
+    update = updater(network.parameters())
+    params = load_params()
+    edge_index = torch.tensor(graph_facts(params)["edges"], dtype=torch.int64).T
+    window = params.fusion.window
+    assert window is not None
+    clips = []
+    for row in range(len(features)):
+        graphs = frame_graphs(
+            features.nodes[row].float().cpu(),
+            features.map_vector[row].float().cpu(),
+            features.visible[row].cpu(),
+            edge_index,
+        )
+        frames = clip_graph(features.valid[row].cpu(), window)
+        clips.append(([graph.to(device) for graph in graphs], frames.to(device)))
+
+    def step(index: Tensor) -> Tensor:
+        chosen = [clips[i] for i in index.tolist()]
+        frames = Batch.from_data_list([graph for graphs, _ in chosen for graph in graphs])
+        clip_batch = Batch.from_data_list([clip for _, clip in chosen])
+        with autocast(device, precision):
+            logits = network(frames, clip_batch)
+        return update(cross_entropy(logits.float(), features.label[index]))
+
+    return step
+
+
+def network_only(network: nn.Module) -> Callable[[Features], Tensor]:
+    return lambda batch: logits_of(network, batch)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def updater(
+    parameters: Iterable[nn.Parameter], *, fused: bool | None = None
+) -> Callable[[Tensor], Tensor]:
+    """Backward pass, gradient clipping and AdamW; returns the loss without its graph."""
+    kept = list(parameters)
+    optimizer = torch.optim.AdamW(kept, lr=LR, fused=fused)
+
+    def update(loss: Tensor) -> Tensor:
+        loss.backward()
+        nn.utils.clip_grad_norm_(kept, CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    return update
+
+
+def losses(step: Step, batches: Iterable[Tensor]) -> Tensor:
+    """float32 [steps]."""
+    return torch.stack([step(index) for index in batches]).cpu()

@@ -1,0 +1,35 @@
+"""Whether torch can use a CUDA device, and if not, why."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipeline.errors import UserError
+
+
+def use_cuda(asked: Literal["auto", "cpu", "cuda"], setting: str) -> bool:
+    """Whether torch is to compute on a CUDA device.
+
+    Args:
+        setting: the parameter that asks, for the message.
+
+    Raises:
+        UserError: `cuda` is asked for and there is none: a run never falls back in silence.
+    """
+    import torch
+
+    found = torch.cuda.is_available()
+    if asked == "cuda" and not found:
+        raise UserError(f"{setting}: cuda, but {why_no_cuda()}; or set {setting}: auto or cpu")
+    return found and asked != "cpu"
+
+
+def why_no_cuda() -> str:
+    """Why torch has no CUDA device, and what to do, in words."""
+    import torch
+
+    if torch.version.cuda is None:
+        return (
+            f"torch {torch.__version__} is a build without CUDA: install a CUDA build (docs/gpu.md)"
+        )
+    return "torch sees no CUDA device: look at `nvidia-smi` and CUDA_VISIBLE_DEVICES"

@@ -1,0 +1,91 @@
+"""Classes of single frames, for data sets that label videos frame by frame (Aff-Wild2 and kin)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.clips import FRAME_LABELS_SCHEMA, Clip
+from pipeline.errors import UserError
+
+# how a frame without a class may be written
+NOTHING = frozenset({"", "-1"})
+# a frame that its makers have left out
+LEFT_OUT = -1
+
+
+@dataclass(frozen=True)
+class FrameNames:
+    """The class of every frame of a video, from its first frame on.
+
+    `codes` (int16 [frames]) are places in `names`, -1 for a frame that has no class.
+    """
+
+    names: tuple[str, ...]
+    codes: np.ndarray
+
+    def classes(self) -> frozenset[str]:
+        """The names that occur."""
+        return frozenset(self.names[code] for code in np.unique(self.codes) if code >= 0)
+
+    def count(self, name: str) -> int:
+        """Frames of a class."""
+        return int((self.codes == self.names.index(name)).sum()) if name in self.names else 0
+
+    def labels(self, classes: Sequence[str]) -> np.ndarray:
+        """int32 [frames]: each frame's place in `classes`, -1 where it has none of them."""
+        place = [classes.index(name) if name in classes else LEFT_OUT for name in self.names]
+        labels: np.ndarray = np.array([*place, LEFT_OUT], np.int32)[self.codes]
+        return labels
+
+    def digest(self) -> str:
+        text = "\n".join(self.names).encode()
+        return hashlib.sha256(text + b"\0" + self.codes.astype("<i2").tobytes()).hexdigest()
+
+
+def classes_shown(
+    clips: Sequence[Clip], frames: Mapping[str, FrameNames] | None = None
+) -> list[frozenset[str]]:
+    """Per clip the classes that it shows: its own, or those of its frames."""
+    if frames:
+        return [frames[clip.clip_id].classes() for clip in clips]
+    return [frozenset({clip.label} if clip.label else ()) for clip in clips]
+
+
+def read_frame_names(path: Path) -> FrameNames:
+    """Read a text file with one class name a line, the first line for the video's first frame.
+
+    An empty line or -1 is a frame without a class.
+
+    Raises:
+        UserError: the file is absent, not UTF-8, or names no class at all.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except OSError:
+        raise UserError(f"no file with frame labels at {path.name}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path.name} is not UTF-8 (byte {error.start})") from None
+    names = tuple(sorted(set(lines) - NOTHING))
+    if not names:
+        raise UserError(f"{path.name} names no class: it needs one name a line, a line a frame")
+    place = {name: code for code, name in enumerate(names)}
+    return FrameNames(names, np.array([place.get(line, LEFT_OUT) for line in lines], np.int16))
+
+
+def frame_table(frames: Mapping[str, FrameNames], classes: Sequence[str]) -> pa.Table:
+    """The table of `FRAME_LABELS_SCHEMA`: every frame of the clips, in their order."""
+    if not frames:
+        return FRAME_LABELS_SCHEMA.empty_table()
+    lengths = [len(names.codes) for names in frames.values()]
+    place = np.repeat(np.arange(len(frames), dtype=np.int32), lengths)
+    clip = pa.DictionaryArray.from_arrays(place, pa.array(list(frames)))
+    index = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
+    label = np.concatenate([names.labels(classes) for names in frames.values()])
+    columns = [clip.cast(pa.string()), pa.array(index), pa.array(label)]
+    return pa.Table.from_arrays(columns, schema=FRAME_LABELS_SCHEMA)

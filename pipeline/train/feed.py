@@ -1,0 +1,38 @@
+"""Batches on the training device: taken from features that lie there, or streamed to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from pipeline.train.features import Batch, Features
+
+
+def batches(
+    features: Features, rows: Sequence[Tensor], labels: Sequence[Tensor], device: torch.device
+) -> Iterator[Batch]:
+    """The batches of int64 rows [B, T] and labels, in order, on `device`.
+
+    Features that do not lie there are gathered by a thread into page-locked memory, one batch
+    ahead of the one that is computed, and copied without waiting.
+    """
+    if features.device.type == device.type:
+        for row, label in zip(rows, labels, strict=True):
+            yield features.take(row.to(device), label.to(device))
+        return
+
+    def gather(number: int) -> Batch:
+        batch = features.take(rows[number], labels[number])
+        return batch.pin_memory() if device.type == "cuda" else batch
+
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(gather, 0) if rows else None
+        for number in range(len(rows)):
+            assert coming is not None
+            here = coming.result()
+            if number + 1 < len(rows):
+                coming = thread.submit(gather, number + 1)
+            yield here.to(device)

@@ -1,0 +1,58 @@
+"""The reference of benchmarks/train.py is our network: it trains along the same losses."""
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch_geometric.data import Batch
+
+from benchmarks.pyg_arpgnet import PygARPGNet, clip_graph, frame_graphs
+from models.arpgnet import ARPGNet, ARPGNetConfig, RelationConfig
+from models.fusion import FusionConfig
+
+CLIPS, FRAMES, NODES, CHANNELS, STEPS = 4, 5, 6, 12, 5
+
+
+def test_same_losses_from_the_same_weights() -> None:
+    torch.manual_seed(0)
+    config = ARPGNetConfig(
+        num_classes=3,
+        embedding_dim=4,
+        map_channels=CHANNELS,
+        width=8,
+        appearance_vector="map",
+        dropout=0.0,
+        relation=RelationConfig(heads=2, readout="flatten", dropout=0.0),
+        fusion=FusionConfig(heads=2, window=1, feed_forward=True, dropout=0.0),
+    )
+    ring = torch.arange(NODES)
+    edge_index = torch.stack([torch.cat([ring, ring]), torch.cat([ring.roll(1), ring.roll(-1)])])
+    kinds = torch.zeros(edge_index.shape[1], dtype=torch.int64)
+    ours = ARPGNet(config, edge_index_2E=edge_index, edge_type_E=kinds, num_nodes=NODES)
+    moments = torch.randn(CHANNELS), torch.rand(CHANNELS) + 0.5
+    ours.set_feature_statistics(nodes=moments, map_vector=moments)
+    theirs = PygARPGNet(config, NODES)
+    theirs.load_state_dict(ours.state_dict())
+
+    nodes, vector = torch.randn(CLIPS, FRAMES, NODES, CHANNELS), torch.randn(CLIPS, FRAMES, 12)
+    visible = torch.rand(CLIPS, FRAMES, NODES) < 0.7
+    valid = torch.ones(CLIPS, FRAMES, dtype=torch.bool)
+    valid[0, 2:] = False
+    label = torch.tensor([0, 1, 2, 0])
+    graphs = [
+        frame
+        for clip in zip(nodes, vector, visible, strict=True)
+        for frame in frame_graphs(*clip, edge_index)
+    ]
+    frames = Batch.from_data_list(graphs)
+    clips = Batch.from_data_list([clip_graph(row, 1) for row in valid])
+    first, second = (torch.optim.AdamW(net.parameters(), lr=1e-2) for net in (ours, theirs))
+    for _ in range(STEPS):
+        mine = ours(nodes_BTNC=nodes, map_BTC=vector, visible_BTN=visible, valid_BT=valid)
+        pairs = [(first, mine["logits_BK"]), (second, theirs(frames, clips))]
+        losses = []
+        for optimizer, logits in pairs:
+            loss = cross_entropy(logits, label)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        torch.testing.assert_close(losses[0], losses[1], atol=1e-4, rtol=0)
