@@ -153,7 +153,7 @@ def test_plot_tables(root: Path) -> None:
     assert len(curves) == 2 * 2 + 2 * 3
     assert curves[0] == {
         "run": "fold0-seed0", "epoch": "0", "train_loss": "1.000000", "val_loss": "2.000000",
-        "val_uar": "0.000000",
+        "val_uar": "0.000000", "val_macro_f1": "0.000000",
     }  # fmt: skip
     with (plots / "mean_curves.csv").open() as file:
         mean = list(csv.DictReader(file))

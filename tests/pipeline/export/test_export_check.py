@@ -59,6 +59,21 @@ def test_equals_the_stored_predictions(trained: Path, tmp_path: Path) -> None:
     assert FRAMES > 2
 
 
+@pytest.mark.parametrize(
+    ("frame_labels", "settings"),
+    [(True, {"window": 3, "stride": 2}), (False, {"frames": 2, "offsets": 2})],
+)
+def test_labelled_frames_and_several_views_a_clip(
+    tmp_path: Path, frame_labels: bool, settings: dict[str, int]
+) -> None:
+    write_data(tmp_path, frame_labels=frame_labels)
+    train(small_params(epochs=1, folds=[0], **settings), root=tmp_path)
+    found = check(write_file(tmp_path, "fold0-seed0", tmp_path / "m.onnx"), tmp_path)
+    assert found.ok
+    each = FRAMES - 1 if frame_labels else 1
+    assert found.predictions == each * (6 * (SUBJECTS // 2 + 1) - 1)
+
+
 def test_another_runs_network_fails(trained: Path, tmp_path: Path) -> None:
     network, info = load_run(trained / RUNS / "fold0-seed0")
     other = {"name": "fold1-seed0", "fold": 1, "seed": 0}
