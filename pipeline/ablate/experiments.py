@@ -99,8 +99,9 @@ def run_experiment(row: Row, root: Path) -> str | None:
     Returns:
         None, or why it failed; the whole output lies under `LOGS`.
     """
-    # an older one of this name is in the way: DVC refuses to replace it
-    _run(dvc("exp", "remove", row.experiment), root)
+    # DVC refuses to replace one of this name and commit; those of older commits may stay
+    if row.experiment in _run(dvc("exp", "list", "--name-only"), root).stdout.split():
+        _run(dvc("exp", "remove", row.experiment), root)
     settings = [part for pair in row.settings.items() for part in ("-S", override(*pair))]
     command = dvc("--wait-for-lock", "exp", "run", "--temp", "--name", row.experiment)
     done = _run([*command, *settings, "evaluate"], root)

@@ -76,9 +76,9 @@ def _fetch(rev: str, root: Path, into: Path) -> None:
             for file in (PREDICTIONS, MANIFEST):
                 (into / file).parent.mkdir(parents=True, exist_ok=True)
                 repo.dvcfs.get_file(file.as_posix(), str(into / file))
-    except RevError:
+    except RevError as error:  # unknown, or an experiment's name that several commits have
         raise UserError(
-            f"'{rev}' is no git revision, DVC experiment or predictions file: "
+            f"{error}: name a git revision, a DVC experiment, a predictions file or {WORKSPACE}; "
             "see `git log --oneline`, `dvc exp list --all`"
         ) from None
     except (OSError, DvcException):
