@@ -1,4 +1,4 @@
-"""`arpgnet`: face packs and a look at the machine. The pipeline itself runs with `dvc repro`."""
+"""`arpgnet`: everything around a run. The pipeline itself runs with `dvc repro`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.errors import UserError
@@ -21,6 +22,8 @@ models = typer.Typer(help="Face packs: the networks that find, landmark and desc
 app.add_typer(models, name="models", no_args_is_help=True)
 store = typer.Typer(help="The store: finished per-clip results and training runs.")
 app.add_typer(store, name="store", no_args_is_help=True)
+
+RUN_HELP = "a git revision, a DVC experiment, `workspace`, or a predictions file"
 
 
 def main() -> None:
@@ -107,6 +110,91 @@ def store_gc(
     removed = Store().gc(unused_days=unused_days, dry_run=dry_run)
     verb = "would go" if dry_run else "deleted"
     typer.echo(f"{removed.entries} entries, {removed.bytes / 1e6:.1f} MB {verb}")
+
+
+@app.command("compare")
+def compare_runs(
+    a: Annotated[str, typer.Argument(help=RUN_HELP)],
+    b: Annotated[str, typer.Argument(help="the same")],
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="Write the numbers to a file; - is stdout.")
+    ] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Compare on the test clips that both have.")
+    ] = False,
+) -> None:
+    """Two runs on the same test clips: paired bootstrap over subjects, and McNemar."""
+    from pipeline.compare.run import compare
+    from pipeline.compare.sources import read_side
+    from pipeline.compare.table import sentences, table
+    from pipeline.config import load_params
+    from pipeline.evaluate.json_file import json_text, write_json
+
+    result = compare(read_side(a), read_side(b), load_params().evaluate, common=common)
+    if json_file == "-":
+        typer.echo(json_text(result), nl=False)
+        return
+    if json_file:
+        write_json(result, Path(json_file))
+    Console().print(table(result))
+    for line in sentences(result):
+        typer.echo(line)
+
+
+@app.command("ablate")
+def ablate_network(
+    rows: Annotated[str | None, typer.Option(help="Names, separated by commas; else all.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Experiments at a time.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
+    list_rows: Annotated[bool, typer.Option("--list", help="Only show the table's rows.")] = False,
+) -> None:
+    """The network with one part changed or removed, a DVC experiment each, into the report."""
+    from pipeline.ablate.experiments import check_base, is_finished, override
+    from pipeline.ablate.rows import choose
+    from pipeline.ablate.run import ablate
+    from pipeline.config import load_params
+
+    chosen = choose(None if rows is None else [name.strip() for name in rows.split(",")])
+    if not (list_rows or dry_run):
+        ablate(load_params(), chosen, jobs=jobs, say=typer.echo)
+        return
+    if dry_run:
+        check_base(Path())
+    shown = Table("row", "group", "what", "changes", *(["experiment"] if dry_run else []))
+    for row in chosen:
+        changes = " ".join(override(*pair) for pair in row.settings.items())
+        state = ["is there" if is_finished(row, Path()) else "would run"] if dry_run else []
+        shown.add_row(row.name, row.group, row.what, escape(changes), *state)
+    Console().print(shown)
+
+
+@app.command("export")
+def export_network(
+    run: Annotated[
+        str | None, typer.Option(help="e.g. fold0-seed0; without it the best by validation.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")] = Path("model.onnx"),
+    check: Annotated[
+        Path | None, typer.Option(help="Instead: run the stored clips through this file.")
+    ] = None,
+) -> None:
+    """A trained network as ONNX, for any number of clips and frames; or check such a file."""
+    from pipeline.config import load_params
+    from pipeline.export.check import check as check_file
+    from pipeline.export.write import export
+
+    if check is not None:
+        found = check_file(check)
+        line = (
+            f"{check}, {found.run}: {found.clips} stored predictions, largest difference "
+            f"{found.difference:.1e}, {found.named_otherwise} clips named otherwise"
+        )
+        if not found.ok:
+            raise UserError(line)
+        typer.echo(line)
+        return
+    written = export(load_params(), out, run=run)
+    typer.echo(f"{out}: {written.run}, largest difference to the network {written.difference:.1e}")
 
 
 @app.command()

@@ -11,7 +11,16 @@ from typing import Any
 from ruamel.yaml import YAML
 
 REPOSITORY = Path(__file__).parents[1]
-PARTS = ("pipeline", "stages", "models", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+PARTS = (
+    "pipeline",
+    "stages",
+    "models",
+    "comparisons",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvcignore",
+    ".gitignore",
+)
 BIN = Path(sys.executable).parent
 
 # the whole pipeline in well under a minute: enough to learn something, too little for a good metric

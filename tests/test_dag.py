@@ -20,6 +20,7 @@ ORDER.append("report")
 # cannot change what a row says, or speaks for itself through a parameter or a checksum
 PLUMBING = {
     "pipeline/__init__.py", "pipeline/clips.py", "pipeline/config.py", "pipeline/cuda.py",
+    "pipeline/disk.py",
     "pipeline/engine.py",
     "pipeline/errors.py", "pipeline/progress.py", "pipeline/shards.py", "pipeline/stage.py",
     "pipeline/spool.py", "pipeline/store.py", "pipeline/workers.py", "pipeline/faces/__init__.py",

@@ -11,6 +11,7 @@ from support import TINY, Workspace
 from pipeline.clips import read_manifest
 from pipeline.config import load_params
 from pipeline.datasets.base import dataset_root
+from pipeline.faces.sessions import make_session
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,57 @@ def test_experiments_run_in_a_folder_of_their_own(finished: Workspace) -> None:
     assert [stage for stage in ran(done.stdout) if stage != "ingest"] == [
         "train", "evaluate", "report",
     ]  # fmt: skip
+
+
+def arpgnet(workspace: Workspace, *arguments: str, check: bool = True) -> str:
+    done = workspace.run("python", "-m", "pipeline.cli", *arguments, check=check)
+    return done.stdout + done.stderr
+
+
+def test_export_agrees_with_the_stored_predictions(finished: Workspace) -> None:
+    assert "largest difference" in arpgnet(finished, "export", "--out", "there/model.onnx")
+    checked = arpgnet(finished, "export", "--check", "there/model.onnx")
+    assert "0 clips named otherwise" in checked
+    facts = make_session(finished.root / "there/model.onnx").get_modelmeta().custom_metadata_map
+    assert len(json.loads(facts["classes"])) == 8
+    preprocessing = json.loads(facts["preprocessing"])
+    assert preprocessing["sampling"] == {"sampling": "uniform", "frames": 4, "fps": 5.0}
+    assert preprocessing["appearance_network"]["colour"] == "rgb"
+    assert len(preprocessing["regions"]["pooling"]) == 49
+    assert json.loads(facts["licence"])["features"] == "face pack demo: MIT"
+
+
+def test_ablations_stand_in_the_report_and_compare_finds_them(finished: Workspace) -> None:
+    # a single fusion layer cannot alternate: mode-serial fails
+    said = arpgnet(finished, "ablate", "--rows", "edges-none,mode-serial", "--jobs", "2")
+    assert "edges-none: UAR" in said
+    assert "mode-serial: failed: params.yaml: fusion.layers is 1; mode serial" in said
+    kept = json.loads((finished.root / "comparisons/ablation.json").read_text())
+    assert [(row["name"], row["status"]) for row in kept["rows"]] == [
+        ("edges-none", "ok"), ("mode-serial", "failed"),
+    ]  # fmt: skip
+    page = (finished.root / "reports/index.html").read_text()
+    assert "no edges: a region attends to itself only" in page
+    assert "Of another run" not in page
+    assert set(ran(finished.dvc("repro").stdout)) == {"ingest"}
+    # again: nothing is trained, and the row of the first call stays
+    log = finished.root / ".dvc/tmp/ablate/edges-none.log"
+    log.unlink()
+    arpgnet(finished, "ablate", "--rows", "edges-none")
+    assert not log.exists()
+    again = json.loads((finished.root / "comparisons/ablation.json").read_text())
+    assert again == kept
+    # the row's experiment is one like any other
+    both = ("compare", "HEAD", "ablation-edges-none", "--json", "-")
+    result = json.loads(arpgnet(finished, *both))
+    assert (result["clips"], result["interval_unit"], result["intervals_over"]) == (
+        32, "subject", 4,
+    )  # fmt: skip
+    assert result["scores"]["uar"]["difference"] == kept["rows"][0]["difference"]["uar"]
+    # the commit before the first run has no dvc.lock
+    said = arpgnet(finished, "compare", "HEAD~1", "workspace", check=False)
+    assert "the predictions of 'HEAD~1' are not here" in said
+    assert "Traceback" not in said
 
 
 def test_misspelt_parameter_stops_the_run_with_one_line(tmp_path: Path) -> None:

@@ -49,3 +49,22 @@ def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def two_sided_p(differences: np.ndarray) -> float:
+    """How surprising no difference would be, from resampled paired differences.
+
+    Twice the smaller share of resamples on or beyond zero, each share with one added above and
+    below so that it is never 0 (Davison and Hinkley 1997, section 4.2; Phipson and Smyth 2010,
+    doi 10.2202/1544-6115.1585). It answers the same question as the percentile interval: p is
+    about below `1 - confidence` where the interval leaves zero out.
+
+    Args:
+        differences: `[resamples]`, NaN left out.
+
+    Returns:
+        A value in 0..1; 1 where there is no difference in any resample.
+    """
+    known = differences[~np.isnan(differences)]
+    below, above = (known <= 0).sum(), (known >= 0).sum()
+    return float(min(1.0, 2 * (min(below, above) + 1) / (len(known) + 1)))

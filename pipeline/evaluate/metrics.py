@@ -80,6 +80,24 @@ def scores(confusion: np.ndarray, missing: Missing) -> dict[str, np.ndarray]:
         }
 
 
+def overconfidence(label: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean probability of the named class minus the share of clips named rightly; clips without a
+    prediction are left out.
+
+    Args:
+        label: int `[clips]`.
+        probabilities: float `[clips, K]`, NaN rows for clips without a prediction.
+
+    Returns:
+        A value in -1..1, above zero where the network is too sure; NaN without any prediction.
+    """
+    known = ~np.isnan(probabilities).any(axis=1)
+    if not known.any():
+        return float("nan")
+    right = probabilities[known].argmax(axis=1) == label[known]
+    return float(probabilities[known].max(axis=1).mean() - right.mean())
+
+
 def calibration_error(label: np.ndarray, probabilities: np.ndarray, bins: int = ECE_BINS) -> float:
     """Expected calibration error of the most probable class over equal-width bins
     (Guo et al., ICML 2017, equation 3). Clips without a prediction are left out.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from pipeline.clips import read_manifest
 from pipeline.config import EvaluateParams
+from pipeline.evaluate.json_file import write_json
 from pipeline.evaluate.plots import write_confusion, write_curves, write_mean_curves
 from pipeline.evaluate.summary import summarise
+from pipeline.store import file_sha256
 from pipeline.train.curves import RUNS, read_curves
 from pipeline.train.predictions import NETWORK, PREDICTIONS, read_predictions
 
@@ -27,7 +27,9 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     manifest = read_manifest(root / "data/manifest.parquet")
     predictions = read_predictions(root / PREDICTIONS)
     clips = [{"clip_id": c.clip_id, "subject": c.subject, "group": c.group} for c in manifest.clips]
-    metrics, details = summarise(predictions, clips, params, {"dataset": manifest.dataset})
+    # by the digest, what was measured against these predictions is told from what was not
+    facts = {"dataset": manifest.dataset, "predictions_sha256": file_sha256(root / PREDICTIONS)}
+    metrics, details = summarise(predictions, clips, params, facts)
     write_json(metrics, root / METRICS)
     write_json(details, root / DETAILS)
     tested = (predictions.split == "test") & (predictions.model == NETWORK)
@@ -37,10 +39,3 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     histories = {name: read_curves(root / RUNS / name / "curves") for name in names}
     write_curves(histories, root / PLOTS / "curves.csv")
     write_mean_curves(histories, root / PLOTS / "mean_curves.csv")
-
-
-def write_json(values: dict[str, Any], path: Path) -> None:
-    """Sorted and indented; equal values give equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ bootstrap interval over subjects stand beside the mean.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +17,18 @@ from pipeline.config import EvaluateParams
 from pipeline.errors import UserError
 from pipeline.evaluate.bootstrap import interval, resample_confusions
 from pipeline.evaluate.metrics import (
+    ECE_BINS,
     SCORES,
     calibration_error,
     confusion_counts,
+    overconfidence,
     per_class,
     scores,
 )
 from pipeline.train.predictions import NETWORK, Predictions
 
 DECIMALS = 6
+FOLD_MEANS = ("war", "uar", "macro_f1")
 RIVALS = ("war", "uar")  # the scores of a baseline that stand beside the network's
 
 
@@ -123,13 +126,16 @@ def summarise(
     validation = run_scores(
         predictions.select((predictions.split == "val") & (predictions.model == NETWORK)), params
     )
+    fold_mean = {name: mean_std([run[name] for run in runs]) for name in SCORES}
     gains = {
         name: {"uar": spread(network, params, baseline=base, only=("uar",))["uar"]}
         for name, base in models.items()
     }
     metrics: dict[str, Any] = {
         **spread(network, params),
-        "ece": mean_std([calibration_of(network, seed) for seed in network.seeds]),
+        "fold_mean": {key: fold_mean[key] for key in FOLD_MEANS},
+        "ece": mean_std(of_each_seed(network, calibration_error)),
+        "overconfidence": mean_std(of_each_seed(network, overconfidence)),
         "clips": len(tested),
         "folds": len(set(network.rows.fold)),
         "seeds": len(network.seeds),
@@ -163,7 +169,8 @@ def summarise(
         "clips": len(tested),
         "clips_without_prediction": len(set(network.rows.clip_id[network.rows.predicted < 0])),
         "runs": runs,
-        "fold_mean": {name: mean_std([run[name] for run in runs]) for name in SCORES},
+        "fold_mean": fold_mean,
+        "ece_bins": ECE_BINS,
         "models": {
             name: model_details(model, params)
             for name, model in {NETWORK: network, **models}.items()
@@ -205,9 +212,10 @@ def mean_std(values: Any) -> dict[str, float]:
     return result
 
 
-def calibration_of(model: Scored, seed: int) -> float:
-    rows = model.rows.select(model.rows.seed == seed)
-    return calibration_error(rows.label, rows.probabilities)
+def of_each_seed(model: Scored, measure: Callable[[np.ndarray, np.ndarray], float]) -> list[float]:
+    """A measure of labels and probabilities on each seed's pooled test clips."""
+    parts = [model.rows.select(model.rows.seed == seed) for seed in model.seeds]
+    return [measure(rows.label, rows.probabilities) for rows in parts]
 
 
 def run_scores(rows: Predictions, params: EvaluateParams) -> list[dict[str, Any]]:

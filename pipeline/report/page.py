@@ -20,9 +20,20 @@ from ruamel.yaml import YAML
 from pipeline.clips import Clip, Manifest, read_manifest
 from pipeline.config import Params
 from pipeline.errors import UserError
+from pipeline.report.ablations import ablations_view, read_ablations
 from pipeline.report.charts import Curve, confusion_chart, curves_chart
 from pipeline.report.faces_picture import BLUE, ORANGE
 from pipeline.report.pictures import clip_sheet, face_tiles
+from pipeline.report.sentences import (
+    MODEL_NAMES,
+    TILES,
+    calibration,
+    interval,
+    number,
+    plus_minus,
+    single_runs,
+    verdict,
+)
 from pipeline.shards import ShardReader
 from pipeline.train.predictions import NETWORK
 
@@ -33,14 +44,6 @@ STAGES = {
     "landmarks": "landmark",
     "appearance": "appearance",
     "graphs": "graph",
-}
-TILES = (("uar", "UAR"), ("war", "WAR"), ("macro_f1", "macro-F1"))
-MODEL_NAMES = {
-    NETWORK: "ARPGNet",
-    "majority": "majority class",
-    "logreg_embedding": "logistic regression on the mean embedding",
-    "logreg_map": "logistic regression on the mean map",
-    "logreg_map_grid": "logistic regression on the mean map with its positions",
 }
 
 
@@ -54,6 +57,7 @@ class Results:
     details: Mapping[str, Any]
     curves: Mapping[str, Curve]
     shards: Mapping[str, ShardReader]
+    ablations: Mapping[str, Any] | None = None
 
 
 def gather(params: Params, root: Path = Path()) -> Results:
@@ -70,6 +74,7 @@ def gather(params: Params, root: Path = Path()) -> Results:
             details=_json(root / "reports/evaluation.json"),
             curves=read_curves(root / "reports/plots/curves.csv"),
             shards={name: ShardReader(root / "data" / name) for name in STAGES},
+            ablations=read_ablations(root),
         )
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} not found: run `dvc repro` first") from None
@@ -107,7 +112,10 @@ def render(results: Results) -> str:
         run=_run_facts(results),
         tiles=list(_tiles(results)),
         rivals=list(_rivals(results)),
-        verdict=_verdict(results),
+        verdict=verdict(results.details),
+        runs=single_runs(results.metrics, results.details),
+        calibration=calibration(results.metrics, results.details),
+        ablations=ablations_view(results.ablations, results.details["predictions_sha256"]),
         confusion=Markup(confusion_chart(counts, classes)),
         recalls=list(_recalls(results)),
         curves=Markup(curves_chart(results.curves)),
@@ -174,10 +182,10 @@ def _tiles(results: Results) -> Iterator[dict[str, str]]:
     chance = 1 / len(results.manifest.classes)
     for key, name in TILES:
         score = results.metrics[key]
-        detail = f"{_interval(score)}{_plus_minus(score)}"
+        detail = f"{interval(score)}{plus_minus(score)}"
         if key == "uar":
             detail += f"; chance {chance:.3f}"
-        yield {"name": name, "value": _number(score["mean"]), "detail": detail}
+        yield {"name": name, "value": number(score["mean"]), "detail": detail}
     coverage = results.metrics["coverage"]
     yield {
         "name": "coverage",
@@ -201,26 +209,11 @@ def _rivals(results: Results) -> Iterator[dict[str, Any]]:
         yield {
             "name": MODEL_NAMES.get(name, name),
             "ours": name == NETWORK,
-            "uar": _number(score["uar"]["mean"]),
-            "interval": _interval(score["uar"]),
-            "war": _number(score["war"]["mean"]),
-            "macro_f1": _number(score["macro_f1"]["mean"]),
+            "uar": number(score["uar"]["mean"]),
+            "interval": interval(score["uar"]),
+            "war": number(score["war"]["mean"]),
+            "macro_f1": number(score["macro_f1"]["mean"]),
         }
-
-
-def _verdict(results: Results) -> str:
-    gains = results.details["gain_over_baselines"]
-    if not gains:
-        return ""
-    nearest = min(gains, key=lambda name: gains[name]["uar"]["mean"])
-    gain = gains[nearest]["uar"]
-    outcome = "beats" if gain["mean"] > 0 else "does not beat"
-    certain = gain["ci_low"] > 0 or gain["ci_high"] < 0
-    return (
-        f"Here it {outcome} the best of them, {MODEL_NAMES.get(nearest, nearest)}: "
-        f"{gain['mean']:+.3f} UAR {_interval(gain)} on the same resamples"
-        f"{'' if certain else ', an interval that includes no difference'}."
-    )
 
 
 def _recalls(results: Results) -> Iterator[dict[str, str]]:
@@ -231,7 +224,7 @@ def _recalls(results: Results) -> Iterator[dict[str, str]]:
         yield {
             "name": name,
             "percent": f"{100 * recall:.1f}" if known else "0",
-            "text": _number(recall) if known else "no test clip",
+            "text": number(recall) if known else "no test clip",
         }
 
 
@@ -275,15 +268,3 @@ def _notes(manifest: Manifest) -> list[str]:
     if notes["unused_files"]["count"]:
         lines.append(f"{notes['unused_files']['count']} files in the folder are not used")
     return lines + list(notes["remarks"])
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def _interval(score: Mapping[str, float]) -> str:
-    return f"[{score['ci_low']:.3f}, {score['ci_high']:.3f}]" if "ci_low" in score else ""
-
-
-def _plus_minus(score: Mapping[str, float]) -> str:
-    return f" ±{score['std']:.3f}" if "std" in score else ""

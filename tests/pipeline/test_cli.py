@@ -1,10 +1,12 @@
 """`arpgnet`: one clear line on a mistake, and a true look at the machine."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from predictions_tables import write_run
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -38,6 +40,7 @@ def test_verifies_the_demo_pack() -> None:
     [
         (("models", "verify", "bufalo_l"), "buffalo_l"),
         (("models", "fetch", "buffalo_s"), "--accept-licence"),
+        (("compare", "no-such-run", "workspace"), "git revision"),
     ],
 )
 def test_mistakes_are_one_line(arguments: tuple[str, ...], said: str) -> None:
@@ -70,3 +73,14 @@ def test_store_starts_empty_and_says_so() -> None:
     assert "0 damaged entries" in arpgnet("store", "verify").stdout
     assert "0 entries" in arpgnet("store", "gc", "--dry-run").stdout
     assert arpgnet("store", "stats").returncode == 0
+
+
+def test_compares_two_predictions_files(tmp_path: Path) -> None:
+    a = str(write_run(tmp_path / "a", {0: {"s0-0"}, 1: set()}))
+    b = str(write_run(tmp_path / "b", {0: set(), 1: set()}))
+    done = arpgnet("compare", a, b, "--json", str(tmp_path / "found.json"))
+    assert done.returncode == 0, done.stderr
+    assert "macro-F1" in done.stdout
+    kept = json.loads((tmp_path / "found.json").read_text())
+    assert kept == json.loads(arpgnet("compare", a, b, "--json", "-").stdout)
+    assert kept["clips"] == 24

@@ -1,6 +1,7 @@
 """The evaluate stage from a predictions table made by hand."""
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -96,6 +97,14 @@ def test_numbers_by_hand(root: Path) -> None:
     assert details["clips_without_prediction"] == 1
     assert (details["interval_unit"], details["intervals_over"]) == ("subject", 6)
     assert len(details["runs"]) == 4
+    by_run = [run["war"] for run in details["runs"]]
+    assert metrics["fold_mean"]["war"]["mean"] == pytest.approx(np.mean(by_run), abs=1e-6)
+    assert metrics["fold_mean"]["war"]["std"] == pytest.approx(np.std(by_run, ddof=1), abs=1e-6)
+    # every clip is named with 0.8; of 11 with a prediction 9 and 10 are named rightly
+    assert metrics["overconfidence"]["mean"] == pytest.approx(0.8 - 9.5 / 11, abs=1e-6)
+    assert metrics["ece"]["mean"] == pytest.approx(9.5 / 11 - 0.8, abs=1e-6)
+    predictions = (root / PREDICTIONS).read_bytes()
+    assert details["predictions_sha256"] == hashlib.sha256(predictions).hexdigest()
 
 
 def test_missing_clips_can_be_skipped(root: Path) -> None:
@@ -144,7 +153,7 @@ def test_plot_tables(root: Path) -> None:
     assert len(curves) == 2 * 2 + 2 * 3
     assert curves[0] == {
         "run": "fold0-seed0", "epoch": "0", "train_loss": "1.000000", "val_loss": "2.000000",
-        "val_uar": "0.000000",
+        "val_uar": "0.000000", "val_macro_f1": "0.000000",
     }  # fmt: skip
     with (plots / "mean_curves.csv").open() as file:
         mean = list(csv.DictReader(file))

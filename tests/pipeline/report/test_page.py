@@ -69,9 +69,9 @@ def details(gain: float) -> dict[str, Any]:
     return {
         "models": {"arpgnet": model, "majority": model},
         "gain_over_baselines": {"majority": {"uar": {**SCORE, "mean": gain}}},
-        "runs": [{"fold": 0}, {"fold": 1}],
+        "runs": [{"fold": 0, "uar": 0.25}, {"fold": 1, "uar": 0.75}],
         "confidence": 0.95, "bootstrap": 100, "interval_unit": "subject", "intervals_over": 3,
-        "missing": "wrong",
+        "missing": "wrong", "ece_bins": 15, "predictions_sha256": "mine",
     }  # fmt: skip
 
 
@@ -96,7 +96,8 @@ def write_outs(root: Path, gain: float = 0.2) -> None:
                 writer.add(one.clip_id, "0" * 64, [table.add_column(0, "clip_id", ids)])
     reports = root / "reports"
     (reports / "plots").mkdir(parents=True)
-    metrics = {**SCORES, "clips": 4}
+    lean = {"ece": {"mean": 0.12, "std": 0.01}, "overconfidence": {"mean": -0.03}}
+    metrics = {**SCORES, "clips": 4, "fold_mean": SCORES, **lean}
     (reports / "metrics.json").write_text(json.dumps(metrics))
     (reports / "evaluation.json").write_text(json.dumps(details(gain)))
     (reports / "plots/curves.csv").write_text(
@@ -132,6 +133,37 @@ def test_says_what_was_lost_where_and_why(tmp_path: Path) -> None:
 def test_verdict_follows_the_gain(tmp_path: Path, gain: float, said: str) -> None:
     write_outs(tmp_path, gain)
     assert said in render(gather(Params(), tmp_path))
+
+
+def test_says_how_runs_differ_and_how_far_probabilities_are_off(tmp_path: Path) -> None:
+    write_outs(tmp_path)
+    page = render(gather(Params(), tmp_path))
+    assert "the worst run&#39;s UAR is 0.250, the best one&#39;s 0.750" in page
+    assert "Expected calibration error 0.120 ±0.010 (15 bins)" in page
+    assert "right more often than it is sure, by 0.030" in page
+
+
+@pytest.mark.parametrize("digest", ["mine", "another"])
+def test_ablations_are_shown_as_the_pages_own_only_if_they_are(tmp_path: Path, digest: str) -> None:
+    write_outs(tmp_path)
+    assert "Not run yet: <code>arpgnet ablate" in render(gather(Params(), tmp_path))
+    one = {
+        "name": "x", "group": "g", "what": EVIL, "removes": EVIL, "status": "ok",
+        "scores": {"uar": SCORE}, "difference": {"uar": {**SCORE, "p": 0.01}},
+    }  # fmt: skip
+    failed = {"name": "y", "what": "w", "status": "failed", "reason": EVIL}
+    base = {
+        "predictions_sha256": digest, "confidence": 0.95, "bootstrap": 100, "scores": SCORES,
+        "interval_unit": "subject", "intervals_over": 3,
+    }  # fmt: skip
+    (tmp_path / "comparisons").mkdir()
+    file = tmp_path / "comparisons/ablation.json"
+    file.write_text(json.dumps({"base": base, "rows": [one, failed]}))
+    page = render(gather(Params(), tmp_path))
+    assert EVIL not in page
+    assert page.count("&lt;script&gt;") > 3
+    assert ("Of another run" in page) == (digest == "another")
+    assert "Not measured" in page
 
 
 def test_missing_outs_are_one_clear_line(tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""The ablations: what each row changes in `params.yaml`, and what that switches off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config import Params, parse_params
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One changed network.
+
+    `settings` maps dotted keys of `params.yaml` to values; `what` is shown in the table; `removes`
+    names the part that is gone, where the row takes one away rather than replacing it.
+    """
+
+    name: str
+    group: str
+    settings: Mapping[str, Any]
+    what: str
+    removes: str | None = None
+
+    @property
+    def experiment(self) -> str:
+        """The name of its DVC experiment."""
+        return f"ablation-{self.name}"
+
+
+APPEARANCE, GRAPH, ATTENTION = "appearance vector", "region graph", "graph attention"
+POSITION, MODE, FUSION = "region position", "branches and fusion", "fusion"
+
+ROWS = (
+    Row("vector-embedding", APPEARANCE, {"appearance.vector": "embedding"},
+        "the face embedding instead of the mean map"),
+    Row("vector-both", APPEARANCE, {"appearance.vector": "both"}, "embedding and mean map"),
+    Row("graph-none", GRAPH, {"relation.layers": 0}, "no graph: regions are read out as they are",
+        "the graph over regions"),
+    Row("edges-none", GRAPH, {"relation.edges": []}, "no edges: a region attends to itself only",
+        "edges between regions"),
+    Row("edges-adjacent", GRAPH, {"relation.edges": ["adjacent"]}, "adjacent regions only",
+        "left-right symmetry edges"),
+    Row("edges-symmetric", GRAPH, {"relation.edges": ["symmetric"]}, "symmetric regions only",
+        "edges between adjacent regions"),
+    Row("neighbourhood-8", GRAPH, {"graph.neighbourhood": 8}, "diagonal cells are adjacent too"),
+    Row("grid-3", GRAPH, {"graph.grid": 3}, "3 x 3 regions"),
+    Row("grid-5", GRAPH, {"graph.grid": 5}, "5 x 5 regions"),
+    Row("regions-landmark", GRAPH, {"graph.regions": "landmark"},
+        "anatomical regions that follow the landmarks"),
+    Row("relation-gatv2", ATTENTION, {"relation.conv": "gatv2"}, "GATv2"),
+    Row("relation-heads-1", ATTENTION, {"relation.heads": 1}, "1 head"),
+    Row("relation-heads-8", ATTENTION, {"relation.heads": 8}, "8 heads"),
+    Row("relation-layers-1", ATTENTION, {"relation.layers": 1}, "1 layer"),
+    Row("relation-layers-3", ATTENTION, {"relation.layers": 3}, "3 layers"),
+    Row("readout-mean", ATTENTION, {"relation.readout": "mean"}, "mean over regions",
+        "where a region is, in the readout"),
+    Row("readout-attention", ATTENTION, {"relation.readout": "attention"},
+        "attention over regions"),
+    Row("position-none", POSITION, {"relation.position": "none"}, "no position embedding",
+        "the position embedding of regions"),
+    Row("position-coordinates", POSITION, {"relation.position": "coordinates"},
+        "from the region's coordinates"),
+    Row("mode-appearance", MODE, {"fusion.mode": "appearance"}, "the appearance branch alone",
+        "the relation branch"),
+    Row("mode-relation", MODE, {"fusion.mode": "relation"}, "the relation branch alone",
+        "the appearance branch"),
+    Row("mode-concat", MODE, {"fusion.mode": "concat"}, "concatenated, no attention over time",
+        "the attention fusion"),
+    Row("mode-add", MODE, {"fusion.mode": "add"}, "added, no attention over time"),
+    Row("mode-cross", MODE, {"fusion.mode": "cross"}, "attention to the other sequence only",
+        "attention within a sequence"),
+    Row("mode-serial", MODE, {"fusion.mode": "serial"},
+        "own and other sequence in turn, not in parallel"),
+    Row("window-0", FUSION, {"fusion.window": 0, "fusion.window_cross": 0}, "no other frames",
+        "the frames nearby"),
+    Row("window-cross-0", FUSION, {"fusion.window_cross": 0},
+        "of the other sequence the same frame only"),
+    Row("window-all", FUSION, {"fusion.window": None, "fusion.window_cross": None},
+        "the whole clip instead of a window", "the local window"),
+    Row("time-none", FUSION, {"fusion.position": "none"}, "no temporal position encoding",
+        "the temporal position encoding"),
+    Row("time-learned", FUSION, {"fusion.position": "learned"}, "learned temporal positions"),
+    Row("fusion-gatv2", FUSION, {"fusion.conv": "gatv2"}, "GATv2"),
+    Row("fusion-dot", FUSION, {"fusion.conv": "dot"}, "scaled dot product"),
+    Row("fusion-heads-1", FUSION, {"fusion.heads": 1}, "1 head"),
+    Row("fusion-heads-8", FUSION, {"fusion.heads": 8}, "8 heads"),
+    Row("fusion-layers-1", FUSION, {"fusion.layers": 1}, "1 layer"),
+    Row("fusion-layers-3", FUSION, {"fusion.layers": 3}, "3 layers"),
+)  # fmt: skip
+
+
+def choose(names: Sequence[str] | None) -> list[Row]:
+    """The rows of these names in the table's order, or all.
+
+    Raises:
+        UserError: a name is unknown.
+    """
+    known = {row.name for row in ROWS}
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise UserError(f"no ablation is called {', '.join(unknown)}: see `arpgnet ablate --list`")
+    return [row for row in ROWS if names is None or row.name in names]
+
+
+def changed(params: Params, row: Row) -> Params:
+    """The settings with the row's in their place.
+
+    Raises:
+        UserError: the row does not fit the other settings.
+    """
+    raw = params.model_dump()
+    for dotted, value in row.settings.items():
+        set_dotted(raw, dotted, value)
+    return parse_params(raw, source=row.name)
+
+
+def set_dotted(node: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a nested key."""
+    *parents, key = dotted.split(".")
+    for parent in parents:
+        node = node[parent]
+    node[key] = value

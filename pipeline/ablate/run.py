@@ -1,0 +1,163 @@
+"""`arpgnet ablate`: every row of the table against the full network, into one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from pipeline.ablate.experiments import check_base, is_finished, render_report, run_experiment
+from pipeline.ablate.rows import ROWS, Row, changed
+from pipeline.compare.run import compare
+from pipeline.compare.sources import WORKSPACE, Side, read_side
+from pipeline.config import Params
+from pipeline.errors import UserError
+from pipeline.evaluate.json_file import write_json
+from pipeline.report.ablations import ABLATION, FAILED, OK, SAME
+
+# of a comparison: what is said once for all rows
+SHARED = ("clips", "interval_unit", "intervals_over", "missing", "bootstrap", "confidence")
+
+
+def ablate(
+    params: Params,
+    rows: Sequence[Row],
+    *,
+    jobs: int = 1,
+    root: Path = Path(),
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Run what is missing, compare all of it with the workspace's run, render the report.
+
+    The file is written after each row, so that what an interrupted run has done is there; rows of
+    an earlier call stay in it as long as the full network's run is the same.
+
+    Args:
+        jobs: experiments at a time. A row's training already uses every core.
+        say: is told of each row as it ends.
+
+    Returns:
+        The file's content.
+
+    Raises:
+        UserError: the full network's run is absent or not up to date. A row that fails is told
+            and listed with its reason.
+    """
+    check_base(root)
+    table = Table(params, root)
+    say(f"{len(rows)} rows against the full network: UAR {table.full_uar:.3f}")
+    with ThreadPoolExecutor(jobs) as pool:
+        pending = {pool.submit(_outcome, params, row, root): row for row in rows}
+        try:
+            for number, future in enumerate(as_completed(pending), start=1):
+                line = table.add(pending[future], _error_of(future))
+                say(f"[{number}/{len(rows)}] {pending[future].name}: {line}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    render_report(root)
+    return table.content
+
+
+def _outcome(params: Params, row: Row, root: Path) -> None:
+    """Make sure that the row's experiment is there.
+
+    Raises:
+        UserError: it fails; the line says why.
+    """
+    if changed(params, row) == params or _is_here(row, root):
+        return
+    failed = run_experiment(row, root)
+    if failed is not None:
+        raise UserError(failed)
+
+
+def _is_here(row: Row, root: Path) -> bool:
+    if not is_finished(row, root):
+        return False
+    try:
+        read_side(row.experiment, root)
+    except UserError:  # `dvc gc` has taken its predictions
+        return False
+    return True
+
+
+def _error_of(future: Future[None]) -> str | None:
+    try:
+        future.result()
+    except UserError as error:
+        return str(error)
+    return None
+
+
+class Table:
+    """The rows that are known, beside the run they are compared with."""
+
+    def __init__(self, params: Params, root: Path) -> None:
+        self.params, self.root = params, root
+        self.base: Side = read_side(WORKSPACE, root)
+        itself = compare(self.base, self.base, params.evaluate)
+        self.facts: dict[str, Any] = {
+            "predictions_sha256": self.base.sha256,
+            "seeds": itself["a"]["seeds"],
+            **{key: itself[key] for key in SHARED},
+            "scores": {name: score["a"] for name, score in itself["scores"].items()},
+        }
+        self.rows = self._kept()
+
+    def _kept(self) -> dict[str, dict[str, Any]]:
+        try:
+            former = json.loads((self.root / ABLATION).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            raise UserError(f"{ABLATION} is damaged: delete it") from None
+        same = former["base"] == self.facts
+        return {row["name"]: row for row in former["rows"]} if same else {}
+
+    @property
+    def full_uar(self) -> float:
+        return float(self.facts["scores"]["uar"]["mean"])
+
+    def add(self, row: Row, failed: str | None) -> str:
+        """Take a row in and write the file; returns what came out, in a line."""
+        entry: dict[str, Any] = {
+            "name": row.name, "group": row.group, "what": row.what, "removes": row.removes,
+            "settings": dict(row.settings),
+        }  # fmt: skip
+        if failed is None and changed(self.params, row) == self.params:
+            entry |= {"status": SAME}
+            line = "is the full network"
+        elif failed is None:
+            try:
+                entry |= {"status": OK, "experiment": row.experiment} | self._measured(row)
+                gap = entry["difference"]["uar"]
+                line = (
+                    f"UAR {entry['scores']['uar']['mean']:.3f}, to the full network "
+                    f"{gap['mean']:+.3f} ({gap['ci_low']:+.3f} to {gap['ci_high']:+.3f})"
+                )
+            except UserError as error:
+                failed = str(error)
+        if failed is not None:
+            entry |= {"status": FAILED, "reason": failed}
+            line = f"failed: {failed}"
+        self.rows[row.name] = entry
+        write_json(self.content, self.root / ABLATION)
+        return line
+
+    def _measured(self, row: Row) -> dict[str, Any]:
+        found = compare(self.base, read_side(row.experiment, self.root), self.params.evaluate)
+        return {
+            "predictions_sha256": found["b"]["predictions_sha256"],
+            "scores": {name: score["b"] for name, score in found["scores"].items()},
+            "difference": {name: score["difference"] for name, score in found["scores"].items()},
+            "mcnemar": found["mcnemar"],
+        }
+
+    @property
+    def content(self) -> dict[str, Any]:
+        order = [row.name for row in ROWS]
+        known = [self.rows[name] for name in order if name in self.rows]
+        return {"base": self.facts, "rows": known}

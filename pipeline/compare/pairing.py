@@ -1,0 +1,71 @@
+"""The same clips on both sides, or a refusal that says how far they differ."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.compare.sources import Side
+from pipeline.errors import UserError
+from pipeline.train.predictions import Predictions
+
+Key = tuple[str, int]  # clip_id, frame_index (-1: the whole clip)
+
+
+def keys(rows: Predictions) -> list[Key]:
+    """What each row is about."""
+    return list(zip(rows.clip_id, rows.frame_index.tolist(), strict=True))
+
+
+def paired(a: Side, b: Side, *, common: bool) -> tuple[Predictions, Predictions, int]:
+    """Both sides' rows of the clips that every seed of both has tested.
+
+    Args:
+        common: leave out what only one side has, instead of refusing.
+
+    Returns:
+        The rows of A, those of B, and how many clips (or frames) were left out.
+
+    Raises:
+        UserError: classes, labels or (without `common`) clips are not the same.
+    """
+    if a.test.classes != b.test.classes:
+        raise UserError(
+            f"not the same classes: {', '.join(a.test.classes)} in {a.name}; "
+            f"{', '.join(b.test.classes)} in {b.name}"
+        )
+    labels_a, labels_b = _labels(a), _labels(b)
+    shared = labels_a.keys() & labels_b.keys()
+    unlike = [key for key in shared if labels_a[key] != labels_b[key]]
+    if unlike:
+        raise UserError(
+            f"{len(unlike)} of {len(shared)} test clips have another label in {b.name} than in "
+            f"{a.name} (first: {min(unlike)[0]}): not the same task"
+        )
+    left_out = len(labels_a.keys() ^ labels_b.keys())
+    if not shared:
+        raise UserError(f"{a.name} and {b.name} have no test clip in common")
+    if left_out and not common:
+        raise UserError(
+            f"not the same test clips: {len(labels_a) - len(shared)} only in {a.name}, "
+            f"{len(labels_b) - len(shared)} only in {b.name}, {len(shared)} in both; "
+            "--common compares on those"
+        )
+    rows_a, rows_b = (
+        side.test.select(np.array([key in shared for key in keys(side.test)])) for side in (a, b)
+    )
+    return rows_a, rows_b, left_out
+
+
+def _labels(side: Side) -> dict[Key, int]:
+    """The true class of everything that is tested once by each seed."""
+    rows = side.test
+    found: dict[Key, int] = {}
+    for seed in sorted(set(rows.seed.tolist())):
+        one = rows.select(rows.seed == seed)
+        labels = dict(zip(keys(one), one.label.tolist(), strict=True))
+        if len(labels) < len(one.label):
+            raise UserError(f"{side.name}: a clip is tested in several folds; nothing to pair")
+        if found and labels.keys() != found.keys():
+            raise UserError(f"{side.name}: its seeds have not tested the same clips")
+        found = labels
+    return found

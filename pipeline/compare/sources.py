@@ -1,0 +1,89 @@
+"""Where the two sides of a comparison come from."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.clips import MANIFEST, read_manifest
+from pipeline.errors import UserError
+from pipeline.store import file_sha256
+from pipeline.train.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
+
+WORKSPACE = "workspace"
+People = Mapping[str, dict[str, str | None]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One run's test predictions of the network.
+
+    `people` maps a clip to its `clip_id`, `subject` and `group`, or is None where no manifest lies
+    beside a predictions file; `sha256` is that of the predictions file.
+    """
+
+    name: str
+    test: Predictions
+    people: People | None
+    sha256: str
+
+
+def read_side(name: str, root: Path = Path()) -> Side:
+    """A run by name.
+
+    Args:
+        name: `workspace`, a path to a predictions file, a git revision, or a DVC experiment.
+        root: of the repository.
+
+    Raises:
+        UserError: there is no such thing, or its predictions are not here: what to do is said.
+    """
+    if name == WORKSPACE:
+        return _read(name, root / PREDICTIONS, root / MANIFEST)
+    path = Path(name)
+    if path.is_file():
+        return _read(name, path, path.absolute().parents[1] / MANIFEST)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        _fetch(name, root, copy)
+        return _read(name, copy / PREDICTIONS, copy / MANIFEST)
+
+
+def _read(name: str, predictions: Path, manifest: Path) -> Side:
+    rows = read_predictions(predictions)
+    test = rows.select((rows.split == "test") & (rows.model == NETWORK))
+    if not len(test.clip_id):
+        raise UserError(f"{name}: no test predictions of the network in it")
+    people = None
+    if manifest.is_file():
+        clips = read_manifest(manifest).clips
+        people = {
+            c.clip_id: {"clip_id": c.clip_id, "subject": c.subject, "group": c.group} for c in clips
+        }
+    return Side(name, test, people, file_sha256(predictions))
+
+
+def _fetch(rev: str, root: Path, into: Path) -> None:
+    """Copy a revision's predictions and manifest out of git and DVC's cache."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import RevError
+
+    try:
+        with Repo(str(root.absolute()), rev=rev) as repo:
+            for file in (PREDICTIONS, MANIFEST):
+                (into / file).parent.mkdir(parents=True, exist_ok=True)
+                repo.dvcfs.get_file(file.as_posix(), str(into / file))
+    except RevError:
+        raise UserError(
+            f"'{rev}' is no git revision, DVC experiment or predictions file: "
+            "see `git log --oneline`, `dvc exp list --all`"
+        ) from None
+    except (OSError, DvcException):
+        raise UserError(
+            f"the predictions of '{rev}' are not here: `dvc pull` them, or make them again with "
+            f"`git checkout {rev} && dvc repro` (for an experiment `dvc exp apply {rev} && "
+            "dvc repro`); dvc.lock must be part of the commit"
+        ) from None

@@ -1,0 +1,75 @@
+"""A comparison as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+NAMES = {"uar": "UAR", "war": "WAR", "macro_f1": "macro-F1"}
+# Cohen 1988, chapter 5
+SIZES = ((0.05, "negligible"), (0.15, "small"), (0.25, "medium"), (0.5, "large"))
+
+
+def table(result: dict[str, Any]) -> Table:
+    """Both sides' scores, and their difference with interval and p."""
+    level = f"{result['confidence']:.0%} interval"
+    drawn = Table("", "A", "B", "B - A", level, "p", title=_title(result))
+    for name, scores in result["scores"].items():
+        gap = scores["difference"]
+        drawn.add_row(
+            NAMES[name],
+            score(scores["a"]),
+            score(scores["b"]),
+            f"{gap['mean']:+.3f}",
+            f"{gap['ci_low']:+.3f} to {gap['ci_high']:+.3f}",
+            p_value(gap["p"]),
+        )
+    return drawn
+
+
+def sentences(result: dict[str, Any]) -> Iterator[str]:
+    """What the numbers say and what they rest on."""
+    test, gap = result["mcnemar"], result["scores"]["uar"]["difference"]
+    sure = gap["ci_low"] > 0 or gap["ci_high"] < 0
+    unit, count = result["interval_unit"], result["intervals_over"]
+    yield (
+        f"B is {'better' if gap['mean'] > 0 else 'worse'} than A in UAR."
+        if sure
+        else f"No difference in UAR that {count} {unit}s can show."
+    )
+    yield (
+        f"McNemar, exact, on the mean probability over seeds: {test['only_a']} clips right in A "
+        f"only, {test['only_b']} in B only, {test['both']} in both, {test['neither']} in neither; "
+        f"p {p_value(test['p'])}{effect(test['cohens_g'])}. It takes clips as independent."
+    )
+    yield (
+        f"Paired bootstrap: {result['bootstrap']} resamples of whole {unit}s ({count} of them), "
+        f"the same for both; ± is the standard deviation over seeds."
+    )
+    if result["left_out"]:
+        yield f"{result['left_out']} clips that only one side has tested are left out."
+
+
+def effect(cohens_g: float | None) -> str:
+    """Cohen's g with his word for it; nothing where no clip tells the two apart."""
+    if cohens_g is None:
+        return ""
+    word = next(word for limit, word in SIZES if abs(cohens_g) < limit or limit == SIZES[-1][0])
+    return f", Cohen's g {cohens_g:+.2f} ({word})"
+
+
+def score(values: dict[str, float]) -> str:
+    spread = f" ±{values['std']:.3f}" if "std" in values else ""
+    return f"{values['mean']:.3f}{spread}"
+
+
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _title(result: dict[str, Any]) -> Text:
+    a, b = result["a"]["name"], result["b"]["name"]
+    return Text(f"A {a}, B {b}: {result['clips']} test clips")

@@ -1,0 +1,105 @@
+"""What a user of the exported graph must know: everything between a video and its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from models.arpgnet import ARPGNet
+from pipeline.config import Params
+from pipeline.errors import UserError
+from pipeline.export.parity import longest
+from pipeline.export.traceable import input_names
+from pipeline.faces.alignment import ARCFACE_TEMPLATE, CROP_PX
+from pipeline.faces.blob import normalisation
+from pipeline.faces.packs import load_pack
+from pipeline.shards import ShardReader
+from pipeline.train.data import APPEARANCE_FACTS, GRAPH_FACTS
+
+INPUTS = {
+    "embedding": "float32 [clips, frames, E]: the appearance network's embedding of the crop",
+    "map_vector": "float32 [clips, frames, C]: its feature map, averaged over the cells",
+    "nodes": "float32 [clips, frames, N, C]: pooling weights [N, h * w] times the map [h * w, C]",
+    "node_xy": "float32 [clips, frames, N, 2]: centres of the regions in 0..1 of the crop, x first",
+    "visible": "bool [clips, frames, N]: regions that lie on the face and inside the picture",
+    "valid": "bool [clips, frames]: frames with a face; features of the others are ignored, "
+    "must be finite, and pad shorter clips of a batch",
+}
+TEMPLATE_POINTS = ("image-left eye", "image-right eye", "nose", "image-left mouth corner",
+                   "image-right mouth corner")  # fmt: skip
+
+
+def metadata(
+    network: ARPGNet, info: Mapping[str, Any], params: Params, name: str, root: Path = Path()
+) -> dict[str, Any]:
+    """Values for the graph's metadata, each to be written as JSON under its key.
+
+    Args:
+        network, info: as `load_run` gives them.
+        params: of the stages before training.
+        name: of the run.
+
+    Raises:
+        UserError: the data under `root` is not what the run was trained on, or the face pack is not
+            here.
+    """
+    appearance = ShardReader(root / "data/appearance").facts
+    graphs = ShardReader(root / "data/graphs").facts
+    now = {key: appearance[key] for key in APPEARANCE_FACTS}
+    now |= {key: graphs[key] for key in GRAPH_FACTS}
+    unlike = [key for key, value in now.items() if info["features"].get(key) != value]
+    if unlike:
+        raise UserError(
+            f"{name} was trained on other data than data/ holds now ({', '.join(unlike)}): "
+            "run `dvc repro train`"
+        )
+    pack = load_pack(params.faces.pack, ["embedding"])
+    return {
+        "classes": info["classes"],
+        "inputs": {key: INPUTS[key] for key in input_names(network)},
+        "max_frames": longest(network),
+        "preprocessing": {
+            "sampling": params.decode.model_dump(include={"sampling", "frames", "fps"}),
+            "crop": {
+                "px": CROP_PX,
+                "transform": "least-squares similarity of five points to the template",
+                "template": ARCFACE_TEMPLATE.astype(float).round(4).tolist(),
+                "template_points": list(TEMPLATE_POINTS),
+            },
+            "appearance_network": _network_facts(pack.models["embedding"], appearance),
+            "regions": {key: graphs[key] for key in ("regions", "names", "edges", "edge_types")}
+            # weights of fixed regions; None: they follow the landmarks of each frame
+            | {"pooling": graphs["pooling"], "params": params.graph.model_dump()},
+        },
+        "params": info["params"],
+        "run": {
+            "name": name,
+            "fold": info["fold"],
+            "seed": info["seed"],
+            "best_epoch": info["best_epoch"],
+            "val_uar": info["validation"]["val_uar"],
+        },
+        "licence": {
+            "code": "MIT",
+            "features": f"face pack {pack.name}: {pack.licence}",
+            "notice": f"{pack.notice} An expression is not an emotion: do not judge people by it.",
+        },
+    }
+
+
+def _network_facts(spec: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
+    if spec.sha256 != facts["model_sha256"]:
+        raise UserError(
+            f"data/appearance was made by another network than {spec.path.name}: run `dvc repro`"
+        )
+    scale = normalisation(spec)
+    return {
+        "sha256": spec.sha256,
+        "colour": scale.colour,
+        "mean": list(scale.mean),
+        "std": list(scale.std),
+        "map_tensor": facts["map_tensor"],
+        "map_shape": facts["map_shape"],
+        "embedding_dim": facts["embedding_dim"],
+    }

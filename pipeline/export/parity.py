@@ -1,0 +1,103 @@
+"""The exported graph against the network it was made from, on random inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.arpgnet import ARPGNet, Standardize
+from models.fusion import BAND_FRAMES
+from pipeline.errors import UserError
+from pipeline.export.traceable import ARGUMENTS, OUTPUTS, input_names
+from pipeline.faces.sessions import make_session
+
+# on logits as on probabilities; float32 rounding alone gives about 1e-6
+TOLERANCE = 1e-4
+HIDDEN = 0.25  # share of frames and of regions that a trial hides
+# clips x frames: one picture; a batch; and, where the network allows, beyond one band of the fusion
+TRIALS = ((1, 1), (3, 7), (2, 16), (2, BAND_FRAMES + 7))
+
+
+def longest(network: ARPGNet) -> int | None:
+    """The most frames a clip may have: the length of a learned position table, else None."""
+    fusion = network.config.fusion
+    return fusion.max_frames if fusion.attends and fusion.position == "learned" else None
+
+
+def trials(network: ARPGNet) -> Iterator[dict[str, Tensor]]:
+    """Random inputs of several batch sizes and lengths, with hidden frames and regions."""
+    generator = torch.Generator().manual_seed(0)
+    most = longest(network)
+    for clips, frames in TRIALS:
+        yield random_inputs(network, clips, min(frames, most or frames), generator)
+
+
+def random_inputs(
+    network: ARPGNet, clips: int, frames: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Inputs of the network with the mean and spread of its training features, by graph name."""
+    config = network.config
+    relates = "relation" in config.fusion.streams
+    regions = len(network.relation.get_buffer("adjacency_NN")) if relates else 0
+
+    def features(where: str, *shape: int) -> Tensor:
+        values = torch.randn(clips, frames, *shape, generator=generator)
+        module = dict(network.named_modules())[where]
+        assert isinstance(module, Standardize)
+        scale = module.get_buffer("scale")
+        alive = scale != 0
+        return torch.where(
+            alive, (values - module.get_buffer("shift")) / torch.where(alive, scale, 1.0), values
+        )
+
+    def shown(*shape: int) -> Tensor:
+        return torch.rand(clips, frames, *shape, generator=generator) >= HIDDEN
+
+    makers = {
+        "embedding": lambda: features("appearance.embedding_scale", config.embedding_dim),
+        "map_vector": lambda: features("appearance.map_scale", config.map_channels),
+        "nodes": lambda: features("relation.node_scale", regions, config.map_channels),
+        "node_xy": lambda: torch.rand(clips, frames, regions, 2, generator=generator),
+        "visible": lambda: shown(regions),
+        "valid": lambda: shown(),
+    }
+    return {name: makers[name]() for name in input_names(network)}
+
+
+def largest_difference(network: ARPGNet, graph: Path | bytes) -> float:
+    """The largest difference of any output in any trial.
+
+    Raises:
+        UserError: ONNX Runtime cannot run the graph.
+    """
+    session = make_session(graph)
+    worst = 0.0
+    for inputs in trials(network):
+        with torch.no_grad():
+            out = network(**{ARGUMENTS[name]: value for name, value in inputs.items()})
+        logits = out["logits_BK"]
+        expected = (logits.softmax(-1), logits, out["frame_logits_BTK"])
+        found = session.run(list(OUTPUTS), {name: value.numpy() for name, value in inputs.items()})
+        for ours, theirs in zip(expected, found, strict=True):
+            gap = np.abs(ours.numpy() - theirs).max()
+            worst = max(worst, float("inf") if np.isnan(gap) else float(gap))
+    return worst
+
+
+def check_parity(network: ARPGNet, graph: Path | bytes) -> float:
+    """`largest_difference`, within `TOLERANCE`.
+
+    Raises:
+        UserError: the two differ by more.
+    """
+    worst = largest_difference(network, graph)
+    if worst > TOLERANCE:
+        raise UserError(
+            f"the exported graph differs from the network by {worst:.1e}, more than "
+            f"{TOLERANCE:g}: nothing was written"
+        )
+    return worst

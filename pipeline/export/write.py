@@ -1,0 +1,112 @@
+"""`arpgnet export`: a trained network as one ONNX file that says how to feed it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+from models.arpgnet import ARPGNet
+from pipeline.config import Params
+from pipeline.disk import partial, writing_to
+from pipeline.errors import UserError
+from pipeline.export.facts import metadata
+from pipeline.export.parity import check_parity, longest, random_inputs
+from pipeline.export.traceable import OUTPUTS, TraceableNet
+from pipeline.train.checkpoints import MODEL, load_run
+from pipeline.train.curves import RUNS
+
+OPSET = 17  # the first with LayerNormalization as one operator
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: the run's name, and the largest difference to the network."""
+
+    run: str
+    difference: float
+
+
+def export(params: Params, out: Path, *, run: str | None = None, root: Path = Path()) -> Exported:
+    """Write a run's network to `out`, after the graph has been held to the network.
+
+    Args:
+        params: of the stages before training, for the metadata.
+        run: such as `fold0-seed0`; without it the one with the best validation UAR.
+
+    Raises:
+        UserError: there is no such run, the data is not the run's, or the graph differs by more
+            than `parity.TOLERANCE`; `out` is as it was.
+    """
+    name = best_run(root) if run is None else run
+    folder = root / RUNS / name
+    if not (folder / MODEL).is_file():
+        raise UserError(f"no run {name} in {root / RUNS}: there is {', '.join(runs(root))}")
+    network, info = load_run(folder)
+    graph = to_onnx(network, metadata(network, info, params, name, root))
+    difference = check_parity(network, graph)
+    with writing_to(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial(out).write_bytes(graph)
+        partial(out).replace(out)
+    return Exported(name, difference)
+
+
+def runs(root: Path = Path()) -> list[str]:
+    """Names of the trained runs.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = sorted(path.parent.name for path in (root / RUNS).glob(f"*/{MODEL}"))
+    if not found:
+        raise UserError(f"no trained network in {root / RUNS}: run `dvc repro train` first")
+    return found
+
+
+def best_run(root: Path = Path()) -> str:
+    """The run of the best validation UAR; of equal ones the first by name."""
+
+    def val_uar(name: str) -> float:
+        return float(load_run(root / RUNS / name)[1]["validation"]["val_uar"])
+
+    return max(runs(root), key=val_uar)
+
+
+def to_onnx(network: ARPGNet, facts: Mapping[str, Any]) -> bytes:
+    """The graph for any number of clips and frames, `facts` as JSON in its metadata.
+
+    Inputs are those of `traceable.input_names`, outputs `traceable.OUTPUTS`. Equal arguments give
+    equal bytes.
+    """
+    most = longest(network)
+    example = random_inputs(network, 2, min(5, most or 5), torch.Generator().manual_seed(0))
+    axes = {0: "clips", 1: "frames"}
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        # the older exporter: the newer one needs onnxscript and fixes lengths it can see
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            TraceableNet(network),
+            tuple(example.values()),
+            path,
+            input_names=list(example),
+            output_names=list(OUTPUTS),
+            dynamic_axes=dict.fromkeys((*example, "frame_logits"), axes)
+            | {name: {0: "clips"} for name in ("probabilities", "logits")},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        model = onnx.load(path)
+    for key in sorted(facts):
+        text = json.dumps(facts[key], sort_keys=True, ensure_ascii=False)
+        model.metadata_props.add(key=key, value=text)
+    onnx.checker.check_model(model)
+    return model.SerializeToString(deterministic=True)

@@ -1,0 +1,111 @@
+"""The page's table of ablations, from the file that `arpgnet ablate` writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.report.sentences import interval
+
+ABLATION = Path("comparisons/ablation.json")
+# a row was measured; could not be; has the full network's own settings
+OK, FAILED, SAME = "ok", "failed", "same"
+
+
+def read_ablations(root: Path = Path()) -> dict[str, Any] | None:
+    """The file's content, or None where there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        found: dict[str, Any] = json.loads((root / ABLATION).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise UserError(f"{ABLATION} is damaged: delete it, or run `arpgnet ablate`") from None
+    return found
+
+
+def ablations_view(
+    found: Mapping[str, Any] | None, predictions_sha256: str
+) -> dict[str, Any] | None:
+    """What the page shows: `rows`, `failed`, `findings` (sentences), `stale`, `note`.
+
+    Args:
+        predictions_sha256: of the page's own run; rows that were measured against another one are
+            `stale`.
+    """
+    if found is None:
+        return None
+    base, rows = found["base"], found["rows"]
+    measured = [row for row in rows if row["status"] == OK]
+    chance = len(measured) * (1 - base["confidence"])
+    unit = f"{base['intervals_over']} {base['interval_unit']}s"
+    return {
+        "stale": base["predictions_sha256"] != predictions_sha256,
+        "full": score(base["scores"]["uar"]),
+        "rows": [_row(row) for row in measured],
+        "failed": [row for row in rows if row["status"] == FAILED],
+        "findings": list(findings(measured, unit)),
+        "note": f"Each network is the full one with one thing changed, trained anew on the same "
+        f"folds and seeds. Difference: its UAR minus the full network's, with the "
+        f"{base['confidence']:.0%} interval and two-sided p of {base['bootstrap']} paired "
+        f"bootstrap resamples of whole {base['interval_unit']}s ({base['intervals_over']} of "
+        f"them). Nothing is corrected for the number of rows: of {len(measured)} such intervals "
+        f"about {chance:.1f} would leave out zero by chance alone.",
+    }
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    gap = row["difference"]["uar"]
+    return {
+        "group": row["group"],
+        "name": row["name"],
+        "what": row["what"],
+        "uar": f"{row['scores']['uar']['mean']:.3f}",
+        "interval": interval(row["scores"]["uar"]),
+        "gap": f"{gap['mean']:+.3f}",
+        "gap_interval": f"[{gap['ci_low']:+.3f}, {gap['ci_high']:+.3f}]",
+        "p": "< 0.001" if gap["p"] < 0.001 else f"{gap['p']:.3f}",
+        "sure": outcome(row) != 0,
+    }
+
+
+def outcome(row: Mapping[str, Any]) -> int:
+    """-1 or 1 where the interval of the difference in UAR lies below or above zero, else 0."""
+    gap = row["difference"]["uar"]
+    return int(gap["ci_low"] > 0) - int(gap["ci_high"] < 0)
+
+
+def findings(measured: list[dict[str, Any]], unit: str) -> Iterator[str]:
+    """Which parts earn their place, and which do not.
+
+    Args:
+        unit: what the intervals are over, e.g. `12 subjects`.
+    """
+    removed: dict[int, list[str]] = {-1: [], 0: [], 1: []}
+    for row in measured:
+        if row["removes"]:
+            removed[outcome(row)].append(row["removes"])
+    if removed[-1]:
+        yield f"Removing these makes the network worse, so they help: {'; '.join(removed[-1])}."
+    if removed[0]:
+        yield (
+            f"Removing these changes nothing that {unit} can show, so here they are not known to "
+            f"help: {'; '.join(removed[0])}."
+        )
+    if removed[1]:
+        parts = "; ".join(removed[1])
+        yield f"Removing these makes the network better, so here they harm: {parts}."
+    better = [f"{row['what']} ({row['name']})" for row in measured
+              if not row["removes"] and outcome(row) > 0]  # fmt: skip
+    if better:
+        yield f"Better than the full network's setting: {'; '.join(better)}."
+
+
+def score(values: Mapping[str, float]) -> str:
+    return f"{values['mean']:.3f} {interval(values)}"

@@ -1,0 +1,73 @@
+"""What the numbers say, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.train.predictions import NETWORK
+
+TILES = (("uar", "UAR"), ("war", "WAR"), ("macro_f1", "macro-F1"))
+MODEL_NAMES = {
+    NETWORK: "ARPGNet",
+    "majority": "majority class",
+    "logreg_embedding": "logistic regression on the mean embedding",
+    "logreg_map": "logistic regression on the mean map",
+    "logreg_map_grid": "logistic regression on the mean map with its positions",
+}
+
+
+def verdict(details: Mapping[str, Any]) -> str:
+    """Whether the network beats the best of its baselines, and how surely."""
+    gains = details["gain_over_baselines"]
+    if not gains:
+        return ""
+    nearest = min(gains, key=lambda name: gains[name]["uar"]["mean"])
+    gain = gains[nearest]["uar"]
+    outcome = "beats" if gain["mean"] > 0 else "does not beat"
+    certain = gain["ci_low"] > 0 or gain["ci_high"] < 0
+    return (
+        f"Here it {outcome} the best of them, {MODEL_NAMES.get(nearest, nearest)}: "
+        f"{gain['mean']:+.3f} UAR {interval(gain)} on the same resamples"
+        f"{'' if certain else ', an interval that includes no difference'}."
+    )
+
+
+def single_runs(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+    """Pooled figures beside the mean over single runs."""
+    runs, mean = details["runs"], metrics["fold_mean"]
+    uars = [run["uar"] for run in runs]
+    parts = ", ".join(f"{name} {number(mean[key]['mean'])}{plus_minus(mean[key])}"
+                      for key, name in TILES)  # fmt: skip
+    return (
+        f"Mean over the {len(runs)} single runs (fold and seed), each scored on its own test part: "
+        f"{parts}; the worst run's UAR is {number(min(uars))}, the best one's "
+        f"{number(max(uars))}. The figures at the top pool the folds first; with few clips a fold "
+        f"the two differ."
+    )
+
+
+def calibration(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+    """The expected calibration error, and to which side it lies."""
+    error, lean = metrics["ece"], metrics["overconfidence"]["mean"]
+    if error["mean"] is None:
+        return "No clip has a prediction."
+    side = "surer than it is right" if lean > 0 else "right more often than it is sure"
+    return (
+        f"Expected calibration error {number(error['mean'])}{plus_minus(error)} "
+        f"({details['ece_bins']} bins): how far, on average, the probability of the named "
+        f"class is from the share of clips that are named rightly at that probability. Over all "
+        f"clips the network is {side}, by {abs(lean):.3f}."
+    )
+
+
+def number(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def interval(score: Mapping[str, float]) -> str:
+    return f"[{score['ci_low']:.3f}, {score['ci_high']:.3f}]" if "ci_low" in score else ""
+
+
+def plus_minus(score: Mapping[str, float]) -> str:
+    return f" ±{score['std']:.3f}" if "std" in score else ""

@@ -1,0 +1,67 @@
+"""The table of ablations fits the settings, and its rows are what they say."""
+
+import re
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.ablate.experiments import override, reason
+from pipeline.ablate.rows import ROWS, Row, changed, choose
+from pipeline.config import Params, load_params
+from pipeline.errors import UserError
+from pipeline.train.network import network_config
+
+FACTS = {"embedding_dim": 8, "map_shape": [4, 7, 7], "frames": 16}
+
+
+def test_names_are_unique_and_can_name_an_experiment() -> None:
+    assert len({row.name for row in ROWS}) == len(ROWS)
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", row.name) for row in ROWS)
+    assert len({str(sorted(row.settings.items())) for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_each_row_changes_the_committed_settings_into_a_network(row: Row) -> None:
+    params = load_params()
+    other = changed(params, row)
+    assert other != params
+    assert network_config(other, FACTS, 8, 16)
+
+
+def test_rows_touch_nothing_before_the_graph() -> None:
+    # so that a row never runs a face network again
+    sections = {key.split(".")[0] for row in ROWS for key in row.settings}
+    assert sections <= {"graph", "relation", "fusion", "appearance"}
+    assert {key for row in ROWS for key in row.settings if key.startswith("appearance")} == {
+        "appearance.vector"
+    }
+
+
+def test_overrides_read_back_as_what_they_were() -> None:
+    for row in ROWS:
+        for dotted, value in row.settings.items():
+            key, text = override(dotted, value).split("=", 1)
+            assert key == dotted
+            assert YAML(typ="safe").load(text) == value
+    assert override("a.b", True) == "a.b=true"
+
+
+def test_chooses_in_the_tables_order() -> None:
+    assert [row.name for row in choose(["window-0", "edges-none"])] == ["edges-none", "window-0"]
+    assert choose(None) == list(ROWS)
+    with pytest.raises(UserError, match=r"no ablation is called nope: see `arpgnet ablate --list`"):
+        choose(["nope", "edges-none"])
+
+
+def test_a_row_that_does_not_fit_says_why() -> None:
+    params = Params.model_validate({"fusion": {"width": 12}})
+    with pytest.raises(UserError, match=r"relation-heads-8: relation.heads: 8 does not divide"):
+        changed(params, choose(["relation-heads-8"])[0])
+
+
+def test_reason_is_the_stages_own_line() -> None:
+    output = "Running\nerror: params.yaml: bad\nERROR: failed to reproduce 'train'\n\nlast"
+    assert reason(output) == "params.yaml: bad"
+    assert reason("x\nERROR: no\nlast") == "no"
+    assert reason("x\nlast\n") == "last"
+    assert reason("") == "no output"

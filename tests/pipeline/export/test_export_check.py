@@ -1,0 +1,116 @@
+"""The reverse check: stored clips through the file against what training wrote down."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from synthetic_data import FRAMES, LOST, SUBJECTS, small_params, write_data
+
+from pipeline.config import Params
+from pipeline.errors import UserError
+from pipeline.export.check import check
+from pipeline.export.facts import metadata
+from pipeline.export.parity import TOLERANCE
+from pipeline.export.write import best_run, export, runs, to_onnx
+from pipeline.train.checkpoints import load_run
+from pipeline.train.curves import RUNS
+from pipeline.train.predictions import PREDICTIONS
+from pipeline.train.run import train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("trained")
+    write_data(root, per_frame_pooling=True, short=["s1-joy-0", "s2-anger-1"])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARPGNET_STORE", str(root / "store"))
+        train(small_params(epochs=2), root=root)
+    torch.set_num_threads(threads)
+    return root
+
+
+def write_file(root: Path, run: str, out: Path) -> Path:
+    network, info = load_run(root / RUNS / run)
+    where = {"name": run, "fold": info["fold"], "seed": info["seed"]}
+    out.write_bytes(to_onnx(network, told(where, info)))
+    return out
+
+
+def told(run: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
+    return {"run": run, "classes": info["classes"], "params": info["params"]}
+
+
+def test_equals_the_stored_predictions(trained: Path, tmp_path: Path) -> None:
+    found = check(write_file(trained, "fold1-seed0", tmp_path / "m.onnx"), trained)
+    assert found.ok
+    assert (found.run, found.named_otherwise) == ("fold1-seed0", 0)
+    assert found.difference < TOLERANCE / 10
+    # fold 1 tests half of the subjects and validates on one of the two last ones
+    assert found.clips == 6 * (SUBJECTS // 2 + 1)
+    # the quarantined clip has no prediction to compare with
+    fold0 = check(write_file(trained, "fold0-seed0", tmp_path / "n.onnx"), trained)
+    assert (fold0.clips, fold0.ok) == (6 * (SUBJECTS // 2 + 1) - 1, True)
+    assert LOST.startswith("s0")
+    assert FRAMES > 2
+
+
+def test_frames_are_checked_too(tmp_path: Path) -> None:
+    write_data(tmp_path, frame_labels=True)
+    train(small_params(epochs=1, folds=[0], window=3, stride=2), root=tmp_path)
+    found = check(write_file(tmp_path, "fold0-seed0", tmp_path / "m.onnx"), tmp_path)
+    assert found.ok
+    assert found.clips > 2 * 6 * SUBJECTS // 2
+
+
+def test_another_runs_network_fails(trained: Path, tmp_path: Path) -> None:
+    network, info = load_run(trained / RUNS / "fold0-seed0")
+    other = {"name": "fold1-seed0", "fold": 1, "seed": 0}
+    file = tmp_path / "m.onnx"
+    file.write_bytes(to_onnx(network, told(other, info)))
+    found = check(file, trained)
+    assert not found.ok
+    assert found.difference > TOLERANCE
+
+
+def test_mistakes_are_told(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be loaded"):
+        check(tmp_path / "absent.onnx", trained)
+    network, info = load_run(trained / RUNS / "fold0-seed0")
+    file = tmp_path / "m.onnx"
+    file.write_bytes(to_onnx(network, {}))
+    with pytest.raises(UserError, match="arpgnet export"):
+        check(file, trained)
+    nowhere = {"name": "fold7-seed0", "fold": 7, "seed": 0}
+    file.write_bytes(to_onnx(network, told(nowhere, info)))
+    with pytest.raises(UserError, match="no predictions of fold7-seed0"):
+        check(file, trained)
+
+
+def test_best_run_is_that_of_validation(trained: Path) -> None:
+    values = {n: load_run(trained / RUNS / n)[1]["validation"]["val_uar"] for n in runs(trained)}
+    assert values[best_run(trained)] == max(values.values())
+    assert len(values) == 2
+    rows = pq.read_table(trained / PREDICTIONS).to_pylist()
+    assert len({row["fold"] for row in rows}) == 2
+    assert np.isfinite(list(values.values())).all()
+
+
+def test_unknown_run_and_no_run(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.onnx"
+    with pytest.raises(UserError, match=r"no run fold9-seed9 .*fold0-seed0, fold1-seed0"):
+        export(Params(), out, run="fold9-seed9", root=trained)
+    with pytest.raises(UserError, match="dvc repro train"):
+        export(Params(), out, root=tmp_path)
+    assert not out.exists()
+
+
+def test_metadata_of_other_data_is_refused(trained: Path) -> None:
+    network, info = load_run(trained / RUNS / "fold0-seed0")
+    changed = info | {"features": info["features"] | {"names": ["elsewhere"]}}
+    with pytest.raises(UserError, match=r"other data than data/ holds now \(names\)"):
+        metadata(network, changed, Params(), "fold0-seed0", trained)

@@ -1,0 +1,116 @@
+"""Every choice of the configuration is in the graph what it is in the network."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.arpgnet import ARPGNet, ARPGNetConfig, RelationConfig
+from models.fusion import BAND_FRAMES, FusionConfig
+from pipeline.errors import UserError
+from pipeline.export.parity import TOLERANCE, check_parity, largest_difference, longest, trials
+from pipeline.export.traceable import OUTPUTS, TraceableNet, input_names
+from pipeline.export.write import to_onnx
+from pipeline.faces.sessions import make_session
+
+REGIONS = 6
+
+
+def network(*, vector: str = "map", relation: dict | None = None, **fusion: Any) -> ARPGNet:
+    torch.manual_seed(0)
+    ring = [[i, (i + 1) % REGIONS] for i in range(REGIONS)]
+    edges = torch.tensor(ring + [[b, a] for a, b in ring]).T.contiguous()
+    config = ARPGNetConfig(
+        num_classes=4,
+        embedding_dim=5,
+        map_channels=3,
+        width=8,
+        appearance_vector=vector,  # type: ignore[arg-type]
+        relation=RelationConfig(**({"layers": 1, "heads": 2} | (relation or {}))),
+        fusion=FusionConfig(**({"layers": 1, "heads": 2, "window": 2} | fusion)),
+    )
+    built = ARPGNet(
+        config,
+        edge_index_2E=edges,
+        edge_type_E=torch.zeros(2 * REGIONS, dtype=torch.int64),
+        num_nodes=REGIONS,
+    )
+    mean, std = torch.tensor([3.0, -2.0, 0.5]), torch.tensor([0.1, 4.0, 0.0])
+    built.set_feature_statistics(map_vector=(mean, std), nodes=(mean, std))
+    return built.eval()
+
+
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "gat": {"feed_forward": True, "layers": 2},
+    "gatv2": {"conv": "gatv2", "relation": {"conv": "gatv2", "layers": 2}},
+    "dot": {"conv": "dot", "window": None, "vector": "both"},
+    "serial": {"mode": "serial", "layers": 2, "share_weights": True},
+    "cross": {"mode": "cross", "window": -1, "window_cross": 0, "position": "none"},
+    "concat": {"mode": "concat", "vector": "embedding", "relation": {"layers": 0}},
+    "add": {"mode": "add", "relation": {"readout": "flatten"}},
+    "appearance": {"mode": "appearance"},
+    "relation": {"mode": "relation", "relation": {"readout": "attention"}},
+    "coordinates": {"relation": {"position": "both", "edge_types": ()}},
+    "learned": {"position": "learned", "max_frames": 9, "relation": {"position": "none"}},
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_graph_equals_the_network(name: str) -> None:
+    net = network(**CONFIGURATIONS[name])
+    assert check_parity(net, to_onnx(net, {})) <= TOLERANCE / 10
+
+
+def test_trials_reach_beyond_one_band_but_not_beyond_a_position_table() -> None:
+    lengths = [inputs["valid"].shape[1] for inputs in trials(network())]
+    assert max(lengths) > BAND_FRAMES
+    assert {inputs["valid"].shape[0] for inputs in trials(network())} > {1, 2}
+    net = network(position="learned", max_frames=9)
+    assert longest(net) == 9
+    assert max(inputs["valid"].shape[1] for inputs in trials(net)) == 9
+    assert longest(network(position="learned", mode="add")) is None
+
+
+def test_reads_only_what_the_configuration_reads() -> None:
+    assert input_names(network(mode="appearance")) == ["map_vector", "valid"]
+    assert input_names(network(vector="both", relation={"position": "coordinates"})) == [
+        "embedding", "map_vector", "nodes", "node_xy", "visible", "valid",
+    ]  # fmt: skip
+
+
+def test_lengths_stay_open_and_bytes_repeat() -> None:
+    net = network()
+    graph = to_onnx(net, {"b": [1], "a": "ä"})
+    session = make_session(graph)
+    assert [given.shape[:2] for given in session.get_inputs()] == [["clips", "frames"]] * 4
+    assert [out.name for out in session.get_outputs()] == list(OUTPUTS)
+    assert session.get_modelmeta().custom_metadata_map == {"a": '"ä"', "b": "[1]"}
+    assert to_onnx(net, {"a": "ä", "b": [1]}) == graph
+
+
+def test_another_network_does_not_pass() -> None:
+    net, other = network(), network()
+    with torch.no_grad():
+        other.head.bias.add_(0.01)
+    graph = to_onnx(other, {})
+    assert largest_difference(net, graph) == pytest.approx(0.01, rel=0.01)
+    with pytest.raises(UserError, match="nothing was written"):
+        check_parity(net, graph)
+
+
+def test_a_clip_without_a_face_has_the_prediction_of_zeros() -> None:
+    net = network()
+    session = make_session(to_onnx(net, {}))
+    inputs = {name: value.numpy() for name, value in next(iter(trials(net))).items()}
+    inputs["valid"] = np.zeros_like(inputs["valid"])
+    probabilities = session.run(["probabilities"], inputs)[0][0]
+    expected = net.head.bias.detach().softmax(-1).numpy()
+    assert probabilities == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_network_itself_is_left_alone() -> None:
+    net = network(conv="gatv2")
+    before = list(dict(net.named_modules()))
+    TraceableNet(net)
+    assert list(dict(net.named_modules())) == before

@@ -1,0 +1,67 @@
+"""Prediction tables made by hand: who is right about which clip."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.clips import Clip, write_manifest
+from pipeline.train.predictions import PREDICTIONS, Units, prediction_rows, write_predictions
+
+CLASSES = ["calm", "glad"]
+SUBJECTS, CLIPS = 6, 4
+
+
+def labels() -> dict[str, int]:
+    """Six subjects of two calm and two glad clips each: `s<subject>-<clip>`."""
+    return {f"s{s}-{k}": k % 2 for s in range(SUBJECTS) for k in range(CLIPS)}
+
+
+def units(clips: list[str], truth: Mapping[str, int]) -> Units:
+    """Whole clips and their labels."""
+    return Units(np.array(clips, object), np.array([truth[c] for c in clips], np.int64), None)
+
+
+def write_run(
+    root: Path,
+    wrong: Mapping[int, Collection[str]],
+    *,
+    truth: Mapping[str, int] | None = None,
+    lost: Collection[str] = (),
+    classes: list[str] = CLASSES,
+    sure: Mapping[int, float] | None = None,
+) -> Path:
+    """Write a manifest and a predictions file under `root`.
+
+    Args:
+        wrong: per seed the clips it names wrongly.
+        truth: label of each clip, `labels()` unless told.
+        lost: clips without a prediction.
+        sure: per seed the probability of the class it names, 0.8 unless told.
+
+    Returns:
+        The predictions file.
+    """
+    truth = labels() if truth is None else truth
+    people = [
+        Clip(clip, f"{clip}.mp4", "00", label_index=k, subject=clip.split("-")[0])
+        for clip, k in truth.items()
+    ]
+    write_manifest(people, root / "data/manifest.parquet", classes=classes, dataset="hand")
+    tables = []
+    for seed, errors in wrong.items():
+        high = (sure or {}).get(seed, 0.8)
+        for fold in (0, 1):
+            where = {"model": "arpgnet", "fold": fold, "seed": seed, "split": "test"}
+            mine = [clip for clip in truth if int(clip[1]) % 2 == fold]
+            known = [clip for clip in mine if clip not in lost]
+            gone = [clip for clip in mine if clip in lost]
+            named = np.array([truth[c] ^ (c in errors) for c in known])
+            values = np.where(np.arange(2) == named[:, None], high, 1 - high)
+            tables.append(prediction_rows(units(known, truth), values, **where))
+            if gone:
+                tables.append(prediction_rows(units(gone, truth), None, **where))
+    write_predictions(tables, classes, root / PREDICTIONS)
+    return root / PREDICTIONS
