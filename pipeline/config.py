@@ -169,7 +169,7 @@ class TrainParams(Section):
     ema: Probability = 0.95
     grad_clip: Annotated[float, Field(gt=0.0)] = 1.0
     flip: Probability = 0.5
-    feature_noise: Annotated[float, Field(ge=0.0, le=5.0)] = 0.3
+    feature_noise: Annotated[float, Field(ge=0.0, le=5.0)] = 1.5
     frame_drop: Probability = 0.1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Positive = 1
