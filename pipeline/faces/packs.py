@@ -137,7 +137,10 @@ class PackEntry(_Strict):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network on disk and how to feed it; see `ModelEntry` for the preprocessing."""
+    """A network on disk and how to feed it; see `ModelEntry` for the preprocessing.
+
+    `weights` are those of a fine-tuned network, which stand in the place of the graph's own.
+    """
 
     role: Role
     path: Path
@@ -150,6 +153,8 @@ class ModelSpec:
     map_tensor: str | None
     map_shape: tuple[int, int, int] | None
     embedding_dim: int | None
+    weights: Path | None = None
+    weights_sha256: str | None = None
 
     @property
     def scheme(self) -> str:
