@@ -42,6 +42,8 @@ class ImageNetwork:
         extra_outputs: internal tensors that `run` gives behind the graph's first output.
         precision: `bf16` runs the graph in torch, where it can be imported exactly.
 
+    `in_torch` tells whether that was so.
+
     Raises:
         UserError: the graph cannot be loaded, or has no such tensor.
     """
@@ -65,6 +67,7 @@ class ImageNetwork:
             self._graph, threads=threads, device=device, extra_outputs=extra_outputs
         )
         self._outputs = [session.get_outputs()[0].name, *extra_outputs]
+        self.in_torch = False
         self._run, self.batch = self._choose(session, batch, precision)
 
     def run(self, images: Images) -> list[Floats]:
@@ -85,6 +88,7 @@ class ImageNetwork:
         if precision == "bf16":
             imported = self._in_torch(trial, truth)
             if imported is not None:
+                self.in_torch = True
                 return imported, batch
         if batch == 1:
             return original, 1

@@ -76,6 +76,10 @@ class _Importer:
             if node.op_type == "Constant" and "value" in attributes:
                 self.constants[node.output[0]] = numpy_helper.to_array(attributes["value"])
                 continue
+            if node.op_type == "Identity" and node.input[0] in self.constants:
+                # exporters merge equal constants this way
+                self.constants[node.output[0]] = self.constants[node.input[0]]
+                continue
             make = MAKERS.get(node.op_type)
             if make is None:
                 raise NotImportable(f"a node of type {node.op_type}")

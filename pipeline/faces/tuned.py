@@ -95,17 +95,27 @@ def with_weights(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> o
 def unshared(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which each use of an initializer has one of its own.
 
-    Exporters merge constants that happen to be equal, e.g. all PReLU slopes of a fresh network;
-    training would have to move them as one.
+    Exporters merge constants that happen to be equal, e.g. all PReLU slopes of a fresh network,
+    and put an Identity in the place of the others; training would have to move them as one.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     places = {item.name: item for item in copy.graph.initializer}
+    aliases = {
+        node.output[0]: node.input[0]
+        for node in copy.graph.node
+        if node.op_type == "Identity" and node.input[0] in places
+    }
+    nodes = [node for node in copy.graph.node if node.output[0] not in aliases]
+    del copy.graph.node[:]
+    copy.graph.node.extend(nodes)
     used: dict[str, int] = {}
     for node in copy.graph.node:
-        for position, name in enumerate(node.input):
+        for position, given in enumerate(node.input):
+            name = aliases.get(given, given)
             if name not in places:
                 continue
+            node.input[position] = name
             used[name] = used.get(name, 0) + 1
             if used[name] > 1:
                 own = copy.graph.initializer.add()

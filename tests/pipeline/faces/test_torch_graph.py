@@ -99,6 +99,16 @@ def test_what_can_be_imported_is_known_without_importing_torch() -> None:
     assert frozenset(MAKERS) | {"Constant"} == TORCH_KINDS | {"MatMul"}
 
 
+def test_a_constant_by_another_name_is_a_constant() -> None:
+    model = model_of("Conv", {"w": floats(5, 4, 3, 3), "b": floats(5)})
+    model.graph.node[1].input[2] = "alias"
+    model.graph.node.insert(0, helper.make_node("Identity", ["b"], ["alias"]))
+    (expected,) = make_session(model.SerializeToString()).run(["y"], {"x": X})
+    with torch.inference_mode():
+        (found,) = import_graph(model, ["y"])(torch.from_numpy(X.copy()))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_an_unknown_output_is_refused() -> None:
     with pytest.raises(NotImportable, match="no tensor nowhere"):
         import_graph(model_of("Relu", {}), ["y", "nowhere"])

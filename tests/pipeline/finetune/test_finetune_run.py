@@ -8,6 +8,7 @@ import cv2
 import faces_tables
 import graphs
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -240,7 +241,12 @@ def test_a_constant_that_stands_in_two_places_is_trained_in_each() -> None:
     for node in model.graph.node:
         if node.op_type == "BatchNormalization" and node.output[0] == "bn2":
             node.input[2] = "features.b"  # both all zeros, as exporters merge them
+        if node.op_type == "Gemm":
+            node.input[2] = "alias"
+    alias = onnx.helper.make_node("Identity", ["fc.b"], ["alias"])
+    model.graph.node.insert(0, alias)
     own = unshared(model)
+    assert "Identity" not in {node.op_type for node in own.graph.node}
     uses = [name for node in own.graph.node for name in node.input]
     places = [item.name for item in own.graph.initializer]
     assert all(uses.count(name) <= 1 for name in places)
