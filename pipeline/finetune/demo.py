@@ -61,7 +61,7 @@ class _Job:
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
     """`finetune.subjects` rendered people with three stills of each of the demo's classes."""
     version = code_version("pipeline.demo", __name__)
-    root = store_root() / "stills" / digest(params.subjects, version)
+    root = store_root() / "demo-stills" / digest(params.subjects, version)
     if not (root / _DONE).is_file():
         people = range(params.subjects)
         with track(len(people), "render stills") as progress:

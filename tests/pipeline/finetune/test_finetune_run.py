@@ -1,6 +1,7 @@
 """Fine-tuning from stills on disk to the features of the appearance stage, on a tiny network."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from pipeline.faces.clip_work import model_identity
 from pipeline.faces.packs import ModelSpec, load_pack
 from pipeline.faces.sessions import load_graph, make_session
 from pipeline.faces.tuned import tuned, unshared, with_weights
-from pipeline.finetune import tune
+from pipeline.finetune import crops, tune
 from pipeline.finetune.augment import augment
+from pipeline.finetune.crops import CropJob
 from pipeline.finetune.fit import Tuner
 from pipeline.finetune.network import build_trainee, tuned_weights
 from pipeline.finetune.run import BACKBONE, finetune
+from pipeline.finetune.stills import Still
 from pipeline.store import Store
+from pipeline.workers import Crashed, Limits
 
 CLASSES = ("left", "right")
 
@@ -39,9 +43,18 @@ def still(label: str, seed: int) -> np.ndarray:
     return np.asarray(cv2.resize(small, (112, 112), interpolation=cv2.INTER_CUBIC))
 
 
+def in_process(
+    job: CropJob, items: list[Any], count: int, limits: Limits | None = None
+) -> Iterator[tuple[Any, Any]]:
+    """`run_in_workers` without workers: 3 s a run less."""
+    for item in items:
+        yield item, job.do(item)
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Target data, a pack, and 24 stills of two classes with a few that cannot be learnt from."""
+    monkeypatch.setattr(crops, "run_in_workers", in_process)
     graphs.small_pack(tmp_path / "pack")
     clips = faces_tables.write_tables(tmp_path / "data", {"a": [True, True]})
     write_manifest(
@@ -111,17 +124,49 @@ def test_stills_become_a_backbone_that_appearance_runs(project: Path) -> None:
     spec = spec_of(project)
     other = tuned(spec, project / BACKBONE)
     assert model_identity(other) == [*model_identity(spec), found["weights_sha256"]]
-    crops = np.stack([still("left", 5), still("right", 6)])
-    before, _ = AppearanceNetwork(spec, batch=2).describe(crops)
-    after, maps = AppearanceNetwork(other, batch=2).describe(crops)
+    unseen = np.stack([still("left", 50), still("right", 60)])
+    before, _ = AppearanceNetwork(spec, batch=2).describe(unseen)
+    after, maps = AppearanceNetwork(other, batch=2).describe(unseen)
     assert np.abs(after - before).max() > 1e-3
-    rounded, rounded_maps = AppearanceNetwork(other, batch=2, precision="bf16").describe(crops)
+    rounded, rounded_maps = AppearanceNetwork(other, batch=2, precision="bf16").describe(unseen)
     assert np.abs(rounded - after).max() < 0.03 * np.abs(after).max()
     assert np.abs(rounded_maps - maps).max() < 0.03 * np.abs(maps).max()
     clip = AppearanceClip(project / "data/faces", other, "pack", 2)
     plain = AppearanceClip(project / "data/faces", spec, "pack", 2)
     assert clip.facts()["tuned_sha256"] == found["weights_sha256"]
     assert "tuned_sha256" not in plain.facts()
+
+
+def test_stills_are_cut_in_worker_processes_and_found_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """White squares that cover a cell of the detector's grid are faces to it."""
+    frame = np.zeros((128, 128, 3), np.uint8)
+    frame[32:64, 32:64] = 255
+    stills = []
+    for name, image in (("face", frame), ("none", np.zeros_like(frame))):
+        cv2.imwrite(str(project / f"{name}.png"), image)
+        stills.append(Still(name, "x", path=project / f"{name}.png"))
+    stills += [
+        Still("absent", "x", path=project / "absent.png"),
+        Still("grey", "x", grey=bytes(49)),
+    ]
+    detector = load_pack(str(project / "pack")).models["detector"]
+    job = CropJob(detector, Params().align, "no", "cpu", Store().root)
+    monkeypatch.undo()
+    monkeypatch.setenv("ARPGNET_STORE", str(job.store))
+    (found,) = crops.make_crops(job, stills, 1, Limits())
+    assert [crop.reason for crop in found[1]] == [
+        None, "no face found", "not a readable picture", "no face found",
+    ]  # fmt: skip
+    assert len(found[1][0].crop or b"") == 112 * 112 * 3
+    monkeypatch.setattr(crops, "run_in_workers", in_process)
+    monkeypatch.setattr(CropJob, "_crop", lambda *a: pytest.fail("cut again"))
+    assert list(crops.make_crops(job, stills, 1, Limits())) == [found]
+    died = [(item, Crashed(9)) for item in [(0, stills)]]
+    monkeypatch.setattr(crops, "run_in_workers", lambda *a: iter(died))
+    ((_, lost),) = crops.make_crops(job, stills, 1, Limits())
+    assert {crop.reason for crop in lost} == {"crashed or hung the reader"}
 
 
 def test_equal_settings_give_equal_bytes_and_finished_runs_are_kept(
