@@ -160,11 +160,12 @@ def ablate_network(
         return
     if dry_run:
         check_base(Path())
-    shown = Table("row", "group", "what", "changes", *(["experiment"] if dry_run else []))
+    shown = Table("row", "group", "what", *(["experiment"] if dry_run else []))
+    shown.add_column("changes", min_width=27)  # one change a line, never cut
     for row in chosen:
-        changes = " ".join(override(*pair) for pair in row.settings.items())
+        changes = "\n".join(override(*pair) for pair in row.settings.items())
         state = ["is there" if is_finished(row, Path()) else "would run"] if dry_run else []
-        shown.add_row(row.name, row.group, row.what, escape(changes), *state)
+        shown.add_row(row.name, row.group, row.what, *state, escape(changes))
     Console().print(shown)
 
 
@@ -186,8 +187,8 @@ def export_network(
     if check is not None:
         found = check_file(check)
         line = (
-            f"{check}, {found.run}: {found.clips} stored predictions, largest difference "
-            f"{found.difference:.1e}, {found.named_otherwise} clips named otherwise"
+            f"{check}, {found.run}: {found.predictions} stored predictions, largest difference "
+            f"{found.difference:.1e}, {found.named_otherwise} named otherwise"
         )
         if not found.ok:
             raise UserError(line)

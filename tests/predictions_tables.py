@@ -19,9 +19,11 @@ def labels() -> dict[str, int]:
     return {f"s{s}-{k}": k % 2 for s in range(SUBJECTS) for k in range(CLIPS)}
 
 
-def units(clips: list[str], truth: Mapping[str, int]) -> Units:
-    """Whole clips and their labels."""
-    return Units(np.array(clips, object), np.array([truth[c] for c in clips], np.int64), None)
+def units(clips: list[str], truth: Mapping[str, int], frame: int | None = None) -> Units:
+    """The clips themselves, or one frame of each."""
+    label = np.array([truth[clip] for clip in clips], np.int64)
+    index = None if frame is None else np.full(len(clips), frame)
+    return Units(np.array(clips, dtype=object), label, index)
 
 
 def write_run(
@@ -32,6 +34,7 @@ def write_run(
     lost: Collection[str] = (),
     classes: list[str] = CLASSES,
     sure: Mapping[int, float] | None = None,
+    frames: Mapping[int, bool] | None = None,
 ) -> Path:
     """Write a manifest and a predictions file under `root`.
 
@@ -40,6 +43,8 @@ def write_run(
         truth: label of each clip, `labels()` unless told.
         lost: clips without a prediction.
         sure: per seed the probability of the class it names, 0.8 unless told.
+        frames: the labelled frames of each clip, and whether they are named wrongly; else whole
+            clips are predicted.
 
     Returns:
         The predictions file.
@@ -58,9 +63,10 @@ def write_run(
             mine = [clip for clip in truth if int(clip[1]) % 2 == fold]
             known = [clip for clip in mine if clip not in lost]
             gone = [clip for clip in mine if clip in lost]
-            named = np.array([truth[c] ^ (c in errors) for c in known])
-            values = np.where(np.arange(2) == named[:, None], high, 1 - high)
-            tables.append(prediction_rows(units(known, truth), values, **where))
+            for frame, flawed in (frames or {None: False}).items():
+                named = np.array([truth[c] ^ (c in errors or flawed) for c in known])
+                values = np.where(np.arange(2) == named[:, None], high, 1 - high)
+                tables.append(prediction_rows(units(known, truth, frame), values, **where))
             if gone:
                 tables.append(prediction_rows(units(gone, truth), None, **where))
     write_predictions(tables, classes, root / PREDICTIONS)

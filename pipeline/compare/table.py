@@ -32,6 +32,7 @@ def table(result: dict[str, Any]) -> Table:
 
 def sentences(result: dict[str, Any]) -> Iterator[str]:
     """What the numbers say and what they rest on."""
+    scored = result["scored"]
     test, gap = result["mcnemar"], result["scores"]["uar"]["difference"]
     sure = gap["ci_low"] > 0 or gap["ci_high"] < 0
     unit, count = result["interval_unit"], result["intervals_over"]
@@ -41,16 +42,16 @@ def sentences(result: dict[str, Any]) -> Iterator[str]:
         else f"No difference in UAR that {count} {unit}s can show."
     )
     yield (
-        f"McNemar, exact, on the mean probability over seeds: {test['only_a']} clips right in A "
+        f"McNemar, exact, on the mean probability over seeds: {test['only_a']} {scored} right in A "
         f"only, {test['only_b']} in B only, {test['both']} in both, {test['neither']} in neither; "
-        f"p {p_value(test['p'])}{effect(test['cohens_g'])}. It takes clips as independent."
+        f"p {p_value(test['p'])}{effect(test['cohens_g'])}. It takes {scored} as independent."
     )
     yield (
         f"Paired bootstrap: {result['bootstrap']} resamples of whole {unit}s ({count} of them), "
         f"the same for both; ± is the standard deviation over seeds."
     )
     if result["left_out"]:
-        yield f"{result['left_out']} clips that only one side has tested are left out."
+        yield f"{result['left_out']} {scored} that only one side has tested are left out."
 
 
 def effect(cohens_g: float | None) -> str:
@@ -72,4 +73,4 @@ def p_value(p: float) -> str:
 
 def _title(result: dict[str, Any]) -> Text:
     a, b = result["a"]["name"], result["b"]["name"]
-    return Text(f"A {a}, B {b}: {result['clips']} test clips")
+    return Text(f"A {a}, B {b}: {result['units']} {result['scored']} tested")

@@ -18,15 +18,19 @@ from pipeline.faces.sessions import make_session
 from pipeline.train.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
 from pipeline.train.run import load
 from pipeline.train.tasks import Task, make_task
+from pipeline.train.views import Views
+
+# the training settings that decide what is shown to the network in evaluation
+VIEWS = ("frames", "offsets", "window", "stride")
 
 
 @dataclass(frozen=True)
 class Checked:
     """The run, how many predictions were compared, the largest difference of a probability, and
-    how many clips are named otherwise."""
+    how many clips (or frames) are named otherwise."""
 
     run: str
-    clips: int
+    predictions: int
     difference: float
     named_otherwise: int
 
@@ -38,8 +42,9 @@ class Checked:
 def check(file: Path, root: Path = Path()) -> Checked:
     """Run the stored clips through the file, view by view at their own length.
 
-    Every validation and test clip of the file's run is compared. Training padded clips to a common
-    length and worked in batches: that this changes nothing is part of the check.
+    Every validation and test prediction of the file's run is compared, of clips or of labelled
+    frames. Training padded views to a common length and worked in batches: that this changes
+    nothing is part of the check.
 
     Raises:
         UserError: the file is not one of ours, or the stored data or predictions are not its run's.
@@ -47,7 +52,7 @@ def check(file: Path, root: Path = Path()) -> Checked:
     session = make_session(file)
     facts = session.get_modelmeta().custom_metadata_map
     try:
-        run, classes = json.loads(facts["run"]), json.loads(facts["classes"])
+        run, classes, params = (json.loads(facts[key]) for key in ("run", "classes", "params"))
     except KeyError:
         raise UserError(f"{file} was not written by `arpgnet export`") from None
     rows = read_predictions(root / PREDICTIONS)
@@ -56,11 +61,8 @@ def check(file: Path, root: Path = Path()) -> Checked:
     if rows.classes != classes or not len(rows.clip_id):
         raise UserError(f"{root / PREDICTIONS} has no predictions of {run['name']} of {file}")
     dataset, _ = load(read_manifest(root / MANIFEST), root)
-    task = make_task(dataset, train_params(json.loads(facts["params"])))
-    try:
-        found = probabilities(session, task, rows)
-    except KeyError as error:
-        raise UserError(f"clip {error} has a prediction but no features: run `dvc repro`") from None
+    views = TrainParams.model_validate({name: params["train"][name] for name in VIEWS})
+    found = probabilities(session, make_task(dataset, views), rows)
     return Checked(
         run["name"],
         len(rows.clip_id),
@@ -69,40 +71,44 @@ def check(file: Path, root: Path = Path()) -> Checked:
     )
 
 
-def train_params(params: dict[str, Any]) -> TrainParams:
-    """The `train` section that the run was made with: it says which frames are seen together."""
-    kept = {key: value for key, value in params["train"].items() if key in TrainParams.model_fields}
-    return TrainParams.model_validate(kept)
-
-
 def probabilities(session: Any, task: Task, rows: Predictions) -> np.ndarray:
-    """What the graph says of each row's clip or frame: float32 [rows, K]."""
-    place = {clip: number for number, clip in enumerate(task.dataset.clip_ids)}
-    found: dict[tuple[str, int], np.ndarray] = {}
-    for clip in dict.fromkeys(rows.clip_id):
-        here = np.array([place[clip]])
-        views = task.evaluation(here)
-        said = np.stack([_view(session, task, view) for view in views.rows])
-        frames = task.units(here).frame_index
-        keys = [-1] if frames is None else frames.tolist()
-        combined = task.combine(here, views, said).astype(np.float32)
-        found |= {(clip, frame): row for frame, row in zip(keys, combined, strict=True)}
-    return np.stack([found[key] for key in zip(rows.clip_id, rows.frame_index, strict=True)])
+    """What the graph says of each row's clip or frame: float64 [rows, K].
+
+    Raises:
+        UserError: a clip has no features.
+    """
+    dataset = task.dataset
+    wanted = set(rows.clip_id)
+    clips = np.array([n for n, name in enumerate(dataset.clip_ids) if name in wanted])
+    views = task.evaluation(clips)
+    units = task.units(clips)
+    combined = task.combine(clips, views, _of_views(session, task, views))
+    index = [-1] * len(units) if units.frame_index is None else units.frame_index.tolist()
+    place = {key: n for n, key in enumerate(zip(units.clip_id, index, strict=True))}
+    asked = list(zip(rows.clip_id, rows.frame_index.tolist(), strict=True))
+    absent = [clip for clip, frame in asked if (clip, frame) not in place]
+    if absent:
+        raise UserError(f"clip {absent[0]} has a prediction but no features: run `dvc repro`")
+    return combined[[place[key] for key in asked]]
 
 
-def _view(session: Any, task: Task, rows_T: np.ndarray) -> np.ndarray:
-    """Probabilities of a view, [K], or of its frames, [T, K]; without the padding of its end."""
+def _of_views(session: Any, task: Task, views: Views) -> np.ndarray:
+    """Probabilities of each view [V, K], or of its frames [V, T, K] (zeros in the padding)."""
     names = [given.name for given in session.get_inputs()]
-    length = int((rows_T >= 0).sum())
-    batch = task.dataset.features.take(torch.from_numpy(rows_T[None, :length]), torch.zeros(1))
-    inputs = {
-        name: (value if value.dtype == torch.bool else value.float()).numpy()
-        for name, value in batch.tensors().items()
-        if name in names
-    }
-    clip_K, frames_TK = (part[0] for part in session.run(["probabilities", "frame_logits"], inputs))
-    if task.name == "clip":
-        return clip_K
-    whole = np.full((len(rows_T), frames_TK.shape[1]), np.nan)
-    whole[:length] = torch.from_numpy(frames_TK).softmax(-1).numpy()
-    return whole
+    found = []
+    for rows_T in views.rows:
+        inside = rows_T >= 0
+        rows_1T = torch.from_numpy(rows_T[inside])[None]
+        batch = task.dataset.features.take(rows_1T, torch.full((1,), -1)).tensors()
+        inputs = {
+            name: (batch[name] if batch[name].dtype == torch.bool else batch[name].float()).numpy()
+            for name in names
+        }
+        if task.name == "clip":
+            found.append(session.run(["probabilities"], inputs)[0][0])
+            continue
+        logits_TK = torch.from_numpy(session.run(["frame_logits"], inputs)[0][0])
+        view_TK = np.zeros((len(rows_T), logits_TK.shape[1]))
+        view_TK[inside] = logits_TK.softmax(-1).numpy()
+        found.append(view_TK)
+    return np.stack(found).astype(np.float64)

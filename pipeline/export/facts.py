@@ -59,6 +59,7 @@ def metadata(
         "classes": info["classes"],
         "inputs": {key: INPUTS[key] for key in input_names(network)},
         "max_frames": longest(network),
+        "task": info["task"],
         "preprocessing": {
             "sampling": params.decode.model_dump(include={"sampling", "frames", "fps"}),
             "crop": {

@@ -95,7 +95,7 @@ class DenseGAT(nn.Module):
         self.conv = conv
 
     def forward(
-        self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges, *, attention: bool = True
+        self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges, *, attention: bool = False
     ) -> tuple[Tensor, Tensor]:
         conv = self.conv
         value_GSHC = conv.lin(key_GSF).unflatten(-1, (conv.heads, -1))
@@ -118,7 +118,7 @@ class DenseGATv2(nn.Module):
         self.conv = conv
 
     def forward(
-        self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges, *, attention: bool = True
+        self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges, *, attention: bool = False
     ) -> tuple[Tensor, Tensor]:
         conv = self.conv
         value_GSHC = conv.lin_l(key_GSF).unflatten(-1, (conv.heads, -1))

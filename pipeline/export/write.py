@@ -39,7 +39,7 @@ def export(params: Params, out: Path, *, run: str | None = None, root: Path = Pa
 
     Args:
         params: of the stages before training, for the metadata.
-        run: such as `fold0-seed0`; without it the one with the best validation UAR.
+        run: such as `fold0-seed0`; without it the one with the best validation score.
 
     Raises:
         UserError: there is no such run, the data is not the run's, or the graph differs by more
@@ -72,12 +72,17 @@ def runs(root: Path = Path()) -> list[str]:
 
 
 def best_run(root: Path = Path()) -> str:
-    """The run of the best validation UAR; of equal ones the first by name."""
+    """The run with the best validation score, by the score that chose its epoch; of equal ones the
+    first by name."""
 
-    def val_uar(name: str) -> float:
-        return float(load_run(root / RUNS / name)[1]["validation"]["val_uar"])
+    def score(name: str) -> float:
+        info = load_run(root / RUNS / name)[1]
+        chosen = info["params"]["train"]["select"]
+        if chosen == "auto":
+            chosen = "uar" if info["task"] == "clip" else "macro_f1"
+        return float(info["validation"][f"val_{chosen}"])
 
-    return max(runs(root), key=val_uar)
+    return max(runs(root), key=score)
 
 
 def to_onnx(network: ARPGNet, facts: Mapping[str, Any]) -> bytes:

@@ -21,8 +21,8 @@ from pipeline.errors import UserError
 from pipeline.finetune.augment import augment
 from pipeline.finetune.data import Stills
 from pipeline.finetune.network import Trainee
-from pipeline.train.recall import unweighted_recall
 from pipeline.train.schedule import class_weights
+from pipeline.train.selection import unweighted_recall
 
 Weights = dict[str, Tensor]
 GRAD_CLIP = 1.0

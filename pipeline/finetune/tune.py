@@ -34,7 +34,7 @@ CODE = (
     "pipeline.faces.blob",
     "pipeline.faces.torch_graph",
     "pipeline.faces.tuned",
-    "pipeline.train.recall",
+    "pipeline.train.selection",
     "pipeline.train.schedule",
 )
 # settings that the key has by what they choose, or that choose nothing

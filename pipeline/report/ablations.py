@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.report.sentences import interval
+from pipeline.report.sentences import interval, plus_minus
 
 ABLATION = Path("comparisons/ablation.json")
 # a row was measured; could not be; has the full network's own settings
@@ -45,6 +45,8 @@ def ablations_view(
     measured = [row for row in rows if row["status"] == OK]
     chance = len(measured) * (1 - base["confidence"])
     unit = f"{base['intervals_over']} {base['interval_unit']}s"
+    spread = plus_minus(base["scores"]["uar"]).strip()
+    seeds = f"; how far seeds alone move the full network: {spread}" if spread else ""
     return {
         "stale": base["predictions_sha256"] != predictions_sha256,
         "full": score(base["scores"]["uar"]),
@@ -55,7 +57,8 @@ def ablations_view(
         f"folds and seeds. Difference: its UAR minus the full network's, with the "
         f"{base['confidence']:.0%} interval and two-sided p of {base['bootstrap']} paired "
         f"bootstrap resamples of whole {base['interval_unit']}s ({base['intervals_over']} of "
-        f"them). Nothing is corrected for the number of rows: of {len(measured)} such intervals "
+        f"them). These are about other {base['interval_unit']}s, not about other seeds{seeds}. "
+        f"Nothing is corrected for the number of rows: of {len(measured)} such intervals "
         f"about {chance:.1f} would leave out zero by chance alone.",
     }
 

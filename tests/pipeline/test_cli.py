@@ -41,6 +41,8 @@ def test_verifies_the_demo_pack() -> None:
         (("models", "verify", "bufalo_l"), "buffalo_l"),
         (("models", "fetch", "buffalo_s"), "--accept-licence"),
         (("compare", "no-such-run", "workspace"), "git revision"),
+        (("ablate", "--rows", "nonsense"), "--list"),
+        (("export", "--check", "no-such-file.onnx"), "cannot be loaded"),
     ],
 )
 def test_mistakes_are_one_line(arguments: tuple[str, ...], said: str) -> None:
@@ -84,3 +86,11 @@ def test_compares_two_predictions_files(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "found.json").read_text())
     assert kept == json.loads(arpgnet("compare", a, b, "--json", "-").stdout)
     assert kept["clips"] == 24
+
+
+def test_lists_the_ablations() -> None:
+    done = arpgnet("ablate", "--list", "--rows", "edges-none,window-all")
+    assert done.returncode == 0, done.stderr
+    assert "relation.edges=[]" in done.stdout
+    assert "fusion.window=null" in done.stdout
+    assert "vector-embedding" not in done.stdout

@@ -124,6 +124,19 @@ def test_refuses_other_labels_classes_and_nothing_in_common(tmp_path: Path) -> N
         compared(a, strangers, common=True)
 
 
+def test_frames_are_paired_one_by_one(tmp_path: Path) -> None:
+    # two frames a clip, of which the second is named wrongly in A
+    a = write_run(tmp_path / "a", {0: set()}, frames={3: False, 7: True})
+    b = write_run(tmp_path / "b", {0: set()}, frames={3: False, 7: False})
+    found = compared(a, b)
+    assert (found["clips"], found["units"], found["scored"]) == (24, 48, "labelled frames")
+    assert found["mcnemar"]["only_b"] == 24
+    assert "24 in B only" in " ".join(sentences(found))
+    other = write_run(tmp_path / "c", {0: set()}, frames={3: False, 8: False})
+    with pytest.raises(UserError, match=r"24 only in .*, 24 only in .*, 24 in both"):
+        compared(a, other)
+
+
 def test_needs_to_know_whose_clips_they_are(tmp_path: Path) -> None:
     a = write_run(tmp_path / "a", {0: set()})
     (tmp_path / "a/data/manifest.parquet").unlink()
@@ -140,7 +153,7 @@ def test_table_shows_every_score(tmp_path: Path) -> None:
     with console.capture() as capture:
         console.print(table(compared(a, a)))
     shown = capture.get()
-    for word in ("UAR", "WAR", "macro-F1", "+0.000 to +0.000", "24 test clips", "[a]"):
+    for word in ("UAR", "WAR", "macro-F1", "+0.000 to +0.000", "24 clips tested", "[a]"):
         assert word in shown
 
 

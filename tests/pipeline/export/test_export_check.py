@@ -34,15 +34,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def kept(info: dict[str, Any]) -> dict[str, Any]:
+    return {"classes": info["classes"], "params": info["params"]}
+
+
 def write_file(root: Path, run: str, out: Path) -> Path:
     network, info = load_run(root / RUNS / run)
     where = {"name": run, "fold": info["fold"], "seed": info["seed"]}
-    out.write_bytes(to_onnx(network, told(where, info)))
+    out.write_bytes(to_onnx(network, {"run": where, **kept(info)}))
     return out
-
-
-def told(run: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
-    return {"run": run, "classes": info["classes"], "params": info["params"]}
 
 
 def test_equals_the_stored_predictions(trained: Path, tmp_path: Path) -> None:
@@ -51,27 +51,34 @@ def test_equals_the_stored_predictions(trained: Path, tmp_path: Path) -> None:
     assert (found.run, found.named_otherwise) == ("fold1-seed0", 0)
     assert found.difference < TOLERANCE / 10
     # fold 1 tests half of the subjects and validates on one of the two last ones
-    assert found.clips == 6 * (SUBJECTS // 2 + 1)
+    assert found.predictions == 6 * (SUBJECTS // 2 + 1)
     # the quarantined clip has no prediction to compare with
     fold0 = check(write_file(trained, "fold0-seed0", tmp_path / "n.onnx"), trained)
-    assert (fold0.clips, fold0.ok) == (6 * (SUBJECTS // 2 + 1) - 1, True)
+    assert (fold0.predictions, fold0.ok) == (6 * (SUBJECTS // 2 + 1) - 1, True)
     assert LOST.startswith("s0")
     assert FRAMES > 2
 
 
-def test_frames_are_checked_too(tmp_path: Path) -> None:
-    write_data(tmp_path, frame_labels=True)
-    train(small_params(epochs=1, folds=[0], window=3, stride=2), root=tmp_path)
+@pytest.mark.parametrize(
+    ("frame_labels", "settings"),
+    [(True, {"window": 3, "stride": 2}), (False, {"frames": 2, "offsets": 2})],
+)
+def test_labelled_frames_and_several_views_a_clip(
+    tmp_path: Path, frame_labels: bool, settings: dict[str, int]
+) -> None:
+    write_data(tmp_path, frame_labels=frame_labels)
+    train(small_params(epochs=1, folds=[0], **settings), root=tmp_path)
     found = check(write_file(tmp_path, "fold0-seed0", tmp_path / "m.onnx"), tmp_path)
     assert found.ok
-    assert found.clips > 2 * 6 * SUBJECTS // 2
+    each = FRAMES - 1 if frame_labels else 1
+    assert found.predictions == each * (6 * (SUBJECTS // 2 + 1) - 1)
 
 
 def test_another_runs_network_fails(trained: Path, tmp_path: Path) -> None:
     network, info = load_run(trained / RUNS / "fold0-seed0")
     other = {"name": "fold1-seed0", "fold": 1, "seed": 0}
     file = tmp_path / "m.onnx"
-    file.write_bytes(to_onnx(network, told(other, info)))
+    file.write_bytes(to_onnx(network, {"run": other, **kept(info)}))
     found = check(file, trained)
     assert not found.ok
     assert found.difference > TOLERANCE
@@ -86,7 +93,7 @@ def test_mistakes_are_told(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="arpgnet export"):
         check(file, trained)
     nowhere = {"name": "fold7-seed0", "fold": 7, "seed": 0}
-    file.write_bytes(to_onnx(network, told(nowhere, info)))
+    file.write_bytes(to_onnx(network, {"run": nowhere, **kept(info)}))
     with pytest.raises(UserError, match="no predictions of fold7-seed0"):
         check(file, trained)
 

@@ -23,7 +23,7 @@ def content(*rows: dict[str, Any]) -> dict[str, Any]:
     base = {
         "predictions_sha256": "mine", "confidence": 0.95, "bootstrap": 100,
         "interval_unit": "subject", "intervals_over": 12,
-        "scores": {"uar": {"mean": 0.8, "ci_low": 0.7, "ci_high": 0.9}},
+        "scores": {"uar": {"mean": 0.8, "std": 0.012, "ci_low": 0.7, "ci_high": 0.9}},
     }  # fmt: skip
     return {"base": base, "rows": list(rows)}
 
@@ -52,6 +52,7 @@ def test_says_which_parts_help_do_not_or_harm() -> None:
     assert [r["sure"] for r in found["rows"]] == [True, False, False, True, True, False]
     assert found["rows"][0]["gap_interval"] == "[-0.200, -0.100]"
     assert "of 6 such intervals about 0.3" in found["note"]
+    assert "how far seeds alone move the full network: ±0.012." in found["note"]
 
 
 def test_rows_of_another_run_are_stale() -> None:
