@@ -1,7 +1,7 @@
 """Time a whole training step of ARPGNet against the same network in PyTorch Geometric.
 
-    python benchmarks/train.py [--device cpu] [--batch 32] [--rounds 15] [--threads 2] [--batches 32 64]
-        [--out FILE]
+    python benchmarks/train.py [--device cpu] [--batch 32] [--rounds 15] [--threads 2]
+        [--batches 32 64 128 256] [--out FILE]
 
 Forward, backward, gradient clipping and optimiser at T = 16 frames, 49 regions, 512 channels and
 the other settings of params.yaml, in float32 and under bfloat16 autocast. Both networks have the
