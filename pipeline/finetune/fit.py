@@ -111,6 +111,7 @@ class Tuner:
         order = np.random.default_rng(seed).permutation(self.stills.train)
         parts = _cut(order, self.params.batch)
         total = torch.zeros((), device=self.fabric.device)
+        self.trainee.start_epoch()
         self.module.train()
         for number, rows in enumerate(parts):
             factor = schedule(

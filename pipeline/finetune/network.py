@@ -22,13 +22,21 @@ from pipeline.faces.torch_graph import NotImportable, import_graph
 from pipeline.faces.tuned import unshared
 
 
-class Head(nn.Sequential):
-    """Numbers of any scale [B, n] -> logits [B, K]."""
+class Head(nn.Module):
+    """Numbers of any scale [B, n] -> logits [B, K].
+
+    The scale is the mean over the batches since `start_epoch`: a moving average would take 30
+    batches to forget that it began at 1, and a small set has fewer in an epoch.
+    """
 
     def __init__(self, numbers: int, classes: int) -> None:
-        super().__init__(
-            nn.BatchNorm1d(numbers, affine=False), nn.Dropout(0.2), nn.Linear(numbers, classes)
-        )
+        super().__init__()
+        self.scale = nn.BatchNorm1d(numbers, affine=False, momentum=None)
+        self.dropout = nn.Dropout(0.2)
+        self.linear = nn.Linear(numbers, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.dropout(self.scale(x)))
 
 
 class Trainee(nn.Module):
@@ -63,6 +71,12 @@ class Trainee(nn.Module):
         chosen = ("embedding", "map") if heads == "both" else (heads,)
         sizes = dict(zip(("embedding", "map"), widths, strict=True))
         self.heads = nn.ModuleDict({name: Head(sizes[name], classes) for name in chosen})
+
+    def start_epoch(self) -> None:
+        """Forget the scales of the heads' inputs; the network under them moves on."""
+        for head in self.heads.values():
+            if isinstance(head, Head):
+                head.scale.reset_running_stats()
 
     def forward(self, crops: Tensor) -> list[Tensor]:
         if self.mirror_channels:

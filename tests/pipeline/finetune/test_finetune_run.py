@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors import safe_open
 
 from pipeline.clips import write_manifest
 from pipeline.config import Params, parse_params
@@ -182,6 +183,14 @@ def test_equal_settings_give_equal_bytes_and_finished_runs_are_kept(
     assert files(project) == first
     finetune(settings(project, seed=1), root=project)
     assert files(project)["backbone.safetensors"] != first["backbone.safetensors"]
+
+
+def test_bfloat16_gives_weights_in_float32(project: Path) -> None:
+    finetune(settings(project, precision="bf16-mixed", epochs=2), root=project)
+    assert facts(project)["history"][-1]["val_uar"] == 1.0
+    with safe_open(project / BACKBONE / "backbone.safetensors", framework="np") as file:
+        types = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
+    assert types == {np.dtype(np.float32)}
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(
