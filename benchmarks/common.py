@@ -40,7 +40,7 @@ def heading(title: str, packages: Sequence[str], script: str) -> str:
     return (
         f"# {title}\n\n"
         f"- Date: {datetime.date.today()}. Hardware: {_processor()}, "
-        f"{len(os.sched_getaffinity(0))} cores, no GPU.\n"
+        f"{len(os.sched_getaffinity(0))} cores, {_accelerator()}.\n"
         f"- Versions: {versions}.\n"
         f"- Command: `{command}`\n"
     )
@@ -129,6 +129,13 @@ class Project:
     def stage(self, name: str) -> tuple[float, str]:
         """One stage as DVC runs it."""
         return self.run(sys.executable, "-m", f"stages.{name}")
+
+
+def _accelerator() -> str:
+    # not at the top: most benchmarks need no torch
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
 
 
 def _processor() -> str:

@@ -21,7 +21,7 @@ import psutil
 from common import Project, heading, table, write_out
 from rendered import render_sources, write_copies, write_long_clip
 
-STAGES = ("ingest", "decode", "align", "landmark", "appearance", "graph")
+STAGES = ("ingest", "decode", "align", "finetune", "landmark", "appearance", "graph")
 
 
 def watch(project: Project, stage: str) -> tuple[float, float, float]:

@@ -93,6 +93,7 @@ def ours(
         },
     )
     project.stage("ingest")
+    project.stage("finetune")  # switched off: appearance asks whether it is
     return project, {stage: project.stage(stage)[0] for stage in STAGES}
 
 

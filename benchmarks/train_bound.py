@@ -92,7 +92,10 @@ def fastest(run: Callable[[], object], device: torch.device, rounds: int) -> flo
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:
-    """Wall time, or the device's own between two events."""
+    """Wall time, or the device's own between two events.
+
+    With one thread it is CPU time, which other load on the machine disturbs much less.
+    """
     if device.type == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(device)
@@ -101,6 +104,7 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
         end.record()
         end.synchronize()
         return start.elapsed_time(end) / 1e3
-    begin = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    begin = clock()
     run()
-    return time.perf_counter() - begin
+    return clock() - begin

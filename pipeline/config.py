@@ -101,6 +101,40 @@ class AlignParams(Section):
     track_iou: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
 
 
+class FinetuneParams(Section):
+    """Training the appearance network on labelled stills before features are taken."""
+
+    enabled: bool = False
+    dataset: Literal["demo", "folder", "fer2013", "rafdb", "affectnet"] = "demo"
+    root: str | None = None
+    subjects: Annotated[int, Field(ge=4, le=10_000)] = 150
+    aligned: Literal["auto", "yes", "no"] = "auto"
+    heads: Literal["embedding", "map", "both"] = "both"
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    epochs: Positive = 12
+    batch: Annotated[int, Field(ge=2)] = 64
+    lr: Annotated[float, Field(gt=0.0, le=1.0)] = 3e-4
+    head_lr: Annotated[float, Field(gt=0.0, le=1.0)] = 3e-3
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-2
+    warmup: Fraction = 0.05
+    label_smoothing: Probability = 0.1
+    class_weights: Literal["none", "balanced", "sqrt"] = "sqrt"
+    train_norms: bool = False
+    flip: Probability = 0.5
+    crop: Annotated[float, Field(ge=0.0, le=0.5)] = 0.06
+    colour: Annotated[float, Field(ge=0.0, le=1.0)] = 0.3
+    erase: Probability = 0.2
+    seed: NonNegative = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+
+    @model_validator(mode="after")
+    def _needs(self) -> FinetuneParams:
+        if self.enabled and self.dataset != "demo" and not self.root:
+            raise ValueError(f"finetune.root must be set for finetune.dataset: {self.dataset}")
+        return self
+
+
 class AppearanceParams(Section):
     """The CNN (`batch`) and what of it the appearance branch sees (`vector`)."""
 
@@ -169,7 +203,7 @@ class TrainParams(Section):
     ema: Probability = 0.95
     grad_clip: Annotated[float, Field(gt=0.0)] = 1.0
     flip: Probability = 0.5
-    feature_noise: Annotated[float, Field(ge=0.0, le=5.0)] = 0.3
+    feature_noise: Annotated[float, Field(ge=0.0, le=5.0)] = 1.5
     frame_drop: Probability = 0.1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Positive = 1
@@ -216,6 +250,7 @@ class Params(Section):
     decode: DecodeParams = DecodeParams()
     faces: FacesParams = FacesParams()
     align: AlignParams = AlignParams()
+    finetune: FinetuneParams = FinetuneParams()
     appearance: AppearanceParams = AppearanceParams()
     graph: GraphParams = GraphParams()
     relation: RelationParams = RelationParams()

@@ -1,6 +1,6 @@
 """appearance: the CNN's embedding and last feature map of every aligned face.
 
-Reads data/manifest.parquet and data/faces, writes data/appearance.
+Reads data/manifest.parquet, data/faces and artifacts/backbone, writes data/appearance.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from pipeline.engine import run_clips
 from pipeline.faces.appearance import AppearanceClip
 from pipeline.faces.packs import load_pack
 from pipeline.faces.precision import resolve_precision
+from pipeline.faces.tuned import tuned
 from pipeline.stage import run
 
 FACES = Path("data/faces")
+BACKBONE = Path("artifacts/backbone")
 APPEARANCE = Path("data/appearance")
 
 
@@ -24,7 +26,7 @@ def main() -> None:
     pack = load_pack(params.faces.pack, roles=("embedding",))
     work = AppearanceClip(
         FACES,
-        pack.models["embedding"],
+        tuned(pack.models["embedding"], BACKBONE),
         pack.name,
         params.appearance.batch,
         params.faces.device,

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -81,20 +81,31 @@ class FileCache:
         self._db.close()
 
     def _open(self) -> sqlite3.Connection:
-        try:
+        with self._usable():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             db = sqlite3.connect(self.path, timeout=60)
+            with db:
+                db.execute(
+                    "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, state TEXT NOT NULL, "
+                    "facts TEXT NOT NULL, start BLOB, whole BLOB)"
+                )
+            # 1 ms a megabyte; a page that is damaged would be found in the middle of the run
+            (answer,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if answer != "ok":
+            db.close()
+            raise sqlite3.DatabaseError(answer)
+        return db
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        """A folder that is not ours, or a full disk, is the user's to mend."""
+        try:
+            yield
         except (OSError, sqlite3.OperationalError) as error:
             raise UserError(
                 f"the store's {self.path} cannot be used ({error}): "
-                "set ARPGNET_STORE to a folder you may write"
+                "free some space, or set ARPGNET_STORE to a folder you may write"
             ) from None
-        with db:
-            db.execute(
-                "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, state TEXT NOT NULL, "
-                "facts TEXT NOT NULL, start BLOB, whole BLOB)"
-            )
-        return db
 
     def describe(
         self, paths: Sequence[Path], workers: int = 1, limits: Limits | None = None
@@ -129,7 +140,7 @@ class FileCache:
         blob = self._blob(path, "whole")
         if blob is None:
             pictures = fingerprint.thumbnails(path, fingerprint.WHOLE)
-            with self._db:
+            with self._usable(), self._db:
                 self._db.execute(
                     "UPDATE files SET whole = ? WHERE path = ?", (pictures.tobytes(), str(path))
                 )
@@ -147,24 +158,26 @@ class FileCache:
         if state is None:
             return FileFacts(reason=NOT_FOUND)
         row = self._db.execute(
-            "SELECT facts FROM files WHERE path = ? AND state = ?", (str(path), state)
+            "SELECT CAST(facts AS BLOB), start FROM files WHERE path = ? AND state = ?",
+            (str(path), state),
         ).fetchone()
-        return FileFacts(**json.loads(row[0])) if row else None
+        if row is None:
+            return None
+        facts, _, known = row[0].decode(errors="replace").rpartition("\n")
+        # a wrong sha256 would be believed for ever: the file has the same length and time
+        return FileFacts(**json.loads(facts)) if known == _sum(path, facts, row[1]) else None
 
     def _keep(self, fresh: Sequence[tuple[Path, _Seen]], states: dict[Path, str | None]) -> None:
         # what the machine refuses today it may allow tomorrow without a change of the file;
         # without a sum of its bytes it was not read
-        rows = [
-            (
-                str(path),
-                states[path],
-                json.dumps(vars(facts)),
-                None if start is None else start.tobytes(),
-            )
-            for path, (facts, start) in fresh
-            if facts.sha256
-        ]
-        with self._db:
+        rows = []
+        for path, (facts, pictures) in fresh:
+            if facts.sha256:
+                text = json.dumps(vars(facts))
+                start = None if pictures is None else pictures.tobytes()
+                text = f"{text}\n{_sum(path, text, start)}"
+                rows.append((str(path), states[path], text, start))
+        with self._usable(), self._db:
             self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)", rows)
 
     def _blob(self, path: Path, column: str) -> bytes | None:
@@ -216,6 +229,10 @@ def _examine(path: Path) -> _Seen:
         ),
         start,
     )
+
+
+def _sum(path: Path, facts: str, start: bytes | None) -> str:
+    return digest(str(path), facts, None if start is None else start.hex())
 
 
 def _unpacked(blob: bytes | None) -> np.ndarray:

@@ -12,8 +12,8 @@ from pipeline.errors import UserError
 _EXPERIMENTS = (".dvc", "tmp", "exps")
 
 
-def resolve_root(root: str) -> Path:
-    """The absolute folder that `dataset.root` names.
+def resolve_root(root: str, setting: str = "dataset.root") -> Path:
+    """The absolute folder that a setting names.
 
     Args:
         root: absolute, with `~`, or relative to the repository. A relative folder that is
@@ -28,11 +28,11 @@ def resolve_root(root: str) -> Path:
     found = next((path for path in candidates if path.exists()), None)
     if found is None:
         raise UserError(
-            f"dataset.root: '{root}' does not exist (looked for {candidates[-1]}); "
+            f"{setting}: '{root}' does not exist (looked for {candidates[-1]}); "
             "give an absolute path, or one relative to the repository"
         )
     if not found.is_dir():
-        raise UserError(f"dataset.root: '{root}' is a file; it must be the folder of the clips")
+        raise UserError(f"{setting}: '{root}' is a file; it must be a folder")
     return found.resolve()
 
 

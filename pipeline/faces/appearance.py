@@ -36,6 +36,7 @@ CODE = (
     "pipeline.faces.torch_run",
     "pipeline.faces.blob",
     "pipeline.faces.sessions",
+    "pipeline.faces.tuned",
 )
 
 MapShape = tuple[int, int, int]
@@ -218,6 +219,7 @@ class AppearanceClip(ClipWorkBase):
             "map_tensor": out.map_tensor,
             "pack": self.pack,
             "model_sha256": self.model.sha256,
+            **({"tuned_sha256": self.model.weights_sha256} if self.model.weights else {}),
         }
 
     def upstream_failure(self, clip: Clip) -> str | None:

@@ -27,4 +27,6 @@ def upstream_reason(clip_id: str, *readers: ShardReader) -> str | None:
 
 def model_identity(spec: ModelSpec) -> list[Any]:
     """Everything about a network that changes what it gives, for a key."""
-    return [spec.sha256, spec.kind, spec.input_px, spec.colour, spec.mean, spec.std]
+    identity = [spec.sha256, spec.kind, spec.input_px, spec.colour, spec.mean, spec.std]
+    # a pack's own network keeps the key that it had before there were tuned ones
+    return identity if spec.weights is None else [*identity, spec.weights_sha256]

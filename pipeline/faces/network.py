@@ -16,6 +16,7 @@ from pipeline.faces.blob import normalisation
 from pipeline.faces.free_graph import SAME, any_batch
 from pipeline.faces.packs import ModelSpec
 from pipeline.faces.sessions import Device, batchable, load_graph, make_session
+from pipeline.faces.tuned import graph_source
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -23,7 +24,9 @@ Floats = npt.NDArray[np.float32]
 Run = Callable[[Floats], list[Floats]]
 Precision = Literal["fp32", "bf16"]
 
-# the nodes that `torch_graph` imports; looked at first, because importing torch takes 2 s
+# the nodes that `torch_graph` imports; looked at first, because importing torch takes 2 s. Without
+# MatMul, which is imported for fine-tuning alone: the demo pack's network holds one, and the
+# figures that are published of it are ONNX Runtime's
 TORCH_KINDS = frozenset(
     {"Conv", "BatchNormalization", "PRelu", "Relu", "LeakyRelu", "Clip", "Sigmoid", "Identity"}
     | {"Add", "Sub", "Mul", "Div", "Dropout", "Flatten", "Reshape", "Gemm", "Constant"}
@@ -38,6 +41,8 @@ class ImageNetwork:
         batch: the most pictures at once; 1 where the graph allows no more.
         extra_outputs: internal tensors that `run` gives behind the graph's first output.
         precision: `bf16` runs the graph in torch, where it can be imported exactly.
+
+    `in_torch` tells whether that was so.
 
     Raises:
         UserError: the graph cannot be loaded, or has no such tensor.
@@ -55,12 +60,14 @@ class ImageNetwork:
     ) -> None:
         self._normalisation = normalisation(spec)
         self._spec = spec
+        self._graph = graph_source(spec)
         self._device = device
         self._threads = threads
         session = make_session(
-            spec.path, threads=threads, device=device, extra_outputs=extra_outputs
+            self._graph, threads=threads, device=device, extra_outputs=extra_outputs
         )
         self._outputs = [session.get_outputs()[0].name, *extra_outputs]
+        self.in_torch = False
         self._run, self.batch = self._choose(session, batch, precision)
 
     def run(self, images: Images) -> list[Floats]:
@@ -81,6 +88,7 @@ class ImageNetwork:
         if precision == "bf16":
             imported = self._in_torch(trial, truth)
             if imported is not None:
+                self.in_torch = True
                 return imported, batch
         if batch == 1:
             return original, 1
@@ -105,7 +113,7 @@ class ImageNetwork:
         """The graph with its batch of one made any number, if ONNX Runtime can load that."""
         try:
             session = make_session(
-                any_batch(load_graph(self._spec.path)).SerializeToString(),
+                any_batch(load_graph(self._graph)).SerializeToString(),
                 threads=self._threads,
                 device=self._device,
                 extra_outputs=self._outputs[1:],
@@ -116,7 +124,7 @@ class ImageNetwork:
 
     def _in_torch(self, trial: Floats, truth: list[Floats]) -> Run | None:
         """In bfloat16, if the import is exact in float32."""
-        graph = load_graph(self._spec.path)
+        graph = load_graph(self._graph)
         if not {node.op_type for node in graph.graph.node} <= TORCH_KINDS:
             return None
         from pipeline.faces.torch_graph import NotImportable, import_graph

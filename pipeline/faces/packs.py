@@ -1,8 +1,9 @@
 """Face packs: which ONNX files find, landmark and describe faces, and on what terms.
 
-A pack is a folder of ONNX files with a `pack.yaml`. InsightFace's own folders and the
-`open` pack need none: `pipeline/packs/<name>.yaml` knows their files and sha256. Looked
-for in the folders of `ARPGNET_MODELS`, the user's cache, and `~/.insightface/models`.
+A pack is a folder of ONNX files with a `pack.yaml`; the embedding network may be a checkpoint of
+torch or safetensors instead, with the name of its architecture as `arch`. InsightFace's own
+folders and the `open` pack need none: `pipeline/packs/<name>.yaml` knows their files and sha256.
+Looked for in the folders of `ARPGNET_MODELS`, the user's cache, and `~/.insightface/models`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -41,6 +42,7 @@ INPUT_PX: dict[Kind, int] = {
     "arcface": 112,
 }
 PACK_FILE = "pack.yaml"
+CHECKPOINTS = frozenset({".pt", ".pth", ".safetensors"})
 BUNDLED = Path(__file__).resolve().parent.parent / "packs"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -61,6 +63,7 @@ class ModelEntry(_Strict):
     file: str
     sha256: Sha256
     kind: Kind
+    arch: str | None = None
     bytes: Annotated[int, Field(gt=0)] | None = None
     url: str | None = None
     input_px: Annotated[int, Field(ge=32, le=4096)] | None = None
@@ -90,6 +93,15 @@ class ModelEntry(_Strict):
             raise ValueError("mean and std are given together or not at all")
         if self.std is not None and not all(s > 0 for s in self.std):
             raise ValueError("std must be above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _graph_or_checkpoint(self) -> ModelEntry:
+        checkpoint = PurePosixPath(self.file).suffix in CHECKPOINTS
+        if checkpoint and (self.arch is None or self.kind != "arcface"):
+            raise ValueError(f"'{self.file}' needs kind: arcface and the name of its arch")
+        if self.arch is not None and not checkpoint:
+            raise ValueError(f"'{self.file}' is a graph and has no arch")
         return self
 
 
@@ -125,7 +137,10 @@ class PackEntry(_Strict):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network on disk and how to feed it; see `ModelEntry` for the preprocessing."""
+    """A network on disk and how to feed it; see `ModelEntry` for the preprocessing.
+
+    `weights` are those of a fine-tuned network, which stand in the place of the graph's own.
+    """
 
     role: Role
     path: Path
@@ -138,6 +153,8 @@ class ModelSpec:
     map_tensor: str | None
     map_shape: tuple[int, int, int] | None
     embedding_dim: int | None
+    weights: Path | None = None
+    weights_sha256: str | None = None
 
     @property
     def scheme(self) -> str:
@@ -214,6 +231,8 @@ def load_pack(name_or_path: str, roles: Sequence[Role] = ROLES) -> Pack:
 
     Every file must be there; the sha256 is checked for `roles`, the ones the caller will run.
 
+    A checkpoint among them is brought into the form of a graph, once.
+
     Raises:
         UserError: unknown name, missing file, wrong sha256, or a bad `pack.yaml`; the line says
             what to do.
@@ -223,7 +242,14 @@ def load_pack(name_or_path: str, roles: Sequence[Role] = ROLES) -> Pack:
         raise UserError(_missing_line(entry))
     pack = _assemble(entry, folder)
     for role in roles:
-        check_file(pack.models[role].path, entry.models[role], entry.name)
+        model, spec = entry.models[role], pack.models[role]
+        check_file(spec.path, model, entry.name)
+        if model.arch is not None:
+            # imported here: it brings torch
+            from pipeline.faces.checkpoint_graph import graph_of_checkpoint
+
+            graph = graph_of_checkpoint(spec.path, model.arch, model.sha256)
+            pack.models[role] = replace(spec, path=graph)
     return pack
 
 

@@ -29,6 +29,8 @@ class NotImportable(Exception):  # noqa: N818 - an answer, not a fault
 def import_graph(model: onnx.ModelProto, outputs: Sequence[str]) -> fx.GraphModule:
     """A module that takes the graph's first input and gives the named tensors as a tuple.
 
+    Its weights are buffers; `meta["initializers"]` says which of the graph's each of them is.
+
     Shapes: [B, 3, S, S] float32 -> one tensor an output, the first axis counting pictures even
     where the graph was exported for one.
 
@@ -62,6 +64,7 @@ class _Importer:
         self.calls = fx.Graph()
         self._root = nn.Module()
         self._values: dict[str, fx.Node] = {}
+        self._names: dict[str, str] = {}
 
     def module(self, outputs: Sequence[str]) -> fx.GraphModule:
         self._values[self._graph.input[0].name] = self.calls.placeholder("images")
@@ -73,6 +76,10 @@ class _Importer:
             if node.op_type == "Constant" and "value" in attributes:
                 self.constants[node.output[0]] = numpy_helper.to_array(attributes["value"])
                 continue
+            if node.op_type == "Identity" and node.input[0] in self.constants:
+                # exporters merge equal constants this way
+                self.constants[node.output[0]] = self.constants[node.input[0]]
+                continue
             make = MAKERS.get(node.op_type)
             if make is None:
                 raise NotImportable(f"a node of type {node.op_type}")
@@ -82,7 +89,9 @@ class _Importer:
             raise NotImportable(f"no tensor {missing[0]}")
         self.calls.output(tuple(self._values[name] for name in outputs))
         self.calls.eliminate_dead_code()
-        return fx.GraphModule(self._root, self.calls)
+        module = fx.GraphModule(self._root, self.calls)
+        module.meta["initializers"] = self._names
+        return module
 
     def value(self, name: str) -> fx.Node:
         """An activation, or a constant that takes part in arithmetic."""
@@ -98,6 +107,7 @@ class _Importer:
         if array.dtype.kind != "f":
             raise NotImportable(f"{name} is not a number with a fraction")
         place = f"{kind}{len(list(self._root.buffers()))}"
+        self._names[place] = name
         tensor = torch.from_numpy(np.array(array, dtype=np.float32))
         self._root.register_buffer(place, tensor if shape is None else tensor.reshape(shape))
         return self.calls.get_attr(place)
@@ -203,6 +213,12 @@ def _gemm(of: _Importer, node: onnx.NodeProto, attributes: Attributes) -> fx.Nod
     return of.call(F.linear, of.value(node.input[0]), of.weight(node.input[1]), bias)
 
 
+def _matmul(of: _Importer, node: onnx.NodeProto, attributes: Attributes) -> fx.Node:
+    if of.constants.get(node.input[1], np.zeros(0)).ndim != 2:
+        raise NotImportable("a product with something else than a constant matrix")
+    return of.call(torch.matmul, of.value(node.input[0]), of.weight(node.input[1]))
+
+
 MAKERS: dict[str, Make] = {
     "Conv": _conv,
     "BatchNormalization": _norm,
@@ -220,4 +236,5 @@ MAKERS: dict[str, Make] = {
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Gemm": _gemm,
+    "MatMul": _matmul,
 }

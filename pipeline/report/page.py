@@ -173,6 +173,7 @@ def _settings_text(params: Params) -> str:
     settings = params.model_dump()
     # where the clips lie is the reader's business only, and may name a person
     settings["dataset"].pop("root")
+    settings["finetune"].pop("root")
     buffer = io.StringIO()
     YAML().dump(settings, buffer)
     return buffer.getvalue()

@@ -148,7 +148,7 @@ def read_predictions(path: Path = PREDICTIONS) -> Predictions:
     return Predictions(
         classes=classes,
         clip_id=strings("clip_id"),
-        frame_index=table.column("frame_index").fill_null(-1).to_numpy(),
+        frame_index=table.column("frame_index").fill_null(-1).to_numpy().astype(np.int64),
         model=strings("model"),
         fold=table.column("fold").to_numpy(),
         seed=table.column("seed").to_numpy(),

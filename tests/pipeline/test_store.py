@@ -357,3 +357,16 @@ def test_file_sha256(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
     assert file_sha256(tmp_path / "abc") == expected
+
+
+def test_two_entries_in_each_other_s_places_are_no_entries(store: Store) -> None:
+    """Each is whole, but not what its key says."""
+    keys = [digest("one"), digest("other")]
+    paths = []
+    for number, key in enumerate(keys):
+        store.put_table("align", key, [TABLE.slice(number)])
+        paths.append(store.root / "align" / key[:2] / f"{key}.table")
+    first, second = (path.read_bytes() for path in paths)
+    paths[0].write_bytes(second)
+    paths[1].write_bytes(first)
+    assert [store.get_table("align", key) for key in keys] == [None, None]

@@ -141,3 +141,29 @@ def test_whole_clip_is_kept(tmp_path, monkeypatch):
         assert len(whole) == 5
         monkeypatch.setattr(facts.fingerprint, "thumbnails", None)
         assert (cache.whole(path) == whole).all()
+
+
+def test_what_was_changed_in_the_cache_is_not_believed(tmp_path):
+    """Its pages are sound, but a digest in them is another: the file is looked at again."""
+    path = write_video(tmp_path / "a.mp4", 1)
+    with FileCache() as cache:
+        (first,) = cache.describe([path])
+        place = cache.path
+    data = place.read_bytes()
+    at = data.index(first.sha256.encode())
+    for wrong in (b"x", b"\xff"):
+        place.write_bytes(data[:at] + wrong + data[at + 1 :])
+        with FileCache() as cache:
+            assert cache.describe([path]) == [first]
+
+
+def test_a_damaged_page_is_found_when_the_cache_is_opened(tmp_path):
+    paths = [write_video(tmp_path / f"{n}.mp4", n) for n in range(3)]
+    with FileCache() as cache:
+        first = cache.describe(paths)
+        place = cache.path
+    data = place.read_bytes()
+    for start in range(4096, len(data), 4096):
+        place.write_bytes(data[:start] + bytes(512) + data[start + 512 :])
+        with FileCache() as cache:
+            assert cache.describe(paths) == first

@@ -58,6 +58,7 @@ NODES: dict[str, tuple[str, dict[str, np.ndarray], dict[str, Any]]] = {
     "div": ("Div", {"c": floats(1)}, {}),
     "sigmoid": ("Sigmoid", {}, {}),
     "identity": ("Identity", {}, {}),
+    "matmul": ("MatMul", {"w": floats(6, 3)}, {}),
     "flatten": ("Flatten", {}, {}),
     "reshape": ("Reshape", {"shape": np.array([0, -1])}, {}),
 }
@@ -84,6 +85,7 @@ def test_a_node_gives_what_onnx_runtime_gives(name: str) -> None:
         ("Clip", {"low": np.float32(0)}, {}, "one bound"),
         ("Flatten", {}, {"axis": 2}, "mixes pictures"),
         ("Reshape", {"shape": np.array([2, 2, -1])}, {}, "a reshape to"),
+        ("MatMul", {"w": floats(4, 6, 3)}, {}, "a constant matrix"),
     ],
 )
 def test_what_has_no_counterpart_is_refused(
@@ -94,7 +96,17 @@ def test_what_has_no_counterpart_is_refused(
 
 
 def test_what_can_be_imported_is_known_without_importing_torch() -> None:
-    assert frozenset(MAKERS) | {"Constant"} == TORCH_KINDS
+    assert frozenset(MAKERS) | {"Constant"} == TORCH_KINDS | {"MatMul"}
+
+
+def test_a_constant_by_another_name_is_a_constant() -> None:
+    model = model_of("Conv", {"w": floats(5, 4, 3, 3), "b": floats(5)})
+    model.graph.node[1].input[2] = "alias"
+    model.graph.node.insert(0, helper.make_node("Identity", ["b"], ["alias"]))
+    (expected,) = make_session(model.SerializeToString()).run(["y"], {"x": X})
+    with torch.inference_mode():
+        (found,) = import_graph(model, ["y"])(torch.from_numpy(X.copy()))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_an_unknown_output_is_refused() -> None:

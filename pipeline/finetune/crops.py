@@ -1,0 +1,180 @@
+"""Stills to aligned crops, in worker processes; what was computed is kept in the store.
+
+N stills; a crop is uint8 [112, 112, 3], RGB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from pipeline.config import AlignParams
+from pipeline.faces.alignment import CROP_PX, similarity, warp
+from pipeline.faces.clip_work import ClipWorkBase, model_identity
+from pipeline.faces.detect import Detector, Image, find_faces, make_detector
+from pipeline.faces.packs import ModelSpec
+from pipeline.faces.sessions import Device, runtime_version
+from pipeline.finetune.stills import Still
+from pipeline.finetune.target import thumbnail
+from pipeline.progress import track
+from pipeline.store import Store, code_version, digest
+from pipeline.workers import Limits, run_in_workers
+
+ROOM = "stills"
+CODE = (
+    "pipeline.finetune.crops",
+    "pipeline.finetune.target",
+    "pipeline.faces.alignment",
+    "pipeline.faces.detect",
+    "pipeline.faces.free_graph",
+    "pipeline.faces.sessions",
+)
+# a killed run loses one chunk a worker; smaller ones make many small files in the store
+CHUNK = 64
+BAD_PICTURE = "not a readable picture"
+NO_FACE = "no face found"
+CRASHED = "crashed or hung the reader"
+_SCHEMA = pa.schema(
+    [
+        pa.field("sha256", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("crop", pa.binary()),
+        pa.field("thumbnail", pa.binary()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """What became of a still: its sha256 ('' where it cannot be read), and why it has no crop.
+
+    `thumbnail` is that of the whole picture, see `pipeline.finetune.target`.
+    """
+
+    sha256: str
+    reason: str | None
+    crop: bytes | None = None
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True)
+class CropJob(ClipWorkBase):
+    """What a worker does: a chunk of stills; see `pipeline.workers.Job`.
+
+    Args:
+        detector: of the pack; its sha256 has been checked by `load_pack`.
+        align: `det_px`, `det_thresh` and `pad_retry` are used.
+        aligned: `yes`, `no`, or `auto`: those of 112 x 112 pixels are.
+        store: the root of the store.
+    """
+
+    detector: ModelSpec
+    align: AlignParams
+    aligned: str
+    device: Device
+    store: Path
+
+    def start(self) -> None:
+        cv2.setNumThreads(1)
+
+    def do(self, chunk: tuple[int, Sequence[Still]]) -> list[Crop]:
+        data = [_bytes(still) for still in chunk[1]]
+        sums = ["" if item is None else hashlib.sha256(item).hexdigest() for item in data]
+        store, key = Store(self.store), self._key(sums, chunk[1])
+        kept = store.get_table(ROOM, key)
+        if kept is not None:
+            rows = pa.concat_tables(kept).to_pylist()
+            return [Crop(**row) for row in rows]
+        crops = [
+            self._crop(still, item, total)
+            for still, item, total in zip(chunk[1], data, sums, strict=True)
+        ]
+        columns = {name: [getattr(crop, name) for crop in crops] for name in _SCHEMA.names}
+        store.put_table(ROOM, key, [pa.table(columns, schema=_SCHEMA)])
+        return crops
+
+    def identity(self) -> list[Any]:
+        """All but the stills that decides what is cut out of them."""
+        align = self.align
+        return [
+            code_version(*CODE),
+            model_identity(self.detector),
+            runtime_version(self.device),
+            [align.det_px, align.det_thresh, align.pad_retry, self.aligned],
+        ]
+
+    def _key(self, sums: list[str], stills: Sequence[Still]) -> str:
+        return digest(sums, [still.grey is not None for still in stills], self.identity())
+
+    @cached_property
+    def _detector(self) -> Detector:
+        px = None if self.align.det_px == "pack" else self.align.det_px
+        return make_detector(
+            self.detector, det_px=px, thresh=self.align.det_thresh, device=self.device
+        )
+
+    def _crop(self, still: Still, data: bytes | None, sha256: str) -> Crop:
+        image = None if data is None else _picture(still, data)
+        if image is None:
+            return Crop(sha256, BAD_PICTURE)
+        crop = self._aligned(image)
+        if crop is None:
+            return Crop(sha256, NO_FACE)
+        return Crop(sha256, None, crop.tobytes(), thumbnail(image).tobytes())
+
+    def _aligned(self, image: Image) -> Image | None:
+        is_crop = image.shape[:2] == (CROP_PX, CROP_PX)
+        if self.aligned == "yes" or (self.aligned == "auto" and is_crop):
+            if not is_crop:
+                image = np.asarray(cv2.resize(image, (CROP_PX, CROP_PX)), dtype=np.uint8)
+            return image
+        found = find_faces(self._detector, image, self.align.pad_retry)
+        if not len(found):
+            return None
+        # who is labelled is the largest
+        sides = found.boxes[:, 2:] - found.boxes[:, :2]
+        matrix = similarity(found.kps[int(sides.prod(axis=1).argmax())])
+        return None if matrix is None else warp(image, matrix)
+
+
+def make_crops(
+    job: CropJob, stills: Sequence[Still], workers: int, limits: Limits
+) -> Iterator[tuple[int, list[Crop]]]:
+    """Chunks as they are finished: the place of the first still, and what became of each."""
+    chunks = [(start, stills[start : start + CHUNK]) for start in range(0, len(stills), CHUNK)]
+    with track(len(stills), "stills") as progress:
+        for (start, part), result in run_in_workers(job, chunks, workers, limits):
+            failed = not isinstance(result, list)
+            yield start, [Crop("", CRASHED)] * len(part) if failed else result
+            progress.advance(len(part))
+
+
+def _bytes(still: Still) -> bytes | None:
+    if still.grey is not None:
+        return still.grey
+    try:
+        return None if still.path is None else still.path.read_bytes()
+    except OSError:
+        return None
+
+
+def _picture(still: Still, data: bytes) -> Image | None:
+    """RGB uint8 [H, W, 3]."""
+    if still.grey is not None:
+        side = math.isqrt(len(data))
+        grey = np.frombuffer(data, np.uint8).reshape(side, side)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    try:
+        picture: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        return None
+    return None if picture is None else np.asarray(picture, dtype=np.uint8)

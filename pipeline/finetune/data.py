@@ -1,0 +1,169 @@
+"""The stills that are learnt from: refused ones left out, divided into train and validation.
+
+N stills of the set, K classes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config import FinetuneParams
+from pipeline.errors import UserError
+from pipeline.faces.alignment import CROP_PX
+from pipeline.finetune.crops import Crop, CropJob, make_crops
+from pipeline.finetune.stills import Listing, Still
+from pipeline.finetune.target import (
+    MIN_CORRELATION,
+    SAME_FACE,
+    SAME_FILE,
+    SAME_PERSON,
+    SAME_PICTURE,
+    SIDE,
+    Target,
+    thumbnail,
+)
+from pipeline.workers import Limits
+
+
+@dataclass(frozen=True)
+class Stills:
+    """What training is given.
+
+    Attributes:
+        crops: uint8 [N, 112, 112, 3], RGB, in a file without a name; the rows of stills that
+            were left out are black.
+        label: int64 [N].
+        train, val: int64 rows.
+        sums: sha256 of each still's file.
+        left_out: reason -> count.
+    """
+
+    crops: np.ndarray
+    label: np.ndarray
+    train: np.ndarray
+    val: np.ndarray
+    sums: list[str]
+    classes: list[str]
+    left_out: dict[str, int]
+
+
+def load_stills(
+    listing: Listing,
+    job: CropJob,
+    target: Target,
+    params: FinetuneParams,
+    workers: int,
+    limits: Limits,
+) -> Stills:
+    """Align every still, refuse those of the target data, and choose the parts.
+
+    Raises:
+        UserError: a class has too few stills left.
+    """
+    stills = listing.stills
+    crops = _room(len(stills), job.store)
+    sums = [""] * len(stills)
+    reasons: list[str | None] = [None] * len(stills)
+    for start, chunk in make_crops(job, stills, workers, limits):
+        rows = range(start, start + len(chunk))
+        found = refusals([stills[row] for row in rows], chunk, target)
+        for row, crop, reason in zip(rows, chunk, found, strict=True):
+            sums[row], reasons[row] = crop.sha256, reason
+            if reason is None:
+                crops[row] = _pixels(crop)
+    left_out = Counter(listing.left_out) + Counter(reason for reason in reasons if reason)
+    kept = [row for row, reason in enumerate(reasons) if reason is None]
+    label = np.array([listing.classes.index(still.label) for still in stills])
+    train, val = choose_parts(stills, sums, kept, params)
+    _check(label, train, val, listing.classes, left_out)
+    return Stills(crops, label, train, val, sums, listing.classes, dict(sorted(left_out.items())))
+
+
+def choose_parts(
+    stills: Sequence[Still], sums: Sequence[str], kept: Sequence[int], params: FinetuneParams
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that train and that validate.
+
+    The set's own validation part where it has one; else `val_fraction` of the people, or of the
+    different files where nobody is named, drawn class by class.
+    """
+    if any(stills[row].part == "val" for row in kept):
+        val = [row for row in kept if stills[row].part == "val"]
+    else:
+        groups: dict[str, list[int]] = {}
+        for row in kept:
+            groups.setdefault(stills[row].subject or sums[row], []).append(row)
+        homes: dict[str, list[str]] = {}
+        for name in sorted(groups):
+            homes.setdefault(stills[groups[name][0]].label, []).append(name)
+        rng = np.random.default_rng([params.seed, 11])
+        val = []
+        for label in sorted(homes):
+            names = homes[label]
+            count = max(1, round(params.val_fraction * len(names))) if len(names) > 1 else 0
+            for place in rng.permutation(len(names))[:count]:
+                val += groups[names[place]]
+    held = set(val)
+    train = [row for row in kept if row not in held]
+    # a picture that stands on both sides would be recognised, not understood
+    seen = {sums[row] for row in val}
+    train = [row for row in train if sums[row] not in seen]
+    return np.array(train, dtype=np.int64), np.array(sorted(val), dtype=np.int64)
+
+
+def refusals(stills: Sequence[Still], crops: Sequence[Crop], target: Target) -> list[str | None]:
+    """Why each still is left out, or None."""
+    reasons = [crop.reason for crop in crops]
+    for row, (still, crop) in enumerate(zip(stills, crops, strict=True)):
+        if crop.sha256 in target.sums:
+            reasons[row] = SAME_FILE
+        elif still.subject in target.people:
+            reasons[row] = reasons[row] or SAME_PERSON
+    rows = [row for row, reason in enumerate(reasons) if reason is None]
+    if rows:
+        small = b"".join(crops[row].thumbnail or b"" for row in rows)
+        pictures = target.pictures(np.frombuffer(small, np.uint8).reshape(-1, SIDE, SIDE))
+        faces = target.faces(np.stack([thumbnail(_pixels(crops[row])) for row in rows]))
+        for row, picture, face in zip(rows, pictures, faces, strict=True):
+            if max(picture, face) >= MIN_CORRELATION:
+                reasons[row] = SAME_PICTURE if picture >= MIN_CORRELATION else SAME_FACE
+    return reasons
+
+
+def _pixels(crop: Crop) -> np.ndarray:
+    return np.frombuffer(crop.crop or b"", np.uint8).reshape(CROP_PX, CROP_PX, 3)
+
+
+def _check(
+    label: np.ndarray,
+    train: np.ndarray,
+    val: np.ndarray,
+    classes: Sequence[str],
+    left_out: Counter[str],
+) -> None:
+    said = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+    lost = f" (left out: {said})" if said else ""
+    if len(classes) < 2:
+        raise UserError(f"finetune: the stills are of one class, {classes[0]}; two are needed")
+    for part, rows in (("train on", train), ("validate with", val)):
+        counts = np.bincount(label[rows], minlength=len(classes))
+        if not counts.all():
+            name = classes[int(counts.argmin())]
+            raise UserError(
+                f"finetune: no still of class '{name}' to {part}{lost}; add stills, or choose "
+                "another finetune.val_fraction or seed"
+            )
+
+
+def _room(count: int, folder: Path) -> np.ndarray:
+    """A file without a name: a set of 300,000 takes 11 GB, and a killed run leaves nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = (count, CROP_PX, CROP_PX, 3)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)

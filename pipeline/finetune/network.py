@@ -1,0 +1,131 @@
+"""A pack's embedding network made trainable, with linear heads that tell the classes.
+
+The graph is imported node by node (`pipeline.faces.torch_graph`), so that whatever family it is
+of, what is trained is exactly what the appearance stage runs, and the trained weights go back into
+the same graph by the names of its initializers. Batch norms keep their statistics: where an
+exporter folded one there are none, and the others' would be learnt from few stills.
+
+B crops, C map channels, D embedding width, K classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from pipeline.errors import UserError
+from pipeline.faces.blob import Normalisation, normalisation
+from pipeline.faces.packs import ModelSpec
+from pipeline.faces.sessions import find_map_tensor, load_graph
+from pipeline.faces.torch_graph import NotImportable, import_graph
+from pipeline.faces.tuned import unshared
+
+
+class Head(nn.Module):
+    """Numbers of any scale [B, n] -> logits [B, K].
+
+    The scale is the mean over the batches since `start_epoch`: a moving average would take 30
+    batches to forget that it began at 1, and a small set has fewer in an epoch.
+    """
+
+    def __init__(self, numbers: int, classes: int) -> None:
+        super().__init__()
+        self.scale = nn.BatchNorm1d(numbers, affine=False, momentum=None)
+        self.dropout = nn.Dropout(0.2)
+        self.linear = nn.Linear(numbers, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.dropout(self.scale(x)))
+
+
+class Trainee(nn.Module):
+    """See the module's docstring.
+
+    Shapes: crops `[B, 3, 112, 112]` RGB float in 0..255 -> logits `[B, K]` of each head.
+
+    Args:
+        backbone: gives an embedding and a map; its trainable weights are parameters.
+        fed: how the network wants its crops.
+        heads: `embedding`, `map` (its mean over the cells), or `both`.
+        widths: D and C.
+        classes: K.
+    """
+
+    def __init__(
+        self,
+        backbone: fx.GraphModule,
+        fed: Normalisation,
+        heads: str,
+        widths: tuple[int, int],
+        classes: int,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.mirror_channels = fed.colour == "bgr"
+        self.mean: Tensor
+        self.std: Tensor
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(fed, name), dtype=torch.float32).reshape(1, 3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+        chosen = ("embedding", "map") if heads == "both" else (heads,)
+        sizes = dict(zip(("embedding", "map"), widths, strict=True))
+        self.heads = nn.ModuleDict({name: Head(sizes[name], classes) for name in chosen})
+
+    def start_epoch(self) -> None:
+        """Forget the scales of the heads' inputs; the network under them moves on."""
+        for head in self.heads.values():
+            if isinstance(head, Head):
+                head.scale.reset_running_stats()
+
+    def forward(self, crops: Tensor) -> list[Tensor]:
+        if self.mirror_channels:
+            crops = crops.flip(1)
+        embedding, feature_map = self.backbone((crops - self.mean) / self.std)
+        seen = {"embedding": embedding.flatten(1), "map": feature_map.mean((2, 3))}
+        return [head(seen[name].float()) for name, head in self.heads.items()]
+
+
+def build_trainee(spec: ModelSpec, heads: str, classes: int, *, train_norms: bool) -> Trainee:
+    """The pack's network with fresh heads.
+
+    Raises:
+        UserError: the graph holds a node that cannot be trained here.
+    """
+    graph = unshared(load_graph(spec.path))
+    tensor = spec.map_tensor or find_map_tensor(graph)[0]
+    try:
+        backbone = import_graph(graph, [graph.graph.output[0].name, tensor])
+    except NotImportable as reason:
+        raise UserError(
+            f"finetune: {spec.path.name} holds {reason}, which cannot be trained here; such a "
+            "network stays as it is: set finetune.enabled: false, or choose another faces.pack"
+        ) from None
+    _make_trainable(backbone, train_norms=train_norms)
+    with torch.inference_mode():
+        embedding, feature_map = backbone(torch.zeros(1, 3, spec.input_px, spec.input_px))
+    widths = embedding.numel(), feature_map.shape[1]
+    return Trainee(backbone, normalisation(spec), heads, widths, classes)
+
+
+def tuned_weights(trainee: Trainee) -> dict[str, np.ndarray]:
+    """The backbone's trained weights by the names of its graph's initializers."""
+    names: dict[str, str] = trainee.backbone.meta["initializers"]
+    return {
+        names[place]: value.detach().float().cpu().numpy()
+        for place, value in trainee.backbone.named_parameters()
+    }
+
+
+def _make_trainable(backbone: fx.GraphModule, *, train_norms: bool) -> None:
+    """Buffers of weights become parameters; means and variances, and what they norm, may not."""
+    frozen: set[str] = set()
+    for node in backbone.graph.nodes:
+        if node.target is torch.nn.functional.batch_norm:
+            mean, variance, scale, shift = (str(part.target) for part in node.args[1:5])
+            frozen |= {mean, variance} if train_norms else {mean, variance, scale, shift}
+    initializers = backbone.meta["initializers"]
+    for place, value in list(backbone.named_buffers()):
+        if place in initializers and place not in frozen:
+            delattr(backbone, place)
+            backbone.register_parameter(place, nn.Parameter(value.clone()))

@@ -1,0 +1,65 @@
+"""The finetune stage: stills in, a tuned backbone out; a quick word where it is switched off."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.clips import read_manifest
+from pipeline.config import Params
+from pipeline.disk import partial, replace_folder, writing_to
+from pipeline.faces.tuned import FACTS, WEIGHTS
+from pipeline.store import Store
+
+BACKBONE = Path("artifacts/backbone")
+DATA = Path("data")
+
+
+def finetune(params: Params, *, root: Path = Path(), store: Store | None = None) -> str:
+    """Write `artifacts/backbone` under `root`; returns what to print.
+
+    Raises:
+        UserError: the stills or the network do not allow it; the line says what to change.
+    """
+    if not params.finetune.enabled:
+        _write(root / BACKBONE, {"enabled": False}, None)
+        return "finetune: off (finetune.enabled: false)"
+    # imported here: torch takes 2 s, and most runs have fine-tuning switched off
+    from pipeline.finetune.tune import tune
+
+    store = store or Store()
+    fresh = partial(root / BACKBONE)
+    with writing_to(fresh):
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+    manifest = read_manifest(root / "data/manifest.parquet")
+    facts = tune(params, manifest.clips, root / DATA, store, fresh / WEIGHTS)
+    _write(root / BACKBONE, {"enabled": True, **facts}, fresh / WEIGHTS)
+    return summary(facts)
+
+
+def summary(facts: Mapping[str, Any]) -> str:
+    """What came out, in one or two lines."""
+    best = facts["history"][facts["best"]]
+    line = (
+        f"finetune: {facts['dataset']}, {facts['train']} stills to train on, {facts['val']} to "
+        f"select with, {len(facts['classes'])} classes; validation UAR {best['val_uar']:.3f} "
+        f"after epoch {facts['best'] + 1} of {len(facts['history'])}"
+    )
+    lost = "; ".join(f"{count} {reason}" for reason, count in facts["left_out"].items())
+    return f"{line}\nleft out: {lost}" if lost else line
+
+
+def _write(folder: Path, facts: Mapping[str, Any], weights: Path | None) -> None:
+    """Put the finished folder in its place."""
+    fresh = partial(folder)
+    with writing_to(folder):
+        if weights is None:
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+        text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
+        (fresh / FACTS).write_text(text, encoding="utf-8")
+        replace_folder(fresh, folder)

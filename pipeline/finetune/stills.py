@@ -1,0 +1,73 @@
+"""What a set of labelled stills owes fine-tuning: a list of pictures with class names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.config import FinetuneParams
+from pipeline.datasets.root import resolve_root
+from pipeline.errors import UserError
+
+Part = Literal["train", "val"]
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True)
+class Still:
+    """A labelled picture as its set names it; nothing of it has been looked at yet.
+
+    Attributes:
+        name: for messages; unique in the set.
+        label: a class name.
+        part: where the set itself says so; None leaves the choice to us.
+        subject: where the set says who it is.
+        path: the picture's file, or
+        grey: its pixels, uint8, row by row of a square.
+    """
+
+    name: str
+    label: str
+    part: Part | None = None
+    subject: str | None = None
+    path: Path | None = None
+    grey: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All stills of a set, and why others of its entries are not among them (reason: count).
+
+    The class names stand in an order of their own: that of the set's numbers, or sorted.
+    """
+
+    stills: list[Still]
+    classes: list[str]
+    left_out: dict[str, int]
+
+
+def stills_root(params: FinetuneParams) -> Path:
+    """The folder or file that `finetune.root` names.
+
+    Raises:
+        UserError: it does not exist.
+    """
+    named = Path(params.root or "")
+    if named.suffix == ".csv":
+        return resolve_root(str(named.parent), "finetune.root") / named.name
+    return resolve_root(str(named), "finetune.root")
+
+
+def needed(path: Path, params: FinetuneParams, what: str) -> Path:
+    """A part of a set's layout.
+
+    Raises:
+        UserError: it is absent.
+    """
+    if not path.exists():
+        raise UserError(
+            f"finetune.root: {params.root} is not laid out as {params.dataset}: {path.name} "
+            f"({what}) is not there"
+        )
+    return path

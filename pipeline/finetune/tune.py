@@ -1,0 +1,147 @@
+"""Fine-tuning from settings to weights, by way of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from pipeline.clips import Clip
+from pipeline.config import FinetuneParams, Params
+from pipeline.engine import crew
+from pipeline.errors import UserError
+from pipeline.faces.clip_work import model_identity
+from pipeline.faces.packs import ModelSpec, load_pack
+from pipeline.finetune.crops import CropJob
+from pipeline.finetune.data import Stills, load_stills
+from pipeline.finetune.fit import State, Tuner
+from pipeline.finetune.kept import KeptTuning
+from pipeline.finetune.network import build_trainee, tuned_weights
+from pipeline.finetune.sets import list_stills
+from pipeline.finetune.target import Target
+from pipeline.progress import track
+from pipeline.store import Store, code_version, digest, file_sha256
+from pipeline.train.device import reproducible
+
+CODE = (
+    "pipeline.finetune.augment",
+    "pipeline.finetune.data",
+    "pipeline.finetune.fit",
+    "pipeline.finetune.network",
+    "pipeline.faces.blob",
+    "pipeline.faces.torch_graph",
+    "pipeline.faces.tuned",
+    "pipeline.train.selection",
+    "pipeline.train.schedule",
+)
+# settings that the key has by what they choose, or that choose nothing
+_ELSEWHERE = {"enabled", "dataset", "root", "subjects", "aligned", "device", "precision"}
+
+
+def tune(
+    params: Params, clips: Sequence[Clip], data: Path, store: Store, out: Path
+) -> dict[str, Any]:
+    """Train, or take a finished run from the store; writes the weights and returns the facts.
+
+    Args:
+        clips, data: the target data, and the folder of its frames and faces, which no still may
+            show.
+        out: the safetensors file.
+
+    Raises:
+        UserError: the stills or the network do not allow it.
+    """
+    settings = params.finetune
+    workers, limits = crew(params.engine)
+    pack = load_pack(params.faces.pack, roles=("detector", "embedding"))
+    spec = pack.models["embedding"]
+    listing = list_stills(settings, workers)
+    job = CropJob(
+        pack.models["detector"], params.align, settings.aligned, params.faces.device, store.root
+    )
+    stills = load_stills(
+        listing, job, Target(clips, data / "frames", data / "faces"), settings, workers, limits
+    )
+    with reproducible():
+        device, precision = resolve_device(settings)
+        key = digest(_decides(settings, spec, stills), job.identity(), device, precision)
+        kept = KeptTuning(store, key)
+        if kept.finished(out) is None:
+            fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+            _train(fabric, spec, stills, settings, kept)
+        found = kept.finished(out)
+    if found is None:
+        raise UserError(f"the store in {store.root} lost a run while it was written: run again")
+    return {
+        **found,
+        "dataset": settings.dataset,
+        "pack": pack.name,
+        "model_sha256": spec.sha256,
+        "weights_sha256": file_sha256(out),
+        "left_out": stills.left_out,
+    }
+
+
+def resolve_device(settings: FinetuneParams) -> tuple[str, str]:
+    """The device and precision that `auto` stands for here.
+
+    Raises:
+        UserError: `finetune.device: cuda` without such a device.
+    """
+    found = torch.cuda.is_available()
+    if settings.device == "cuda" and not found:
+        raise UserError("finetune.device: cuda, but torch sees no CUDA device; use auto or cpu")
+    device = "cuda" if found and settings.device != "cpu" else "cpu"
+    if settings.precision != "auto":
+        return device, settings.precision
+    fast = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return device, "bf16-mixed" if fast else "32-true"
+
+
+def _train(
+    fabric: Fabric, spec: ModelSpec, stills: Stills, settings: FinetuneParams, kept: KeptTuning
+) -> None:
+    torch.manual_seed(settings.seed)
+    trainee = build_trainee(
+        spec, settings.heads, len(stills.classes), train_norms=settings.train_norms
+    )
+    tuner = Tuner(fabric, trainee, stills, settings)
+    state = kept.checkpoint()
+    done = len(state.history) if state else 0
+    with track(settings.epochs * tuner.steps, "finetune") as progress:
+        progress.advance(done * tuner.steps)
+
+        def on_epoch(now: State) -> None:
+            if len(now.history) < settings.epochs:
+                kept.save_checkpoint(now)
+
+        state = tuner.fit(state, progress.advance, on_epoch)
+    facts = {
+        "classes": stills.classes,
+        "train": len(stills.train),
+        "val": len(stills.val),
+        "history": state.history,
+        "best": state.best,
+        "settings": settings.model_dump(exclude=_ELSEWHERE),
+    }
+    kept.finish(tuned_weights(trainee), facts)
+
+
+def _decides(settings: FinetuneParams, spec: ModelSpec, stills: Stills) -> list[Any]:
+    """What the weights depend on, as far as it is known before a device is chosen."""
+    parts = {
+        name: [[stills.sums[row], int(stills.label[row])] for row in rows]
+        for name, rows in (("train", stills.train), ("val", stills.val))
+    }
+    return [
+        code_version(*CODE),
+        torch.__version__,
+        torch.get_num_threads(),
+        settings.model_dump(exclude=_ELSEWHERE),
+        model_identity(spec),
+        stills.classes,
+        parts,
+    ]

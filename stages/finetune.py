@@ -1,0 +1,17 @@
+"""finetune: the appearance network tuned on labelled stills, where that is switched on.
+
+Reads data/manifest.parquet, data/frames and data/faces (what they show is not learnt from), writes
+artifacts/backbone.
+"""
+
+from pipeline.config import load_params
+from pipeline.finetune.run import finetune
+from pipeline.stage import run
+
+
+def main() -> None:
+    print(finetune(load_params()))
+
+
+if __name__ == "__main__":
+    run(main)
