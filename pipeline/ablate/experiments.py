@@ -26,7 +26,6 @@ DECIDING = ("graph", "train")
 MADE = frozenset({"data/graphs"})
 LOCK = "dvc.lock"
 LOGS = Path(".dvc/tmp/ablate")
-UPSTREAM = ("ingest", "decode", "align", "landmark", "appearance", "graph", "train")
 
 
 def check_base(root: Path) -> None:
@@ -37,7 +36,7 @@ def check_base(root: Path) -> None:
     """
     if _run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], root).returncode:
         raise UserError("DVC experiments need a git commit: `git add . && git commit` first")
-    done = _run(dvc("status", "--json", *UPSTREAM), root)
+    done = _run(dvc("status", "--json", "--with-deps", "train"), root)
     if done.returncode:
         raise UserError(f"`dvc status` failed: {reason(done.stdout)}")
     found: dict[str, list[Any]] = YAML(typ="safe").load(done.stdout.strip().splitlines()[-1])

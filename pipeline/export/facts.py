@@ -97,6 +97,8 @@ def _network_facts(spec: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
     scale = normalisation(spec)
     return {
         "sha256": spec.sha256,
+        # of the weights that fine-tuning put in their place; None: the file's own
+        "tuned_sha256": facts.get("tuned_sha256"),
         "colour": scale.colour,
         "mean": list(scale.mean),
         "std": list(scale.std),
