@@ -85,6 +85,22 @@ def test_other_heads_run_three_stages_and_a_diff_comes_out(finished: Workspace) 
     assert finished.outs() == before
 
 
+def test_fine_tuning_is_one_parameter(finished: Workspace) -> None:
+    tiny = ("finetune.subjects=4", "finetune.epochs=1", "train.epochs=1")
+    done = finished.dvc(
+        *("exp", "run", "-S", "finetune.enabled=true"), *(f"-S{setting}" for setting in tiny)
+    )
+    # landmarks do not depend on the appearance network
+    assert [stage for stage in ran(done.stdout) if stage != "ingest"] == [
+        "finetune", "appearance", "graph", "train", "evaluate", "report",
+    ]  # fmt: skip
+    facts = json.loads((finished.root / "artifacts/backbone/backbone.json").read_text())
+    assert facts["enabled"]
+    assert facts["train"] + facts["val"] == 96
+    finished.run("git", "checkout", "--quiet", "params.yaml", "dvc.lock")
+    assert set(ran(finished.dvc("repro").stdout)) <= {"ingest"}
+
+
 def test_a_fresh_clone_gives_the_same_bytes(
     finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
