@@ -24,6 +24,7 @@ from torch import Tensor
 from train_bound import Machine, Part, measure_machine, parts, seconds_of
 from train_steps import (
     FRAMES,
+    Clips,
     Step,
     losses,
     made_features,
@@ -33,8 +34,6 @@ from train_steps import (
     their_network,
     their_step,
 )
-
-from pipeline.train.data import Features
 
 PRECISIONS = ("fp32", "bf16")
 AGREE = 1e-4
@@ -50,7 +49,7 @@ def batches(clips: int, size: int, device: torch.device, seed: int = 0) -> Itera
         yield from torch.randperm(clips, generator=shuffle).to(device).split(size)[: clips // size]
 
 
-def agreement(features: Features, size: int) -> float:
+def agreement(features: Clips, size: int) -> float:
     """Largest difference of the two networks' losses over the first steps, without dropout."""
     ours = our_network(settings(dropout=False))
     theirs = their_network(ours)
@@ -62,7 +61,7 @@ def agreement(features: Features, size: int) -> float:
 
 
 def interleaved(
-    steps: dict[str, Step], features: Features, size: int, rounds: int
+    steps: dict[str, Step], features: Clips, size: int, rounds: int
 ) -> dict[str, list[float]]:
     """Milliseconds of each step in each round; every step sees the same batches."""
     drawn = batches(len(features), size, features.device)
@@ -76,7 +75,7 @@ def interleaved(
     return times
 
 
-def comparison(features: Features, size: int, rounds: int) -> str:
+def comparison(features: Clips, size: int, rounds: int) -> str:
     """Ours against PyTorch Geometric's, in both precisions."""
     params = settings()
     steps: dict[str, Step] = {}
@@ -105,7 +104,7 @@ def comparison(features: Features, size: int, rounds: int) -> str:
     )
 
 
-def shares(features: Features, rounds: int, sizes: list[int], machine: Machine) -> str:
+def shares(features: Clips, rounds: int, sizes: list[int], machine: Machine) -> str:
     """Time of our step against the bound at growing batches, and the largest useful one."""
     rows = []
     for precision in PRECISIONS:

@@ -7,18 +7,19 @@ forward and backward, clips gradients and lets AdamW update. Nothing in it waits
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pyg_arpgnet import PygARPGNet, clip_graph, frame_graphs
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch as Graphs
 
 from models.arpgnet import ARPGNet
 from pipeline.config import Params, load_params, parse_params
 from pipeline.regions.grid import grid_topology
-from pipeline.train.data import Features
+from pipeline.train.features import Batch, Features
 from pipeline.train.fit import logits_of
 from pipeline.train.network import build_network, network_config
 
@@ -26,6 +27,29 @@ FRAMES, GRID, CHANNELS, CLASSES = 16, 7, 512, 7
 LR, CLIP = 1e-3, 1.0
 
 Step = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Clips:
+    """M clips of `FRAMES` frames: their features, clip after clip, and labels int64 [M]."""
+
+    features: Features
+    label: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        return self.features.device
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def rows(self, clips: Tensor) -> Tensor:
+        """Where the frames of int64 [B] clips lie: int64 [B, FRAMES]."""
+        return clips[:, None] * FRAMES + torch.arange(FRAMES, device=clips.device)
+
+    def take(self, clips: Tensor) -> Batch:
+        """A batch as training takes it."""
+        return self.features.take(self.rows(clips), self.label[clips])
 
 
 def settings(*, dropout: bool = True) -> Params:
@@ -48,33 +72,32 @@ def graph_facts(params: Params) -> dict[str, Any]:
         "edge_types": topology.edge_types,
         "embedding_dim": CHANNELS,
         "map_shape": (CHANNELS, GRID, GRID),
-        "frames": FRAMES,
     }
 
 
-def made_features(clips: int, device: torch.device) -> Features:
+def made_features(clips: int, device: torch.device) -> Clips:
     """Random float16 features as the training stage loads them, every frame and region in use."""
     made = torch.Generator().manual_seed(0)
-    nodes = torch.empty(clips, FRAMES, GRID**2, CHANNELS, dtype=torch.float16)
-    for clip in nodes:
-        clip.copy_(torch.randn(clip.shape, generator=made))
-    vector = nodes.mean(2, dtype=torch.float32).half()
+    rows = clips * FRAMES
+    nodes = torch.empty(rows, GRID**2, CHANNELS, dtype=torch.float16)
+    for frame in nodes:
+        frame.copy_(torch.randn(frame.shape, generator=made))
     features = Features(
-        label=torch.randint(CLASSES, (clips,), generator=made),
-        embedding=torch.zeros(clips, FRAMES, 1, dtype=torch.float16),
-        map_vector=vector,
+        embedding=torch.zeros(rows, 1, dtype=torch.float16),
+        map_vector=nodes.mean(1, dtype=torch.float32).half(),
         nodes=nodes,
-        node_xy=torch.zeros(clips, FRAMES, GRID**2, 2),
-        visible=torch.ones(clips, FRAMES, GRID**2, dtype=torch.bool),
-        valid=torch.ones(clips, FRAMES, dtype=torch.bool),
+        node_xy=torch.zeros(rows, GRID**2, 2),
+        visible=torch.ones(rows, GRID**2, dtype=torch.bool),
+        valid=torch.ones(rows, dtype=torch.bool),
     )
-    return features.to(device)
+    label = torch.randint(CLASSES, (clips,), generator=made)
+    return Clips(features.to(device), label.to(device))
 
 
 def our_network(params: Params, seed: int = 0) -> ARPGNet:
     torch.manual_seed(seed)
     facts = graph_facts(params)
-    network = build_network(network_config(params, facts, CLASSES), facts)
+    network = build_network(network_config(params, facts, CLASSES, FRAMES), facts)
     # as from data of standard deviation 1 and 1/7: the scale of the inputs matters to no timing
     unit = torch.zeros(CHANNELS), torch.ones(CHANNELS)
     network.set_feature_statistics(nodes=unit, map_vector=(unit[0], unit[1] / GRID))
@@ -88,7 +111,7 @@ def their_network(ours: ARPGNet) -> PygARPGNet:
     return theirs
 
 
-def our_step(network: ARPGNet, features: Features, precision: str) -> Step:
+def our_step(network: ARPGNet, features: Clips, precision: str) -> Step:
     network = network.to(features.device).train()
     run = network_only(network)
     update = updater(network.parameters(), fused=True)
@@ -102,7 +125,7 @@ def our_step(network: ARPGNet, features: Features, precision: str) -> Step:
     return step
 
 
-def their_step(network: PygARPGNet, features: Features, precision: str) -> Step:
+def their_step(network: PygARPGNet, features: Clips, precision: str) -> Step:
     """Frames as `Data` objects on the device, in float32: GATConv and Linear take no float16."""
     device = features.device
     network = network.to(device).train()
@@ -112,20 +135,21 @@ def their_step(network: PygARPGNet, features: Features, precision: str) -> Step:
     window = params.fusion.window
     assert window is not None
     clips = []
-    for row in range(len(features)):
+    for number in range(len(features)):
+        clip = features.take(torch.tensor([number], device=device))
         graphs = frame_graphs(
-            features.nodes[row].float().cpu(),
-            features.map_vector[row].float().cpu(),
-            features.visible[row].cpu(),
+            clip.nodes[0].float().cpu(),
+            clip.map_vector[0].float().cpu(),
+            clip.visible[0].cpu(),
             edge_index,
         )
-        frames = clip_graph(features.valid[row].cpu(), window)
+        frames = clip_graph(clip.valid[0].cpu(), window)
         clips.append(([graph.to(device) for graph in graphs], frames.to(device)))
 
     def step(index: Tensor) -> Tensor:
         chosen = [clips[i] for i in index.tolist()]
-        frames = Batch.from_data_list([graph for graphs, _ in chosen for graph in graphs])
-        clip_batch = Batch.from_data_list([clip for _, clip in chosen])
+        frames = Graphs.from_data_list([graph for graphs, _ in chosen for graph in graphs])
+        clip_batch = Graphs.from_data_list([clip for _, clip in chosen])
         with autocast(device, precision):
             logits = network(frames, clip_batch)
         return update(cross_entropy(logits.float(), features.label[index]))
@@ -133,7 +157,7 @@ def their_step(network: PygARPGNet, features: Features, precision: str) -> Step:
     return step
 
 
-def network_only(network: nn.Module) -> Callable[[Features], Tensor]:
+def network_only(network: nn.Module) -> Callable[[Batch], Tensor]:
     return lambda batch: logits_of(network, batch)
 
 

@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 from train_bound import seconds_of
-from train_steps import LR, Step, autocast, made_features, our_network, our_step, settings
+from train_steps import LR, Clips, Step, autocast, made_features, our_network, our_step, settings
 
 from models import chunked
-from pipeline.train.data import Features
 
 NAMES = {
     "map_BTC": "map_vector",
@@ -34,7 +33,7 @@ NAMES = {
 }
 
 
-def stacked_step(seeds: int, features: Features, precision: str) -> Step:
+def stacked_step(seeds: int, features: Clips, precision: str) -> Step:
     """One step of R runs with batches index_RB: their losses [R]."""
     networks = [our_network(settings(), seed).to(features.device).train() for seed in range(seeds)]
     template = networks[0]

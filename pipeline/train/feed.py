@@ -20,8 +20,11 @@ def batches(
     ahead of the one that is computed, and copied without waiting.
     """
     if features.device.type == device.type:
-        for row, label in zip(rows, labels, strict=True):
-            yield features.take(row.to(device), label.to(device))
+        # all row numbers at once: a copy in every step would make the host wait for the device
+        lengths = [len(row) for row in rows]
+        here = (torch.cat(list(parts)).to(device).split(lengths) for parts in (rows, labels))
+        for row, label in zip(*here, strict=True):
+            yield features.take(row, label)
         return
 
     def gather(number: int) -> Batch:
@@ -32,7 +35,7 @@ def batches(
         coming = thread.submit(gather, 0) if rows else None
         for number in range(len(rows)):
             assert coming is not None
-            here = coming.result()
+            batch = coming.result()
             if number + 1 < len(rows):
                 coming = thread.submit(gather, number + 1)
-            yield here.to(device)
+            yield batch.to(device)

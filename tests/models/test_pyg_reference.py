@@ -1,5 +1,9 @@
 """The reference of benchmarks/train.py is our network: it trains along the same losses."""
 
+import importlib
+from pathlib import Path
+
+import pytest
 import torch
 from torch.nn.functional import cross_entropy
 from torch_geometric.data import Batch
@@ -56,3 +60,16 @@ def test_same_losses_from_the_same_weights() -> None:
             optimizer.step()
             losses.append(loss.detach())
         torch.testing.assert_close(losses[0], losses[1], atol=1e-4, rtol=0)
+
+
+def test_a_step_of_the_benchmark_is_the_same_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `benchmarks/train.py` times, on a few clips: same weights, same losses."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    train_steps = importlib.import_module("train_steps")
+    clips = train_steps.made_features(6, torch.device("cpu"))
+    network = train_steps.our_network(train_steps.settings(dropout=False))
+    theirs = train_steps.their_network(network)
+    chosen = [torch.tensor([0, 3]), torch.tensor([5, 1]), torch.tensor([2, 4])]
+    ours = train_steps.losses(train_steps.our_step(network, clips, "fp32"), chosen)
+    other = train_steps.losses(train_steps.their_step(theirs, clips, "fp32"), chosen)
+    torch.testing.assert_close(ours, other, atol=1e-4, rtol=0)
