@@ -29,7 +29,7 @@ def why_no_cuda() -> str:
     import torch
 
     if torch.version.cuda is None:
-        return (
-            f"torch {torch.__version__} is a build without CUDA: install a CUDA build (docs/gpu.md)"
-        )
-    return "torch sees no CUDA device: look at `nvidia-smi` and CUDA_VISIBLE_DEVICES"
+        remedy = f"{torch.__version__} is a build without CUDA: install a CUDA build (docs/gpu.md)"
+    else:
+        remedy = "look at `nvidia-smi` and CUDA_VISIBLE_DEVICES"
+    return f"torch sees no CUDA device: {remedy}"

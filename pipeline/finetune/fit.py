@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,27 +20,11 @@ from pipeline.errors import UserError
 from pipeline.finetune.augment import augment
 from pipeline.finetune.data import Stills
 from pipeline.finetune.network import Trainee
-from pipeline.train.schedule import class_weights
+from pipeline.train.schedule import class_weights, warm_cosine
 from pipeline.train.selection import unweighted_recall
+from pipeline.train.state import State, epoch_seed, snapshot
 
-Weights = dict[str, Tensor]
 GRAD_CLIP = 1.0
-
-
-@dataclass
-class State:
-    """Everything that a run carries from one epoch to the next.
-
-    `optimizer` holds AdamW's moments and step of each parameter by its number; `history` has one
-    `{train_loss, val_loss, val_uar}` an epoch; `best` is the index of the epoch whose weights are
-    `best_weights`, -1 before the first.
-    """
-
-    weights: Weights
-    optimizer: dict[int, Weights] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: int = -1
-    best_weights: Weights = field(default_factory=dict)
 
 
 class Tuner:
@@ -104,8 +87,7 @@ class Tuner:
 
     def _train(self, epoch: int, on_step: Callable[[], None]) -> float:
         """One pass over the training stills; returns the mean loss of a still."""
-        words = np.random.SeedSequence([self.params.seed, epoch]).generate_state(1, np.uint64)
-        seed = int(words[0] >> np.uint64(1))
+        seed = epoch_seed(self.params.seed, epoch)
         torch.manual_seed(seed)
         draws = torch.Generator(self.fabric.device).manual_seed(seed)
         order = np.random.default_rng(seed).permutation(self.stills.train)
@@ -114,9 +96,8 @@ class Tuner:
         self.trainee.start_epoch()
         self.module.train()
         for number, rows in enumerate(parts):
-            factor = schedule(
-                epoch * len(parts) + number, self.params.epochs * len(parts), self.params
-            )
+            step, steps = epoch * len(parts) + number, self.params.epochs * len(parts)
+            factor = warm_cosine(1.0, step, steps, self.params.warmup)
             for group in self.optimizer.param_groups:
                 group["lr"] = group["base_lr"] * factor
             crops, label = self._take(rows)
@@ -169,19 +150,6 @@ def make_optimizer(trainee: Trainee, params: FinetuneParams) -> torch.optim.Adam
             decay = params.weight_decay if decays else 0.0
             groups.append({"params": chosen, "base_lr": rate, "weight_decay": decay})
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=params.lr)
-
-
-def schedule(step: int, steps: int, params: FinetuneParams) -> float:
-    """Part of the learning rate: linear warm-up, then half a cosine to zero."""
-    warm = round(steps * params.warmup)
-    if step < warm:
-        return (step + 1) / (warm + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
-
-
-def snapshot(module: torch.nn.Module) -> Weights:
-    """A copy of the state that training does not change."""
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
 def _rank(row: dict[str, float]) -> tuple[float, float]:

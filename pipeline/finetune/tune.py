@@ -17,14 +17,15 @@ from pipeline.faces.clip_work import model_identity
 from pipeline.faces.packs import ModelSpec, load_pack
 from pipeline.finetune.crops import CropJob
 from pipeline.finetune.data import Stills, load_stills
-from pipeline.finetune.fit import State, Tuner
+from pipeline.finetune.fit import Tuner
 from pipeline.finetune.kept import KeptTuning
 from pipeline.finetune.network import build_trainee, tuned_weights
 from pipeline.finetune.sets import list_stills
 from pipeline.finetune.target import Target
 from pipeline.progress import track
 from pipeline.store import Store, code_version, digest, file_sha256
-from pipeline.train.device import reproducible
+from pipeline.train.device import reproducible, resolve_device
+from pipeline.train.state import State
 
 CODE = (
     "pipeline.finetune.augment",
@@ -36,6 +37,7 @@ CODE = (
     "pipeline.faces.tuned",
     "pipeline.train.selection",
     "pipeline.train.schedule",
+    "pipeline.train.state",
 )
 # settings that the key has by what they choose, or that choose nothing
 _ELSEWHERE = {"enabled", "dataset", "root", "subjects", "aligned", "device", "precision"}
@@ -83,22 +85,6 @@ def tune(
         "weights_sha256": file_sha256(out),
         "left_out": stills.left_out,
     }
-
-
-def resolve_device(settings: FinetuneParams) -> tuple[str, str]:
-    """The device and precision that `auto` stands for here.
-
-    Raises:
-        UserError: `finetune.device: cuda` without such a device.
-    """
-    found = torch.cuda.is_available()
-    if settings.device == "cuda" and not found:
-        raise UserError("finetune.device: cuda, but torch sees no CUDA device; use auto or cpu")
-    device = "cuda" if found and settings.device != "cpu" else "cpu"
-    if settings.precision != "auto":
-        return device, settings.precision
-    fast = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return device, "bf16-mixed" if fast else "32-true"
 
 
 def _train(

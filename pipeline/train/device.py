@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from pipeline.config import TrainParams
+from pipeline.config import FinetuneParams, TrainParams
 from pipeline.cuda import use_cuda
 from pipeline.errors import UserError
 
@@ -19,16 +19,17 @@ from pipeline.errors import UserError
 THREADS = 4
 
 
-def resolve_device(params: TrainParams) -> tuple[str, str]:
+def resolve_device(params: TrainParams | FinetuneParams) -> tuple[str, str]:
     """The device type and precision that `auto` stands for here.
 
     Returns:
         `("cpu" | "cuda", "32-true" | "bf16-mixed")`.
 
     Raises:
-        UserError: `train.device: cuda` without such a device.
+        UserError: `device: cuda` without such a device.
     """
-    device = "cuda" if use_cuda(params.device, "train.device") else "cpu"
+    section = "finetune" if isinstance(params, FinetuneParams) else "train"
+    device = "cuda" if use_cuda(params.device, f"{section}.device") else "cpu"
     if params.precision != "auto":
         return device, params.precision
     fast = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,9 @@ from pipeline.train.features import Batch, Features, statistics
 from pipeline.train.feed import batches
 from pipeline.train.schedule import class_weights, learning_rate, make_optimizer
 from pipeline.train.selection import macro_f1, unweighted_recall
+from pipeline.train.state import State, epoch_seed, snapshot
 from pipeline.train.tasks import Task
 from pipeline.train.views import Views
-
-Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,33 +48,10 @@ class Run:
     val: np.ndarray
 
 
-@dataclass
-class State:
-    """Everything that a run carries from one epoch to the next.
-
-    `average` is the moving average of `weights` that validates and is kept; empty before the
-    first epoch, and where `train.ema` is 0. `optimizer` holds AdamW's moments and step of each
-    parameter by its number. `history` has one `{train_loss, val_loss, val_uar, val_macro_f1}` an
-    epoch. `best` is the index of the epoch whose weights are `best_weights`; -1 before the first.
-    """
-
-    weights: Weights
-    average: Weights = field(default_factory=dict)
-    optimizer: dict[int, Weights] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: int = -1
-    best_weights: Weights = field(default_factory=dict)
-
-    def finished(self, params: TrainParams) -> bool:
-        """All epochs done, or `patience` epochs without a better one."""
-        done = len(self.history)
-        return done >= params.epochs or done - 1 - self.best >= params.patience
-
-
-def epoch_seed(seed: int, fold: int, epoch: int) -> int:
-    """A 63-bit seed of its own for every epoch of every run."""
-    words = np.random.SeedSequence([seed, fold, epoch]).generate_state(1, np.uint64)
-    return int(words[0] >> np.uint64(1))
+def finished(state: State, params: TrainParams) -> bool:
+    """All epochs done, or `patience` epochs without a better one."""
+    done = len(state.history)
+    return done >= params.epochs or done - 1 - state.best >= params.patience
 
 
 class Trainer:
@@ -118,7 +94,7 @@ class Trainer:
         self.module, self.wrapped = fabric.setup(network, self.optimizer)
 
     def fit(self, state: State | None, on_epoch: Callable[[State], None]) -> State:
-        """Train until `State.finished`; continue from `state` where one is given.
+        """Train until `finished`; continue from `state` where one is given.
 
         Args:
             on_epoch: called after each epoch with the state, whose tensors it must not keep.
@@ -133,7 +109,7 @@ class Trainer:
             self.average.load_state_dict(state.average or state.weights)
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
-        while not state.finished(self.params):
+        while not finished(state, self.params):
             self._epoch(state)
             on_epoch(state)
         self.average.load_state_dict(state.best_weights)
@@ -295,8 +271,3 @@ def logits_of(module: Any, batch: Batch) -> Tensor:
     )
     logits: Tensor = out["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]
     return logits
-
-
-def snapshot(network: torch.nn.Module) -> Weights:
-    """A copy of the network's state that training does not change."""
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from pipeline.store import Store
-from pipeline.train.checkpoints import read_state, read_tensors, write_state, write_tensors
-from pipeline.train.fit import State, Weights
-
-FINISHED = "train"
-UNFINISHED = "train-checkpoint"
+from pipeline.train.state import KeptState, Weights
+from pipeline.train.tensors import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
 class Outcome:
     """A finished run: the selected weights, its course (`best` is the selected epoch), and its
-    probabilities, float32 [clips, K], of the validation and test clips."""
+    probabilities, float32 [units, K], of the validation and test units."""
 
     weights: Weights
     history: list[dict[str, float]]
@@ -31,15 +24,14 @@ class Outcome:
     test: np.ndarray
 
 
-@dataclass(frozen=True)
-class KeptRun:
-    """One run's place in the store; `key` is a digest of all that decides its result."""
+class KeptRun(KeptState):
+    """A training run's place in the store."""
 
-    store: Store
-    key: str
+    FINISHED: ClassVar[str] = "train"
+    UNFINISHED: ClassVar[str] = "train-checkpoint"
 
     def finished(self) -> Outcome | None:
-        found = self._get(FINISHED, read_tensors)
+        found = self._get(self.FINISHED, read_tensors)
         if found is None:
             return None
         tensors, info = found
@@ -53,22 +45,4 @@ class KeptRun:
         tensors["probabilities/val"] = torch.from_numpy(outcome.val)
         tensors["probabilities/test"] = torch.from_numpy(outcome.test)
         info = {"history": outcome.history, "best": outcome.best}
-        self._put(FINISHED, lambda path: write_tensors(path, tensors, info))
-        self.store.remove(UNFINISHED, self.key, "file")
-
-    def checkpoint(self) -> State | None:
-        return self._get(UNFINISHED, read_state)
-
-    def save_checkpoint(self, state: State) -> None:
-        self._put(UNFINISHED, lambda path: write_state(path, state))
-
-    def _get(self, room: str, read: Callable[[Path], Any]) -> Any:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "run.safetensors"
-            return read(path) if self.store.get_file(room, self.key, path) else None
-
-    def _put(self, room: str, write: Callable[[Path], None]) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "run.safetensors"
-            write(path)
-            self.store.put_file(room, self.key, path)
+        self._finish(lambda path: write_tensors(path, tensors, info))

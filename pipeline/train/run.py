@@ -22,7 +22,7 @@ from pipeline.train.curves import RUNS, CurveLog
 from pipeline.train.data import Dataset, FrameLabels, load_dataset, read_frame_labels
 from pipeline.train.device import make_fabric, reproducible, resolve_device
 from pipeline.train.features import place
-from pipeline.train.fit import Run, State, Trainer, epoch_seed
+from pipeline.train.fit import Run, Trainer
 from pipeline.train.folds import Fold, Part, check_fold, read_folds
 from pipeline.train.kept import KeptRun, Outcome
 from pipeline.train.network import build_network, network_config
@@ -35,6 +35,7 @@ from pipeline.train.predictions import (
 )
 from pipeline.train.probes import Probes, baselines
 from pipeline.train.processes import Processes
+from pipeline.train.state import State, epoch_seed
 from pipeline.train.tasks import Task, frame_units, make_task
 
 # what decides the weights; the baselines are computed anew each time
@@ -51,6 +52,7 @@ CODE = (
     "pipeline.train.network",
     "pipeline.train.schedule",
     "pipeline.train.selection",
+    "pipeline.train.state",
     "pipeline.train.tasks",
     "pipeline.train.views",
 )

@@ -32,16 +32,23 @@ def is_embedding(name: str) -> bool:
 
 
 def learning_rate(step: int, steps: int, params: TrainParams) -> float:
+    """`warm_cosine` of the settings' rate."""
+    return warm_cosine(params.lr, step, steps, params.warmup)
+
+
+def warm_cosine(peak: float, step: int, steps: int, warmup: float) -> float:
     """Linear warm-up, then half a cosine to zero (Loshchilov and Hutter, ICLR 2017).
 
     Args:
+        peak: the value after the warm-up.
         step: 0-based, below `steps`.
         steps: of the whole training if it is not stopped early.
+        warmup: part of the steps.
     """
-    warm = round(steps * params.warmup)
+    warm = round(steps * warmup)
     if step < warm:
-        return params.lr * (step + 1) / (warm + 1)
-    return params.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
+        return peak * (step + 1) / (warm + 1)
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
 
 
 def class_weights(counts: Sequence[int], kind: str) -> Tensor | None:
