@@ -37,6 +37,18 @@ def partial(target: Path) -> Path:
     return target.with_name(f"{target.name}.partial")
 
 
+def write_whole(target: Path, data: bytes) -> None:
+    """Put the whole file in place, or leave the former one.
+
+    Raises:
+        UserError: see `writing_to`.
+    """
+    with writing_to(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial(target).write_bytes(data)
+        partial(target).replace(target)
+
+
 def replace_folder(fresh: Path, target: Path) -> None:
     """Put the finished folder `fresh` in the place of `target` (same file system)."""
     if target.is_dir() and not target.is_symlink():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -15,7 +14,7 @@ from pipeline.compare.sources import WORKSPACE, Side, read_side
 from pipeline.config import Params
 from pipeline.errors import UserError
 from pipeline.evaluate.json_file import write_json
-from pipeline.report.ablations import ABLATION, FAILED, OK, SAME
+from pipeline.report.ablations import ABLATION, FAILED, OK, SAME, read_ablations
 
 # of a comparison: what is said once for all rows
 SHARED = ("clips", "interval_unit", "intervals_over", "missing", "bootstrap", "confidence")
@@ -108,14 +107,10 @@ class Table:
         self.rows = self._kept()
 
     def _kept(self) -> dict[str, dict[str, Any]]:
-        try:
-            former = json.loads((self.root / ABLATION).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        former = read_ablations(self.root)
+        if former is None or former["base"] != self.facts:
             return {}
-        except ValueError:
-            raise UserError(f"{ABLATION} is damaged: delete it") from None
-        same = former["base"] == self.facts
-        return {row["name"]: row for row in former["rows"]} if same else {}
+        return {row["name"]: row for row in former["rows"]}
 
     @property
     def full_uar(self) -> float:

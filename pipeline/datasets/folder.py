@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.clips import resolve_inside
 from pipeline.config import DatasetParams
-from pipeline.datasets.base import SPLIT_NAMES, ListedClip, Listing
+from pipeline.datasets.base import ListedClip, Listing
+from pipeline.datasets.layout import hidden, split_folders, visible_files
 from pipeline.datasets.root import resolve_root
 from pipeline.errors import UserError
 
@@ -38,7 +38,7 @@ def list_clips(params: DatasetParams, workers: int = 1) -> Listing:
     root = dataset_root(params)
     clips: list[ListedClip] = []
     used: set[Path] = set()
-    for split, folder in _split_folders(root):
+    for split, folder in split_folders(root):
         for path in sorted(folder.glob("*/*")):
             if _is_video(path, root):
                 relative = path.relative_to(root).as_posix()
@@ -49,32 +49,13 @@ def list_clips(params: DatasetParams, workers: int = 1) -> Listing:
         raise UserError(
             f"dataset.root: no video at <class>/<clip> or <split>/<class>/<clip> in {root}"
         )
-    unused = sorted(path.relative_to(root).as_posix() for path in _files(root) if path not in used)
+    unused = sorted(
+        path.relative_to(root).as_posix() for path in visible_files(root) if path not in used
+    )
     return Listing(clips, unused)
-
-
-def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
-    """The folders train, val, test of the root; the root itself when it holds the classes."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not _hidden(path, root))
-    splits = [path for path in folders if path.name.lower() in SPLIT_NAMES]
-    if splits and len(splits) < len(folders):
-        other = next(path for path in folders if path not in splits)
-        raise UserError(
-            f"dataset.root: '{splits[0].name}' looks like a split and '{other.name}' like a "
-            "class; use <class>/<clip> or <split>/<class>/<clip> throughout"
-        )
-    return [(SPLIT_NAMES[path.name.lower()], path) for path in splits] or [(None, root)]
 
 
 def _is_video(path: Path, root: Path) -> bool:
     # a link that leads nowhere is no file, yet named as a clip: it is listed and quarantined
     is_file = path.is_file() or path.is_symlink()
-    return is_file and path.suffix.lower() in VIDEO_SUFFIXES and not _hidden(path, root)
-
-
-def _files(root: Path) -> Iterator[Path]:
-    return (path for path in root.rglob("*") if path.is_file() and not _hidden(path, root))
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+    return is_file and path.suffix.lower() in VIDEO_SUFFIXES and not hidden(path, root)

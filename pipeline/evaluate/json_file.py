@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.disk import partial, writing_to
+from pipeline.disk import write_whole
 
 
 def json_text(values: dict[str, Any]) -> str:
@@ -17,7 +17,4 @@ def json_text(values: dict[str, Any]) -> str:
 
 def write_json(values: dict[str, Any], path: Path) -> None:
     """Put the whole file in place, or leave the former one."""
-    with writing_to(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial(path).write_text(json_text(values), encoding="utf-8")
-        partial(path).replace(path)
+    write_whole(path, json_text(values).encode())

@@ -15,7 +15,7 @@ import torch
 
 from models.arpgnet import ARPGNet
 from pipeline.config import Params
-from pipeline.disk import partial, writing_to
+from pipeline.disk import write_whole
 from pipeline.errors import UserError
 from pipeline.export.facts import metadata
 from pipeline.export.parity import check_parity, longest, random_inputs
@@ -52,10 +52,7 @@ def export(params: Params, out: Path, *, run: str | None = None, root: Path = Pa
     network, info = load_run(folder)
     graph = to_onnx(network, metadata(network, info, params, name, root))
     difference = check_parity(network, graph)
-    with writing_to(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial(out).write_bytes(graph)
-        partial(out).replace(out)
+    write_whole(out, graph)
     return Exported(name, difference)
 
 

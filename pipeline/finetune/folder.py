@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.config import FinetuneParams
-from pipeline.datasets.base import SPLIT_NAMES
+from pipeline.datasets.layout import split_folders, visible_files
 from pipeline.errors import UserError
 from pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Still, stills_root
 
@@ -28,8 +27,12 @@ def list_folder(root: Path) -> Listing:
     stills: list[Still] = []
     used: set[Path] = set()
     tested = 0
-    for split, folder in _split_folders(root):
-        found = [path for path in _files(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not root.is_dir():
+        raise UserError(f"finetune.root: {root} is a file; it must be the folder of the stills")
+    for split, folder in split_folders(root, "finetune.root", "picture"):
+        found = [
+            path for path in sorted(visible_files(folder)) if path.suffix.lower() in IMAGE_SUFFIXES
+        ]
         found = [path for path in found if 2 <= len(path.relative_to(folder).parts) <= 3]
         used.update(found)
         if split == "test":
@@ -52,32 +55,10 @@ def list_folder(root: Path) -> Listing:
             f"finetune.root: no picture at <class>/<picture> or <train|val>/<class>/<picture> "
             f"in {root}"
         )
-    others = sum(1 for path in _files(root) if path not in used)
+    others = sum(1 for path in visible_files(root) if path not in used)
     reasons = {"not a picture, or not where one is looked for": others, "of the test part": tested}
     return Listing(
         stills,
         sorted({still.label for still in stills}),
         {reason: count for reason, count in reasons.items() if count},
     )
-
-
-def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
-    """The folders train, val, test of the root; the root itself when it holds the classes."""
-    if not root.is_dir():
-        raise UserError(f"finetune.root: {root} is a file; it must be the folder of the stills")
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    splits = [path for path in folders if path.name.lower() in SPLIT_NAMES]
-    if splits and len(splits) < len(folders):
-        other = next(path for path in folders if path not in splits)
-        raise UserError(
-            f"finetune.root: '{splits[0].name}' looks like a split and '{other.name}' like a "
-            "class; use <class>/<picture> or <split>/<class>/<picture> throughout"
-        )
-    return [(SPLIT_NAMES[path.name.lower()], path) for path in splits] or [(None, root)]
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and not hidden:
-            yield path

@@ -26,7 +26,7 @@ def read_ablations(root: Path = Path()) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise UserError(f"{ABLATION} is damaged: delete it, or run `arpgnet ablate`") from None
+        raise UserError(f"{ABLATION} is damaged: delete it and run `arpgnet ablate`") from None
     return found
 
 

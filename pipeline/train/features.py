@@ -42,40 +42,36 @@ class Tensors:
 
 
 @dataclass(frozen=True)
-class Batch(Tensors):
-    """What the network is given, and what it should say.
+class Frames(Tensors):
+    """What is known of frames; of those that are not `valid` it is finite and ignored.
 
-    Shapes and dtypes: label int64 [B] of clips or [B, T] of frames, -1 where there is none;
-    embedding [B, T, E], map_vector [B, T, C] (the map averaged over its cells) and nodes
-    [B, T, N, C] (`pool_nodes`) float16 or float32; node_xy float32 [B, T, N, 2] in 0..1 of the
-    crop; visible [B, T, N] and valid [B, T] bool. What is not valid is finite and ignored.
+    Shapes and dtypes, with leading axes that the classes below say: embedding [..., E], map_vector
+    [..., C] (the map averaged over its cells) and nodes [..., N, C] (`pool_nodes`) float16 or
+    float32; node_xy float32 [..., N, 2] in 0..1 of the crop; visible [..., N] and valid [...] bool.
     """
 
-    label: Tensor
     embedding: Tensor
     map_vector: Tensor
     nodes: Tensor
     node_xy: Tensor
     visible: Tensor
     valid: Tensor
+
+
+@dataclass(frozen=True)
+class Batch(Frames):
+    """What the network is given, [B, T, ...], and what it should say: label int64 [B] of clips or
+    [B, T] of frames, -1 where there is none."""
+
+    label: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
 
 
 @dataclass(frozen=True)
-class Features(Tensors):
-    """Features of R frames; rows of frames that are not `valid` are zero.
-
-    Shapes and dtypes: those of `Batch`, with R in place of B, T; always float16.
-    """
-
-    embedding: Tensor
-    map_vector: Tensor
-    nodes: Tensor
-    node_xy: Tensor
-    visible: Tensor
-    valid: Tensor
+class Features(Frames):
+    """Features of R frames, [R, ...], in float16; rows of frames that are not `valid` are zero."""
 
     @property
     def device(self) -> torch.device:

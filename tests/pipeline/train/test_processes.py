@@ -37,9 +37,9 @@ def environment(root: Path) -> dict[str, str]:
     return {**os.environ, **more, "OMP_NUM_THREADS": "1"}
 
 
-def run(root: Path, processes: int) -> subprocess.CompletedProcess[str]:
+def run(root: Path, start: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(processes),
+        start,
         cwd=root,
         env=environment(root),
         capture_output=True,
@@ -58,7 +58,7 @@ def workspace(root: Path, settings: str = SETTINGS) -> Path:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = workspace(tmp_path_factory.mktemp("alone"))
-    done = run(root, 1)
+    done = run(root, command(1))
     assert done.returncode == 0, done.stderr
     return root
 
@@ -81,7 +81,7 @@ def test_same_weights_and_metrics_as_one_process(
     alone: Path, tmp_path: Path, processes: int
 ) -> None:
     root = workspace(tmp_path)
-    done = run(root, processes)
+    done = run(root, command(processes))
     assert done.returncode == 0, done.stderr
     assert_same_result(root, alone)
     # one of them speaks, and it alone writes
@@ -128,15 +128,7 @@ def test_no_common_store_is_said(tmp_path: Path) -> None:
         "    processes.agreed(lambda: None if fabric.global_rank else 1)\n"
         "run(main)\n"
     )
-    done = subprocess.run(
-        [*command(2)[:-2], str(script)],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run(tmp_path, [*command(2)[:-2], str(script)])
     assert done.returncode != 0
     assert "error: the processes do not share a store: set ARPGNET_STORE" in done.stderr
     assert "AssertionError" not in done.stderr
