@@ -31,6 +31,7 @@ from pipeline.train.augment import Augment
 from pipeline.train.data import Dataset, class_counts
 from pipeline.train.features import Batch, Features, statistics
 from pipeline.train.feed import batches
+from pipeline.train.processes import gather
 from pipeline.train.schedule import class_weights, learning_rate, make_optimizer
 from pipeline.train.selection import macro_f1, unweighted_recall
 from pipeline.train.state import State, epoch_seed, snapshot
@@ -236,10 +237,7 @@ class Trainer:
                 logits_of(self.average, batch).float().softmax(-1)
                 for batch in batches(self.features, rows, labels, self.fabric.device)
             ]
-        everyone = self.fabric.all_gather(torch.cat(found))
-        assert isinstance(everyone, Tensor)
-        if world > 1:
-            everyone = everyone.flatten(0, 1)
+        everyone = gather(self.fabric, torch.cat(found)).flatten(0, 1)
         values: np.ndarray = everyone[: len(views)].cpu().numpy()
         return values
 

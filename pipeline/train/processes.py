@@ -7,10 +7,23 @@ from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
+from torch import distributed
 
 from pipeline.errors import UserError
 
 Kept = TypeVar("Kept")
+
+
+def gather(fabric: Fabric, own: torch.Tensor) -> torch.Tensor:
+    """Every process's tensor of the same shape, stacked: [processes, ...].
+
+    Fabric's own `all_gather` is one with gradients, which torch 2.13 warns of in every call.
+    """
+    if fabric.world_size == 1:
+        return own[None]
+    parts = [torch.empty_like(own) for _ in range(fabric.world_size)]
+    distributed.all_gather(parts, own)
+    return torch.stack(parts)
 
 
 class Processes:
@@ -35,10 +48,8 @@ class Processes:
         # what the first one is still writing must be there, and stay until all have looked
         self.fabric.barrier()
         found = look()
-        has = torch.tensor([found is not None], dtype=torch.int64, device=self.fabric.device)
-        everyone = self.fabric.all_gather(has)
-        assert isinstance(everyone, torch.Tensor)
-        present = everyone.flatten().bool()
+        has = torch.tensor([found is not None], device=self.fabric.device)
+        present = gather(self.fabric, has).flatten()
         if not present[0]:
             return None
         if not present.all():
@@ -47,3 +58,13 @@ class Processes:
                 "node sees"
             )
         return found
+
+    def part(self) -> None:
+        """The common work is done: whoever has nothing left to do may end.
+
+        A process that ends with the connections open is sometimes aborted by their threads, and
+        torchrun then kills the others, the one that is still writing too.
+        """
+        if distributed.is_initialized():
+            self.fabric.barrier()
+            distributed.destroy_process_group()

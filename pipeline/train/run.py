@@ -88,6 +88,7 @@ def train(
         networks = Networks(params, manifest.classes, dataset, task, store or Store(), processes)
         networks.checkpoint_seconds = checkpoint_seconds
         rows = list(networks.run(folds, root / RUNS, tables))
+        processes.part()
         if processes.first:
             rows += probe_rows(params, manifest.classes, folds, tables)
             write_predictions(rows, manifest.classes, root / PREDICTIONS)
