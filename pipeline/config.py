@@ -43,17 +43,52 @@ class DemoParams(Section):
     seed: NonNegative = 0
 
 
-class DatasetParams(Section):
-    """Which clips, with which labels, split how."""
+DatasetName = Literal[
+    "demo",
+    "csv",
+    "folder",
+    "rml",
+    "afew",
+    "affwild2",
+    "dfew",
+    "ferv39k",
+    "mafw",
+    "ckplus",
+    "ravdess",
+    "cremad",
+    "enterface05",
+    "savee",
+    "oulu_casia",
+    "baum1",
+]
 
-    name: Literal["demo", "csv", "folder"] = "demo"
+
+class CorpusParams(Section):
+    """One of several data sets: an entry of `dataset.train_on` or `dataset.test_on`."""
+
+    name: DatasetName
+    root: str
+    manifest: str | None = None
+    variant: str | None = None
+
+
+class DatasetParams(Section):
+    """Which clips, with which labels, split how; `auto` is the data set's own protocol."""
+
+    name: DatasetName | Literal["cross"] = "demo"
     root: str | None = None
     manifest: str | None = None
+    variant: str | None = None
+    image_fps: Annotated[float, Field(gt=0.0, le=1000.0)] = 25.0
     classes: Literal["auto"] | Annotated[list[str], Field(min_length=2)] = "auto"
     exclude: list[str] = []
-    protocol: Literal["holdout", "kfold", "loso", "official"] = "kfold"
-    group_by: Literal["subject", "group", "clip"] = "subject"
-    folds: Annotated[int, Field(ge=2, le=100)] = 4
+    map: dict[str, str | None] = {}
+    unmapped: Literal["error", "drop"] = "error"
+    train_on: list[CorpusParams] = []
+    test_on: list[CorpusParams] = []
+    protocol: Literal["auto", "holdout", "kfold", "loso", "official"] = "auto"
+    group_by: Literal["auto", "subject", "group", "clip"] = "auto"
+    folds: Literal["auto"] | Annotated[int, Field(ge=2, le=100)] = "auto"
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     seed: NonNegative = 0
@@ -61,10 +96,22 @@ class DatasetParams(Section):
 
     @model_validator(mode="after")
     def _needs(self) -> DatasetParams:
-        if self.name != "demo" and not self.root:
+        if self.name == "cross":
+            if not (self.train_on and self.test_on):
+                raise ValueError(
+                    "dataset.name: cross needs dataset.train_on and dataset.test_on: lists of "
+                    "data sets, each {name: ..., root: ...}"
+                )
+        elif self.train_on or self.test_on:
+            raise ValueError(
+                "dataset.train_on and dataset.test_on have effect with dataset.name: cross only"
+            )
+        elif self.name != "demo" and not self.root:
             raise ValueError(f"dataset.root must be set for dataset.name: {self.name}")
-        if self.name == "csv" and not self.manifest:
-            raise ValueError("dataset.manifest must name the csv file for dataset.name: csv")
+        named = [(one.name, one.manifest) for one in (*self.train_on, *self.test_on)]
+        for name, manifest in [(self.name, self.manifest), *named]:
+            if name == "csv" and not manifest:
+                raise ValueError("dataset.manifest must name the csv file for dataset.name: csv")
         if self.classes != "auto" and len(set(self.classes)) != len(self.classes):
             raise ValueError("dataset.classes names a class twice")
         return self
@@ -85,6 +132,8 @@ class FacesParams(Section):
     """Which networks find, landmark and describe faces."""
 
     pack: Annotated[str, Field(min_length=1)] = "demo"
+    source: Literal["detect", "aligned"] = "detect"
+    landmarks: Literal["pack", "supplied"] = "pack"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 

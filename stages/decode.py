@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.clips import read_manifest
 from pipeline.config import load_params
-from pipeline.datasets.base import dataset_root
+from pipeline.datasets.corpora import dataset_roots
 from pipeline.engine import run_clips
 from pipeline.stage import run
 from pipeline.video import DecodeClip
@@ -16,7 +16,7 @@ OUT = Path("data/frames")
 
 def main() -> None:
     params = load_params()
-    work = DecodeClip(dataset_root(params.dataset), params.decode)
+    work = DecodeClip(dataset_roots(params.dataset), params.decode)
     print(f"decode: {run_clips(work, read_manifest().clips, OUT, params.engine)}")
 
 

@@ -15,11 +15,11 @@ def main() -> None:
     """Write data/manifest.parquet, data/splits.parquet and data/frame_labels.parquet."""
     params = load_params()
     workers, limits = crew(params.engine)
-    ingest(params.dataset, workers, limits=limits)
-    print(summary(params.dataset.protocol))
+    ingest(params.dataset, workers, limits=limits, faces=params.faces.source)
+    print(summary())
 
 
-def summary(protocol: str) -> str:
+def summary() -> str:
     """What the written files hold, in a few lines."""
     manifest = read_manifest()
     clips = manifest.clips
@@ -30,7 +30,7 @@ def summary(protocol: str) -> str:
         f"{manifest.dataset}: {len(clips)} clips of {len(manifest.classes)} classes "
         f"({', '.join(manifest.classes)}), {subjects or 'no named'} "
         f"{'subject' if subjects == 1 else 'subjects'}, "
-        f"{protocol} with {folds} {'fold' if folds == 1 else 'folds'}"
+        f"{manifest.notes['protocol']['protocol']} with {folds} {'fold' if folds == 1 else 'folds'}"
     ]
     twins = manifest.notes["twins"]
     if twins["clips"]:
@@ -41,6 +41,7 @@ def summary(protocol: str) -> str:
     unused = manifest.notes["unused_files"]
     if unused["count"]:
         lines.append(f"{unused['count']} files are not used, first: {unused['first'][0]}")
+    lines += [f"{count} left out: {why}" for why, count in manifest.notes["left_out"].items()]
     lines += manifest.notes["remarks"]
     if bad:
         lines.append(

@@ -10,7 +10,7 @@ from support import TINY, Workspace
 
 from pipeline.clips import read_manifest
 from pipeline.config import load_params
-from pipeline.datasets.base import dataset_root
+from pipeline.datasets.corpora import dataset_roots
 from pipeline.faces.sessions import make_session
 
 
@@ -188,7 +188,7 @@ def test_videos_whose_frames_are_labelled(
 ) -> None:
     """The demo's clips, called neutral in their first third: per-frame training and scores."""
     monkeypatch.chdir(finished.root)
-    rendered = dataset_root(load_params().dataset)
+    rendered = dataset_roots(load_params().dataset)["demo"]
     videos = tmp_path / "videos"
     shutil.copytree(rendered, videos)
     rows = ["path,frame_labels,subject"]

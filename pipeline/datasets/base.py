@@ -1,24 +1,68 @@
-"""What a data set adapter owes the pipeline: a root folder and a list of labelled clips."""
+"""What a data set adapter owes the pipeline: what its set is, and a list of labelled clips.
+
+An adapter is a module of `pipeline.datasets.adapters` with two names:
+
+    ABOUT: About
+    def list_clips(wanted: Wanted) -> Listing
+
+It emits class names of the common vocabulary (`anger`, `contempt`, `disgust`, `fear`,
+`happiness`, `neutral`, `sadness`, `surprise`, and a set's own further ones), whatever its set
+calls them, so that two sets can be joined. It drops nothing in silence: what it leaves out is
+counted in `Listing.left_out`.
+"""
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
-from pipeline.config import DatasetParams
 from pipeline.datasets.frame_names import FrameNames
+from pipeline.errors import UserError
+
+FaceSource = Literal["detect", "aligned", "landmarks"]
+Metric = Literal["war", "uar", "macro_f1", "abaw2"]
+
+# modules, not classes: imported only when chosen, so that a stage starts in milliseconds
+ADAPTERS = {
+    "demo": "demo",
+    "csv": "csv_file",
+    "folder": "folder",
+    "rml": "rml",
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """How the pictures of a clip that is a folder of them are to be understood.
+
+    `fps` is their rate. `first` is the number in the name of the video's first frame where
+    numbers count the video's frames and may have gaps (1 for Aff-Wild2's 00001.jpg); None:
+    the pictures follow one another in the order of their names. `landmarks` is the folder,
+    relative to the root, of files `<stem>_landmarks.txt` with 68 points, where `faces` is
+    `landmarks`.
+    """
+
+    fps: float = 25.0
+    first: int | None = None
+    landmarks: str | None = None
 
 
 @dataclass(frozen=True)
 class ListedClip:
     """A clip as a data set names it; nothing of the file has been looked at yet.
 
-    `path` is POSIX and relative to the data set's root, `label` a class name, `split` one
-    of train, val, test, `start_s` and `end_s` seconds. `where` says where the data set
-    names the clip ("line 7 of labels.csv"), for error messages. Where `frames` are labelled
-    the clip has no label of its own.
+    `path` is POSIX and relative to the data set's root: a video, or a folder of pictures where
+    `images` is set. `label` is a class name, `split` one of train, val, test, `start_s` and
+    `end_s` seconds. `where` says where the data set names the clip ("line 7 of labels.csv"),
+    for error messages. Where `frames` are labelled the clip has no label of its own.
+
+    `faces` is `detect` where the faces are to be found, `aligned` where every picture is a
+    face that was cut out already, `landmarks` where the set's own landmarks say where it is.
+    `person` is which of two people a label is about, by place in the picture. `corpus` is the
+    data set's name; whoever lists the clips of several sets fills it in.
     """
 
     path: str
@@ -31,6 +75,10 @@ class ListedClip:
     end_s: float | None = None
     where: str = ""
     frames: FrameNames | None = None
+    images: Images | None = None
+    faces: FaceSource = "detect"
+    person: Literal["left", "right"] | None = None
+    corpus: str = ""
 
     @property
     def classes(self) -> frozenset[str]:
@@ -42,49 +90,100 @@ class ListedClip:
 
 @dataclass(frozen=True)
 class Listing:
-    """All clips of a data set, and the files of its folder that it could not use."""
+    """All clips of a data set; the files of its folder that are not used (with the count of
+    those that are not named); how many clips were left out, by reason; what a reader must know.
+    """
 
     clips: list[ListedClip]
-    unused: list[str]
+    unused: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an adapter is asked for: the set's folder, which of the adapter's `variants`, whether
+    the set's own aligned faces (or landmarks) are wanted where it has them, and (csv) the file."""
+
+    root: Path
+    variant: str = ""
+    faces: Literal["detect", "aligned"] = "detect"
+    manifest: str | None = None
+    fps: float = 25.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The official protocol: `dataset.protocol`, `dataset.folds`, `dataset.group_by`, in words."""
+
+    protocol: Literal["holdout", "kfold", "loso", "official"]
+    words: str
+    group_by: Literal["subject", "group", "clip"] = "subject"
+    folds: int = 5
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Counts that the set's documentation states; None and absent where it does not."""
+
+    clips: int | None = None
+    subjects: int | None = None
+    splits: Mapping[str, int] = field(default_factory=dict)
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a data set.
+
+    Attributes:
+        title: its name in full.
+        classes: names of the common vocabulary, in the set's own order of labels.
+        marks: patterns (`Path.glob`) below the root, any of which tells the set from others.
+        layout: what lies where, in a line; said when the root is wrong.
+        recipe: its official protocol.
+        metric: the score that its publications report.
+        licence, obtain: in a few words, and where to ask for it.
+        source: of layout, class order and counts: a document, or public code that reads the set.
+        variants: values of `dataset.variant`, the first is the default; empty: there are none.
+    """
+
+    title: str
+    classes: tuple[str, ...]
+    marks: tuple[str, ...]
+    layout: str
+    recipe: Recipe
+    metric: Metric
+    licence: str
+    obtain: str
+    source: str
+    expected: Expected = field(default_factory=Expected)
+    variants: tuple[str, ...] = ()
+
+
+class WrongRootError(UserError):
+    """A folder that is not the data set; `looked_for` says what should have been there."""
+
+    def __init__(self, looked_for: str) -> None:
+        super().__init__(f"no {looked_for}")
+        self.looked_for = looked_for
 
 
 class Adapter(Protocol):
-    """A module of this package; `dataset.name` chooses it."""
+    """A module of `pipeline.datasets.adapters`; `dataset.name` chooses it."""
 
-    def dataset_root(self, params: DatasetParams) -> Path:
-        """The absolute folder that clip paths are relative to; cheap, and creates nothing."""
-        ...
+    ABOUT: About
 
-    def list_clips(self, params: DatasetParams, workers: int = 1) -> Listing:
-        """Name every clip; `workers` processes may be used to bring the data into being.
+    def list_clips(self, wanted: Wanted) -> Listing:
+        """Name every clip.
 
         Raises:
-            UserError: the root or the manifest is absent, or says something impossible.
+            WrongRootError: the folder does not hold the set.
+            UserError: the set's own files say something impossible; the line says which file.
         """
         ...
 
 
-# modules, not classes: imported only when chosen, so that a stage starts in milliseconds
-ADAPTERS = {
-    "csv": "pipeline.datasets.csv_file",
-    "demo": "pipeline.datasets.demo",
-    "folder": "pipeline.datasets.folder",
-}
-
-SPLIT_NAMES = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
-
-
 def adapter(name: str) -> Adapter:
     """The adapter registered under a name of `dataset.name`."""
-    return cast(Adapter, importlib.import_module(ADAPTERS[name]))
-
-
-def dataset_root(params: DatasetParams) -> Path:
-    """The absolute folder that the manifest's clip paths are relative to."""
-    return adapter(params.name).dataset_root(params)
+    return cast(Adapter, importlib.import_module(f"pipeline.datasets.adapters.{ADAPTERS[name]}"))

@@ -12,12 +12,15 @@ from pipeline.errors import UserError
 
 
 def choose_classes(
-    clips: Sequence[ListedClip], params: DatasetParams
+    clips: Sequence[ListedClip], params: DatasetParams, order: Sequence[str] = ()
 ) -> tuple[list[str], dict[str, int]]:
     """The class names in label order, and how many clips show each excluded name.
 
-    `dataset.classes: auto` sorts the names found; a list fixes the order and must name
-    exactly the classes that are left after `dataset.exclude`.
+    `dataset.classes: auto` is the data set's own order, and sorts names that it does not know; a
+    list fixes the order and must name exactly the classes that are left after `dataset.exclude`.
+
+    Args:
+        order: the data set's own.
 
     Raises:
         UserError: a name without clips, clips without a name in the list, or one class only.
@@ -27,7 +30,9 @@ def choose_classes(
         if name not in counts:
             raise UserError(f"dataset.exclude: no clip has the class '{name}'{_near(name, counts)}")
     kept = {name: count for name, count in counts.items() if name not in params.exclude}
-    classes = sorted(kept) if params.classes == "auto" else list(params.classes)
+    own = [name for name in order if name in kept]
+    found = [*own, *sorted(set(kept) - set(own))]
+    classes = found if params.classes == "auto" else list(params.classes)
     for name in sorted(kept):
         if name not in classes:
             first = next(clip for clip in clips if name in clip.classes)

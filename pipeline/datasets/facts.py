@@ -1,8 +1,8 @@
 """What is known of each file: digest, format, fingerprint; looked up by path, length and time.
 
 The cache is one SQLite file in the store. A file whose absolute path, length and
-modification time are as before is not opened again; a changed version of the code or of
-PyAV makes all entries void.
+modification time are as before is not opened again, nor a folder of pictures of which that
+holds for every one; a changed version of the code or of PyAV makes all entries void.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from pipeline.datasets import fingerprint
 from pipeline.errors import ClipError, UserError
 from pipeline.progress import track
 from pipeline.store import code_version, digest, file_sha256, store_root
+from pipeline.video.pictures import first_picture, folder_sha256, folder_state, read_folder
 from pipeline.workers import Crashed, Limits, TimedOut, run_in_workers
 
 NOT_FOUND = "file not found"
@@ -29,6 +31,32 @@ NOT_A_FILE = "not a file"
 NOT_ALLOWED = "file may not be read"
 # an interrupted first run keeps what it has found
 _BATCH = 64
+
+
+# folders are looked through by workers where there are more than this; they take 0.5 s to start
+_FEW_FOLDERS = 100
+
+
+@dataclass(frozen=True)
+class Media:
+    """A clip's file; or a folder of pictures, with the number of the first frame and the folder of
+    their landmarks (see `pipeline.clips.Clip`)."""
+
+    path: Path
+    pictures: bool = False
+    first: int | None = None
+    landmarks: Path | None = None
+
+    @property
+    def key(self) -> str:
+        """The absolute path, and what else decides about the facts."""
+        if not self.pictures:
+            return str(self.path)
+        return f"{self.path} {self.first} {self.landmarks or ''}".rstrip()
+
+    def folders(self) -> list[Path]:
+        """The folders that everything about the pictures lies in."""
+        return [self.path, self.landmarks] if self.landmarks else [self.path]
 
 
 # facts and the fingerprint, where there is one
@@ -51,7 +79,10 @@ class FileFacts:
 def facts_version() -> str:
     """Changes whenever the same bytes might be described otherwise."""
     code = code_version(
-        "pipeline.video.container", "pipeline.datasets.fingerprint", "pipeline.datasets.facts"
+        "pipeline.video.container",
+        "pipeline.video.pictures",
+        "pipeline.datasets.fingerprint",
+        "pipeline.datasets.facts",
     )
     return digest(code, version("av"))
 
@@ -108,81 +139,114 @@ class FileCache:
             ) from None
 
     def describe(
-        self, paths: Sequence[Path], workers: int = 1, limits: Limits | None = None
+        self, media: Sequence[Media], workers: int = 1, limits: Limits | None = None
     ) -> list[FileFacts]:
         """The facts of each file; what is new or changed is opened by `workers` processes.
 
         A file that is absent, unreadable, empty or no video has a `reason`, and so has one
         that ends or holds up its worker.
         """
-        states = {path: self._state(path) for path in paths}
-        found = {path: self._known(path, state) for path, state in states.items()}
-        todo = [path for path, facts in found.items() if facts is None]
-        fresh: list[tuple[Path, _Seen]] = []
+        states = self._states(media, workers)
+        found = {one: self._known(one, state) for one, state in states.items()}
+        todo = [one for one, facts in found.items() if facts is None]
+        for one, seen in self._look(todo, states, workers, limits):
+            found[one] = seen[0]
+        return [facts for one in media if (facts := found[one]) is not None]
+
+    def verify(self, media: Sequence[Media], workers: int = 1) -> list[Media]:
+        """Read everything again, whatever its length and time; what has other bytes than before.
+
+        The new facts take the old ones' place, so that the next run works with them.
+        """
+        states = self._states(media, workers)
+        before = {one: self._known(one, state) for one, state in states.items()}
+        after = {one: seen[0] for one, seen in self._look(list(states), states, workers, None)}
+        return [
+            one
+            for one, facts in before.items()
+            if facts is not None and facts.sha256 != after[one].sha256
+        ]
+
+    def _look(
+        self,
+        todo: Sequence[Media],
+        states: dict[Media, str | None],
+        workers: int,
+        limits: Limits | None,
+    ) -> Iterator[tuple[Media, _Seen]]:
+        """Open files and remember what was seen."""
+        fresh: list[tuple[Media, _Seen]] = []
         with track(len(todo), "look at clips") as progress:
-            for path, result in run_in_workers(_Look(), todo, workers, limits):
+            for one, result in run_in_workers(_Look(), todo, workers, limits):
                 seen = _seen(result)
-                found[path] = seen[0]
-                fresh.append((path, seen))
+                fresh.append((one, seen))
                 if len(fresh) == _BATCH:
                     self._keep(fresh, states)
                     fresh.clear()
                 progress.advance()
+                yield one, seen
             self._keep(fresh, states)
-        return [facts for path in paths if (facts := found[path]) is not None]
 
-    def starts(self, paths: Sequence[Path]) -> list[np.ndarray]:
+    def starts(self, media: Sequence[Media]) -> list[np.ndarray]:
         """The fingerprints of files that `describe` found readable."""
-        return [_unpacked(self._blob(path, "start")) for path in paths]
+        return [_unpacked(self._blob(one, "start")) for one in media]
 
-    def whole(self, path: Path) -> np.ndarray:
+    def whole(self, media: Media) -> np.ndarray:
         """The thumbnails of a whole readable clip, made on the first call."""
-        blob = self._blob(path, "whole")
+        blob = self._blob(media, "whole")
         if blob is None:
-            pictures = fingerprint.thumbnails(path, fingerprint.WHOLE)
+            pictures = _thumbnails(media, fingerprint.WHOLE)
             with self._usable(), self._db:
                 self._db.execute(
-                    "UPDATE files SET whole = ? WHERE path = ?", (pictures.tobytes(), str(path))
+                    "UPDATE files SET whole = ? WHERE path = ?", (pictures.tobytes(), media.key)
                 )
             return pictures
         return _unpacked(blob)
 
-    def _state(self, path: Path) -> str | None:
-        try:
-            status = os.stat(path)  # noqa: PTH116 - a Path.stat costs twice as much
-        except OSError:
-            return None
-        return f"{status.st_size} {status.st_mtime_ns} {self._version}"
+    def _states(self, media: Sequence[Media], workers: int) -> dict[Media, str | None]:
+        """What tells a changed file: of a folder, its pictures' lengths and times; None: absent."""
+        unique = list(dict.fromkeys(media))
+        folders = [one for one in unique if one.pictures]
+        found: dict[Media, str | None] = {}
+        if len(folders) > _FEW_FOLDERS and workers > 1:
+            with track(len(folders), "list pictures") as progress:
+                for one, result in run_in_workers(_State(), folders, workers):
+                    found[one] = result if isinstance(result, str) else None
+                    progress.advance()
+        else:
+            found = {one: _folder_state(one) for one in folders}
+        states = {one: found[one] if one.pictures else _file_state(one.path) for one in unique}
+        return {one: state and f"{state} {self._version}" for one, state in states.items()}
 
-    def _known(self, path: Path, state: str | None) -> FileFacts | None:
+    def _known(self, media: Media, state: str | None) -> FileFacts | None:
         if state is None:
             return FileFacts(reason=NOT_FOUND)
         row = self._db.execute(
             "SELECT CAST(facts AS BLOB), start FROM files WHERE path = ? AND state = ?",
-            (str(path), state),
+            (media.key, state),
         ).fetchone()
         if row is None:
             return None
         facts, _, known = row[0].decode(errors="replace").rpartition("\n")
         # a wrong sha256 would be believed for ever: the file has the same length and time
-        return FileFacts(**json.loads(facts)) if known == _sum(path, facts, row[1]) else None
+        return FileFacts(**json.loads(facts)) if known == _sum(media, facts, row[1]) else None
 
-    def _keep(self, fresh: Sequence[tuple[Path, _Seen]], states: dict[Path, str | None]) -> None:
+    def _keep(self, fresh: Sequence[tuple[Media, _Seen]], states: dict[Media, str | None]) -> None:
         # what the machine refuses today it may allow tomorrow without a change of the file;
         # without a sum of its bytes it was not read
         rows = []
-        for path, (facts, pictures) in fresh:
+        for one, (facts, pictures) in fresh:
             if facts.sha256:
                 text = json.dumps(vars(facts))
                 start = None if pictures is None else pictures.tobytes()
-                text = f"{text}\n{_sum(path, text, start)}"
-                rows.append((str(path), states[path], text, start))
+                text = f"{text}\n{_sum(one, text, start)}"
+                rows.append((one.key, states[one], text, start))
         with self._usable(), self._db:
             self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)", rows)
 
-    def _blob(self, path: Path, column: str) -> bytes | None:
+    def _blob(self, media: Media, column: str) -> bytes | None:
         row = self._db.execute(
-            f"SELECT {column} FROM files WHERE path = ?", (str(path),)
+            f"SELECT {column} FROM files WHERE path = ?", (media.key,)
         ).fetchone()
         return row[0] if row else None
 
@@ -194,8 +258,34 @@ class _Look:
     def start(self) -> None:
         """Nothing is kept between files."""
 
-    def do(self, item: Path) -> _Seen:
+    def do(self, item: Media) -> _Seen:
         return _examine(item)
+
+
+@dataclass(frozen=True)
+class _State:
+    """The state of a folder; see `pipeline.workers.Job`."""
+
+    def start(self) -> None:
+        """Nothing is kept between folders."""
+
+    def do(self, item: Media) -> str | None:
+        return _folder_state(item)
+
+
+def _file_state(path: Path) -> str | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path.stat costs twice as much
+    except OSError:
+        return None
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _folder_state(media: Media) -> str | None:
+    try:
+        return " ".join(folder_state(folder) for folder in media.folders())
+    except OSError:
+        return None
 
 
 def _seen(result: _Seen | Crashed | TimedOut) -> _Seen:
@@ -204,35 +294,46 @@ def _seen(result: _Seen | Crashed | TimedOut) -> _Seen:
     return FileFacts(reason=str(result)), None
 
 
-def _examine(path: Path) -> _Seen:
-    from pipeline.video.container import probe
-
+def _examine(media: Media) -> _Seen:
     try:
-        if not path.is_file():
-            return FileFacts(reason=NOT_A_FILE if path.exists() else NOT_FOUND), None
-        facts = FileFacts(sha256=file_sha256(path))
+        if media.pictures:
+            facts = FileFacts(sha256=digest(*map(folder_sha256, media.folders())))
+        elif not media.path.is_file():
+            return FileFacts(reason=NOT_A_FILE if media.path.exists() else NOT_FOUND), None
+        else:
+            facts = FileFacts(sha256=file_sha256(media.path))
     except OSError:
         return FileFacts(reason=NOT_ALLOWED), None
     try:
-        seen = probe(path)
-        start = fingerprint.thumbnails(path)
+        if media.pictures:
+            folder = read_folder(media.path, media.first)
+            first = first_picture(folder)
+            facts = replace(
+                facts, frames=folder.frames, width=first.shape[1], height=first.shape[0]
+            )
+        else:
+            facts = replace(facts, **_container(media.path))
+        return facts, _thumbnails(media)
     except ClipError as error:
-        return replace(facts, reason=error.reason), None
-    return (
-        replace(
-            facts,
-            fps=seen.fps,
-            frames=seen.frames,
-            duration_s=seen.duration_s,
-            width=seen.width,
-            height=seen.height,
-        ),
-        start,
-    )
+        return FileFacts(sha256=facts.sha256, reason=error.reason), None
 
 
-def _sum(path: Path, facts: str, start: bytes | None) -> str:
-    return digest(str(path), facts, None if start is None else start.hex())
+def _container(path: Path) -> dict[str, Any]:
+    from pipeline.video.container import probe
+
+    seen = probe(path)
+    names = ("fps", "frames", "duration_s", "width", "height")
+    return {name: getattr(seen, name) for name in names}
+
+
+def _thumbnails(media: Media, extent: tuple[int, int] = fingerprint.START) -> np.ndarray:
+    if media.pictures:
+        return fingerprint.picture_thumbnails(read_folder(media.path, media.first), extent)
+    return fingerprint.thumbnails(media.path, extent)
+
+
+def _sum(media: Media, facts: str, start: bytes | None) -> str:
+    return digest(media.key, facts, None if start is None else start.hex())
 
 
 def _unpacked(blob: bytes | None) -> np.ndarray:

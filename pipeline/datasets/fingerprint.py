@@ -28,6 +28,7 @@ import numpy as np
 
 from pipeline.datasets.ties import connected
 from pipeline.errors import ClipError
+from pipeline.video import pictures as folders
 
 SIDE = 16
 # the first 32 frames, every 4th, tell performances apart; more would only cost time
@@ -85,6 +86,26 @@ def thumbnails(path: Path, extent: tuple[int, int] = START) -> np.ndarray:
     if not pictures:
         raise ClipError("no frame can be decoded")
     return np.stack(pictures)
+
+
+def picture_thumbnails(pictures: folders.Pictures, extent: tuple[int, int] = START) -> np.ndarray:
+    """`thumbnails` of a folder of pictures; those that cannot be read are passed over.
+
+    Raises:
+        ClipError: none of the first ones can be read.
+    """
+    import cv2
+
+    limit, step = extent
+    found = []
+    for name in pictures.names[:limit:step]:
+        image = folders.read_picture(pictures.folder / name)
+        if image is not None:
+            grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+            found.append(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+    if not found:
+        raise ClipError("no picture can be read")
+    return np.stack(found)
 
 
 def find_twins(clips: Sequence[Pictures], whole: Callable[[int], np.ndarray]) -> list[int | None]:

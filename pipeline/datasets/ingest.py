@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -23,12 +23,14 @@ from pipeline.clips import (
     write_table,
 )
 from pipeline.config import DatasetParams
-from pipeline.datasets.base import ListedClip, Listing, adapter
+from pipeline.datasets.base import About, ListedClip, Listing
 from pipeline.datasets.checks import check_classes, check_leaks
 from pipeline.datasets.classes import choose_classes
-from pipeline.datasets.facts import FileCache, FileFacts
+from pipeline.datasets.corpora import CROSS, Corpus, corpora, list_all, settle
+from pipeline.datasets.facts import FileCache, FileFacts, Media
 from pipeline.datasets.fingerprint import Pictures, find_twins
 from pipeline.datasets.frame_names import FrameNames, classes_shown, frame_table
+from pipeline.datasets.mapping import map_classes
 from pipeline.datasets.splits import assign_splits
 from pipeline.errors import UserError
 from pipeline.store import Store, code_version, digest
@@ -43,6 +45,7 @@ def ingest(
     workers: int = 1,
     folder: Path = Path(),
     limits: Limits | None = None,
+    faces: Literal["detect", "aligned"] = "detect",
 ) -> None:
     """Write the manifest, the splits and the frame labels below `folder`.
 
@@ -53,32 +56,41 @@ def ingest(
         workers: processes that look at new clips, or render the demo.
         folder: the repository, or an experiment's copy of it.
         limits: of the processes that look at clips.
+        faces: `faces.source`.
 
     Raises:
         UserError: the data set, its classes or its splits cannot be used; see the functions
             called here.
     """
-    source = adapter(params.name)
-    listing = source.list_clips(params, workers)
-    classes, excluded = choose_classes(listing.clips, params)
-    listed = [clip for clip in listing.clips if not clip.classes.isdisjoint(classes)]
-    root = source.dataset_root(params)
+    found = corpora(params, faces)
+    about = found[0].about
+    if params.name == "demo":
+        from pipeline.datasets.adapters.demo import render
+
+        render(params.demo, workers)
+    listing = list_all(found)
+    params = settle(params, about, listing.clips)
+    mapped = map_classes(listing.clips, params)
+    classes, excluded = choose_classes(mapped.clips, params, about.classes)
+    listed = [clip for clip in mapped.clips if not clip.classes.isdisjoint(classes)]
+    left_out = {**listing.left_out, **mapped.left_out}
+    media = media_of(listed, found)
     with FileCache() as cache:
-        names = sorted({clip.path for clip in listed})
-        described = cache.describe([root / name for name in names], workers, limits)
-        facts = dict(zip(names, described, strict=True))
+        described = cache.describe(list(dict.fromkeys(media)), workers, limits)
+        facts = dict(zip(dict.fromkeys(media), described, strict=True))
         store = Store()
-        key = _key(params, listing, listed, excluded, facts)
+        key = _key(params, listing, left_out, listed, excluded, [facts[one] for one in media])
         if _restore(store, key, folder):
             return
-        clips, frames = _clips(listed, facts, classes)
-        twins = _twins(clips, root, cache)
+        clips, frames, files = _clips(listed, media, facts, classes)
+        twins = _twins(clips, files, cache)
     shown = classes_shown(clips, frames)
     splits = assign_splits(clips, params, twins, shown)
     check_leaks(clips, splits.folds, params, twins)
     check_classes(clips, splits.folds, classes, params, twins, shown)
     remarks = [*splits.remarks, *_other_lengths(clips, frames)]
-    notes = _notes(listing, excluded, clips, twins, remarks)
+    notes = _notes(listing, left_out, excluded, clips, twins, remarks)
+    notes["protocol"] = _protocol(params, about, len(splits.folds))
     write_manifest(clips, folder / MANIFEST, classes=classes, dataset=params.name, notes=notes)
     write_table(_splits_table(clips, splits.folds), folder / SPLITS)
     write_table(frame_table(frames, classes), folder / FRAME_LABELS)
@@ -88,19 +100,43 @@ def ingest(
 def clip_ids(listed: Sequence[ListedClip]) -> list[str]:
     """A readable name for each: the path without its suffix, and `@start-end` for a part.
 
-    Where two names are equal (a.mp4 beside a.avi), both keep their suffixes.
+    Where two names are equal (a.mp4 beside a.avi), both keep their suffixes. Of several corpora
+    each name begins with its corpus.
     """
-    short = [posixpath.splitext(clip.path)[0] for clip in listed]
+    several = len({clip.corpus for clip in listed}) > 1
+    paths = [f"{clip.corpus}/{clip.path}" if several else clip.path for clip in listed]
+    short = [
+        path if clip.images else posixpath.splitext(path)[0]
+        for path, clip in zip(paths, listed, strict=True)
+    ]
     files: dict[str, set[str]] = {}
-    for name, clip in zip(short, listed, strict=True):
-        files.setdefault(name, set()).add(clip.path)
+    for name, path in zip(short, paths, strict=True):
+        files.setdefault(name, set()).add(path)
     return [
-        (name if len(files[name]) == 1 else clip.path) + _part(clip)
-        for name, clip in zip(short, listed, strict=True)
+        (name if len(files[name]) == 1 else path) + _part(clip)
+        for name, path, clip in zip(short, paths, listed, strict=True)
     ]
 
 
+def media_of(listed: Sequence[ListedClip], found: Sequence[Corpus]) -> list[Media]:
+    """The file or folder of each clip."""
+    roots = {corpus.name: corpus.wanted.root for corpus in found}
+    media = []
+    for clip in listed:
+        root = roots[clip.corpus]
+        if clip.images is None:
+            media.append(Media(root / clip.path))
+            continue
+        points = clip.images.landmarks
+        media.append(
+            Media(root / clip.path, True, clip.images.first, root / points if points else None)
+        )
+    return media
+
+
 def _part(clip: ListedClip) -> str:
+    if clip.person:
+        return f"@{clip.person}"
     if clip.start_s is None and clip.end_s is None:
         return ""
     end = "end" if clip.end_s is None else f"{clip.end_s!r}".removesuffix(".0")
@@ -108,19 +144,27 @@ def _part(clip: ListedClip) -> str:
 
 
 def _clips(
-    listed: Sequence[ListedClip], facts: dict[str, FileFacts], classes: Sequence[str]
-) -> tuple[list[Clip], dict[str, FrameNames]]:
-    """Manifest rows in order of `clip_id`, never empty of readable clips; and, in the same order,
-    the classes of frames where frames are labelled."""
+    listed: Sequence[ListedClip],
+    media: Sequence[Media],
+    facts: Mapping[Media, FileFacts],
+    classes: Sequence[str],
+) -> tuple[list[Clip], dict[str, FrameNames], dict[str, Media]]:
+    """Manifest rows in order of `clip_id`, never empty of readable clips; in the same order, the
+    classes of frames where frames are labelled; and each clip's file."""
     clips = []
     frames = {}
-    for name, item in zip(clip_ids(listed), listed, strict=True):
-        file = facts[item.path]
+    files = {}
+    for name, item, one in zip(clip_ids(listed), listed, media, strict=True):
+        file = facts[one]
         reason = file.reason
+        fps, length = file.fps, file.duration_s
+        if item.images is not None:
+            fps, length = item.images.fps, file.frames and file.frames / item.images.fps
         if item.frames is not None:
             frames[name] = item.frames
-        if reason is None and (item.start_s or 0.0) >= (file.duration_s or float("inf")):
+        if reason is None and (item.start_s or 0.0) >= (length or float("inf")):
             reason = "starts after the end of the file"
+        files[name] = one
         clips.append(
             Clip(
                 clip_id=name,
@@ -134,11 +178,17 @@ def _clips(
                 fold=item.fold,
                 start_s=item.start_s,
                 end_s=item.end_s,
-                fps=file.fps,
+                fps=fps,
                 frames=file.frames,
-                duration_s=file.duration_s,
+                duration_s=length,
                 width=file.width,
                 height=file.height,
+                corpus=item.corpus,
+                pictures=item.images is not None,
+                first_picture=item.images.first if item.images else None,
+                faces=item.faces,
+                landmarks=item.images.landmarks if item.images else None,
+                person=item.person,
                 status=OK if reason is None else QUARANTINED,
                 reason=reason,
             )
@@ -152,34 +202,45 @@ def _clips(
             "is dataset.root right?"
         )
     clips.sort(key=lambda clip: clip.clip_id)
-    return clips, {clip.clip_id: frames[clip.clip_id] for clip in clips if clip.clip_id in frames}
+    labelled = {clip.clip_id: frames[clip.clip_id] for clip in clips if clip.clip_id in frames}
+    return clips, labelled, files
 
 
-def _other_lengths(clips: Sequence[Clip], frames: dict[str, FrameNames]) -> list[str]:
-    """A remark where videos have another number of frames than of labels."""
-    odd = [
-        clip.clip_id
-        for clip in clips
-        if clip.clip_id in frames
-        and clip.frames is not None
-        and clip.frames != len(frames[clip.clip_id].codes)
-    ]
-    if not odd:
-        return []
-    return [f"{len(odd)} videos have another number of frames than of labels, first: '{odd[0]}'"]
+def _other_lengths(clips: Sequence[Clip], frames: Mapping[str, FrameNames]) -> list[str]:
+    """Remarks where videos have another number of frames than of labels."""
+    longer, shorter = [], []
+    for clip in clips:
+        if clip.clip_id not in frames or clip.frames is None:
+            continue
+        surplus = len(frames[clip.clip_id].codes) - clip.frames
+        # the last frames of a folder may have no picture: no face was found in them
+        if surplus > 0 and not clip.pictures:
+            longer.append((clip.clip_id, surplus))
+        elif surplus < 0:
+            shorter.append((clip.clip_id, -surplus))
+    remarks = []
+    for found, what in (
+        (longer, "more labels than frames: {} labels beyond the end are not used"),
+        (shorter, "fewer labels than frames: {} frames without a label are not used"),
+    ):
+        if found:
+            total = sum(count for _, count in found)
+            videos = "1 video has" if len(found) == 1 else f"{len(found)} videos have"
+            remarks.append(f"{videos} {what.format(total)} (first: '{found[0][0]}')")
+    return remarks
 
 
-def _twins(clips: Sequence[Clip], root: Path, cache: FileCache) -> list[int | None]:
+def _twins(clips: Sequence[Clip], files: Mapping[str, Media], cache: FileCache) -> list[int | None]:
     """Per clip a number shared by the clips whose files show the same pictures, or None."""
-    files = {clip.path: clip for clip in clips if clip.status == OK}
-    paths = [root / name for name in files]
+    first = {files[clip.clip_id]: clip for clip in clips if clip.status == OK}
+    media = list(first)
     pictures = [
         Pictures(_frames(clip), start)
-        for clip, start in zip(files.values(), cache.starts(paths), strict=True)
+        for clip, start in zip(first.values(), cache.starts(media), strict=True)
     ]
-    groups = find_twins(pictures, lambda row: cache.whole(paths[row]))
-    group_of = dict(zip(files, groups, strict=True))
-    return [group_of.get(clip.path) for clip in clips]
+    groups = find_twins(pictures, lambda row: cache.whole(media[row]))
+    group_of = dict(zip(media, groups, strict=True))
+    return [group_of.get(files[clip.clip_id]) for clip in clips]
 
 
 def _frames(clip: Clip) -> int | None:
@@ -189,8 +250,22 @@ def _frames(clip: Clip) -> int | None:
     return clip.frames
 
 
+def _protocol(params: DatasetParams, about: About, folds: int) -> dict[str, Any]:
+    """How the clips are divided, and which score the data set's publications report."""
+    cross = params.name == "cross"
+    official = not cross and params.protocol in (about.recipe.protocol, "official")
+    return {
+        "protocol": params.protocol,
+        "group_by": params.group_by,
+        "folds": folds,
+        "metric": about.metric,
+        "words": CROSS.words if cross else about.recipe.words if official else "",
+    }
+
+
 def _notes(
     listing: Listing,
+    left_out: dict[str, int],
     excluded: dict[str, int],
     clips: Sequence[Clip],
     twins: Sequence[int | None],
@@ -199,13 +274,14 @@ def _notes(
     """Counts for the report: what was listed, left out, set aside, and tied together."""
     labels: dict[int, set[str | None]] = {}
     for clip, twin in zip(clips, twins, strict=True):
-        if twin is not None and clip.start_s is None and clip.end_s is None:
+        if twin is not None and (clip.start_s, clip.end_s, clip.person) == (None, None, None):
             labels.setdefault(twin, set()).add(clip.label)
     doubtful = sum(len(names) > 1 for names in labels.values())
     if doubtful:
         remarks = [*remarks, f"{doubtful} sets of clips of the same pictures have several labels"]
     return {
         "listed": len(listing.clips),
+        "left_out": left_out,
         "excluded": excluded,
         "quarantined": dict(Counter(clip.reason for clip in clips if clip.reason)),
         "twins": {
@@ -213,7 +289,7 @@ def _notes(
             "sets": len({twin for twin in twins if twin is not None}),
         },
         "unused_files": {"count": len(listing.unused), "first": listing.unused[:_UNUSED_SHOWN]},
-        "remarks": list(remarks),
+        "remarks": [*listing.remarks, *remarks],
     }
 
 
@@ -229,20 +305,21 @@ def _splits_table(clips: Sequence[Clip], folds: Sequence[Sequence[str]]) -> pa.T
 def _key(
     params: DatasetParams,
     listing: Listing,
+    left_out: dict[str, int],
     listed: Sequence[ListedClip],
     excluded: dict[str, int],
-    facts: dict[str, FileFacts],
+    facts: Sequence[FileFacts],
 ) -> str:
     """Digest of all that the three files depend on; not of where the folder lies."""
-    settings = params.model_dump(mode="json", exclude={"root", "manifest", "demo"})
+    elsewhere = {"root", "manifest", "demo", "train_on", "test_on"}
+    settings = params.model_dump(mode="json", exclude=elsewhere)
     rows = [
         {**vars(clip), "where": "", "frames": clip.frames and clip.frames.digest()}
         for clip in listed
     ]
-    found = {name: vars(file) for name, file in facts.items()}
     code = code_version("pipeline.datasets", "pipeline.clips")
-    rest = [excluded, listing.unused]
-    return digest(settings, rows, found, rest, code, version("scikit-learn"))
+    rest = [excluded, left_out, listing.unused, listing.remarks]
+    return digest(settings, rows, list(map(vars, facts)), rest, code, version("scikit-learn"))
 
 
 def _restore(store: Store, key: str, folder: Path) -> bool:

@@ -1,12 +1,30 @@
-"""Folders whose names say something: classes, and splits above them."""
+"""Folders whose names say something, and what lies in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from pipeline.datasets.base import SPLIT_NAMES
+from pipeline.clips import resolve_inside
 from pipeline.errors import UserError
+
+VIDEO_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("3gp", "asf", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg"),
+        *("mts", "ogv", "ts", "webm", "wmv"),
+    )
+)
+
+SPLIT_NAMES = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 
 
 def split_folders(
@@ -37,6 +55,100 @@ def visible_files(root: Path) -> Iterator[Path]:
     return (path for path in root.rglob("*") if path.is_file() and not hidden(path, root))
 
 
+def unused_files(root: Path, used: Iterable[str]) -> list[str]:
+    """The visible files that no clip uses, relative to the root, in order.
+
+    Args:
+        used: files, or folders of which everything is used, relative to the root; a used folder
+            is not looked into.
+    """
+    taken = {root / name for name in used}
+    found: list[str] = []
+    for folder, folders, names in os.walk(root):
+        here = Path(folder)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and here / name not in taken
+        )
+        found += [
+            (here / name).relative_to(root).as_posix()
+            for name in names
+            if not name.startswith(".") and here / name not in taken
+        ]
+    return sorted(found)
+
+
 def hidden(path: Path, root: Path) -> bool:
     """Whether its name, or that of a folder between it and the root, begins with a dot."""
     return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def is_video(path: Path) -> bool:
+    """By its suffix; a link that leads nowhere is named as a clip too, and will be quarantined."""
+    return (
+        path.suffix.lower() in VIDEO_SUFFIXES
+        and not path.name.startswith(".")
+        and (path.is_file() or path.is_symlink())
+    )
+
+
+def videos_below(folder: Path) -> list[Path]:
+    """Every visible video below a folder, in order."""
+    return sorted(path for path in folder.rglob("*") if is_video(path) and not hidden(path, folder))
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The visible folders of a folder, in order; none where it does not exist."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def relative(path: Path, root: Path) -> str:
+    """POSIX, relative to the root, checked to lie inside it.
+
+    Raises:
+        UserError: a link leads out of the root.
+    """
+    name = path.relative_to(root).as_posix()
+    resolve_inside(root, name)
+    return name
+
+
+def first_match(root: Path, *names: str) -> Path | None:
+    """The first of several paths, letters' case aside, that exists below the root.
+
+    Unpacked archives differ in the case of their folders. Each name is a path of plain parts.
+    """
+    for name in names:
+        here: Path | None = root
+        for part in Path(name).parts:
+            here = here and _entry(here, part)
+        if here is not None:
+            return here
+    return None
+
+
+def _entry(folder: Path, name: str) -> Path | None:
+    if (folder / name).exists():
+        return folder / name
+    if not folder.is_dir():
+        return None
+    same = sorted(path for path in folder.iterdir() if path.name.lower() == name.lower())
+    return same[0] if same else None
+
+
+def class_of(code: str, names: Mapping[str, str], where: str) -> str:
+    """The class name that a set's code stands for.
+
+    Raises:
+        UserError: the code is unknown; the line names it, where it stands, and the known ones.
+    """
+    if code not in names:
+        known = ", ".join(f"{key} ({name})" for key, name in names.items())
+        raise UserError(f"{where}: unknown class '{code}'; known: {known}")
+    return names[code]
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers inside names by their value: s2 before s10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]

@@ -131,7 +131,7 @@ def _made_folds(
         _enough(count, len(names), params, f"dataset.test_fraction: {params.test_fraction:g}")
         tests = _stratified(clips, unit, range(len(clips)), count, params.seed)[:1]
     else:
-        count = params.folds
+        count = int(params.folds)
         _enough(count, len(names), params, f"dataset.folds: {params.folds}")
         tests = _stratified(clips, unit, range(len(clips)), count, params.seed)
     return [_sides(row in test for row in range(len(clips))) for test in tests], []

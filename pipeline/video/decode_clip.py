@@ -6,7 +6,7 @@ import functools
 import importlib.metadata
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -58,9 +58,9 @@ class KeptFrame:
 
 @dataclass(frozen=True)
 class DecodeClip:
-    """Decodes clips below `root`; see `pipeline.engine.ClipWork`."""
+    """Decodes clips below the root of their corpus; see `pipeline.engine.ClipWork`."""
 
-    root: Path
+    roots: Mapping[str, Path]
     params: DecodeParams
 
     stage: ClassVar[str] = "decode"
@@ -93,7 +93,7 @@ class DecodeClip:
             ClipError: the clip cannot be decoded, or less than half of it.
             UserError: the file is gone, or is not the one that was listed.
         """
-        path = resolve_inside(self.root, clip.path)
+        path = resolve_inside(self.roots[clip.corpus], clip.path)
         self._refuse_changed(path, clip)
         kept = keep_frames(path, self.params, clip.start_s, clip.end_s)
         while piece := list(itertools.islice(kept, PIECE_ROWS)):
@@ -105,7 +105,7 @@ class DecodeClip:
             found = file_sha256(path)
         except OSError as error:
             raise UserError(
-                f"{clip.path} in {self.root} cannot be read ({error.strerror}): "
+                f"{clip.path} in {self.roots[clip.corpus]} cannot be read ({error.strerror}): "
                 "put it back or run `dvc repro` to list the clips anew"
             ) from None
         if found != clip.sha256:

@@ -60,7 +60,7 @@ def project(
         }
     )
     frames, faces = tmp_path / "data/frames", tmp_path / "data/faces"
-    run_clips(DecodeClip(assets / "clips", DecodeParams(frames=4)), clips, frames, ENGINE)
+    run_clips(DecodeClip({"": assets / "clips"}, DecodeParams(frames=4)), clips, frames, ENGINE)
     run_clips(AlignClip(frames, pack, params.align, "cpu"), clips, faces, ENGINE)
     for label, names in STILLS.items():
         for name in names:

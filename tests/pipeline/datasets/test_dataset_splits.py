@@ -16,6 +16,13 @@ from pipeline.datasets.splits import assign_splits
 from pipeline.datasets.ties import components, units
 from pipeline.errors import UserError
 
+# what `auto` stands for with clips of one's own
+OWN = {"protocol": "kfold", "group_by": "subject", "folds": 4}
+
+
+def settled(**params) -> DatasetParams:
+    return DatasetParams(**{**OWN, **params})
+
 
 def clip(number: int, label: str = "a", **more) -> Clip:
     return Clip(f"c{number:03d}", f"c{number}.mp4", sha256=f"{number:064x}", label=label, **more)
@@ -27,7 +34,7 @@ def study(subjects: int = 6, labels: str = "ab", each: int = 2, **more) -> list[
 
 
 def divided(clips, twins=None, **params):
-    params = DatasetParams(**params)
+    params = settled(**params)
     twins = twins or [None] * len(clips)
     splits = assign_splits(clips, params, twins)
     check_leaks(clips, splits.folds, params, twins)
@@ -69,7 +76,7 @@ def test_units_never_cross_and_every_clip_has_a_side(table, protocol, group_by, 
     ]
     twins = [0 if number in (0, 5) else None for number in range(len(clips))]
     settings = {"protocol": protocol, "group_by": group_by, "seed": seed, "folds": 3}
-    params = DatasetParams(**settings)
+    params = settled(**settings)
     try:
         splits = assign_splits(clips, params, twins)
     except UserError:
@@ -321,7 +328,7 @@ def test_unreadable_files_have_nothing_in_common():
 def test_class_that_a_fold_cannot_learn():
     clips = study(4, "ab")
     clips = [item for item in clips if item.label == "a" or item.subject == "s0"]
-    params = DatasetParams(protocol="loso")
+    params = settled(protocol="loso")
     twins: list[int | None] = [None] * len(clips)
     folds = assign_splits(clips, params, twins).folds
     with pytest.raises(
@@ -341,10 +348,10 @@ def test_quarantined_clips_teach_nothing():
     ]
     folds = [["train", "train", "test", "test"]]
     with pytest.raises(UserError, match="fold 0 has no clip of class 'b' to train on"):
-        check_classes(clips, folds, ["a", "b"], DatasetParams(group_by="clip"), [None] * 4)
+        check_classes(clips, folds, ["a", "b"], settled(group_by="clip"), [None] * 4)
 
 
 def test_class_that_is_never_tested():
     clips = [clip(0, "a"), clip(1, "b"), clip(2, "a")]
     with pytest.raises(UserError, match="no clip of class 'b' is in any test part"):
-        check_classes(clips, [["train", "train", "test"]], ["a", "b"], DatasetParams(), [None] * 3)
+        check_classes(clips, [["train", "train", "test"]], ["a", "b"], settled(), [None] * 3)

@@ -59,7 +59,7 @@ def test_other_length_is_remarked(root, tmp_path):
     manifest, table = run(root, tmp_path)
     assert len(table) == 4 * FRAMES + 1
     assert manifest.notes["remarks"] == [
-        "1 videos have another number of frames than of labels, first: 's2'"
+        "1 video has more labels than frames: 1 labels beyond the end are not used (first: 's2')"
     ]
 
 

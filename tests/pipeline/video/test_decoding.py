@@ -282,7 +282,7 @@ def clip_of(path: Path, **more: float) -> Clip:
 
 def test_the_table_of_a_clip(videos: Path) -> None:
     path = video(videos, "h264.mp4")
-    work = DecodeClip(videos, DecodeParams(frames=5))
+    work = DecodeClip({"": videos}, DecodeParams(frames=5))
     table = pa.concat_tables(work.run(clip_of(path)))
     assert table.column_names == work.schema.names[1:]
     assert table["frame_index"].to_pylist() == [6, 18, 30, 42, 54]
@@ -293,20 +293,20 @@ def test_the_table_of_a_clip(videos: Path) -> None:
 
 def test_the_key_follows_what_matters(videos: Path) -> None:
     clip = clip_of(video(videos, "h264.mp4"))
-    key = DecodeClip(videos, DecodeParams()).key(clip)
-    assert key == DecodeClip(videos / "elsewhere", DecodeParams()).key(clip)
-    assert key != DecodeClip(videos, DecodeParams(frames=17)).key(clip)
-    assert key != DecodeClip(videos, DecodeParams()).key(
+    key = DecodeClip({"": videos}, DecodeParams()).key(clip)
+    assert key == DecodeClip({"": videos / "elsewhere"}, DecodeParams()).key(clip)
+    assert key != DecodeClip({"": videos}, DecodeParams(frames=17)).key(clip)
+    assert key != DecodeClip({"": videos}, DecodeParams()).key(
         clip_of(video(videos, "h264.mp4"), start_s=1.0)
     )
     renamed = Clip("two", "other.mp4", clip.sha256, label="joy")
-    assert key == DecodeClip(videos, DecodeParams()).key(renamed)
+    assert key == DecodeClip({"": videos}, DecodeParams()).key(renamed)
 
 
 def test_a_file_that_is_not_the_listed_one_stops_the_run(tmp_path: Path) -> None:
     path = made.write(tmp_path / "a.mp4", frames=5)
     clip = clip_of(path)
-    work = DecodeClip(tmp_path, DecodeParams())
+    work = DecodeClip({"": tmp_path}, DecodeParams())
     made.write(path, frames=6)
     with pytest.raises(UserError, match="changed since it was listed"):
         pa.concat_tables(work.run(clip))

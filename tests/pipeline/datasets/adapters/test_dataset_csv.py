@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.csv_file import read_csv
+from pipeline.datasets.adapters.csv_file import read_csv
 from pipeline.errors import UserError
 
 

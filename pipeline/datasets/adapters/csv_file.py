@@ -10,38 +10,52 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.clips import resolve_inside
-from pipeline.config import DatasetParams
-from pipeline.datasets.base import SPLIT_NAMES, ListedClip, Listing
+from pipeline.datasets.base import About, FaceSource, Images, ListedClip, Listing, Recipe, Wanted
 from pipeline.datasets.frame_names import read_frame_names
-from pipeline.datasets.root import resolve_root
+from pipeline.datasets.layout import SPLIT_NAMES
 from pipeline.errors import UserError
 
 REQUIRED = ("path",)
 # one of the two: a class a clip, or a file with a class a frame
 LABELS = ("label", "frame_labels")
-OPTIONAL = ("subject", "split", "fold", "group", "start_s", "end_s")
+OPTIONAL = ("subject", "split", "fold", "group", "start_s", "end_s", "faces", "first_image")
+FACES: dict[str, FaceSource] = {"": "detect", "detect": "detect", "aligned": "aligned"}
+
+ABOUT = About(
+    title="your own: a table of paths and labels",
+    classes=(),
+    marks=(),
+    layout="the file dataset.manifest, with the columns path and label",
+    recipe=Recipe("kfold", "the columns split or fold where there is one, else folds", folds=4),
+    metric="uar",
+    licence="yours",
+    obtain="",
+    source="",
+)
 
 
-def dataset_root(params: DatasetParams) -> Path:
-    """The folder named by `dataset.root`."""
-    return resolve_root(params.root or "")
-
-
-def list_clips(params: DatasetParams, workers: int = 1) -> Listing:
+def list_clips(wanted: Wanted) -> Listing:
     """The clips of the file `dataset.manifest`, relative to the root or absolute."""
-    root = dataset_root(params)
-    return Listing(read_csv(root / Path(params.manifest or "").expanduser(), root), [])
+    root = wanted.root
+    file = root / Path(wanted.manifest or "").expanduser()
+    return Listing(read_csv(file, root, fps=wanted.fps, faces=wanted.faces))
 
 
-def read_csv(manifest: Path, root: Path) -> list[ListedClip]:
+def read_csv(
+    manifest: Path, root: Path, *, fps: float = 25.0, faces: FaceSource = "detect"
+) -> list[ListedClip]:
     """Read a manifest: UTF-8, a header, the columns `REQUIRED`, one of `LABELS`, any of `OPTIONAL`.
 
     `frame_labels` is the path, relative to the root, of a text file with a class name for every
-    frame of the video (`read_frame_names`).
+    frame of the video (`read_frame_names`). A path may be a folder of pictures: in the order of
+    their names, or, with `first_image`, numbered by their names from that number on. `faces` is
+    `aligned` where the pictures are faces that were cut out already, else `detect`.
 
     Args:
         manifest: the file; columns of other names are ignored.
         root: the folder that the clips' paths are relative to and must stay inside.
+        fps: pictures a second of folders.
+        faces: of folders of pictures where the column `faces` says nothing.
 
     Raises:
         UserError: the file is absent, empty or malformed, or a row is wrong; the message
@@ -52,7 +66,7 @@ def read_csv(manifest: Path, root: Path) -> list[ListedClip]:
     for number, row in _rows(manifest):
         where = f"line {number} of {manifest.name}"
         try:
-            clip = _listed(row, root, where)
+            clip = _listed(row, root, where, fps, faces)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
         key = (clip.path, clip.start_s, clip.end_s)
@@ -124,11 +138,19 @@ def _header(fields: list[str], manifest: Path) -> list[str]:
     return names
 
 
-def _listed(row: dict[str, str], root: Path, where: str) -> ListedClip:
+def _listed(
+    row: dict[str, str], root: Path, where: str, fps: float, faces: FaceSource
+) -> ListedClip:
     for needed in (*REQUIRED, *LABELS):
         if not row.get(needed, "-"):
             raise UserError(f"'{needed}' is empty")
-    resolve_inside(root, row["path"])
+    folder = resolve_inside(root, row["path"]).is_dir()
+    first = _whole_number(row, "first_image")
+    said = row.get("faces", "").lower()
+    if said not in FACES:
+        raise UserError(f"faces '{said}' is not one of detect, aligned")
+    if not folder and (first is not None or FACES[said] != "detect"):
+        raise UserError("first_image and faces: aligned are for folders of pictures")
     file = row.get("frame_labels")
     start, end = _seconds(row, "start_s"), _seconds(row, "end_s")
     if end is not None and end <= (start or 0.0):
@@ -138,12 +160,14 @@ def _listed(row: dict[str, str], root: Path, where: str) -> ListedClip:
         label=row.get("label"),
         subject=row.get("subject") or None,
         split=_split(row.get("split", "")),
-        fold=_fold(row.get("fold", "")),
+        fold=_whole_number(row, "fold"),
         group=row.get("group") or None,
         start_s=start,
         end_s=end,
         where=where,
         frames=read_frame_names(resolve_inside(root, file)) if file else None,
+        images=Images(fps=fps, first=first) if folder else None,
+        faces=(FACES[said] if said else faces) if folder else "detect",
     )
 
 
@@ -168,10 +192,11 @@ def _split(text: str) -> str | None:
     return SPLIT_NAMES[text.lower()]
 
 
-def _fold(text: str) -> int | None:
+def _whole_number(row: dict[str, str], column: str) -> int | None:
+    text = row.get(column, "")
     if not text:
         return None
     try:
         return int(text)
     except ValueError:
-        raise UserError(f"fold '{text}' is not a whole number") from None
+        raise UserError(f"{column} '{text}' is not a whole number") from None

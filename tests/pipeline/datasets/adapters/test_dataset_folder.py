@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import DatasetParams
-from pipeline.datasets.base import Listing
-from pipeline.datasets.folder import list_clips
+from pipeline.datasets.adapters.folder import list_clips
+from pipeline.datasets.base import Listing, Wanted
 from pipeline.errors import UserError
 
 
@@ -16,7 +15,7 @@ def listing(root: Path, *files: str) -> Listing:
     for name in files:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"x")
-    return list_clips(DatasetParams(name="folder", root=str(root)))
+    return list_clips(Wanted(root))
 
 
 def test_classes(tmp_path):

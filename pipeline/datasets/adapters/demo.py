@@ -6,33 +6,50 @@ import functools
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.config import DatasetParams
-from pipeline.datasets.base import Listing
-from pipeline.datasets.csv_file import read_csv
+from pipeline.config import DemoParams
+from pipeline.datasets.adapters.csv_file import read_csv
+from pipeline.datasets.base import About, Listing, Recipe, Wanted
 from pipeline.progress import track
 from pipeline.store import digest, store_root
 
 MANIFEST = "manifest.csv"
 
 
-def dataset_root(params: DatasetParams) -> Path:
+ABOUT = About(
+    title="rendered faces, made by this software",
+    # EMFACS prototypes; see pipeline.demo
+    classes=(
+        *("anger", "contempt", "disgust", "fear"),
+        *("happiness", "neutral", "sadness", "surprise"),
+    ),
+    marks=(),
+    layout=MANIFEST,
+    recipe=Recipe("kfold", "4 folds of whole subjects, pooled", folds=4),
+    metric="uar",
+    licence="MIT",
+    obtain="nothing to obtain: rendered on first use",
+    source="pipeline/demo",
+)
+
+
+def demo_root(demo: DemoParams) -> Path:
     """A folder of the store named after the demo's settings and the renderer's source."""
-    return store_root() / "demo" / digest(params.demo, _renderer())
+    return store_root() / "demo" / digest(demo, _renderer())
 
 
-def list_clips(params: DatasetParams, workers: int = 1) -> Listing:
-    """The rendered clips; an interrupted rendering is taken up where it stopped."""
-    root = dataset_root(params)
+def list_clips(wanted: Wanted) -> Listing:
+    """The rendered clips."""
+    return Listing(read_csv(wanted.root / MANIFEST, wanted.root))
+
+
+def render(demo: DemoParams, workers: int) -> None:
+    """Bring the clips into being; an interrupted rendering is taken up where it stopped."""
+    root = demo_root(demo)
     # the renderer writes the manifest last
-    if not (root / MANIFEST).is_file():
-        _render(params, root, workers)
-    return Listing(read_csv(root / MANIFEST, root), [])
-
-
-def _render(params: DatasetParams, root: Path, workers: int) -> None:
+    if (root / MANIFEST).is_file():
+        return
     from pipeline.demo import CLASSES, render_dataset
 
-    demo = params.demo
     count = demo.subjects * demo.clips_per_class * len(CLASSES)
     with track(count, "render the demo") as tracker:
         render_dataset(

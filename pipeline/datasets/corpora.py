@@ -1,0 +1,177 @@
+"""The data sets of a run: one, or several, some to train on and others to test on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pipeline.config import CorpusParams, DatasetParams
+from pipeline.datasets.base import (
+    About,
+    ListedClip,
+    Listing,
+    Recipe,
+    Wanted,
+    WrongRootError,
+    adapter,
+)
+from pipeline.datasets.recognise import what_lies_there
+from pipeline.datasets.root import resolve_root
+from pipeline.errors import UserError
+
+CROSS = Recipe("official", "trained on some data sets, tested on others")
+
+Role = Literal["all", "train", "test"]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One data set: its name in the manifest, what is known of it, and what is wanted of it."""
+
+    name: str
+    about: About
+    wanted: Wanted
+    adapter: str
+    role: Role = "all"
+
+    def listing(self) -> Listing:
+        """The adapter's answer.
+
+        Raises:
+            UserError: the root is wrong, with what was looked for and what lies there instead; or
+                as the adapter says.
+        """
+        try:
+            found = adapter(self.adapter).list_clips(self.wanted)
+        except WrongRootError as error:
+            there = what_lies_there(self.wanted.root, self.adapter)
+            raise UserError(
+                f"{self.adapter}: no {error.looked_for} in {self.wanted.root}: {there}"
+            ) from None
+        clips = [replace(clip, corpus=self.name) for clip in found.clips]
+        return replace(found, clips=clips)
+
+
+def corpora(params: DatasetParams, faces: Literal["detect", "aligned"] = "detect") -> list[Corpus]:
+    """The data sets of a run, in order; their folders are found, and nothing is listed.
+
+    Raises:
+        UserError: a folder does not exist, or an adapter has no such variant.
+    """
+    if params.name != "cross":
+        return [_corpus(params, params, params.name, faces, "all")]
+    chosen: list[tuple[CorpusParams, Role]] = [
+        *((corpus, "train") for corpus in params.train_on),
+        *((corpus, "test") for corpus in params.test_on),
+    ]
+    found = []
+    names = Counter(corpus.name for corpus, _ in chosen)
+    for number, (entry, role) in enumerate(chosen, 1):
+        name = entry.name if names[entry.name] == 1 else f"{entry.name}{number}"
+        found.append(_corpus(entry, params, name, faces, role))
+    places = {corpus.wanted.root: corpus for corpus in found if corpus.role == "train"}
+    for corpus in found:
+        if corpus.role == "test" and corpus.wanted.root in places:
+            raise UserError(
+                f"dataset.test_on: {corpus.adapter} at {corpus.wanted.root} is also trained on; a "
+                "data set is divided by its own protocol with dataset.name and dataset.root"
+            )
+    return found
+
+
+def dataset_roots(params: DatasetParams) -> dict[str, Path]:
+    """The absolute folder that clip paths are relative to, of each corpus of the manifest."""
+    return {corpus.name: corpus.wanted.root for corpus in corpora(params)}
+
+
+def settle(params: DatasetParams, about: About, clips: Sequence[ListedClip]) -> DatasetParams:
+    """The parameters with the data set's own protocol in place of every `auto`."""
+    recipe = CROSS if params.name == "cross" else about.recipe
+    protocol: str = recipe.protocol
+    if protocol == "kfold" and any(clip.split for clip in clips):
+        protocol = "official"
+    own = {"protocol": protocol, "group_by": recipe.group_by, "folds": recipe.folds}
+    auto = {name: value for name, value in own.items() if getattr(params, name) == "auto"}
+    return params.model_copy(update=auto)
+
+
+def list_all(found: Sequence[Corpus]) -> Listing:
+    """The clips of every corpus in one listing; of several, parts decide who trains and who tests.
+
+    Of a corpus that is trained on, the official validation part validates and the official test
+    part is left out; of one that is tested on, the official test part (or, without one, the
+    validation part) is tested, or all of it where it has no parts.
+
+    Raises:
+        UserError: see `Corpus.listing`; or some corpora label clips and others frames.
+    """
+    if len(found) == 1 and found[0].role == "all":
+        return found[0].listing()
+    listings = [_in_role(corpus, corpus.listing()) for corpus in found]
+    kinds = {
+        any(clip.frames is not None for clip in listing.clips): corpus.name
+        for corpus, listing in zip(found, listings, strict=True)
+    }
+    if len(kinds) == 2:
+        raise UserError(
+            f"{kinds[True]} labels frames and {kinds[False]} clips: they cannot be joined"
+        )
+    left_out: Counter[str] = Counter()
+    for listing in listings:
+        left_out.update(listing.left_out)
+    return Listing(
+        [clip for listing in listings for clip in listing.clips],
+        [name for listing in listings for name in listing.unused],
+        dict(left_out),
+        [remark for listing in listings for remark in listing.remarks],
+    )
+
+
+def _corpus(
+    corpus: DatasetParams | CorpusParams,
+    params: DatasetParams,
+    name: str,
+    faces: Literal["detect", "aligned"],
+    role: Role,
+) -> Corpus:
+    about = adapter(corpus.name).ABOUT
+    variant = corpus.variant or (about.variants[0] if about.variants else "")
+    if corpus.variant and corpus.variant not in about.variants:
+        known = f"known: {', '.join(about.variants)}" if about.variants else "it has none"
+        raise UserError(f"dataset.variant: {corpus.name} has no '{corpus.variant}'; {known}")
+    if corpus.name == "demo":
+        from pipeline.datasets.adapters.demo import demo_root
+
+        root = demo_root(params.demo)
+    else:
+        root = resolve_root(corpus.root or "")
+    wanted = Wanted(root, variant, faces, corpus.manifest, params.image_fps)
+    return Corpus(name, about, wanted, corpus.name, role)
+
+
+def _in_role(corpus: Corpus, listing: Listing) -> Listing:
+    """A corpus's clips with the part they have in the run, and names that are its own."""
+    given = {clip.split for clip in listing.clips}
+    if corpus.role == "train":
+        part = {"val": "val", "test": None}
+    else:
+        tested = next((name for name in ("test", "val") if name in given), None)
+        part = {name: "test" if name == tested else None for name in ("train", "val", "test")}
+    kept, dropped = [], 0
+    for clip in listing.clips:
+        split = part.get(clip.split or "", corpus.role)
+        if split is None:
+            dropped += 1
+            continue
+        subject = clip.subject and f"{corpus.name}/{clip.subject}"
+        group = clip.group and f"{corpus.name}/{clip.group}"
+        kept.append(replace(clip, split=split, fold=None, subject=subject, group=group))
+    left_out = {f"{corpus.name}: {why}": count for why, count in listing.left_out.items()}
+    if dropped:
+        left_out[f"{corpus.name}: of an official part that is not {corpus.role}ed on"] = dropped
+    unused = [f"{corpus.name}/{name}" for name in listing.unused]
+    remarks = [f"{corpus.name}: {remark}" for remark in listing.remarks]
+    return Listing(kept, unused, left_out, remarks)

@@ -1,0 +1,68 @@
+"""Label files of data sets: text lines and delimited tables, with places for messages."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+
+def lines_of(path: Path) -> list[str]:
+    """A text file's lines without surrounding blanks, the empty ones at the end left out.
+
+    Raises:
+        UserError: it is absent, may not be read, or is not UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError:
+        raise UserError(f"{path.name} cannot be read in {path.parent}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path.name} is not UTF-8 (byte {error.start})") from None
+    return [line.strip() for line in text.rstrip().splitlines()]
+
+
+def rows_of(
+    path: Path, columns: Sequence[str], *, header: bool = True, delimiter: str = ","
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a delimited file that is no empty line, each with where it stands.
+
+    Args:
+        columns: that are needed, by name (letters' case aside); without a `header` the names of
+            the first columns. Others are passed on under their names, or dropped.
+        delimiter: one character; a blank stands for any run of blanks and tabs.
+
+    Yields:
+        `("line 7 of labels.csv", {column: stripped text})`.
+
+    Raises:
+        UserError: the file cannot be read, lacks a column, or a row has too few fields.
+    """
+    lines = lines_of(path)
+    split = [line.split() for line in lines] if delimiter == " " else _split(lines, delimiter)
+    names = list(columns)
+    start = 0
+    if header:
+        names = [field.strip().lower() for field in (split[0] if split else [])]
+        for needed in columns:
+            if needed.lower() not in names:
+                near = difflib.get_close_matches(needed.lower(), names, n=1)
+                hint = f"; is it '{near[0]}'?" if near else ""
+                raise UserError(
+                    f"{path.name} has no column '{needed}' (found: {', '.join(names)}){hint}"
+                )
+        start = 1
+    for number, fields in enumerate(split[start:], start + 1):
+        if not any(field.strip() for field in fields):
+            continue
+        where = f"line {number} of {path.name}"
+        if len(fields) < len(names):
+            raise UserError(f"{where}: {len(fields)} fields, {len(names)} expected")
+        yield where, dict(zip(names, (field.strip() for field in fields), strict=False))
+
+
+def _split(lines: list[str], delimiter: str) -> list[list[str]]:
+    return [next(csv.reader([line], delimiter=delimiter), []) for line in lines]

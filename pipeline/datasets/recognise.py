@@ -1,0 +1,33 @@
+"""What a folder holds, for whoever has given a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.datasets.base import ADAPTERS, adapter
+
+_SHOWN = 6
+
+
+def fitting(root: Path) -> list[str]:
+    """The adapters whose marks lie in a folder."""
+    return [
+        name
+        for name in ADAPTERS
+        if any(next(root.glob(mark), None) is not None for mark in adapter(name).ABOUT.marks)
+    ]
+
+
+def what_lies_there(root: Path, name: str) -> str:
+    """A sentence: what the folder holds, and what to set instead."""
+    seen = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
+    there = ", ".join(seen[:_SHOWN]) + (f" and {len(seen) - _SHOWN} more" * (len(seen) > _SHOWN))
+    sentence = f"there is {there or 'nothing'}"
+    others = fitting(root)
+    if others and name not in others:
+        return f"{sentence}; this looks like dataset.name: {' or '.join(others)}"
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir()][:50]
+    for place in (*folders, root.parent):
+        if name in fitting(place):
+            return f"{sentence}; set dataset.root to {place}"
+    return f"{sentence}; {name} lies as {adapter(name).ABOUT.layout}"
