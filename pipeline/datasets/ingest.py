@@ -259,6 +259,7 @@ def _protocol(params: DatasetParams, about: About, folds: int) -> dict[str, Any]
         "group_by": params.group_by,
         "folds": folds,
         "metric": about.metric,
+        "published": about.published and not cross,
         "words": CROSS.words if cross else about.recipe.words if official else "",
     }
 
