@@ -31,6 +31,8 @@ ADAPTERS = {
     "csv": "csv_file",
     "folder": "folder",
     "rml": "rml",
+    "afew": "afew",
+    "affwild2": "affwild2",
 }
 
 
@@ -90,14 +92,15 @@ class ListedClip:
 
 @dataclass(frozen=True)
 class Listing:
-    """All clips of a data set; the files of its folder that are not used (with the count of
-    those that are not named); how many clips were left out, by reason; what a reader must know.
-    """
+    """All clips of a data set; the files of its folder that are not used; how many clips were left
+    out, by reason; what a reader must know; and the score that is usual for what was listed, where
+    it is not the data set's."""
 
     clips: list[ListedClip]
     unused: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    metric: Metric | None = None
 
 
 @dataclass(frozen=True)

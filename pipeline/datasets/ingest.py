@@ -74,6 +74,11 @@ def ingest(
     classes, excluded = choose_classes(mapped.clips, params, about.classes)
     listed = [clip for clip in mapped.clips if not clip.classes.isdisjoint(classes)]
     left_out = {**listing.left_out, **mapped.left_out}
+    blank = sum(clip.frames is not None for clip in mapped.clips) - sum(
+        clip.frames is not None for clip in listed
+    )
+    if blank:
+        left_out["videos without a frame of a class that is kept"] = blank
     media = media_of(listed, found)
     with FileCache() as cache:
         described = cache.describe(list(dict.fromkeys(media)), workers, limits)
@@ -90,7 +95,7 @@ def ingest(
     check_classes(clips, splits.folds, classes, params, twins, shown)
     remarks = [*splits.remarks, *_other_lengths(clips, frames)]
     notes = _notes(listing, left_out, excluded, clips, twins, remarks)
-    notes["protocol"] = _protocol(params, about, len(splits.folds))
+    notes["protocol"] = _protocol(params, about, listing.metric, len(splits.folds))
     write_manifest(clips, folder / MANIFEST, classes=classes, dataset=params.name, notes=notes)
     write_table(_splits_table(clips, splits.folds), folder / SPLITS)
     write_table(frame_table(frames, classes), folder / FRAME_LABELS)
@@ -250,7 +255,9 @@ def _frames(clip: Clip) -> int | None:
     return clip.frames
 
 
-def _protocol(params: DatasetParams, about: About, folds: int) -> dict[str, Any]:
+def _protocol(
+    params: DatasetParams, about: About, metric: str | None, folds: int
+) -> dict[str, Any]:
     """How the clips are divided, and which score the data set's publications report."""
     cross = params.name == "cross"
     official = not cross and params.protocol in (about.recipe.protocol, "official")
@@ -258,7 +265,7 @@ def _protocol(params: DatasetParams, about: About, folds: int) -> dict[str, Any]
         "protocol": params.protocol,
         "group_by": params.group_by,
         "folds": folds,
-        "metric": about.metric,
+        "metric": metric or about.metric,
         "published": about.published and not cross,
         "words": CROSS.words if cross else about.recipe.words if official else "",
     }

@@ -1,0 +1,157 @@
+"""Aff-Wild2: a label a frame, pictures counted from 1 with gaps, two people in a video."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from dataset_trees import by_path, ingested, pictures, sides, text, video
+
+from pipeline.clips import FRAME_LABELS
+from pipeline.errors import UserError
+
+EIGHT = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
+SEVEN = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise"
+YEAR = "6th_ABAW_Annotations/EXPR_Classification_Challenge"
+FRAMES = 16
+PARTS = {
+    "Train_Set": ["1-30-1280x720", "video10_1_left", "video10_1_right", "video2", "video3"],
+    "Validation_Set": ["video59", "video59_right"],
+}
+
+
+def labels(root, year=YEAR, head=EIGHT, name="", codes=None, part="Train_Set"):
+    classes = head.count(",") + 1
+    content = [head, *map(str, codes or [n % classes if n % 5 else -1 for n in range(FRAMES)])]
+    text(root / year / part / f"{name}.txt", "\n".join(content) + "\n")
+
+
+def tree(root, year=YEAR, head=EIGHT):
+    """Pictures 1 to 16, of which some have no face and so no file; and the videos."""
+    for part, names in PARTS.items():
+        for name in names:
+            labels(root, year, head, name, part=part)
+            numbers = [n for n in range(1, FRAMES + 1) if n not in (4, 5, 9)]
+            pictures(root / "cropped_aligned" / name, numbers)
+    for name in ("1-30-1280x720", "video2", "video59"):
+        video(root / "batch1" / f"{name}.mp4", FRAMES)
+    for name in ("video10_1", "video3"):
+        video(root / "batch2" / f"{name}.avi", FRAMES)
+    text(root / "names_of_videos_expr_test_set_release.txt", "video70\nvideo71_left\n")
+    return root
+
+
+def test_pictures_are_counted_from_one_and_have_gaps(tmp_path):
+    manifest = ingested("affwild2", tree(tmp_path / "aw"), tmp_path, faces="aligned")
+    assert manifest.classes == [name.lower() for name in EIGHT.split(",")]
+    assert len(manifest.clips) == 7
+    clip = by_path(manifest)["cropped_aligned/video10_1_left"]
+    assert (clip.first_picture, clip.frames, clip.faces, clip.split) == (1, 16, "aligned", "train")
+    assert {c.group for c in manifest.clips if "video10" in c.path} == {"video10_1"}
+    table = pq.read_table(tmp_path / FRAME_LABELS).to_pandas()
+    found = table[table.clip_id == clip.clip_id].label_index.to_numpy()
+    assert (found == [n % 8 if n % 5 else -1 for n in range(FRAMES)]).all()
+    (split,) = sides(tmp_path).values()
+    assert {name for name, side in split.items() if side == "test"} == {
+        "cropped_aligned/video59", "cropped_aligned/video59_right",
+    }  # fmt: skip
+    assert manifest.notes["protocol"]["metric"] == "macro_f1"
+    assert any("2 videos of names_of" in remark for remark in manifest.notes["remarks"])
+
+
+def test_two_people_of_one_video_stay_together_and_are_told_apart(tmp_path):
+    root = tree(tmp_path / "aw")
+    shutil.rmtree(root / "cropped_aligned")
+    manifest = ingested("affwild2", root, tmp_path)
+    persons = {clip.clip_id: clip.person for clip in manifest.clips if clip.person}
+    assert persons == {
+        "batch2/video10_1@left": "left",
+        "batch2/video10_1@right": "right",
+        # of two people with one file named after a side, the other file is about the other side
+        "batch1/video59@left": "left",
+        "batch1/video59@right": "right",
+    }
+    (split,) = sides(tmp_path).values()
+    assert split["batch2/video10_1@left"] == split["batch2/video10_1@right"]
+
+
+def test_crops_are_missing_for_one_video(tmp_path):
+    root = tree(tmp_path / "aw")
+    shutil.rmtree(root / "cropped_aligned/video2")
+    manifest = ingested("affwild2", root, tmp_path, faces="aligned")
+    assert by_path(manifest)["batch1/video2.mp4"].faces == "detect"
+    assert any(
+        remark.startswith("1 videos have no cropped") for remark in manifest.notes["remarks"]
+    )
+
+
+def test_labels_of_2020_have_seven_classes_and_another_score(tmp_path):
+    root = tree(tmp_path / "aw", "annotations/EXPR_Set", SEVEN)
+    (root / "annotations/EXPR_Set/Train_Set").rename(root / "annotations/EXPR_Set/Training_Set")
+    manifest = ingested("affwild2", root, tmp_path, faces="aligned")
+    assert len(manifest.classes) == 7
+    assert manifest.notes["protocol"]["metric"] == "abaw2"
+
+
+def test_labels_of_two_years(tmp_path):
+    root = tree(tree(tmp_path / "aw"), "Third ABAW Annotations/EXPR_Classification_Challenge")
+    with pytest.raises(UserError, match="labels of several years"):
+        ingested("affwild2", root, tmp_path, faces="aligned")
+    chosen = ingested("affwild2", root, tmp_path, faces="aligned", manifest=YEAR)
+    assert len(chosen.clips) == 7
+
+
+def test_class_orders_that_disagree(tmp_path):
+    root = tree(tmp_path / "aw")
+    labels(root, head=SEVEN, name="video3")
+    with pytest.raises(UserError, match=r"class orders disagree: 1-30.*other, video3\.txt says"):
+        ingested("affwild2", root, tmp_path, faces="aligned")
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        ([0, 1, 9], r"line 4 of video3\.txt: unknown class 9; known: -1 \(none\), 0 \(neutral\)"),
+        ([0, "x"], r"line 3 of video3\.txt: 'x' is no number"),
+        ([0, ""], r"line 3 of video3\.txt|longer"),
+    ],
+)
+def test_a_wrong_label(tmp_path, codes, said):
+    root = tree(tmp_path / "aw")
+    labels(root, name="video3", codes=[*codes, 0])
+    with pytest.raises(UserError, match=said):
+        ingested("affwild2", root, tmp_path, faces="aligned")
+
+
+def test_labels_longer_and_shorter_than_the_video(tmp_path):
+    root = tree(tmp_path / "aw")
+    shutil.rmtree(root / "cropped_aligned")
+    labels(root, name="video2", codes=[n % 8 for n in range(FRAMES + 3)])
+    labels(root, name="video3", codes=[n % 8 for n in range(FRAMES - 2)])
+    remarks = ingested("affwild2", root, tmp_path).notes["remarks"]
+    assert any("3 labels beyond the end are not used" in remark for remark in remarks)
+    assert any("2 frames without a label are not used" in remark for remark in remarks)
+
+
+def test_videos_without_a_labelled_frame_are_counted(tmp_path):
+    root = tree(tmp_path / "aw")
+    labels(root, name="video3", codes=[-1] * FRAMES)
+    manifest = ingested("affwild2", root, tmp_path, faces="aligned")
+    assert manifest.notes["left_out"] == {"videos without a labelled frame": 1}
+
+
+def test_pictures_alone_and_videos_wanted(tmp_path):
+    root = tree(tmp_path / "aw")
+    shutil.rmtree(root / "batch1")
+    with pytest.raises(UserError, match=r"only its pictures: set faces\.source=aligned"):
+        ingested("affwild2", root, tmp_path)
+
+
+def test_other_is_left_out_by_frame(tmp_path):
+    root = tree(tmp_path / "aw")
+    manifest = ingested("affwild2", root, tmp_path, faces="aligned", exclude=["other"])
+    table = pq.read_table(tmp_path / FRAME_LABELS)
+    assert np.unique(table.column("label_index")).tolist() == list(range(-1, 7))
+    assert manifest.classes == [name.lower() for name in SEVEN.split(",")]
