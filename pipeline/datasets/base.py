@@ -32,6 +32,7 @@ ADAPTERS = {
     "folder": "folder",
     "rml": "rml",
     "dfew": "dfew",
+    "ferv39k": "ferv39k",
 }
 
 
