@@ -33,6 +33,7 @@ ADAPTERS = {
     "rml": "rml",
     "dfew": "dfew",
     "ferv39k": "ferv39k",
+    "mafw": "mafw",
 }
 
 
