@@ -33,6 +33,9 @@ ADAPTERS = {
     "rml": "rml",
     "afew": "afew",
     "affwild2": "affwild2",
+    "dfew": "dfew",
+    "ferv39k": "ferv39k",
+    "mafw": "mafw",
 }
 
 

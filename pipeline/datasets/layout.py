@@ -103,6 +103,22 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
+def named_folders(root: Path, *names: str, depth: int = 3) -> list[Path]:
+    """The visible folders of some names, letters' case aside, at most `depth` levels below a root.
+
+    Those of the first name come first, and of one name the nearest. A folder whose name is a number
+    holds a clip's pictures and is not looked into.
+    """
+    order = {name.lower(): rank for rank, name in reversed(list(enumerate(names)))}
+    level, found = [root], []
+    for _ in range(depth):
+        level = [
+            path for folder in level for path in folders_in(folder) if not path.name.isdecimal()
+        ]
+        found += [path for path in level if path.name.lower() in order]
+    return sorted(found, key=lambda path: order[path.name.lower()])
+
+
 def relative(path: Path, root: Path) -> str:
     """POSIX, relative to the root, checked to lie inside it.
 
