@@ -31,6 +31,7 @@ ADAPTERS = {
     "csv": "csv_file",
     "folder": "folder",
     "rml": "rml",
+    "ckplus": "ckplus",
     "ravdess": "ravdess",
     "cremad": "cremad",
 }
