@@ -32,6 +32,7 @@ ADAPTERS = {
     "folder": "folder",
     "rml": "rml",
     "ckplus": "ckplus",
+    "oulu_casia": "oulu_casia",
     "ravdess": "ravdess",
     "cremad": "cremad",
 }
