@@ -59,8 +59,9 @@ ABOUT = About(
     obtain="https://github.com/CheyneyComputerScience/CREMA-D (git lfs)",
     source=(
         "README and file list of github.com/CheyneyComputerScience/CREMA-D (layout, codes, 7442 "
-        "clips, 91 actors; there is no official split); label order, folds and counts by class "
-        "as in github.com/sunlicai/MAE-DFER saved/data/crema-d"
+        "clips, 91 actors; there is no official split); label order and folds as in "
+        "github.com/sunlicai/MAE-DFER saved/data/crema-d; not verified: the counts by class, which "
+        "add up to the total"
     ),
     expected=Expected(
         clips=7442,
