@@ -36,6 +36,10 @@ ADAPTERS = {
     "dfew": "dfew",
     "ferv39k": "ferv39k",
     "mafw": "mafw",
+    "ckplus": "ckplus",
+    "oulu_casia": "oulu_casia",
+    "ravdess": "ravdess",
+    "cremad": "cremad",
 }
 
 

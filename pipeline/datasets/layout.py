@@ -165,6 +165,19 @@ def class_of(code: str, names: Mapping[str, str], where: str) -> str:
     return names[code]
 
 
+def several_folds(fold_of: Mapping[str, int]) -> Mapping[str, int]:
+    """Folds by subject; none where they are all the same one.
+
+    Of a part of a set that lies in one of its folds, folds are then made.
+    """
+    return fold_of if len(set(fold_of.values())) > 1 else {}
+
+
+def every_nth(subjects: Iterable[str], folds: int) -> Mapping[str, int]:
+    """Folds of every n-th subject in the order of their names; see `several_folds`."""
+    return several_folds({name: row % folds for row, name in enumerate(sorted(set(subjects)))})
+
+
 def natural(text: str) -> list[tuple[int, str]]:
     """A key that sorts numbers inside names by their value: s2 before s10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
