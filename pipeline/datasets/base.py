@@ -31,6 +31,8 @@ ADAPTERS = {
     "csv": "csv_file",
     "folder": "folder",
     "rml": "rml",
+    "enterface05": "enterface05",
+    "savee": "savee",
 }
 
 
