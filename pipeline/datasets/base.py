@@ -33,6 +33,7 @@ ADAPTERS = {
     "rml": "rml",
     "enterface05": "enterface05",
     "savee": "savee",
+    "baum1": "baum1",
 }
 
 
