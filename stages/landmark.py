@@ -1,6 +1,7 @@
 """landmark: the face's landmarks in every sampled frame.
 
-Reads data/manifest.parquet and data/faces, writes data/landmarks.
+Reads data/manifest.parquet, data/faces and, for the data set's own landmarks, data/frames; writes
+data/landmarks.
 """
 
 from __future__ import annotations
@@ -8,21 +9,30 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.clips import read_manifest
-from pipeline.config import load_params
+from pipeline.config import FacesParams, load_params
 from pipeline.engine import run_clips
+from pipeline.faces.given_landmarks import SuppliedLandmarkClip
 from pipeline.faces.landmarks import LandmarkClip
 from pipeline.faces.packs import load_pack
 from pipeline.stage import run
 
+FRAMES = Path("data/frames")
 FACES = Path("data/faces")
 LANDMARKS = Path("data/landmarks")
 
 
 def main() -> None:
     params = load_params()
-    pack = load_pack(params.faces.pack, roles=("landmark",))
-    work = LandmarkClip(FACES, pack.models["landmark"], params.faces.device)
+    work = landmark_work(params.faces)
     print(f"landmark: {run_clips(work, read_manifest().clips, LANDMARKS, params.engine)}")
+
+
+def landmark_work(faces: FacesParams) -> LandmarkClip | SuppliedLandmarkClip:
+    """What is done to a clip, by `faces.landmarks`."""
+    if faces.landmarks == "supplied":
+        return SuppliedLandmarkClip(FRAMES, FACES)
+    pack = load_pack(faces.pack, roles=("landmark",))
+    return LandmarkClip(FACES, pack.models["landmark"], faces.device)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,7 @@ def _frames(clip_id: str, number: int, count: int) -> pa.Table:
         "height": np.full(count, HEIGHT, np.int32),
         "jpeg": [_jpeg(number, row) for row in range(count)],
         "decoder": ["test"] * count,
+        "points": [None] * count,
     }
     return pa.table(columns, schema=FRAMES_SCHEMA)
 

@@ -149,6 +149,7 @@ class About:
         licence, obtain: in a few words, and where to ask for it.
         source: of layout, class order and counts: a document, or public code that reads the set.
         variants: values of `dataset.variant`, the first is the default; empty: there are none.
+        published: whether others report figures on it.
     """
 
     title: str
@@ -162,6 +163,7 @@ class About:
     source: str
     expected: Expected = field(default_factory=Expected)
     variants: tuple[str, ...] = ()
+    published: bool = True
 
 
 class WrongRootError(UserError):

@@ -99,7 +99,7 @@ def picture_thumbnails(pictures: folders.Pictures, extent: tuple[int, int] = STA
     limit, step = extent
     found = []
     for name in pictures.names[:limit:step]:
-        image = folders.read_picture(pictures.folder / name)
+        image = folders.decode_picture((pictures.folder / name).read_bytes())
         if image is not None:
             grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
             found.append(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA))

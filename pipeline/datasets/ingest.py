@@ -259,6 +259,7 @@ def _protocol(params: DatasetParams, about: About, folds: int) -> dict[str, Any]
         "group_by": params.group_by,
         "folds": folds,
         "metric": about.metric,
+        "published": about.published and not cross,
         "words": CROSS.words if cross else about.recipe.words if official else "",
     }
 
@@ -314,7 +315,12 @@ def _key(
     elsewhere = {"root", "manifest", "demo", "train_on", "test_on"}
     settings = params.model_dump(mode="json", exclude=elsewhere)
     rows = [
-        {**vars(clip), "where": "", "frames": clip.frames and clip.frames.digest()}
+        {
+            **vars(clip),
+            "where": "",
+            "frames": clip.frames and clip.frames.digest(),
+            "images": clip.images and vars(clip.images),
+        }
         for clip in listed
     ]
     code = code_version("pipeline.datasets", "pipeline.clips")

@@ -18,6 +18,8 @@ import numpy as np
 Missing = Literal["wrong", "skip"]
 SCORES = ("war", "uar", "macro_f1", "coverage")
 ECE_BINS = 15
+# ABAW 2020 and 2021: 0.67 macro-F1 + 0.33 accuracy (Kollias et al., arXiv:2106.15318)
+F1_SHARE = 0.67
 
 
 def confusion_counts(label: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -56,7 +58,7 @@ def per_class(confusion: np.ndarray, missing: Missing) -> dict[str, np.ndarray]:
 
 
 def scores(confusion: np.ndarray, missing: Missing) -> dict[str, np.ndarray]:
-    """WAR, UAR, macro-F1 and coverage.
+    """WAR, UAR, macro-F1, the expression score of the ABAW challenges of 2020 and 2021, coverage.
 
     Args:
         confusion: counts `[..., K, K + 1]`.
@@ -72,10 +74,13 @@ def scores(confusion: np.ndarray, missing: Missing) -> dict[str, np.ndarray]:
     predicted = counts[..., :-1].sum(axis=(-2, -1))
     with np.errstate(invalid="ignore", divide="ignore"):
         number = occurs.sum(axis=-1)
+        war = hits / classes["support"].sum(axis=-1)
+        macro_f1 = np.where(occurs, classes["f1"], 0.0).sum(axis=-1) / number
         return {
-            "war": hits / classes["support"].sum(axis=-1),
+            "war": war,
             "uar": np.where(occurs, classes["recall"], 0.0).sum(axis=-1) / number,
-            "macro_f1": np.where(occurs, classes["f1"], 0.0).sum(axis=-1) / number,
+            "macro_f1": macro_f1,
+            "abaw2": F1_SHARE * macro_f1 + (1 - F1_SHARE) * war,
             "coverage": predicted / counts.sum(axis=(-2, -1)),
         }
 

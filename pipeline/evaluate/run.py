@@ -28,7 +28,11 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     predictions = read_predictions(root / PREDICTIONS)
     clips = [{"clip_id": c.clip_id, "subject": c.subject, "group": c.group} for c in manifest.clips]
     # by the digest, what was measured against these predictions is told from what was not
-    facts = {"dataset": manifest.dataset, "predictions_sha256": file_sha256(root / PREDICTIONS)}
+    facts = {
+        "dataset": manifest.dataset,
+        "protocol": manifest.notes.get("protocol"),
+        "predictions_sha256": file_sha256(root / PREDICTIONS),
+    }
     metrics, details = summarise(predictions, clips, params, facts)
     write_json(metrics, root / METRICS)
     write_json(details, root / DETAILS)

@@ -153,6 +153,9 @@ def summarise(
         },
         "beats_baselines": all(gain["uar"]["mean"] > 0 for gain in gains.values()),
     }
+    own = official(network, facts.get("protocol"), params)
+    if own:
+        metrics["official"] = own["score"]
     if (test.frame_index >= 0).any():
         metrics["frames"] = len(network.rows.label) // len(network.seeds)
     if validation:
@@ -176,8 +179,31 @@ def summarise(
             for name, model in {NETWORK: network, **models}.items()
         },
         "gain_over_baselines": gains,
+        "official": own,
     }
     return rounded(metrics), rounded(details)
+
+
+def official(
+    network: Scored, protocol: Mapping[str, Any] | None, params: EvaluateParams
+) -> dict[str, Any] | None:
+    """The score that a data set's publications report, and what it is divided by; None for one's
+    own clips.
+
+    Args:
+        protocol: what ingest noted.
+    """
+    if not protocol or not protocol["published"]:
+        return None
+    metric = protocol["metric"]
+    support = per_class(network.counts, params.missing)["support"].sum(axis=-1)
+    return {
+        "metric": metric,
+        "score": spread(network, params, only=(metric,))[metric],
+        "denominator": int(support.max()),
+        "unit": "frames" if (network.rows.frame_index >= 0).any() else "clips",
+        "words": protocol["words"],
+    }
 
 
 def spread(

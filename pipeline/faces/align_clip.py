@@ -19,9 +19,10 @@ from pipeline.faces.alignment import CROP_PX, context, similarity, warp
 from pipeline.faces.clip_work import ClipWorkBase
 from pipeline.faces.detect import Detections, Detector, Image, make_detector
 from pipeline.faces.follow import Follower
+from pipeline.faces.given_faces import face_of_points, nominal_face, whole_picture
 from pipeline.faces.packs import Pack
 from pipeline.faces.sessions import Device, runtime_version
-from pipeline.faces.track import Track, choose, link
+from pipeline.faces.track import Track, choose, link, of_person
 from pipeline.jpeg import decode_jpeg, encode_jpeg
 from pipeline.shards import ShardReader, fixed
 from pipeline.spool import Spool
@@ -46,12 +47,14 @@ FACES_SCHEMA = pa.schema(
 )
 # 10 kB a face instead of 110 kB
 CONTEXT_QUALITY = 95
+_NOTHING = Detections(*(np.zeros((0, *rest), np.float32) for rest in ((4,), (), (5, 2))))
 CODE = (
     "pipeline.faces.align_clip",
     "pipeline.faces.alignment",
     "pipeline.faces.detect",
     "pipeline.faces.follow",
     "pipeline.faces.free_graph",
+    "pipeline.faces.given_faces",
     "pipeline.faces.sessions",
     "pipeline.faces.track",
     "pipeline.jpeg",
@@ -79,7 +82,8 @@ class AlignClip(ClipWorkBase):
 
     def key(self, clip: Clip) -> str:
         """The store's key: the clip's frames, and all that can change what is made of them."""
-        return digest(self.stage, self._reader.entry(clip.clip_id).key, self._version)
+        given = [clip.faces, clip.person] if clip.faces != "detect" or clip.person else []
+        return digest(self.stage, self._reader.entry(clip.clip_id).key, self._version, *given)
 
     def facts(self) -> dict[str, Any]:
         """What holds for every clip."""
@@ -104,12 +108,16 @@ class AlignClip(ClipWorkBase):
         """The clip's rows of `FACES_SCHEMA` less `clip_id`, one for each row of its frames.
 
         A face's crops are cut out when it is found, while its frame is there, and wait in a
-        spool until it is known which face is the clip's.
+        spool until it is known which face is the clip's. Nothing is looked for where the data
+        set says where the face is.
 
         Raises:
             ClipError: no frame has a face that can be aligned.
         """
         with Spool() as crops:
+            if clip.faces != "detect":
+                yield from self._given(clip, crops)
+                return
             follower = Follower(
                 self._detector,
                 pad_retry=self.align.pad_retry,
@@ -124,16 +132,46 @@ class AlignClip(ClipWorkBase):
             tracks = link([faces.found.boxes for faces in frames], self.align.track_iou)
             sides = next(self._reader.pieces(clip.clip_id, ["width", "height"]))
             width, height = (sides.column(name)[0].as_py() for name in ("width", "height"))
+            if clip.person:
+                tracks = of_person(tracks, clip.person, width)
             track = choose(tracks, self.align.main_face, len(frames), width, height)
             rows = _Rows(len(frames), crops)
             if track is not None:
                 rows.fill(track, frames)
             if not rows.valid.any():
                 raise ClipError(f"no face found in any of {len(frames)} frames")
-            start = 0
-            for piece in self._reader.pieces(clip.clip_id, ["frame_index", "time_s"]):
-                yield rows.table(piece, start)
-                start += piece.num_rows
+            yield from self._tables(clip, rows)
+
+    def _given(self, clip: Clip, crops: Spool) -> Iterator[pa.Table]:
+        """The rows of a clip whose faces the data set gives."""
+        frames: list[_Faces] = []
+        for piece in self._reader.pieces(clip.clip_id, ["jpeg", "points"]):
+            for jpeg, points in zip(piece.column("jpeg"), piece.column("points"), strict=True):
+                image = decode_jpeg(jpeg.as_py())
+                known = points.as_py()
+                if clip.faces == "aligned":
+                    matrix: NDArray[np.float32] | None = whole_picture(*image.shape[1::-1])
+                    box, kps = nominal_face(whole_picture(*image.shape[1::-1]))
+                elif known is None:
+                    frames.append(_Faces(_NOTHING, [], []))
+                    continue
+                else:
+                    box, kps, matrix = face_of_points(np.array(known).reshape(-1, 2))
+                found = Detections(box[None], np.ones(1, np.float32), kps[None])
+                frames.append(_cut_out(image, found, crops, [matrix]))
+        seen = [row for row, faces in enumerate(frames) if faces.matrices]
+        rows = _Rows(len(frames), crops)
+        boxes = [frames[row].found.boxes[0] for row in seen]
+        rows.fill(Track(0, seen, [0] * len(seen), boxes), frames)
+        if not rows.valid.any():
+            raise ClipError(f"no landmarks that give a face in any of {len(frames)} frames")
+        yield from self._tables(clip, rows)
+
+    def _tables(self, clip: Clip, rows: _Rows) -> Iterator[pa.Table]:
+        start = 0
+        for piece in self._reader.pieces(clip.clip_id, ["frame_index", "time_s"]):
+            yield rows.table(piece, start)
+            start += piece.num_rows
 
     def _images(self, clip: Clip) -> Iterator[tuple[float, Image]]:
         for piece in self._reader.pieces(clip.clip_id, ["time_s", "jpeg"]):
@@ -175,9 +213,14 @@ class _Faces:
     places: list[int]
 
 
-def _cut_out(image: Image, found: Detections, crops: Spool) -> _Faces:
+def _cut_out(
+    image: Image,
+    found: Detections,
+    crops: Spool,
+    matrices: list[NDArray[np.float32] | None] | None = None,
+) -> _Faces:
     """Each face's 112 px crop and its context, into the spool one behind the other."""
-    matrices = [similarity(kps) for kps in found.kps]
+    matrices = matrices or [similarity(kps) for kps in found.kps]
     places = []
     for matrix, box in zip(matrices, found.boxes, strict=True):
         places.append(len(crops))

@@ -25,7 +25,7 @@ from pipeline.faces.alignment import CONTEXT_PX, CONTEXT_SCALE, apply, square_ma
 from pipeline.faces.clip_work import ClipWorkBase, model_identity, upstream_reason
 from pipeline.faces.network import ImageNetwork
 from pipeline.faces.packs import ModelSpec
-from pipeline.faces.schemes import SCHEMES
+from pipeline.faces.schemes import SCHEMES, Scheme
 from pipeline.faces.sessions import CPU, CUDA, Device, choose_provider, runtime_version
 from pipeline.jpeg import decode_jpeg
 from pipeline.shards import ShardReader, fixed, to_numpy
@@ -104,6 +104,20 @@ class LandmarkNetwork:
         return np.stack([cv2.warpAffine(picture, matrix, (side, side)) for picture in contexts])
 
 
+def landmark_schema(scheme: Scheme) -> pa.Schema:
+    """Of the stage's rows: every frame of data/faces, points in crop and in picture pixels."""
+    points = pa.list_(pa.float32(), 2 * scheme.points)
+    return pa.schema(
+        [
+            pa.field("clip_id", pa.string(), nullable=False),
+            pa.field("frame_index", pa.int32(), nullable=False),
+            pa.field("valid", pa.bool_(), nullable=False),
+            pa.field("points_crop", points, nullable=False),
+            pa.field("points_image", points, nullable=False),
+        ]
+    )
+
+
 @dataclass(frozen=True)
 class LandmarkClip(ClipWorkBase):
     """The landmark stage's work on a clip; see `pipeline.engine.ClipWork`.
@@ -123,16 +137,7 @@ class LandmarkClip(ClipWorkBase):
 
     @property
     def schema(self) -> pa.Schema:
-        points = pa.list_(pa.float32(), 2 * SCHEMES[self.model.scheme].points)
-        return pa.schema(
-            [
-                pa.field("clip_id", pa.string(), nullable=False),
-                pa.field("frame_index", pa.int32(), nullable=False),
-                pa.field("valid", pa.bool_(), nullable=False),
-                pa.field("points_crop", points, nullable=False),
-                pa.field("points_image", points, nullable=False),
-            ]
-        )
+        return landmark_schema(SCHEMES[self.model.scheme])
 
     @cached_property
     def _faces(self) -> ShardReader:

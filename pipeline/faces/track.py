@@ -95,6 +95,29 @@ def choose(
     return max(tracks, key=merit)
 
 
+def of_person(tracks: Sequence[Track], person: str, width: int) -> list[Track]:
+    """The tracks that may be the `left` or the `right` of two people in the picture.
+
+    Tracks that are seen in less than half as many frames as the longest one do not count. Of
+    several, the outermost on that side; a single one must lie in that half of the picture.
+
+    Args:
+        width: of the picture in pixels.
+    """
+    longest = max((len(track.frames) for track in tracks), default=0)
+    place = {
+        track.track_id: float(_centres(np.stack(track.boxes))[:, 0].mean())
+        for track in tracks
+        if 2 * len(track.frames) >= longest
+    }
+    if not place:
+        return []
+    end = (min if person == "left" else max)(place, key=lambda number: place[number])
+    if len(place) == 1 and (place[end] < width / 2) != (person == "left"):
+        return []
+    return [track for track in tracks if track.track_id == end]
+
+
 def iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
     """Intersection over union of boxes `[n, 4]` and `[m, 4]` (xyxy): `[n, m]`."""
     a, b = a.astype(np.float64), b.astype(np.float64)

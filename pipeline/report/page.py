@@ -30,6 +30,7 @@ from pipeline.report.sentences import (
     calibration,
     interval,
     number,
+    official,
     plus_minus,
     single_runs,
     verdict,
@@ -112,6 +113,7 @@ def render(results: Results) -> str:
         run=_run_facts(results),
         tiles=list(_tiles(results)),
         rivals=list(_rivals(results)),
+        official=official(results.details),
         verdict=verdict(results.details),
         runs=single_runs(results.metrics, results.details),
         calibration=calibration(results.metrics, results.details),
@@ -152,7 +154,7 @@ def _run_facts(results: Results) -> dict[str, Any]:
         "clips": len(manifest.clips),
         "classes": manifest.classes,
         "subjects": _plain_count({clip.subject for clip in manifest.clips if clip.subject}),
-        "protocol": f"{params.dataset.protocol}, {folds} fold{'s' * (folds > 1)}, "
+        "protocol": f"{manifest.notes['protocol']['protocol']}, {folds} fold{'s' * (folds > 1)}, "
         f"{seeds} seed{'s' * (seeds > 1)}",
         "level": level,
         "interval_note": f"In brackets the {level} interval from {details['bootstrap']} bootstrap "
@@ -173,6 +175,8 @@ def _settings_text(params: Params) -> str:
     settings = params.model_dump()
     # where the clips lie is the reader's business only, and may name a person
     settings["dataset"].pop("root")
+    for corpus in settings["dataset"]["train_on"] + settings["dataset"]["test_on"]:
+        corpus.pop("root")
     settings["finetune"].pop("root")
     buffer = io.StringIO()
     YAML().dump(settings, buffer)
@@ -261,6 +265,7 @@ def _notes(manifest: Manifest) -> list[str]:
     notes = manifest.notes
     lines = [f"{count} clips of class {name} were left out on purpose (dataset.exclude)"
              for name, count in sorted(notes["excluded"].items())]  # fmt: skip
+    lines += [f"{count} left out: {why}" for why, count in notes["left_out"].items()]
     if notes["twins"]["clips"]:
         lines.append(
             f"{notes['twins']['clips']} clips show the same pictures as another, in "

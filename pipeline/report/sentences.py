@@ -16,6 +16,14 @@ MODEL_NAMES = {
     "logreg_map_grid": "logistic regression on the mean map with its positions",
 }
 
+# what publications call the scores
+OFFICIAL_NAMES = {
+    "war": "accuracy (WAR)",
+    "uar": "UAR",
+    "macro_f1": "macro-F1",
+    "abaw2": "0.67 macro-F1 + 0.33 accuracy",
+}
+
 
 def verdict(details: Mapping[str, Any]) -> str:
     """Whether the network beats the best of its baselines, and how surely."""
@@ -31,6 +39,25 @@ def verdict(details: Mapping[str, Any]) -> str:
         f"{gain['mean']:+.3f} UAR {interval(gain)} on the same resamples"
         f"{'' if certain else ', an interval that includes no difference'}."
     )
+
+
+def official(details: Mapping[str, Any]) -> str:
+    """The score of the data set's own protocol, or that another one was used; empty for one's own
+    clips."""
+    own = details.get("official")
+    if not own:
+        return ""
+    score, name = own["score"], OFFICIAL_NAMES[own["metric"]]
+    said = (
+        f"{name} {number(score['mean'])}{plus_minus(score)} {interval(score)} of "
+        f"{own['denominator']} {own['unit']} a seed"
+    )
+    if not own["words"]:
+        return (
+            f"{said}. This is not the data set's own protocol: the figure cannot be put beside "
+            "published ones."
+        )
+    return f"By the data set's own protocol ({own['words']}): {said}."
 
 
 def single_runs(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:

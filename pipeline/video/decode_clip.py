@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import cv2
 import numpy as np
 import pyarrow as pa
 
@@ -22,6 +21,9 @@ from pipeline.jpeg import encode_jpeg
 from pipeline.shards import PIECE_ROWS
 from pipeline.spool import Spool
 from pipeline.store import code_version, digest, file_sha256
+from pipeline.video.decode_pictures import keep_pictures
+from pipeline.video.kept import KeptFrame, shrink
+from pipeline.video.pictures import folder_sha256
 from pipeline.video.sampling import choose
 
 if TYPE_CHECKING:
@@ -36,24 +38,13 @@ FRAMES_SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("jpeg", pa.binary(), nullable=False),
         pa.field("decoder", pa.string(), nullable=False),
+        pa.field("points", pa.list_(pa.float32())),
     ]
 )
 
 # a clip of which less than this decodes is not the clip that was labelled
 _LEAST_PART = 0.5
 _TICK_S = 1e-6
-
-
-@dataclass(frozen=True)
-class KeptFrame:
-    """A chosen frame: `index` counts the video's frames, `time_s` from the first one on."""
-
-    index: int
-    time_s: float
-    width: int
-    height: int
-    jpeg: bytes
-    decoder: str
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,9 @@ class DecodeClip:
 
     def key(self, clip: Clip) -> str:
         """What the pictures depend on: the bytes, the window, the settings, the decoders."""
+        numbers = [clip.first_picture, clip.fps, clip.landmarks] if clip.pictures else []
         return digest(
+            *numbers,
             clip.sha256,
             clip.start_s,
             clip.end_s,
@@ -93,22 +86,30 @@ class DecodeClip:
             ClipError: the clip cannot be decoded, or less than half of it.
             UserError: the file is gone, or is not the one that was listed.
         """
-        path = resolve_inside(self.roots[clip.corpus], clip.path)
-        self._refuse_changed(path, clip)
-        kept = keep_frames(path, self.params, clip.start_s, clip.end_s)
+        root = self.roots[clip.corpus]
+        path = resolve_inside(root, clip.path)
+        if clip.pictures:
+            points = resolve_inside(root, clip.landmarks) if clip.landmarks else None
+            self._refuse_changed(clip, folder_sha256, path, points)
+            kept = keep_pictures(path, clip, points, self.params)
+        else:
+            self._refuse_changed(clip, file_sha256, path)
+            kept = keep_frames(path, self.params, clip.start_s, clip.end_s)
         while piece := list(itertools.islice(kept, PIECE_ROWS)):
             yield _table(piece)
 
-    def _refuse_changed(self, path: Path, clip: Clip) -> None:
+    def _refuse_changed(
+        self, clip: Clip, sha256: Callable[[Path], str], *paths: Path | None
+    ) -> None:
         """The result is kept under the hash in the manifest; it must be of those bytes."""
         try:
-            found = file_sha256(path)
+            found = [sha256(path) for path in paths if path]
         except OSError as error:
             raise UserError(
                 f"{clip.path} in {self.roots[clip.corpus]} cannot be read ({error.strerror}): "
                 "put it back or run `dvc repro` to list the clips anew"
             ) from None
-        if found != clip.sha256:
+        if (digest(*found) if clip.pictures else found[0]) != clip.sha256:
             raise UserError(f"{clip.path} changed since it was listed: run `dvc repro` again")
 
 
@@ -211,19 +212,6 @@ class _Taken:
     def frame(self, index: int, time_s: float, decoder: str) -> KeptFrame:
         place, width, height = self._where[index]
         return KeptFrame(index, time_s, width, height, self._spool.read(place), decoder)
-
-
-def shrink(image: np.ndarray, max_side: int | None) -> np.ndarray:
-    """The picture with its longer side at most `max_side`; never enlarged.
-
-    Area interpolation: each new pixel is the mean of those it covers, so nothing aliases.
-    """
-    height, width = image.shape[:2]
-    if max_side is None or max(height, width) <= max_side:
-        return image
-    scale = max_side / max(height, width)
-    target = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(image, target, interpolation=cv2.INTER_AREA)
 
 
 def decoder_versions() -> dict[str, str | None]:

@@ -68,13 +68,20 @@ def read_folder(folder: Path, first: int | None) -> Pictures:
     return Pictures(folder, [names[row] for row in order], numbers)
 
 
-def read_picture(path: Path) -> np.ndarray | None:
+def is_jpeg(data: bytes) -> bool:
+    """By its first bytes, whatever the file is called."""
+    return data[:2] == b"\xff\xd8"
+
+
+def decode_picture(data: bytes) -> np.ndarray | None:
     """A picture [H,W,3] uint8 RGB, grey and other depths converted, turned as it asks for; None
-    where the file holds no whole picture."""
+    where the bytes hold no whole picture."""
     import cv2
 
-    data = np.fromfile(path, np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    # a JPEG that was cut would be shown with a grey rest: its last scan must have an end
+    if not data or (is_jpeg(data) and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")):
+        return None
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
@@ -85,7 +92,7 @@ def first_picture(pictures: Pictures) -> np.ndarray:
         ClipError: none can.
     """
     for name in pictures.names:
-        image = read_picture(pictures.folder / name)
+        image = decode_picture((pictures.folder / name).read_bytes())
         if image is not None:
             return image
     raise ClipError(f"none of {len(pictures.names)} pictures can be read")

@@ -31,6 +31,7 @@ ABOUT = About(
     licence="yours",
     obtain="",
     source="",
+    published=False,
 )
 
 

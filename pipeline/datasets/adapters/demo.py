@@ -29,6 +29,7 @@ ABOUT = About(
     licence="MIT",
     obtain="nothing to obtain: rendered on first use",
     source="pipeline/demo",
+    published=False,
 )
 
 

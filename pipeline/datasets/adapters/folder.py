@@ -15,6 +15,7 @@ ABOUT = About(
     licence="yours",
     obtain="",
     source="",
+    published=False,
 )
 
 

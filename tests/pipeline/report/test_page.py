@@ -26,7 +26,7 @@ def clip(number: int, **changes: Any) -> Clip:
     values |= {
         "clip_id": f"clip{number}", "path": f"clip{number}.mp4", "sha256": f"{number:064x}",
         "label": CLASSES[number % 2], "label_index": number % 2, "subject": f"s{number // 2}",
-        "status": "ok",
+        "corpus": "csv", "pictures": False, "faces": "detect", "status": "ok",
     }  # fmt: skip
     return Clip(**(values | changes))
 
@@ -79,7 +79,8 @@ def write_outs(root: Path, gain: float = 0.2) -> None:
     clips = [clip(n) for n in range(4)]
     clips[3] = clip(3, status="quarantined", reason=EVIL)
     notes = {
-        "listed": 4, "excluded": {"fear": 2}, "quarantined": {EVIL: 1},
+        "listed": 4, "left_out": {EVIL: 3}, "protocol": {"protocol": "kfold"},
+        "excluded": {"fear": 2}, "quarantined": {EVIL: 1},
         "twins": {"clips": 2, "sets": 1}, "unused_files": {"count": 0, "first": []}, "remarks": [],
     }  # fmt: skip
     write_manifest(
