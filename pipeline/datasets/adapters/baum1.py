@@ -87,7 +87,7 @@ ABOUT = About(
         "BAUM1s_MP4 - All/s001/S001_001.mp4 and Annotations_BAUM1s.csv (saved from the .xlsx); "
         "BAUM1a_... for the acted part"
     ),
-    recipe=Recipe("kfold", "5 folds of subjects (ours: the release has no partition)", folds=5),
+    recipe=Recipe("kfold", "5 folds of subjects, ours: the release has no partition", folds=5),
     metric="war",
     licence="research, on request",
     obtain="on request: https://archive.ics.uci.edu/dataset/473/baum+1",
