@@ -40,6 +40,9 @@ ADAPTERS = {
     "oulu_casia": "oulu_casia",
     "ravdess": "ravdess",
     "cremad": "cremad",
+    "enterface05": "enterface05",
+    "savee": "savee",
+    "baum1": "baum1",
 }
 
 

@@ -1,0 +1,90 @@
+"""eNTERFACE'05: folders carry subject and class, names are not to be trusted."""
+
+from __future__ import annotations
+
+import pytest
+from dataset_trees import by_path, ingested, sides, text, video
+
+from pipeline.datasets.adapters.enterface05 import CODES
+from pipeline.errors import UserError
+
+
+def tree(root, sentences=("sentence 1/", "sentence 2/"), space=" "):
+    """Seven subjects; subject 6 is uncut, and names of subject 11 say 12."""
+    for number in (1, 2, 3, 4, 5, 6, 11):
+        for name, code in CODES.items():
+            folder = root / f"subject{space}{number}" / name
+            if number == 6:
+                video(folder / f"s6_{code}.avi")
+                continue
+            said = 12 if number == 11 else number
+            for take, sentence in enumerate(sentences, 1):
+                video(folder / f"{sentence}s{said}_{code}_{take}.avi")
+    text(root / f"subject{space}1/anger/Thumbs.db", "x")
+    return root
+
+
+def test_five_folds_of_subjects(tmp_path):
+    manifest = ingested("enterface05", tree(tmp_path / "db"), tmp_path)
+    assert manifest.classes == ["anger", "disgust", "fear", "happiness", "sadness", "surprise"]
+    assert len(manifest.clips) == 6 * 6 * 2
+    clip = by_path(manifest)["subject 3/sadness/sentence 2/s3_sa_2.avi"]
+    assert (clip.label, clip.subject, clip.group) == ("sadness", "s3", None)
+    folds = sides(tmp_path)
+    assert len(folds) == 5
+    for split in folds.values():
+        of = {side: set() for side in ("train", "val", "test")}
+        for name, side in split.items():
+            of[side].add(name.split("/")[0])
+        assert not of["test"] & (of["train"] | of["val"])
+    assert manifest.notes["protocol"]["metric"] == "war"
+    assert "no partition" in manifest.notes["protocol"]["words"]
+
+
+def test_uncut_sessions_are_counted_not_used(tmp_path):
+    manifest = ingested("enterface05", tree(tmp_path / "db"), tmp_path)
+    left = {"recordings of a whole session, not cut into sentences": 6}
+    assert manifest.notes["left_out"] == left
+    assert manifest.notes["unused_files"]["first"] == ["subject 1/anger/Thumbs.db"]
+
+
+def test_folders_are_believed_before_names(tmp_path):
+    root = tree(tmp_path / "db")
+    video(root / "subject 2/fear/sentence 3/s2_ha_3.avi")
+    video(root / "subject 2/fear/sentence 4/s_2_fe_4avi.avi")
+    manifest = ingested("enterface05", root, tmp_path)
+    clips = by_path(manifest)
+    assert clips["subject 11/fear/sentence 1/s12_fe_1.avi"].subject == "s11"
+    assert clips["subject 2/fear/sentence 3/s2_ha_3.avi"].label == "fear"
+    said = manifest.notes["remarks"]
+    assert sum("names of 12 clips say another subject" in remark for remark in said) == 1
+    assert sum("names of 1 clips say another class" in remark for remark in said) == 1
+
+
+@pytest.mark.parametrize("space", ["-", "_"])
+def test_copies_without_blanks_or_sentence_folders(tmp_path, space):
+    root = tree(tmp_path / "db", sentences=("", ""), space=space)
+    manifest = ingested("enterface05", root, tmp_path)
+    assert len(manifest.clips) == 6 * 6 * 2
+    assert len(manifest.notes["left_out"]) == 1
+
+
+def test_deeper_folders(tmp_path):
+    root = tree(tmp_path / "db")
+    video(root / "subject 1/anger/sentence 1/again/s1_an_1b.avi")
+    assert len(ingested("enterface05", root, tmp_path).clips) == 6 * 6 * 2 + 1
+
+
+def test_unknown_class(tmp_path):
+    root = tree(tmp_path / "db")
+    video(root / "subject 2/neutral/sentence 1/s2_ne_1.avi")
+    with pytest.raises(UserError, match=r"subject 2/neutral: unknown class 'neutral'; known: an"):
+        ingested("enterface05", root, tmp_path)
+
+
+def test_wrong_root(tmp_path):
+    tree(tmp_path / "all/enterface database")
+    with pytest.raises(
+        UserError, match=r"no video below subject 1/.* there is enterface data.*set"
+    ):
+        ingested("enterface05", tmp_path / "all", tmp_path)
