@@ -101,8 +101,10 @@ def list_clips(wanted: Wanted) -> Listing:
     remarks = []
     if wanted.faces == "aligned" and videos:
         remarks.append(f"{videos} clips have no supplied faces: found in the video instead")
-    used = [clip.path for clip in clips]
-    used += [relative(path, root) for path in places.values() if path for path in _supplied(path)]
+    # a video is used though its supplied faces stand for it
+    used = [
+        relative(path, root) for place in places.values() if place for path in folders_in(place)
+    ]
     test = first_match(root, *TEST)
     left_out = {}
     if test is not None:
@@ -137,8 +139,3 @@ def _clips(
             )
         )
     return clips
-
-
-def _supplied(place: Path) -> list[Path]:
-    """The folders of supplied faces and points, all of them used or none needed."""
-    return [path for path in folders_in(place) if path.name.lower().startswith("alignedfaces")]
