@@ -166,7 +166,7 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
 
 
 def read_splits(path: Path = SPLITS) -> pa.Table:
-    """The table of `SPLITS_SCHEMA`: every clip once in every fold.
+    """The table of `SPLITS_SCHEMA`: every clip at most once in every fold.
 
     Raises:
         UserError: the file is absent or has other columns.

@@ -84,6 +84,7 @@ class DatasetParams(Section):
     exclude: list[str] = []
     map: dict[str, str | None] = {}
     unmapped: Literal["error", "drop"] = "error"
+    leaks: Literal["error", "drop"] = "error"
     train_on: list[CorpusParams] = []
     test_on: list[CorpusParams] = []
     protocol: Literal["auto", "holdout", "kfold", "loso", "official"] = "auto"

@@ -10,6 +10,9 @@ from pipeline.datasets.frame_names import classes_shown
 from pipeline.datasets.ties import components
 from pipeline.errors import UserError
 
+# the side of a clip that a fold does not use
+OUT = "out"
+
 
 def check_leaks(
     clips: Sequence[Clip],
@@ -22,14 +25,7 @@ def check_leaks(
     Raises:
         UserError: names two clips, what they share and where they stand.
     """
-    columns: list[tuple[str, Sequence[Hashable | None]]] = [
-        ("are the same file", [clip.sha256 or None for clip in clips]),
-        ("show the same pictures", twins),
-        ("are of one group", [clip.group for clip in clips]),
-    ]
-    if params.group_by == "subject":
-        columns.append(("are of one subject", [clip.subject for clip in clips]))
-    for what, keys in columns:
+    for what, keys in _shareable(clips, params, twins):
         for number, sides in enumerate(folds):
             pairs = list(_crossing(keys, sides))
             if pairs:
@@ -42,11 +38,56 @@ def check_leaks(
                 )
 
 
+def drop_leaks(
+    clips: Sequence[Clip],
+    folds: Sequence[Sequence[str]],
+    params: DatasetParams,
+    twins: Sequence[int | None],
+) -> tuple[list[list[str]], list[str]]:
+    """`dataset.leaks: drop`: what is tested is neither trained on nor validated with, in any copy,
+    and what validates is not trained on. The test parts stay as they are given.
+
+    Returns:
+        the sides, `OUT` where a clip is taken out of a fold; and a remark with the count.
+    """
+    parted = [list(sides) for sides in folds]
+    for _, keys in _shareable(clips, params, twins):
+        for sides in parted:
+            for held, others in (("test", ("train", "val")), ("val", ("train",))):
+                there = {key for key, side in zip(keys, sides, strict=True) if side == held}
+                for row, key in enumerate(keys):
+                    if key is not None and key in there and sides[row] in others:
+                        sides[row] = OUT
+    out = sum(any(sides[row] == OUT for sides in parted) for row in range(len(clips)))
+    if not out:
+        return parted, []
+    return parted, [
+        f"{out} clips that a test or validation part shows too are not trained on there "
+        "(dataset.leaks: drop)"
+    ]
+
+
+def _shareable(
+    clips: Sequence[Clip], params: DatasetParams, twins: Sequence[int | None]
+) -> list[tuple[str, Sequence[Hashable | None]]]:
+    """What no two sides of a split may share: in words, and its value for each clip."""
+    columns: list[tuple[str, Sequence[Hashable | None]]] = [
+        ("are the same file", [clip.sha256 or None for clip in clips]),
+        ("show the same pictures", twins),
+        ("are of one group", [clip.group for clip in clips]),
+    ]
+    if params.group_by == "subject":
+        columns.append(("are of one subject", [clip.subject for clip in clips]))
+    return columns
+
+
 def _crossing(keys: Sequence[Hashable | None], sides: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Rows of one key on another side than the first row of that key, with that row."""
     first: dict[Hashable, int] = {}
     for row, key in enumerate(keys):
-        if key is not None and sides[first.setdefault(key, row)] != sides[row]:
+        if key is None or sides[row] == OUT:
+            continue
+        if sides[first.setdefault(key, row)] != sides[row]:
             yield first[key], row
 
 
@@ -56,7 +97,10 @@ def _remedy(what: str, params: DatasetParams) -> str:
             "put each subject on one side, or set dataset.group_by=group or clip (the result is "
             "then not subject-disjoint)"
         )
-    return "put them on one side, leave one of them out, or drop the split and fold columns"
+    return (
+        "put them on one side, leave one of them out, drop the split and fold columns, or set "
+        "dataset.leaks=drop (the copy that is tested stays, the others are not trained on)"
+    )
 
 
 def check_classes(

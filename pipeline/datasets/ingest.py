@@ -24,7 +24,7 @@ from pipeline.clips import (
 )
 from pipeline.config import DatasetParams
 from pipeline.datasets.base import About, ListedClip, Listing
-from pipeline.datasets.checks import check_classes, check_leaks
+from pipeline.datasets.checks import OUT, check_classes, check_leaks, drop_leaks
 from pipeline.datasets.classes import choose_classes
 from pipeline.datasets.corpora import CROSS, Corpus, corpora, list_all, settle
 from pipeline.datasets.facts import FileCache, FileFacts, Media
@@ -91,13 +91,18 @@ def ingest(
         twins = _twins(clips, files, cache)
     shown = classes_shown(clips, frames)
     splits = assign_splits(clips, params, twins, shown)
-    check_leaks(clips, splits.folds, params, twins)
-    check_classes(clips, splits.folds, classes, params, twins, shown)
-    remarks = [*splits.remarks, *_other_lengths(clips, frames)]
+    folds, dropped = (
+        drop_leaks(clips, splits.folds, params, twins)
+        if params.leaks == "drop"
+        else (splits.folds, [])
+    )
+    check_leaks(clips, folds, params, twins)
+    check_classes(clips, folds, classes, params, twins, shown)
+    remarks = [*splits.remarks, *dropped, *_other_lengths(clips, frames)]
     notes = _notes(listing, left_out, excluded, clips, twins, remarks)
-    notes["protocol"] = _protocol(params, about, listing.metric, len(splits.folds))
+    notes["protocol"] = _protocol(params, about, listing.metric, len(folds))
     write_manifest(clips, folder / MANIFEST, classes=classes, dataset=params.name, notes=notes)
-    write_table(_splits_table(clips, splits.folds), folder / SPLITS)
+    write_table(_splits_table(clips, folds), folder / SPLITS)
     write_table(frame_table(frames, classes), folder / FRAME_LABELS)
     _keep(store, key, folder)
 
@@ -306,6 +311,7 @@ def _splits_table(clips: Sequence[Clip], folds: Sequence[Sequence[str]]) -> pa.T
         {"clip_id": clip.clip_id, "fold": fold, "split": side}
         for fold, sides in enumerate(folds)
         for clip, side in zip(clips, sides, strict=True)
+        if side != OUT
     ]
     return pa.Table.from_pylist(rows, schema=SPLITS_SCHEMA)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.clips import Clip
 from pipeline.config import DatasetParams
-from pipeline.datasets.checks import check_classes, check_leaks
+from pipeline.datasets.checks import check_classes, check_leaks, drop_leaks
 from pipeline.datasets.splits import assign_splits
 from pipeline.datasets.ties import components, units
 from pipeline.errors import UserError
@@ -323,6 +323,27 @@ def test_unreadable_files_have_nothing_in_common():
         for n, split in enumerate(["train", "val", "test"])
     ]
     assert divided(clips, protocol="official", group_by="clip")
+
+
+def test_leaks_that_are_dropped():
+    """The tested copy stays; what shows the same is not trained on in that fold, only there."""
+    clips = [
+        Clip(f"c{n}", f"{n}.mp4", sha256=f"{n % 5}" * 64, label="a", fold=n % 3, group=None)
+        for n in range(9)
+    ]
+    params = settled(group_by="clip", leaks="drop")
+    folds = [["test" if clip.fold == f else "train" for clip in clips] for f in range(3)]
+    folds[0][1] = "val"
+    with pytest.raises(UserError, match=r"dataset\.leaks=drop"):
+        check_leaks(clips, folds, params, [None] * 9)
+    parted, (remark,) = drop_leaks(clips, folds, params, [None] * 9)
+    check_leaks(clips, parted, params, [None] * 9)
+    for before, after in zip(folds, parted, strict=True):
+        tested = {row for row, side in enumerate(after) if side == "test"}
+        assert tested == {row for row, side in enumerate(before) if side == "test"}
+    # c6 validates beside its copy c1; c0, c3, c6 are tested in fold 0, and so c5, c8 are out there
+    assert [row for row, side in enumerate(parted[0]) if side == "out"] == [1, 5, 8]
+    assert remark.startswith("8 clips that a test or validation part shows too")
 
 
 def test_class_that_a_fold_cannot_learn():
