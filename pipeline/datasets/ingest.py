@@ -265,14 +265,21 @@ def _protocol(
 ) -> dict[str, Any]:
     """How the clips are divided, and which score the data set's publications report."""
     cross = params.name == "cross"
-    official = not cross and params.protocol in (about.recipe.protocol, "official")
+    recipe = CROSS if cross else about.recipe
+    own = (recipe.protocol, recipe.group_by) == (params.protocol, params.group_by)
+    if recipe.protocol == "kfold":
+        own = own and folds == recipe.folds
+    words = recipe.words if own else ""
+    if words and (params.exclude or params.map):
+        gone = [*params.exclude, *(name for name, new in params.map.items() if new != name)]
+        words += f"; without {', '.join(gone)}"
     return {
         "protocol": params.protocol,
         "group_by": params.group_by,
         "folds": folds,
         "metric": metric or about.metric,
         "published": about.published and not cross,
-        "words": CROSS.words if cross else about.recipe.words if official else "",
+        "words": words,
     }
 
 

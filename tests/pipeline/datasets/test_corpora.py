@@ -160,6 +160,12 @@ def test_auto_is_the_sets_own_protocol_and_a_setting_wins(tmp_path):
     assert settle(DatasetParams(), about, []).folds == 4
 
 
+def test_the_protocols_words_say_what_was_left_out(tmp_path):
+    manifest = ingested("rml", rml(tmp_path / "rml", 4), tmp_path, exclude=["sadness"])
+    words = "leave one of 8 speakers out, all clips pooled; without sadness"
+    assert manifest.notes["protocol"]["words"] == words
+
+
 def sides_of(root, out):
     ingested("rml", root, out)
     return sides(out)
