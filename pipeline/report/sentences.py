@@ -54,7 +54,7 @@ def official(details: Mapping[str, Any]) -> str:
     )
     if not own["words"]:
         return (
-            f"{said}. This is not the data set's own protocol: the figure cannot be put beside "
+            f"{said[0].upper()}{said[1:]}. This is not the data set's own protocol: the figure cannot be put beside "
             "published ones."
         )
     return f"By the data set's own protocol ({own['words']}): {said}."
