@@ -54,8 +54,8 @@ def official(details: Mapping[str, Any]) -> str:
     )
     if not own["words"]:
         return (
-            f"{said[0].upper()}{said[1:]}. This is not the data set's own protocol: the figure cannot be put beside "
-            "published ones."
+            f"{said[0].upper()}{said[1:]}. This is not the data set's own protocol: the figure "
+            "cannot be put beside published ones."
         )
     return f"By the data set's own protocol ({own['words']}): {said}."
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
-from dataset_trees import by_path, ingested, sides, text, video
+from dataset_trees import at_once, by_path, ingested, pictures, sides, text, video
 
 from pipeline.clips import MANIFEST, read_manifest
 from pipeline.config import DatasetParams
@@ -36,9 +38,14 @@ def joined(tmp_path, **params):
         "test_on": [{"name": "ravdess", "root": str(test)}],
         **params,
     }
-    settings = DatasetParams(**{"name": "cross", **settings})
-    ingest(settings, workers=1, folder=tmp_path)
-    return read_manifest(tmp_path / MANIFEST)
+    return cross(tmp_path, **settings)
+
+
+def cross(folder, **settings):
+    """The manifest of several sets, written below the folder."""
+    with mock.patch("pipeline.datasets.facts.run_in_workers", at_once):
+        ingest(DatasetParams(**{"name": "cross", **settings}), workers=1, folder=folder)
+    return read_manifest(folder / MANIFEST)
 
 
 def test_trained_on_one_set_and_tested_on_another(tmp_path):
@@ -80,13 +87,10 @@ def test_a_trained_class_that_is_never_tested(tmp_path):
     for actor in (1, 2):
         video(tmp_path / f"ravdess/Actor_{actor:02d}/01-01-05-01-01-01-{actor:02d}.mp4")
         video(tmp_path / f"ravdess/Actor_{actor:02d}/01-01-03-01-01-01-{actor:02d}.mp4")
-    settings = DatasetParams(
-        name="cross",
-        train_on=[{"name": "rml", "root": str(rml(tmp_path / "rml"))}],
-        test_on=[{"name": "ravdess", "root": str(tmp_path / "ravdess")}],
-    )
+    train = [{"name": "rml", "root": str(rml(tmp_path / "rml"))}]
+    test = [{"name": "ravdess", "root": str(tmp_path / "ravdess")}]
     with pytest.raises(UserError, match=r"no clip of class 'sadness' is in any test part"):
-        ingest(settings, workers=1, folder=tmp_path)
+        cross(tmp_path, train_on=train, test_on=test)
 
 
 def test_official_parts_decide_who_trains_and_who_is_tested(tmp_path):
@@ -98,17 +102,13 @@ def test_official_parts_decide_who_trains_and_who_is_tested(tmp_path):
     text(tmp_path / "own/all.csv", "\n".join(rows) + "\n")
     own = {"name": "csv", "root": str(tmp_path / "own"), "manifest": "all.csv"}
     other = {"name": "rml", "root": str(rml(tmp_path / "rml"))}
-    settings = DatasetParams(name="cross", train_on=[own], test_on=[other], unmapped="drop")
-    ingest(settings, workers=1, folder=tmp_path)
-    notes = read_manifest(tmp_path / MANIFEST).notes
+    notes = cross(tmp_path, train_on=[own], test_on=[other], unmapped="drop").notes
     assert notes["left_out"]["csv: of an official part that is not trained on"] == 2
     (split,) = sides(tmp_path).values()
     assert {side: list(split.values()).count(side) for side in ("train", "val")} == {
         "train": 6, "val": 2,
     }  # fmt: skip
-    settings = DatasetParams(name="cross", train_on=[other], test_on=[own], exclude=["happiness"])
-    ingest(settings, workers=1, folder=tmp_path)
-    notes = read_manifest(tmp_path / MANIFEST).notes
+    notes = cross(tmp_path, train_on=[other], test_on=[own], exclude=["happiness"]).notes
     assert notes["left_out"]["csv: of an official part that is not tested on"] == 8
 
 
@@ -125,8 +125,7 @@ def test_two_sets_of_one_kind_have_names_of_their_own(tmp_path):
     ]
     settings = DatasetParams(name="cross", train_on=entries[:1], test_on=entries[1:])
     assert list(dataset_roots(settings)) == ["rml1", "rml2"]
-    ingest(settings, workers=1, folder=tmp_path)
-    manifest = read_manifest(tmp_path / MANIFEST)
+    manifest = cross(tmp_path, train_on=entries[:1], test_on=entries[1:])
     assert {clip.clip_id.split("/")[0] for clip in manifest.clips} == {"rml1", "rml2"}
 
 
@@ -139,7 +138,7 @@ def test_frames_and_clips_are_not_joined(tmp_path):
     own = {"name": "csv", "root": str(tmp_path / "frames"), "manifest": "all.csv"}
     other = {"name": "rml", "root": str(rml(tmp_path / "rml"))}
     with pytest.raises(UserError, match="csv labels frames and rml clips: they cannot be joined"):
-        ingest(DatasetParams(name="cross", train_on=[own], test_on=[other]), folder=tmp_path)
+        cross(tmp_path, train_on=[own], test_on=[other])
 
 
 def test_a_variant_that_there_is_not(tmp_path):
@@ -186,8 +185,6 @@ def test_clips_of_ones_own_with_a_split_column_use_it(tmp_path):
 
 
 def test_pictures_in_a_csv(tmp_path):
-    from dataset_trees import pictures
-
     rows = ["path,label,subject,first_image,faces"]
     for number in range(8):
         pictures(tmp_path / f"own/{number}", [10, 11, 13])
