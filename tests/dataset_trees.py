@@ -17,7 +17,7 @@ from pipeline.config import DatasetParams
 from pipeline.datasets.ingest import ingest
 
 
-def video(path: Path, frames: int = 12) -> Path:
+def video(path: Path, frames: int = 8) -> Path:
     """A tiny video whose pictures are its path's own."""
     return write_video(path, zlib.crc32(path.as_posix().encode()), frames=frames)
 
