@@ -21,7 +21,9 @@ def lines_of(path: Path) -> list[str]:
     except OSError:
         raise UserError(f"{path.name} cannot be read in {path.parent}") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path.name} is not UTF-8 (byte {error.start})") from None
+        raise UserError(
+            f"{path.name} is not UTF-8 (byte {error.start}): save it as CSV UTF-8"
+        ) from None
     return [line.strip() for line in text.rstrip().splitlines()]
 
 
