@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline.config import DatasetParams
@@ -87,7 +87,8 @@ def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) ->
     lines += _files(listing.clips, media, facts)
     if verify:
         names = [where[one] for one in changed]
-        lines.append(_fault("other bytes at the same length and time", names))
+        # all of them: a disk that loses bits has to be gone through
+        lines.append(replace(_fault("other bytes, same length and time", names), first=names))
     lines += [
         _sets("clips of the same bytes", {one: file.sha256 for one, file in usable.items()}),
         _sets("clips of the same pictures", twins),
@@ -155,18 +156,16 @@ def _lengths(
     clips: Sequence[ListedClip], media: Sequence[Media], facts: dict[Media, FileFacts]
 ) -> Iterable[Line]:
     """Videos with another number of frames than of labels."""
-    surplus = {
-        clip.path: surplus_labels(len(clip.frames.codes), facts[one].frames, one.pictures)
+    surplus = [
+        (clip.path, surplus_labels(len(clip.frames.codes), facts[one].frames, one.pictures))
         for clip, one in zip(clips, media, strict=True)
         if clip.frames is not None
-    }
+    ]
     if surplus:
-        longer = [name for name, count in surplus.items() if count > 0]
+        longer = [name for name, count in surplus if count > 0]
+        shorter = [name for name, count in surplus if count < 0]
         yield _note("videos with more labels than frames", longer)
-        yield _note(
-            "videos with fewer labels than frames",
-            [name for name, count in surplus.items() if count < 0],
-        )
+        yield _note("videos with fewer labels than frames", shorter)
 
 
 def _count(what: str, expected: int | None, found: int) -> Line:
