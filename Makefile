@@ -1,5 +1,7 @@
 # Two commands: `make repro` (videos to metrics) and `make test` (linter, types, tests).
 # `make faults` is the long form of the fault suites, of which `make test` runs a part.
+# `make repro PRESET=rml ROOT=/data/RML` first puts params/rml.yaml and the root into params.yaml
+# (MANIFEST=... and VARIANT=... too, where a set needs them); without PRESET it stays as it is.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,6 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: repro test faults install install-dev prepare clean
 
 repro: install prepare
+	$(if $(PRESET),$(BIN)/arpgnet data use "$(PRESET)" $(if $(ROOT),"$(ROOT)") $(if $(MANIFEST),--manifest "$(MANIFEST)") $(if $(VARIANT),--variant "$(VARIANT)"))
 	$(BIN)/dvc repro
 	@echo "metrics: reports/metrics.json   page: reports/index.html"
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.cli_data import data
 from pipeline.errors import UserError
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ models = typer.Typer(help="Face packs: the networks that find, landmark and desc
 app.add_typer(models, name="models", no_args_is_help=True)
 store = typer.Typer(help="The store: finished per-clip results and training runs.")
 app.add_typer(store, name="store", no_args_is_help=True)
+app.add_typer(data, name="data", no_args_is_help=True)
 
 RUN_HELP = "a git revision, a DVC experiment, `workspace`, or a predictions file"
 

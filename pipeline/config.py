@@ -9,8 +9,9 @@ of one would silently give stale outputs.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -75,7 +76,7 @@ class CorpusParams(Section):
 class DatasetParams(Section):
     """Which clips, with which labels, split how; `auto` is the data set's own protocol."""
 
-    name: DatasetName | Literal["cross"] = "demo"
+    name: Literal[DatasetName, "cross"] = "demo"
     root: str | None = None
     manifest: str | None = None
     variant: str | None = None
@@ -346,9 +347,7 @@ def parse_params(raw: dict[str, Any], source: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
-        # a union reports one line per member: the first is enough for a person
-        raise UserError(f"{source}: " + "; ".join(dict.fromkeys(lines))) from None
+        raise UserError(f"{source}: {'; '.join(_explain_all(error.errors()))}") from None
 
 
 def _refuse_forbidden(node: Any, source: str, trail: str = "") -> None:
@@ -363,40 +362,67 @@ def _refuse_forbidden(node: Any, source: str, trail: str = "") -> None:
         _refuse_forbidden(value, source, f"{trail}{key}.")
 
 
+def _explain_all(items: Sequence[Any]) -> list[str]:
+    """Of each wrong key one short phrase, or of a union's members that all refuse it one each."""
+    phrases: dict[str, list[str]] = {}
+    unknown = any(item["type"] == "extra_forbidden" for item in items)
+    for item in items:
+        # a name that is misspelt is missing as well: the misspelling says it all
+        if not (unknown and item["type"] == "missing"):
+            phrases.setdefault(_place(item["loc"])[0], []).append(_explain(item))
+    found: list[str] = []
+    for lines in phrases.values():
+        near = [line for line in lines if "did you mean" in line]
+        found += dict.fromkeys(near[:1] or lines)
+    return found
+
+
 def _explain(item: Any) -> str:
     """One pydantic error as a short phrase with the dotted key in front."""
-    fields = [part for part in item["loc"] if isinstance(part, str)]
+    key, model = _place(item["loc"])
+    found = item.get("input")
     if item["type"] == "extra_forbidden":
-        return _unknown_key(item["loc"])
-    key = ".".join(_known_prefix(fields)) or "params"
+        return _unknown_key(key, str(item["loc"][-1]), model)
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
-    found = item.get("input")
-    return f"{key}: {found!r} is not valid: {item['msg'][0].lower()}{item['msg'][1:]}"
+    if item["type"] == "missing":
+        return f"{key} is missing"
+    phrase = f"{key or 'params'}: {found!r} is not valid: {item['msg'][0].lower()}{item['msg'][1:]}"
+    if item["type"] == "literal_error":
+        valid = item["ctx"]["expected"].replace(" or ", ", ").split(", ")
+        near = difflib.get_close_matches(str(found), [name.strip("'") for name in valid], n=1)
+        return f"{phrase}; did you mean '{near[0]}'?" if near else phrase
+    return phrase
 
 
-def _known_prefix(parts: list[str]) -> list[str]:
-    """The part of an error's location that is keys of `Params`, without union member names."""
-    known: list[str] = []
+def _place(location: Sequence[str | int]) -> tuple[str, Any]:
+    """The dotted key of an error's location, without union members, and the section it ends in."""
+    key = ""
     model: Any = Params
-    for part in parts:
-        fields = getattr(model, "model_fields", None)
-        if not fields or part not in fields:
+    annotation: Any = Params
+    for part in location:
+        if isinstance(part, int) and key:
+            key += f"[{part}]"
+        elif isinstance(part, str) and model and part in model.model_fields:
+            key += f".{part}" if key else part
+            annotation = model.model_fields[part].annotation
+        else:
             break
-        known.append(part)
-        model = fields[part].annotation
-    return known
+        model = _section(annotation)
+    return key, model
 
 
-def _unknown_key(location: tuple[Any, ...]) -> str:
-    parents = _known_prefix([str(part) for part in location[:-1]])
-    model: Any = Params
-    for part in parents:
-        model = model.model_fields[part].annotation
+def _section(annotation: Any) -> Any:
+    """The section that a key holds, by itself or as a list's entries; None: a plain value."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section(part))), None)
+
+
+def _unknown_key(parent: str, wrong: str, model: Any) -> str:
     valid = list(model.model_fields)
-    wrong = str(location[-1])
     near = difflib.get_close_matches(wrong, valid, n=1, cutoff=0.5)
-    dotted = ".".join([*parents, wrong])
+    before = f"{parent}." if parent else ""
     if near:
-        return f"{dotted}: unknown key; did you mean '{'.'.join([*parents, near[0]])}'?"
-    return f"{dotted}: unknown key; valid here: {', '.join(valid)}"
+        return f"{before}{wrong}: unknown key; did you mean '{before}{near[0]}'?"
+    return f"{before}{wrong}: unknown key; valid here: {', '.join(valid)}"

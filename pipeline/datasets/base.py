@@ -158,6 +158,7 @@ class About:
         metric: the score that its publications report.
         licence, obtain: in a few words, and where to ask for it.
         source: of layout, class order and counts: a document, or public code that reads the set.
+        expected: of the default variant.
         variants: values of `dataset.variant`, the first is the default; empty: there are none.
         published: whether others report figures on it.
     """
@@ -174,6 +175,10 @@ class About:
     expected: Expected = field(default_factory=Expected)
     variants: tuple[str, ...] = ()
     published: bool = True
+
+    def expected_of(self, variant: str) -> Expected:
+        """The documented counts of a variant; of all but the default none are kept here."""
+        return self.expected if variant in ("", *self.variants[:1]) else Expected()
 
 
 class WrongRootError(UserError):

@@ -153,14 +153,16 @@ class FileCache:
             found[one] = seen[0]
         return [facts for one in media if (facts := found[one]) is not None]
 
-    def verify(self, media: Sequence[Media], workers: int = 1) -> list[Media]:
+    def verify(
+        self, media: Sequence[Media], workers: int = 1, limits: Limits | None = None
+    ) -> list[Media]:
         """Read everything again, whatever its length and time; what has other bytes than before.
 
         The new facts take the old ones' place, so that the next run works with them.
         """
         states = self._states(media, workers)
         before = {one: self._known(one, state) for one, state in states.items()}
-        after = {one: seen[0] for one, seen in self._look(list(states), states, workers, None)}
+        after = {one: seen[0] for one, seen in self._look(list(states), states, workers, limits)}
         return [
             one
             for one, facts in before.items()

@@ -28,10 +28,10 @@ from pipeline.datasets.checks import OUT, check_classes, check_leaks, drop_leaks
 from pipeline.datasets.classes import choose_classes
 from pipeline.datasets.corpora import CROSS, Corpus, corpora, list_all, settle
 from pipeline.datasets.facts import FileCache, FileFacts, Media
-from pipeline.datasets.fingerprint import Pictures, find_twins
 from pipeline.datasets.frame_names import FrameNames, classes_shown, frame_table
 from pipeline.datasets.mapping import map_classes
 from pipeline.datasets.splits import assign_splits
+from pipeline.datasets.twins import twins_of
 from pipeline.errors import UserError
 from pipeline.store import Store, code_version, digest
 from pipeline.workers import Limits
@@ -88,7 +88,9 @@ def ingest(
         if _restore(store, key, folder):
             return
         clips, frames, files = _clips(listed, media, facts, classes)
-        twins = _twins(clips, files, cache)
+        usable = {files[clip.clip_id]: None for clip in clips if clip.status == OK}
+        same = twins_of({one: facts[one] for one in usable}, cache)
+        twins = [same.get(files[clip.clip_id]) for clip in clips]
     shown = classes_shown(clips, frames)
     splits = assign_splits(clips, params, twins, shown)
     folds, dropped = (
@@ -144,6 +146,29 @@ def media_of(listed: Sequence[ListedClip], found: Sequence[Corpus]) -> list[Medi
     return media
 
 
+def why_unusable(clip: ListedClip, file: FileFacts) -> str | None:
+    """Why a listed clip is quarantined; None: it is not."""
+    if file.reason is None and (clip.start_s or 0.0) >= (_timing(clip, file)[1] or float("inf")):
+        return "starts after the end of the file"
+    return file.reason
+
+
+def surplus_labels(labels: int, frames: int | None, pictures: bool) -> int:
+    """By how many a video's labels exceed its frames; below 0: so many frames have no label.
+
+    The last frames of a folder of pictures may have none: no face was found in them.
+    """
+    surplus = 0 if frames is None else labels - frames
+    return min(surplus, 0) if pictures else surplus
+
+
+def _timing(clip: ListedClip, file: FileFacts) -> tuple[float | None, float | None]:
+    """Pictures a second, and seconds."""
+    if clip.images is None:
+        return file.fps, file.duration_s
+    return clip.images.fps, file.frames and file.frames / clip.images.fps
+
+
 def _part(clip: ListedClip) -> str:
     if clip.person:
         return f"@{clip.person}"
@@ -166,14 +191,10 @@ def _clips(
     files = {}
     for name, item, one in zip(clip_ids(listed), listed, media, strict=True):
         file = facts[one]
-        reason = file.reason
-        fps, length = file.fps, file.duration_s
-        if item.images is not None:
-            fps, length = item.images.fps, file.frames and file.frames / item.images.fps
+        fps, length = _timing(item, file)
+        reason = why_unusable(item, file)
         if item.frames is not None:
             frames[name] = item.frames
-        if reason is None and (item.start_s or 0.0) >= (length or float("inf")):
-            reason = "starts after the end of the file"
         files[name] = one
         clips.append(
             Clip(
@@ -220,11 +241,10 @@ def _other_lengths(clips: Sequence[Clip], frames: Mapping[str, FrameNames]) -> l
     """Remarks where videos have another number of frames than of labels."""
     longer, shorter = [], []
     for clip in clips:
-        if clip.clip_id not in frames or clip.frames is None:
+        if clip.clip_id not in frames:
             continue
-        surplus = len(frames[clip.clip_id].codes) - clip.frames
-        # the last frames of a folder may have no picture: no face was found in them
-        if surplus > 0 and not clip.pictures:
+        surplus = surplus_labels(len(frames[clip.clip_id].codes), clip.frames, clip.pictures)
+        if surplus > 0:
             longer.append((clip.clip_id, surplus))
         elif surplus < 0:
             shorter.append((clip.clip_id, -surplus))
@@ -238,26 +258,6 @@ def _other_lengths(clips: Sequence[Clip], frames: Mapping[str, FrameNames]) -> l
             videos = "1 video has" if len(found) == 1 else f"{len(found)} videos have"
             remarks.append(f"{videos} {what.format(total)} (first: '{found[0][0]}')")
     return remarks
-
-
-def _twins(clips: Sequence[Clip], files: Mapping[str, Media], cache: FileCache) -> list[int | None]:
-    """Per clip a number shared by the clips whose files show the same pictures, or None."""
-    first = {files[clip.clip_id]: clip for clip in clips if clip.status == OK}
-    media = list(first)
-    pictures = [
-        Pictures(_frames(clip), start)
-        for clip, start in zip(first.values(), cache.starts(media), strict=True)
-    ]
-    groups = find_twins(pictures, lambda row: cache.whole(media[row]))
-    group_of = dict(zip(media, groups, strict=True))
-    return [group_of.get(files[clip.clip_id]) for clip in clips]
-
-
-def _frames(clip: Clip) -> int | None:
-    """The number of frames, from the length where the container does not say."""
-    if clip.frames is None and clip.duration_s and clip.fps:
-        return round(clip.duration_s * clip.fps)
-    return clip.frames
 
 
 def _protocol(

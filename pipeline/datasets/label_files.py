@@ -21,7 +21,10 @@ def lines_of(path: Path) -> list[str]:
     except OSError:
         raise UserError(f"{path.name} cannot be read in {path.parent}") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path.name} is not UTF-8 (byte {error.start})") from None
+        kind = "CSV UTF-8" if path.suffix.lower() == ".csv" else "UTF-8"
+        raise UserError(
+            f"{path.name} is not UTF-8 (byte {error.start}): save it as {kind}"
+        ) from None
     return [line.strip() for line in text.rstrip().splitlines()]
 
 

@@ -1,14 +1,15 @@
 """params.yaml is validated strictly, and every mistake gets one line with its remedy."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from pipeline.config import FORBIDDEN_KEYS, Params, load_params, parse_params
+from pipeline.config import FORBIDDEN_KEYS, DatasetName, Params, load_params, parse_params
+from pipeline.datasets.base import ADAPTERS
 from pipeline.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -48,6 +49,17 @@ def test_no_key_that_dvc_ignores() -> None:
         ({"dataset": {"classes": ["a", "a"]}}, "dataset.classes names a class twice"),
         ({"align": {"size": 3}}, "align.size: no key may be called 'size'"),
         ({"fusion": None}, "fusion: None is not valid"),
+        ({"dataset": {"name": "rmll"}}, "'cross'; did you mean 'rml'?"),
+        ({"dataset": {"folds": "auot"}}, "input should be 'auto'; did you mean 'auto'?"),
+        ({"relation": {"edges": ["adjacnt"]}}, "relation.edges[0]: 'adjacnt' is not valid"),
+        (
+            {"dataset": {"name": "cross", "train_on": [{"nam": "rml", "root": "x"}]}},
+            "dataset.train_on[0].nam: unknown key; did you mean 'dataset.train_on[0].name'?",
+        ),
+        (
+            {"dataset": {"name": "cross", "train_on": [{"name": "rml"}]}},
+            "dataset.train_on[0].root is missing",
+        ),
     ],
 )
 def test_mistakes_get_one_clear_line(raw: dict[str, Any], said: str) -> None:
@@ -55,6 +67,22 @@ def test_mistakes_get_one_clear_line(raw: dict[str, Any], said: str) -> None:
         parse_params(raw)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_name_is_said_once() -> None:
+    for raw in (
+        {"dataset": {"name": "rmll"}},
+        {"dataset": {"folds": "auot"}},
+        {"dataset": {"name": "cross", "train_on": [{"nam": "rml"}]}},
+    ):
+        with pytest.raises(UserError) as caught:
+            parse_params(raw)
+        assert str(caught.value).count("dataset.") <= 2
+        assert ";" not in str(caught.value).replace("; did you mean", "")
+
+
+def test_names_of_data_sets_are_those_of_the_adapters() -> None:
+    assert set(get_args(DatasetName)) == set(ADAPTERS)
 
 
 @given(st.text(alphabet="abcdefghijklmnop_", min_size=1, max_size=12))
