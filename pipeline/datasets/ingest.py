@@ -64,7 +64,7 @@ def ingest(
     """
     found = corpora(params, faces)
     about = found[0].about
-    if params.name == "demo":
+    if any(corpus.adapter == "demo" for corpus in found):
         from pipeline.datasets.adapters.demo import render
 
         render(params.demo, workers)
@@ -270,9 +270,11 @@ def _protocol(
     if recipe.protocol == "kfold":
         own = own and folds == recipe.folds
     words = recipe.words if own else ""
-    if words and (params.exclude or params.map):
-        gone = [*params.exclude, *(name for name, new in params.map.items() if new != name)]
+    gone = [*params.exclude, *(name for name, new in params.map.items() if new is None)]
+    if words and gone:
         words += f"; without {', '.join(gone)}"
+    if words and any(params.map.values()):
+        words += "; classes joined or renamed by dataset.map"
     return {
         "protocol": params.protocol,
         "group_by": params.group_by,
