@@ -149,7 +149,7 @@ def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
     assert {name for name, side in of_fold.items() if side == "test"} == {
         name for name, clip in clips.items() if clip.split == "val"
     }
-    assert {"train", "val"} <= {side for side in of_fold.values()}
+    assert {"train", "val"} <= set(of_fold.values())
     assert "of 15 clips a seed" in page
     assert "no face found in any of 4 frames: 1" in page
     assert "2 clips have no supplied faces: found in the video instead" in page
@@ -181,6 +181,21 @@ def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
     assert metrics["official"] == official["score"]
     assert metrics["official"]["mean"] == metrics["macro_f1"]["mean"]
     assert (metrics["clips"], metrics["folds"]) == (3, 1)
+    # every line of every label file stands beside its frame, where there is a picture or none
+    rows = read_predictions(workspace.root / PREDICTIONS)
+    rows = rows.select((rows.model == NETWORK) & (rows.split == "test"))
+    scored: dict[str, dict[int, int]] = {}
+    for name, frame, label in zip(rows.clip_id, rows.frame_index, rows.label, strict=True):
+        scored.setdefault(name.split("/")[1], {})[int(frame)] = int(label)
+    files = sorted(root.glob("Annotations/*/Validation_Set/*.txt"))
+    assert scored == {
+        path.stem: {
+            frame: int(code)
+            for frame, code in enumerate(path.read_text().splitlines()[1:])
+            if code != "-1"
+        }
+        for path in files
+    }
     (of_fold,) = sides(workspace).values()
     assert {name for name, side in of_fold.items() if side == "test"} == {
         f"cropped_aligned/{name}"
