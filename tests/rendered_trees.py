@@ -25,7 +25,6 @@ SUBJECTS = range(8)
 # what a class is rendered as where the renderer has none of its name
 SHOWN_AS = {"calm": "neutral", "other": "contempt"}
 CK_PERSON = "S{:03d}".format
-CK_CONTEMPT_PEOPLE = 3
 
 RML_SPEAKERS = [f"rml-{1 if number < 6 else 2}/s{number}" for number in range(1, 9)]
 AFEW_PEOPLE = {"train": range(4), "val": range(4, 6)}
