@@ -180,4 +180,6 @@ def every_nth(subjects: Iterable[str], folds: int) -> Mapping[str, int]:
 
 def natural(text: str) -> list[tuple[int, str]]:
     """A key that sorts numbers inside names by their value: s2 before s10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    # parts are text, number, text, ...
+    parts = re.split(r"([0-9]+)", text)
+    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]

@@ -149,9 +149,10 @@ class AlignClip(ClipWorkBase):
             for jpeg, points in zip(piece.column("jpeg"), piece.column("points"), strict=True):
                 image = decode_jpeg(jpeg.as_py())
                 known = points.as_py()
+                matrix: NDArray[np.float32] | None
                 if clip.faces == "aligned":
-                    matrix: NDArray[np.float32] | None = whole_picture(*image.shape[1::-1])
-                    box, kps = nominal_face(whole_picture(*image.shape[1::-1]))
+                    matrix = whole = whole_picture(*image.shape[1::-1])
+                    box, kps = nominal_face(whole)
                 elif known is None:
                     frames.append(_Faces(_NOTHING, [], []))
                     continue

@@ -26,9 +26,13 @@ _FOREHEAD = 0.3
 
 
 def whole_picture(width: int, height: int) -> NDArray[np.float32]:
-    """The matrix [2, 3] that puts a picture into the 112 px crop, its sides' ratio kept."""
+    """The matrix [2, 3] that puts a picture into the 112 px crop, its sides' ratio kept.
+
+    Middle on middle, with centres of pixels at whole numbers: a pixel of the crop is then the mean
+    of four of a 224 px picture, and not one of them.
+    """
     scale = CROP_PX / max(width, height)
-    shift = (CROP_PX - scale * np.array([width, height])) / 2
+    shift = (CROP_PX - 1 - scale * (np.array([width, height]) - 1)) / 2
     return np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]], np.float32)
 
 

@@ -71,7 +71,10 @@ class SuppliedLandmarkClip(ClipWorkBase):
             ClipError: the data set has no landmarks for this clip.
         """
         if clip.landmarks is None:
-            raise ClipError("the data set supplies no landmarks: set faces.landmarks=pack")
+            raise ClipError(
+                "the data set supplies no landmarks: set faces.landmarks=pack (where it has some, "
+                "they are read with faces.source=aligned)"
+            )
         frames = self._frames.pieces(clip.clip_id, ["points"])
         faces = self._faces.pieces(clip.clip_id, ["frame_index", "valid", "matrix"])
         for given, face in zip(frames, faces, strict=True):

@@ -149,12 +149,12 @@ def _run_facts(results: Results) -> dict[str, Any]:
     seeds = len(details["models"][NETWORK]["seeds"])
     folds = len({run["fold"] for run in details["runs"]})
     return {
-        "dataset": "the rendered demo" if manifest.dataset == "demo" else manifest.dataset,
+        "dataset": _dataset_name(results),
         "rendered": manifest.dataset == "demo",
         "clips": len(manifest.clips),
         "classes": manifest.classes,
         "subjects": _plain_count({clip.subject for clip in manifest.clips if clip.subject}),
-        "protocol": f"{manifest.notes['protocol']['protocol']}, {folds} fold{'s' * (folds > 1)}, "
+        "protocol": f"{_protocol_name(manifest)}, {folds} fold{'s' * (folds > 1)}, "
         f"{seeds} seed{'s' * (seeds > 1)}",
         "level": level,
         "interval_note": f"In brackets the {level} interval from {details['bootstrap']} bootstrap "
@@ -165,6 +165,24 @@ def _run_facts(results: Results) -> dict[str, Any]:
         "licence": results.shards["faces"].facts["licence"],
         "params": _settings_text(params),
     }
+
+
+def _dataset_name(results: Results) -> str:
+    if results.manifest.dataset == "demo":
+        return "the rendered demo"
+    if results.manifest.dataset != "cross":
+        return results.manifest.dataset
+    train, test = (
+        " and ".join(corpus.name for corpus in corpora)
+        for corpora in (results.params.dataset.train_on, results.params.dataset.test_on)
+    )
+    return f"{test}, trained on {train}"
+
+
+def _protocol_name(manifest: Manifest) -> str:
+    # nobody's official parts
+    cross = manifest.dataset == "cross"
+    return "cross-corpus" if cross else str(manifest.notes["protocol"]["protocol"])
 
 
 def _plain_count(values: set[str]) -> str:

@@ -24,7 +24,7 @@ from pipeline.store import code_version, digest, file_sha256
 from pipeline.video.decode_pictures import keep_pictures
 from pipeline.video.kept import KeptFrame, shrink
 from pipeline.video.pictures import folder_sha256
-from pipeline.video.sampling import choose
+from pipeline.video.sampling import choose, inside
 
 if TYPE_CHECKING:
     from pipeline.video.survey import Survey
@@ -44,7 +44,6 @@ FRAMES_SCHEMA = pa.schema(
 
 # a clip of which less than this decodes is not the clip that was labelled
 _LEAST_PART = 0.5
-_TICK_S = 1e-6
 
 
 @dataclass(frozen=True)
@@ -177,9 +176,9 @@ def _taking(
     times = forecast_times(path)
     wanted: set[int] = set()
     if times is not None:
-        inside = _inside(times, start_s, math.inf if end_s is None else end_s)
-        if len(inside):
-            wanted = set(inside[choose(times[inside], params)].tolist())
+        shown = inside(times, start_s, math.inf if end_s is None else end_s)
+        if len(shown):
+            wanted = set(shown[choose(times[shown], params)].tolist())
     upright = Upright()
 
     def watch(index: int, frame: Any) -> None:
@@ -232,14 +231,10 @@ def _in_window(found: Survey, start_s: float, end_s: float | None) -> np.ndarray
     """Indices of the frames shown from `start_s` (included) to `end_s` (not)."""
     end = math.inf if end_s is None else end_s
     _refuse_truncated(found, start_s, end)
-    inside = _inside(found.times, start_s, end)
-    if not len(inside):
+    shown = inside(found.times, start_s, end)
+    if not len(shown):
         raise ClipError(f"no frame between {start_s:g} s and {end:g} s")
-    return inside
-
-
-def _inside(times: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
-    return np.flatnonzero((times >= start_s - _TICK_S) & (times < end_s - _TICK_S))
+    return shown
 
 
 def _refuse_truncated(found: Survey, start_s: float, end_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pipeline.errors import ClipError
 from pipeline.jpeg import encode_jpeg
 from pipeline.video.kept import KeptFrame, shrink
 from pipeline.video.pictures import decode_picture, is_jpeg, read_folder
-from pipeline.video.sampling import choose
+from pipeline.video.sampling import choose, inside
 
 DECODER = "pictures"
 # a folder of which less than this can be read is not the clip that was labelled
@@ -41,12 +42,11 @@ def keep_pictures(
     """
     pictures = read_folder(folder, clip.first_picture)
     times = pictures.index / (clip.fps or 1.0)
-    inside = np.flatnonzero(
-        (times >= (clip.start_s or 0.0)) & (times < (np.inf if clip.end_s is None else clip.end_s))
-    )
-    if not len(inside):
-        raise ClipError(f"no picture between {clip.start_s or 0.0:g} s and {clip.end_s:g} s")
-    chosen = inside[choose(times[inside], params)]
+    start, end = clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s
+    shown = inside(times, start, end)
+    if not len(shown):
+        raise ClipError(f"no picture between {start:g} s and {end:g} s")
+    chosen = shown[choose(times[shown], params)]
     lost = 0
     for row in chosen.tolist():
         path = folder / pictures.names[row]
@@ -59,7 +59,10 @@ def keep_pictures(
             continue
         points = _points(landmarks / f"{path.stem}_landmarks.txt") if landmarks else None
         small = shrink(image, params.max_side)
-        scale = small.shape[1] / image.shape[1]
+        if points is not None and small is not image:
+            # centres of pixels lie at whole numbers
+            scale = np.array(small.shape[1::-1]) / image.shape[1::-1]
+            points = (points + 0.5) * scale - 0.5
         yield KeptFrame(
             index=int(pictures.index[row]),
             time_s=float(times[row]),
@@ -67,7 +70,7 @@ def keep_pictures(
             height=small.shape[0],
             jpeg=data if small is image and is_jpeg(data) else _jpeg(small, params.jpeg_quality),
             decoder=DECODER,
-            points=None if points is None else (points * scale).ravel().tolist(),
+            points=None if points is None else points.ravel().tolist(),
         )
 
 
@@ -85,7 +88,9 @@ def _points(path: Path) -> np.ndarray | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise ClipError(f"landmarks {path.name}: not a number") from None
-    if len(numbers) != 2 * _POINTS or not np.isfinite(numbers).all():
+        numbers = [math.nan]
+    if not np.isfinite(numbers).all():
+        raise ClipError(f"landmarks {path.name}: not a number")
+    if len(numbers) != 2 * _POINTS:
         raise ClipError(f"landmarks {path.name}: {len(numbers)} numbers, {2 * _POINTS} expected")
     return np.array(numbers).reshape(_POINTS, 2)

@@ -18,7 +18,9 @@ import numpy as np
 from pipeline.errors import ClipError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-_DIGITS = re.compile(r"\d+")
+_DIGITS = re.compile(r"[0-9]+")
+# a frame's number is kept as int32: a date with a time of day is none
+_MAX_NUMBER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,11 @@ def decode_picture(data: bytes) -> np.ndarray | None:
     # a JPEG that was cut would be shown with a grey rest: its last scan must have an end
     if not data or (is_jpeg(data) and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")):
         return None
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        # its head says more than 2^30 pixels
+        return None
     return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
@@ -106,7 +112,7 @@ def folder_state(folder: Path) -> str:
     """
     sums = hashlib.sha256()
     for name, status in sorted(_entries(folder, text_too=True, stat=True)):
-        sums.update(f"{name}\0{status}\0".encode())
+        sums.update(os.fsencode(name) + f"\0{status}\0".encode())
     return sums.hexdigest()
 
 
@@ -127,7 +133,7 @@ def folder_sha256(folder: Path) -> str:
                 data.update(block)
         finally:
             os.close(file)
-        sums.update(name.encode() + b"\0" + data.digest())
+        sums.update(os.fsencode(name) + b"\0" + data.digest())
     return sums.hexdigest()
 
 
@@ -152,12 +158,12 @@ def _number(name: str) -> int:
     digits = _DIGITS.findall(name.rpartition(".")[0])
     if not digits:
         raise ClipError(f"'{name}' has no number")
+    if int(digits[-1]) > _MAX_NUMBER:
+        raise ClipError(f"'{name}': no number of a frame, larger than {_MAX_NUMBER}")
     return int(digits[-1])
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in _split(name)]
-
-
-def _split(name: str) -> list[str]:
-    return re.split(r"(\d+)", name)
+    # a name's parts are text, number, text, ...
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]

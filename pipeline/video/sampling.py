@@ -6,6 +6,9 @@ import numpy as np
 
 from pipeline.config import DecodeParams
 
+# slack of a window's ends: a time in a file is rounded, 7 / 25 is not 0.28
+_TICK_S = 1e-6
+
 
 def choose(times: np.ndarray, params: DecodeParams) -> np.ndarray:
     """Indices of the frames to keep, increasing, without repetition.
@@ -30,6 +33,15 @@ def choose(times: np.ndarray, params: DecodeParams) -> np.ndarray:
         # integers, because (i + 0.5) * n / T in floats may fall on the wrong side
         return (2 * np.arange(params.frames) + 1) * count // (2 * params.frames)
     return _nearest(times, params.fps)
+
+
+def inside(times: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
+    """Indices of the frames shown from `start_s` (included) to `end_s` (not), increasing.
+
+    Shapes:
+        times: [n] seconds.
+    """
+    return np.flatnonzero((times >= start_s - _TICK_S) & (times < end_s - _TICK_S))
 
 
 def _nearest(times: np.ndarray, fps: float) -> np.ndarray:

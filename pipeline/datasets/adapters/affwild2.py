@@ -187,7 +187,7 @@ def read_labels(path: Path) -> tuple[FrameNames, tuple[str, ...]]:
 
 
 def _is_number(text: str) -> bool:
-    return text.removeprefix("-").isdigit() and len(text) < 5
+    return text.removeprefix("-").isdecimal() and len(text) < 5
 
 
 def _label_folder(wanted: Wanted) -> Path:

@@ -177,6 +177,16 @@ def test_the_longest_track_is_followed(work: AlignClip) -> None:
     assert len(set(table.column("track_id").to_pylist())) == 1
 
 
+def test_of_two_people_the_one_who_is_asked_for_is_followed(work: AlignClip) -> None:
+    # the other one is seen longer
+    table = rows(work, clip("two", person="left"))
+    assert table.column("valid").to_pylist() == [True, True, False]
+    boxes = to_numpy(table.column("bbox"), (4,))
+    np.testing.assert_allclose(boxes[:2], [[64, 64, 128, 128]] * 2, atol=0.1)
+    with pytest.raises(ClipError, match=r"^no face found in any of 4 frames$"):
+        rows(work, clip("still", person="right"))
+
+
 def test_a_clip_without_a_face_is_quarantined(work: AlignClip) -> None:
     with pytest.raises(ClipError, match=r"^no face found in any of 3 frames$"):
         rows(work, clip("empty"))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.faces.track import Track, choose, iou, link
+from pipeline.faces.track import Track, choose, iou, link, of_person
 
 NOBODY = np.zeros((0, 4), dtype=np.float32)
 
@@ -115,3 +115,33 @@ def test_ties_go_to_the_larger_face_then_to_the_first() -> None:
 
 def test_nobody_is_chosen_from_nobody() -> None:
     assert choose(link([NOBODY, NOBODY], 0.3), "longest", 2, 400, 300) is None
+
+
+def lefts(tracks: list[Track]) -> list[float]:
+    return [float(track.boxes[0][0]) for track in tracks]
+
+
+def test_of_two_people_the_left_and_the_right_of_the_picture() -> None:
+    both = link([boxes(box(300, 10), box(60, 10))] * 5, 0.3)
+    assert lefts(of_person(both, "left", 400)) == [60]
+    assert lefts(of_person(both, "right", 400)) == [300]
+    # though both sit in one half of it
+    near = link([boxes(box(100, 10), box(20, 10))] * 5, 0.3)
+    assert lefts(of_person(near, "right", 400)) == [100]
+
+
+def test_who_only_passes_is_nobody() -> None:
+    frames = [boxes(box(60, 10), box(300, 10)) for _ in range(10)]
+    # in 4 of 10 frames
+    for frame in range(4):
+        frames[frame] = boxes(box(60, 10), box(300, 10), box(0, 200, 60), box(350, 200, 50))
+    tracks = link(frames, 0.3)
+    assert lefts(of_person(tracks, "left", 400)) == [60]
+    assert lefts(of_person(tracks, "right", 400)) == [300]
+
+
+def test_a_single_person_must_sit_on_the_side_that_is_asked_for() -> None:
+    alone = link([boxes(box(60, 10))] * 3, 0.3)
+    assert lefts(of_person(alone, "left", 400)) == [60]
+    assert of_person(alone, "right", 400) == []
+    assert of_person([], "left", 400) == []

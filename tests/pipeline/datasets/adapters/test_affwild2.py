@@ -113,6 +113,7 @@ def test_class_orders_that_disagree(tmp_path):
     [
         ([0, 1, 9], r"line 4 of video3\.txt: unknown class 9; known: -1, 0 \(neutral\)"),
         ([0, "x"], r"line 3 of video3\.txt: 'x' is no number"),
+        ([0, "²"], r"line 3 of video3\.txt: '²' is no number"),
         ([0, ""], r"line 3 of video3\.txt|longer"),
     ],
 )

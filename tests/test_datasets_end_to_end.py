@@ -1,0 +1,276 @@
+"""Whole runs on data sets in their true layout whose clips are rendered faces.
+
+Each ends in the set's own metric by its own protocol.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rendered_trees
+from support import TINY, Workspace
+
+from pipeline.clips import MANIFEST, SPLITS, Manifest, read_manifest, read_splits
+from pipeline.faces.alignment import apply
+from pipeline.shards import ShardReader, to_numpy
+from pipeline.train.predictions import NETWORK, PREDICTIONS, read_predictions
+
+SETTINGS = {
+    **{name: value for name, value in TINY.items() if name.startswith(("fusion.", "relation."))},
+    "faces.pack": "demo",
+    "decode.frames": 4,
+    "dataset.val_fraction": 0.34,
+    "train.epochs": 2,
+    "train.seeds": [0],
+    "evaluate.bootstrap": 100,
+    "report.faces": 8,
+}
+Run = Callable[..., Workspace]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared-store")
+
+
+@pytest.fixture(autouse=True)
+def same_store(store: Path, monkeypatch: pytest.MonkeyPatch, own_store: Path) -> None:
+    monkeypatch.setenv("ARPGNET_STORE", str(store))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A workspace after `dvc repro` with the given settings."""
+
+    def reproduce(settings: dict[str, Any], *stages: str) -> Workspace:
+        workspace = Workspace(tmp_path / "project", SETTINGS | settings)
+        workspace.dvc("repro", *stages)
+        return workspace
+
+    return reproduce
+
+
+@pytest.fixture(scope="module")
+def ckplus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rendered_trees.write_ckplus(tmp_path_factory.mktemp("ckplus"))
+
+
+def results(workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any], str, Manifest]:
+    """metrics.json, evaluation.json, the page as a reader sees its text, and the manifest."""
+    reports = workspace.root / "reports"
+    return (
+        json.loads((reports / "metrics.json").read_text()),
+        json.loads((reports / "evaluation.json").read_text()),
+        " ".join(html.unescape((reports / "index.html").read_text()).split()),
+        read_manifest(workspace.root / MANIFEST),
+    )
+
+
+def in_order(score: dict[str, float]) -> bool:
+    return 0 <= score["ci_low"] <= score["mean"] <= score["ci_high"] <= 1
+
+
+def sides(workspace: Workspace) -> dict[int, dict[str, str]]:
+    """Per fold the side of each clip."""
+    found: dict[int, dict[str, str]] = {}
+    for row in read_splits(workspace.root / SPLITS).to_pylist():
+        found.setdefault(row["fold"], {})[row["clip_id"]] = row["split"]
+    return found
+
+
+def test_rml_leaves_one_speaker_out_and_pools_all_clips(run: Run, tmp_path: Path) -> None:
+    root = rendered_trees.write_rml(tmp_path / "rml")
+    workspace = run({"dataset.name": "rml", "dataset.root": str(root)})
+    metrics, details, page, manifest = results(workspace)
+    assert manifest.classes == ["anger", "disgust", "fear", "happiness", "sadness", "surprise"]
+    assert {clip.subject for clip in manifest.clips} == {f"s{number}" for number in range(1, 9)}
+    official = details["official"]
+    assert (official["metric"], official["denominator"], official["unit"]) == ("war", 48, "clips")
+    assert official["words"] == "leave one of 8 speakers out, all clips pooled"
+    assert official["score"] == metrics["official"]
+    assert in_order(metrics["official"])
+    assert metrics["official"]["mean"] == metrics["war"]["mean"]
+    assert (metrics["clips"], metrics["folds"], metrics["coverage"]["mean"]) == (48, 8, 1.0)
+    assert (details["interval_unit"], details["intervals_over"]) == ("subject", 8)
+    subject_of = {clip.clip_id: clip.subject for clip in manifest.clips}
+    tested = []
+    for of_fold in sides(workspace).values():
+        people = {
+            side: {subject_of[clip] for clip, other in of_fold.items() if other == side}
+            for side in ("train", "val", "test")
+        }
+        assert len(people["test"]) == 1
+        assert not people["test"] & (people["train"] | people["val"])
+        assert not people["train"] & people["val"]
+        tested += people["test"]
+    assert sorted(tested) == [f"s{number}" for number in range(1, 9)]
+    assert "By the data set's own protocol (leave one of 8 speakers out" in page
+    assert "of 48 clips a seed" in page
+
+
+def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
+    root = rendered_trees.write_afew(tmp_path / "afew")
+    own = {"dataset.name": "afew", "dataset.root": str(root), "faces.source": "aligned"}
+    workspace = run(own)
+    metrics, details, page, manifest = results(workspace)
+    clips = {clip.clip_id: clip for clip in manifest.clips}
+    assert len(clips) == 4 * 7 + 2 * 7 + 1
+    lost = rendered_trees.AFEW_WITHOUT_FACE
+    # without supplied faces the video itself is looked through
+    found = [name for name, clip in clips.items() if clip.faces == "detect"]
+    assert found == [rendered_trees.AFEW_WITHOUT_FACES, lost]
+    assert [name for name, clip in clips.items() if not clip.pictures] == found
+    faces = ShardReader(workspace.root / "data/faces")
+    assert {name for name in clips if not faces.entry(name).ok} == {lost}
+    assert faces.entry(lost).reason == "no face found in any of 4 frames"
+    # what is cut out already is seen as it is: at 128 pixels a change of size, middle on middle
+    name = next(name for name in clips if name not in found)
+    matrix = to_numpy(faces.read(name).column("matrix"), (2, 3))
+    np.testing.assert_allclose(
+        matrix, [[[0.875, 0, -1 / 16], [0, 0.875, -1 / 16]]] * len(matrix), atol=1e-6
+    )
+    official = details["official"]
+    assert (official["metric"], official["denominator"], official["unit"]) == ("war", 15, "clips")
+    assert "all clips of Val" in official["words"]
+    assert official["score"] == metrics["official"]
+    assert metrics["folds"] == 1
+    assert metrics["coverage"]["mean"] == pytest.approx(14 / 15)
+    # the clip without a face is one of the fifteen, and wrong
+    rows = read_predictions(workspace.root / PREDICTIONS)
+    rows = rows.select((rows.model == NETWORK) & (rows.split == "test"))
+    right = int((rows.predicted == rows.label).sum())
+    assert metrics["official"]["mean"] == pytest.approx(right / 15, abs=1e-6)
+    assert set(rows.clip_id[rows.predicted < 0]) == {lost}
+    (of_fold,) = sides(workspace).values()
+    assert {name for name, side in of_fold.items() if side == "test"} == {
+        name for name, clip in clips.items() if clip.split == "val"
+    }
+    assert {"train", "val"} <= set(of_fold.values())
+    assert "of 15 clips a seed" in page
+    assert "no face found in any of 4 frames: 1" in page
+    assert "2 clips have no supplied faces: found in the video instead" in page
+
+
+def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
+    root = tmp_path / "affwild2"
+    labelled = rendered_trees.write_affwild2(root)
+    own = {"dataset.name": "affwild2", "dataset.root": str(root), "faces.source": "aligned"}
+    frames = {"decode.sampling": "fps", "decode.fps": 8.0, "train.window": 8, "train.stride": 8}
+    workspace = run(own | frames)
+    metrics, details, page, manifest = results(workspace)
+    assert manifest.classes == [
+        *("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other"),
+    ]
+    assert len(manifest.clips) == 7
+    assert all(clip.first_picture == 1 and clip.faces == "aligned" for clip in manifest.clips)
+    # frames count from 0 as the labels do: picture 00002 is frame 1
+    decoded = ShardReader(workspace.root / "data/frames")
+    for clip in manifest.clips:
+        numbers = decoded.read(clip.clip_id).column("frame_index").to_numpy() + 1
+        pictures = {int(path.stem) for path in (root / clip.path).iterdir()}
+        assert set(numbers.tolist()) <= pictures
+        assert clip.frames == max(pictures)
+    official = details["official"]
+    assert (official["metric"], official["unit"]) == ("macro_f1", "frames")
+    assert official["denominator"] == labelled == metrics["frames"]
+    assert "every labelled frame of Validation_Set" in official["words"]
+    assert metrics["official"] == official["score"]
+    assert metrics["official"]["mean"] == metrics["macro_f1"]["mean"]
+    assert (metrics["clips"], metrics["folds"]) == (3, 1)
+    # every line of every label file stands beside its frame, where there is a picture or none
+    rows = read_predictions(workspace.root / PREDICTIONS)
+    rows = rows.select((rows.model == NETWORK) & (rows.split == "test"))
+    scored: dict[str, dict[int, int]] = {}
+    for name, frame, label in zip(rows.clip_id, rows.frame_index, rows.label, strict=True):
+        scored.setdefault(name.split("/")[1], {})[int(frame)] = int(label)
+    files = sorted(root.glob("Annotations/*/Validation_Set/*.txt"))
+    assert scored == {
+        path.stem: {
+            frame: int(code)
+            for frame, code in enumerate(path.read_text().splitlines()[1:])
+            if code != "-1"
+        }
+        for path in files
+    }
+    (of_fold,) = sides(workspace).values()
+    assert {name for name, side in of_fold.items() if side == "test"} == {
+        f"cropped_aligned/{name}"
+        for name in ("video5", rendered_trees.TWO_PEOPLE, f"{rendered_trees.TWO_PEOPLE}_right")
+    }
+    groups = {clip.group for clip in manifest.clips if rendered_trees.TWO_PEOPLE in clip.clip_id}
+    assert groups == {rendered_trees.TWO_PEOPLE}
+    assert f"of {labelled} frames a seed" in page
+
+
+def test_trained_on_ckplus_and_scored_on_ravdess(run: Run, ckplus: Path, tmp_path: Path) -> None:
+    ravdess = rendered_trees.write_ravdess(tmp_path / "ravdess")
+    own = {
+        "dataset.name": "cross",
+        "dataset.train_on": [{"name": "ckplus", "root": str(ckplus)}],
+        "dataset.test_on": [{"name": "ravdess", "root": str(ravdess), "variant": "speech_once"}],
+        "dataset.map": {"contempt": None, "neutral": None, "calm": None},
+        "faces.source": "aligned",
+    }
+    workspace = run(own)
+    metrics, details, page, manifest = results(workspace)
+    assert manifest.classes == ["anger", "disgust", "fear", "happiness", "sadness", "surprise"]
+    clips = {clip.clip_id: clip for clip in manifest.clips}
+    assert {(clip.corpus, clip.faces) for clip in clips.values()} == {
+        ("ckplus", "landmarks"), ("ravdess", "detect"),
+    }  # fmt: skip
+    (of_fold,) = sides(workspace).values()
+    assert {clips[name].corpus for name, side in of_fold.items() if side == "test"} == {"ravdess"}
+    assert {clips[name].corpus for name, side in of_fold.items() if side != "test"} == {"ckplus"}
+    assert set(of_fold.values()) == {"train", "val", "test"}
+    rows = read_predictions(workspace.root / PREDICTIONS)
+    tested = rows.select((rows.split == "test") & (rows.model == NETWORK))
+    assert {name.split("/")[0] for name in tested.clip_id} == {"ravdess"}
+    assert (metrics["clips"], metrics["folds"]) == (18, 1)
+    for name in ("war", "uar", "macro_f1"):
+        assert in_order(metrics[name])
+    # nobody's own protocol
+    assert "official" not in metrics
+    assert details["official"] is None
+    for line in (
+        "<h1>ARPGNet on ravdess, trained on ckplus</h1>",
+        "Protocol: cross-corpus, 1 fold, 1 seed.",
+        "4 left out: class contempt is mapped to nothing",
+        "3 left out: class neutral is mapped to nothing",
+        "3 left out: class calm is mapped to nothing",
+        "4 left out: ckplus: sequence without an emotion",
+        "1 left out: ravdess: sound without pictures (03)",
+        "1 left out: ravdess: with sound (01), beside the same without (02)",
+    ):
+        assert line in page
+
+
+def test_ckplus_gives_its_own_landmarks(run: Run, ckplus: Path) -> None:
+    own = {"dataset.name": "ckplus", "dataset.root": str(ckplus), "graph.regions": "landmark"}
+    given = {"faces.source": "aligned", "faces.landmarks": "supplied"}
+    workspace = run(own | given, "graph")
+    manifest = read_manifest(workspace.root / MANIFEST)
+    assert len(manifest.clips) == 4 * 7
+    data = workspace.root / "data"
+    frames, faces = ShardReader(data / "frames"), ShardReader(data / "faces")
+    landmarks, graphs = ShardReader(data / "landmarks"), ShardReader(data / "graphs")
+    assert (landmarks.facts["scheme"], landmarks.facts["model_sha256"]) == ("68", None)
+    for clip in manifest.clips:
+        files = sorted((ckplus / str(clip.landmarks)).iterdir())
+        shown = frames.read(clip.clip_id).column("frame_index").to_pylist()
+        expected = np.stack([np.loadtxt(files[index]) for index in shown])
+        found = landmarks.read(clip.clip_id)
+        assert found.column("valid").to_pylist() == [True] * len(shown)
+        in_image = to_numpy(found.column("points_image"), (68, 2))
+        np.testing.assert_allclose(in_image, expected, atol=1e-4)
+        matrices = to_numpy(faces.read(clip.clip_id).column("matrix"), (2, 3))
+        in_crop = [apply(*pair) for pair in zip(matrices, expected, strict=True)]
+        np.testing.assert_allclose(
+            to_numpy(found.column("points_crop"), (68, 2)), in_crop, atol=1e-3
+        )
+        assert all(graphs.read(clip.clip_id).column("valid").to_pylist())
