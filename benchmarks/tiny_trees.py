@@ -68,7 +68,7 @@ class Writer:
                 with open(prefix + name, "wb") as file:  # noqa: PTH123 - 1.5 times as fast
                     file.write(self.jpeg())
             else:
-                os.link(next(self._next), prefix + name)  # noqa: PTH200 - as above
+                os.link(next(self._next), prefix + name)
         if looked_at:
             self.pictures += len(names)
             self.folders.append(path)

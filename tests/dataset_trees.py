@@ -43,11 +43,13 @@ def text(path: Path, content: str) -> Path:
     return path
 
 
-def ingested(name: str, root: Path, out: Path, *, faces: Any = "detect", **params: Any) -> Manifest:
+def ingested(
+    name: str, root: Path, out: Path, *, faces: Any = "detect", workers: int = 1, **params: Any
+) -> Manifest:
     """The manifest that ingest writes below `out`."""
     ingest(
         DatasetParams(**{"name": name, "root": str(root), **params}),
-        workers=1,
+        workers=workers,
         folder=out,
         faces=faces,
     )

@@ -302,12 +302,12 @@ def _notes(
 
 
 def _splits_table(clips: Sequence[Clip], folds: Sequence[Sequence[str]]) -> pa.Table:
-    rows = [
-        {"clip_id": clip.clip_id, "fold": fold, "split": side}
-        for fold, sides in enumerate(folds)
-        for clip, side in zip(clips, sides, strict=True)
+    columns = [
+        pa.array([clip.clip_id for clip in clips] * len(folds), pa.string()),
+        pa.array([fold for fold in range(len(folds)) for _ in clips], pa.int32()),
+        pa.array([side for sides in folds for side in sides], pa.string()),
     ]
-    return pa.Table.from_pylist(rows, schema=SPLITS_SCHEMA)
+    return pa.Table.from_arrays(columns, schema=SPLITS_SCHEMA)
 
 
 def _key(

@@ -117,17 +117,21 @@ def folder_sha256(folder: Path) -> str:
         OSError: a file cannot be read.
     """
     sums = hashlib.sha256()
-    prefix = f"{folder}{os.sep}"
-    for name, _ in sorted(_entries(folder, text_too=True)):
-        # 2.7 million files: without Python's file objects a third of the time
-        file = os.open(prefix + name, os.O_RDONLY)
-        try:
-            data = hashlib.sha256()
-            while block := os.read(file, 1 << 20):
-                data.update(block)
-        finally:
-            os.close(file)
-        sums.update(name.encode() + b"\0" + data.digest())
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        for name, _ in sorted(_entries(folder, text_too=True)):
+            # 2.7 million files: without Python's file objects, and without the way to the folder
+            # for each, a quarter of the time
+            file = os.open(name, os.O_RDONLY, dir_fd=place)
+            try:
+                data = hashlib.sha256()
+                while block := os.read(file, 1 << 16):
+                    data.update(block)
+            finally:
+                os.close(file)
+            sums.update(name.encode() + b"\0" + data.digest())
+    finally:
+        os.close(place)
     return sums.hexdigest()
 
 
