@@ -15,6 +15,7 @@ from tiny_videos import write_video
 from pipeline.clips import MANIFEST, SPLITS, Clip, Manifest, read_manifest, read_splits
 from pipeline.config import DatasetParams
 from pipeline.datasets.ingest import ingest
+from pipeline.workers import run_in_workers
 
 
 def video(path: Path, frames: int = 8) -> Path:
@@ -51,15 +52,14 @@ def at_once(job: Any, items: Iterable[Any], *_: Any) -> Iterator[tuple[Any, Any]
         yield item, job.do(item)
 
 
-def ingested(name: str, root: Path, out: Path, *, faces: Any = "detect", **params: Any) -> Manifest:
-    """The manifest that ingest writes below `out`."""
-    with mock.patch("pipeline.datasets.facts.run_in_workers", at_once):
-        ingest(
-            DatasetParams(**{"name": name, "root": str(root), **params}),
-            workers=1,
-            folder=out,
-            faces=faces,
-        )
+def ingested(
+    name: str, root: Path, out: Path, *, faces: Any = "detect", workers: int = 1, **params: Any
+) -> Manifest:
+    """The manifest that ingest writes below `out`; with one worker, without a process for it."""
+    settings = DatasetParams(**{"name": name, "root": str(root), **params})
+    run = at_once if workers == 1 else run_in_workers
+    with mock.patch("pipeline.datasets.facts.run_in_workers", run):
+        ingest(settings, workers=workers, folder=out, faces=faces)
     return read_manifest(out / MANIFEST)
 
 

@@ -197,7 +197,7 @@ class FileCache:
         """The thumbnails of a whole readable clip, made on the first call."""
         blob = self._blob(media, "whole")
         if blob is None:
-            pictures = _thumbnails(media, fingerprint.WHOLE)
+            pictures = _whole(media)
             with self._usable(), self._db:
                 self._db.execute(
                     "UPDATE files SET whole = ? WHERE path = ?", (pictures.tobytes(), media.key)
@@ -211,10 +211,12 @@ class FileCache:
         folders = [one for one in unique if one.pictures]
         found: dict[Media, str | None] = {}
         if len(folders) > _FEW_FOLDERS and workers > 1:
+            parts = _parts(folders, workers)
             with track(len(folders), "list pictures") as progress:
-                for one, result in run_in_workers(_State(), folders, workers):
-                    found[one] = result if isinstance(result, str) else None
-                    progress.advance()
+                for part, result in run_in_workers(_States(), parts, workers):
+                    known = result if isinstance(result, list) else [None] * len(part)
+                    found.update(zip(part, known, strict=True))
+                    progress.advance(len(part))
         else:
             found = {one: _folder_state(one) for one in folders}
         states = {one: found[one] if one.pictures else _file_state(one.path) for one in unique}
@@ -265,14 +267,23 @@ class _Look:
 
 
 @dataclass(frozen=True)
-class _State:
-    """The state of a folder; see `pipeline.workers.Job`."""
+class _States:
+    """The states of some folders; see `pipeline.workers.Job`."""
 
     def start(self) -> None:
         """Nothing is kept between folders."""
 
-    def do(self, item: Media) -> str | None:
-        return _folder_state(item)
+    def do(self, item: Sequence[Media]) -> list[str | None]:
+        return [_folder_state(one) for one in item]
+
+
+def _parts(folders: Sequence[Media], workers: int) -> list[tuple[Media, ...]]:
+    """Several folders for a worker at a time: to hand one over takes as long as to list 50 files.
+
+    16 parts a worker, so that none waits long for another's last one.
+    """
+    size = min(64, -(-len(folders) // (16 * workers)))
+    return [tuple(folders[low : low + size]) for low in range(0, len(folders), size)]
 
 
 def _file_state(path: Path) -> str | None:
@@ -313,9 +324,9 @@ def _examine(media: Media) -> _Seen:
             facts = replace(
                 facts, frames=folder.frames, width=first.shape[1], height=first.shape[0]
             )
-        else:
-            facts = replace(facts, **_container(media.path))
-        return facts, _thumbnails(media)
+            return facts, fingerprint.picture_thumbnails(folder)
+        facts = replace(facts, **_container(media.path))
+        return facts, fingerprint.thumbnails(media.path)
     except ClipError as error:
         return FileFacts(sha256=facts.sha256, reason=error.reason), None
 
@@ -328,10 +339,11 @@ def _container(path: Path) -> dict[str, Any]:
     return {name: getattr(seen, name) for name in names}
 
 
-def _thumbnails(media: Media, extent: tuple[int, int] = fingerprint.START) -> np.ndarray:
+def _whole(media: Media) -> np.ndarray:
     if media.pictures:
-        return fingerprint.picture_thumbnails(read_folder(media.path, media.first), extent)
-    return fingerprint.thumbnails(media.path, extent)
+        folder = read_folder(media.path, media.first)
+        return fingerprint.picture_thumbnails(folder, fingerprint.WHOLE)
+    return fingerprint.thumbnails(media.path, fingerprint.WHOLE)
 
 
 def _sum(media: Media, facts: str, start: bytes | None) -> str:

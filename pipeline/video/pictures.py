@@ -7,9 +7,11 @@ stands for their bytes until one of them differs.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,8 +113,9 @@ def folder_state(folder: Path) -> str:
         OSError: the folder is gone or may not be read.
     """
     sums = hashlib.sha256()
-    for name, status in sorted(_entries(folder, text_too=True, stat=True)):
-        sums.update(os.fsencode(name) + f"\0{status}\0".encode())
+    with _opened(folder) as place:
+        for name, status in sorted(_entries(place, text_too=True, stat=True)):
+            sums.update(os.fsencode(name) + f"\0{status}\0".encode())
     return sums.hexdigest()
 
 
@@ -123,21 +126,33 @@ def folder_sha256(folder: Path) -> str:
         OSError: a file cannot be read.
     """
     sums = hashlib.sha256()
-    prefix = f"{folder}{os.sep}"
-    for name, _ in sorted(_entries(folder, text_too=True)):
-        # 2.7 million files: without Python's file objects a third of the time
-        file = os.open(prefix + name, os.O_RDONLY)
-        try:
-            data = hashlib.sha256()
-            while block := os.read(file, 1 << 20):
-                data.update(block)
-        finally:
-            os.close(file)
-        sums.update(os.fsencode(name) + b"\0" + data.digest())
+    with _opened(folder) as place:
+        for name, _ in sorted(_entries(place, text_too=True)):
+            # 2.7 million files: without Python's file objects a third of the time
+            file = os.open(name, os.O_RDONLY, dir_fd=place)
+            try:
+                data = hashlib.sha256()
+                while block := os.read(file, 1 << 16):
+                    data.update(block)
+            finally:
+                os.close(file)
+            sums.update(os.fsencode(name) + b"\0" + data.digest())
     return sums.hexdigest()
 
 
-def _entries(folder: Path, *, text_too: bool = False, stat: bool = False) -> list[tuple[str, str]]:
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """The folder's descriptor: without the way to it for each file a quarter of the time."""
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        yield place
+    finally:
+        os.close(place)
+
+
+def _entries(
+    folder: Path | int, *, text_too: bool = False, stat: bool = False
+) -> list[tuple[str, str]]:
     """(name, length and time of change if asked for) of the pictures, in no fixed order."""
     found = []
     with os.scandir(folder) as entries:

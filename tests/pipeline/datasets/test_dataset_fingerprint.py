@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from tiny_videos import write_video
 
+from pipeline.datasets import fingerprint
 from pipeline.datasets.fingerprint import Pictures, find_twins, same_pictures, thumbnails
+from pipeline.datasets.ties import connected
 from pipeline.errors import ClipError
 
 
@@ -76,3 +78,27 @@ def test_same_place_other_movement():
     place = rng.integers(40, 200, (16, 16)).astype(np.int16)
     a, b = ((place + rng.integers(-3, 4, (8, 16, 16))).astype(np.uint8) for _ in range(2))
     assert not same_pictures(a, b)
+
+
+@pytest.mark.parametrize("spread", [3, 9, 40], ids=["all near", "some near", "few near"])
+def test_the_choice_of_candidates_loses_no_twin(spread, monkeypatch):
+    monkeypatch.setattr(fingerprint, "_BLOCK", 16)
+    rng = np.random.default_rng(spread)
+    course = rng.normal(128, 30, (8, 16, 16))
+    starts = [course + rng.normal(0, rng.uniform(0, spread), course.shape) for _ in range(50)]
+    clips = [
+        Pictures(int(rng.integers(30, 36)), np.clip(start, 0, 255).astype(np.uint8))
+        for start in starts
+    ]
+    pairs = [
+        (a, b)
+        for a in range(len(clips))
+        for b in range(a + 1, len(clips))
+        if abs((clips[a].frames or 0) - (clips[b].frames or 0)) <= fingerprint.LENGTH_TOLERANCE
+        and same_pictures(clips[a].start, clips[b].start)
+    ]
+    group = connected(len(clips), pairs)
+    twins = {row for pair in pairs for row in pair}
+    assert twins
+    expected = [group[row] if row in twins else None for row in range(len(clips))]
+    assert find_twins(clips, unused) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -9,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from dataset_trees import by_path, ingested, pictures, sides, text, video
 
-from pipeline.clips import FRAME_LABELS
+from pipeline.clips import FRAME_LABELS, MANIFEST, SPLITS
+from pipeline.datasets.ingest import ingest
 from pipeline.errors import UserError
 
 EIGHT = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
@@ -154,3 +156,39 @@ def test_other_is_left_out_by_frame(tmp_path):
     table = pq.read_table(tmp_path / FRAME_LABELS)
     assert np.unique(table.column("label_index")).tolist() == list(range(-1, 7))
     assert manifest.classes == [name.lower() for name in SEVEN.split(",")]
+
+
+def garble(folder):
+    """Other bytes in every picture below a folder, of the same length and time of change."""
+    for path in folder.rglob("*.jpg"):
+        status = path.stat()
+        path.write_bytes(bytes(status.st_size))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+# more than 100 folders are listed by workers
+@pytest.mark.parametrize(("videos", "workers"), [(6, 1), (104, 2)])
+def test_a_second_run_reads_no_picture(tmp_path, videos, workers):
+    root = tmp_path / "aw"
+    for number in range(videos):
+        part = "Validation_Set" if number % 3 == 2 else "Train_Set"
+        labels(root, name=f"video{number}", codes=[n % 8 for n in range(8)], part=part)
+        pictures(root / "cropped_aligned" / f"video{number}", range(1, 3), side=16)
+    written = []
+    for run in ("first", "second"):
+        out = tmp_path / run
+        ingested("affwild2", root, out, faces="aligned", workers=workers)
+        written.append([(out / name).read_bytes() for name in (MANIFEST, SPLITS, FRAME_LABELS)])
+        garble(root / "cropped_aligned")
+    assert written[0] == written[1]
+    os.utime(root / "cropped_aligned" / "video0" / "00001.jpg")
+    third = ingested("affwild2", root, tmp_path / "third", faces="aligned", workers=workers)
+    assert [clip.path for clip in third.clips if clip.reason] == ["cropped_aligned/video0"]
+
+
+def test_pictures_without_labels_are_not_looked_at(tmp_path, monkeypatch):
+    root = tree(tmp_path / "aw")
+    first = ingested("affwild2", root, tmp_path / "a", faces="aligned")
+    monkeypatch.setitem(ingest.__globals__, "assign_splits", None)
+    pictures(root / "cropped_aligned" / "video70", range(1, 4))
+    assert ingested("affwild2", root, tmp_path / "b", faces="aligned") == first
