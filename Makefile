@@ -19,7 +19,7 @@ test: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
 faults: install-dev
 	ARPGNET_FAULTS=long $(BIN)/pytest -q tests/faults
