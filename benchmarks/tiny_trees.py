@@ -25,8 +25,8 @@ AFEW_CLIPS = {
 }  # fmt: skip
 AFEW_TRAIN = 773
 AFEW_PICTURES = 100_048
-# in truth 248 and 70: of the other 230 the labels are private, and ingest passes them over. Here all
-# 548 have labels, so that all 2.7 million pictures are looked at
+# in truth 248 and 70: of the other 230 the labels are private, and ingest passes them over; here
+# all 548 have labels, so that all 2.7 million pictures are looked at
 AFFWILD2_PARTS = {"Train_Set": 478, "Validation_Set": 70}
 AFFWILD2_FOLDERS = 548
 AFFWILD2_PICTURES = 2_700_000

@@ -10,8 +10,10 @@ from typing import Literal
 from pipeline.config import DatasetParams
 from pipeline.datasets.base import Expected, ListedClip, Listing
 from pipeline.datasets.corpora import Corpus, corpora
-from pipeline.datasets.facts import NOT_FOUND, FileCache, FileFacts, Media
-from pipeline.datasets.ingest import media_of, surplus_labels, why_unusable
+from pipeline.datasets.facts import FileCache
+from pipeline.datasets.media import NOT_FOUND, FileFacts, Media
+from pipeline.datasets.notes import surplus_labels
+from pipeline.datasets.rows import media_of, why_unusable
 from pipeline.datasets.twins import twins_of
 from pipeline.workers import Limits
 

@@ -9,26 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline.datasets import fingerprint
-from pipeline.errors import ClipError, UserError
+from pipeline.datasets.media import (
+    NOT_FOUND,
+    FileFacts,
+    Media,
+    Seen,
+    examine,
+    state,
+    whole_thumbnails,
+)
+from pipeline.errors import UserError
 from pipeline.progress import track
-from pipeline.store import code_version, digest, file_sha256, store_root
-from pipeline.video.pictures import first_picture, folder_sha256, folder_state, read_folder
+from pipeline.store import code_version, digest, store_root
 from pipeline.workers import Crashed, Limits, TimedOut, run_in_workers
 
-NOT_FOUND = "file not found"
-NOT_A_FILE = "not a file"
-NOT_ALLOWED = "file may not be read"
 # an interrupted first run keeps what it has found
 _BATCH = 64
 
@@ -37,52 +40,13 @@ _BATCH = 64
 _FEW_FOLDERS = 100
 
 
-@dataclass(frozen=True)
-class Media:
-    """A clip's file; or a folder of pictures, with the number of the first frame and the folder of
-    their landmarks (see `pipeline.clips.Clip`)."""
-
-    path: Path
-    pictures: bool = False
-    first: int | None = None
-    landmarks: Path | None = None
-
-    @property
-    def key(self) -> str:
-        """The absolute path, and what else decides about the facts."""
-        if not self.pictures:
-            return str(self.path)
-        return f"{self.path} {self.first} {self.landmarks or ''}".rstrip()
-
-    def folders(self) -> list[Path]:
-        """The folders that everything about the pictures lies in."""
-        return [self.path, self.landmarks] if self.landmarks else [self.path]
-
-
-# facts and the fingerprint, where there is one
-_Seen = tuple["FileFacts", np.ndarray | None]
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """A file's sha256 (empty if unreadable), its format, and why it cannot be used, if so."""
-
-    sha256: str = ""
-    fps: float | None = None
-    frames: int | None = None
-    duration_s: float | None = None
-    width: int | None = None
-    height: int | None = None
-    reason: str | None = None
-
-
 def facts_version() -> str:
     """Changes whenever the same bytes might be described otherwise."""
     code = code_version(
         "pipeline.video.container",
         "pipeline.video.pictures",
         "pipeline.datasets.fingerprint",
-        "pipeline.datasets.facts",
+        "pipeline.datasets.media",
     )
     return digest(code, version("av"))
 
@@ -175,9 +139,9 @@ class FileCache:
         states: dict[Media, str | None],
         workers: int,
         limits: Limits | None,
-    ) -> Iterator[tuple[Media, _Seen]]:
+    ) -> Iterator[tuple[Media, Seen]]:
         """Open files and remember what was seen."""
-        fresh: list[tuple[Media, _Seen]] = []
+        fresh: list[tuple[Media, Seen]] = []
         with track(len(todo), "look at clips") as progress:
             for one, result in run_in_workers(_Look(), todo, workers, limits):
                 seen = _seen(result)
@@ -197,7 +161,7 @@ class FileCache:
         """The thumbnails of a whole readable clip, made on the first call."""
         blob = self._blob(media, "whole")
         if blob is None:
-            pictures = _whole(media)
+            pictures = whole_thumbnails(media)
             with self._usable(), self._db:
                 self._db.execute(
                     "UPDATE files SET whole = ? WHERE path = ?", (pictures.tobytes(), media.key)
@@ -218,9 +182,9 @@ class FileCache:
                     found.update(zip(part, known, strict=True))
                     progress.advance(len(part))
         else:
-            found = {one: _folder_state(one) for one in folders}
-        states = {one: found[one] if one.pictures else _file_state(one.path) for one in unique}
-        return {one: state and f"{state} {self._version}" for one, state in states.items()}
+            found = {one: state(one) for one in folders}
+        states = {one: found[one] if one.pictures else state(one) for one in unique}
+        return {one: known and f"{known} {self._version}" for one, known in states.items()}
 
     def _known(self, media: Media, state: str | None) -> FileFacts | None:
         if state is None:
@@ -235,7 +199,7 @@ class FileCache:
         # a wrong sha256 would be believed for ever: the file has the same length and time
         return FileFacts(**json.loads(facts)) if known == _sum(media, facts, row[1]) else None
 
-    def _keep(self, fresh: Sequence[tuple[Media, _Seen]], states: dict[Media, str | None]) -> None:
+    def _keep(self, fresh: Sequence[tuple[Media, Seen]], states: dict[Media, str | None]) -> None:
         # what the machine refuses today it may allow tomorrow without a change of the file;
         # without a sum of its bytes it was not read
         rows = []
@@ -262,8 +226,8 @@ class _Look:
     def start(self) -> None:
         """Nothing is kept between files."""
 
-    def do(self, item: Media) -> _Seen:
-        return _examine(item)
+    def do(self, item: Media) -> Seen:
+        return examine(item)
 
 
 @dataclass(frozen=True)
@@ -274,7 +238,7 @@ class _States:
         """Nothing is kept between folders."""
 
     def do(self, item: Sequence[Media]) -> list[str | None]:
-        return [_folder_state(one) for one in item]
+        return [state(one) for one in item]
 
 
 def _parts(folders: Sequence[Media], workers: int) -> list[tuple[Media, ...]]:
@@ -286,64 +250,10 @@ def _parts(folders: Sequence[Media], workers: int) -> list[tuple[Media, ...]]:
     return [tuple(folders[low : low + size]) for low in range(0, len(folders), size)]
 
 
-def _file_state(path: Path) -> str | None:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - a Path.stat costs twice as much
-    except OSError:
-        return None
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _folder_state(media: Media) -> str | None:
-    try:
-        return " ".join(folder_state(folder) for folder in media.folders())
-    except OSError:
-        return None
-
-
-def _seen(result: _Seen | Crashed | TimedOut) -> _Seen:
+def _seen(result: Seen | Crashed | TimedOut) -> Seen:
     if isinstance(result, tuple):
         return result
     return FileFacts(reason=str(result)), None
-
-
-def _examine(media: Media) -> _Seen:
-    try:
-        if media.pictures:
-            facts = FileFacts(sha256=digest(*map(folder_sha256, media.folders())))
-        elif not media.path.is_file():
-            return FileFacts(reason=NOT_A_FILE if media.path.exists() else NOT_FOUND), None
-        else:
-            facts = FileFacts(sha256=file_sha256(media.path))
-    except OSError:
-        return FileFacts(reason=NOT_ALLOWED), None
-    try:
-        if media.pictures:
-            folder = read_folder(media.path, media.first)
-            first = first_picture(folder)
-            facts = replace(
-                facts, frames=folder.frames, width=first.shape[1], height=first.shape[0]
-            )
-            return facts, fingerprint.picture_thumbnails(folder)
-        facts = replace(facts, **_container(media.path))
-        return facts, fingerprint.thumbnails(media.path)
-    except ClipError as error:
-        return FileFacts(sha256=facts.sha256, reason=error.reason), None
-
-
-def _container(path: Path) -> dict[str, Any]:
-    from pipeline.video.container import probe
-
-    seen = probe(path)
-    names = ("fps", "frames", "duration_s", "width", "height")
-    return {name: getattr(seen, name) for name in names}
-
-
-def _whole(media: Media) -> np.ndarray:
-    if media.pictures:
-        folder = read_folder(media.path, media.first)
-        return fingerprint.picture_thumbnails(folder, fingerprint.WHOLE)
-    return fingerprint.thumbnails(media.path, fingerprint.WHOLE)
 
 
 def _sum(media: Media, facts: str, start: bytes | None) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.datasets.facts import FileCache, FileFacts, Media
+from pipeline.datasets.facts import FileCache
 from pipeline.datasets.fingerprint import Pictures, find_twins
+from pipeline.datasets.media import FileFacts, Media
 
 
 def twins_of(facts: Mapping[Media, FileFacts], cache: FileCache) -> dict[Media, int | None]:

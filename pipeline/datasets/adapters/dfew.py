@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.datasets.adapters.numbered import (
+from pipeline.datasets.base import About, Expected, Listing, Recipe, Wanted, WrongRootError
+from pipeline.datasets.label_files import rows_of
+from pipeline.datasets.layout import class_of, named_folders
+from pipeline.datasets.numbered import (
     Form,
     find_forms,
     listing,
     official_folds,
     rows_in,
 )
-from pipeline.datasets.base import About, Expected, Listing, Recipe, Wanted, WrongRootError
-from pipeline.datasets.label_files import rows_of
-from pipeline.datasets.layout import class_of, named_folders
 
 CLASSES = {
     "1": "happiness",

@@ -11,7 +11,8 @@ import pytest
 from tiny_videos import write_video
 
 from pipeline.datasets import facts
-from pipeline.datasets.facts import FileCache, Media
+from pipeline.datasets.facts import FileCache
+from pipeline.datasets.media import Media
 from pipeline.workers import Crashed, Limits, run_in_workers
 
 

@@ -12,7 +12,8 @@ from pipeline.clips import FRAME_LABELS, MANIFEST, SPLITS, read_manifest, read_s
 from pipeline.config import DatasetParams
 from pipeline.datasets import facts
 from pipeline.datasets.base import ListedClip
-from pipeline.datasets.ingest import clip_ids, ingest
+from pipeline.datasets.ingest import ingest
+from pipeline.datasets.rows import clip_ids
 from pipeline.errors import UserError
 
 SUBJECTS, LABELS = 4, ("fear", "joy")

@@ -1,0 +1,119 @@
+"""A clip's file or folder of pictures: what is in it, and whether it changed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.datasets import fingerprint
+from pipeline.errors import ClipError
+from pipeline.store import digest, file_sha256
+from pipeline.video.pictures import first_picture, folder_sha256, folder_state, read_folder
+
+NOT_FOUND = "file not found"
+NOT_A_FILE = "not a file"
+NOT_ALLOWED = "file may not be read"
+
+
+@dataclass(frozen=True)
+class Media:
+    """A clip's file; or a folder of pictures, with the number of the first frame and the folder of
+    their landmarks (see `pipeline.clips.Clip`)."""
+
+    path: Path
+    pictures: bool = False
+    first: int | None = None
+    landmarks: Path | None = None
+
+    @property
+    def key(self) -> str:
+        """The absolute path, and what else decides about the facts."""
+        if not self.pictures:
+            return str(self.path)
+        return f"{self.path} {self.first} {self.landmarks or ''}".rstrip()
+
+    def folders(self) -> list[Path]:
+        """The folders that everything about the pictures lies in."""
+        return [self.path, self.landmarks] if self.landmarks else [self.path]
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file's sha256 (empty if unreadable), its format, and why it cannot be used, if so."""
+
+    sha256: str = ""
+    fps: float | None = None
+    frames: int | None = None
+    duration_s: float | None = None
+    width: int | None = None
+    height: int | None = None
+    reason: str | None = None
+
+
+# facts and the fingerprint, where there is one
+Seen = tuple[FileFacts, np.ndarray | None]
+
+
+def examine(media: Media) -> Seen:
+    """Read a file whole. One that is absent, unreadable, empty or no video has a `reason`."""
+    try:
+        if media.pictures:
+            facts = FileFacts(sha256=digest(*map(folder_sha256, media.folders())))
+        elif not media.path.is_file():
+            return FileFacts(reason=NOT_A_FILE if media.path.exists() else NOT_FOUND), None
+        else:
+            facts = FileFacts(sha256=file_sha256(media.path))
+    except OSError:
+        return FileFacts(reason=NOT_ALLOWED), None
+    try:
+        if media.pictures:
+            folder = read_folder(media.path, media.first)
+            first = first_picture(folder)
+            facts = replace(
+                facts, frames=folder.frames, width=first.shape[1], height=first.shape[0]
+            )
+            return facts, fingerprint.picture_thumbnails(folder)
+        facts = replace(facts, **_container(media.path))
+        return facts, fingerprint.thumbnails(media.path)
+    except ClipError as error:
+        return FileFacts(sha256=facts.sha256, reason=error.reason), None
+
+
+def whole_thumbnails(media: Media) -> np.ndarray:
+    """The fingerprint of a whole readable clip, uint8 [n, side, side]."""
+    if media.pictures:
+        folder = read_folder(media.path, media.first)
+        return fingerprint.picture_thumbnails(folder, fingerprint.WHOLE)
+    return fingerprint.thumbnails(media.path, fingerprint.WHOLE)
+
+
+def state(media: Media) -> str | None:
+    """Length and time of change, of a folder those of all its pictures; None: it is absent."""
+    return _folder_state(media) if media.pictures else _file_state(media.path)
+
+
+def _file_state(path: Path) -> str | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path.stat costs twice as much
+    except OSError:
+        return None
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _folder_state(media: Media) -> str | None:
+    try:
+        return " ".join(folder_state(folder) for folder in media.folders())
+    except OSError:
+        return None
+
+
+def _container(path: Path) -> dict[str, Any]:
+    from pipeline.video.container import probe
+
+    seen = probe(path)
+    names = ("fps", "frames", "duration_s", "width", "height")
+    return {name: getattr(seen, name) for name in names}
