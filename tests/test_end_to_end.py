@@ -63,7 +63,10 @@ def test_second_repro_runs_nothing_but_the_listing(finished: Workspace) -> None:
 def test_page_is_self_contained_and_complete(finished: Workspace) -> None:
     page = (finished.root / "reports/index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
-    for heading in ("Confusion matrix", "Recall of each class", "Training curves", "Coverage"):
+    for heading in (
+        *("Confusion matrix", "Recall of each class", "Training curves", "Coverage"),
+        *("Calibration", "Each subject", "Most confident mistakes"),
+    ):
         assert heading in page
     assert page.count("<figure>") == 8
     assert "Rendered faces" in page

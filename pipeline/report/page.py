@@ -21,8 +21,9 @@ from pipeline.clips import Clip, Manifest, read_manifest
 from pipeline.config import Params
 from pipeline.errors import UserError
 from pipeline.report.ablations import ablations_view, read_ablations
-from pipeline.report.charts import Curve, confusion_chart, curves_chart
+from pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
 from pipeline.report.faces_picture import BLUE, ORANGE
+from pipeline.report.mistakes import mistakes_view
 from pipeline.report.pictures import clip_sheet, face_tiles
 from pipeline.report.sentences import (
     MODEL_NAMES,
@@ -35,6 +36,7 @@ from pipeline.report.sentences import (
     single_runs,
     verdict,
 )
+from pipeline.report.subjects import subjects_view
 from pipeline.shards import ShardReader
 from pipeline.train.predictions import NETWORK
 
@@ -117,6 +119,9 @@ def render(results: Results) -> str:
         verdict=verdict(results.details),
         runs=single_runs(results.metrics, results.details),
         calibration=calibration(results.metrics, results.details),
+        reliability=Markup(reliability_chart(results.details["reliability"])),
+        subjects=subjects_view(results.details["subjects"]),
+        mistakes=mistakes_view(results.details["mistakes"], shards["faces"]),
         ablations=ablations_view(results.ablations, results.details["predictions_sha256"]),
         confusion=Markup(confusion_chart(counts, classes)),
         recalls=list(_recalls(results)),
@@ -157,6 +162,9 @@ def _run_facts(results: Results) -> dict[str, Any]:
         "protocol": f"{manifest.notes['protocol']['protocol']}, {folds} fold{'s' * (folds > 1)}, "
         f"{seeds} seed{'s' * (seeds > 1)}",
         "level": level,
+        "unit": details["interval_unit"],
+        "frames": "frames" in results.metrics,
+        "scored": "frames" if "frames" in results.metrics else "clips",
         "interval_note": f"In brackets the {level} interval from {details['bootstrap']} bootstrap "
         f"resamples of whole {details['interval_unit']}s ({details['intervals_over']} of them); "
         f"± is the standard deviation over seeds. Predictions of all folds are pooled a seed.",
