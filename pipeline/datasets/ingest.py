@@ -103,6 +103,7 @@ def ingest(
     remarks = [*splits.remarks, *dropped, *_other_lengths(clips, frames)]
     notes = _notes(listing, left_out, excluded, clips, twins, remarks)
     notes["protocol"] = _protocol(params, about, listing.metric, len(folds))
+    notes["sets"] = [_set_facts(corpus) for corpus in found]
     write_manifest(clips, folder / MANIFEST, classes=classes, dataset=params.name, notes=notes)
     write_table(_splits_table(clips, folds), folder / SPLITS)
     write_table(frame_table(frames, classes), folder / FRAME_LABELS)
@@ -282,6 +283,19 @@ def _protocol(
         "metric": metric or about.metric,
         "published": about.published and not cross,
         "words": words,
+    }
+
+
+def _set_facts(corpus: Corpus) -> dict[str, Any]:
+    """What a reader must know of a data set: its name in full, and on which terms it is used."""
+    about = corpus.about
+    return {
+        "name": corpus.name,
+        "adapter": corpus.adapter,
+        "title": about.title,
+        "variant": corpus.wanted.variant,
+        "role": corpus.role,
+        "licence": about.licence,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -41,9 +42,9 @@ def subject_scores(
     column = np.where(rows.predicted < 0, classes, rows.predicted)
     counts = np.zeros((len(names), len(seeds), classes, classes + 1), dtype=np.int64)
     np.add.at(counts, (subject, np.searchsorted(seeds, rows.seed), rows.label, column), 1)
-    values = {score: found.mean(axis=1) for score, found in scores(counts, missing).items()}
+    values = {key: value.mean(axis=1) for key, value in scores(counts, missing).items()}
     of_subject = Counter(named.values())
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "subject": name,
             "clips": of_subject[name],
@@ -52,7 +53,7 @@ def subject_scores(
         }
         for index, name in enumerate(names)
     ]
-    found.sort(key=lambda row: (np.isnan(row["uar"]), row["uar"], row["war"], row["subject"]))
+    found.sort(key=lambda row: (math.isnan(row["uar"]), row["uar"], row["war"], row["subject"]))
     return {
         "rows": found,
         "unnamed": len(clips) - len(named),

@@ -36,6 +36,7 @@ from pipeline.report.sentences import (
     single_runs,
     verdict,
 )
+from pipeline.report.settings import shareable
 from pipeline.report.subjects import subjects_view
 from pipeline.shards import ShardReader
 from pipeline.train.predictions import NETWORK
@@ -126,7 +127,7 @@ def render(results: Results) -> str:
         confusion=Markup(confusion_chart(counts, classes)),
         recalls=list(_recalls(results)),
         curves=Markup(curves_chart(results.curves)),
-        coverage=_coverage(results),
+        coverage=coverage_view(results),
         sheet=clip_sheet(clips, classes, shards["frames"]),
         faces=face_tiles(
             clips,
@@ -180,8 +181,7 @@ def _plain_count(values: set[str]) -> str:
 
 
 def _settings_text(params: Params) -> str:
-    settings = params.model_dump()
-    # where the clips lie is the reader's business only, and may name a person
+    settings = shareable(params)
     settings["dataset"].pop("root")
     for corpus in settings["dataset"]["train_on"] + settings["dataset"]["test_on"]:
         corpus.pop("root")
@@ -203,11 +203,11 @@ def _tiles(results: Results) -> Iterator[dict[str, str]]:
     yield {
         "name": "coverage",
         "value": f"{coverage['mean']:.1%}",
-        "detail": f"of {_tested(results.metrics)} have a prediction",
+        "detail": f"of {tested(results.metrics)} have a prediction",
     }
 
 
-def _tested(metrics: Mapping[str, Any]) -> str:
+def tested(metrics: Mapping[str, Any]) -> str:
     """What is scored, counted: `288 test clips`."""
     if "frames" in metrics:
         return f"{metrics['frames']} labelled frames of {metrics['clips']} test videos"
@@ -241,7 +241,8 @@ def _recalls(results: Results) -> Iterator[dict[str, str]]:
         }
 
 
-def _coverage(results: Results) -> dict[str, Any]:
+def coverage_view(results: Results) -> dict[str, Any]:
+    """`sentence`: how many clips came through; `quarantined`: the others; `notes` of ingest."""
     lost = list(quarantined(results.manifest.clips, results.shards))
     total = len(results.manifest.clips)
     reasons = Counter(row["reason"] for row in lost)
