@@ -21,6 +21,7 @@ from pipeline.report.sentences import (
     calibration,
     number,
     official,
+    plus_minus,
     single_runs,
     verdict,
 )
@@ -59,7 +60,7 @@ def model_card(results: Results) -> str:
     protocol = manifest.notes["protocol"]
     subjects = {clip.subject for clip in manifest.clips if clip.subject}
     return environment.get_template("card.md.j2").render(
-        title=" and ".join(one["title"] for one in sets),
+        title=" and ".join(dict.fromkeys(one["title"] for one in sets)) or manifest.dataset,
         rendered=any(one["adapter"] == "demo" for one in sets),
         sets=sets,
         classes=manifest.classes,
@@ -78,6 +79,7 @@ def model_card(results: Results) -> str:
         tested=tested(metrics),
         scores=list(_scores(results)),
         official=official(details),
+        validation=_validation(metrics),
         rivals=list(_rivals(details)),
         verdict=verdict(details),
         single=single_runs(metrics, details),
@@ -97,17 +99,18 @@ def _sets(manifest: Manifest) -> list[dict[str, str]]:
     """What ingest knows of each data set; of one's own clips, that others must be told more."""
     return [
         {**one, "title": OWN_TITLE, "licence": OWN_LICENCE} if one["adapter"] in OWN else one
-        for one in manifest.notes["sets"]
+        for one in manifest.notes.get("sets", [])
     ]
 
 
 def _scores(results: Results) -> Iterator[dict[str, str]]:
-    metrics = results.metrics
     for key, name in TILES:
-        yield {"name": name, **_spread(metrics[key])}
-    if "val_uar" in metrics:
-        yield {"name": "UAR of the validation parts, which chose the epochs",
-               **_spread(metrics["val_uar"])}  # fmt: skip
+        yield {"name": name, **_spread(results.metrics[key])}
+
+
+def _validation(metrics: Mapping[str, Any]) -> str:
+    score = metrics.get("val_uar")
+    return f"{number(score['mean'])}{plus_minus(score)}" if score else ""
 
 
 def _rivals(details: Mapping[str, Any]) -> Iterator[dict[str, str]]:

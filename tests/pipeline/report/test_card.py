@@ -54,6 +54,7 @@ def test_the_card_is_the_runs_own(tmp_path: Path) -> None:
     assert "| UAR | 0.500 | 0.400 to 0.600 | 0.100 |" in card
     assert "| majority class | 0.500 | 0.400 to 0.600 | 0.500 |" in card
     assert "Of 4 test clips a seed:" in card
+    assert "Validation UAR, mean over the 2 single networks: 0.700." in card
     assert "2 of 4 clips came through every stage" in card
     assert "2 clips of class fear were left out on purpose" in card
     assert "Weights of the face pack demo: MIT." in card
