@@ -21,7 +21,7 @@ from pipeline.faces.tuned import FACTS, WEIGHTS, read_facts
 from pipeline.publish.sums import SUMS, check_sums, write_sums
 from pipeline.report.card import CARD
 from pipeline.report.markdown import plain
-from pipeline.report.settings import shareable
+from pipeline.report.settings import settings_digest, shareable
 from pipeline.store import file_sha256
 from pipeline.train.checkpoints import MODEL, load_run
 from pipeline.train.curves import RUNS
@@ -76,12 +76,11 @@ def publish(
         raise UserError(f"no run {name} in {root / RUNS}: there is {', '.join(runs(root))}")
     _, info = load_run(root / RUNS / name)
     _same_settings(params, info, name)
-    card = _card(info, name, root)
+    card = _card(params, info, name, root)
     fresh = partial(place)
     try:
         with writing_to(target, "choose another folder"):
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
+            _make(fresh, target)
             _fill(fresh, params, name, info, card, root)
             write_sums(fresh)
             files = check_sums(fresh)
@@ -93,10 +92,23 @@ def publish(
     return Published(name, files, length)
 
 
+def _make(fresh: Path, target: Path) -> None:
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        fresh.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{target} cannot be used ({error.strerror}): choose another") from None
+
+
 def _refuse_full(place: Path, target: Path) -> None:
-    if place.is_symlink() or (place.exists() and not place.is_dir()):
+    try:
+        other = place.is_symlink() or (place.exists() and not place.is_dir())
+        full = place.is_dir() and any(place.iterdir())
+    except OSError as error:
+        raise UserError(f"{target} cannot be used ({error.strerror}): choose another") from None
+    if other:
         raise UserError(f"{target} is not a folder: name a new one")
-    if place.is_dir() and any(place.iterdir()):
+    if full:
         raise UserError(f"{target} is not empty: name a new folder, or delete this one")
 
 
@@ -137,11 +149,11 @@ def _same_settings(params: Params, info: Mapping[str, Any], name: str) -> None:
         )
 
 
-def _card(info: Mapping[str, Any], name: str, root: Path) -> str:
+def _card(params: Params, info: Mapping[str, Any], name: str, root: Path) -> str:
     """The run's card, and what this network is among the others.
 
     Raises:
-        UserError: the card or the metrics are absent, or those of other predictions.
+        UserError: the card or the metrics are absent, or those of other predictions or settings.
     """
     digest = file_sha256(root / PREDICTIONS)
     try:
@@ -151,6 +163,11 @@ def _card(info: Mapping[str, Any], name: str, root: Path) -> str:
         raise UserError(f"{error.filename} not found: run `dvc repro` first") from None
     if digest not in card or details["predictions_sha256"] != digest:
         raise UserError(f"{root / CARD} is about another run than {root / RUNS}: run `dvc repro`")
+    if settings_digest(params) not in card:
+        raise UserError(
+            f"params.yaml has changed since {root / CARD} was written: run `dvc repro`, or set "
+            "back what was changed"
+        )
     fold, seed = info["fold"], info["seed"]
     unit = "clips" if info["task"] == "clip" else "labelled frames"
     measured = "".join(

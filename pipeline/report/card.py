@@ -25,7 +25,7 @@ from pipeline.report.sentences import (
     single_runs,
     verdict,
 )
-from pipeline.report.settings import shareable
+from pipeline.report.settings import settings_digest, shareable
 from pipeline.report.subjects import spread
 from pipeline.train.predictions import NETWORK
 
@@ -91,6 +91,7 @@ def model_card(results: Results) -> str:
         pack_licence=faces["licence"],
         finetuned=results.params.finetune.dataset if results.params.finetune.enabled else "",
         settings=list(_settings(results)),
+        settings_digest=settings_digest(results.params),
         predictions=details["predictions_sha256"],
     )
 

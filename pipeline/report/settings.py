@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from pipeline.config import Params
+from pipeline.store import digest
 
 
 def shareable(params: Params) -> dict[str, Any]:
@@ -22,6 +23,14 @@ def shareable(params: Params) -> dict[str, Any]:
     dataset["manifest"] = _last(dataset["manifest"])
     settings["faces"]["pack"] = _last(settings["faces"]["pack"])
     return settings
+
+
+def settings_digest(params: Params) -> str:
+    """Tells whether two runs were set alike, wherever their data lies; sha256 of `shareable`
+    without `engine`, which cannot change a result."""
+    settings = shareable(params)
+    settings.pop("engine")
+    return digest(settings)
 
 
 def _last(path: str | None) -> str | None:

@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.export.write import Exported
 from pipeline.publish import write
 from pipeline.publish.write import publish
+from pipeline.report.settings import settings_digest
 from pipeline.store import file_sha256
 from pipeline.train.predictions import PREDICTIONS
 from pipeline.train.run import train
@@ -31,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train(PARAMS, root=root)
     torch.set_num_threads(threads)
     digest = file_sha256(root / PREDICTIONS)
-    (root / "artifacts/MODEL_CARD.md").write_text(f"# Card\n\nof {digest}\n")
+    (root / "artifacts/MODEL_CARD.md").write_text(f"# Card\n\n{digest} {settings_digest(PARAMS)}\n")
     (root / "artifacts/backbone").mkdir()
     tuned = {"enabled": True, "weights_sha256": "0"}
     (root / "artifacts/backbone/backbone.json").write_text(json.dumps(tuned))
@@ -89,6 +90,27 @@ def test_settings_of_another_run_are_refused(trained: Path, tmp_path: Path) -> N
     changed["train"]["lr"] = 0.5
     with pytest.raises(UserError, match=r"\(fusion.layers, train.lr\): run `dvc repro`"):
         publish(parse_params(changed), tmp_path / "given", root=trained)
+
+
+def test_settings_of_the_stages_before_training_must_be_the_runs_too(
+    trained: Path, tmp_path: Path
+) -> None:
+    changed = PARAMS.model_dump(mode="json")
+    changed["decode"]["frames"] += 1
+    with pytest.raises(UserError, match="has changed since"):
+        publish(parse_params(changed), tmp_path / "given", root=trained)
+    # these cannot change a result
+    changed = PARAMS.model_dump(mode="json")
+    changed["engine"]["workers"] = 1
+    changed["dataset"]["root"] = str(tmp_path)
+    publish(parse_params(changed), tmp_path / "given", root=trained)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for target in (tmp_path / "file/given", tmp_path / ("x" * 300)):
+        with pytest.raises(UserError, match="cannot be used"):
+            publish(PARAMS, target, root=trained)
 
 
 def test_a_card_of_another_run_is_refused(trained: Path, tmp_path: Path) -> None:
