@@ -1,8 +1,10 @@
-"""report: one self-contained page from everything the other stages wrote."""
+"""report: one self-contained page and a model card from everything the other stages wrote."""
 
 from pathlib import Path
 
 from pipeline.config import load_params
+from pipeline.disk import write_whole
+from pipeline.report.card import CARD, model_card
 from pipeline.report.page import gather, render
 from pipeline.stage import run
 
@@ -10,9 +12,9 @@ PAGE = Path("reports/index.html")
 
 
 def main() -> None:
-    html = render(gather(load_params()))
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(html, encoding="utf-8")
+    results = gather(load_params())
+    write_whole(PAGE, render(results).encode())
+    write_whole(CARD, model_card(results).encode())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pipeline.clips import read_manifest
 from pipeline.config import load_params
 from pipeline.datasets.corpora import dataset_roots
 from pipeline.faces.sessions import make_session
+from pipeline.train.checkpoints import load_run
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,10 @@ def test_second_repro_runs_nothing_but_the_listing(finished: Workspace) -> None:
 def test_page_is_self_contained_and_complete(finished: Workspace) -> None:
     page = (finished.root / "reports/index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
-    for heading in ("Confusion matrix", "Recall of each class", "Training curves", "Coverage"):
+    for heading in (
+        *("Confusion matrix", "Recall of each class", "Training curves", "Coverage"),
+        *("Calibration", "Each subject", "Most confident mistakes"),
+    ):
         assert heading in page
     assert page.count("<figure>") == 8
     assert "Rendered faces" in page
@@ -138,6 +142,34 @@ def test_export_agrees_with_the_stored_predictions(finished: Workspace) -> None:
     assert preprocessing["appearance_network"]["colour"] == "rgb"
     assert len(preprocessing["regions"]["pooling"]) == 49
     assert json.loads(facts["licence"])["features"] == "face pack demo: MIT"
+
+
+def test_what_is_published_is_whole_and_can_be_used(finished: Workspace) -> None:
+    said = arpgnet(finished, "publish", "given")
+    given = finished.root / "given"
+    files = {path.relative_to(given).as_posix() for path in given.rglob("*") if path.is_file()}
+    assert files == {
+        "MODEL_CARD.md", "SHA256SUMS", "backbone/backbone.json", "classes.json", "model.onnx",
+        "model.safetensors", "params.yaml",
+    }  # fmt: skip
+    assert "6 files" in said
+    assert "6 files" in arpgnet(finished, "publish", "--check", "given")
+    _, info = load_run(given)
+    assert json.loads((given / "classes.json").read_text()) == info["classes"]
+    assert load_params(given / "params.yaml").fusion.width == TINY["fusion.width"]
+    card = (given / "MODEL_CARD.md").read_text()
+    assert card.startswith((finished.root / "artifacts/MODEL_CARD.md").read_text())
+    assert "of epoch" in card
+    assert "Rendered faces" in card
+    for path in given.rglob("*"):
+        assert path.is_dir() or str(finished.root).encode() not in path.read_bytes()
+    # a second time: the same bytes in another folder, and the first one is left alone
+    arpgnet(finished, "publish", "again")
+    sums = [(finished.root / name / "SHA256SUMS").read_text() for name in ("given", "again")]
+    assert sums[0] == sums[1]
+    refused = arpgnet(finished, "publish", "given", check=False)
+    assert refused.startswith("error: given is not empty")
+    assert len(refused.strip().splitlines()) == 1
 
 
 def test_ablations_stand_in_the_report_and_compare_finds_them(finished: Workspace) -> None:

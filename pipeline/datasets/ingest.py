@@ -28,7 +28,7 @@ from pipeline.datasets.facts import FileCache
 from pipeline.datasets.frame_names import classes_shown, frame_table
 from pipeline.datasets.mapping import map_classes
 from pipeline.datasets.media import FileFacts
-from pipeline.datasets.notes import notes_of, other_lengths, protocol_note
+from pipeline.datasets.notes import notes_of, other_lengths, protocol_note, set_facts
 from pipeline.datasets.rows import manifest_rows, media_of
 from pipeline.datasets.splits import assign_splits
 from pipeline.datasets.twins import twins_of
@@ -101,6 +101,7 @@ def ingest(
     remarks = [*splits.remarks, *dropped, *other_lengths(clips, frames)]
     notes = notes_of(listing, left_out, excluded, clips, twins, remarks)
     notes["protocol"] = protocol_note(params, about, listing.metric, len(folds))
+    notes["sets"] = [set_facts(corpus) for corpus in found]
     write_manifest(clips, folder / MANIFEST, classes=classes, dataset=params.name, notes=notes)
     write_table(_splits_table(clips, folds), folder / SPLITS)
     write_table(frame_table(frames, classes), folder / FRAME_LABELS)

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.clips import Clip
 from pipeline.config import DatasetParams
 from pipeline.datasets.base import About, Listing
-from pipeline.datasets.corpora import CROSS
+from pipeline.datasets.corpora import CROSS, Corpus
 from pipeline.datasets.frame_names import FrameNames
 
 _UNUSED_SHOWN = 10
@@ -67,6 +67,19 @@ def protocol_note(
         "metric": metric or about.metric,
         "published": about.published and not cross,
         "words": words,
+    }
+
+
+def set_facts(corpus: Corpus) -> dict[str, Any]:
+    """What a reader must know of a data set: its name in full, and on which terms it is used."""
+    about = corpus.about
+    return {
+        "name": corpus.name,
+        "adapter": corpus.adapter,
+        "title": about.title,
+        "variant": corpus.wanted.variant,
+        "role": corpus.role,
+        "licence": about.licence,
     }
 
 

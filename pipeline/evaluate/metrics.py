@@ -119,6 +119,11 @@ def calibration_error(label: np.ndarray, probabilities: np.ndarray, bins: int = 
         return float("nan")
     confidence = probabilities[known].max(axis=1)
     correct = probabilities[known].argmax(axis=1) == label[known]
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(place, weights=confidence - correct, minlength=bins)
+    gap = np.bincount(confidence_bin(confidence, bins), weights=confidence - correct)
     return float(np.abs(gap).sum() / known.sum())
+
+
+def confidence_bin(confidence: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
+    """The number of each probability's bin, of equal width and open below: int, 0..bins - 1."""
+    place: np.ndarray = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return place

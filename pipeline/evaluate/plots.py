@@ -1,4 +1,4 @@
-"""Tables for `dvc plots`: the confusion matrix and the learning curves."""
+"""Tables for `dvc plots`: the confusion matrix, the learning curves and the calibration."""
 
 from __future__ import annotations
 
@@ -62,3 +62,10 @@ def write_mean_curves(histories: Mapping[str, History], path: Path) -> None:
         means = (sum(row[name] for row in now) / len(now) for name in CURVES)
         rows.append([epoch, *(f"{value:.6f}" for value in means)])
     write_csv(path, ("epoch", *CURVES), rows)
+
+
+def write_reliability(bins: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """`probability,right,perfect,predictions`, one line a bin with predictions."""
+    columns = ("confidence", "right", "confidence")
+    rows = ([*(f"{row[name]:.6f}" for name in columns), row["predictions"]] for row in bins)
+    write_csv(path, ("probability", "right", "perfect", "predictions"), rows)

@@ -7,7 +7,12 @@ from pathlib import Path
 from pipeline.clips import read_manifest
 from pipeline.config import EvaluateParams
 from pipeline.evaluate.json_file import write_json
-from pipeline.evaluate.plots import write_confusion, write_curves, write_mean_curves
+from pipeline.evaluate.plots import (
+    write_confusion,
+    write_curves,
+    write_mean_curves,
+    write_reliability,
+)
 from pipeline.evaluate.summary import summarise
 from pipeline.store import file_sha256
 from pipeline.train.curves import RUNS, read_curves
@@ -38,6 +43,7 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     write_json(details, root / DETAILS)
     tested = (predictions.split == "test") & (predictions.model == NETWORK)
     write_confusion(predictions.select(tested), root / PLOTS / "confusion.csv")
+    write_reliability(details["reliability"], root / PLOTS / "reliability.csv")
     runs = sorted({(run["fold"], run["seed"]) for run in details["runs"]})
     names = [f"fold{fold}-seed{seed}" for fold, seed in runs]
     histories = {name: read_curves(root / RUNS / name / "curves") for name in names}

@@ -25,6 +25,9 @@ from pipeline.evaluate.metrics import (
     per_class,
     scores,
 )
+from pipeline.evaluate.mistakes import confident_mistakes
+from pipeline.evaluate.reliability import reliability
+from pipeline.evaluate.subjects import subject_scores
 from pipeline.train.predictions import NETWORK, Predictions
 
 DECIMALS = 6
@@ -57,11 +60,13 @@ def interval_units(clips: list[dict[str, str | None]]) -> Units:
 class Scored:
     """One model's test result.
 
-    Shapes: `counts` `[S, K, K + 1]` confusion of each seed, `draws` maps a score to `[R]`, its
-    value in each bootstrap resample averaged over the seeds.
+    Shapes: `unit` int `[rows]`, what of each row the bootstrap resamples; `counts` `[S, K, K + 1]`
+    confusion of each seed, `draws` maps a score to `[R]`, its value in each bootstrap resample
+    averaged over the seeds.
     """
 
     rows: Predictions
+    unit: np.ndarray
     seeds: list[int]
     counts: np.ndarray
     draws: dict[str, np.ndarray]
@@ -87,7 +92,7 @@ def score_model(rows: Predictions, units: Units, params: EvaluateParams) -> Scor
     )
     resampled = scores(resample_confusions(counts, params.bootstrap), params.missing)
     draws = {name: values.mean(axis=1) for name, values in resampled.items()}
-    return Scored(rows, seeds, counts.sum(axis=0), draws)
+    return Scored(rows, unit, seeds, counts.sum(axis=0), draws)
 
 
 def summarise(
@@ -174,6 +179,19 @@ def summarise(
         "runs": runs,
         "fold_mean": fold_mean,
         "ece_bins": ECE_BINS,
+        "reliability": reliability(
+            network.rows.label,
+            network.rows.probabilities,
+            network.unit,
+            resamples=params.bootstrap,
+            confidence=params.confidence,
+        ),
+        "subjects": subject_scores(
+            network.rows,
+            {str(clip["clip_id"]): clip["subject"] for clip in clips},
+            params.missing,
+        ),
+        "mistakes": confident_mistakes(network.rows),
         "models": {
             name: model_details(model, params)
             for name, model in {NETWORK: network, **models}.items()

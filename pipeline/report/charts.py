@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Okabe-Ito: told apart by colour-blind readers too
 BLUE, ORANGE = "#0072B2", "#D55E00"
@@ -85,6 +86,47 @@ def curves_chart(curves: Mapping[str, Curve]) -> str:
         left.legend(frameon=False)
         right.set(xlabel="epoch", ylabel="UAR (share, 0 to 1)", title="Validation UAR", ylim=(0, 1))
         return _svg(figure, "Training curves")
+
+
+def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
+    """Share named rightly against the probability of the named class; below, how many predictions.
+
+    Args:
+        bins: `from`, `to`, `confidence`, `right`, `predictions` and, where known, `ci_low`,
+            `ci_high` of each bin.
+    """
+    sure = [row["confidence"] for row in bins]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 5.0))
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        above.plot([0, 1], [0, 1], color="0.45", lw=1, ls="--", label="as right as it is sure")
+        known = [row for row in bins if row.get("ci_low") is not None]
+        above.vlines(
+            [row["confidence"] for row in known],
+            [row["ci_low"] for row in known],
+            [row["ci_high"] for row in known],
+            color=BLUE,
+            lw=1.2,
+        )
+        above.plot(sure, [row["right"] for row in bins], color=BLUE, **THIN)
+        above.plot(sure, [row["right"] for row in bins], "o", color=BLUE, ms=5, label="ARPGNet")
+        above.set(ylabel="share named rightly (0 to 1)", title="Reliability", ylim=(-0.02, 1.02))
+        above.legend(
+            frameon=False, loc="lower right"
+        )  # where a network that is too sure has no dots
+        below.bar(
+            [row["from"] for row in bins],
+            [row["predictions"] for row in bins],
+            width=[row["to"] - row["from"] for row in bins],
+            align="edge",
+            color=BLUE,
+            edgecolor="white",
+        )
+        below.set(
+            xlabel="probability of the named class (0 to 1)", ylabel="predictions", xlim=(0, 1)
+        )
+        below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        return _svg(figure, "Reliability diagram")
 
 
 def _svg(figure: Figure, title: str) -> str:

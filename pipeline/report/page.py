@@ -21,8 +21,9 @@ from pipeline.clips import Clip, Manifest, read_manifest
 from pipeline.config import Params
 from pipeline.errors import UserError
 from pipeline.report.ablations import ablations_view, read_ablations
-from pipeline.report.charts import Curve, confusion_chart, curves_chart
+from pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
 from pipeline.report.faces_picture import BLUE, ORANGE
+from pipeline.report.mistakes import mistakes_view
 from pipeline.report.pictures import clip_sheet, face_tiles
 from pipeline.report.sentences import (
     MODEL_NAMES,
@@ -35,6 +36,8 @@ from pipeline.report.sentences import (
     single_runs,
     verdict,
 )
+from pipeline.report.settings import shareable
+from pipeline.report.subjects import subjects_view
 from pipeline.shards import ShardReader
 from pipeline.train.predictions import NETWORK
 
@@ -117,11 +120,14 @@ def render(results: Results) -> str:
         verdict=verdict(results.details),
         runs=single_runs(results.metrics, results.details),
         calibration=calibration(results.metrics, results.details),
+        reliability=Markup(reliability_chart(results.details["reliability"])),
+        subjects=subjects_view(results.details["subjects"]),
+        mistakes=mistakes_view(results.details["mistakes"], shards["faces"]),
         ablations=ablations_view(results.ablations, results.details["predictions_sha256"]),
         confusion=Markup(confusion_chart(counts, classes)),
         recalls=list(_recalls(results)),
         curves=Markup(curves_chart(results.curves)),
-        coverage=_coverage(results),
+        coverage=coverage_view(results),
         sheet=clip_sheet(clips, classes, shards["frames"]),
         faces=face_tiles(
             clips,
@@ -157,6 +163,9 @@ def _run_facts(results: Results) -> dict[str, Any]:
         "protocol": f"{_protocol_name(manifest)}, {folds} fold{'s' * (folds > 1)}, "
         f"{seeds} seed{'s' * (seeds > 1)}",
         "level": level,
+        "unit": details["interval_unit"],
+        "frames": "frames" in results.metrics,
+        "scored": "frames" if "frames" in results.metrics else "clips",
         "interval_note": f"In brackets the {level} interval from {details['bootstrap']} bootstrap "
         f"resamples of whole {details['interval_unit']}s ({details['intervals_over']} of them); "
         f"± is the standard deviation over seeds. Predictions of all folds are pooled a seed.",
@@ -190,8 +199,7 @@ def _plain_count(values: set[str]) -> str:
 
 
 def _settings_text(params: Params) -> str:
-    settings = params.model_dump()
-    # where the clips lie is the reader's business only, and may name a person
+    settings = shareable(params)
     settings["dataset"].pop("root")
     for corpus in settings["dataset"]["train_on"] + settings["dataset"]["test_on"]:
         corpus.pop("root")
@@ -213,11 +221,11 @@ def _tiles(results: Results) -> Iterator[dict[str, str]]:
     yield {
         "name": "coverage",
         "value": f"{coverage['mean']:.1%}",
-        "detail": f"of {_tested(results.metrics)} have a prediction",
+        "detail": f"of {tested(results.metrics)} have a prediction",
     }
 
 
-def _tested(metrics: Mapping[str, Any]) -> str:
+def tested(metrics: Mapping[str, Any]) -> str:
     """What is scored, counted: `288 test clips`."""
     if "frames" in metrics:
         return f"{metrics['frames']} labelled frames of {metrics['clips']} test videos"
@@ -251,7 +259,8 @@ def _recalls(results: Results) -> Iterator[dict[str, str]]:
         }
 
 
-def _coverage(results: Results) -> dict[str, Any]:
+def coverage_view(results: Results) -> dict[str, Any]:
+    """`sentence`: how many clips came through; `quarantined`: the others; `notes` of ingest."""
     lost = list(quarantined(results.manifest.clips, results.shards))
     total = len(results.manifest.clips)
     reasons = Counter(row["reason"] for row in lost)

@@ -62,12 +62,22 @@ def face_tiles(
     """Aligned faces with landmarks and region graph drawn on, spread over classes and clips."""
     tiles = []
     for clip in _spread(clips, classes, count, graphs):
-        row = _middle_valid(clip, faces)
+        row = _middle_valid(clip.clip_id, faces)
         if row is None:
             continue
         image = _draw(clip.clip_id, row, faces, landmarks, graphs)
         tiles.append({"image": data_uri(image), "label": clip.label or "", "clip": clip.clip_id})
     return tiles
+
+
+def plain_face(clip_id: str, faces: ShardReader, frame_index: int | None = None) -> str | None:
+    """The aligned face in the middle of a clip, or nearest to a frame; None: none was found."""
+    if faces.entry(clip_id).status != "ok":
+        return None
+    row = _middle_valid(clip_id, faces)
+    if frame_index is not None:
+        row = _nearest_valid(clip_id, frame_index, faces)
+    return None if row is None else data_uri(_crop(clip_id, row, faces))
 
 
 def _middle_frame(clip: Clip, frames: ShardReader) -> str:
@@ -92,18 +102,32 @@ def _spread(
     return list({clip.clip_id: clip for clip in picked}.values())[:count]
 
 
-def _middle_valid(clip: Clip, faces: ShardReader) -> int | None:
-    valid = faces.read(clip.clip_id, columns=["valid"]).column("valid").to_numpy()
+def _middle_valid(clip_id: str, faces: ShardReader) -> int | None:
+    valid = faces.read(clip_id, columns=["valid"]).column("valid").to_numpy()
     rows = np.flatnonzero(valid)
     return int(rows[len(rows) // 2]) if len(rows) else None
+
+
+def _nearest_valid(clip_id: str, frame_index: int, faces: ShardReader) -> int | None:
+    seen = faces.read(clip_id, columns=["valid", "frame_index"])
+    rows = np.flatnonzero(seen.column("valid").to_numpy())
+    if not len(rows):
+        return None
+    away = np.abs(seen.column("frame_index").to_numpy()[rows] - frame_index)
+    return int(rows[away.argmin()])
+
+
+def _crop(clip_id: str, row: int, faces: ShardReader) -> np.ndarray:
+    """uint8[S,S,3] RGB."""
+    side = int(faces.facts["crop_px"])
+    crop_bytes = faces.row(clip_id, row, ["crop"]).column("crop")[0].as_py()
+    return np.frombuffer(crop_bytes, np.uint8).reshape(side, side, 3)
 
 
 def _draw(
     clip_id: str, row: int, faces: ShardReader, landmarks: ShardReader, graphs: ShardReader
 ) -> np.ndarray:
-    side = int(faces.facts["crop_px"])
-    crop_bytes = faces.row(clip_id, row, ["crop"]).column("crop")[0].as_py()
-    crop = np.frombuffer(crop_bytes, np.uint8).reshape(side, side, 3)
+    crop = _crop(clip_id, row, faces)
     points = _pairs(landmarks.row(clip_id, row, ["points_crop"]).column("points_crop"))[0]
     graph = graphs.row(clip_id, row, ["node_xy", "visible"])
     nodes = _pairs(graph.column("node_xy"))[0]

@@ -43,6 +43,9 @@ def test_verifies_the_demo_pack() -> None:
         (("compare", "no-such-run", "workspace"), "git revision"),
         (("ablate", "--rows", "nonsense"), "--list"),
         (("export", "--check", "no-such-file.onnx"), "cannot be loaded"),
+        (("publish", "docs"), "docs is not empty"),
+        (("publish", "--check", "docs"), "no folder that `arpgnet publish` wrote"),
+        (("publish", "--check", "--run", "fold0-seed0", "docs"), "do not go together"),
     ],
 )
 def test_mistakes_are_one_line(arguments: tuple[str, ...], said: str) -> None:

@@ -103,6 +103,10 @@ def test_numbers_by_hand(root: Path) -> None:
     # every clip is named with 0.8; of 11 with a prediction 9 and 10 are named rightly
     assert metrics["overconfidence"]["mean"] == pytest.approx(0.8 - 9.5 / 11, abs=1e-6)
     assert metrics["ece"]["mean"] == pytest.approx(9.5 / 11 - 0.8, abs=1e-6)
+    by_subject = {row["subject"]: row["war"] for row in details["subjects"]["rows"]}
+    assert by_subject == {"s0": 0.5, "s3": 0.75, "s5": 0.5, "s1": 1, "s2": 1, "s4": 1}
+    # of two networks one names s3-1 wrongly: together they cannot decide, and the first class wins
+    assert [row["clip_id"] for row in details["mistakes"]] == ["s0-0", "s3-1"]
     predictions = (root / PREDICTIONS).read_bytes()
     assert details["predictions_sha256"] == hashlib.sha256(predictions).hexdigest()
 
@@ -148,6 +152,12 @@ def test_plot_tables(root: Path) -> None:
     assert len(pairs) == 12 * len(SEEDS)
     assert pairs.count(("glad", "none")) == 2
     assert pairs.count(("calm", "glad")) == 2
+    with (plots / "reliability.csv").open() as file:
+        bins = list(csv.DictReader(file))
+    # all 22 predictions are 0.8 sure, 19 of them right
+    assert bins == [
+        {"probability": "0.800000", "right": "0.863636", "perfect": "0.800000", "predictions": "22"}
+    ]
     with (plots / "curves.csv").open() as file:
         curves = list(csv.DictReader(file))
     assert len(curves) == 2 * 2 + 2 * 3

@@ -1,0 +1,79 @@
+"""`SHA256SUMS`: a digest for every other file of a folder, in the form of `sha256sum`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+from pipeline.errors import UserError
+from pipeline.store import file_sha256
+
+SUMS = "SHA256SUMS"
+LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+SHOWN = 5  # problems that one line names
+
+
+def write_sums(folder: Path) -> None:
+    """Write `SHA256SUMS` of all files that lie in the folder, in the order of their names."""
+    names = sorted(_files(folder) - {SUMS})
+    lines = [f"{file_sha256(folder / name)}  {name}\n" for name in names]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def check_sums(folder: Path) -> int:
+    """Read every file again; how many there are.
+
+    Raises:
+        UserError: there are no sums, or they are damaged; a file is absent, has other bytes, is a
+            link, or is not listed. The line names the first few.
+    """
+    listed = _read(folder)
+    there = _files(folder) - {SUMS}
+    problems = [f"{name} is absent" for name in sorted(listed.keys() - there)]
+    problems += [f"{name} is not listed in {SUMS}" for name in sorted(there - listed.keys())]
+    for name in sorted(listed.keys() & there):
+        path = folder / name
+        try:
+            if path.is_symlink():
+                problems.append(f"{name} is a link")
+            elif file_sha256(path) != listed[name]:
+                problems.append(f"{name} has other bytes than {SUMS} says")
+        except OSError as error:
+            problems.append(f"{name} cannot be read ({error.strerror})")
+    if problems:
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise UserError(f"{folder}: {'; '.join(problems[:SHOWN])}{more}: get the folder anew")
+    return len(listed)
+
+
+def _files(folder: Path) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+
+
+def _read(folder: Path) -> dict[str, str]:
+    """Name -> sha256 of every line."""
+    path = folder / SUMS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise UserError(
+            f"{path} cannot be read: {folder} is no folder that `arpgnet publish` wrote"
+        ) from None
+    listed: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        found = LINE.fullmatch(line)
+        if not found or not _inside(found[2]) or found[2] in listed:
+            raise UserError(f"{path}, line {number} is damaged: get the folder anew")
+        listed[found[2]] = found[1]
+    if not listed:
+        raise UserError(f"{path} is empty: get the folder anew")
+    return listed
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name

@@ -1,0 +1,185 @@
+"""`arpgnet publish`: all that others need of a trained network, in one folder with checksums."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline.config import Params
+from pipeline.disk import partial, writing_to
+from pipeline.errors import UserError
+from pipeline.export.write import best_run, export, runs
+from pipeline.faces.tuned import FACTS, WEIGHTS, read_facts
+from pipeline.publish.sums import SUMS, check_sums, write_sums
+from pipeline.report.card import CARD
+from pipeline.report.markdown import plain
+from pipeline.report.settings import settings_digest, shareable
+from pipeline.store import file_sha256
+from pipeline.train.checkpoints import MODEL, load_run
+from pipeline.train.curves import RUNS
+from pipeline.train.predictions import PREDICTIONS
+
+CLASSES = "classes.json"
+PARAMS = "params.yaml"
+ONNX = "model.onnx"
+BACKBONE = "backbone"
+CONTENTS = {
+    MODEL: "the network's weights, and in its metadata how it is built and was trained",
+    ONNX: "the same network as ONNX; its metadata say how to feed it",
+    CLASSES: "the names of the classes, in the order of the probabilities",
+    PARAMS: "every setting; where the data lay is left out",
+    BACKBONE: "whether fine-tuning changed the face pack's appearance network; if so, its weights",
+    CARD.name: "this card",
+    SUMS: "sha256 of all of these: `arpgnet publish --check` or `sha256sum --check` reads them",
+}
+# resolved to what the machine had, so that they need not be as params.yaml says
+RESOLVED = {"device", "precision", "processes"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """The run's name, how many files were written beside the sums, and their bytes."""
+
+    run: str
+    files: int
+    bytes: int
+
+
+def publish(
+    params: Params, target: Path, *, run: str | None = None, root: Path = Path()
+) -> Published:
+    """Write a run's network and all that belongs to it into the new folder `target`.
+
+    The folder is made beside its place, read again, and then put there: it is whole or absent.
+
+    Args:
+        params: of the run.
+        run: such as `fold0-seed0`; without it the one with the best validation score.
+
+    Raises:
+        UserError: `target` is there and not empty; there is no such run; or run, settings, card and
+            data do not belong together.
+    """
+    # `.` has no name of its own
+    place = Path(os.path.abspath(target))  # noqa: PTH100 - resolve would follow a link
+    _refuse_full(place, target)
+    name = best_run(root) if run is None else run
+    if name not in runs(root):
+        raise UserError(f"no run {name} in {root / RUNS}: there is {', '.join(runs(root))}")
+    _, info = load_run(root / RUNS / name)
+    _same_settings(params, info, name)
+    card = _card(params, info, name, root)
+    fresh = partial(place)
+    try:
+        with writing_to(target, "choose another folder"):
+            _make(fresh, target)
+            _fill(fresh, params, name, info, card, root)
+            write_sums(fresh)
+            files = check_sums(fresh)
+            length = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
+            _refuse_full(place, target)
+            fresh.rename(place)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return Published(name, files, length)
+
+
+def _make(fresh: Path, target: Path) -> None:
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        fresh.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{target} cannot be used ({error.strerror}): choose another") from None
+
+
+def _refuse_full(place: Path, target: Path) -> None:
+    try:
+        other = place.is_symlink() or (place.exists() and not place.is_dir())
+        full = place.is_dir() and any(place.iterdir())
+    except OSError as error:
+        raise UserError(f"{target} cannot be used ({error.strerror}): choose another") from None
+    if other:
+        raise UserError(f"{target} is not a folder: name a new one")
+    if full:
+        raise UserError(f"{target} is not empty: name a new folder, or delete this one")
+
+
+def _fill(
+    folder: Path, params: Params, name: str, info: Mapping[str, Any], card: str, root: Path
+) -> None:
+    shutil.copyfile(root / RUNS / name / MODEL, folder / MODEL)
+    export(params, folder / ONNX, run=name, root=root)
+    classes = json.dumps(info["classes"], indent=2, ensure_ascii=False)
+    (folder / CLASSES).write_text(f"{classes}\n", encoding="utf-8")
+    settings = io.StringIO()
+    YAML().dump(shareable(params), settings)
+    (folder / PARAMS).write_text(settings.getvalue(), encoding="utf-8")
+    tuned = root / "artifacts" / BACKBONE
+    (folder / BACKBONE).mkdir()
+    for file in (FACTS, WEIGHTS) if read_facts(tuned)["enabled"] else (FACTS,):
+        shutil.copyfile(tuned / file, folder / BACKBONE / file)
+    (folder / CARD.name).write_text(card, encoding="utf-8")
+
+
+def _same_settings(params: Params, info: Mapping[str, Any], name: str) -> None:
+    """The settings at hand are those that the run was trained with.
+
+    Raises:
+        UserError: names those that differ.
+    """
+    now = params.model_dump(mode="json")
+    changed = [
+        f"{section}.{key}"
+        for section, settings in info["params"].items()
+        for key, value in settings.items()
+        if key not in RESOLVED and now[section].get(key) != value
+    ]
+    if changed:
+        raise UserError(
+            f"params.yaml has changed since {name} was trained ({', '.join(changed)}): run "
+            "`dvc repro`, or set back what was changed"
+        )
+
+
+def _card(params: Params, info: Mapping[str, Any], name: str, root: Path) -> str:
+    """The run's card, and what this network is among the others.
+
+    Raises:
+        UserError: the card or the metrics are absent, or those of other predictions or settings.
+    """
+    digest = file_sha256(root / PREDICTIONS)
+    try:
+        card = (root / CARD).read_text(encoding="utf-8")
+        details = json.loads((root / "reports/evaluation.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} not found: run `dvc repro` first") from None
+    if digest not in card or details["predictions_sha256"] != digest:
+        raise UserError(f"{root / CARD} is about another run than {root / RUNS}: run `dvc repro`")
+    if settings_digest(params) not in card:
+        raise UserError(
+            f"params.yaml has changed since {root / CARD} was written: run `dvc repro`, or set "
+            "back what was changed"
+        )
+    fold, seed = info["fold"], info["seed"]
+    unit = "clips" if info["task"] == "clip" else "labelled frames"
+    measured = "".join(
+        f" On its own test part of {run['clips']} {unit}, which it has not seen: UAR "
+        f"{run['uar']:.3f}, WAR {run['war']:.3f}."
+        for run in details["runs"]
+        if (run["fold"], run["seed"]) == (fold, seed) and run["uar"] is not None
+    )
+    contents = "\n".join(f"| {plain(file)} | {what} |" for file, what in CONTENTS.items())
+    return (
+        f"{card}\n## What lies in this folder\n\n"
+        f"One of these networks: {plain(name)}, of epoch {info['best_epoch']} (fold {fold}, seed "
+        f"{seed}); validation UAR {info['validation']['val_uar']:.3f}.{measured}\n\n"
+        f"| file | what it is |\n| --- | --- |\n{contents}\n"
+    )

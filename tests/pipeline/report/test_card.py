@@ -1,0 +1,100 @@
+"""The model card says what the run says, and data in it stays text."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from report_outs import EVIL, write_outs
+
+from pipeline.config import Params, parse_params
+from pipeline.report.card import model_card
+from pipeline.report.markdown import plain
+from pipeline.report.page import gather
+from pipeline.report.settings import shareable
+
+NASTY = [
+    *(EVIL, "a | b", "[x](http://e.org)", "![x](y)", "*bold* _it_ **b**", "`code`", "# head"),
+    *("- item", "1. one", "2) two", "> quote", "&lt;", "<http://e.org>", "back\\slash"),
+    *("two\nlines", "---", "~~x~~", "+ more", "https://e.org", "www.e.org"),
+]  # fmt: skip
+
+
+def tokens(markdown: str) -> Iterator[Token]:
+    for token in MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(
+        markdown
+    ):  # fmt: skip
+        yield token
+        yield from token.children or []
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_text_is_read_as_text(text: str) -> None:
+    shown = " ".join(text.split())
+    for where in ("{}", "- {}", "before {} after", "| a |\n| --- |\n| {} |"):
+        found = list(tokens(where.format(plain(text))))
+        usual = list(tokens(where.format("x")))
+        content = "".join(t.content for t in found if t.type == "text")
+        inner = {"text", "text_special"}
+        assert [t.type for t in found if t.type not in inner] == [
+            t.type for t in usual if t.type not in inner
+        ]
+        assert shown in content
+
+
+def test_numbers_stay_as_they_are() -> None:
+    for text in ("0.884", "-0.043", "0.842 to 0.920", "2,880", "UAR +0.1"):
+        assert plain(text) == text
+
+
+def test_the_card_is_the_runs_own(tmp_path: Path) -> None:
+    write_outs(tmp_path)
+    card = model_card(gather(Params(), tmp_path))
+    assert "| UAR | 0.500 | 0.400 to 0.600 | 0.100 |" in card
+    assert "| majority class | 0.500 | 0.400 to 0.600 | 0.500 |" in card
+    assert "Of 4 test clips a seed:" in card
+    assert "Validation UAR, mean over the 2 single networks: 0.700." in card
+    assert "2 of 4 clips came through every stage" in card
+    assert "2 clips of class fear were left out on purpose" in card
+    assert "Weights of the face pack demo: MIT." in card
+    assert "Data, csv: not known to the pipeline; to be stated here by who publishes." in card
+    assert "Data, rml: research \\| x." in card
+    assert "Over 2 subjects: UAR from 0.250 to 0.250" in card
+    assert "article 5(1)(f)" in card
+    assert "no results by group" in card
+    assert "Rendered faces" not in card
+    assert str(tmp_path) not in card
+    assert card == model_card(gather(Params(), tmp_path))
+
+
+def test_data_cannot_write_into_the_card(tmp_path: Path) -> None:
+    write_outs(tmp_path)
+    found = list(tokens(model_card(gather(Params(), tmp_path))))
+    assert not [t for t in found if t.type in ("html_block", "html_inline", "link_open", "image")]
+    tables = [t for t in found if t.type == "table_open"]
+    assert len(tables) == 4
+
+
+def test_settings_for_others_name_no_folder() -> None:
+    params = parse_params(
+        {
+            "dataset": {
+                "name": "cross",
+                "train_on": [
+                    {"name": "csv", "root": "/home/anna/a", "manifest": "/home/anna/l.csv"}
+                ],
+                "test_on": [{"name": "rml", "root": "/home/anna/b"}],
+            },
+            "faces": {"pack": "/home/anna/packs/mine"},
+            "finetune": {"root": "/home/anna/stills"},
+        },
+        "test",
+    )
+    settings = shareable(params)
+    assert "anna" not in str(settings)
+    assert settings["faces"]["pack"] == "mine"
+    assert settings["dataset"]["train_on"][0]["manifest"] == "l.csv"
+    # and whoever gets them can load them
+    assert parse_params(settings, "again").fusion == params.fusion
+    assert shareable(Params())["faces"]["pack"] == "demo"
