@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.cli_data import data
+from pipeline.cli_predict import predict_videos
 from pipeline.errors import UserError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app.add_typer(models, name="models", no_args_is_help=True)
 store = typer.Typer(help="The store: finished per-clip results and training runs.")
 app.add_typer(store, name="store", no_args_is_help=True)
 app.add_typer(data, name="data", no_args_is_help=True)
+app.command("predict", no_args_is_help=True)(predict_videos)
 
 RUN_HELP = "a git revision, a DVC experiment, `workspace`, or a predictions file"
 

@@ -5,6 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from support import TINY, Workspace
 
@@ -12,6 +14,7 @@ from pipeline.clips import read_manifest
 from pipeline.config import load_params
 from pipeline.datasets.corpora import dataset_roots
 from pipeline.faces.sessions import make_session
+from pipeline.train.predictions import NETWORK, PREDICTIONS, read_predictions
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,30 @@ def test_export_agrees_with_the_stored_predictions(finished: Workspace) -> None:
     assert preprocessing["appearance_network"]["colour"] == "rgb"
     assert len(preprocessing["regions"]["pooling"]) == 49
     assert json.loads(facts["licence"])["features"] == "face pack demo: MIT"
+
+
+def test_predict_gives_the_stored_probabilities(finished: Workspace, tmp_path: Path) -> None:
+    """The skew test: the clips as mere videos give what the train stage wrote down of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(finished.root)
+        root = dataset_roots(load_params().dataset)["demo"]
+        clips = {clip.clip_id: root / clip.path for clip in read_manifest().clips}
+    stored = read_predictions(finished.root / PREDICTIONS)
+    own = (stored.model == NETWORK) & (stored.fold == 1) & (stored.split == "test")
+    stored = stored.select(own)
+    names = [clips[clip] for clip in stored.clip_id]
+    assert len({path.stem for path in names}) == len(names) == 16
+    arpgnet(
+        *(finished, "predict", *map(str, names)),
+        *("--run", "fold1-seed0", "--out", str(tmp_path), "--format", "parquet"),
+    )
+    for path, expected in zip(names, stored.probabilities, strict=True):
+        table = pd.read_parquet(tmp_path / f"{path.stem}.parquet")
+        assert table["frame"].tolist() == list(range(len(table)))
+        assert set(table["face_id"]) == {0}
+        found = table[[f"p_{name}" for name in stored.classes]].to_numpy()
+        assert np.abs(found - expected).max() <= 1e-4
+        assert set(table["label"]) == {stored.classes[int(expected.argmax())]}
 
 
 def test_ablations_stand_in_the_report_and_compare_finds_them(finished: Workspace) -> None:

@@ -1,0 +1,490 @@
+"""`arpgnet predict`: videos in, tables out, in one pass over each video.
+
+Two followers see the frames. One sees every frame: where each face is, and who. The other sees the
+frames that are classified, through a JPEG and nothing in between, as the align stage does: what the
+network is shown of a clip is what it was shown in evaluation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from pipeline.datasets.layout import videos_below
+from pipeline.errors import ClipError, UserError
+from pipeline.faces.align_clip import make_follower, open_detector
+from pipeline.faces.alignment import context
+from pipeline.faces.detect import Detections
+from pipeline.faces.track import Track, choose, iou, link
+from pipeline.jpeg import decode_jpeg, encode_jpeg
+from pipeline.predict.faces import DECIDING, Face, Identities
+from pipeline.predict.features import Cut, Networks, cut_out, rows_of
+from pipeline.predict.features import Row as FeatureRow
+from pipeline.predict.model import Model
+from pipeline.predict.output import (
+    SUFFIX,
+    WITH_LANDMARKS,
+    Format,
+    Head,
+    Row,
+    open_table,
+)
+from pipeline.predict.windows import (
+    ClipScores,
+    Found,
+    FrameScores,
+    Layout,
+    Window,
+    clip_layout,
+    frame_layout,
+)
+from pipeline.progress import Tracker, track
+from pipeline.video.kept import shrink
+from pipeline.video.stream import Plan, Unexpected, plan, stream, survey_plan
+
+Which = Literal["all", "main"]
+
+# a video that is this much longer than a training clip is still shown as one
+WHOLE = 1.5
+# boxes of one face by the two followers overlap by more
+SAME_IOU = 0.3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asks for.
+
+    Attributes:
+        form: of the table.
+        out: the folder of the tables.
+        faces: every face, or in each window the one that training would have chosen.
+        landmarks: of every face in every frame too.
+        window_s: a video that is no longer is classified as one; None: 1.5 times the median of the
+            training clips.
+    """
+
+    form: Format = "csv"
+    out: Path = Path("predictions")
+    faces: Which = "all"
+    landmarks: bool = False
+    window_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished table: its rows, and what is wrong with it in a line, if anything."""
+
+    path: Path
+    frames: int
+    faces: int
+    complete: bool
+    warning: str | None = None
+
+
+def predict(
+    model: Model,
+    given: Sequence[Path],
+    options: Options,
+    *,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> bool:
+    """A table for each video; whether all went well. A bad video is a line, and the others go on.
+
+    Raises:
+        UserError: there is nothing to predict, or a table cannot be written.
+    """
+    videos = list_videos(given)
+    predictor = Predictor(model, options)
+    good = True
+    for video, target in zip(videos, targets(videos, options), strict=True):
+        try:
+            done = predictor.predict(video, target)
+        except (ClipError, UserError) as error:
+            good = False
+            warn(f"{video}: {_reason(video, error)}")
+            continue
+        if done.warning:
+            good = False
+            warn(f"{video}: {done.warning}")
+        say(f"{done.path}: {done.frames} frames, {done.faces} faces")
+    return good
+
+
+def list_videos(given: Sequence[Path]) -> list[Path]:
+    """The files, and the videos below the folders.
+
+    Raises:
+        UserError: a path is absent, or a folder holds no video.
+    """
+    videos: list[Path] = []
+    for path in given:
+        if not path.exists():
+            raise UserError(f"{path} is not there: give a video, or a folder of videos")
+        below = videos_below(path) if path.is_dir() else [path]
+        if not below:
+            raise UserError(f"{path} holds no video: give a video, or a folder of videos")
+        videos += below
+    return list(dict.fromkeys(videos))
+
+
+def targets(videos: Sequence[Path], options: Options) -> list[Path]:
+    """A table's path for each video; of equal names the later ones get a number."""
+    counts: Counter[str] = Counter()
+    found = []
+    for video in videos:
+        counts[video.stem] += 1
+        number = f"-{counts[video.stem]}" if counts[video.stem] > 1 else ""
+        found.append(options.out / f"{video.stem}{number}{SUFFIX[options.form]}")
+    return found
+
+
+class Predictor:
+    """The networks, opened once for all videos."""
+
+    def __init__(self, model: Model, options: Options) -> None:
+        self.model, self.options = model, options
+        self.networks = Networks(model)
+        self.detector = open_detector(model.pack, model.params.align, model.params.faces.device)
+
+    def predict(self, video: Path, target: Path) -> Done:
+        """Write the table of one video.
+
+        Raises:
+            ClipError: nothing of it can be read.
+            UserError: the file is absent, or the table cannot be written.
+        """
+        try:
+            return self._predict(video, target, plan(video))
+        except Unexpected:
+            # damage, or frames that the packets do not tell of: what counts is what decodes
+            return self._predict(video, target, survey_plan(video))
+
+    def layout(self, expected: Plan) -> Layout:
+        """Which frames are classified together.
+
+        Raises:
+            UserError: nobody knows how long a training clip is.
+        """
+        decode = self.model.params.decode
+        if self.model.of_frames:
+            views = self.model.views
+            return frame_layout(expected.times, decode, window=views.window, stride=views.stride)
+        clip_s, window_s = self.model.clip_s, self.options.window_s
+        if clip_s is None and window_s is None:
+            raise UserError("the length of the training clips is unknown: give --window SECONDS")
+        if window_s is None:
+            assert clip_s is not None
+            window_s = WHOLE * clip_s
+        length = window_s if clip_s is None else min(clip_s, window_s)
+        return clip_layout(
+            expected.times, expected.frame_s, decode, window_s=window_s, clip_s=length
+        )
+
+    def _predict(self, video: Path, target: Path, expected: Plan) -> Done:
+        points = self.options.landmarks or self.options.form in WITH_LANDMARKS
+        head = Head(
+            video.name,
+            self.model.classes,
+            self.networks.landmarks.scheme.points if points else 0,
+        )
+        layout = self.layout(expected)
+        count = len(expected.times)
+        table = open_table(target, self.options.form, head)
+        complete = False
+        with track(count, video.name) as progress:
+            one = _Video(self, video, expected, layout, points=points)
+            try:
+                for row in one.rows(progress):
+                    table.add(row)
+                complete = expected.whole
+            finally:
+                table.close(complete)
+        warning = None
+        if not complete:
+            warning = f"damaged behind frame {count}: the table ends there (complete=false)"
+        if not one.faces:
+            warning = f"no face found in any of {count} frames"
+        return Done(target, count, one.faces, complete, warning)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A frame that every face was looked for in; landmarks [P, 2] of each, where asked for."""
+
+    index: int
+    time_s: float
+    faces: list[Face]
+    points: list[np.ndarray | None]
+
+
+@dataclass
+class _Shown:
+    """A frame that is classified: its faces cut out, their features and who they are."""
+
+    index: int
+    found: Detections
+    cuts: list[Cut | None]
+    rows: list[FeatureRow]
+    who: list[int | None] | None = None
+
+
+class _Video:
+    """One pass over a video; little more than a window of it is held."""
+
+    def __init__(
+        self, owner: Predictor, video: Path, expected: Plan, layout: Layout, *, points: bool
+    ) -> None:
+        self._owner, self._video = owner, video
+        self._expected, self._layout, self._points = expected, layout, points
+        model = owner.model
+        self._params = model.params
+        self._networks = owner.networks
+        self._identities = Identities(
+            lambda crops: owner.networks.appearance.describe(crops)[0], model.params.align.track_iou
+        )
+        self._scores: ClipScores | FrameScores = (
+            FrameScores(layout.picks) if model.of_frames else ClipScores()
+        )
+        self._count = len(expected.times)
+        self._scale, self._sides = 1.0, (0, 0)
+        # frames on their way through the follower of all frames
+        self._coming: deque[tuple[int, float]] = deque()
+        self._frames: deque[_Frame] = deque()
+        self._behind: dict[int, _Frame] = {}
+        self._passed = 0
+        self._all = make_follower(owner.detector, model.params.align).follow(self._source())
+        # frames to be classified, on their way to the other follower
+        self._queue: deque[tuple[int, float, np.ndarray]] = deque()
+        self._queued: deque[int] = deque()
+        self._picked = 0
+        self._some = make_follower(owner.detector, model.params.align).follow(self._sampled())
+        self._shown: dict[int, _Shown] = {}
+        self._next_shown = 0
+        self.faces = 0
+
+    def rows(self, progress: Tracker) -> Iterator[Row]:
+        """The table's rows, frame by frame."""
+        windows = self._layout.windows
+        done = 0
+        for number, window in enumerate(windows):
+            self._scores.add(window, self._classify(window))
+            last = number + 1 == len(windows)
+            until = self._count if last else windows[number + 1].first
+            for index in range(done, until):
+                yield from self._rows_of(self._frame(index))
+                progress.advance()
+            done = until
+            if not last:
+                self._forget(windows[number + 1])
+        self.faces = len(self._identities.people)
+
+    # ---- frames ------------------------------------------------------------------------------
+
+    def _source(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Every frame for the first follower; those to be classified are put aside."""
+        decode = self._params.decode
+        picks = self._layout.picks
+        for shown in stream(self._video, self._expected):
+            picture = shrink(shown.picture, decode.max_side)
+            self._scale = shown.picture.shape[1] / picture.shape[1]
+            self._sides = picture.shape[1], picture.shape[0]
+            if self._picked < len(picks) and shown.index == picks[self._picked]:
+                self._picked += 1
+                kept = decode_jpeg(encode_jpeg(picture, decode.jpeg_quality))
+                self._queue.append((shown.index, shown.time_s, kept))
+            self._coming.append((shown.index, shown.time_s))
+            yield shown.time_s, picture
+
+    def _step(self) -> bool:
+        """One more frame through the first follower; False where there is none."""
+        step = next(self._all, None)
+        if step is None:
+            self._identities.settle()
+            return False
+        picture, found = step
+        index, time_s = self._coming.popleft()
+        faces = self._identities.step(index, time_s, picture, found)
+        frame = _Frame(index, time_s, faces, self._landmarks(picture, faces))
+        self._frames.append(frame)
+        self._behind[index] = frame
+        self._passed = index + 1
+        return True
+
+    def _landmarks(self, picture: np.ndarray, faces: Sequence[Face]) -> list[np.ndarray | None]:
+        if not (self._points and faces):
+            return [None] * len(faces)
+        boxes = np.stack([face.box for face in faces])
+        around = np.stack([context(picture, box) for box in boxes])
+        return list(self._networks.landmarks.locate(around, boxes))
+
+    def _pass(self, index: int) -> None:
+        """Until it is known who is in the frame."""
+        while self._passed < min(self._count, index + 1 + DECIDING):
+            if not self._step():
+                raise ClipError("the file changed while it was read")
+        if self._passed >= self._count:
+            self._identities.settle()
+
+    def _frame(self, index: int) -> _Frame:
+        self._pass(index)
+        return self._frames.popleft()
+
+    # ---- windows -----------------------------------------------------------------------------
+
+    def _sampled(self) -> Iterator[tuple[float, np.ndarray]]:
+        while True:
+            while not self._queue:
+                if not self._step():
+                    return
+            index, time_s, picture = self._queue.popleft()
+            self._queued.append(index)
+            yield time_s, picture
+
+    def _classify(self, window: Window) -> dict[int, Found]:
+        positions = [int(row) for row in window.rows]
+        while self._next_shown <= positions[-1]:
+            picture, found = next(self._some)
+            pairs = zip(found.boxes, found.kps, strict=True)
+            cuts = [cut_out(picture, box, kps) for box, kps in pairs]
+            index = self._queued.popleft()
+            self._shown[self._next_shown] = _Shown(index, found, cuts, [None] * len(cuts))
+            self._next_shown += 1
+        shown = [self._shown[position] for position in positions]
+        self._pass(shown[-1].index)
+        self._name(shown)
+        faces = self._by_face(shown)
+        frames = np.array([one.index for one in shown])
+        return self._networks.classify(frames, faces)
+
+    def _name(self, shown: Sequence[_Shown]) -> None:
+        """Who the faces are: by their boxes among those of all frames; what is not there has the
+        name of most of its own track."""
+        for one in shown:
+            if one.who is None:
+                one.who = _same(one.found.boxes, self._behind[one.index].faces)
+        tracks = link([one.found.boxes for one in shown], self._params.align.track_iou)
+        for of_track in tracks:
+            places = list(zip(of_track.frames, of_track.picks, strict=True))
+            names = [_named(shown[frame])[pick] for frame, pick in places]
+            known = Counter(name for name in names if name is not None)
+            if not known:
+                continue
+            common = known.most_common(1)[0][0]
+            for frame, pick in places:
+                who = _named(shown[frame])
+                if who[pick] is None and common not in who:
+                    who[pick] = common
+
+    def _by_face(self, shown: Sequence[_Shown]) -> dict[int, list[FeatureRow]]:
+        """Each face's features in the window's frames."""
+        places: dict[int, list[tuple[int, int]]] = {}
+        for frame, one in enumerate(shown):
+            for pick, face in enumerate(_named(one)):
+                if face is not None and one.cuts[pick] is not None:
+                    places.setdefault(face, []).append((frame, pick))
+        if self._owner.options.faces == "main" and places:
+            places = self._main(shown, places)
+        found: dict[int, list[FeatureRow]] = {}
+        for face in sorted(places):
+            rows: list[FeatureRow] = [None] * len(shown)
+            self._describe([(shown[frame], pick) for frame, pick in places[face]])
+            for frame, pick in places[face]:
+                rows[frame] = shown[frame].rows[pick]
+            found[face] = rows
+        return found
+
+    def _describe(self, wanted: Sequence[tuple[_Shown, int]]) -> None:
+        """The features of faces that have none yet: one face's together, as a stage has them."""
+        fresh: list[tuple[_Shown, int, Cut]] = []
+        for one, pick in wanted:
+            cut = one.cuts[pick]
+            if one.rows[pick] is None and cut is not None:
+                fresh.append((one, pick, cut))
+        if not fresh:
+            return
+        features = self._networks.describe([cut for _, _, cut in fresh])
+        for (one, pick, _), row in zip(fresh, rows_of(features), strict=True):
+            one.rows[pick] = row
+
+    def _main(
+        self, shown: Sequence[_Shown], places: dict[int, list[tuple[int, int]]]
+    ) -> dict[int, list[tuple[int, int]]]:
+        """The face that the align stage would have chosen."""
+        tracks = []
+        for face, seen in places.items():
+            one = Track(face)
+            for frame, pick in seen:
+                one.add(frame, pick, shown[frame].found.boxes[pick])
+            tracks.append(one)
+        chosen = choose(tracks, self._params.align.main_face, len(shown), *self._sides)
+        assert chosen is not None
+        return {chosen.track_id: places[chosen.track_id]}
+
+    def _forget(self, coming: Window) -> None:
+        """What no later window shows."""
+        first = int(coming.rows[0])
+        for position in [one for one in self._shown if one < first]:
+            del self._shown[position]
+        index = int(self._layout.picks[first])
+        for number in [one for one in self._behind if one < index]:
+            del self._behind[number]
+
+    # ---- rows --------------------------------------------------------------------------------
+
+    def _rows_of(self, frame: _Frame) -> Iterator[Row]:
+        empty = True
+        pairs = zip(frame.faces, frame.points, strict=True)
+        for face, points in sorted(pairs, key=lambda pair: pair[0].tracklet.face or 0):
+            number = face.tracklet.face
+            if number is None:
+                continue
+            scored = self._scores.at(number, frame.index)
+            if scored is None and self._owner.options.faces == "main":
+                continue
+            empty = False
+            yield Row(
+                frame.index,
+                frame.time_s,
+                number,
+                face.box * self._scale,
+                face.score,
+                None if scored is None else scored.probabilities,
+                0.0 if scored is None else scored.coverage,
+                None if points is None else points * self._scale,
+            )
+        if empty:
+            yield Row(frame.index, frame.time_s)
+
+
+def _named(shown: _Shown) -> list[int | None]:
+    assert shown.who is not None
+    return shown.who
+
+
+def _same(boxes: np.ndarray, faces: Sequence[Face]) -> list[int | None]:
+    """Which known face each box is, the largest overlaps first."""
+    who: list[int | None] = [None] * len(boxes)
+    known = [face for face in faces if face.tracklet.face is not None]
+    if not known or not len(boxes):
+        return who
+    overlap = iou(boxes, np.stack([face.box for face in known]))
+    while overlap.max() >= SAME_IOU:
+        row, column = np.unravel_index(int(overlap.argmax()), overlap.shape)
+        who[int(row)] = known[int(column)].tracklet.face
+        overlap[row], overlap[:, column] = -1.0, -1.0
+    return who
+
+
+def _reason(video: Path, error: Exception) -> str:
+    """One line; what is a picture is called so."""
+    text = str(error)
+    if "not a video" in text and cv2.haveImageReader(str(video)):
+        return "a picture, not a video"
+    return text
