@@ -152,14 +152,17 @@ def test_predict_gives_the_stored_probabilities(finished: Workspace, tmp_path: P
     stored = read_predictions(finished.root / PREDICTIONS)
     own = (stored.model == NETWORK) & (stored.fold == 1) & (stored.split == "test")
     stored = stored.select(own)
-    names = [clips[clip] for clip in stored.clip_id]
-    assert len({path.stem for path in names}) == len(names) == 16
+    names = [clip.replace("/", "-") for clip in stored.clip_id]
+    (tmp_path / "videos").mkdir()
+    for clip, name in zip(stored.clip_id, names, strict=True):
+        shutil.copy(clips[clip], tmp_path / "videos" / f"{name}.mp4")
     arpgnet(
-        *(finished, "predict", *map(str, names)),
-        *("--run", "fold1-seed0", "--out", str(tmp_path), "--format", "parquet"),
+        *(finished, "predict", str(tmp_path / "videos"), "--run", "fold1-seed0"),
+        *("--out", str(tmp_path), "--format", "parquet"),
     )
-    for path, expected in zip(names, stored.probabilities, strict=True):
-        table = pd.read_parquet(tmp_path / f"{path.stem}.parquet")
+    assert len(names) == 16
+    for name, expected in zip(names, stored.probabilities, strict=True):
+        table = pd.read_parquet(tmp_path / f"{name}.parquet")
         assert table["frame"].tolist() == list(range(len(table)))
         assert set(table["face_id"]) == {0}
         found = table[[f"p_{name}" for name in stored.classes]].to_numpy()

@@ -23,7 +23,7 @@ from pipeline.faces.alignment import context
 from pipeline.faces.detect import Detections
 from pipeline.faces.track import Track, choose, iou, link
 from pipeline.jpeg import decode_jpeg, encode_jpeg
-from pipeline.predict.faces import DECIDING, Face, Identities
+from pipeline.predict.faces import WAITING, Face, Identities
 from pipeline.predict.features import Cut, Networks, cut_out, rows_of
 from pipeline.predict.features import Row as FeatureRow
 from pipeline.predict.model import Model
@@ -326,7 +326,7 @@ class _Video:
 
     def _pass(self, index: int) -> None:
         """Until it is known who is in the frame."""
-        while self._passed < min(self._count, index + 1 + DECIDING):
+        while self._passed < min(self._count, index + 1 + WAITING):
             if not self._step():
                 raise ClipError("the file changed while it was read")
         if self._passed >= self._count:
