@@ -10,6 +10,7 @@ one is missing.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +30,8 @@ WAITING = 12
 REMEMBERED_EVERY = 12
 # a person's mean follows slowly after so many embeddings
 MEMORY = 50
+# views of nobody known that a later one is compared with
+PASSING = 20
 # boxes that overlap by more touch
 CONTACT_IOU = 0.05
 # Cosine that makes two faces one person's; less where that person was within `NEAR_S`, within a
@@ -99,6 +102,7 @@ class Identities:
         self._min_iou = min_iou
         self._live: list[Tracklet] = []
         self.people: list[Person] = []
+        self._passing: deque[Tracklet] = deque(maxlen=PASSING)
 
     def step(self, index: int, time_s: float, picture: np.ndarray, found: Detections) -> list[Face]:
         """The next frame's faces. Who they are is known when `WAITING` more frames are in, and
@@ -125,6 +129,8 @@ class Identities:
     def settle(self) -> None:
         """The video is over: whoever is undecided is decided now."""
         self._decide(self._live, over=True)
+        if not self.people and self._passing:
+            self._meet(self._passing[0])
 
     def _look(self, picture: np.ndarray, faces: Sequence[Face], time_s: float) -> None:
         """Take the embeddings that are due, and note who is where."""
@@ -164,20 +170,42 @@ class Identities:
             if missing and not over and one.length < WAITING:
                 continue
             one.decided = True
+            if not one.embeddings:
+                continue
             # a passing view, or a doubtful one of somebody who was just there, is nobody new
             known = [person for person in missing if _was_near(one, person)]
-            if one.embeddings and one.length >= (WAITING if known else DECIDING):
-                mean = np.mean(one.embeddings, axis=0)
-                person = Person(len(self.people), mean, 0, one.box, one.start_s, one.last)
-                self.people.append(person)
-                self._settle_as(one, person)
+            if one.length >= (WAITING if known else DECIDING):
+                self._meet(one)
+            elif twin := self._twin(one):
+                # frames so far apart that no two overlap
+                self._settle_as(twin, self._meet(one))
+            else:
+                self._passing.append(one)
+
+    def _meet(self, one: Tracklet) -> Person:
+        """Somebody new."""
+        mean = np.mean(one.embeddings, axis=0)
+        person = Person(len(self.people), mean, 0, one.box, one.start_s, one.last)
+        self.people.append(person)
+        self._settle_as(one, person)
+        return person
+
+    def _twin(self, one: Tracklet) -> Tracklet | None:
+        """A passing view of the same person."""
+        mean = _unit(np.mean(one.embeddings, axis=0))
+        for other in self._passing:
+            score = float(mean @ _unit(np.mean(other.embeddings, axis=0)))
+            if other.person is None and other.last < one.first and score >= SAME:
+                return other
+        return None
 
     def _settle_as(self, one: Tracklet, person: Person) -> None:
         one.decided, one.person = True, person
         for embedding in one.embeddings:
             person.learn(embedding)
         one.embeddings = []
-        person.box, person.index = one.box, max(person.index, one.last)
+        if one.last >= person.index:
+            person.box, person.index = one.box, one.last
 
     def _likeness(self, one: Tracklet, person: Person) -> float | None:
         """Cosine to a person, None where that cannot be the one."""

@@ -123,6 +123,8 @@ class ClipScores:
 
     def add(self, window: Window, found: Mapping[int, Found]) -> None:
         """The next window's faces by their id."""
+        while self._kept and self._kept[0][0].end <= window.first:
+            self._kept.popleft()
         self._kept.append((window, found))
 
     def at(self, face: int, frame: int) -> Scored | None:
