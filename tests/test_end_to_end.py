@@ -240,3 +240,24 @@ def test_videos_whose_frames_are_labelled(
     assert metrics["frames"] == total
     assert metrics["coverage"]["mean"] > 0.95
     assert f"{total} labelled frames" in (workspace.root / "reports/index.html").read_text()
+    # and predict gives a labelled frame what the train stage gave it
+    stored = read_predictions(workspace.root / PREDICTIONS)
+    stored = stored.select(
+        (stored.model == NETWORK) & (stored.fold == 0) & (stored.split == "test")
+    )
+    names = sorted(set(stored.clip_id))[:3]
+    paths = {clip.clip_id: videos / clip.path for clip in read_manifest().clips}
+    out = ("--run", "fold0-seed0", "--out", str(tmp_path / "out"), "--format", "jsonl")
+    arpgnet(workspace, "predict", *(str(paths[name]) for name in names), *out)
+    tables = sorted((tmp_path / "out").iterdir(), key=lambda path: (len(path.name), path.name))
+    assert len(tables) == 3
+    for name in names:
+        own = stored.select(stored.clip_id == name)
+        found = [pd.read_json(path, lines=True) for path in tables]
+        columns = [f"p_{label}" for label in stored.classes]
+        differences = [
+            np.abs(table[columns].to_numpy()[own.frame_index] - own.probabilities).max()
+            for table in found
+            if len(table) > own.frame_index.max()
+        ]
+        assert min(differences) <= 1e-4
