@@ -12,6 +12,7 @@ timed.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import resource
 import statistics
@@ -22,13 +23,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 from common import REPOSITORY, assets_folder, heading, table, write_out
+from rendered import LONG_FPS, repeat
 
 sys.path.insert(0, str(REPOSITORY / "tests"))
 from untrained_run import write_run
@@ -36,6 +37,7 @@ from untrained_run import write_run
 from pipeline.predict.features import Row, cut_out, rows_of
 from pipeline.predict.model import load_model
 from pipeline.predict.run import Options, Predictor
+from pipeline.video.stream import plan, stream
 
 WINDOW_S = 2.0
 
@@ -85,23 +87,17 @@ def first_row_s(predictor: Predictor, video: Path, folder: Path) -> float:
 
 
 def lengthen(source: Path, path: Path, minutes: float) -> None:
-    """The packets of a clip again and again, each time later."""
-    with av.open(str(path), "w") as out:
-        copy, shift_s = None, Fraction(0)
-        while shift_s < Fraction(minutes) * 60:
-            with av.open(str(source)) as video:
-                stream = video.streams.video[0]
-                copy = copy or out.add_stream_from_template(stream)
-                frames = 0
-                for packet in video.demux(stream):
-                    if packet.dts is None:
-                        continue
-                    ticks = int(shift_s / packet.time_base)
-                    packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
-                    packet.stream = copy
-                    out.mux(packet)
-                    frames += 1
-                shift_s += Fraction(frames, 30)
+    """A clip forwards and backwards in H.264, its packets again and again."""
+    frames = [shown.picture for shown in stream(source, plan(source))]
+    once = path.with_name("once.mp4")
+    with av.open(str(once), "w") as out:
+        video = out.add_stream("libx264", rate=LONG_FPS, options={"crf": "20"})
+        video.height, video.width = frames[0].shape[:2]
+        video.pix_fmt = "yuv420p"
+        for picture in [*frames, *frames[::-1]]:
+            out.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(video.encode())
+    repeat(once, path, math.ceil(minutes * 60 * LONG_FPS / (2 * len(frames))))
 
 
 def long_video(assets: Path, minutes: float) -> None:
@@ -109,9 +105,9 @@ def long_video(assets: Path, minutes: float) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         predictor = make_predictor(assets, folder)
-        lengthen(assets / "clips/asl/again.mkv", folder / "long.mkv", minutes)
+        lengthen(assets / "clips/asl/again.mkv", folder / "long.mp4", minutes)
         began = time.perf_counter()
-        done = predictor.predict(folder / "long.mkv", folder / "long.csv")
+        done = predictor.predict(folder / "long.mp4", folder / "long.csv")
         seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(done.frames, done.frames / seconds, peak, done.faces, done.complete)
