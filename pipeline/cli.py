@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.cli_data import data
+from pipeline.cli_predict import predict_videos
 from pipeline.cli_publish import publish_network
 from pipeline.errors import UserError
 
@@ -26,6 +27,7 @@ store = typer.Typer(help="The store: finished per-clip results and training runs
 app.add_typer(store, name="store", no_args_is_help=True)
 app.add_typer(data, name="data", no_args_is_help=True)
 app.command("publish")(publish_network)
+app.command("predict", no_args_is_help=True)(predict_videos)
 
 RUN_HELP = "a git revision, a DVC experiment, `workspace`, or a predictions file"
 

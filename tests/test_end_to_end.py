@@ -5,6 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from support import TINY, Workspace
 
@@ -13,6 +15,7 @@ from pipeline.config import load_params
 from pipeline.datasets.corpora import dataset_roots
 from pipeline.faces.sessions import make_session
 from pipeline.train.checkpoints import load_run
+from pipeline.train.predictions import NETWORK, PREDICTIONS, read_predictions
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +175,39 @@ def test_what_is_published_is_whole_and_can_be_used(finished: Workspace) -> None
     assert len(refused.strip().splitlines()) == 1
 
 
+def copy_videos(clips: list[str], paths: dict[str, Path], folder: Path) -> list[str]:
+    """The clips' videos in a folder, by names that no two share: without their suffix."""
+    folder.mkdir()
+    names = [clip.replace("/", "-").removesuffix(".mp4") for clip in clips]
+    for clip, name in zip(clips, names, strict=True):
+        shutil.copy(paths[clip], folder / f"{name}.mp4")
+    return names
+
+
+def test_predict_gives_the_stored_probabilities(finished: Workspace, tmp_path: Path) -> None:
+    """The skew test: the clips as mere videos give what the train stage wrote down of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(finished.root)
+        root = dataset_roots(load_params().dataset)["demo"]
+        clips = {clip.clip_id: root / clip.path for clip in read_manifest().clips}
+    stored = read_predictions(finished.root / PREDICTIONS)
+    own = (stored.model == NETWORK) & (stored.fold == 1) & (stored.split == "test")
+    stored = stored.select(own)
+    names = copy_videos(stored.clip_id.tolist(), clips, tmp_path / "videos")
+    arpgnet(
+        *(finished, "predict", str(tmp_path / "videos"), "--run", "fold1-seed0"),
+        *("--out", str(tmp_path), "--format", "parquet"),
+    )
+    assert len(names) == 16
+    for name, expected in zip(names, stored.probabilities, strict=True):
+        table = pd.read_parquet(tmp_path / f"{name}.parquet")
+        assert table["frame"].tolist() == list(range(len(table)))
+        assert set(table["face_id"]) == {0}
+        found = table[[f"p_{name}" for name in stored.classes]].to_numpy()
+        assert np.abs(found - expected).max() <= 1e-4
+        assert set(table["label"]) == {stored.classes[int(expected.argmax())]}
+
+
 def test_ablations_stand_in_the_report_and_compare_finds_them(finished: Workspace) -> None:
     # a single fusion layer cannot alternate: mode-serial fails
     said = arpgnet(finished, "ablate", "--rows", "edges-none,mode-serial", "--jobs", "2")
@@ -242,3 +278,18 @@ def test_videos_whose_frames_are_labelled(
     assert metrics["frames"] == total
     assert metrics["coverage"]["mean"] > 0.95
     assert f"{total} labelled frames" in (workspace.root / "reports/index.html").read_text()
+    # and predict gives a labelled frame what the train stage gave it
+    stored = read_predictions(workspace.root / PREDICTIONS)
+    stored = stored.select(
+        (stored.model == NETWORK) & (stored.fold == 0) & (stored.split == "test")
+    )
+    clips = sorted(set(stored.clip_id))[:3]
+    paths = {clip.clip_id: videos / clip.path for clip in read_manifest().clips}
+    names = copy_videos(clips, paths, tmp_path / "copies")
+    out = ("--run", "fold0-seed0", "--out", str(tmp_path / "out"), "--format", "jsonl")
+    arpgnet(workspace, "predict", str(tmp_path / "copies"), *out)
+    for clip, name in zip(clips, names, strict=True):
+        own = stored.select(stored.clip_id == clip)
+        table = pd.read_json(tmp_path / f"out/{name}.jsonl", lines=True)
+        found = table[[f"p_{label}" for label in stored.classes]].to_numpy()[own.frame_index]
+        assert np.abs(found - own.probabilities).max() <= 1e-4

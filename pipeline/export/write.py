@@ -45,11 +45,8 @@ def export(params: Params, out: Path, *, run: str | None = None, root: Path = Pa
         UserError: there is no such run, the data is not the run's, or the graph differs by more
             than `parity.TOLERANCE`; `out` is as it was.
     """
-    name = best_run(root) if run is None else run
-    folder = root / RUNS / name
-    if not (folder / MODEL).is_file():
-        raise UserError(f"no run {name} in {root / RUNS}: there is {', '.join(runs(root))}")
-    network, info = load_run(folder)
+    name = find_run(run, root)
+    network, info = load_run(root / RUNS / name)
     graph = to_onnx(network, metadata(network, info, params, name, root))
     difference = check_parity(network, graph)
     write_whole(out, graph)
@@ -66,6 +63,18 @@ def runs(root: Path = Path()) -> list[str]:
     if not found:
         raise UserError(f"no trained network in {root / RUNS}: run `dvc repro train` first")
     return found
+
+
+def find_run(run: str | None, root: Path = Path()) -> str:
+    """The run of this name; of none, the best one.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    name = best_run(root) if run is None else run
+    if not (root / RUNS / name / MODEL).is_file():
+        raise UserError(f"no run {name} in {root / RUNS}: there is {', '.join(runs(root))}")
+    return name
 
 
 def best_run(root: Path = Path()) -> str:

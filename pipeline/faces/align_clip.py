@@ -118,13 +118,7 @@ class AlignClip(ClipWorkBase):
             if clip.faces != "detect":
                 yield from self._given(clip, crops)
                 return
-            follower = Follower(
-                self._detector,
-                pad_retry=self.align.pad_retry,
-                full_every=self.align.full_every,
-                leap_s=self.align.leap_s,
-                first_scale=self.align.first_scale,
-            )
+            follower = make_follower(self._detector, self.align)
             frames = [
                 _cut_out(image, found, crops)
                 for image, found in follower.follow(self._images(clip))
@@ -195,14 +189,30 @@ class AlignClip(ClipWorkBase):
 
     @cached_property
     def _detector(self) -> Detector:
-        # one thread whatever the number of workers: sums are then added in one order
-        return make_detector(
-            self.pack.models["detector"],
-            det_px=None if self.align.det_px == "pack" else self.align.det_px,
-            thresh=self.align.det_thresh,
-            device=self.device,
-            threads=1,
-        )
+        return open_detector(self.pack, self.align, self.device)
+
+
+def open_detector(pack: Pack, align: AlignParams, device: Device) -> Detector:
+    """The pack's detector as the settings ask for it."""
+    # one thread whatever the number of workers: sums are then added in one order
+    return make_detector(
+        pack.models["detector"],
+        det_px=None if align.det_px == "pack" else align.det_px,
+        thresh=align.det_thresh,
+        device=device,
+        threads=1,
+    )
+
+
+def make_follower(detector: Detector, align: AlignParams) -> Follower:
+    """One that follows the faces of one clip, by the settings."""
+    return Follower(
+        detector,
+        pad_retry=align.pad_retry,
+        full_every=align.full_every,
+        leap_s=align.leap_s,
+        first_scale=align.first_scale,
+    )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ from pipeline.regions.topology import Topology
 from pipeline.shards import ShardReader, fixed, to_numpy
 from pipeline.store import code_version, digest
 
+Regions = Literal["grid", "landmark"]
+
 GRAPH_CODE = ("pipeline.regions", "pipeline.faces.schemes")
 
 
@@ -46,7 +48,7 @@ class GraphClip(ClipWorkBase):
     faces: Path
     landmarks: Path
     appearance: Path
-    regions: Literal["grid", "landmark"]
+    regions: Regions
     patches: int
     neighbourhood: int
 
@@ -57,9 +59,7 @@ class GraphClip(ClipWorkBase):
     @cached_property
     def topology(self) -> Topology:
         """Nodes and edges, the same in every frame."""
-        if self.regions == "grid":
-            return grid_topology(self.patches, self.neighbourhood)
-        return landmark_topology()
+        return region_topology(self.regions, self.patches, self.neighbourhood)
 
     @property
     def schema(self) -> pa.Schema:
@@ -160,13 +160,51 @@ class GraphClip(ClipWorkBase):
         self, points: np.ndarray, matrices: np.ndarray, frame_wh: np.ndarray
     ) -> dict[str, np.ndarray]:
         """The columns of the valid frames."""
-        if self.regions == "grid":
-            nodes = np.broadcast_to(grid_nodes(self.patches), (len(points), self.patches**2, 2))
-            visible = grid_visible(self.patches, points, matrices, frame_wh, self._scheme)
-            return {"node_xy": nodes, "visible": visible}
-        cells = map_cells(*self._map_shape[1:], *self._appearance["map_centres"])
-        return {
-            "node_xy": landmark_nodes(points, self._scheme),
-            "visible": landmark_visible(points, matrices, frame_wh, self._scheme),
-            "pooling": landmark_pooling(points, self._scheme, cells),
-        }
+        return place_regions(
+            self.regions,
+            self.patches,
+            self._scheme,
+            (*self._map_shape[1:], *self._appearance["map_centres"]),
+            points,
+            matrices,
+            frame_wh,
+        )
+
+
+def region_topology(regions: Regions, patches: int, neighbourhood: int) -> Topology:
+    """Nodes and edges by the settings of the graph stage."""
+    if regions == "grid":
+        return grid_topology(patches, neighbourhood)
+    return landmark_topology()
+
+
+def place_regions(
+    regions: Regions,
+    patches: int,
+    scheme: str,
+    cells: tuple[int, int, float, float],
+    points: np.ndarray,
+    matrices: np.ndarray,
+    frame_wh: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Where the N regions lie in T frames with a face.
+
+    Args:
+        scheme: of the landmarks.
+        cells: the map's rows and columns, and which crop pixels they look at: first and step.
+        points: landmarks [T, P, 2], crop pixels.
+        matrices: [T, 2, 3], image to crop.
+        frame_wh: [T, 2], pixels.
+
+    Returns:
+        `node_xy` [T, N, 2], `visible` [T, N] and, of landmark regions, `pooling` [T, N, h * w].
+    """
+    if regions == "grid":
+        nodes = np.broadcast_to(grid_nodes(patches), (len(points), patches**2, 2))
+        visible = grid_visible(patches, points, matrices, frame_wh, scheme)
+        return {"node_xy": nodes, "visible": visible}
+    return {
+        "node_xy": landmark_nodes(points, scheme),
+        "visible": landmark_visible(points, matrices, frame_wh, scheme),
+        "pooling": landmark_pooling(points, scheme, map_cells(*cells)),
+    }

@@ -144,24 +144,56 @@ def _fill(
             "run `dvc repro`"
         )
     valid = seen["valid"].to_numpy() & graph["valid"].to_numpy()
-    map_TChw = _float(to_numpy(seen["map"], (channels, height, width)), valid).to(device)
     pooling = constant_NS
     if pooling is None:
-        stored = _float(to_numpy(graph["pooling"], (regions, height * width)), valid)
-        pooling = stored[None].to(device)
-    features.nodes[span] = pool_nodes(map_TChw[None], pooling)[0].cpu()
-    features.map_vector[span] = map_TChw.mean(dim=(-2, -1)).cpu()
-    features.embedding[span] = _float(
-        to_numpy(seen["embedding"], (appearance.facts["embedding_dim"],)), valid
+        stored = to_numpy(graph["pooling"], (regions, height * width))
+        pooling = as_float(stored, valid).to(device)
+    fill(
+        features,
+        span,
+        valid,
+        embedding=to_numpy(seen["embedding"], (appearance.facts["embedding_dim"],)),
+        maps=to_numpy(seen["map"], (channels, height, width)),
+        node_xy=to_numpy(graph["node_xy"], (regions, 2)),
+        visible=to_numpy(graph["visible"], (regions,)),
+        pooling=pooling,
     )
-    features.node_xy[span] = _float(to_numpy(graph["node_xy"], (regions, 2)), valid)
-    features.visible[span] = _float(to_numpy(graph["visible"], (regions,)), valid).bool()
-    features.valid[span] = torch.from_numpy(valid)
     index: np.ndarray = seen["frame_index"].to_numpy()
     return index
 
 
-def _float(values: np.ndarray, valid: np.ndarray) -> Tensor:
+def fill(
+    features: Features,
+    span: slice,
+    valid: np.ndarray,
+    *,
+    embedding: np.ndarray,
+    maps: np.ndarray,
+    node_xy: np.ndarray,
+    visible: np.ndarray,
+    pooling: Tensor,
+) -> None:
+    """Write the features of T frames, as the appearance and the graph stage store them.
+
+    Maps are pooled where `pooling` lies, and are not kept.
+
+    Shapes:
+        valid: bool [T]; rows that are not are written as zeros.
+        embedding, maps: float16 [T, E] and [T, C, h, w].
+        node_xy, visible: [T, N, 2] and [T, N].
+        pooling: float32 [N, h * w] of all frames, or [T, N, h * w].
+    """
+    map_TChw = as_float(maps, valid).to(pooling.device)
+    weights = pooling if pooling.ndim == 2 else pooling[None]
+    features.nodes[span] = pool_nodes(map_TChw[None], weights)[0].cpu()
+    features.map_vector[span] = map_TChw.mean(dim=(-2, -1)).cpu()
+    features.embedding[span] = as_float(embedding, valid)
+    features.node_xy[span] = as_float(node_xy, valid)
+    features.visible[span] = as_float(visible, valid).bool()
+    features.valid[span] = torch.from_numpy(valid)
+
+
+def as_float(values: np.ndarray, valid: np.ndarray) -> Tensor:
     """float32 rows, zero where a frame is not valid (whatever was stored there)."""
     rows = values.astype(np.float32)
     rows[~valid] = 0

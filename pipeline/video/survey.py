@@ -25,7 +25,7 @@ Watch = Callable[[int, Any], None]
 
 # A frame shown before a damaged one may have been predicted from it. H.264 and HEVC reorder
 # at most 16 frames.
-_REORDER = 16
+REORDER = 16
 # a window's end this far beyond a frame's time still leaves the frame out
 _TICK = 1e-6
 
@@ -105,7 +105,7 @@ def fingerprint(image: np.ndarray) -> int:
 
 
 @dataclass
-class _Seen:
+class Seen:
     """Timestamps (s) of all frames, and the first one that is damaged."""
 
     stamps: list[float | None]
@@ -128,32 +128,41 @@ def _decode(
     rate: float | None,
     timed: bool,
     watch: Watch | None,
-) -> _Seen:
-    seen = _Seen([])
-    try:
-        for frame in _frames(path, container, stream, seen):
-            at = None if frame.pts is None else float(frame.pts * frame.time_base)
-            if not seen.stamps:
-                seen.first = fingerprint(Upright().picture(frame))
-            if watch is not None:
-                watch(len(seen.stamps), frame)
-            seen.stamps.append(at)
-            if frame.is_corrupt or _goes_back(seen.stamps, timed):
-                seen.damaged_at(len(seen.stamps) - 1)
-            if end_s is not None and _elapsed(seen.stamps, rate, timed) > end_s + _TICK:
-                seen.stopped = True
-                break
-    except (av.FFmpegError, OSError):
-        seen.failed = True
+) -> Seen:
+    seen = Seen([])
+    for frame in walk(path, container, stream, seen, timed):
+        if len(seen.stamps) == 1:
+            seen.first = fingerprint(Upright().picture(frame))
+        if watch is not None:
+            watch(len(seen.stamps) - 1, frame)
+        if end_s is not None and _elapsed(seen.stamps, rate, timed) > end_s + _TICK:
+            seen.stopped = True
+            break
     return seen
 
 
-def _frames(path: Path, container: Any, stream: Any, seen: _Seen) -> Iterator[Any]:
+def walk(path: Path, container: Any, stream: Any, seen: Seen, timed: bool) -> Iterator[Any]:
+    """The frames of an open video in order, sound or not; `seen` has counted each one that comes.
+
+    `timed`: the timestamps mean something.
+    """
+    try:
+        for frame in _frames(path, container, stream, seen):
+            at = None if frame.pts is None else float(frame.pts * frame.time_base)
+            seen.stamps.append(at)
+            if frame.is_corrupt or _goes_back(seen.stamps, timed):
+                seen.damaged_at(len(seen.stamps) - 1)
+            yield frame
+    except (av.FFmpegError, OSError):
+        seen.failed = True
+
+
+def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any]:
     """The frames in order; notes where the packets between them are damaged or missing."""
     chunks = Chunks(path, container, stream)
     for packet in container.demux(stream):
         if chunks.broken_at(packet):
-            # frames that are yet to come may lie before it: `_REORDER` covers them
+            # frames that are yet to come may lie before it: `REORDER` covers them
             seen.damaged_at(len(seen.stamps))
         yield from packet.decode()
 
@@ -174,11 +183,11 @@ def _elapsed(stamps: list[float | None], rate: float | None, timed: bool) -> flo
     return (len(stamps) - 1) / rate if rate else -1.0
 
 
-def _sound(seen: _Seen) -> int:
+def _sound(seen: Seen) -> int:
     """How many frames, from the first, are free of damage."""
     if seen.corrupt is None:
         return len(seen.stamps)
-    return max(0, seen.corrupt - _REORDER)
+    return max(0, seen.corrupt - REORDER)
 
 
 def _frame_seconds(times: np.ndarray, rate: float | None) -> float:

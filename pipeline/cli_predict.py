@@ -1,0 +1,48 @@
+"""`arpgnet predict`: a trained network on any video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def predict_videos(
+    videos: Annotated[list[Path], typer.Argument(help="Videos, or folders of videos.")],
+    run: Annotated[
+        str | None, typer.Option(help="e.g. fold0-seed0; without it the best by validation.")
+    ] = None,
+    model: Annotated[
+        Path, typer.Option(help="The folder of the params.yaml and artifacts/ to use.")
+    ] = Path(),
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("predictions"),
+    form: Annotated[
+        Literal["parquet", "csv", "jsonl", "openface", "pyfeat"],
+        typer.Option("--format", help="See docs/predict.md."),
+    ] = "csv",
+    faces: Annotated[
+        Literal["all", "main"], typer.Option(help="Every face, or the one training would take.")
+    ] = "all",
+    landmarks: Annotated[
+        bool, typer.Option("--landmarks", help="x_0.., y_0.. of every face in pixels.")
+    ] = False,
+    window: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Seconds that are classified as one; else 1.5 training clips."),
+    ] = None,
+) -> None:
+    """A table for each video: every face in every frame, with the classes' probabilities."""
+    from pipeline.predict.model import load_model
+    from pipeline.predict.run import Options, predict
+
+    options = Options(form, out, faces, landmarks, window)
+    good = predict(
+        load_model(model, run),
+        videos,
+        options,
+        say=typer.echo,
+        warn=lambda line: typer.echo(f"error: {line}", err=True),
+    )
+    if not good:
+        raise typer.Exit(1)

@@ -1,0 +1,175 @@
+"""A face's inputs to the network, by the functions that the stages call.
+
+T frames, N regions, C x h x w the feature map, P landmarks, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.faces.align_clip import CONTEXT_QUALITY
+from pipeline.faces.alignment import apply, context, similarity, warp
+from pipeline.faces.appearance import AppearanceNetwork, centres, to_half
+from pipeline.faces.landmarks import LandmarkNetwork
+from pipeline.faces.precision import resolve_precision
+from pipeline.jpeg import decode_jpeg, encode_jpeg
+from pipeline.predict.model import Model
+from pipeline.predict.windows import Found
+from pipeline.regions.graph_clip import place_regions
+from pipeline.regions.grid import grid_pooling
+from pipeline.train.data import Dataset, fill
+from pipeline.train.features import Features, empty_features
+from pipeline.train.fit import logits_of
+from pipeline.train.tasks import ClipTask
+from pipeline.train.views import Views
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A face cut out of a frame: matrix [2, 3] image to crop, box [4], the frame's width and
+    height, crop uint8 [112, 112, 3] and context uint8 [192, 192, 3]."""
+
+    matrix: np.ndarray
+    box: np.ndarray
+    frame_wh: tuple[int, int]
+    crop: np.ndarray
+    context: np.ndarray
+
+
+def cut_out(picture: np.ndarray, box: np.ndarray, kps: np.ndarray) -> Cut | None:
+    """The face as the align stage keeps it; None where its points give no upright crop."""
+    matrix = similarity(kps)
+    if matrix is None:
+        return None
+    around = decode_jpeg(encode_jpeg(context(picture, box), CONTEXT_QUALITY))
+    height, width = picture.shape[:2]
+    return Cut(matrix, box, (width, height), warp(picture, matrix), around)
+
+
+class Networks:
+    """The pack's networks and the run's, opened once."""
+
+    def __init__(self, model: Model) -> None:
+        params, device = model.params, model.params.faces.device
+        self.model = model
+        self.landmarks = LandmarkNetwork(model.pack.models["landmark"], device=device)
+        self.appearance = AppearanceNetwork(
+            model.embedding,
+            batch=params.appearance.batch,
+            device=device,
+            precision=resolve_precision(params.appearance.precision, device),
+        )
+        cells = centres(model.embedding)
+        sides = self.appearance.layout.map_shape[1:]
+        self._cells = (*sides, cells.first, cells.step)
+        # as the stored facts give it back: double to single
+        fixed = grid_pooling(params.graph.grid, *sides).tolist()
+        self._pooling = torch.tensor(fixed) if params.graph.regions == "grid" else None
+
+    def describe(self, cuts: Sequence[Cut]) -> Features:
+        """Features of T frames with a face.
+
+        Raises:
+            ClipError: the appearance network gave numbers that are none.
+        """
+        embedding, maps = (
+            to_half(values)
+            for values in self.appearance.describe(np.stack([cut.crop for cut in cuts]))
+        )
+        boxes = np.stack([cut.box for cut in cuts])
+        in_image = self.landmarks.locate(np.stack([cut.context for cut in cuts]), boxes)
+        matrices = np.stack([cut.matrix for cut in cuts])
+        points = np.stack([apply(*pair) for pair in zip(matrices, in_image, strict=True)])
+        graph = self.model.params.graph
+        places = place_regions(
+            graph.regions,
+            graph.grid,
+            self.landmarks.scheme.name,
+            self._cells,
+            points,
+            matrices,
+            np.array([cut.frame_wh for cut in cuts]),
+        )
+        pooling = self._pooling
+        if pooling is None:
+            # data/graphs keeps them in half precision
+            pooling = torch.from_numpy(places["pooling"].astype(np.float16).astype(np.float32))
+        features = empty_features(len(cuts), self.model.info["features"])
+        fill(
+            features,
+            slice(0, len(cuts)),
+            np.ones(len(cuts), dtype=bool),
+            embedding=embedding,
+            maps=maps,
+            node_xy=places["node_xy"].astype(np.float32),
+            visible=places["visible"],
+            pooling=pooling,
+        )
+        return features
+
+    def classify(self, frames: np.ndarray, faces: Mapping[int, Sequence[Row]]) -> dict[int, Found]:
+        """What the run's network says of each face in a window.
+
+        Args:
+            frames: their numbers in the video, int64 [T].
+            faces: by their id; a row for each of the T frames, None where the face is not there.
+        """
+        seen = {face: np.array([row is not None for row in rows]) for face, rows in faces.items()}
+        if not faces:
+            return {}
+        features = self._together(faces)
+        count, length = len(faces), len(frames)
+        views = self.model.views
+        if self.model.of_frames:
+            rows = np.arange(count * length).reshape(count, length)
+            found = self._probabilities(features, rows)
+        else:
+            dataset = Dataset(
+                [str(face) for face in faces],
+                np.arange(count + 1) * length,
+                np.tile(frames, count),
+                np.full(count, -1),
+                features,
+                self.model.info["features"],
+                {},
+                "",
+            )
+            task = ClipTask(dataset, views)
+            clips = np.arange(count)
+            shown: Views = task.evaluation(clips)
+            found = task.combine(clips, shown, self._probabilities(features, shown.rows))
+        return {face: Found(found[number], seen[face]) for number, face in enumerate(faces)}
+
+    def _together(self, faces: Mapping[int, Sequence[Row]]) -> Features:
+        rows = [row for own in faces.values() for row in own]
+        features = empty_features(len(rows), self.model.info["features"])
+        for number, row in enumerate(rows):
+            if row is not None:
+                for name, value in features.tensors().items():
+                    value[number] = row[name]
+        return features
+
+    def _probabilities(self, features: Features, rows: np.ndarray) -> np.ndarray:
+        """Of views int64 [V, T]: float64 [V, K], or [V, T, K] of frames."""
+        labels = rows.shape if self.model.of_frames else rows.shape[:1]
+        batch = features.take(torch.from_numpy(rows), torch.full(labels, -1))
+        with torch.inference_mode():
+            found: Any = logits_of(self.model.network, batch).float().softmax(-1).numpy()
+        return np.asarray(found, dtype=np.float64)
+
+
+# the features of one frame, by name; None where the face is not there
+Row = Mapping[str, Tensor] | None
+
+
+def rows_of(features: Features) -> list[dict[str, Tensor]]:
+    """Frame by frame; each owns its memory, so that others can go."""
+    tensors = features.tensors()
+    count = len(features.valid)
+    return [{name: value[row].clone() for name, value in tensors.items()} for row in range(count)]

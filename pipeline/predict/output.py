@@ -1,0 +1,271 @@
+"""Tables of predictions, a row for each face of each frame, written while they come.
+
+A frame without a face is a row too, `success` false and `face_id` -1: no frame is missing.
+
+Sources of the two borrowed forms:
+  openface: OpenFace 2.2, Baltrusaitis et al., FG 2018; its wiki, "Output Format"
+  pyfeat: the columns of a `Fex`, Cheong et al., doi 10.1007/s42761-023-00191-4
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.disk import writing_to
+
+Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+SUFFIX: dict[Format, str] = {
+    "parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl", "openface": ".csv", "pyfeat": ".csv",
+}  # fmt: skip
+# formats whose users expect landmarks
+WITH_LANDMARKS = frozenset({"openface", "pyfeat"})
+INCOMPLETE = "# complete=false"
+# rows of a row group, and of what is lost when the process is killed
+GROUP_ROWS = 2048
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A face in a frame; `face_id` -1, without the rest, for a frame that shows none.
+
+    Shapes: box float [4], probabilities float [K] or None where no window has shown the face,
+    points float [P, 2] in pixels of the video or None.
+    """
+
+    frame: int
+    time_s: float
+    face_id: int = -1
+    box: np.ndarray | None = None
+    confidence: float = 0.0
+    probabilities: np.ndarray | None = None
+    coverage: float = 0.0
+    points: np.ndarray | None = None
+
+    @property
+    def success(self) -> bool:
+        return self.box is not None
+
+
+@dataclass(frozen=True)
+class Head:
+    """What holds for a whole table.
+
+    Attributes:
+        video: its name in the table.
+        classes: K names.
+        points: P landmarks a face; 0: without them.
+    """
+
+    video: str
+    classes: Sequence[str]
+    points: int
+
+
+class Table(Protocol):
+    """A file that rows are added to."""
+
+    def add(self, row: Row) -> None: ...
+
+    def close(self, complete: bool) -> None:
+        """Finish the file, and mark it where rows are missing."""
+        ...
+
+
+def open_table(path: Path, form: Format, head: Head) -> Table:
+    """A new table; one that was there is replaced.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with writing_to(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if form == "parquet":
+            return ParquetTable(path, head)
+        if form == "jsonl":
+            return JsonTable(path, head)
+        return CsvTable(path, head, {"openface": openface, "pyfeat": pyfeat}.get(form, plain))
+
+
+def plain(row: Row, head: Head) -> dict[str, Any]:
+    """The columns of Parquet, CSV and JSON lines."""
+    box = _box(row)
+    named = dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))
+    return {
+        "video": head.video,
+        "frame": row.frame,
+        "time_s": row.time_s,
+        "face_id": row.face_id,
+        **named,
+        "confidence": row.confidence,
+        "success": row.success,
+        **{f"p_{name}": value for name, value in _classes(row, head).items()},
+        "label": _label(row, head),
+        "coverage": row.coverage if row.success else NAN,
+        **_points(row, head),
+    }
+
+
+def openface(row: Row, head: Head) -> dict[str, Any]:
+    """frame counts from 1; all x_ stand before all y_, in pixels; classes stand behind them."""
+    return {
+        "frame": row.frame + 1,
+        "face_id": max(row.face_id, 0),
+        "timestamp": row.time_s,
+        "confidence": row.confidence,
+        "success": int(row.success),
+        **_points(row, head),
+        **{f"p_{name}": value for name, value in _classes(row, head).items()},
+        "label": _label(row, head),
+    }
+
+
+def pyfeat(row: Row, head: Head) -> dict[str, Any]:
+    """Columns of a Fex: emotions by their plain names, of which Py-Feat knows seven."""
+    x1, y1, x2, y2 = _box(row)
+    return {
+        "frame": row.frame,
+        "approx_time": row.time_s,
+        "FaceRectX": x1,
+        "FaceRectY": y1,
+        "FaceRectWidth": x2 - x1,
+        "FaceRectHeight": y2 - y1,
+        "FaceScore": row.confidence if row.success else NAN,
+        **_points(row, head),
+        **_classes(row, head),
+        "Identity": f"Person_{row.face_id}" if row.success else "",
+        "input": head.video,
+    }
+
+
+class CsvTable:
+    """Comma-separated, a point as decimal sign, numbers that are not known empty; a row is in the
+    file as soon as it is known."""
+
+    def __init__(self, path: Path, head: Head, form: Any) -> None:
+        self._head, self._form, self._path = head, form, path
+        self._file = path.open("w", buffering=1, newline="", encoding="utf-8")
+        columns = list(form(Row(0, 0.0), head))
+        self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
+        self._writer.writeheader()
+
+    def add(self, row: Row) -> None:
+        with writing_to(self._path.parent):
+            values = self._form(row, self._head)
+            self._writer.writerow({key: _text(value) for key, value in values.items()})
+
+    def close(self, complete: bool) -> None:
+        with writing_to(self._path.parent), self._file:
+            if not complete:
+                self._file.write(f"{INCOMPLETE}\n")
+
+
+class JsonTable:
+    """An object a line, null for what is not known; a last line {"complete": ...}."""
+
+    def __init__(self, path: Path, head: Head) -> None:
+        self._head, self._path = head, path
+        self._file: IO[str] = path.open("w", buffering=1, encoding="utf-8")
+
+    def add(self, row: Row) -> None:
+        values = {
+            key: None if isinstance(value, float) and math.isnan(value) else _rounded(value)
+            for key, value in plain(row, self._head).items()
+        }
+        with writing_to(self._path.parent):
+            self._file.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+    def close(self, complete: bool) -> None:
+        with writing_to(self._path.parent), self._file:
+            if not complete:
+                self._file.write('{"complete": false}\n')
+
+
+class ParquetTable:
+    """`GROUP_ROWS` rows a row group; `complete` and the classes in the file's metadata."""
+
+    def __init__(self, path: Path, head: Head) -> None:
+        self._head, self._path = head, path
+        self._schema = _schema(head)
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._waiting: list[Mapping[str, Any]] = []
+
+    def add(self, row: Row) -> None:
+        self._waiting.append(plain(row, self._head))
+        if len(self._waiting) >= GROUP_ROWS:
+            self._flush()
+
+    def close(self, complete: bool) -> None:
+        if self._waiting:
+            self._flush()
+        with writing_to(self._path.parent):
+            self._writer.add_key_value_metadata(
+                {
+                    "complete": "true" if complete else "false",
+                    "classes": json.dumps(list(self._head.classes), ensure_ascii=False),
+                }
+            )
+            self._writer.close()
+
+    def _flush(self) -> None:
+        columns = [
+            pa.array([row[item.name] for row in self._waiting], item.type) for item in self._schema
+        ]
+        self._waiting = []
+        with writing_to(self._path.parent):
+            self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+
+
+def _schema(head: Head) -> pa.Schema:
+    kinds = {
+        "video": pa.string(), "label": pa.string(), "frame": pa.int32(), "face_id": pa.int32(),
+        "time_s": pa.float64(), "success": pa.bool_(),
+    }  # fmt: skip
+    names = plain(Row(0, 0.0), head)
+    return pa.schema([(name, kinds.get(name, pa.float32())) for name in names])
+
+
+def _box(row: Row) -> list[float]:
+    return [NAN] * 4 if row.box is None else [float(value) for value in row.box]
+
+
+def _classes(row: Row, head: Head) -> dict[str, float]:
+    values = [NAN] * len(head.classes) if row.probabilities is None else row.probabilities.tolist()
+    return dict(zip(head.classes, values, strict=True))
+
+
+def _label(row: Row, head: Head) -> str:
+    if row.probabilities is None:
+        return ""
+    return head.classes[int(row.probabilities.argmax())]
+
+
+def _points(row: Row, head: Head) -> dict[str, float]:
+    points = np.full((head.points, 2), NAN) if row.points is None else row.points
+    return {
+        f"{axis}_{number}": float(value)
+        for axis, column in zip("xy", points.T, strict=True)
+        for number, value in enumerate(column)
+    }
+
+
+def _rounded(value: Any) -> Any:
+    # a millionth: of a pixel, a second and a probability
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else _rounded(value)
+    return value

@@ -1,0 +1,128 @@
+"""A video's frames one after the other, for as long as it is: nothing waits for the file's end.
+
+The frames are those that `survey` finds: the same numbers, times and pictures. It knows them when
+it has decoded the whole file; here they are expected from the packets' times, each one is handed
+out when the 16 behind it have come undamaged, and whoever expected wrongly starts anew from a
+survey.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import ClipError
+from pipeline.video.container import Upright, frame_rate, open_video
+from pipeline.video.forecast import forecast_times
+from pipeline.video.survey import REORDER, Seen, survey, walk
+
+# containers count time in ticks of up to 1/90000 s, and sums of them are rounded
+_SAME_TIME_S = 1e-6
+
+
+class Unexpected(Exception):  # noqa: N818 - an answer, not a fault
+    """The frames are not those of the plan: `survey_plan` knows better."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which frames there will be.
+
+    Attributes:
+        times: seconds after the first frame, float64 [n], strictly increasing.
+        frame_s: the usual distance of frames.
+        whole: False when they end before the file does, because of damage.
+        certain: they were all decoded, and not only expected.
+    """
+
+    times: np.ndarray
+    frame_s: float
+    whole: bool
+    certain: bool
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A frame: its number and time in the video, and the upright picture, RGB uint8 [H, W, 3]."""
+
+    index: int
+    time_s: float
+    picture: np.ndarray
+
+
+def plan(path: Path) -> Plan:
+    """What the packets let expect, in 0.02 ms a frame; a `survey_plan` where they tell nothing.
+
+    Raises:
+        ClipError: the file is empty, not a video, has sound only, or no frame decodes.
+        UserError: the file is absent or may not be read.
+    """
+    times = forecast_times(path)
+    if times is None or not len(times):
+        return survey_plan(path)
+    if len(times) > 1:
+        return Plan(times, float(np.median(np.diff(times))), whole=True, certain=False)
+    with open_video(path) as (_, stream):
+        rate = frame_rate(stream)
+    return Plan(times, 1.0 / rate if rate else 0.0, whole=True, certain=False)
+
+
+def survey_plan(path: Path) -> Plan:
+    """The truth, by decoding all of it; raises as `plan` does."""
+    found = survey(path)
+    return Plan(found.times, found.frame_s, found.whole, certain=True)
+
+
+def stream(path: Path, expected: Plan) -> Iterator[Shown]:
+    """The plan's frames. At most 17 decoded ones are held.
+
+    Raises:
+        Unexpected: there are others, or damage.
+        ClipError, UserError: as `plan`.
+    """
+    upright = Upright()
+    count = len(expected.times)
+    number = 0
+    with open_video(path) as (container, video):
+        seen = Seen([])
+        timed = container.format.name != "avi"
+        waiting: deque[Any] = deque()
+        for frame in walk(path, container, video, seen, timed):
+            if expected.certain and number == count:
+                return
+            waiting.append(frame)
+            if not expected.certain:
+                _check(seen, expected, timed)
+            if expected.certain or len(waiting) > REORDER:
+                picture = upright.picture(waiting.popleft())
+                yield Shown(number, float(expected.times[number]), picture)
+                number += 1
+        if expected.certain and number == count:
+            return
+        if expected.certain:
+            raise ClipError("the file changed while it was read")
+        if seen.failed or seen.corrupt is not None or len(seen.stamps) != count:
+            raise Unexpected
+        while waiting:
+            picture = upright.picture(waiting.popleft())
+            yield Shown(number, float(expected.times[number]), picture)
+            number += 1
+
+
+def _check(seen: Seen, expected: Plan, timed: bool) -> None:
+    """The latest frame is undamaged and is the expected one."""
+    number = len(seen.stamps) - 1
+    if seen.corrupt is not None or number >= len(expected.times):
+        raise Unexpected
+    first, last = seen.stamps[0], seen.stamps[-1]
+    if not timed:
+        return
+    if first is None or last is None:
+        raise Unexpected
+    if abs(last - first - expected.times[number]) > _SAME_TIME_S:
+        raise Unexpected

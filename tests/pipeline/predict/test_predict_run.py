@@ -1,0 +1,233 @@
+"""`arpgnet predict` on made videos, with the demo pack and a network that has learned nothing."""
+
+from __future__ import annotations
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+from made_videos import cut, sound_only
+from ruamel.yaml import YAML
+from two_people import compose
+from typer.testing import CliRunner
+from untrained_run import CLASSES, write_run
+
+from pipeline.cli import app
+from pipeline.demo.clip import render_clip
+from pipeline.errors import UserError
+from pipeline.jpeg import encode_jpeg
+from pipeline.predict.model import load_model
+from pipeline.predict.run import Options, Predictor
+
+DECODE = {"decode": {"frames": 4}}
+PROBABILITIES = [f"p_{name}" for name in CLASSES]
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[list[np.ndarray]]:
+    """Two rendered people, 24 pictures of each."""
+    return [
+        [frame.image for frame in render_clip(seed, "happiness", 0, frame_px=192, fps=25.0)][:24]
+        for seed in (1, 5)
+    ]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("run"), DECODE)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory, faces: list[list[np.ndarray]]) -> Path:
+    """One person, 48 frames."""
+    return film(tmp_path_factory.mktemp("video") / "one.mp4", [*faces[0], *faces[0][::-1]])
+
+
+def film(
+    path: Path, pictures: list[np.ndarray], *, rotation: int = 0, step_ms: list[int] | None = None
+) -> Path:
+    times = np.cumsum(step_ms or [40] * len(pictures)) - (step_ms or [40])[0]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "6", "crf": "16"})
+        height, width = pictures[0].shape[:2]
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for picture, time_ms in zip(pictures, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = int(time_ms), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def table_of(workspace: Path, video: Path, out: Path, **options: object) -> pd.DataFrame:
+    settings = {"form": "parquet", "out": out, "window_s": 0.6} | options
+    predictor = Predictor(load_model(workspace), Options(**settings))  # type: ignore[arg-type]
+    return pd.read_parquet(predictor.predict(video, out / "table.parquet").path)
+
+
+def arpgnet(workspace: Path, *arguments: str | Path) -> tuple[int, str]:
+    words = ["predict", "--model", str(workspace), "--window", "0.6", *map(str, arguments)]
+    done = CliRunner().invoke(app, words)
+    if isinstance(done.exception, UserError):
+        return 1, str(done.exception)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.output
+
+
+def test_every_frame_of_a_face_has_a_row(workspace: Path, video: Path, tmp_path: Path) -> None:
+    table = table_of(workspace, video, tmp_path, landmarks=True)
+    assert table["frame"].tolist() == list(range(48))
+    assert table["success"].all()
+    assert set(table["face_id"]) == {0}
+    assert np.allclose(table[PROBABILITIES].sum(axis=1), 1, atol=1e-5)
+    # windows slide: the course changes
+    assert table["p_anger"].nunique() > 4
+    assert (table["coverage"] == 1).all()
+    inside = table["x_0"].between(table["x1"] - 30, table["x2"] + 30)
+    assert inside.all()
+    assert sum(name.startswith("x_") for name in table) in (68, 98, 106)
+
+
+def test_two_people_side_by_side(
+    workspace: Path, faces: list[list[np.ndarray]], tmp_path: Path
+) -> None:
+    scene = compose(tmp_path / "two.mp4", (faces[0], faces[1]), swap=False, occluder=False)
+    table = table_of(workspace, scene.path, tmp_path)
+    seen = table[table["success"]]
+    who = [
+        scene.person(frame, (x1 + x2) / 2)
+        for frame, x1, x2 in zip(seen["frame"], seen["x1"], seen["x2"], strict=True)
+    ]
+    assert len(set(zip(who, seen["face_id"], strict=True))) == 2
+    assert np.bincount(who).min() >= 22
+    main = table_of(workspace, scene.path, tmp_path, faces="main", window_s=2.0)
+    assert set(main[main["success"]]["face_id"]) <= {0, 1}
+    assert main["face_id"].nunique() == 1
+
+
+def test_a_phone_held_upright_and_a_rate_that_varies(
+    workspace: Path, faces: list[list[np.ndarray]], tmp_path: Path
+) -> None:
+    steps = [40, 20, 90, 40] * 6
+    turned = [np.rot90(picture, -1) for picture in faces[0]]
+    path = film(tmp_path / "phone.mp4", turned, rotation=90, step_ms=steps)
+    upright = film(tmp_path / "upright.mp4", faces[0], step_ms=steps)
+    one, other = (table_of(workspace, each, tmp_path) for each in (path, upright))
+    assert one["success"].mean() > 0.9
+    assert np.abs(one["x1"] - other["x1"]).max() < 6
+    assert one["time_s"].tolist() == pytest.approx(np.cumsum([0, *steps[1:]]) / 1000, abs=1e-3)
+
+
+def test_pictures_that_are_shrunk_have_boxes_in_the_videos_pixels(
+    workspace: Path, video: Path, tmp_path: Path
+) -> None:
+    small = write_run(tmp_path / "small", {"decode": {"frames": 4, "max_side": 128}})
+    one, other = (table_of(root, video, tmp_path) for root in (workspace, small))
+    assert np.abs(one["x2"] - other["x2"]).max() < 12
+
+
+def test_a_network_of_frames(video: Path, tmp_path: Path) -> None:
+    settings = {"decode": {"sampling": "fps", "fps": 12.5}, "train": {"window": 6, "stride": 3}}
+    root = write_run(tmp_path / "run", settings, task="frame")
+    table = table_of(root, video, tmp_path)
+    assert table["frame"].tolist() == list(range(48))
+    assert np.allclose(table[PROBABILITIES].sum(axis=1), 1, atol=1e-5)
+
+
+def test_of_a_damaged_video_the_sound_part_is_kept_and_marked(
+    workspace: Path, video: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole.mkv"
+    with av.open(str(video)) as inner, av.open(str(whole), "w") as outer:
+        stream = inner.streams.video[0]
+        copy = outer.add_stream_from_template(stream)
+        for packet in inner.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copy
+                outer.mux(packet)
+    data = bytearray(whole.read_bytes())
+    data[len(data) * 7 // 10 : len(data) * 7 // 10 + 400] = bytes(400)
+    damaged = tmp_path / "damaged.mkv"
+    damaged.write_bytes(data)
+    status, said = arpgnet(workspace, damaged, "--out", tmp_path)
+    assert status == 1
+    assert "complete=false" in said
+    table = pd.read_csv(tmp_path / "damaged.csv", comment="#")
+    assert 0 < len(table) < 48
+    assert (tmp_path / "damaged.csv").read_text().endswith("# complete=false\n")
+
+
+def test_bad_videos_are_a_line_each_and_the_others_go_on(
+    workspace: Path, video: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    shutil.copy(video, folder / "good.mp4")
+    film(folder / "faceless.mp4", [np.full((192, 192, 3), 120, np.uint8)] * 12)
+    sound_only(folder / "sound.mp4")
+    (folder / "empty.mp4").touch()
+    (folder / "text.mkv").write_text("not a video")
+    cut(video, folder / "header.mp4", 0.3)
+    (folder / "picture.mp4").write_bytes(encode_jpeg(np.zeros((50, 50, 3), np.uint8), 90))
+    status, said = arpgnet(workspace, folder, "--out", tmp_path / "out")
+    assert status == 1
+    lines = {
+        Path(line.split(": ")[1]).name: line for line in said.splitlines() if "error: " in line
+    }
+    for name, words in {
+        "faceless.mp4": "no face found in any of 12 frames",
+        "sound.mp4": "sound only",
+        "empty.mp4": "the file is empty",
+        "text.mkv": "not a video",
+        "header.mp4": "damaged",
+        "picture.mp4": "a picture, not a video",
+    }.items():
+        assert words in lines[name], lines
+    assert "good.mp4" not in lines
+    assert len(pd.read_csv(tmp_path / "out/good.csv")) == 48
+    faceless = pd.read_csv(tmp_path / "out/faceless.csv")
+    assert faceless["face_id"].tolist() == [-1] * 12
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"graph": {"regions": "landmark"}}, "another faces.pack or graph"),
+        ({"graph": {"neighbourhood": 8}}, "(edges, edge_types)"),
+        ({"faces": {"landmarks": "supplied"}}, "faces.landmarks: pack"),
+    ],
+)
+def test_settings_that_are_not_the_runs_are_refused(
+    workspace: Path, video: Path, tmp_path: Path, settings: dict[str, object], said: str
+) -> None:
+    root = tmp_path / "other"
+    shutil.copytree(workspace, root)
+    with (root / "params.yaml").open("w") as file:
+        YAML().dump(DECODE | settings, file)
+    status, line = arpgnet(root, video)
+    assert status == 1
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["absent.mp4"], "absent.mp4 is not there"),
+        (["{empty}"], "holds no video"),
+        (["{video}", "--run", "fold9-seed0"], "no run fold9-seed0"),
+    ],
+)
+def test_what_is_not_there_is_said(
+    workspace: Path, video: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    filled = [word.format(empty=tmp_path, video=video) for word in arguments]
+    status, line = arpgnet(workspace, *filled)
+    assert status == 1
+    assert said in line

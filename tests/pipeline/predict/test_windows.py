@@ -1,0 +1,113 @@
+"""Windows cover a video, and a short one is shown as evaluation shows a clip."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import DecodeParams
+from pipeline.predict.windows import (
+    ClipScores,
+    Found,
+    FrameScores,
+    Window,
+    clip_layout,
+    frame_layout,
+)
+from pipeline.video.sampling import choose
+
+SAMPLING = st.sampled_from(["uniform", "fps", "all"])
+
+
+@given(
+    count=st.integers(1, 400),
+    frames=st.integers(1, 20),
+    sampling=SAMPLING,
+    clip_s=st.floats(0.05, 20.0),
+    factor=st.floats(1.0, 3.0),
+    gap=st.floats(0.0, 30.0),
+)
+def test_every_frame_lies_in_a_window(
+    count: int, frames: int, sampling: str, clip_s: float, factor: float, gap: float
+) -> None:
+    times = np.arange(count) / 25
+    times[count // 2 :] += gap
+    params = DecodeParams(sampling=sampling, frames=frames)  # type: ignore[arg-type]
+    layout = clip_layout(times, 0.04, params, window_s=clip_s * factor, clip_s=clip_s)
+    covered = np.zeros(count, bool)
+    begins = [window.first for window in layout.windows]
+    assert begins == sorted(set(begins))
+    for window in layout.windows:
+        covered[window.first : window.end] = True
+        shown = layout.picks[window.rows]
+        assert len(shown) >= 1
+        assert window.first <= shown[0] <= shown[-1] < window.end
+    assert covered.all()
+
+
+@given(count=st.integers(1, 200), sampling=SAMPLING)
+def test_a_short_video_is_one_window_sampled_as_a_clip(count: int, sampling: str) -> None:
+    times = np.arange(count) / 25
+    params = DecodeParams(sampling=sampling, frames=8)  # type: ignore[arg-type]
+    layout = clip_layout(times, 0.04, params, window_s=8.0, clip_s=5.0)
+    assert layout.picks.tolist() == choose(times, params).tolist()
+    (window,) = layout.windows
+    assert (window.first, window.end) == (0, count)
+    assert window.rows.tolist() == list(range(len(layout.picks)))
+
+
+def test_overlapping_windows_share_the_frames_they_look_at() -> None:
+    times = np.arange(2500) / 25
+    params = DecodeParams(frames=16)
+    layout = clip_layout(times, 0.04, params, window_s=6.0, clip_s=4.0)
+    # 100 s in windows of 4 s, 16 frames each: 4 a second
+    assert len(layout.windows) == 97
+    assert len(layout.picks) == pytest.approx(400, abs=16)
+
+
+@given(
+    count=st.integers(1, 300),
+    window=st.integers(1, 40),
+    stride=st.integers(1, 40),
+    fps=st.floats(1.0, 30.0),
+)
+def test_windows_of_frames_are_those_of_evaluation(
+    count: int, window: int, stride: int, fps: float
+) -> None:
+    times = np.arange(count) / 25
+    params = DecodeParams(sampling="fps", fps=fps)
+    layout = frame_layout(times, params, window=window, stride=stride)
+    rows = [list(one.rows) for one in layout.windows]
+    last = max(0, len(layout.picks) - window)
+    assert [own[0] for own in rows] == sorted({*range(0, last, stride), last})
+    assert all(len(own) == min(window, len(layout.picks)) for own in rows)
+    # a frame may be written when all windows that begin no later are there
+    for frame in range(count):
+        after = int(np.searchsorted(layout.picks, frame))
+        for one in layout.windows:
+            if after in one.rows:
+                assert one.first <= frame
+
+
+def test_a_frame_gets_the_mean_of_its_windows() -> None:
+    scores = ClipScores()
+    seen = np.array([True, False])
+    scores.add(Window(0, 8, range(2)), {5: Found(np.array([1.0, 0.0]), seen)})
+    scores.add(Window(4, 12, range(2)), {5: Found(np.array([0.0, 1.0]), seen | True)})
+    first, both, last = (scores.at(5, frame) for frame in (3, 4, 8))
+    assert first is not None
+    assert both is not None
+    assert last is not None
+    assert first.probabilities.tolist() == [1.0, 0.0]
+    assert both.probabilities.tolist() == [0.5, 0.5]
+    assert (first.coverage, both.coverage, last.coverage) == (0.5, 0.75, 1.0)
+    assert scores.at(6, 8) is None
+
+
+def test_a_frame_between_two_gets_the_nearer_ones() -> None:
+    scores = FrameScores(np.array([0, 10, 20]))
+    values = np.array([[0.0], [1.0], [2.0]])
+    scores.add(Window(0, 11, range(2)), {0: Found(values[:2], np.array([True, True]))})
+    scores.add(Window(1, 21, range(1, 3)), {0: Found(values[1:] + 2, np.array([True, True]))})
+    found = [scores.at(0, frame) for frame in (0, 5, 6, 12, 15, 16, 20)]
+    assert [one.probabilities.item() for one in found if one] == [0, 0, 2, 2, 2, 4, 4]

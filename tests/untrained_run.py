@@ -1,0 +1,56 @@
+"""A workspace with a run whose network has learned nothing: the least that predict needs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from ruamel.yaml import YAML
+
+from pipeline.config import parse_params
+from pipeline.faces.appearance import layout
+from pipeline.faces.packs import load_pack
+from pipeline.regions.graph_clip import region_topology
+from pipeline.train.checkpoints import save_run
+from pipeline.train.network import build_network, network_config
+
+CLASSES = ["anger", "happiness", "neutral"]
+
+
+def write_run(root: Path, settings: dict[str, Any] | None = None, task: str = "clip") -> Path:
+    """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "params.yaml").open("w") as file:
+        YAML().dump(settings or {"engine": {"name": "local"}}, file)
+    params = parse_params(settings or {})
+    (root / "artifacts/backbone").mkdir(parents=True)
+    (root / "artifacts/backbone/backbone.json").write_text(json.dumps({"enabled": False}))
+    out = layout(load_pack(params.faces.pack).models["embedding"])
+    graph = params.graph
+    topology = region_topology(graph.regions, graph.grid, graph.neighbourhood)
+    facts = {
+        "embedding_dim": out.embedding_dim,
+        "map_shape": list(out.map_shape),
+        "regions": graph.regions,
+        "names": list(topology.names),
+        "edges": [list(edge) for edge in topology.edges],
+        "edge_types": list(topology.edge_types),
+        "mirror": list(topology.mirror),
+    }
+    frames = params.train.window if task == "frame" else params.decode.frames
+    config = network_config(params, facts, len(CLASSES), frames)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = build_network(config, facts).state_dict()
+    info = {
+        "classes": CLASSES,
+        "params": {"train": params.train.model_dump()},
+        "features": facts,
+        "task": task,
+        "fold": 0,
+        "seed": 0,
+        "best_epoch": 0,
+        "validation": {"val_uar": 0.5, "val_macro_f1": 0.5},
+    }
+    save_run(root / "artifacts/runs/fold0-seed0", config, weights, info)
+    return root
