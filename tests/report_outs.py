@@ -96,6 +96,36 @@ def details(gain: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def explanations() -> dict[str, Any]:
+    """Of two regions, with one confused pair."""
+    group = {
+        "views": 9, "clips": ["clip0", "clip1", "clip3"], "probability": 0.75,
+        "attention": [0.75, 0.25], "even": [0.5, 0.5], "drop": [0.2, None],
+        "agreement": {
+            "rho": 0.62, "even_rho": 0.3, "halves_rho": 0.9, "regions": 49, "agree": True,
+        },
+    }  # fmt: skip
+    source = {
+        "share": 0.25,
+        "even": 0.5,
+        "offsets": [0.0, 0.25, 0.0],
+        "even_offsets": [0.0, 0.5, 0.0],
+    }
+    return {
+        "unit": "clips", "most_a_class": 16, "networks": ["fold0-seed0"], "classes": CLASSES,
+        "regions": {
+            "kind": "landmark", "names": [EVIL, "chin"], "xy": [[0.3, 0.5], [0.7, 0.5]],
+            "seen": [1.0, 0.4], "compared_from": 0.5,
+        },
+        "hidden_from": ["relation"], "agree_from": 0.5, "all": group,
+        "pairs": [{**group, "label": CLASSES[0], "named": CLASSES[1], "views": 2}],
+        "edges": [{"kind": "self", "attention": 0.5, "even": 0.25}],
+        "time": {"relation": {"sources": {"own": source, "other": source}, "from": -1,
+                              "course": [0.5, None, 1.5]},
+                 "appearance": {"sources": {"own": source}, "from": -1, "course": [1.0] * 3}},
+    }  # fmt: skip
+
+
 def write_outs(root: Path, gain: float = 0.2) -> None:
     clips = [clip(n) for n in range(4)]
     clips[3] = clip(3, status="quarantined", reason=EVIL)
@@ -135,6 +165,7 @@ def write_outs(root: Path, gain: float = 0.2) -> None:
     }
     (reports / "metrics.json").write_text(json.dumps(metrics))
     (reports / "evaluation.json").write_text(json.dumps(details(gain)))
+    (reports / "explanations.json").write_text(json.dumps(explanations()))
     (reports / "plots/curves.csv").write_text(
         "run,epoch,train_loss,val_loss,val_uar\nfold0-seed0,0,2.0,2.1,0.2\nfold0-seed0,1,1.0,1.5,0.6\n"
     )

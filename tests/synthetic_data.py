@@ -34,6 +34,7 @@ def write_data(
     per_frame_pooling: bool = False,
     short: Sequence[str] = (),
     frame_labels: bool = False,
+    planted: int | None = None,
     seed: int = 0,
 ) -> None:
     """Write `data/` under `root`: each class adds `signal` to one map channel of one region.
@@ -45,6 +46,7 @@ def write_data(
         short: clips that have half the frames.
         frame_labels: clips have no label; every frame has the clip's class, but the first one is
             left out by its makers (-1).
+        planted: the only region that shows a signal, of every class; None: each class has its own.
     """
     rng = np.random.default_rng(seed)
     clips, true = [], {}
@@ -92,7 +94,8 @@ def write_data(
         for clip in clips:
             frames = FRAMES // 2 if clip.clip_id in short else FRAMES
             maps = rng.normal(size=(frames, CHANNELS, REGIONS))
-            maps[:, true[clip.clip_id], true[clip.clip_id]] += signal
+            region = true[clip.clip_id] if planted is None else planted
+            maps[:, true[clip.clip_id], region] += signal
             valid = rng.random(frames) > 0.1
             valid[0] = True
             columns = {

@@ -69,18 +69,18 @@ def test_page_is_self_contained_and_complete(finished: Workspace) -> None:
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     for heading in (
         *("Confusion matrix", "Recall of each class", "Training curves", "Coverage"),
-        *("Calibration", "Each subject", "Most confident mistakes"),
+        *("Calibration", "Each subject", "Most confident mistakes", "What the network attends to"),
     ):
         assert heading in page
     assert page.count("<figure>") == 8
     assert "Rendered faces" in page
 
 
-def test_other_heads_run_three_stages_and_a_diff_comes_out(finished: Workspace) -> None:
+def test_other_heads_run_what_follows_and_a_diff_comes_out(finished: Workspace) -> None:
     before = finished.outs()
     done = finished.dvc("exp", "run", "-S", "fusion.heads=8")
     assert [stage for stage in ran(done.stdout) if stage != "ingest"] == [
-        "train", "evaluate", "report",
+        "train", "evaluate", "explain", "report",
     ]  # fmt: skip
     diff = json.loads(finished.dvc("metrics", "diff", "--all", "--json").stdout)
     both = diff["reports/metrics.json"]["uar.mean"]
@@ -99,7 +99,7 @@ def test_fine_tuning_is_one_parameter(finished: Workspace) -> None:
     )
     # landmarks do not depend on the appearance network
     assert [stage for stage in ran(done.stdout) if stage != "ingest"] == [
-        "finetune", "appearance", "graph", "train", "evaluate", "report",
+        "finetune", "appearance", "graph", "train", "evaluate", "explain", "report",
     ]  # fmt: skip
     facts = json.loads((finished.root / "artifacts/backbone/backbone.json").read_text())
     assert facts["enabled"]
@@ -125,7 +125,7 @@ def test_plots_come_out(finished: Workspace) -> None:
 def test_experiments_run_in_a_folder_of_their_own(finished: Workspace) -> None:
     done = finished.dvc("exp", "run", "--temp", "-S", "train.epochs=2")
     assert [stage for stage in ran(done.stdout) if stage != "ingest"] == [
-        "train", "evaluate", "report",
+        "train", "evaluate", "explain", "report",
     ]  # fmt: skip
 
 

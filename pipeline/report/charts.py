@@ -66,7 +66,7 @@ def confusion_chart(counts: np.ndarray, classes: Sequence[str]) -> str:
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         figure.colorbar(image, ax=axes, shrink=0.75, label="share of the true class")
-        return _svg(figure, "Confusion matrix")
+        return to_svg(figure, "Confusion matrix")
 
 
 def curves_chart(curves: Mapping[str, Curve]) -> str:
@@ -85,7 +85,7 @@ def curves_chart(curves: Mapping[str, Curve]) -> str:
         left.set(xlabel="epoch", ylabel="cross-entropy loss", title="Loss")
         left.legend(frameon=False)
         right.set(xlabel="epoch", ylabel="UAR (share, 0 to 1)", title="Validation UAR", ylim=(0, 1))
-        return _svg(figure, "Training curves")
+        return to_svg(figure, "Training curves")
 
 
 def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
@@ -126,10 +126,11 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
             xlabel="probability of the named class (0 to 1)", ylabel="predictions", xlim=(0, 1)
         )
         below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        return _svg(figure, "Reliability diagram")
+        return to_svg(figure, "Reliability diagram")
 
 
-def _svg(figure: Figure, title: str) -> str:
+def to_svg(figure: Figure, title: str) -> str:
+    """A figure as SVG that can stand inside HTML; the same figure gives the same text."""
     buffer = io.StringIO()
     figure.savefig(
         buffer,

@@ -22,6 +22,7 @@ from pipeline.config import Params
 from pipeline.errors import UserError
 from pipeline.report.ablations import ablations_view, read_ablations
 from pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
+from pipeline.report.explanations import explanations_view
 from pipeline.report.faces_picture import BLUE, ORANGE
 from pipeline.report.mistakes import mistakes_view
 from pipeline.report.pictures import clip_sheet, face_tiles
@@ -61,6 +62,7 @@ class Results:
     details: Mapping[str, Any]
     curves: Mapping[str, Curve]
     shards: Mapping[str, ShardReader]
+    explanations: Mapping[str, Any]
     ablations: Mapping[str, Any] | None = None
 
 
@@ -78,6 +80,7 @@ def gather(params: Params, root: Path = Path()) -> Results:
             details=_json(root / "reports/evaluation.json"),
             curves=read_curves(root / "reports/plots/curves.csv"),
             shards={name: ShardReader(root / "data" / name) for name in STAGES},
+            explanations=_json(root / "reports/explanations.json"),
             ablations=read_ablations(root),
         )
     except FileNotFoundError as error:
@@ -123,6 +126,7 @@ def render(results: Results) -> str:
         reliability=Markup(reliability_chart(results.details["reliability"])),
         subjects=subjects_view(results.details["subjects"]),
         mistakes=mistakes_view(results.details["mistakes"], shards["faces"]),
+        explanations=explanations_view(results.explanations, shards["faces"]),
         ablations=ablations_view(results.ablations, results.details["predictions_sha256"]),
         confusion=Markup(confusion_chart(counts, classes)),
         recalls=list(_recalls(results)),

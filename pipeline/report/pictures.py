@@ -80,6 +80,16 @@ def plain_face(clip_id: str, faces: ShardReader, frame_index: int | None = None)
     return None if row is None else data_uri(_crop(clip_id, row, faces))
 
 
+def mean_face(clip_ids: Sequence[str], faces: ShardReader) -> np.ndarray | None:
+    """The mean of the aligned faces in the middle of some clips, uint8[S,S,3]; None: no face."""
+    rows = [(clip, _middle_valid(clip, faces)) for clip in clip_ids if faces.entry(clip).ok]
+    crops = [_crop(clip, row, faces) for clip, row in rows if row is not None]
+    if not crops:
+        return None
+    mean: np.ndarray = np.mean(crops, axis=0).round().astype(np.uint8)
+    return mean
+
+
 def _middle_frame(clip: Clip, frames: ShardReader) -> str:
     middle = frames.entry(clip.clip_id).rows // 2
     image = decode_jpeg(frames.row(clip.clip_id, middle, ["jpeg"]).column("jpeg")[0].as_py())

@@ -1,0 +1,1 @@
+"""What a trained network attends to, and whether hiding it makes a difference."""

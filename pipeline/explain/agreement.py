@@ -1,0 +1,57 @@
+"""Whether attention may be read as a reason: does hiding what is attended to make a difference?
+
+Attention weights need not say what a prediction rests on (Jain and Wallace 2019, arXiv
+1902.10186); whether they do is measured here for the network at hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+# rank correlations from here on are called agreement; ours, and stated beside the figure
+AGREE = 0.5
+MARGIN = 0.1  # above what an even attention over the same graph reaches
+# a region that is seen in fewer frames gets little attention and makes little difference because
+# it is hidden already: it would lend the correlation what nobody has looked at
+SEEN = 0.5
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Spearman's rank correlation; None for fewer than three values or constant ones."""
+    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return float(spearmanr(first, second).statistic)
+
+
+def agreement(
+    attention: np.ndarray, even: np.ndarray, drop_VN: np.ndarray, seen: np.ndarray
+) -> dict[str, Any]:
+    """Attention against what hiding a region does, over the regions that are mostly seen.
+
+    Args:
+        attention: [N], how much each region is attended to.
+        even: [N], the same of an even attention.
+        drop_VN: [V, N], drop of the named class's probability in each view.
+        seen: [N], share of the valid frames that show the region.
+
+    Returns:
+        `rho` between attention and mean drop; `even_rho` with the even attention in its place:
+        what the graph's shape alone gives; `halves_rho` between the mean drops of every other view
+        and of the rest: how far the occlusion map repeats itself; `regions` compared; and
+        `agree`: `rho` is at least `AGREE` and `MARGIN` above `even_rho`. A rho is None where it is
+        not defined.
+    """
+    kept = (seen >= SEEN) & ~np.isnan(drop_VN).any(axis=0)
+    drop = drop_VN.mean(0)[kept]
+    rho, even_rho = spearman(attention[kept], drop), spearman(even[kept], drop)
+    halves = [drop_VN[start::2].mean(0)[kept] for start in (0, 1)] if len(drop_VN) > 1 else None
+    return {
+        "rho": rho,
+        "even_rho": even_rho,
+        "halves_rho": spearman(*halves) if halves else None,
+        "regions": int(kept.sum()),
+        "agree": rho is not None and rho >= max(AGREE, (even_rho or 0.0) + MARGIN),
+    }

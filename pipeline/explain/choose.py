@@ -1,0 +1,51 @@
+"""Which test clips are explained, each by the network that did not train on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import UserError
+from pipeline.train.curves import RUNS
+from pipeline.train.tensors import read_info
+
+
+def runs_by_fold(root: Path) -> dict[int, Path]:
+    """The folder of each fold's run with the lowest seed.
+
+    Raises:
+        UserError: there is no run.
+    """
+    found: dict[int, tuple[int, Path]] = {}
+    for file in sorted((root / RUNS).glob("*/model.safetensors")):
+        info = read_info(file)
+        run = (int(info["seed"]), file.parent)
+        found[info["fold"]] = min(run, found.get(info["fold"], run))
+    if not found:
+        raise UserError(f"{root / RUNS} holds no trained network: run `dvc repro train` first")
+    return {fold: found[fold][1] for fold in sorted(found)}
+
+
+def tested(splits: pa.Table, folds: Iterable[int], usable: Iterable[str]) -> dict[str, int]:
+    """Each usable test clip and the first of the folds that tests it, in the order of `splits`."""
+    wanted, known = set(folds), set(usable)
+    found: dict[str, int] = {}
+    columns = (splits[name].to_pylist() for name in ("clip_id", "fold", "split"))
+    for clip, fold, part in zip(*columns, strict=True):
+        if part == "test" and fold in wanted and clip in known:
+            found[clip] = min(fold, found.get(clip, fold))
+    return found
+
+
+def choose(clips: Sequence[str], labels: Mapping[str, int], most: int) -> list[str]:
+    """At most `most` clips a class (of videos whose frames are labelled: at most `most`), drawn
+    with a fixed seed, in their given order."""
+    rng = np.random.default_rng(0)
+    chosen: set[str] = set()
+    for label in sorted({labels[clip] for clip in clips}):
+        mine = [clip for clip in clips if labels[clip] == label]
+        chosen |= {mine[number] for number in rng.permutation(len(mine))[:most]}
+    return [clip for clip in clips if clip in chosen]

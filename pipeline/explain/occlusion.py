@@ -1,0 +1,110 @@
+"""Hide a region from the network and see what becomes of the class it has named.
+
+In the region graph a hidden region is invisible, as one that lies outside the picture: no other
+region attends to it and it is not read out. Where the appearance branch reads the map's mean and
+the regions divide the map evenly (a grid), the region's share of that mean is replaced too, by the
+mean of the same region over the explained frames; an embedding cannot be taken apart like that.
+
+Shape letters: B views, T frames, N regions, C map channels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.arpgnet import ARPGNet
+from pipeline.train.features import Batch
+
+
+def run_network(network: ARPGNet, batch: Batch, *, attention: bool = False) -> dict[str, Tensor]:
+    """The network's outputs for a batch."""
+    out: dict[str, Tensor] = network(
+        embedding_BTE=batch.embedding,
+        map_BTC=batch.map_vector,
+        nodes_BTNC=batch.nodes,
+        node_xy_BTN2=batch.node_xy,
+        visible_BTN=batch.visible,
+        valid_BT=batch.valid,
+        attention=attention,
+    )
+    return out
+
+
+def probabilities(out: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    """float64 [B, K]; where frames are labelled the mean over the valid ones of a view."""
+    if batch.label.ndim == 1:
+        return out["logits_BK"].double().softmax(-1)
+    weight_BT1 = batch.valid[..., None] / batch.valid.sum(1)[:, None, None].clamp(min=1)
+    return (out["frame_logits_BTK"].double().softmax(-1) * weight_BT1).sum(1)
+
+
+def can_hide(network: ARPGNet, pooling: Sequence[Sequence[float]] | None) -> list[str]:
+    """The branches from which a region can be hidden: `relation`, `appearance`.
+
+    Args:
+        pooling: weights [N, cells] that all frames share, or None.
+    """
+    config = network.config
+    found = [name for name in config.fusion.streams if name == "relation"]
+    if "appearance" not in config.fusion.streams or config.appearance_vector != "map":
+        return found
+    if pooling is not None:
+        weights = np.asarray(pooling)
+        # every cell belongs to the regions alike: the mean over regions is the mean over cells
+        if np.allclose(weights.sum(0), len(weights) / weights.shape[1]):
+            found.append("appearance")
+    return found
+
+
+def without(batch: Batch, region: int, mean_NC: Tensor, branches: Sequence[str]) -> Batch:
+    """The batch with one region hidden.
+
+    Args:
+        mean_NC: what the region's features are replaced by in the appearance branch.
+        branches: of `can_hide`.
+    """
+    hidden = batch
+    if "relation" in branches:
+        visible = batch.visible.clone()
+        visible[..., region] = False
+        hidden = replace(hidden, visible=visible)
+    if "appearance" in branches:
+        change = (mean_NC[region] - batch.nodes[..., region, :].float()) / len(mean_NC)
+        hidden = replace(hidden, map_vector=batch.map_vector.float() + change)
+    return hidden
+
+
+def drops(
+    network: ARPGNet,
+    batch: Batch,
+    named_B: Tensor,
+    *,
+    mean: Tensor,
+    regions: Sequence[int],
+    branches: Sequence[str],
+) -> np.ndarray:
+    """How much less probable the named class is without each region: float64 [B, N].
+
+    Below 0 where the class becomes more probable; exactly 0 for a region that is hidden already in
+    every valid frame, where the appearance branch is left alone.
+
+    Args:
+        named_B: int64, the class.
+        mean: [N, C], see `without`.
+        regions: the ones to hide; NaN for others.
+        branches: see `without`; where there are none all is NaN.
+    """
+    found = torch.full((len(batch), len(mean)), torch.nan, dtype=torch.float64)
+    if not branches:
+        return found.numpy()
+    before_BK = probabilities(run_network(network, batch), batch)
+    for region in regions:
+        hidden = without(batch, region, mean, branches)
+        after_BK = probabilities(run_network(network, hidden), hidden)
+        found[:, region] = (before_BK - after_BK).gather(1, named_B[:, None])[:, 0]
+    return found.numpy()

@@ -1,0 +1,114 @@
+"""Where a network attends to and what hiding it does, as heat maps over the mean face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Patch, Rectangle
+
+from pipeline.report.charts import BLUE, ORANGE, STYLE, to_svg
+
+# even steps look even, and colour-blind readers see the same (Nunez et al. 2018, PLoS ONE 13(7))
+COLOURS = "cividis"
+OPACITY = 0.75
+RADIUS = 0.055  # of a landmark region's disc, in parts of the crop
+
+
+def heat_maps(
+    face: np.ndarray | None, regions: Mapping[str, Any], maps: Mapping[str, np.ndarray], title: str
+) -> str:
+    """The mean face and, beside it, each of `maps` over it, all on one colour scale.
+
+    Args:
+        face: uint8 [S, S, 3]; None leaves the ground white.
+        regions: `kind` and `xy` of `reports/explanations.json`.
+        maps: title -> share of the whole for each region, NaN where there is none (left blank).
+    """
+    top = max(float(np.nanmax(values, initial=0.0)) for values in maps.values()) or 1.0
+    norm = Normalize(0, 100 * top)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(2.7 * (1 + len(maps)) + 0.6, 3.0), layout="constrained")
+        axes = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
+        for panel, (name, values) in zip(axes, [("mean face", None), *maps.items()], strict=True):
+            _ground(panel, face)
+            panel.set_title(name, fontsize=10)
+            if values is not None:
+                _heat(panel, regions, 100 * values, norm)
+        scale = ScalarMappable(norm, COLOURS)
+        figure.colorbar(scale, ax=list(axes), shrink=0.85, label="share of the whole (%)")
+        return to_svg(figure, title)
+
+
+def _ground(panel: Axes, face: np.ndarray | None) -> None:
+    if face is not None:
+        # grey and pale, so that the colours on it keep their meaning
+        grey = face.astype(np.float64).mean(axis=2) / 255
+        panel.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 1, 0))
+    panel.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")
+    panel.spines[:].set_visible(False)
+
+
+def _heat(panel: Axes, regions: Mapping[str, Any], percent: np.ndarray, norm: Normalize) -> None:
+    shown = np.flatnonzero(~np.isnan(percent))
+    shapes = [shape for n, shape in enumerate(_shapes(regions)) if n in shown]
+    patches = PatchCollection(shapes, cmap=COLOURS, norm=norm, alpha=OPACITY, edgecolor="white")
+    patches.set(array=percent[shown], linewidth=0.4)
+    panel.add_collection(patches)
+
+
+def _shapes(regions: Mapping[str, Any]) -> list[Patch]:
+    count = len(regions["xy"])
+    if regions["kind"] != "grid":
+        return [Circle((x, y), RADIUS) for x, y in regions["xy"]]
+    side = round(count**0.5)
+    return [
+        Rectangle((n % side / side, n // side / side), 1 / side, 1 / side) for n in range(count)
+    ]
+
+
+def time_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
+    """Left: what a frame gives to frames before and after it; right: to each part of the clip."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.6, 3.2), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for (stream, facts), colour in zip(time.items(), (BLUE, ORANGE), strict=False):
+            for source, line in (("own", "-"), ("other", "--")):
+                if source in facts["sources"]:
+                    values = facts["sources"][source]["offsets"]
+                    steps = [n for n, v in enumerate(facts["sources"][source]["even_offsets"]) if v]
+                    left.plot(
+                        [facts["from"] + n for n in steps],
+                        [100 * values[n] for n in steps],
+                        color=colour,
+                        ls=line,
+                        marker="o",
+                        ms=3.5,
+                        label=f"{stream} to {_target(stream, source, time)}",
+                    )
+            course = [np.nan if value is None else value for value in facts["course"]]
+            middles = (np.arange(len(course)) + 0.5) / len(course)
+            right.plot(middles, course, color=colour, marker="o", ms=3.5, label=f"by {stream}")
+        left.set(
+            xlabel="frames away (below 0: earlier)", ylabel="share of the attention (%)",
+            title="Before and after", ylim=(0, None),
+        )  # fmt: skip
+        right.axhline(1, color="0.45", lw=1, ls=":", label="even attention")
+        right.set(
+            xlabel="place in the clip (0: start, 1: end)", ylabel="attention / even attention",
+            title="Over the clip",
+        )  # fmt: skip
+        for panel in (left, right):
+            panel.legend(frameon=False, fontsize=8)
+        return to_svg(figure, "Attention over time")
+
+
+def _target(stream: str, source: str, streams: Sequence[str] | Mapping[str, Any]) -> str:
+    return stream if source == "own" else next(name for name in streams if name != stream)

@@ -1,0 +1,223 @@
+"""Attention adds up, hidden regions get none, and a planted region is found by both maps."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from synthetic_data import LOST, REGIONS, small_params, write_data
+
+from models.arpgnet import ARPGNet
+from pipeline.clips import read_manifest
+from pipeline.config import Params, parse_params
+from pipeline.errors import UserError
+from pipeline.explain.agreement import agreement
+from pipeline.explain.attention import edge_kinds, region_attention, time_attention
+from pipeline.explain.choose import choose
+from pipeline.explain.occlusion import can_hide, drops, run_network, without
+from pipeline.explain.run import EXPLANATIONS, explain
+from pipeline.train.data import Dataset
+from pipeline.train.features import Batch
+from pipeline.train.network import build_network, network_config
+from pipeline.train.run import load, train
+
+ORDER = torch.arange(8)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    root = tmp_path_factory.mktemp("data")
+    write_data(root)
+    return load(read_manifest(root / "data/manifest.parquet"), root)[0]
+
+
+def settings(**changed: dict[str, Any]) -> Params:
+    plain = small_params().model_dump()
+    return parse_params({name: plain[name] | changed.get(name, {}) for name in plain})
+
+
+def network_of(dataset: Dataset, **changed: dict[str, Any]) -> ARPGNet:
+    torch.manual_seed(0)
+    return build_network(
+        network_config(settings(**changed), dataset.facts, 3, 4), dataset.facts
+    ).eval()
+
+
+def batch_of(dataset: Dataset, clips: int = 6) -> Batch:
+    rows = np.stack([dataset.rows(np.array([clip])) for clip in range(clips)])
+    return dataset.features.take(torch.from_numpy(rows), torch.from_numpy(dataset.label[:clips]))
+
+
+@pytest.mark.parametrize("readout", ["mean", "attention", "flatten"])
+@pytest.mark.parametrize("layers", [0, 2])
+def test_attention_over_regions_sums_to_one_and_hidden_ones_get_none(
+    dataset: Dataset, readout: str, layers: int
+) -> None:
+    network = network_of(dataset, relation={"readout": readout, "layers": layers})
+    batch = batch_of(dataset)
+    batch.visible[:, :, 2] = False
+    kinds = edge_kinds(network.config, dataset.facts)
+    with torch.inference_mode():
+        found = region_attention(network, run_network(network, batch, attention=True), batch, kinds)
+    for name in ("attention", "even"):
+        np.testing.assert_allclose(found[name].sum(1), 1, atol=1e-6)
+        assert (found[name][:, 2] == 0).all()
+    assert ("edges" in found) == (layers > 0)
+    if layers:
+        assert list(kinds) == ["self", "adjacent", "symmetric"]
+        np.testing.assert_allclose(found["edges"].sum(1), 1, atol=1e-6)
+        np.testing.assert_allclose(found["even_edges"].sum(1), 1, atol=1e-6)
+
+
+def test_kinds_of_edge_are_those_that_the_network_has(dataset: Dataset) -> None:
+    network = network_of(dataset, relation={"edges": ["symmetric"]})
+    kinds = edge_kinds(network.config, dataset.facts)
+    assert list(kinds) == ["self", "symmetric"]
+    facts = dataset.facts | {"edges": [[0, 1], [0, 1]], "edge_types": ["adjacent", "symmetric"]}
+    both = edge_kinds(network_of(dataset).config, facts)
+    assert list(both) == ["self", "adjacent and symmetric"]
+    assert both["adjacent and symmetric"].nonzero().tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("mode", "streams", "sources"),
+    [
+        ("parallel", 2, [0.5, 0.5]), ("cross", 2, [0, 1]), ("serial", 2, [0.5, 0.5]),
+        ("appearance", 1, [1, 0]), ("relation", 1, [1, 0]), ("concat", 0, []), ("add", 0, []),
+    ],
+)  # fmt: skip
+def test_attention_over_time_adds_up_in_every_mode(
+    dataset: Dataset, mode: str, streams: int, sources: list[float]
+) -> None:
+    network = network_of(dataset, fusion={"mode": mode, "layers": 2, "window": None})
+    batch = batch_of(dataset)
+    batch = replace(batch, valid=torch.ones_like(batch.valid))
+    batch.valid[0, 2:] = False
+    with torch.inference_mode():
+        out = run_network(network, batch, attention=True)
+        found = time_attention(network.config.fusion, out, batch.valid)
+    assert len(found) == streams
+    for values in found.values():
+        for prefix in ("", "even_"):
+            shares = values[f"{prefix}shares"]
+            np.testing.assert_allclose(shares.sum(1), 1, atol=1e-6)
+            # all frames are within OFFSETS of each other
+            np.testing.assert_allclose(values[f"{prefix}offsets"].sum(-1), shares, atol=1e-6)
+            np.testing.assert_allclose(
+                values[f"{prefix}course"].sum(1), batch.valid.sum(1), atol=1e-5
+            )
+        np.testing.assert_allclose(values["even_shares"][1], sources, atol=0.1)
+        assert (values["shares"][:, np.array(sources) == 0] == 0).all()
+
+
+def test_hiding_what_is_not_used_changes_nothing(dataset: Dataset) -> None:
+    network = network_of(dataset, relation={"edges": []}, appearance={"vector": "embedding"})
+    width = network.config.width
+    with torch.no_grad():
+        network.relation.out.weight[:, 3 * width :] = 0  # flatten: the last region is not read
+    batch = batch_of(dataset)
+    hidden: dict[str, Any] = {"mean": torch.zeros(REGIONS, 5), "branches": ["relation"]}
+    named = torch.zeros(len(batch), dtype=torch.int64)
+    with torch.inference_mode():
+        found = drops(network, batch, named, regions=[0, 3], **hidden)
+        assert (found[:, 3] == 0).all()
+        assert (found[:, 0] != 0).all()
+        assert np.isnan(found[:, 1:3]).all()
+        batch.visible[..., 1] = False
+        assert (drops(network, batch, named, regions=[1], **hidden)[:, 1] == 0).all()
+        assert np.isnan(drops(network, batch, named, regions=[1], mean=hidden["mean"],
+                              branches=[])).all()  # fmt: skip
+
+
+def test_a_region_is_taken_out_of_the_mean_map_where_regions_divide_it(dataset: Dataset) -> None:
+    batch = batch_of(dataset)
+    even = np.eye(REGIONS).tolist()
+    of_map, of_both = network_of(dataset), network_of(dataset, appearance={"vector": "both"})
+    assert can_hide(of_map, even) == ["relation", "appearance"]
+    assert can_hide(of_map, None) == ["relation"]
+    assert can_hide(of_map, [[1.0, 0, 0, 0]] * 2) == ["relation"]
+    assert can_hide(of_both, even) == ["relation"]
+    assert can_hide(network_of(dataset, fusion={"mode": "appearance"}), even) == ["appearance"]
+    hidden = without(batch, 1, torch.zeros(REGIONS, 5), ["appearance"])
+    rest = batch.nodes.float()[:, :, [0, 2, 3]].sum(2) / REGIONS
+    torch.testing.assert_close(hidden.map_vector, rest, atol=2e-3, rtol=0)
+    assert torch.equal(hidden.visible, batch.visible)
+
+
+def planted(root: Path, **changed: dict[str, Any]) -> dict[str, Any]:
+    """Explanations of networks trained on data whose classes differ in region 2 alone."""
+    write_data(root, planted=2)
+    train(settings(**changed), root=root)
+    explain(root)
+    loaded: dict[str, Any] = json.loads((root / EXPLANATIONS).read_text())
+    return loaded
+
+
+def test_a_planted_region_is_found_by_both_maps(tmp_path: Path) -> None:
+    relation = {"readout": "attention", "edges": []}
+    found = planted(tmp_path, relation=relation, appearance={"vector": "embedding"})
+    whole = found["all"]
+    assert np.argmax(whole["attention"]) == 2
+    assert np.argmax(whole["drop"]) == 2
+    assert whole["drop"][2] > 3 * max(whole["drop"][n] for n in (0, 1, 3))
+    assert whole["views"] == 47  # of 48, LOST has no features; at most 16 a class
+    assert LOST not in whole["clips"]
+    assert found["networks"] == ["fold0-seed0", "fold1-seed0"]
+    before = (tmp_path / EXPLANATIONS).read_bytes()
+    explain(tmp_path)
+    assert (tmp_path / EXPLANATIONS).read_bytes() == before
+    explain(tmp_path, most=2)
+    assert json.loads((tmp_path / EXPLANATIONS).read_text())["all"]["views"] == 6
+
+
+@pytest.mark.parametrize("mode", ["appearance", "relation", "concat"])
+def test_networks_without_a_branch_or_without_fusion_are_explained(
+    tmp_path: Path, mode: str
+) -> None:
+    found = planted(tmp_path, fusion={"mode": mode}, train={"epochs": 1})
+    assert (found["all"]["attention"] is None) == (mode == "appearance")
+    assert (found["edges"] is None) == (mode == "appearance")
+    assert set(found["time"]) == ({mode} if mode != "concat" else set())
+    assert found["all"]["drop"][2] is not None
+
+
+def test_windows_of_labelled_frames_are_explained(tmp_path: Path) -> None:
+    write_data(tmp_path, frame_labels=True)
+    train(small_params(window=3, stride=1, epochs=1), root=tmp_path)
+    explain(tmp_path, most=4)
+    found = json.loads((tmp_path / EXPLANATIONS).read_text())
+    assert found["unit"] == "windows"
+    assert 4 <= found["all"]["views"] <= 24
+
+
+def test_without_a_trained_network_one_line_says_so(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    with pytest.raises(UserError, match="run `dvc repro train` first"):
+        explain(tmp_path)
+
+
+def test_agreement_needs_more_than_the_shape_of_the_graph() -> None:
+    rng = np.random.default_rng(0)
+    drop = np.linspace(0, 1, 20) + rng.normal(0, 0.01, (10, 20))
+    seen, rising, noise = np.ones(20), np.linspace(0, 1, 20), rng.random(20)
+    assert agreement(rising, noise, drop, seen)["agree"]
+    assert not agreement(noise, rising, drop, seen)["agree"]
+    even_does_it_too = agreement(rising, rising, drop, seen)
+    assert even_does_it_too["rho"] > 0.9
+    assert not even_does_it_too["agree"]
+    # regions that are hardly seen, or were not hidden, are not compared
+    seen[:5], drop[:, 19] = 0.2, np.nan
+    assert agreement(rising, noise, drop, seen)["regions"] == 14
+    constant = agreement(np.ones(20), noise, drop, seen)
+    assert (constant["rho"], constant["agree"]) == (None, False)
+
+
+def test_clips_are_drawn_the_same_every_time_and_at_most_so_many_a_class() -> None:
+    labels = {f"c{n}": n % 3 for n in range(30)}
+    chosen = choose(list(labels), labels, 4)
+    assert chosen == choose(list(labels), labels, 4)
+    assert chosen == [clip for clip in labels if clip in chosen]
+    assert sorted(labels[clip] for clip in chosen) == [0] * 4 + [1] * 4 + [2] * 4

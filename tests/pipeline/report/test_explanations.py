@@ -1,0 +1,49 @@
+"""The page says whether the heat maps can be believed, and escapes what it names."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_outs import EVIL, explanations, write_outs
+
+from pipeline.config import Params
+from pipeline.report.explanations import agreement_sentence
+from pipeline.report.page import gather, render
+
+
+def facts(**changed: Any) -> dict[str, Any]:
+    whole: dict[str, Any] = explanations()["all"]
+    whole["agreement"] |= changed
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "Attention and occlusion agree: rho 0.62 over 49 regions"),
+        ({"rho": 0.1, "agree": False}, "do not agree: rho 0.10 over 49 regions"),
+        ({"rho": 0.1, "agree": False}, "Do not read the attention map as a reason"),
+        ({"even_rho": 0.6, "agree": False}, "do not agree more than an even attention"),
+        ({"rho": None, "agree": False}, "cannot be compared"),
+    ],
+)
+def test_the_sentence_follows_the_figures(changed: dict[str, Any], said: str) -> None:
+    assert said in agreement_sentence(facts(**changed), 0.5)
+
+
+def test_few_clips_and_networks_without_attention_are_said_to_prove_nothing() -> None:
+    assert "Too few" in agreement_sentence(facts() | {"views": 2}, 0.5)
+    assert "no attention" in agreement_sentence(facts() | {"agreement": None}, 0.5)
+
+
+def test_the_page_shows_maps_edges_and_time(tmp_path: Path) -> None:
+    write_outs(tmp_path)
+    page = render(gather(Params(), tmp_path))
+    part = page[page.index("What the network attends to") : page.index("Training curves")]
+    assert part.count("<svg") == 3
+    assert "drop when it is hidden" in part
+    assert "&lt;b&gt;calm&lt;/b&gt; named joy" in part
+    assert EVIL not in part
+    assert "an appearance branch still sees the whole face" in part
+    assert '<td class="n">2.00</td>' in part
+    assert "gives 25.0% of its attention to its own sequence" in part
