@@ -23,6 +23,8 @@ from pipeline.faces.alignment import context
 from pipeline.faces.detect import Detections
 from pipeline.faces.track import Track, choose, iou, link
 from pipeline.jpeg import decode_jpeg, encode_jpeg
+from pipeline.overlay.overlay import SUFFIX as OVERLAY
+from pipeline.overlay.overlay import Overlay, overlay_path
 from pipeline.predict.faces import WAITING, Face, Identities
 from pipeline.predict.features import Cut, Networks, cut_out, rows_of
 from pipeline.predict.features import Row as FeatureRow
@@ -33,6 +35,8 @@ from pipeline.predict.output import (
     Format,
     Head,
     Row,
+    Table,
+    Together,
     open_table,
 )
 from pipeline.predict.windows import (
@@ -67,6 +71,7 @@ class Options:
         landmarks: of every face in every frame too.
         window_s: a video that is no longer is classified as one; None: 1.5 times the median of the
             training clips.
+        overlay: the video with the rows drawn on it too, beside the table.
     """
 
     form: Format = "csv"
@@ -74,6 +79,7 @@ class Options:
     faces: Which = "all"
     landmarks: bool = False
     window_s: float | None = None
+    overlay: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,11 +133,16 @@ def list_videos(given: Sequence[Path]) -> list[Path]:
     for path in given:
         if not path.exists():
             raise UserError(f"{path} is not there: give a video, or a folder of videos")
-        below = videos_below(path) if path.is_dir() else [path]
+        below = _videos_of(path) if path.is_dir() else [path]
         if not below:
             raise UserError(f"{path} holds no video: give a video, or a folder of videos")
         videos += below
     return list(dict.fromkeys(videos))
+
+
+def _videos_of(folder: Path) -> list[Path]:
+    """Without the overlays of an earlier run."""
+    return [path for path in videos_below(folder) if not path.name.endswith(OVERLAY)]
 
 
 def targets(videos: Sequence[Path], options: Options) -> list[Path]:
@@ -196,16 +207,18 @@ class Predictor:
         )
         layout = self.layout(expected)
         count = len(expected.times)
-        table = open_table(target, self.options.form, head)
+        table: Table = open_table(target, self.options.form, head)
         complete = False
-        with track(count, video.name) as progress:
-            one = _Video(self, video, expected, layout, points=points)
-            try:
+        try:
+            if self.options.overlay:
+                table = Together([table, Overlay(overlay_path(target), video, expected, head)])
+            with track(count, video.name) as progress:
+                one = _Video(self, video, expected, layout, points=points)
                 for row in one.rows(progress):
                     table.add(row)
                 complete = expected.whole
-            finally:
-                table.close(complete)
+        finally:
+            table.close(complete)
         warning = None
         if not complete:
             warning = f"damaged behind frame {count}: the table ends there (complete=false)"
