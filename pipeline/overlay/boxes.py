@@ -82,7 +82,9 @@ def _dashed(
     """Dashes from corner to corner; the first and the last one stand at the corners."""
     length = int(np.abs(end - begin).max())
     count = max(1, round(length / dash / 2)) * 2 + 1
-    stops = [np.round(begin + (end - begin) * part / count).astype(int) for part in range(count + 1)]
+    stops = [
+        np.round(begin + (end - begin) * part / count).astype(int) for part in range(count + 1)
+    ]
     for first in range(0, count, 2):
         one, other = stops[first].tolist(), stops[first + 1].tolist()
         cv2.line(picture, one, other, colour, width)
@@ -111,11 +113,15 @@ def _draw_label(
     height, width = picture.shape[:2]
     left, top, _, _ = _corners(row)
     pad = max(3, size.text // 4)
-    text = shortened(f"{row.face_id}  {named(row, classes)}".strip(), size.text, width - 2 * pad, BOLD)
+    text = shortened(
+        f"{row.face_id}  {named(row, classes)}".strip(), size.text, width - 2 * pad, BOLD
+    )
     wide, high = text_width(text, size.text, BOLD) + 2 * pad, size.row
     x = min(max(0, left - size.line // 2), max(0, width - wide))
     y = min(max(0, top - high - size.line // 2), max(0, height - high))
-    while any(_meet((x, y, x + wide, y + high), other) for other in taken) and y + 2 * high < height:
+    while (
+        any(_meet((x, y, x + wide, y + high), other) for other in taken) and y + 2 * high < height
+    ):
         y += high
     colour = colour_of(row.face_id)
     cv2.rectangle(picture, (x, y), (x + wide - 1, y + high - 1), colour, cv2.FILLED)
@@ -124,6 +130,4 @@ def _draw_label(
 
 
 def _meet(one: Rectangle, other: Rectangle) -> bool:
-    return (
-        one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-    )
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -111,7 +111,9 @@ class Encoder:
     def add(self, time_s: float, picture: np.ndarray) -> None:
         """The next picture, RGB uint8 [H, W, 3], at seconds after the first one."""
         source = self._source
-        even = cv2.copyMakeBorder(picture, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE)
+        even: Any = cv2.copyMakeBorder(
+            picture, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE
+        )
         frame = self._converter.reformat(
             av.VideoFrame.from_ndarray(even, format="rgb24"),
             format="yuv420p",

@@ -19,7 +19,9 @@ from pipeline.overlay.marks import (
     FAINT,
     GREY,
     GROUND,
+    REGULAR,
     WHITE,
+    Colour,
     Sizes,
     colour_of,
     mixed,
@@ -38,6 +40,8 @@ PANEL_TEXTS = 14
 NAME_TEXTS = 5.5
 # a face that was away so long is drawn as a gap; less is one frame missed at 4 frames a second
 GAP_S = 0.5
+# so much of the face's colour have the classes that are not named
+OTHERS = 0.65
 
 
 @dataclass
@@ -69,14 +73,16 @@ class Strip:
         # which face stands in which panel; a face keeps its own
         self._panels: dict[int, int] = {}
         self.lines = min(len(classes), MAX_CLASSES)
+        self._above = size.text // 3
         # a line for the face, and one for the time
-        self.height = (self.lines + 2) * size.row
+        self.height = self._above + (self.lines + 2) * size.row
         self._most = max(1, width // (PANEL_TEXTS * size.text))
 
     def draw(self, time_s: float, rows: Sequence[Row]) -> np.ndarray:
         """The strip [height, width, 3] at the time of a frame, with the frame's rows."""
         self._learn(time_s, rows)
-        canvas = np.full((self.height, self._width, 3), GROUND, np.uint8)
+        strip = np.full((self.height, self._width, 3), GROUND, np.uint8)
+        canvas = strip[self._above :]
         here = {row.face_id for row in rows if row.box is not None}
         shown = {face: panel for face, panel in self._panels.items() if panel < self._most}
         count = max(shown.values(), default=0) + 1
@@ -90,7 +96,7 @@ class Strip:
             text = f"+{more}"
             x = self._width - text_width(text, self._size.text, BOLD) - self._size.text // 2
             self._put(canvas, text, x, 0, WHITE, BOLD)
-        return canvas
+        return strip
 
     def _learn(self, time_s: float, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -154,14 +160,14 @@ class Strip:
         time_s: float,
         left: int,
         right: int,
-        colour: tuple[int, int, int],
+        colour: Colour,
         here: bool,
     ) -> None:
         """A class: name, curve and number."""
         size = self._size
         now = past.last.probabilities if here and past.last is not None else None
         best = now is not None and int(np.argmax(now)) == number
-        weight, ink = (BOLD, WHITE) if best else (400, GREY)
+        weight, ink = (BOLD, WHITE) if best else (REGULAR, GREY)
         pad = size.text // 2
         name = shortened(self._classes[number], size.text, left - 2 * pad, weight)
         self._put(canvas, name, pad, line, ink, weight)
@@ -169,7 +175,7 @@ class Strip:
             self._put(canvas, f"{now[number]:.2f}", right + pad, line, ink, weight)
         base = (line + 1) * size.row - 2
         cv2.line(canvas, (left, base), (right, base), FAINT, 1)
-        fill = colour if best else mixed(colour, GROUND, 0.55)
+        fill = colour if best else mixed(colour, GROUND, OTHERS)
         for times, values in _pieces(past, number):
             x = right - (time_s - times) * (right - left) / SPAN_S
             y = base - values * (size.row - 3)
@@ -192,9 +198,9 @@ class Strip:
         now = f"{time_s:.1f} s"
         at = right - text_width(now, size.text)
         self._put(canvas, now, at, line, WHITE)
-        back = f"-{SPAN_S:g} s"
-        if left + text_width(back, size.text) + size.text // 2 < at:
-            self._put(canvas, back, left, line, GREY)
+        begin = f"-{SPAN_S:g} s"
+        if left + text_width(begin, size.text) + size.text // 2 < at:
+            self._put(canvas, begin, left, line, GREY)
 
     def _put(
         self,
@@ -202,8 +208,8 @@ class Strip:
         text: str,
         x: int,
         line: int,
-        colour: tuple[int, int, int],
-        weight: int = 400,
+        colour: Colour,
+        weight: int = REGULAR,
     ) -> None:
         base = (line + 1) * self._size.row - round(0.35 * self._size.text)
         put(canvas, text, (x, base), self._size.text, colour, weight)
