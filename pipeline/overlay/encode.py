@@ -104,6 +104,8 @@ class Encoder:
         self._end_s = 0.0
         with writing_to(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
+            # PyAV opens it with the first packet: too late to learn that it cannot be written
+            partial(path).write_bytes(b"")
             self._container: Any = av.open(str(partial(path)), "w", format="mp4")
         self._track = self._add_track(width + width % 2, height + height % 2)
         self._sound = Sound(video, self._container, self._source.start_s)

@@ -107,9 +107,12 @@ def predict(
         UserError: there is nothing to predict, or a table cannot be written.
     """
     videos = list_videos(given)
+    wanted = targets(videos, options)
+    if options.overlay:
+        _check_overwriting(videos, wanted)
     predictor = Predictor(model, options)
     good = True
-    for video, target in zip(videos, targets(videos, options), strict=True):
+    for video, target in zip(videos, wanted, strict=True):
         try:
             done = predictor.predict(video, target)
         except (ClipError, UserError) as error:
@@ -143,6 +146,15 @@ def list_videos(given: Sequence[Path]) -> list[Path]:
 def _videos_of(folder: Path) -> list[Path]:
     """Without the overlays of an earlier run."""
     return [path for path in videos_below(folder) if not path.name.endswith(OVERLAY)]
+
+
+def _check_overwriting(videos: Sequence[Path], tables: Sequence[Path]) -> None:
+    given = {video.resolve() for video in videos}
+    for table in tables:
+        if overlay_path(table).resolve() in given:
+            raise UserError(
+                f"{overlay_path(table)} is to be read and would be overwritten: give another --out"
+            )
 
 
 def targets(videos: Sequence[Path], options: Options) -> list[Path]:
