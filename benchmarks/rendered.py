@@ -50,7 +50,7 @@ def write_long_clip(sources: list[Path], folder: Path, seconds: int) -> Path:
         faces = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     loop = folder / "loop.mp4"
     _encode(loop, faces)
-    _repeat(loop, folder / "long.mp4", seconds * LONG_FPS // len(faces))
+    repeat(loop, folder / "long.mp4", seconds * LONG_FPS // len(faces))
     loop.unlink()
     lines = ["path,label", "long.mp4,a"]
     for number, source in enumerate(sources[1:9]):
@@ -75,7 +75,7 @@ def _encode(path: Path, faces: list[np.ndarray]) -> None:
         video.mux(stream.encode(None))
 
 
-def _repeat(loop: Path, path: Path, times: int) -> None:
+def repeat(loop: Path, path: Path, times: int) -> None:
     """The same packets again and again, each time later."""
     with av.open(str(path), "w") as out:
         copy = None

@@ -143,6 +143,15 @@ def test_export_agrees_with_the_stored_predictions(finished: Workspace) -> None:
     assert json.loads(facts["licence"])["features"] == "face pack demo: MIT"
 
 
+def copy_videos(clips: list[str], paths: dict[str, Path], folder: Path) -> list[str]:
+    """The clips' videos in a folder, by names that no two share: without their suffix."""
+    folder.mkdir()
+    names = [clip.replace("/", "-").removesuffix(".mp4") for clip in clips]
+    for clip, name in zip(clips, names, strict=True):
+        shutil.copy(paths[clip], folder / f"{name}.mp4")
+    return names
+
+
 def test_predict_gives_the_stored_probabilities(finished: Workspace, tmp_path: Path) -> None:
     """The skew test: the clips as mere videos give what the train stage wrote down of them."""
     with pytest.MonkeyPatch.context() as patch:
@@ -152,10 +161,7 @@ def test_predict_gives_the_stored_probabilities(finished: Workspace, tmp_path: P
     stored = read_predictions(finished.root / PREDICTIONS)
     own = (stored.model == NETWORK) & (stored.fold == 1) & (stored.split == "test")
     stored = stored.select(own)
-    names = [clip.replace("/", "-") for clip in stored.clip_id]
-    (tmp_path / "videos").mkdir()
-    for clip, name in zip(stored.clip_id, names, strict=True):
-        shutil.copy(clips[clip], tmp_path / "videos" / f"{name}.mp4")
+    names = copy_videos(stored.clip_id.tolist(), clips, tmp_path / "videos")
     arpgnet(
         *(finished, "predict", str(tmp_path / "videos"), "--run", "fold1-seed0"),
         *("--out", str(tmp_path), "--format", "parquet"),
@@ -240,3 +246,18 @@ def test_videos_whose_frames_are_labelled(
     assert metrics["frames"] == total
     assert metrics["coverage"]["mean"] > 0.95
     assert f"{total} labelled frames" in (workspace.root / "reports/index.html").read_text()
+    # and predict gives a labelled frame what the train stage gave it
+    stored = read_predictions(workspace.root / PREDICTIONS)
+    stored = stored.select(
+        (stored.model == NETWORK) & (stored.fold == 0) & (stored.split == "test")
+    )
+    clips = sorted(set(stored.clip_id))[:3]
+    paths = {clip.clip_id: videos / clip.path for clip in read_manifest().clips}
+    names = copy_videos(clips, paths, tmp_path / "copies")
+    out = ("--run", "fold0-seed0", "--out", str(tmp_path / "out"), "--format", "jsonl")
+    arpgnet(workspace, "predict", str(tmp_path / "copies"), *out)
+    for clip, name in zip(clips, names, strict=True):
+        own = stored.select(stored.clip_id == clip)
+        table = pd.read_json(tmp_path / f"out/{name}.jsonl", lines=True)
+        found = table[[f"p_{label}" for label in stored.classes]].to_numpy()[own.frame_index]
+        assert np.abs(found - own.probabilities).max() <= 1e-4

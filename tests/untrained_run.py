@@ -1,4 +1,4 @@
-"""A workspace with a run whose network has learned nothing: what `arpgnet predict` needs at least."""
+"""A workspace with a run whose network has learned nothing: the least that predict needs."""
 
 import json
 from pathlib import Path

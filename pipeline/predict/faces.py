@@ -191,11 +191,12 @@ class Identities:
         return person
 
     def _twin(self, one: Tracklet) -> Tracklet | None:
-        """A passing view of the same person."""
+        """A passing view of the same person, a few frames ago: noise returns later, if at all."""
         mean = _unit(np.mean(one.embeddings, axis=0))
         for other in self._passing:
             score = float(mean @ _unit(np.mean(other.embeddings, axis=0)))
-            if other.person is None and other.last < one.first and score >= SAME:
+            recent = 0 < one.first - other.last <= DECIDING
+            if other.person is None and recent and score >= SAME:
                 return other
         return None
 

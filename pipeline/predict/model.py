@@ -75,7 +75,7 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
     network, info = load_run(root / RUNS / name)
     if params.faces.source != "detect" or params.faces.landmarks != "pack":
         raise UserError(
-            f"{name} was trained on faces or landmarks that its data set supplies, a video does not: "
+            f"{name} was trained on faces or landmarks of the data set's own, a video has none: "
             "train with faces.source: detect and faces.landmarks: pack"
         )
     pack = load_pack(params.faces.pack)

@@ -168,11 +168,12 @@ def pyfeat(row: Row, head: Head) -> dict[str, Any]:
 
 
 class CsvTable:
-    """Comma-separated, a point as decimal sign, numbers that are not known empty."""
+    """Comma-separated, a point as decimal sign, numbers that are not known empty; a row is in the
+    file as soon as it is known."""
 
     def __init__(self, path: Path, head: Head, form: Any) -> None:
         self._head, self._form, self._path = head, form, path
-        self._file = path.open("w", newline="", encoding="utf-8")
+        self._file = path.open("w", buffering=1, newline="", encoding="utf-8")
         columns = list(form(Row(0, 0.0), head))
         self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
         self._writer.writeheader()
@@ -193,7 +194,7 @@ class JsonTable:
 
     def __init__(self, path: Path, head: Head) -> None:
         self._head, self._path = head, path
-        self._file: IO[str] = path.open("w", encoding="utf-8")
+        self._file: IO[str] = path.open("w", buffering=1, encoding="utf-8")
 
     def add(self, row: Row) -> None:
         values = {

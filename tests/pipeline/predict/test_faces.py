@@ -84,13 +84,13 @@ def test_somebody_new_gets_a_new_number_and_a_flicker_none() -> None:
     stage = Stage()
     for frame in range(40):
         places = {0: 100.0}
-        if frame == 10:
+        if frame in (5, 12):
             places[1] = 300.0
         if frame >= 20:
             places[2] = 500.0
         stage.show(places)
     assert set(stage.names(0)) == {0}
-    assert stage.names(1) == [None]
+    assert stage.names(1) == [None, None]
     assert set(stage.names(2)) == {1}
 
 

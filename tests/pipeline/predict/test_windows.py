@@ -95,7 +95,9 @@ def test_a_frame_gets_the_mean_of_its_windows() -> None:
     scores.add(Window(0, 8, range(2)), {5: Found(np.array([1.0, 0.0]), seen)})
     scores.add(Window(4, 12, range(2)), {5: Found(np.array([0.0, 1.0]), seen | True)})
     first, both, last = (scores.at(5, frame) for frame in (3, 4, 8))
-    assert first and both and last
+    assert first is not None
+    assert both is not None
+    assert last is not None
     assert first.probabilities.tolist() == [1.0, 0.0]
     assert both.probabilities.tolist() == [0.5, 0.5]
     assert (first.coverage, both.coverage, last.coverage) == (0.5, 0.75, 1.0)

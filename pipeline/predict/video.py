@@ -1,0 +1,325 @@
+"""One pass over one video: its frames in, the table's rows out.
+
+Two followers see the frames. One sees every frame: where each face is, and who. The other sees the
+frames that are classified, through a JPEG and nothing in between, as the align stage does: what the
+network is shown of a clip is what it was shown in evaluation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pipeline.errors import ClipError
+from pipeline.faces.align_clip import make_follower
+from pipeline.faces.alignment import context
+from pipeline.faces.detect import Detections, Detector
+from pipeline.faces.track import Track, choose, iou, link
+from pipeline.jpeg import decode_jpeg, encode_jpeg
+from pipeline.predict.faces import WAITING, Face, Identities
+from pipeline.predict.features import Cut, Networks, cut_out, rows_of
+from pipeline.predict.features import Row as FeatureRow
+from pipeline.predict.output import Row
+from pipeline.predict.windows import ClipScores, Found, FrameScores, Layout, Window
+from pipeline.progress import Tracker
+from pipeline.video.kept import shrink
+from pipeline.video.stream import Plan, stream
+
+Which = Literal["all", "main"]
+
+# boxes of one face by the two followers overlap by more
+SAME_IOU = 0.3
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A frame that every face was looked for in; landmarks [P, 2] of each, where asked for."""
+
+    index: int
+    time_s: float
+    faces: list[Face]
+    points: list[np.ndarray | None]
+
+
+@dataclass
+class _Shown:
+    """A frame that is classified: its faces cut out, their features and who they are."""
+
+    index: int
+    found: Detections
+    cuts: list[Cut | None]
+    rows: list[FeatureRow]
+    who: list[int | None] | None = None
+
+
+class VideoPass:
+    """The rows of a video; little more than a window of it is held.
+
+    Args:
+        expected: its frames.
+        layout: which of them are classified together.
+        which: every face, or in each window the one that the align stage would choose.
+        points: whether rows have landmarks.
+
+    `faces` is the number of people, once all rows are there.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        detector: Detector,
+        video: Path,
+        expected: Plan,
+        layout: Layout,
+        *,
+        which: Which,
+        points: bool,
+    ) -> None:
+        model = networks.model
+        self._networks, self._params, self._video = networks, model.params, video
+        self._expected, self._layout = expected, layout
+        self._which, self._points = which, points
+        self._identities = Identities(
+            lambda crops: networks.appearance.describe(crops)[0], model.params.align.track_iou
+        )
+        self._scores: ClipScores | FrameScores = (
+            FrameScores(layout.picks) if model.of_frames else ClipScores()
+        )
+        self._count = len(expected.times)
+        self._scale, self._sides = 1.0, (0, 0)
+        # frames on their way through the follower of all frames
+        self._coming: deque[tuple[int, float]] = deque()
+        self._frames: deque[_Frame] = deque()
+        self._behind: dict[int, _Frame] = {}
+        self._passed = 0
+        self._all = make_follower(detector, model.params.align).follow(self._source())
+        # frames to be classified, on their way to the other follower
+        self._queue: deque[tuple[int, float, np.ndarray]] = deque()
+        self._queued: deque[int] = deque()
+        self._picked = 0
+        self._some = make_follower(detector, model.params.align).follow(self._sampled())
+        self._shown: dict[int, _Shown] = {}
+        self._next_shown = 0
+        self.faces = 0
+
+    def rows(self, progress: Tracker) -> Iterator[Row]:
+        """The table's rows, frame by frame.
+
+        Raises:
+            Unexpected: the frames are not those that were expected.
+            ClipError, UserError: the video cannot be read.
+        """
+        windows = self._layout.windows
+        done = 0
+        for number, window in enumerate(windows):
+            self._scores.add(window, self._classify(window))
+            last = number + 1 == len(windows)
+            until = self._count if last else windows[number + 1].first
+            for index in range(done, until):
+                yield from self._rows_of(self._frame(index))
+                progress.advance()
+            done = until
+            if not last:
+                self._forget(windows[number + 1])
+        self.faces = len(self._identities.people)
+
+    # ---- frames ------------------------------------------------------------------------------
+
+    def _source(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Every frame for the first follower; those to be classified are put aside."""
+        decode = self._params.decode
+        picks = self._layout.picks
+        for shown in stream(self._video, self._expected):
+            picture = shrink(shown.picture, decode.max_side)
+            self._scale = shown.picture.shape[1] / picture.shape[1]
+            self._sides = picture.shape[1], picture.shape[0]
+            if self._picked < len(picks) and shown.index == picks[self._picked]:
+                self._picked += 1
+                kept = decode_jpeg(encode_jpeg(picture, decode.jpeg_quality))
+                self._queue.append((shown.index, shown.time_s, kept))
+            self._coming.append((shown.index, shown.time_s))
+            yield shown.time_s, picture
+
+    def _step(self) -> bool:
+        """One more frame through the first follower; False where there is none."""
+        step = next(self._all, None)
+        if step is None:
+            self._identities.settle()
+            return False
+        picture, found = step
+        index, time_s = self._coming.popleft()
+        faces = self._identities.step(index, time_s, picture, found)
+        frame = _Frame(index, time_s, faces, self._landmarks(picture, faces))
+        self._frames.append(frame)
+        self._behind[index] = frame
+        self._passed = index + 1
+        return True
+
+    def _landmarks(self, picture: np.ndarray, faces: Sequence[Face]) -> list[np.ndarray | None]:
+        if not (self._points and faces):
+            return [None] * len(faces)
+        boxes = np.stack([face.box for face in faces])
+        around = np.stack([context(picture, box) for box in boxes])
+        return list(self._networks.landmarks.locate(around, boxes))
+
+    def _pass(self, index: int) -> None:
+        """Until it is known who is in the frame."""
+        while self._passed < min(self._count, index + 1 + WAITING):
+            if not self._step():
+                raise ClipError("the file changed while it was read")
+        if self._passed >= self._count:
+            self._identities.settle()
+
+    def _frame(self, index: int) -> _Frame:
+        self._pass(index)
+        return self._frames.popleft()
+
+    # ---- windows -----------------------------------------------------------------------------
+
+    def _sampled(self) -> Iterator[tuple[float, np.ndarray]]:
+        while True:
+            while not self._queue:
+                if not self._step():
+                    return
+            index, time_s, picture = self._queue.popleft()
+            self._queued.append(index)
+            yield time_s, picture
+
+    def _classify(self, window: Window) -> dict[int, Found]:
+        positions = [int(row) for row in window.rows]
+        while self._next_shown <= positions[-1]:
+            picture, found = next(self._some)
+            pairs = zip(found.boxes, found.kps, strict=True)
+            cuts = [cut_out(picture, box, kps) for box, kps in pairs]
+            index = self._queued.popleft()
+            self._shown[self._next_shown] = _Shown(index, found, cuts, [None] * len(cuts))
+            self._next_shown += 1
+        shown = [self._shown[position] for position in positions]
+        self._pass(shown[-1].index)
+        self._name(shown)
+        faces = self._by_face(shown)
+        frames = np.array([one.index for one in shown])
+        return self._networks.classify(frames, faces)
+
+    def _name(self, shown: Sequence[_Shown]) -> None:
+        """Who the faces are: by their boxes among those of all frames; what is not there has the
+        name of most of its own track."""
+        for one in shown:
+            if one.who is None:
+                one.who = _same(one.found.boxes, self._behind[one.index].faces)
+        tracks = link([one.found.boxes for one in shown], self._params.align.track_iou)
+        for of_track in tracks:
+            places = list(zip(of_track.frames, of_track.picks, strict=True))
+            names = [_named(shown[frame])[pick] for frame, pick in places]
+            known = Counter(name for name in names if name is not None)
+            if not known:
+                continue
+            common = known.most_common(1)[0][0]
+            for frame, pick in places:
+                who = _named(shown[frame])
+                if who[pick] is None and common not in who:
+                    who[pick] = common
+
+    def _by_face(self, shown: Sequence[_Shown]) -> dict[int, list[FeatureRow]]:
+        """Each face's features in the window's frames."""
+        places: dict[int, list[tuple[int, int]]] = {}
+        for frame, one in enumerate(shown):
+            for pick, face in enumerate(_named(one)):
+                if face is not None and one.cuts[pick] is not None:
+                    places.setdefault(face, []).append((frame, pick))
+        if self._which == "main" and places:
+            places = self._main(shown, places)
+        found: dict[int, list[FeatureRow]] = {}
+        for face in sorted(places):
+            rows: list[FeatureRow] = [None] * len(shown)
+            self._describe([(shown[frame], pick) for frame, pick in places[face]])
+            for frame, pick in places[face]:
+                rows[frame] = shown[frame].rows[pick]
+            found[face] = rows
+        return found
+
+    def _describe(self, wanted: Sequence[tuple[_Shown, int]]) -> None:
+        """The features of faces that have none yet: one face's together, as a stage has them."""
+        fresh: list[tuple[_Shown, int, Cut]] = []
+        for one, pick in wanted:
+            cut = one.cuts[pick]
+            if one.rows[pick] is None and cut is not None:
+                fresh.append((one, pick, cut))
+        if not fresh:
+            return
+        features = self._networks.describe([cut for _, _, cut in fresh])
+        for (one, pick, _), row in zip(fresh, rows_of(features), strict=True):
+            one.rows[pick] = row
+
+    def _main(
+        self, shown: Sequence[_Shown], places: dict[int, list[tuple[int, int]]]
+    ) -> dict[int, list[tuple[int, int]]]:
+        """The face that the align stage would have chosen."""
+        tracks = []
+        for face, seen in places.items():
+            one = Track(face)
+            for frame, pick in seen:
+                one.add(frame, pick, shown[frame].found.boxes[pick])
+            tracks.append(one)
+        chosen = choose(tracks, self._params.align.main_face, len(shown), *self._sides)
+        assert chosen is not None
+        return {chosen.track_id: places[chosen.track_id]}
+
+    def _forget(self, coming: Window) -> None:
+        """What no later window shows."""
+        first = int(coming.rows[0])
+        for position in [one for one in self._shown if one < first]:
+            del self._shown[position]
+        index = int(self._layout.picks[first])
+        for number in [one for one in self._behind if one < index]:
+            del self._behind[number]
+
+    # ---- rows --------------------------------------------------------------------------------
+
+    def _rows_of(self, frame: _Frame) -> Iterator[Row]:
+        empty = True
+        pairs = zip(frame.faces, frame.points, strict=True)
+        for face, points in sorted(pairs, key=lambda pair: pair[0].tracklet.face or 0):
+            number = face.tracklet.face
+            if number is None:
+                continue
+            scored = self._scores.at(number, frame.index)
+            if scored is None and self._which == "main":
+                continue
+            empty = False
+            yield Row(
+                frame.index,
+                frame.time_s,
+                number,
+                face.box * self._scale,
+                face.score,
+                None if scored is None else scored.probabilities,
+                0.0 if scored is None else scored.coverage,
+                None if points is None else points * self._scale,
+            )
+        if empty:
+            yield Row(frame.index, frame.time_s)
+
+
+def _named(shown: _Shown) -> list[int | None]:
+    assert shown.who is not None
+    return shown.who
+
+
+def _same(boxes: np.ndarray, faces: Sequence[Face]) -> list[int | None]:
+    """Which known face each box is, the largest overlaps first."""
+    who: list[int | None] = [None] * len(boxes)
+    known = [face for face in faces if face.tracklet.face is not None]
+    if not known or not len(boxes):
+        return who
+    overlap = iou(boxes, np.stack([face.box for face in known]))
+    while overlap.max() >= SAME_IOU:
+        row, column = np.unravel_index(int(overlap.argmax()), overlap.shape)
+        who[int(row)] = known[int(column)].tracklet.face
+        overlap[row], overlap[:, column] = -1.0, -1.0
+    return who
