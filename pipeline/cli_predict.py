@@ -31,12 +31,15 @@ def predict_videos(
         float | None,
         typer.Option(min=0.1, help="Seconds that are classified as one; else 1.5 training clips."),
     ] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="The video with the results on it, beside the table.")
+    ] = False,
 ) -> None:
     """A table for each video: every face in every frame, with the classes' probabilities."""
     from pipeline.predict.model import load_model
     from pipeline.predict.run import Options, predict
 
-    options = Options(form, out, faces, landmarks, window)
+    options = Options(form, out, faces, landmarks, window, overlay)
     good = predict(
         load_model(model, run),
         videos,

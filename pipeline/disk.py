@@ -10,6 +10,10 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 
+_NOT_THEIRS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+)
+
 
 @contextmanager
 def writing_to(place: Path, advice: str = "free some space, or mend the folder") -> Iterator[None]:
@@ -24,7 +28,7 @@ def writing_to(place: Path, advice: str = "free some space, or mend the folder")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(f"the disk of {place} is full: {advice}") from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in _NOT_THEIRS:
             raise UserError(f"{place} cannot be written ({error.strerror}): {advice}") from None
         raise
 

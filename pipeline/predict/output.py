@@ -13,6 +13,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, get_args
@@ -81,6 +82,23 @@ class Table(Protocol):
     def close(self, complete: bool) -> None:
         """Finish the file, and mark it where rows are missing."""
         ...
+
+
+class Together:
+    """Several tables that get the same rows."""
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self._tables = tables
+
+    def add(self, row: Row) -> None:
+        for table in self._tables:
+            table.add(row)
+
+    def close(self, complete: bool) -> None:
+        """Every one, whatever becomes of the others."""
+        with ExitStack() as stack:
+            for table in self._tables:
+                stack.callback(table.close, complete)
 
 
 def open_table(path: Path, form: Format, head: Head) -> Table:

@@ -12,6 +12,8 @@ import cv2
 from pipeline.datasets.layout import videos_below
 from pipeline.errors import ClipError, UserError
 from pipeline.faces.align_clip import open_detector
+from pipeline.overlay.overlay import SUFFIX as OVERLAY
+from pipeline.overlay.overlay import Overlay, overlay_path
 from pipeline.predict.features import Networks
 from pipeline.predict.model import Model
 from pipeline.predict.output import (
@@ -19,6 +21,8 @@ from pipeline.predict.output import (
     WITH_LANDMARKS,
     Format,
     Head,
+    Table,
+    Together,
     open_table,
 )
 from pipeline.predict.video import VideoPass, Which
@@ -45,6 +49,7 @@ class Options:
         landmarks: of every face in every frame too.
         window_s: a video that is no longer is classified as one; None: 1.5 times the median of the
             training clips.
+        overlay: the video with the rows drawn on it too, beside the table.
     """
 
     form: Format = "csv"
@@ -52,6 +57,7 @@ class Options:
     faces: Which = "all"
     landmarks: bool = False
     window_s: float | None = None
+    overlay: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,9 +85,12 @@ def predict(
         UserError: there is nothing to predict, or a table cannot be written.
     """
     videos = list_videos(given)
+    wanted = targets(videos, options)
+    if options.overlay:
+        _check_overwriting(videos, wanted)
     predictor = Predictor(model, options)
     good = True
-    for video, target in zip(videos, targets(videos, options), strict=True):
+    for video, target in zip(videos, wanted, strict=True):
         try:
             done = predictor.predict(video, target)
         except (ClipError, UserError) as error:
@@ -105,11 +114,25 @@ def list_videos(given: Sequence[Path]) -> list[Path]:
     for path in given:
         if not path.exists():
             raise UserError(f"{path} is not there: give a video, or a folder of videos")
-        below = videos_below(path) if path.is_dir() else [path]
+        below = _videos_of(path) if path.is_dir() else [path]
         if not below:
             raise UserError(f"{path} holds no video: give a video, or a folder of videos")
         videos += below
     return list(dict.fromkeys(videos))
+
+
+def _videos_of(folder: Path) -> list[Path]:
+    """Without the overlays of an earlier run."""
+    return [path for path in videos_below(folder) if not path.name.endswith(OVERLAY)]
+
+
+def _check_overwriting(videos: Sequence[Path], tables: Sequence[Path]) -> None:
+    given = {video.resolve() for video in videos}
+    for table in tables:
+        if overlay_path(table).resolve() in given:
+            raise UserError(
+                f"{overlay_path(table)} is to be read and would be overwritten: give another --out"
+            )
 
 
 def targets(videos: Sequence[Path], options: Options) -> list[Path]:
@@ -174,24 +197,26 @@ class Predictor:
         )
         layout = self.layout(expected)
         count = len(expected.times)
-        table = open_table(target, self.options.form, head)
+        table: Table = open_table(target, self.options.form, head)
         complete = False
-        with track(count, video.name) as progress:
-            one = VideoPass(
-                self.networks,
-                self.detector,
-                video,
-                expected,
-                layout,
-                which=self.options.faces,
-                points=points,
-            )
-            try:
+        try:
+            if self.options.overlay:
+                table = Together([table, Overlay(overlay_path(target), video, expected, head)])
+            with track(count, video.name) as progress:
+                one = VideoPass(
+                    self.networks,
+                    self.detector,
+                    video,
+                    expected,
+                    layout,
+                    which=self.options.faces,
+                    points=points,
+                )
                 for row in one.rows(progress):
                     table.add(row)
                 complete = expected.whole
-            finally:
-                table.close(complete)
+        finally:
+            table.close(complete)
         warning = None
         if not complete:
             warning = f"damaged behind frame {count}: the table ends there (complete=false)"

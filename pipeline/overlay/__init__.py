@@ -1,0 +1,6 @@
+"""`arpgnet predict --overlay`: the video with what was found drawn on it.
+
+`overlay` takes the table's rows as they come and draws frame after frame: `boxes` on the picture,
+`strip` the classes' probabilities of the last seconds below it, `marks` the text and the colours of
+both. `encode` writes the file, `sound` brings the audio.
+"""

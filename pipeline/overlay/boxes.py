@@ -1,0 +1,133 @@
+"""Faces on the picture: box, landmarks, id and the named class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from pipeline.overlay.marks import (
+    BLACK,
+    BOLD,
+    Colour,
+    Sizes,
+    colour_of,
+    on,
+    put,
+    shortened,
+    text_width,
+)
+from pipeline.predict.output import Row
+
+# a face that fewer of the classified frames show is uncertain: its box is dashed and thinner
+SURE_COVERAGE = 0.5
+# a dash and a gap of so many line widths
+DASH = 4
+
+Rectangle = tuple[int, int, int, int]
+
+
+def named(row: Row, classes: Sequence[str]) -> str:
+    """The class with the largest probability, and that; empty where there is none."""
+    if row.probabilities is None:
+        return ""
+    best = int(np.argmax(row.probabilities))
+    return f"{classes[best]} {row.probabilities[best]:.2f}"
+
+
+def sure(row: Row) -> bool:
+    return row.probabilities is not None and row.coverage >= SURE_COVERAGE
+
+
+def draw_faces(
+    picture: np.ndarray, rows: Sequence[Row], classes: Sequence[str], size: Sizes
+) -> None:
+    """Draw a frame's faces on its picture; labels last, so that no box crosses one."""
+    faces = [row for row in rows if row.box is not None]
+    for row in faces:
+        _draw_box(picture, row, size)
+        _draw_points(picture, row, size)
+    taken: list[Rectangle] = []
+    for row in faces:
+        taken.append(_draw_label(picture, row, classes, size, taken))
+
+
+def _corners(row: Row) -> Rectangle:
+    assert row.box is not None
+    left, top, right, bottom = (round(float(value)) for value in row.box)
+    return left, top, right, bottom
+
+
+def _draw_box(picture: np.ndarray, row: Row, size: Sizes) -> None:
+    left, top, right, bottom = _corners(row)
+    colour = colour_of(row.face_id)
+    if sure(row):
+        # a dark edge on both sides keeps it visible on a ground of its own colour
+        cv2.rectangle(picture, (left, top), (right, bottom), BLACK, size.line + 2)
+        cv2.rectangle(picture, (left, top), (right, bottom), colour, size.line)
+        return
+    line = max(2, size.line // 2)
+    for begin, end in (
+        ((left, top), (right, top)), ((right, top), (right, bottom)),
+        ((right, bottom), (left, bottom)), ((left, bottom), (left, top)),
+    ):  # fmt: skip
+        for width, own in ((line + 2, BLACK), (line, colour)):
+            _dashed(picture, np.array(begin), np.array(end), own, width, DASH * size.line)
+
+
+def _dashed(
+    picture: np.ndarray, begin: np.ndarray, end: np.ndarray, colour: Colour, width: int, dash: int
+) -> None:
+    """Dashes from corner to corner; the first and the last one stand at the corners."""
+    length = int(np.abs(end - begin).max())
+    count = max(1, round(length / dash / 2)) * 2 + 1
+    stops = [
+        np.round(begin + (end - begin) * part / count).astype(int) for part in range(count + 1)
+    ]
+    for first in range(0, count, 2):
+        one, other = stops[first].tolist(), stops[first + 1].tolist()
+        cv2.line(picture, one, other, colour, width)
+
+
+def _draw_points(picture: np.ndarray, row: Row, size: Sizes) -> None:
+    if row.points is None or row.box is None:
+        return
+    # they keep apart on a small face
+    side = float((row.box[2:] - row.box[:2]).max())
+    radius = min(size.line / 2, side / 100)
+    for x, y in row.points[np.isfinite(row.points).all(axis=1)]:
+        centre = round(float(x)), round(float(y))
+        cv2.circle(picture, centre, max(1, round(radius)) + 1, BLACK, cv2.FILLED)
+        cv2.circle(picture, centre, max(1, round(radius)), colour_of(row.face_id), cv2.FILLED)
+
+
+def _draw_label(
+    picture: np.ndarray,
+    row: Row,
+    classes: Sequence[str],
+    size: Sizes,
+    taken: Sequence[Rectangle],
+) -> Rectangle:
+    """Above the box, else at its upper edge, clear of the labels that are there."""
+    height, width = picture.shape[:2]
+    left, top, _, _ = _corners(row)
+    pad = max(3, size.text // 4)
+    text = shortened(
+        f"{row.face_id}  {named(row, classes)}".strip(), size.text, width - 2 * pad, BOLD
+    )
+    wide, high = text_width(text, size.text, BOLD) + 2 * pad, size.row
+    x = min(max(0, left - size.line // 2), max(0, width - wide))
+    y = min(max(0, top - high - size.line // 2), max(0, height - high))
+    while (
+        any(_meet((x, y, x + wide, y + high), other) for other in taken) and y + 2 * high < height
+    ):
+        y += high
+    colour = colour_of(row.face_id)
+    cv2.rectangle(picture, (x, y), (x + wide - 1, y + high - 1), colour, cv2.FILLED)
+    put(picture, text, (x + pad, y + high - round(0.4 * size.text)), size.text, on(colour), BOLD)
+    return x, y, x + wide, y + high
+
+
+def _meet(one: Rectangle, other: Rectangle) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

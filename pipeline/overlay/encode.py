@@ -1,0 +1,164 @@
+"""Pictures with the times, the colours and the sound of a video into an MP4 file, H.264 and 4:2:0.
+
+The file is made under another name and put in place when it is finished.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+from pipeline.disk import partial, writing_to
+from pipeline.errors import ClipError
+from pipeline.overlay.sound import Sound
+from pipeline.video.container import open_video, upright_angle
+
+# 640 x 480, 30 frames a second: about 1 Mbit/s
+QUALITY = {"preset": "veryfast", "crf": "20"}
+# ticks of times that the source's own do not count: divisible by 24, 25, 30 and 30000/1001
+TICKS = 90_000
+# a source's ticks in a second that are taken over
+FINE, FINEST = 1_000, 1_000_000
+# the matrices of ITU-T H.273, table 4, that FFmpeg's converter knows; others are taken as 601,
+# as the reading side does
+MATRICES = {
+    1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M, 9: Colorspace.BT2020,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the pictures themselves do not tell.
+
+    Attributes:
+        start_s: the first frame's time in the file.
+        tick: of the times.
+        rate: frames a second, about.
+        pixel: width over height of one, upright.
+        matrix, primaries, transfer: of its colours, numbers of ITU-T H.273.
+    """
+
+    start_s: float
+    tick: Fraction
+    rate: Fraction
+    pixel: Fraction
+    matrix: int
+    primaries: int
+    transfer: int
+
+
+def source_of(path: Path) -> Source:
+    """Read one frame.
+
+    Raises:
+        ClipError, UserError: as `open_video`; no frame decodes.
+    """
+    with open_video(path) as (container, stream):
+        frame = _first(container, stream)
+        tick = stream.time_base
+        if tick is None or not FINE <= 1 / tick <= FINEST:
+            tick = Fraction(1, TICKS)
+        pixel = stream.sample_aspect_ratio or Fraction(1)
+        if upright_angle(frame) % 180:
+            pixel = 1 / pixel
+        start = 0.0 if frame.pts is None else float(frame.pts * frame.time_base)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        return Source(
+            start,
+            tick,
+            rate,
+            pixel,
+            int(frame.colorspace),
+            int(frame.color_primaries),
+            int(frame.color_trc),
+        )
+
+
+class Encoder:
+    """An MP4 file that pictures are added to.
+
+    Args:
+        path: where it is in the end; what was there is replaced.
+        video: whose times, colours and sound it has.
+        width, height: of the pictures; of odd ones the last column or row is doubled.
+
+    Raises:
+        UserError: the file cannot be written.
+        ClipError: the video cannot be read.
+    """
+
+    def __init__(self, path: Path, video: Path, width: int, height: int) -> None:
+        self._path, self._source = path, source_of(video)
+        self._odd = height % 2, width % 2
+        self._converter = VideoReformatter()
+        self._tick = -1
+        self._end_s = 0.0
+        with writing_to(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # PyAV opens it with the first packet: too late to learn that it cannot be written
+            partial(path).write_bytes(b"")
+            self._container: Any = av.open(str(partial(path)), "w", format="mp4")
+        self._track = self._add_track(width + width % 2, height + height % 2)
+        self._sound = Sound(video, self._container, self._source.start_s)
+
+    def add(self, time_s: float, picture: np.ndarray) -> None:
+        """The next picture, RGB uint8 [H, W, 3], at seconds after the first one."""
+        source = self._source
+        even: Any = cv2.copyMakeBorder(
+            picture, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE
+        )
+        frame = self._converter.reformat(
+            av.VideoFrame.from_ndarray(even, format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=MATRICES.get(source.matrix, Colorspace.ITU601),
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
+        )
+        self._tick = max(self._tick + 1, round(time_s / source.tick))
+        frame.pts, frame.time_base = self._tick, source.tick
+        with writing_to(self._path.parent):
+            self._sound.until(time_s)
+            self._container.mux(self._track.encode(frame))
+
+    def close(self, sound_until_s: float = math.inf) -> None:
+        """Finish the file and put it in place."""
+        with writing_to(self._path.parent):
+            if self._tick >= 0:
+                self._sound.until(sound_until_s)
+                self._container.mux(self._track.encode(None))
+            self._sound.close()
+            self._container.close()
+            if self._tick >= 0:
+                partial(self._path).replace(self._path)
+            else:
+                partial(self._path).unlink()
+
+    def _add_track(self, width: int, height: int) -> Any:
+        source = self._source
+        track = self._container.add_stream("libx264", rate=source.rate, options=QUALITY)
+        track.width, track.height, track.pix_fmt = width, height, "yuv420p"
+        context = track.codec_context
+        context.time_base = source.tick
+        context.sample_aspect_ratio = source.pixel
+        context.color_range = ColorRange.MPEG
+        context.colorspace = source.matrix
+        context.color_primaries, context.color_trc = source.primaries, source.transfer
+        return track
+
+
+def _first(container: Any, stream: Any) -> Any:
+    try:
+        for frame in container.decode(stream):
+            return frame
+    except (av.FFmpegError, OSError):
+        pass
+    raise ClipError("no frame can be decoded")

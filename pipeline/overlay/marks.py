@@ -1,0 +1,104 @@
+"""Colours and text of an overlay.
+
+Pictures are RGB uint8 [H, W, 3] and are drawn on in place.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+Colour = tuple[int, int, int]
+
+# Okabe & Ito's palette, distinguishable with any colour vision (jfly.uni-koeln.de/color), RGB;
+# neighbours differ in lightness too
+PALETTE: tuple[Colour, ...] = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (0, 114, 178),
+    (204, 121, 167),
+)  # fmt: skip
+BLACK: Colour = (0, 0, 0)
+WHITE: Colour = (255, 255, 255)
+GROUND: Colour = (24, 24, 24)
+FAINT: Colour = (70, 70, 70)
+GREY: Colour = (190, 190, 190)
+
+# below it letters run into each other after 4:2:0 and H.264
+MIN_TEXT_PX = 12
+# 30 px at 1080p, as subtitles
+TEXT_SHARE = 36
+REGULAR, BOLD = 400, 700
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of what is drawn, in pixels: the text's size, and the width of a box's line."""
+
+    text: int
+    line: int
+
+    @property
+    def row(self) -> int:
+        """Height of a line of text with its surroundings."""
+        return round(1.3 * self.text)
+
+
+def sizes(width: int, height: int) -> Sizes:
+    """By the picture's shorter side: 12 px of text at 360p, 30 px at 1080p."""
+    text = max(MIN_TEXT_PX, round(min(width, height) / TEXT_SHARE))
+    # three pixels keep their colour in 4:2:0
+    return Sizes(text, max(3, round(text / 5)))
+
+
+def colour_of(face: int) -> Colour:
+    """A face's own; after seven faces they come again."""
+    return PALETTE[face % len(PALETTE)]
+
+
+def on(colour: Colour) -> Colour:
+    """Black or white, whichever is read better on a colour."""
+    red, green, blue = colour
+    return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else WHITE
+
+
+def mixed(colour: Colour, ground: Colour, share: float) -> Colour:
+    """`share` of the colour, the rest of the ground."""
+    red, green, blue = (
+        round(share * one + (1 - share) * other) for one, other in zip(colour, ground, strict=True)
+    )
+    return red, green, blue
+
+
+@functools.lru_cache(maxsize=4096)
+def text_width(text: str, size: int, weight: int = REGULAR) -> int:
+    """Pixels."""
+    return int(cv2.getTextSize((0, 0), text, (0, 0), _font(), size, weight)[2])
+
+
+def shortened(text: str, size: int, width: int, weight: int = REGULAR) -> str:
+    """What fits into a width, cut with an ellipsis."""
+    if text_width(text, size, weight) <= width:
+        return text
+    while text and text_width(text + "…", size, weight) > width:
+        text = text[:-1]
+    return text + "…" if text else ""
+
+
+def put(
+    picture: np.ndarray,
+    text: str,
+    at: tuple[int, int],
+    size: int,
+    colour: Colour,
+    weight: int = REGULAR,
+) -> None:
+    """Text with its baseline beginning at x, y."""
+    cv2.putText(picture, text, at, colour, _font(), size, weight)
+
+
+@functools.cache
+def _font() -> cv2.FontFace:
+    # OpenCV's own, with the letters of most languages
+    return cv2.FontFace("sans")

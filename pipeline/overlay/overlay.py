@@ -1,0 +1,87 @@
+"""A table's rows, drawn on the video's frames while they come.
+
+The video is decoded once more, frame by frame with the rows: one frame is held, and of the rows the
+last seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.overlay.boxes import draw_faces
+from pipeline.overlay.encode import Encoder
+from pipeline.overlay.marks import sizes
+from pipeline.overlay.strip import Strip
+from pipeline.predict.output import Head, Row
+from pipeline.video.stream import Plan, Shown, stream
+
+SUFFIX = ".overlay.mp4"
+
+
+def overlay_path(table: Path) -> Path:
+    """Beside a table."""
+    return table.with_name(table.stem + SUFFIX)
+
+
+class Overlay:
+    """Takes rows as a `Table` does.
+
+    Args:
+        path: of the MP4 file; one that was there is replaced.
+        video: what is drawn on.
+        expected: the frames that the rows speak of.
+        head: what holds for all rows.
+
+    Raises:
+        Unexpected: the frames are others.
+        ClipError: the video has no frames.
+        UserError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, video: Path, expected: Plan, head: Head) -> None:
+        self._classes = head.classes
+        self._frames = stream(video, expected)
+        self._shown: Shown | None = next(self._frames)
+        height, width = self._shown.picture.shape[:2]
+        self._sides = width, height
+        self._size = sizes(width, height)
+        self._strip = Strip(head.classes, width, self._size)
+        self._rows: list[Row] = []
+        self._done_s = 0.0
+        self._encoder = Encoder(path, video, width, height + self._strip.height)
+
+    def add(self, row: Row) -> None:
+        """The next row; a frame is drawn when the first row of the next one comes."""
+        if self._rows and row.frame != self._rows[0].frame:
+            self._draw()
+        self._rows.append(row)
+
+    def close(self, complete: bool) -> None:
+        """Draw the last frame and finish the file; the sound of what is missing is left out."""
+        try:
+            if self._rows:
+                self._draw()
+        finally:
+            self._encoder.close(math.inf if complete else self._done_s)
+
+    def _draw(self) -> None:
+        rows, self._rows = self._rows, []
+        shown = self._next(rows[0].frame)
+        picture = shown.picture.copy()
+        draw_faces(picture, rows, self._classes, self._size)
+        if picture.shape[1::-1] != self._sides:
+            # the first picture's sides, whatever the stream changes to
+            picture = cv2.resize(picture, self._sides, interpolation=cv2.INTER_AREA)
+        strip = self._strip.draw(shown.time_s, rows)
+        self._encoder.add(shown.time_s, np.concatenate([picture, strip]))
+        self._done_s = shown.time_s
+
+    def _next(self, index: int) -> Shown:
+        shown, self._shown = self._shown, None
+        while shown is None or shown.index < index:
+            shown = next(self._frames)
+        return shown

@@ -1,0 +1,225 @@
+"""The classes' probabilities of the last seconds, a panel for each face, below the picture.
+
+Each class has a line of its own with its name beside it, so that no colour has to be looked up: the
+probability is the height of the filled curve, from 0 to 1, the right end of it is now.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from pipeline.overlay.boxes import named
+from pipeline.overlay.marks import (
+    BOLD,
+    FAINT,
+    GREY,
+    GROUND,
+    REGULAR,
+    WHITE,
+    Colour,
+    Sizes,
+    colour_of,
+    mixed,
+    on,
+    put,
+    shortened,
+    text_width,
+)
+from pipeline.predict.output import Row
+
+SPAN_S = 8.0
+# more classes than that would cover the picture: the likeliest are shown
+MAX_CLASSES = 8
+# a name, a curve and a number need so many text sizes side by side
+PANEL_TEXTS = 14
+NAME_TEXTS = 5.5
+# a face that was away so long is drawn as a gap; less is one frame missed at 4 frames a second
+GAP_S = 0.5
+# so much of the face's colour have the classes that are not named
+OTHERS = 0.65
+
+
+@dataclass
+class _Past:
+    """A face's last `SPAN_S` seconds: times, and probabilities [K] at them."""
+
+    times: deque[float] = field(default_factory=deque)
+    values: deque[np.ndarray] = field(default_factory=deque)
+    last: Row | None = None
+
+    def forget(self, before: float) -> None:
+        while self.times and self.times[0] < before:
+            self.times.popleft()
+            self.values.popleft()
+
+
+class Strip:
+    """Draws the strip of each frame in turn; it knows the last seconds and nothing else.
+
+    Args:
+        classes: K names.
+        width: of the picture.
+        size: of text and lines.
+    """
+
+    def __init__(self, classes: Sequence[str], width: int, size: Sizes) -> None:
+        self._classes, self._width, self._size = classes, width, size
+        self._past: dict[int, _Past] = {}
+        # which face stands in which panel; a face keeps its own
+        self._panels: dict[int, int] = {}
+        self.lines = min(len(classes), MAX_CLASSES)
+        self._above = size.text // 3
+        # a line for the face, and one for the time
+        self.height = self._above + (self.lines + 2) * size.row
+        self._most = max(1, width // (PANEL_TEXTS * size.text))
+
+    def draw(self, time_s: float, rows: Sequence[Row]) -> np.ndarray:
+        """The strip [height, width, 3] at the time of a frame, with the frame's rows."""
+        self._learn(time_s, rows)
+        strip = np.full((self.height, self._width, 3), GROUND, np.uint8)
+        canvas = strip[self._above :]
+        here = {row.face_id for row in rows if row.box is not None}
+        shown = {face: panel for face, panel in self._panels.items() if panel < self._most}
+        count = max(shown.values(), default=0) + 1
+        if not shown:
+            self._put(canvas, "no face", self._size.text // 2, 0, GREY)
+        for face, panel in shown.items():
+            left, right = (self._width * edge // count for edge in (panel, panel + 1))
+            # a view: the panel is drawn in its place
+            self._draw_panel(canvas[:, left:right], face, time_s, face in here)
+        if more := len(self._panels) - len(shown):
+            text = f"+{more}"
+            x = self._width - text_width(text, self._size.text, BOLD) - self._size.text // 2
+            self._put(canvas, text, x, 0, WHITE, BOLD)
+        return strip
+
+    def _learn(self, time_s: float, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if row.box is None:
+                continue
+            past = self._past.setdefault(row.face_id, _Past())
+            past.last = row
+            # a face that nothing is said of leaves a gap
+            if row.probabilities is not None:
+                past.times.append(time_s)
+                past.values.append(row.probabilities)
+        seen = {row.face_id for row in rows}
+        for face, past in list(self._past.items()):
+            past.forget(time_s - SPAN_S)
+            if not past.times and face not in seen:
+                del self._past[face]
+                self._panels.pop(face, None)
+        for face in self._past:
+            if face not in self._panels:
+                free = set(range(len(self._panels) + 1)) - set(self._panels.values())
+                self._panels[face] = min(free)
+
+    def _draw_panel(self, canvas: np.ndarray, face: int, time_s: float, here: bool) -> None:
+        size, past = self._size, self._past[face]
+        colour, pad = colour_of(face), size.text // 2
+        width = canvas.shape[1]
+        name = f" {face} "
+        chip = text_width(name, size.text, BOLD)
+        cv2.rectangle(canvas, (pad, 1), (pad + chip, size.row - 2), colour, cv2.FILLED)
+        self._put(canvas, name, pad, 0, on(colour), BOLD)
+        assert past.last is not None
+        text = named(past.last, self._classes) if here else "not in the picture"
+        room = width - chip - 3 * pad
+        text = shortened(text, size.text, room, BOLD)
+        self._put(canvas, text, 2 * pad + chip, 0, WHITE if here else GREY, BOLD)
+
+        names = self._names(past)
+        room = round(NAME_TEXTS * size.text)
+        left = pad + min(
+            room, max((text_width(self._classes[one], size.text, BOLD) for one in names), default=0)
+        )
+        left += pad
+        right = width - pad - text_width("0.00", size.text, BOLD) - pad
+        for line, number in enumerate(names, start=1):
+            self._draw_line(canvas, line, number, past, time_s, left, right, colour, here)
+        self._draw_time(canvas, time_s, left, right)
+
+    def _names(self, past: _Past) -> list[int]:
+        """The classes that are shown, in their own order."""
+        count = len(self._classes)
+        if count <= self.lines or past.last is None or past.last.probabilities is None:
+            return list(range(self.lines))
+        return sorted(np.argsort(-past.last.probabilities, kind="stable")[: self.lines].tolist())
+
+    def _draw_line(
+        self,
+        canvas: np.ndarray,
+        line: int,
+        number: int,
+        past: _Past,
+        time_s: float,
+        left: int,
+        right: int,
+        colour: Colour,
+        here: bool,
+    ) -> None:
+        """A class: name, curve and number."""
+        size = self._size
+        now = past.last.probabilities if here and past.last is not None else None
+        best = now is not None and int(np.argmax(now)) == number
+        weight, ink = (BOLD, WHITE) if best else (REGULAR, GREY)
+        pad = size.text // 2
+        name = shortened(self._classes[number], size.text, left - 2 * pad, weight)
+        self._put(canvas, name, pad, line, ink, weight)
+        if now is not None:
+            self._put(canvas, f"{now[number]:.2f}", right + pad, line, ink, weight)
+        base = (line + 1) * size.row - 2
+        cv2.line(canvas, (left, base), (right, base), FAINT, 1)
+        fill = colour if best else mixed(colour, GROUND, OTHERS)
+        for times, values in _pieces(past, number):
+            x = right - (time_s - times) * (right - left) / SPAN_S
+            y = base - values * (size.row - 3)
+            outline = np.concatenate(
+                [[[x[0], base]], np.stack([x, y], axis=1), [[max(x[-1], x[0] + 1), base]]]
+            )
+            cv2.fillPoly(canvas, [np.round(outline).astype(np.int32)], fill)
+
+    def _draw_time(self, canvas: np.ndarray, time_s: float, left: int, right: int) -> None:
+        """The cursor at the right end, which is now, and the seconds before it."""
+        size = self._size
+        bottom = (self.lines + 1) * size.row
+        for back in range(2, int(SPAN_S) + 1, 2):
+            x = round(right - back * (right - left) / SPAN_S)
+            cv2.line(canvas, (x, size.row), (x, bottom), FAINT, 1)
+        cv2.line(
+            canvas, (right, size.row), (right, bottom + 2), WHITE, max(1, round(size.text / 12))
+        )
+        line = self.lines + 1
+        now = f"{time_s:.1f} s"
+        at = right - text_width(now, size.text)
+        self._put(canvas, now, at, line, WHITE)
+        begin = f"-{SPAN_S:g} s"
+        if left + text_width(begin, size.text) + size.text // 2 < at:
+            self._put(canvas, begin, left, line, GREY)
+
+    def _put(
+        self,
+        canvas: np.ndarray,
+        text: str,
+        x: int,
+        line: int,
+        colour: Colour,
+        weight: int = REGULAR,
+    ) -> None:
+        base = (line + 1) * self._size.row - round(0.35 * self._size.text)
+        put(canvas, text, (x, base), self._size.text, colour, weight)
+
+
+def _pieces(past: _Past, number: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """A class's times and probabilities, cut where the face was away."""
+    times = np.array(past.times)
+    values = np.array([one[number] for one in past.values])
+    if not len(times):
+        return []
+    cuts = np.flatnonzero(np.diff(times) > GAP_S) + 1
+    return list(zip(np.split(times, cuts), np.split(values, cuts), strict=True))

@@ -1,0 +1,86 @@
+"""`arpgnet predict --overlay` through the command line."""
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+from overlay_videos import film, frames_of
+from typer.testing import CliRunner
+from untrained_run import write_run
+
+from pipeline.cli import app
+from pipeline.demo.clip import render_clip
+from pipeline.overlay.marks import colour_of
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("run"), {"decode": {"frames": 4}})
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered face, 24 frames."""
+    path = tmp_path_factory.mktemp("video") / "one.mp4"
+    frames = list(render_clip(1, "happiness", 0, frame_px=192, fps=25.0))[:24]
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("libx264", rate=Fraction(25), options={"crf": "16"})
+        track.width, track.height, track.pix_fmt = 192, 192, "yuv420p"
+        for frame in frames:
+            picture = np.ascontiguousarray(frame.image)
+            container.mux(track.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(track.encode(None))
+    return path
+
+
+def arpgnet(workspace: Path, *arguments: str | Path) -> tuple[int, str]:
+    words = ["predict", "--model", str(workspace), "--window", "0.6", *map(str, arguments)]
+    done = CliRunner().invoke(app, words)
+    return done.exit_code, done.output + str(done.exception or "")
+
+
+def test_the_overlay_lies_beside_the_table_and_agrees_with_it(
+    workspace: Path, video: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    shutil.copy(video, folder)
+    # the second run does not take the first one's overlay for a video
+    for _ in range(2):
+        status, said = arpgnet(workspace, folder, "--out", folder, "--overlay")
+        assert (status, said.count(" frames, ")) == (0, 1), said
+    assert {path.name for path in folder.iterdir()} == {"one.mp4", "one.csv", "one.overlay.mp4"}
+    table = pd.read_csv(folder / "one.csv")
+    times, pictures = frames_of(folder / "one.overlay.mp4")
+    assert times == pytest.approx(table["time_s"].tolist(), abs=1e-4)
+    for row, picture in zip(table.itertuples(), pictures, strict=True):
+        beside = picture[round((row.y1 + row.y2) / 2), round(row.x1)]
+        assert np.abs(beside.astype(int) - colour_of(row.face_id)).max() < 70
+
+
+def test_without_a_face_the_pictures_are_there(workspace: Path, tmp_path: Path) -> None:
+    grey = film(tmp_path / "grey.mkv")
+    status, said = arpgnet(workspace, grey, "--out", tmp_path, "--overlay", "--format", "openface")
+    assert status == 1
+    assert "no face found in any of 10 frames" in said
+    assert len(frames_of(tmp_path / "grey.overlay.mp4")[0]) == 10
+
+
+def test_what_cannot_be_is_a_line(workspace: Path, video: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a video")
+    assert "not a video" in arpgnet(workspace, tmp_path / "text.mp4", "--overlay")[1]
+    other = tmp_path / "one.overlay.mp4"
+    shutil.copy(video, other)
+    before = other.read_bytes()
+    status, said = arpgnet(workspace, video, other, "--out", tmp_path, "--overlay")
+    assert status == 1
+    assert "would be overwritten: give another --out" in said
+    (tmp_path / "out/one.overlay.mp4.partial").mkdir(parents=True)
+    status, said = arpgnet(workspace, video, "--out", tmp_path / "out", "--overlay")
+    assert status == 1
+    assert "cannot be written" in said
+    assert other.read_bytes() == before
