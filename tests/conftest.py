@@ -10,3 +10,8 @@ def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     root = tmp_path_factory.mktemp("store")
     monkeypatch.setenv("ARPGNET_STORE", str(root))
     return root
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs first: each of their files takes minutes, and at the end one core would wait."""
+    items.sort(key=lambda item: "end_to_end" not in item.path.name)
