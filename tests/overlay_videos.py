@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.overlay.overlay import Overlay
 from pipeline.predict.output import Head, Row
+from pipeline.predict.overlay.overlay import Overlay
 from pipeline.video.stream import plan
 
 CLASSES = ["anger", "happiness", "neutral"]

@@ -12,8 +12,6 @@ import cv2
 from pipeline.datasets.layout import videos_below
 from pipeline.errors import ClipError, UserError
 from pipeline.faces.align_clip import open_detector
-from pipeline.overlay.overlay import SUFFIX as OVERLAY
-from pipeline.overlay.overlay import Overlay, overlay_path
 from pipeline.predict.features import Networks
 from pipeline.predict.model import Model
 from pipeline.predict.output import (
@@ -25,6 +23,8 @@ from pipeline.predict.output import (
     Together,
     open_table,
 )
+from pipeline.predict.overlay.overlay import SUFFIX as OVERLAY
+from pipeline.predict.overlay.overlay import Overlay, overlay_path
 from pipeline.predict.video import VideoPass, Which
 from pipeline.predict.windows import (
     Layout,

@@ -8,9 +8,9 @@ import pytest
 from overlay_videos import CLASSES, GREY, film, frames_of, overlay, sound_of
 
 from pipeline.errors import UserError
-from pipeline.overlay.marks import colour_of
-from pipeline.overlay.overlay import Overlay
 from pipeline.predict.output import Head, Row
+from pipeline.predict.overlay.marks import colour_of
+from pipeline.predict.overlay.overlay import Overlay
 from pipeline.video.stream import plan
 
 VARIABLE = [0, 40, 60, 150, 190, 1000, 1033]

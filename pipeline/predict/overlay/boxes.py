@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pipeline.overlay.marks import (
+from pipeline.predict.output import Row
+from pipeline.predict.overlay.marks import (
     BLACK,
     BOLD,
     Colour,
@@ -18,7 +19,6 @@ from pipeline.overlay.marks import (
     shortened,
     text_width,
 )
-from pipeline.predict.output import Row
 
 # a face that fewer of the classified frames show is uncertain: its box is dashed and thinner
 SURE_COVERAGE = 0.5

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from pipeline.overlay.boxes import named
-from pipeline.overlay.marks import (
+from pipeline.predict.output import Row
+from pipeline.predict.overlay.boxes import named
+from pipeline.predict.overlay.marks import (
     BOLD,
     FAINT,
     GREY,
@@ -30,7 +31,6 @@ from pipeline.overlay.marks import (
     shortened,
     text_width,
 )
-from pipeline.predict.output import Row
 
 SPAN_S = 8.0
 # more classes than that would cover the picture: the likeliest are shown

@@ -18,7 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from pipeline.disk import partial, writing_to
 from pipeline.errors import ClipError
-from pipeline.overlay.sound import Sound
+from pipeline.predict.overlay.sound import Sound
 from pipeline.video.container import open_video, upright_angle
 
 # 640 x 480, 30 frames a second: about 1 Mbit/s

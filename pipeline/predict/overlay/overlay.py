@@ -12,11 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.overlay.boxes import draw_faces
-from pipeline.overlay.encode import Encoder
-from pipeline.overlay.marks import sizes
-from pipeline.overlay.strip import Strip
 from pipeline.predict.output import Head, Row
+from pipeline.predict.overlay.boxes import draw_faces
+from pipeline.predict.overlay.encode import Encoder
+from pipeline.predict.overlay.marks import sizes
+from pipeline.predict.overlay.strip import Strip
 from pipeline.video.stream import Plan, Shown, stream
 
 SUFFIX = ".overlay.mp4"

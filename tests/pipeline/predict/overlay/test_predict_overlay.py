@@ -14,7 +14,7 @@ from untrained_run import write_run
 
 from pipeline.cli import app
 from pipeline.demo.clip import render_clip
-from pipeline.overlay.marks import colour_of
+from pipeline.predict.overlay.marks import colour_of
 
 
 @pytest.fixture(scope="module")
