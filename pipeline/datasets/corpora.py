@@ -72,9 +72,9 @@ def corpora(params: DatasetParams, faces: Literal["detect", "aligned"] = "detect
     for number, (entry, role) in enumerate(chosen, 1):
         name = entry.name if names[entry.name] == 1 else f"{entry.name}{number}"
         found.append(_corpus(entry, params, name, faces, role))
-    places = {corpus.wanted.root: corpus for corpus in found if corpus.role == "train"}
+    trained = {corpus.wanted.root for corpus in found if corpus.role == "train"}
     for corpus in found:
-        if corpus.role == "test" and corpus.wanted.root in places:
+        if corpus.role == "test" and corpus.wanted.root in trained:
             raise UserError(
                 f"dataset.test_on: {corpus.adapter} at {corpus.wanted.root} is also trained on; a "
                 "data set is divided by its own protocol with dataset.name and dataset.root"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -176,10 +175,3 @@ def several_folds(fold_of: Mapping[str, int]) -> Mapping[str, int]:
 def every_nth(subjects: Iterable[str], folds: int) -> Mapping[str, int]:
     """Folds of every n-th subject in the order of their names; see `several_folds`."""
     return several_folds({name: row % folds for row, name in enumerate(sorted(set(subjects)))})
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers inside names by their value: s2 before s10."""
-    # parts are text, number, text, ...
-    parts = re.split(r"([0-9]+)", text)
-    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]

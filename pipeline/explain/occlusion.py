@@ -19,20 +19,7 @@ from torch import Tensor
 
 from models.arpgnet import ARPGNet
 from pipeline.train.features import Batch
-
-
-def run_network(network: ARPGNet, batch: Batch, *, attention: bool = False) -> dict[str, Tensor]:
-    """The network's outputs for a batch."""
-    out: dict[str, Tensor] = network(
-        embedding_BTE=batch.embedding,
-        map_BTC=batch.map_vector,
-        nodes_BTNC=batch.nodes,
-        node_xy_BTN2=batch.node_xy,
-        visible_BTN=batch.visible,
-        valid_BT=batch.valid,
-        attention=attention,
-    )
-    return out
+from pipeline.train.network import run_network
 
 
 def probabilities(out: Mapping[str, Tensor], batch: Batch) -> Tensor:

@@ -31,11 +31,12 @@ from pipeline.explain.attention import (
     time_attention,
 )
 from pipeline.explain.choose import choose, runs_by_fold, tested
-from pipeline.explain.occlusion import can_hide, drops, probabilities, run_network
+from pipeline.explain.occlusion import can_hide, drops, probabilities
 from pipeline.shards import ShardReader
 from pipeline.train.checkpoints import load_run
-from pipeline.train.data import Dataset, FrameLabels, load_dataset, read_frame_labels
+from pipeline.train.data import Dataset, labels_of, load_dataset
 from pipeline.train.device import reproducible
+from pipeline.train.network import run_network
 from pipeline.train.tasks import Task, make_task
 from pipeline.train.views import Views
 
@@ -124,13 +125,8 @@ def load_chosen(
 ) -> tuple[Dataset, dict[str, int]]:
     """Features of the clips that are explained, and the fold that tests each."""
     manifest = read_manifest(root / "data/manifest.parquet")
-    frame_labels = read_frame_labels(read_frame_label_table(root / "data/frame_labels.parquet"))
-    if frame_labels is None:
-        labels = {c.clip_id: c.label_index for c in manifest.clips if c.label_index is not None}
-    else:
-        nothing = FrameLabels(np.zeros(0, np.int64), np.zeros(0, np.int64))
-        frame_labels = {c.clip_id: frame_labels.get(c.clip_id, nothing) for c in manifest.clips}
-        labels = dict.fromkeys(frame_labels, -1)
+    table = read_frame_label_table(root / "data/frame_labels.parquet")
+    labels, frame_labels = labels_of(manifest.clips, table)
     appearance = ShardReader(root / "data/appearance")
     usable = [clip for clip in labels if appearance.entry(clip).ok and graphs.entry(clip).ok]
     fold_of = tested(read_splits(root / "data/splits.parquet"), folds, usable)

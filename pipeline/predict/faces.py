@@ -11,7 +11,7 @@ one is missing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -232,12 +232,20 @@ def _pairs(before: Sequence[Tracklet], boxes: np.ndarray, min_iou: float) -> dic
     if not before or not len(boxes):
         return {}
     overlap = iou(np.stack([one.box for one in before]), boxes)
-    found: dict[int, Tracklet] = {}
-    while overlap.max() >= min_iou:
-        row, column = np.unravel_index(int(overlap.argmax()), overlap.shape)
-        found[int(column)] = before[int(row)]
-        overlap[row], overlap[:, column] = -1.0, -1.0
-    return found
+    return {column: before[row] for row, column in largest_first(overlap, min_iou)}
+
+
+def largest_first(overlap: np.ndarray, least: float) -> Iterator[tuple[int, int]]:
+    """Rows and columns that belong together, each once: the largest overlap first, down to `least`.
+
+    Args:
+        overlap: [n, m], n and m at least 1.
+    """
+    left = overlap.copy()
+    while left.max() >= least:
+        row, column = np.unravel_index(int(left.argmax()), left.shape)
+        yield int(row), int(column)
+        left[row], left[:, column] = -1.0, -1.0
 
 
 def _touching(boxes: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from pipeline.faces.alignment import context
 from pipeline.faces.detect import Detections, Detector
 from pipeline.faces.track import Track, choose, iou, link
 from pipeline.jpeg import decode_jpeg, encode_jpeg
-from pipeline.predict.faces import WAITING, Face, Identities
+from pipeline.predict.faces import WAITING, Face, Identities, largest_first
 from pipeline.predict.features import Cut, Networks, cut_out, rows_of
 from pipeline.predict.features import Row as FeatureRow
 from pipeline.predict.output import Row
@@ -318,8 +318,6 @@ def _same(boxes: np.ndarray, faces: Sequence[Face]) -> list[int | None]:
     if not known or not len(boxes):
         return who
     overlap = iou(boxes, np.stack([face.box for face in known]))
-    while overlap.max() >= SAME_IOU:
-        row, column = np.unravel_index(int(overlap.argmax()), overlap.shape)
-        who[int(row)] = known[int(column)].tracklet.face
-        overlap[row], overlap[:, column] = -1.0, -1.0
+    for row, column in largest_first(overlap, SAME_IOU):
+        who[row] = known[column].tracklet.face
     return who

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from models.arpgnet import pool_nodes
+from pipeline.clips import Clip
 from pipeline.errors import UserError
 from pipeline.shards import ShardReader, to_numpy
 from pipeline.store import digest
@@ -75,6 +76,23 @@ def read_frame_labels(table: pa.Table) -> dict[str, FrameLabels] | None:
         name: FrameLabels(index[order[start:end]], label[order[start:end]])
         for name, start, end in zip(names, ends[:-1], ends[1:], strict=True)
     }
+
+
+def labels_of(
+    clips: Sequence[Clip], table: pa.Table
+) -> tuple[dict[str, int], dict[str, FrameLabels] | None]:
+    """The class of every labelled clip, and None; or, where frames are labelled, -1 for every clip,
+    and its frames' classes.
+
+    Args:
+        table: of `FRAME_LABELS_SCHEMA`.
+    """
+    frame_labels = read_frame_labels(table)
+    if frame_labels is None:
+        return {c.clip_id: c.label_index for c in clips if c.label_index is not None}, None
+    nothing = FrameLabels(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    of_each = {c.clip_id: frame_labels.get(c.clip_id, nothing) for c in clips}
+    return dict.fromkeys(of_each, -1), of_each
 
 
 def load_dataset(

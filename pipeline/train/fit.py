@@ -31,6 +31,7 @@ from pipeline.train.augment import Augment
 from pipeline.train.data import Dataset, class_counts
 from pipeline.train.features import Batch, Features, statistics
 from pipeline.train.feed import batches
+from pipeline.train.network import run_network
 from pipeline.train.processes import gather
 from pipeline.train.schedule import class_weights, learning_rate, make_optimizer
 from pipeline.train.selection import macro_f1, unweighted_recall
@@ -259,13 +260,5 @@ class Trainer:
 
 def logits_of(module: Any, batch: Batch) -> Tensor:
     """Logits [B, K] of clips, or [B, T, K] of frames where the batch's labels are of frames."""
-    out = module(
-        embedding_BTE=batch.embedding,
-        map_BTC=batch.map_vector,
-        nodes_BTNC=batch.nodes,
-        node_xy_BTN2=batch.node_xy,
-        visible_BTN=batch.visible,
-        valid_BT=batch.valid,
-    )
-    logits: Tensor = out["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]
-    return logits
+    out = run_network(module, batch)
+    return out["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]

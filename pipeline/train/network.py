@@ -6,11 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from models.arpgnet import EDGE_TYPES, ARPGNet, ARPGNetConfig, RelationConfig
 from models.fusion import FusionConfig
 from pipeline.config import Params
 from pipeline.errors import UserError
+from pipeline.train.features import Batch
+
+
+def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[str, Tensor]:
+    """The network's outputs for a batch, with its attention weights where they are asked for."""
+    out: dict[str, Tensor] = network(
+        embedding_BTE=batch.embedding,
+        map_BTC=batch.map_vector,
+        nodes_BTNC=batch.nodes,
+        node_xy_BTN2=batch.node_xy,
+        visible_BTN=batch.visible,
+        valid_BT=batch.valid,
+        attention=attention,
+    )
+    return out
 
 
 def network_config(

@@ -19,7 +19,7 @@ from pipeline.shards import ShardReader
 from pipeline.store import Store, code_version, digest
 from pipeline.train.checkpoints import save_run
 from pipeline.train.curves import RUNS, CurveLog
-from pipeline.train.data import Dataset, FrameLabels, load_dataset, read_frame_labels
+from pipeline.train.data import Dataset, labels_of, load_dataset
 from pipeline.train.device import make_fabric, reproducible, resolve_device
 from pipeline.train.features import place
 from pipeline.train.fit import Run, Trainer
@@ -99,13 +99,8 @@ def load(
 ) -> tuple[Dataset, dict[str, int]]:
     """The usable clips' features; and the class of every labelled clip, quarantined ones too (-1
     where frames are labelled)."""
-    frame_labels = read_frame_labels(read_frame_label_table(root / "data/frame_labels.parquet"))
-    if frame_labels is None:
-        labels = {c.clip_id: c.label_index for c in manifest.clips if c.label_index is not None}
-    else:
-        nothing = FrameLabels(np.zeros(0, np.int64), np.zeros(0, np.int64))
-        frame_labels = {c.clip_id: frame_labels.get(c.clip_id, nothing) for c in manifest.clips}
-        labels = dict.fromkeys(frame_labels, -1)
+    table = read_frame_label_table(root / "data/frame_labels.parquet")
+    labels, frame_labels = labels_of(manifest.clips, table)
     dataset = load_dataset(
         labels,
         ShardReader(root / "data/appearance"),

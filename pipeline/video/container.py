@@ -49,7 +49,7 @@ def probe(path: Path) -> VideoInfo:
         UserError: the file is absent or may not be read.
     """
     with open_video(path) as (container, stream):
-        frame = _first_frame(container, stream)
+        frame = first_frame(container, stream)
         turned = upright_angle(frame)
         width, height = frame.width, frame.height
         if turned % 180:
@@ -147,7 +147,12 @@ def _video_stream(container: Any) -> Any:
     raise ClipError("no video in the file, sound only" if container.streams.audio else "no video")
 
 
-def _first_frame(container: Any, stream: Any) -> Any:
+def first_frame(container: Any, stream: Any) -> Any:
+    """The first frame that decodes.
+
+    Raises:
+        ClipError: none does.
+    """
     try:
         for frame in container.decode(stream):
             return frame

@@ -59,7 +59,7 @@ def read_folder(folder: Path, first: int | None) -> Pictures:
     if not names:
         raise ClipError("no picture in the folder")
     if first is None:
-        return Pictures(folder, sorted(names, key=_natural), np.arange(len(names)))
+        return Pictures(folder, sorted(names, key=natural), np.arange(len(names)))
     numbers = np.array([_number(name) for name in names], np.int64) - first
     order = np.argsort(numbers, kind="stable")
     numbers = numbers[order]
@@ -178,7 +178,8 @@ def _number(name: str) -> int:
     return int(digits[-1])
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    # a name's parts are text, number, text, ...
-    parts = re.split(r"([0-9]+)", name)
+def natural(text: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers inside names by their value: s2 before s10."""
+    # parts are text, number, text, ...
+    parts = re.split(r"([0-9]+)", text)
     return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]

@@ -23,12 +23,12 @@ from pipeline.datasets.base import (
 from pipeline.datasets.layout import (
     class_of,
     is_video,
-    natural,
     relative,
     several_folds,
     unused_files,
     visible_files,
 )
+from pipeline.video.pictures import natural
 
 CLASSES = {
     "01": "neutral",

@@ -13,7 +13,8 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.layout import class_of, natural, relative, unused_files, videos_below
+from pipeline.datasets.layout import class_of, relative, unused_files, videos_below
+from pipeline.video.pictures import natural
 
 # the first two letters of a clip's name, in alphabetical order
 CLASSES = {

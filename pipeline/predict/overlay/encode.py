@@ -17,9 +17,8 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from pipeline.disk import partial, writing_to
-from pipeline.errors import ClipError
 from pipeline.predict.overlay.sound import Sound
-from pipeline.video.container import open_video, upright_angle
+from pipeline.video.container import first_frame, open_video, upright_angle
 
 # 640 x 480, 30 frames a second: about 1 Mbit/s
 QUALITY = {"preset": "veryfast", "crf": "20"}
@@ -63,7 +62,7 @@ def source_of(path: Path) -> Source:
         ClipError, UserError: as `open_video`; no frame decodes.
     """
     with open_video(path) as (container, stream):
-        frame = _first(container, stream)
+        frame = first_frame(container, stream)
         tick = stream.time_base
         if tick is None or not FINE <= 1 / tick <= FINEST:
             tick = Fraction(1, TICKS)
@@ -153,12 +152,3 @@ class Encoder:
         context.colorspace = source.matrix
         context.color_primaries, context.color_trc = source.primaries, source.transfer
         return track
-
-
-def _first(container: Any, stream: Any) -> Any:
-    try:
-        for frame in container.decode(stream):
-            return frame
-    except (av.FFmpegError, OSError):
-        pass
-    raise ClipError("no frame can be decoded")
