@@ -210,7 +210,8 @@ def test_it_stops_as_soon_as_it_is_certain(work: Squares, tmp_path: Path) -> Non
     some = clips(100, **{f"c{number}": "bad" for number in range(100)})
     with pytest.raises(UserError, match="51 of 100"):
         run_clips(work, some, tmp_path / "out", ONE)
-    assert work.count() == 51
+    # the worker may have begun the next one
+    assert work.count() in (51, 52)
 
 
 def test_all_clips_bad_is_an_error_whatever_the_limit(work: Squares, tmp_path: Path) -> None:
