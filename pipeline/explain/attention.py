@@ -57,6 +57,18 @@ def edge_kinds(config: Any, facts: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: mask for name, mask in kinds.items() if mask.any()}
 
 
+def frame_attention(network: ARPGNet, batch: Batch) -> np.ndarray:
+    """How much each region is attended to in each frame, float64 [B, T, N].
+
+    Averaged as `region_attention` does it, of each frame by itself: rows sum to 1, or are 0 where
+    no region is visible. Nothing behind the region graph is computed.
+    """
+    out = network.relation(batch.nodes, batch.node_xy, batch.visible, attention=True)
+    visible = batch.visible & batch.valid[..., None]
+    given, alpha_BTNN = _given(network, out, visible, even=False)
+    return _received(given, alpha_BTNN).numpy()
+
+
 def region_attention(
     network: ARPGNet, out: Mapping[str, Tensor], batch: Batch, kinds: Mapping[str, Tensor]
 ) -> dict[str, np.ndarray]:
@@ -75,20 +87,31 @@ def region_attention(
         `edges` and `even_edges`, [B, kinds], rows that sum to 1.
     """
     visible = batch.visible & batch.valid[..., None]
-    even_given = visible.double() / visible.sum(-1, keepdim=True).clamp(min=1)
-    given = out["readout_attention_BTN"].double() if "readout_attention_BTN" in out else even_given
     found = {}
-    for name, weight_BTN in (("attention", given), ("even", even_given)):
-        alpha_BTNN = _graph_weights(network, out, visible, even=name == "even")
-        received = weight_BTN
+    for name, edges in (("attention", "edges"), ("even", "even_edges")):
+        weight_BTN, alpha_BTNN = _given(network, out, visible, even=name == "even")
         if alpha_BTNN is not None:
             pairs_BTNN = weight_BTN[..., None] * alpha_BTNN
-            received = pairs_BTNN.sum(-2)
             shares = [(pairs_BTNN * mask).sum((-2, -1)) for mask in kinds.values()]
-            edges = "edges" if name == "attention" else "even_edges"
             found[edges] = _over_frames(torch.stack(shares, -1), visible)
-        found[name] = _over_frames(received, visible)
+        found[name] = _over_frames(_received(weight_BTN, alpha_BTNN), visible)
     return found
+
+
+def _given(
+    network: ARPGNet, out: Mapping[str, Tensor], visible: Tensor, *, even: bool
+) -> tuple[Tensor, Tensor | None]:
+    """What each region counts in its frame [B, T, N], and what it gives to which [B, T, N, N]."""
+    alpha_BTNN = _graph_weights(network, out, visible, even=even)
+    if "readout_attention_BTN" in out and not even:
+        return out["readout_attention_BTN"].double(), alpha_BTNN
+    return visible.double() / visible.sum(-1, keepdim=True).clamp(min=1), alpha_BTNN
+
+
+def _received(weight_BTN: Tensor, alpha_BTNN: Tensor | None) -> Tensor:
+    if alpha_BTNN is None:
+        return weight_BTN
+    return (weight_BTN[..., None, :] @ alpha_BTNN).squeeze(-2)
 
 
 def _graph_weights(

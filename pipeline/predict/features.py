@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.explain.attention import attends_to_regions, frame_attention
 from pipeline.faces.align_clip import CONTEXT_QUALITY
 from pipeline.faces.alignment import apply, context, similarity, warp
 from pipeline.faces.appearance import AppearanceNetwork, centres, to_half
@@ -20,6 +22,7 @@ from pipeline.faces.landmarks import LandmarkNetwork
 from pipeline.faces.precision import resolve_precision
 from pipeline.jpeg import decode_jpeg, encode_jpeg
 from pipeline.predict.model import Model
+from pipeline.predict.output import Regions
 from pipeline.predict.windows import Found
 from pipeline.regions.graph_clip import place_regions
 from pipeline.regions.grid import grid_pooling
@@ -50,6 +53,16 @@ def cut_out(picture: np.ndarray, box: np.ndarray, kps: np.ndarray) -> Cut | None
     around = decode_jpeg(encode_jpeg(context(picture, box), CONTEXT_QUALITY))
     height, width = picture.shape[:2]
     return Cut(matrix, box, (width, height), warp(picture, matrix), around)
+
+
+def in_box(xy_N2: np.ndarray, cut: Cut) -> np.ndarray:
+    """Places in [0, 1] of the crop, in parts of the face's box."""
+    height, width = cut.crop.shape[:2]
+    to_image = cv2.invertAffineTransform(cut.matrix)
+    left, top, right, bottom = cut.box
+    image_N2 = apply(to_image, xy_N2 * [width, height])
+    placed: np.ndarray = (image_N2 - [left, top]) / [right - left, bottom - top]
+    return placed
 
 
 class Networks:
@@ -112,6 +125,25 @@ class Networks:
             pooling=pooling,
         )
         return features
+
+    @property
+    def attends(self) -> bool:
+        """Whether the network attends to regions at all."""
+        return attends_to_regions(self.model.network)
+
+    def regions(self, cuts: Sequence[Cut], features: Features) -> list[Regions]:
+        """What the network attends to in T frames with a face."""
+        count = len(cuts)
+        batch = features.take(torch.arange(count)[None], torch.tensor([-1]))
+        with torch.inference_mode():
+            attention_TN = frame_attention(self.model.network, batch)[0]
+        assert batch.node_xy is not None
+        return [
+            Regions(in_box(xy_N2, cut), attention_N)
+            for cut, xy_N2, attention_N in zip(
+                cuts, batch.node_xy[0].numpy(), attention_TN, strict=True
+            )
+        ]
 
     def classify(self, frames: np.ndarray, faces: Mapping[int, Sequence[Row]]) -> dict[int, Found]:
         """What the run's network says of each face in a window.

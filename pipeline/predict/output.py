@@ -38,11 +38,25 @@ NAN = float("nan")
 
 
 @dataclass(frozen=True)
+class Regions:
+    """What the network attends to in a face.
+
+    Attributes:
+        where: the regions' centres, float [N, 2], in parts of the face's box from its upper left.
+        attention: float [N], shares of the frame's attention; 0 for a region that is not visible.
+    """
+
+    where: np.ndarray
+    attention: np.ndarray
+
+
+@dataclass(frozen=True)
 class Row:
     """A face in a frame; `face_id` -1, without the rest, for a frame that shows none.
 
     Shapes: box float [4], probabilities float [K] or None where no window has shown the face,
-    points float [P, 2] in pixels of the video or None.
+    points float [P, 2] in pixels of the video or None. `regions` is of the nearest frame that was
+    shown to the network, where it was asked for.
     """
 
     frame: int
@@ -53,6 +67,7 @@ class Row:
     probabilities: np.ndarray | None = None
     coverage: float = 0.0
     points: np.ndarray | None = None
+    regions: Regions | None = None
 
     @property
     def success(self) -> bool:

@@ -24,8 +24,8 @@ from pipeline.jpeg import decode_jpeg, encode_jpeg
 from pipeline.predict.faces import WAITING, Face, Identities, largest_first
 from pipeline.predict.features import Cut, Networks, cut_out, rows_of
 from pipeline.predict.features import Row as FeatureRow
-from pipeline.predict.output import Row
-from pipeline.predict.windows import ClipScores, Found, FrameScores, Layout, Window
+from pipeline.predict.output import Regions, Row
+from pipeline.predict.windows import ClipScores, Found, FrameScores, Layout, Window, nearest
 from pipeline.progress import Tracker
 from pipeline.video.kept import shrink
 from pipeline.video.stream import Plan, stream
@@ -54,7 +54,16 @@ class _Shown:
     found: Detections
     cuts: list[Cut | None]
     rows: list[FeatureRow]
+    regions: list[Regions | None]
     who: list[int | None] | None = None
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """Where the network looked in a frame that was shown to it."""
+
+    pick: int
+    regions: Regions
 
 
 class VideoPass:
@@ -65,6 +74,7 @@ class VideoPass:
         layout: which of them are classified together.
         which: every face, or in each window the one that the align stage would choose.
         points: whether rows have landmarks.
+        regions: whether they say what the network attends to.
 
     `faces` is the number of people, once all rows are there.
     """
@@ -79,11 +89,14 @@ class VideoPass:
         *,
         which: Which,
         points: bool,
+        regions: bool = False,
     ) -> None:
         model = networks.model
         self._networks, self._params, self._video = networks, model.params, video
         self._expected, self._layout = expected, layout
         self._which, self._points = which, points
+        self._watch = regions and networks.attends
+        self._watched: dict[int, deque[_Watched]] = {}
         self._identities = Identities(
             lambda crops: networks.appearance.describe(crops)[0], model.params.align.track_iou
         )
@@ -197,7 +210,9 @@ class VideoPass:
             pairs = zip(found.boxes, found.kps, strict=True)
             cuts = [cut_out(picture, box, kps) for box, kps in pairs]
             index = self._queued.popleft()
-            self._shown[self._next_shown] = _Shown(index, found, cuts, [None] * len(cuts))
+            self._shown[self._next_shown] = _Shown(
+                index, found, cuts, [None] * len(cuts), [None] * len(cuts)
+            )
             self._next_shown += 1
         shown = [self._shown[position] for position in positions]
         self._pass(shown[-1].index)
@@ -240,6 +255,7 @@ class VideoPass:
             self._describe([(shown[frame], pick) for frame, pick in places[face]])
             for frame, pick in places[face]:
                 rows[frame] = shown[frame].rows[pick]
+                self._note(face, shown[frame], pick)
             found[face] = rows
         return found
 
@@ -252,9 +268,20 @@ class VideoPass:
                 fresh.append((one, pick, cut))
         if not fresh:
             return
-        features = self._networks.describe([cut for _, _, cut in fresh])
+        cuts = [cut for _, _, cut in fresh]
+        features = self._networks.describe(cuts)
         for (one, pick, _), row in zip(fresh, rows_of(features), strict=True):
             one.rows[pick] = row
+        if self._watch:
+            found = self._networks.regions(cuts, features)
+            for (one, pick, _), regions in zip(fresh, found, strict=True):
+                one.regions[pick] = regions
+
+    def _note(self, face: int, shown: _Shown, pick: int) -> None:
+        regions = shown.regions[pick]
+        known = self._watched.setdefault(face, deque())
+        if regions is not None and not (known and known[-1].pick >= shown.index):
+            known.append(_Watched(shown.index, regions))
 
     def _main(
         self, shown: Sequence[_Shown], places: dict[int, list[tuple[int, int]]]
@@ -301,9 +328,14 @@ class VideoPass:
                 None if scored is None else scored.probabilities,
                 0.0 if scored is None else scored.coverage,
                 None if points is None else points * self._scale,
+                self._regions_at(number, frame.index),
             )
         if empty:
             yield Row(frame.index, frame.time_s)
+
+    def _regions_at(self, face: int, frame: int) -> Regions | None:
+        best = nearest(self._watched.get(face), frame)
+        return None if best is None else best.regions
 
 
 def _named(shown: _Shown) -> list[int | None]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -144,6 +145,27 @@ class ClipScores:
         )
 
 
+class OfPick(Protocol):
+    """Something known of a frame that was looked at."""
+
+    @property
+    def pick(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=OfPick)
+
+
+def nearest(known: deque[Item] | None, frame: int) -> Item | None:
+    """Of items whose picks rise, the one nearest to a frame, of two the earlier; `frame` must not
+    fall from call to call: what no later frame is nearest to is forgotten."""
+    if not known:
+        return None
+    # later frames are nearer to the second one too
+    while len(known) > 1 and known[1].pick <= frame:
+        known.popleft()
+    return min(list(known)[:2], key=lambda item: (abs(item.pick - frame), item.pick))
+
+
 @dataclass
 class _Sum:
     pick: int
@@ -181,11 +203,7 @@ class FrameScores:
 
     def at(self, face: int, frame: int) -> Scored | None:
         """Of the nearest frame that shows the face, of two the earlier; as `ClipScores.at`."""
-        known = self._kept.get(face)
-        if not known:
+        best = nearest(self._kept.get(face), frame)
+        if best is None:
             return None
-        # later frames are nearer to the second one too
-        while len(known) > 1 and known[1].pick <= frame:
-            known.popleft()
-        best = min(list(known)[:2], key=lambda item: (abs(item.pick - frame), item.pick))
         return Scored(best.total / best.count, best.coverage / best.count)
