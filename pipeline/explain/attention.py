@@ -57,16 +57,16 @@ def edge_kinds(config: Any, facts: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: mask for name, mask in kinds.items() if mask.any()}
 
 
-def frame_attention(network: ARPGNet, batch: Batch) -> np.ndarray:
-    """How much each region is attended to in each frame, float64 [B, T, N].
+def frame_attention(network: ARPGNet, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """How much each region is attended to in each frame, and by an even attention.
 
-    Averaged as `region_attention` does it, of each frame by itself: rows sum to 1, or are 0 where
-    no region is visible. Nothing behind the region graph is computed.
+    Averaged as `region_attention` does it, of each frame by itself: float64 [B, T, N] each, rows
+    sum to 1, or are 0 where no region is visible. Nothing behind the region graph is computed.
     """
     out = network.relation(batch.nodes, batch.node_xy, batch.visible, attention=True)
     visible = batch.visible & batch.valid[..., None]
-    given, alpha_BTNN = _given(network, out, visible, even=False)
-    return _received(given, alpha_BTNN).numpy()
+    found = (_received(*_given(network, out, visible, even=even)).numpy() for even in (False, True))
+    return next(found), next(found)
 
 
 def region_attention(

@@ -135,15 +135,13 @@ class Networks:
         """What the network attends to in T frames with a face."""
         count = len(cuts)
         batch = features.take(torch.arange(count)[None], torch.tensor([-1]))
-        with torch.inference_mode():
-            attention_TN = frame_attention(self.model.network, batch)[0]
         assert batch.node_xy is not None
-        return [
-            Regions(in_box(xy_N2, cut), attention_N)
-            for cut, xy_N2, attention_N in zip(
-                cuts, batch.node_xy[0].numpy(), attention_TN, strict=True
-            )
-        ]
+        xy_TN2 = batch.node_xy[0].numpy()
+        with torch.inference_mode():
+            attention_BTN, even_BTN = frame_attention(self.model.network, batch)
+        times_TN = attention_BTN[0] / np.where(even_BTN[0] > 0, even_BTN[0], np.nan)
+        of_frames = zip(cuts, xy_TN2, times_TN, strict=True)
+        return [Regions(in_box(xy_N2, cut), times_N) for cut, xy_N2, times_N in of_frames]
 
     def classify(self, frames: np.ndarray, faces: Mapping[int, Sequence[Row]]) -> dict[int, Found]:
         """What the run's network says of each face in a window.

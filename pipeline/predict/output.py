@@ -43,11 +43,12 @@ class Regions:
 
     Attributes:
         where: the regions' centres, float [N, 2], in parts of the face's box from its upper left.
-        attention: float [N], shares of the frame's attention; 0 for a region that is not visible.
+        times_even: float [N], attention in times that of an even attention over the same graph;
+            NaN for a region that is not visible.
     """
 
     where: np.ndarray
-    attention: np.ndarray
+    times_even: np.ndarray
 
 
 @dataclass(frozen=True)

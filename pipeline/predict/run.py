@@ -211,6 +211,7 @@ class Predictor:
                     layout,
                     which=self.options.faces,
                     points=points,
+                    regions=self.options.overlay,
                 )
                 for row in one.rows(progress):
                     table.add(row)

@@ -114,6 +114,25 @@ def stream(path: Path, expected: Plan) -> Iterator[Shown]:
             number += 1
 
 
+class InStep:
+    """The plan's frames for somebody who takes them one by one, by rising numbers.
+
+    Raises, as `at` does:
+        Unexpected, ClipError, UserError: as `stream`.
+    """
+
+    def __init__(self, path: Path, expected: Plan) -> None:
+        self._frames = stream(path, expected)
+        self._shown = next(self._frames)
+        # upright
+        self.height, self.width = self._shown.picture.shape[:2]
+
+    def at(self, index: int) -> Shown:
+        while self._shown.index < index:
+            self._shown = next(self._frames)
+        return self._shown
+
+
 def _check(seen: Seen, expected: Plan, timed: bool) -> None:
     """The latest frame is undamaged and is the expected one."""
     number = len(seen.stamps) - 1

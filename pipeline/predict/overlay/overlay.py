@@ -14,10 +14,11 @@ import numpy as np
 
 from pipeline.predict.output import Head, Row
 from pipeline.predict.overlay.boxes import draw_faces
-from pipeline.predict.overlay.encode import Encoder
+from pipeline.predict.overlay.heat import draw_heat
 from pipeline.predict.overlay.marks import sizes
 from pipeline.predict.overlay.strip import Strip
-from pipeline.video.stream import Plan, Shown, stream
+from pipeline.video.encode import Encoder
+from pipeline.video.stream import InStep, Plan
 
 SUFFIX = ".overlay.mp4"
 
@@ -44,9 +45,8 @@ class Overlay:
 
     def __init__(self, path: Path, video: Path, expected: Plan, head: Head) -> None:
         self._classes = head.classes
-        self._frames = stream(video, expected)
-        self._shown: Shown | None = next(self._frames)
-        height, width = self._shown.picture.shape[:2]
+        self._frames = InStep(video, expected)
+        width, height = self._frames.width, self._frames.height
         self._sides = width, height
         self._size = sizes(width, height)
         self._strip = Strip(head.classes, width, self._size)
@@ -70,8 +70,10 @@ class Overlay:
 
     def _draw(self) -> None:
         rows, self._rows = self._rows, []
-        shown = self._next(rows[0].frame)
+        shown = self._frames.at(rows[0].frame)
         picture = shown.picture.copy()
+        for row in rows:
+            draw_heat(picture, row)
         draw_faces(picture, rows, self._classes, self._size)
         if picture.shape[1::-1] != self._sides:
             # the first picture's sides, whatever the stream changes to
@@ -79,9 +81,3 @@ class Overlay:
         strip = self._strip.draw(shown.time_s, rows)
         self._encoder.add(shown.time_s, np.concatenate([picture, strip]))
         self._done_s = shown.time_s
-
-    def _next(self, index: int) -> Shown:
-        shown, self._shown = self._shown, None
-        while shown is None or shown.index < index:
-            shown = next(self._frames)
-        return shown

@@ -15,7 +15,12 @@ from pipeline.clips import read_manifest
 from pipeline.config import Params, parse_params
 from pipeline.errors import UserError
 from pipeline.explain.agreement import agreement
-from pipeline.explain.attention import edge_kinds, region_attention, time_attention
+from pipeline.explain.attention import (
+    edge_kinds,
+    frame_attention,
+    region_attention,
+    time_attention,
+)
 from pipeline.explain.choose import choose
 from pipeline.explain.occlusion import can_hide, drops, run_network, without
 from pipeline.explain.run import EXPLANATIONS, explain
@@ -70,6 +75,24 @@ def test_attention_over_regions_sums_to_one_and_hidden_ones_get_none(
         assert list(kinds) == ["self", "adjacent", "symmetric"]
         np.testing.assert_allclose(found["edges"].sum(1), 1, atol=1e-6)
         np.testing.assert_allclose(found["even_edges"].sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("readout", ["mean", "attention"])
+def test_attention_of_single_frames_averages_to_that_of_the_clip(
+    dataset: Dataset, readout: str
+) -> None:
+    network = network_of(dataset, relation={"readout": readout})
+    batch = batch_of(dataset)
+    batch = replace(batch, valid=torch.ones_like(batch.valid))
+    batch.visible[:, :, 2] = False
+    kinds = edge_kinds(network.config, dataset.facts)
+    with torch.inference_mode():
+        found = region_attention(network, run_network(network, batch, attention=True), batch, kinds)
+        frames, even = frame_attention(network, batch)
+    # frames that show no region count nowhere
+    count = (even.sum(-1) > 0).sum(1)[:, None]
+    np.testing.assert_allclose(frames.sum(1) / count, found["attention"], atol=1e-6)
+    np.testing.assert_allclose(even.sum(1) / count, found["even"], atol=1e-6)
 
 
 def test_kinds_of_edge_are_those_that_the_network_has(dataset: Dataset) -> None:

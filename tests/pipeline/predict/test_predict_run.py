@@ -22,6 +22,9 @@ from pipeline.errors import UserError
 from pipeline.jpeg import encode_jpeg
 from pipeline.predict.model import load_model
 from pipeline.predict.run import Options, Predictor
+from pipeline.predict.video import VideoPass
+from pipeline.progress import Tracker
+from pipeline.video.stream import plan
 
 DECODE = {"decode": {"frames": 4}}
 PROBABILITIES = [f"p_{name}" for name in CLASSES]
@@ -93,6 +96,37 @@ def test_every_frame_of_a_face_has_a_row(workspace: Path, video: Path, tmp_path:
     inside = table["x_0"].between(table["x1"] - 30, table["x2"] + 30)
     assert inside.all()
     assert sum(name.startswith("x_") for name in table) in (68, 98, 106)
+
+
+def test_rows_tell_what_the_network_attends_to(workspace: Path, video: Path) -> None:
+    predictor = Predictor(load_model(workspace), Options(window_s=0.6))
+    expected = plan(video)
+    one = VideoPass(
+        predictor.networks,
+        predictor.detector,
+        video,
+        expected,
+        predictor.layout(expected),
+        which="all",
+        points=False,
+        regions=True,
+    )
+    rows = list(one.rows(Tracker(48, "test", quiet=True)))
+    assert len(rows) == 48
+    for row in rows:
+        assert row.regions is not None
+        visible = row.regions.times_even > 0
+        assert visible.sum() > 20
+        # an untrained network attends to nothing much more than to anything else
+        assert np.abs(np.log(row.regions.times_even[visible])).max() < np.log(3)
+        # the crop reaches beyond the box on every side by less than half of it
+        where = row.regions.where[visible]
+        assert where.min() > -0.5
+        assert where.max() < 1.5
+        assert np.abs(where.mean(axis=0) - 0.5).max() < 0.25
+    # they follow the frames that were shown to the network
+    kinds = {row.regions.times_even.tobytes() for row in rows if row.regions}
+    assert 4 <= len(kinds) < 48
 
 
 def test_two_people_side_by_side(

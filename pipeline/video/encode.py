@@ -17,8 +17,8 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from pipeline.disk import partial, writing_to
-from pipeline.predict.overlay.sound import Sound
 from pipeline.video.container import first_frame, open_video, upright_angle
+from pipeline.video.sound import Sound
 
 # 640 x 480, 30 frames a second: about 1 Mbit/s
 QUALITY = {"preset": "veryfast", "crf": "20"}
