@@ -194,9 +194,10 @@ class Identities:
         """A passing view of the same person, a few frames ago: noise returns later, if at all."""
         mean = _unit(np.mean(one.embeddings, axis=0))
         for other in self._passing:
-            score = float(mean @ _unit(np.mean(other.embeddings, axis=0)))
-            recent = 0 < one.first - other.last <= DECIDING
-            if other.person is None and recent and score >= SAME:
+            # who has become a person since has given the embeddings to that one
+            if other.person is not None or not 0 < one.first - other.last <= DECIDING:
+                continue
+            if float(mean @ _unit(np.mean(other.embeddings, axis=0))) >= SAME:
                 return other
         return None
 

@@ -94,6 +94,17 @@ def test_somebody_new_gets_a_new_number_and_a_flicker_none() -> None:
     assert set(stage.names(2)) == {1}
 
 
+def test_passing_views_after_a_face_that_jumped_has_become_somebody() -> None:
+    stage = Stage()
+    for x in (100, 300, 500):
+        stage.show({0: x})
+    for who in (1, 2):
+        for x in (100, 300):
+            stage.show({who: x})
+            stage.show({})
+    assert set(stage.names(0)) == {0}
+
+
 def test_half_a_face_that_comes_back_is_waited_for() -> None:
     stage = Stage()
     for _ in range(20):
