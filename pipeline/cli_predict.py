@@ -34,12 +34,15 @@ def predict_videos(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="The video with the results on it, beside the table.")
     ] = False,
+    page: Annotated[
+        bool, typer.Option("--page", help="An HTML page: player, timelines, attention.")
+    ] = False,
 ) -> None:
     """A table for each video: every face in every frame, with the classes' probabilities."""
     from pipeline.predict.model import load_model
     from pipeline.predict.run import Options, predict
 
-    options = Options(form, out, faces, landmarks, window, overlay)
+    options = Options(form, out, faces, landmarks, window, overlay, page)
     good = predict(
         load_model(model, run),
         videos,

@@ -25,6 +25,7 @@ from pipeline.predict.output import (
 )
 from pipeline.predict.overlay.overlay import SUFFIX as OVERLAY
 from pipeline.predict.overlay.overlay import Overlay, overlay_path
+from pipeline.predict.page.page import FILM, Page, film_path, page_path
 from pipeline.predict.video import VideoPass, Which
 from pipeline.predict.windows import (
     Layout,
@@ -50,6 +51,7 @@ class Options:
         window_s: a video that is no longer is classified as one; None: 1.5 times the median of the
             training clips.
         overlay: the video with the rows drawn on it too, beside the table.
+        page: an HTML page to look at both, beside the table too.
     """
 
     form: Format = "csv"
@@ -58,6 +60,7 @@ class Options:
     landmarks: bool = False
     window_s: float | None = None
     overlay: bool = False
+    page: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,7 @@ def predict(
     """
     videos = list_videos(given)
     wanted = targets(videos, options)
-    if options.overlay:
-        _check_overwriting(videos, wanted)
+    _check_overwriting(videos, wanted, options)
     predictor = Predictor(model, options)
     good = True
     for video, target in zip(videos, wanted, strict=True):
@@ -122,17 +124,17 @@ def list_videos(given: Sequence[Path]) -> list[Path]:
 
 
 def _videos_of(folder: Path) -> list[Path]:
-    """Without the overlays of an earlier run."""
-    return [path for path in videos_below(folder) if not path.name.endswith(OVERLAY)]
+    """Without what an earlier run wrote."""
+    return [path for path in videos_below(folder) if not path.name.endswith((OVERLAY, FILM))]
 
 
-def _check_overwriting(videos: Sequence[Path], tables: Sequence[Path]) -> None:
+def _check_overwriting(videos: Sequence[Path], tables: Sequence[Path], options: Options) -> None:
     given = {video.resolve() for video in videos}
-    for table in tables:
-        if overlay_path(table).resolve() in given:
-            raise UserError(
-                f"{overlay_path(table)} is to be read and would be overwritten: give another --out"
-            )
+    made = [overlay_path(table) for table in tables] if options.overlay else []
+    made += [film_path(page_path(table)) for table in tables] if options.page else []
+    for path in made:
+        if path.resolve() in given:
+            raise UserError(f"{path} is to be read and would be overwritten: give another --out")
 
 
 def targets(videos: Sequence[Path], options: Options) -> list[Path]:
@@ -202,6 +204,8 @@ class Predictor:
         try:
             if self.options.overlay:
                 table = Together([table, Overlay(overlay_path(target), video, expected, head)])
+            if self.options.page:
+                table = Together([table, self._page(target, video, expected, head)])
             with track(count, video.name) as progress:
                 one = VideoPass(
                     self.networks,
@@ -211,7 +215,7 @@ class Predictor:
                     layout,
                     which=self.options.faces,
                     points=points,
-                    regions=self.options.overlay,
+                    regions=self.options.overlay or self.options.page,
                 )
                 for row in one.rows(progress):
                     table.add(row)
@@ -224,6 +228,11 @@ class Predictor:
         if not one.faces:
             warning = f"no face found in any of {count} frames"
         return Done(target, count, one.faces, complete, warning)
+
+    def _page(self, target: Path, video: Path, expected: Plan, head: Head) -> Page:
+        names = self.model.info["features"]["names"] if self.networks.attends else []
+        name = self.model.name
+        return Page(page_path(target), video, expected, head, regions=names, model=name)
 
 
 def _reason(video: Path, error: Exception) -> str:

@@ -6,6 +6,7 @@ The file is made under another name and put in place when it is finished.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -89,13 +90,21 @@ class Encoder:
         path: where it is in the end; what was there is replaced.
         video: whose times, colours and sound it has.
         width, height: of the pictures; of odd ones the last column or row is doubled.
+        options: of libx264.
 
     Raises:
         UserError: the file cannot be written.
         ClipError: the video cannot be read.
     """
 
-    def __init__(self, path: Path, video: Path, width: int, height: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        video: Path,
+        width: int,
+        height: int,
+        options: Mapping[str, str] = QUALITY,
+    ) -> None:
         self._path, self._source = path, source_of(video)
         self._odd = height % 2, width % 2
         self._converter = VideoReformatter()
@@ -106,7 +115,7 @@ class Encoder:
             # PyAV opens it with the first packet: too late to learn that it cannot be written
             partial(path).write_bytes(b"")
             self._container: Any = av.open(str(partial(path)), "w", format="mp4")
-        self._track = self._add_track(width + width % 2, height + height % 2)
+        self._track = self._add_track(width + width % 2, height + height % 2, options)
         self._sound = Sound(video, self._container, self._source.start_s)
 
     def add(self, time_s: float, picture: np.ndarray) -> None:
@@ -141,9 +150,9 @@ class Encoder:
             else:
                 partial(self._path).unlink()
 
-    def _add_track(self, width: int, height: int) -> Any:
+    def _add_track(self, width: int, height: int, options: Mapping[str, str]) -> Any:
         source = self._source
-        track = self._container.add_stream("libx264", rate=source.rate, options=QUALITY)
+        track = self._container.add_stream("libx264", rate=source.rate, options=dict(options))
         track.width, track.height, track.pix_fmt = width, height, "yuv420p"
         context = track.codec_context
         context.time_base = source.tick

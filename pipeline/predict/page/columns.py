@@ -1,0 +1,112 @@
+"""A table's rows as arrays that a script can read: base64 of little-endian numbers."""
+
+from __future__ import annotations
+
+import base64
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.predict.output import Regions, Row
+
+# shares are kept in steps of 1 / 65534; the highest number says that there is none
+STEPS = 65534
+NONE = 65535
+
+
+def packed(values: np.ndarray, kind: str) -> str:
+    """Base64 of an array, row by row, as `kind` (a NumPy type)."""
+    little = values.astype(np.dtype(kind).newbyteorder("<"))
+    return base64.b64encode(little.tobytes()).decode()
+
+
+def packed_shares(values: np.ndarray) -> str:
+    """Of values from 0 to 1, or NaN, as uint16."""
+    known = np.nan_to_num(np.clip(values, 0, 1))
+    return packed(np.where(np.isnan(values), NONE, np.round(STEPS * known)), "u2")
+
+
+@dataclass
+class Face:
+    """A face's rows, number after number."""
+
+    frames: array[int] = field(default_factory=lambda: array("I"))
+    boxes: array[float] = field(default_factory=lambda: array("f"))
+    confidence: array[float] = field(default_factory=lambda: array("f"))
+    coverage: array[float] = field(default_factory=lambda: array("f"))
+    probabilities: array[float] = field(default_factory=lambda: array("f"))
+    # which of `regions` a row has; NO_REGIONS: none
+    look: array[int] = field(default_factory=lambda: array("I"))
+    where: array[float] = field(default_factory=lambda: array("f"))
+    times_even: array[float] = field(default_factory=lambda: array("f"))
+    latest: Regions | None = None
+    looks: int = 0
+
+
+NO_REGIONS = 2**32 - 1
+
+
+class Columns:
+    """Rows of a video, gathered for its page.
+
+    Args:
+        classes: K names.
+        width, height: of the upright picture.
+    """
+
+    def __init__(self, classes: list[str], width: int, height: int) -> None:
+        self._classes = classes
+        self._sides = np.array([width, height, width, height])
+        self._times = array("d")
+        self._last = -1
+        self._faces: dict[int, Face] = {}
+
+    def add(self, row: Row) -> None:
+        """The next row; frames without a face count too."""
+        if row.frame != self._last:
+            self._times.append(row.time_s)
+            self._last = row.frame
+        if row.box is not None:
+            self._add(self._faces.setdefault(row.face_id, Face()), row, row.box)
+
+    def _add(self, face: Face, row: Row, box: np.ndarray) -> None:
+        nothing = np.full(len(self._classes), np.nan)
+        face.frames.append(row.frame)
+        face.boxes.extend((box / self._sides).tolist())
+        face.confidence.append(row.confidence)
+        face.coverage.append(row.coverage)
+        values = nothing if row.probabilities is None else row.probabilities
+        face.probabilities.extend(values.tolist())
+        # one of many rows, until the next frame that was shown to the network is nearer
+        if row.regions is not None and row.regions is not face.latest:
+            face.latest = row.regions
+            face.looks += 1
+            face.where.extend(row.regions.where.ravel().tolist())
+            face.times_even.extend(row.regions.times_even.tolist())
+        face.look.append(NO_REGIONS if row.regions is None else face.looks - 1)
+
+    @property
+    def frames(self) -> int:
+        return len(self._times)
+
+    def as_json(self) -> dict[str, Any]:
+        """Times in seconds [n], and of each face what `Face` has."""
+        return {
+            "times": packed(np.array(self._times), "f4"),
+            "faces": [
+                {
+                    "id": number,
+                    "frames": packed(np.array(face.frames), "u4"),
+                    "boxes": packed(np.array(face.boxes), "f4"),
+                    "confidence": packed_shares(np.array(face.confidence)),
+                    "coverage": packed_shares(np.array(face.coverage)),
+                    "probabilities": packed_shares(np.array(face.probabilities)),
+                    "look": packed(np.array(face.look), "u4"),
+                    "where": packed(np.array(face.where), "f4"),
+                    "timesEven": packed(np.array(face.times_even), "f4"),
+                }
+                for number, face in sorted(self._faces.items())
+            ],
+        }

@@ -1,0 +1,158 @@
+"use strict";
+// The chosen face at the moment: its picture with the network's attention, and its numbers.
+
+const look = byId("look");
+const heat = document.createElement("canvas");
+const CELLS = 48;
+// as in the overlay: see pipeline/predict/overlay/heat.py
+const AROUND = 0.15;
+const REACH = 0.1;
+const TOP = 1.5;
+const OPACITY = 0.7;
+const MORE = [213, 94, 0];
+const LESS = [0, 114, 178];
+heat.width = CELLS;
+heat.height = CELLS;
+
+const bars = classes.map((name) => {
+  const row = byId("bars").tBodies[0].insertRow();
+  const head = document.createElement("th");
+  head.scope = "row";
+  head.textContent = name;
+  const bar = document.createElement("div");
+  bar.className = "bar";
+  bar.append(document.createElement("i"));
+  row.append(head);
+  row.insertCell().append(bar);
+  return { row, fill: bar.firstChild, number: row.insertCell() };
+});
+
+// a face's regions in a row: centres in parts of the box, and attention in times an even one
+function regionsOf(face, row) {
+  const number = row < 0 ? NO_REGIONS : face.look[row];
+  if (number === NO_REGIONS) return [];
+  const count = facts.regions.length;
+  const found = [];
+  for (let n = 0; n < count; n += 1) {
+    const times = face.timesEven[number * count + n];
+    if (!(times > 0)) continue;
+    const place = 2 * (number * count + n);
+    found.push({ name: facts.regions[n], x: face.where[place], y: face.where[place + 1], times });
+  }
+  return found;
+}
+
+function drawHeat(regions) {
+  const pen = heat.getContext("2d");
+  const image = pen.createImageData(CELLS, CELLS);
+  const line = Array.from({ length: CELLS }, (_, n) => -AROUND + ((n + 0.5) / CELLS) * (1 + 2 * AROUND));
+  const near = (a, b) => Math.exp(-((a - b) ** 2) / (2 * REACH ** 2));
+  const nearX = regions.map((region) => line.map((x) => near(x, region.x)));
+  const nearY = regions.map((region) => line.map((y) => near(y, region.y)));
+  const logs = regions.map((region) => Math.log(region.times) / Math.log(TOP));
+  for (let y = 0; y < CELLS; y += 1) {
+    for (let x = 0; x < CELLS; x += 1) {
+      let weight = 0;
+      let sum = 0;
+      regions.forEach((_, n) => {
+        const own = nearX[n][x] * nearY[n][y];
+        weight += own;
+        sum += own * logs[n];
+      });
+      const level = sum / Math.max(weight, 1e-9);
+      const alpha = OPACITY * Math.min(1, weight) * Math.min(1, Math.abs(level));
+      image.data.set([...(level > 0 ? MORE : LESS), Math.round(255 * alpha)], 4 * (y * CELLS + x));
+    }
+  }
+  pen.putImageData(image, 0, 0);
+}
+
+// where the box and what is around it lie on the canvas, without distortion
+function spotOf(box) {
+  const wide = (box.right - box.left) * boxes.clientWidth;
+  const high = (box.bottom - box.top) * boxes.clientHeight;
+  const scale = look.width / Math.max(wide, high, 1e-9);
+  const [width, height] = [wide * scale, high * scale];
+  return [(look.width - width) / 2, (look.height - height) / 2, width, height];
+}
+
+function drawLook(face, row) {
+  const pen = look.getContext("2d");
+  pen.clearRect(0, 0, look.width, look.height);
+  if (row < 0) return;
+  const box = boxOf(face, row);
+  const spot = spotOf(box);
+  if (playable && film.readyState >= 2) {
+    const width = box.right - box.left;
+    const height = box.bottom - box.top;
+    const x = (box.left - AROUND * width) * film.videoWidth;
+    const y = (box.top - AROUND * height) * film.videoHeight;
+    const wide = (1 + 2 * AROUND) * width * film.videoWidth;
+    const high = (1 + 2 * AROUND) * height * film.videoHeight;
+    pen.drawImage(film, x, y, wide, high, ...spot);
+  }
+  const regions = regionsOf(face, row);
+  if (regions.length && byId("attention").checked) {
+    drawHeat(regions);
+    pen.drawImage(heat, ...spot);
+  }
+}
+
+function words(face, row) {
+  const regions = regionsOf(face, row);
+  if (!facts.regions.length || !faces.some((one) => one.where.length)) {
+    return "This network has no attention over regions.";
+  }
+  const top = [...regions].sort((one, other) => other.times - one.times).slice(0, 2);
+  if (!top.length) return "";
+  const said = top.map((one) => `${one.name} (${one.times.toFixed(2)})`);
+  return `Most attended, in times an even attention: ${said.join("; ")}`;
+}
+
+function drawMoment() {
+  const face = faces[state.face];
+  if (!face) return;
+  const row = rowAt(face, state.frame);
+  const best = row < 0 ? -1 : bestOf(face, row);
+  byId("who").textContent = best < 0 ? `Face ${face.id}` : `Face ${face.id}: ${classes[best]}`;
+  byId("moment").textContent =
+    row < 0
+      ? `frame ${state.frame}: not in the picture`
+      : `frame ${state.frame}, ${seconds(times[state.frame])} · coverage ${face.coverage[row].toFixed(2)} · detector ${face.confidence[row].toFixed(2)}`;
+  bars.forEach(({ row: line, fill, number }, k) => {
+    const value = row < 0 ? NaN : probability(face, row, k);
+    line.className = k === best ? "best" : "";
+    fill.style.width = `${Number.isNaN(value) ? 0 : 100 * value}%`;
+    fill.style.background = k === best ? face.colour : "#9ca3af";
+    number.textContent = Number.isNaN(value) ? "–" : value.toFixed(3);
+  });
+  byId("look-words").textContent = words(face, row);
+  drawLook(face, row);
+}
+
+// the region under the pointer
+function regionAt(event) {
+  const face = faces[state.face];
+  const row = face ? rowAt(face, state.frame) : -1;
+  const regions = face ? regionsOf(face, row) : [];
+  if (!regions.length) return null;
+  const area = look.getBoundingClientRect();
+  const [left, top, width, height] = spotOf(boxOf(face, row));
+  const inBox = (pixel, first, length) => -AROUND + ((pixel - first) / length) * (1 + 2 * AROUND);
+  const x = inBox(((event.clientX - area.left) / area.width) * look.width, left, width);
+  const y = inBox(((event.clientY - area.top) / area.height) * look.height, top, height);
+  const far = (region) => Math.hypot(region.x - x, region.y - y);
+  return regions.reduce((one, other) => (far(other) < far(one) ? other : one));
+}
+
+look.addEventListener("pointermove", (event) => {
+  const region = regionAt(event);
+  if (region) showTip(event, [region.name, `${region.times.toFixed(2)} times an even attention`]);
+  else tip.hidden = true;
+});
+look.addEventListener("pointerleave", () => {
+  tip.hidden = true;
+});
+byId("attention").addEventListener("change", drawMoment);
+listen(drawMoment);
+setTime(0);

@@ -1,0 +1,150 @@
+"""A video and a table's rows in one HTML file, which needs no network and no other file.
+
+The video is in it as H.264 of at most `SIDE` pixels, which every browser plays; one that is longer
+than `MOST_BYTES` allows lies beside the page instead.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import cv2
+import jinja2
+from markupsafe import Markup
+
+from pipeline.disk import partial, writing_to
+from pipeline.predict.output import Head, Row
+from pipeline.predict.overlay.marks import PALETTE
+from pipeline.predict.page.columns import Columns
+from pipeline.video.encode import Encoder
+from pipeline.video.stream import InStep, Plan
+
+SUFFIX = ".html"
+# of the video beside the page, or until it is in it
+FILM = ".page.mp4"
+# pixels of the longer side; about 0.3 Mbit/s
+SIDE = 640
+# a key frame every second lets a click be answered at once
+QUALITY = {"preset": "veryfast", "crf": "26", "force_key_frames": "expr:gte(t,n_forced)"}
+# half an hour or so; a browser holds it in memory twice
+MOST_BYTES = 64 * 2**20
+SCRIPTS = ("state.js", "film.js", "timeline.js", "moment.js")
+
+
+def page_path(table: Path) -> Path:
+    """Beside a table."""
+    return table.with_name(table.stem + SUFFIX)
+
+
+def film_path(page: Path) -> Path:
+    """Beside a page."""
+    return page.with_name(page.stem + FILM)
+
+
+class Page:
+    """Takes rows as a `Table` does.
+
+    Args:
+        path: of the HTML file; one that was there is replaced.
+        video: what is shown.
+        expected: the frames that the rows speak of.
+        head: what holds for all rows.
+        regions: the names of the N regions of the network.
+        model: the run's name.
+
+    Raises:
+        Unexpected: the frames are others.
+        ClipError: the video has no frames.
+        UserError: the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        video: Path,
+        expected: Plan,
+        head: Head,
+        *,
+        regions: Sequence[str],
+        model: str,
+    ) -> None:
+        self._path, self._head = path, head
+        self._regions, self._model = list(regions), model
+        self._frames = InStep(video, expected)
+        width, height = self._frames.width, self._frames.height
+        scale = min(1.0, SIDE / max(width, height))
+        self._sides = max(2, round(width * scale)), max(2, round(height * scale))
+        self._columns = Columns(list(head.classes), width, height)
+        self._film = Encoder(film_path(path), video, *self._sides, options=QUALITY)
+        self._done_s = 0.0
+
+    def add(self, row: Row) -> None:
+        """The next row; a frame's picture with its first one."""
+        before = self._columns.frames
+        self._columns.add(row)
+        if self._columns.frames > before:
+            shown = self._frames.at(row.frame)
+            small = cv2.resize(shown.picture, self._sides, interpolation=cv2.INTER_AREA)
+            self._film.add(shown.time_s, small)
+            self._done_s = shown.time_s
+
+    def close(self, complete: bool) -> None:
+        """Write the page of the frames that are there, if any."""
+        self._film.close(math.inf if complete else self._done_s)
+        if not self._columns.frames:
+            return
+        film = film_path(self._path)
+        with writing_to(self._path.parent):
+            inside = film.stat().st_size <= MOST_BYTES
+            encoded = base64.b64encode(film.read_bytes()).decode() if inside else ""
+            partial(self._path).write_text(
+                self._render(encoded, quote(film.name), complete), encoding="utf-8"
+            )
+            partial(self._path).replace(self._path)
+            if inside:
+                film.unlink()
+
+    def _render(self, film: str, beside: str, complete: bool) -> str:
+        here = files("pipeline.predict.page")
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("pipeline.predict.page", ""),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+        )
+        facts = self._columns.as_json() | {
+            "classes": list(self._head.classes),
+            "regions": self._regions,
+            "colours": [f"rgb({red},{green},{blue})" for red, green, blue in PALETTE],
+        }
+        scripts = [(here / name).read_text(encoding="utf-8") for name in SCRIPTS]
+        return environment.get_template("page.html.j2").render(
+            video=self._head.video,
+            model=self._model,
+            classes=self._head.classes,
+            complete=complete,
+            frames=self._columns.frames,
+            faces=len(facts["faces"]),
+            facts=json_in_html(facts),
+            film=film,
+            beside=beside,
+            style=Markup((here / "page.css").read_text(encoding="utf-8")),
+            scripts=[Markup(text) for text in scripts],
+            hashes=" ".join(f"'sha256-{_digest(text)}'" for text in scripts),
+        )
+
+
+def json_in_html(value: Any) -> Markup:
+    """For a script element: no text in it can end the element."""
+    return Markup(json.dumps(value, ensure_ascii=True).replace("<", "\\u003c"))
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

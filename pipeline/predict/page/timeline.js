@@ -1,0 +1,291 @@
+"use strict";
+// A face's probabilities over time: a line a class. It shows the moment, and a click goes to one.
+
+const LINE = 22;
+const NAMES = 96;
+const NUMBERS = 44;
+const SPANS = [10, 60, 600].filter((span) => span * 1.5 < duration);
+// a face that was away for longer is a gap
+const GAP_S = Math.max(0.5, 3 * usualStep);
+// a long video has more faces than a page has room for
+const SHOWN = 12;
+
+const view = { from: 0, span: duration };
+const timelines = [];
+const tip = byId("tip");
+
+// faces that are in most frames first
+const bySize = [...faces].sort((one, other) => other.frames.length - one.frames.length);
+
+function summary(face) {
+  const counts = new Map();
+  for (let row = 0; row < face.frames.length; row += 1) {
+    const best = bestOf(face, row);
+    if (best >= 0) counts.set(best, (counts.get(best) || 0) + 1);
+  }
+  const total = face.frames.length;
+  const parts = [...counts].sort((one, other) => other[1] - one[1]).slice(0, 3);
+  const words = parts.map(([k, count]) => `${classes[k]} ${Math.round((100 * count) / total)} %`);
+  const seen = Math.round((100 * total) / times.length);
+  const said = words.length ? `most probable: ${words.join(", ")} of its frames` : "not classified";
+  return `in ${seen} % of the frames; ${said}`;
+}
+
+class Timeline {
+  constructor(face) {
+    this.face = face;
+    this.section = document.createElement("section");
+    this.section.className = "face";
+    const header = document.createElement("header");
+    this.button = document.createElement("button");
+    this.button.type = "button";
+    const chip = document.createElement("span");
+    chip.className = "chip";
+    chip.style.background = face.colour;
+    this.button.append(chip, `Face ${face.id}`);
+    this.button.addEventListener("click", () => choose(face.place));
+    const words = document.createElement("span");
+    words.className = "soft";
+    words.textContent = summary(face);
+    header.append(this.button, words);
+    this.canvas = document.createElement("canvas");
+    this.canvas.tabIndex = 0;
+    const about = { role: "slider", "aria-label": `Timeline of face ${face.id}` };
+    const range = { "aria-valuemin": 0, "aria-valuemax": duration.toFixed(2) };
+    for (const [name, value] of Object.entries({ ...about, ...range })) {
+      this.canvas.setAttribute(name, value);
+    }
+    this.section.append(header, this.canvas);
+    this.ground = document.createElement("canvas");
+    this.canvas.addEventListener("click", (event) => {
+      choose(face.place);
+      seek(this.timeAt(event));
+    });
+    this.canvas.addEventListener("pointermove", (event) => this.hover(event));
+    this.canvas.addEventListener("pointerleave", () => {
+      tip.hidden = true;
+    });
+  }
+
+  get width() {
+    return this.canvas.clientWidth;
+  }
+
+  get room() {
+    return Math.max(10, this.width - NAMES - NUMBERS);
+  }
+
+  xOf(time) {
+    return NAMES + ((time - view.from) / view.span) * this.room;
+  }
+
+  timeAt(event) {
+    const x = event.clientX - this.canvas.getBoundingClientRect().left - NAMES;
+    return view.from + (Math.min(Math.max(0, x), this.room) / this.room) * view.span;
+  }
+
+  // curves and names, once for a view
+  paint() {
+    const scale = window.devicePixelRatio || 1;
+    const height = LINE * classes.length + 18;
+    this.canvas.style.height = `${height}px`;
+    for (const canvas of [this.canvas, this.ground]) {
+      canvas.width = Math.round(this.width * scale);
+      canvas.height = Math.round(height * scale);
+    }
+    const pen = this.ground.getContext("2d");
+    pen.scale(scale, scale);
+    pen.font = "13px system-ui, sans-serif";
+    pen.textBaseline = "middle";
+    pen.fillStyle = "#4b5563";
+    classes.forEach((name, k) => {
+      const base = (k + 1) * LINE;
+      pen.fillText(shortened(pen, name), 0, base - LINE / 2);
+      pen.fillRect(NAMES, base - 0.5, this.room, 0.5);
+    });
+    this.ticks(pen, classes.length * LINE);
+    this.curves(pen);
+  }
+
+  ticks(pen, base) {
+    const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600];
+    const step = steps.find((one) => (one / view.span) * this.room > 70) || 7200;
+    pen.textAlign = "center";
+    const first = Math.ceil(view.from / step) * step;
+    for (let time = first; time <= view.from + view.span; time += step) {
+      pen.fillRect(this.xOf(time), base, 0.5, 4);
+      pen.fillText(step < 1 ? `${time.toFixed(1)} s` : clock(time), this.xOf(time), base + 11);
+    }
+    pen.textAlign = "left";
+  }
+
+  // pixel by pixel the mean of the rows within it, or a piece of the line between two
+  curves(pen) {
+    const face = this.face;
+    for (let x = 0; x < this.room; x += 1) {
+      const from = view.from + (x / this.room) * view.span;
+      const found = this.within(from, from + view.span / this.room);
+      if (!found) continue;
+      const best = found.values.indexOf(Math.max(...found.values));
+      found.values.forEach((value, k) => {
+        pen.globalAlpha = found.coverage < SURE_COVERAGE ? 0.45 : 1;
+        pen.fillStyle = k === best ? face.colour : "#9ca3af";
+        const high = value * (LINE - 3);
+        pen.fillRect(NAMES + x, (k + 1) * LINE - high, 1, high);
+      });
+    }
+    pen.globalAlpha = 1;
+  }
+
+  within(from, to) {
+    const { frames, coverage } = this.face;
+    let first = placeOf(frames, frameAt(from));
+    const last = placeOf(frames, frameAt(to));
+    if (last < 0) return null;
+    if (first < last) first += 1;
+    first = Math.max(0, first);
+    if (from - times[frames[last]] > GAP_S) return null;
+    const sums = new Float64Array(classes.length);
+    let covered = 0;
+    let count = 0;
+    // of very many the evenly spaced ones
+    const step = Math.max(1, Math.floor((last - first + 1) / 64));
+    for (let row = first; row <= last; row += step) {
+      if (bestOf(this.face, row) < 0) continue;
+      for (let k = 0; k < classes.length; k += 1) sums[k] += probability(this.face, row, k);
+      covered += coverage[row];
+      count += 1;
+    }
+    if (!count) return null;
+    return { values: Array.from(sums, (sum) => sum / count), coverage: covered / count };
+  }
+
+  // the moment, on top of what was painted
+  draw() {
+    const scale = window.devicePixelRatio || 1;
+    const pen = this.canvas.getContext("2d");
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    pen.drawImage(this.ground, 0, 0);
+    pen.scale(scale, scale);
+    const row = rowAt(this.face, state.frame);
+    const best = row < 0 ? -1 : bestOf(this.face, row);
+    pen.textBaseline = "middle";
+    pen.fillStyle = "#111827";
+    classes.forEach((_, k) => {
+      if (best < 0) return;
+      pen.font = `${k === best ? 700 : 400} 13px system-ui, sans-serif`;
+      const number = probability(this.face, row, k).toFixed(2);
+      pen.fillText(number, this.width - NUMBERS + 8, (k + 0.5) * LINE);
+    });
+    const x = this.xOf(state.time);
+    if (x >= NAMES && x <= NAMES + this.room) pen.fillRect(x - 1, 0, 2, LINE * classes.length + 4);
+    const said = best < 0 ? "not there" : `${classes[best]} ${probability(this.face, row, best).toFixed(2)}`;
+    this.canvas.setAttribute("aria-valuenow", state.time.toFixed(2));
+    this.canvas.setAttribute("aria-valuetext", `${seconds(state.time)}: ${said}`);
+    this.button.setAttribute("aria-pressed", String(this.face.place === state.face));
+  }
+
+  hover(event) {
+    if (event.pointerType === "touch") return;
+    const time = this.timeAt(event);
+    const row = rowAt(this.face, frameAt(time));
+    const lines = [`face ${this.face.id} at ${seconds(time)}`];
+    if (row < 0) lines.push("not in the picture");
+    else {
+      classes.forEach((name, k) => {
+        const value = probability(this.face, row, k);
+        lines.push(`${Number.isNaN(value) ? "–" : value.toFixed(3)}  ${name}`);
+      });
+      lines.push(`${this.face.coverage[row].toFixed(2)}  coverage`);
+    }
+    showTip(event, lines);
+  }
+}
+
+// beside the pointer, within the window
+function showTip(event, lines) {
+  tip.textContent = lines.join("\n");
+  tip.hidden = false;
+  const left = Math.min(event.clientX + 14, window.innerWidth - tip.offsetWidth - 8);
+  const under = event.clientY + 16;
+  const fits = under + tip.offsetHeight <= window.innerHeight;
+  tip.style.left = `${Math.max(4, left)}px`;
+  tip.style.top = `${Math.max(4, fits ? under : event.clientY - tip.offsetHeight - 10)}px`;
+}
+
+function shortened(pen, name) {
+  let text = name;
+  while (text && pen.measureText(text).width > NAMES - 8) text = text.slice(0, -1);
+  return text === name ? name : `${text.slice(0, -1)}…`;
+}
+
+function clock(time) {
+  if (duration < 90) return `${Math.round(time)} s`;
+  const whole = Math.round(time);
+  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  return (parts[0] ? parts : parts.slice(1))
+    .map((part, place) => (place ? String(part).padStart(2, "0") : part))
+    .join(":");
+}
+
+function show(span) {
+  view.span = span;
+  view.from = Math.min(Math.max(0, state.time - span / 2), duration - span);
+  for (const button of byId("zoom").children) {
+    button.setAttribute("aria-pressed", String(Number(button.dataset.span) === span));
+  }
+  repaint();
+}
+
+function repaint() {
+  for (const timeline of timelines) {
+    timeline.paint();
+    timeline.draw();
+  }
+}
+
+// the view goes with the moment
+function followView() {
+  if (state.time >= view.from && state.time <= view.from + view.span) return;
+  view.from = Math.min(Math.max(0, state.time - view.span * 0.1), duration - view.span);
+  for (const timeline of timelines) timeline.paint();
+}
+
+function addTimelines(some) {
+  for (const face of some) {
+    const timeline = new Timeline(face);
+    timelines.push(timeline);
+    byId("timelines").append(timeline.section);
+    timeline.paint();
+    timeline.draw();
+  }
+}
+
+addTimelines(bySize.slice(0, SHOWN));
+if (bySize.length > SHOWN) {
+  const more = document.createElement("button");
+  more.type = "button";
+  more.textContent = `Show ${bySize.length - SHOWN} more faces`;
+  more.addEventListener("click", () => {
+    more.remove();
+    addTimelines(bySize.slice(SHOWN));
+  });
+  byId("timelines").after(more);
+}
+if (SPANS.length) {
+  for (const span of [duration, ...SPANS.reverse()]) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.span = span;
+    button.textContent = span === duration ? "All" : clock(span);
+    button.setAttribute("aria-pressed", String(span === duration));
+    button.addEventListener("click", () => show(span));
+    byId("zoom").append(button);
+  }
+}
+listen(() => {
+  followView();
+  for (const timeline of timelines) timeline.draw();
+});
+window.addEventListener("resize", repaint);

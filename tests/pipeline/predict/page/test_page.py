@@ -1,0 +1,141 @@
+"""The page's file: what is in it, and that nothing else is needed."""
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from overlay_videos import CLASSES, film, frames_of
+
+from pipeline.predict.output import Head, Regions, Row
+from pipeline.predict.page import page as page_module
+from pipeline.predict.page.columns import NO_REGIONS
+from pipeline.predict.page.page import Page, film_path, page_path
+from pipeline.video.stream import plan
+
+NAMES = ["left eye", "right eye", "mouth"]
+TIMES = [0, 40, 60, 150, 190]
+LOOK = Regions(np.array([[0.3, 0.3], [0.7, 0.3], [0.5, 0.8]]), np.array([1.5, np.nan, 0.5]))
+
+
+def rows(count: int = 5) -> list[Row]:
+    """Face 0 in all frames but the second, face 4 in the last one and not classified."""
+    made = []
+    for frame, time_ms in enumerate(TIMES[:count]):
+        if frame == 1:
+            made.append(Row(frame, time_ms / 1000))
+            continue
+        box = np.array([64.0 + frame, 36, 320, 180])
+        values = np.array([0.1, 0.7, 0.2]) if frame < 4 else np.array([0.5, 0.25, 0.25])
+        regions = None if frame == 0 else LOOK
+        made.append(Row(frame, time_ms / 1000, 0, box, 0.9, values, 0.75, regions=regions))
+    if count == 5:
+        made.append(Row(4, TIMES[4] / 1000, 4, np.array([0.0, 0, 64, 36]), 0.6))
+    return made
+
+
+def write(
+    folder: Path, some: list[Row], *, name: str = "a.mkv", complete: bool = True, **facts: Any
+) -> str:
+    """The page's text."""
+    video = film(folder / "a.mkv", times_ms=TIMES, sound="libopus")
+    head = Head(name, facts.get("classes", CLASSES), 0)
+    path = page_path(folder / "out/a.csv")
+    path.parent.mkdir(exist_ok=True)
+    regions = facts.get("regions", NAMES)
+    made = Page(path, video, plan(video), head, regions=regions, model="fold0-seed0")
+    for row in some:
+        made.add(row)
+    made.close(complete)
+    return path.read_text(encoding="utf-8")
+
+
+def facts_of(text: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="facts">(.*?)</script>', text, re.DOTALL)
+    assert found
+    return dict(json.loads(found[1]))
+
+
+def numbers(text: str, kind: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+def test_it_holds_the_rows(tmp_path: Path) -> None:
+    facts = facts_of(write(tmp_path, rows()))
+    assert numbers(facts["times"], "<f4") == pytest.approx(np.array(TIMES) / 1000)
+    assert (facts["classes"], facts["regions"]) == (CLASSES, NAMES)
+    one, other = facts["faces"]
+    assert (one["id"], other["id"]) == (0, 4)
+    assert numbers(one["frames"], "<u4").tolist() == [0, 2, 3, 4]
+    boxes = numbers(one["boxes"], "<f4").reshape(-1, 4)
+    assert boxes[0] == pytest.approx([0.1, 0.1, 0.5, 0.5])
+    values = numbers(one["probabilities"], "<u2").reshape(-1, 3) / 65534
+    assert values[0] == pytest.approx([0.1, 0.7, 0.2], abs=1e-5)
+    assert values[3] == pytest.approx([0.5, 0.25, 0.25], abs=1e-5)
+    assert numbers(one["coverage"], "<u2") / 65534 == pytest.approx(0.75, abs=1e-5)
+    # what is not known is the highest number
+    assert numbers(other["probabilities"], "<u2").tolist() == [65535] * 3
+    # frames between two that the network was shown have the same regions
+    assert numbers(one["look"], "<u4").tolist() == [NO_REGIONS, 0, 0, 0]
+    assert numbers(one["where"], "<f4").reshape(-1, 3, 2).shape == (1, 3, 2)
+    times_even = numbers(one["timesEven"], "<f4")
+    assert times_even[[0, 2]] == pytest.approx([1.5, 0.5])
+    assert np.isnan(times_even[1])
+
+
+def test_it_holds_the_video_at_its_times_with_its_sound(tmp_path: Path) -> None:
+    text = write(tmp_path, rows())
+    found = re.search(r'id="film-bytes">([^<]*)<', text)
+    assert found
+    inside = tmp_path / "inside.mp4"
+    inside.write_bytes(base64.b64decode(found[1]))
+    times, pictures = frames_of(inside)
+    assert times == pytest.approx(np.array(TIMES) / 1000, abs=1e-4)
+    assert pictures[0].shape == (360, 640, 3)
+    assert b"Opus" in inside.read_bytes()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.html"]
+
+
+def test_it_refers_to_nothing_outside(tmp_path: Path) -> None:
+    text = write(tmp_path, rows())
+    text = re.sub(r'id="film-bytes">[^<]*<', "", text)
+    assert not re.findall(r"https?://|url\(|@import|\ssrc=", text)
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
+    assert write(tmp_path, rows()) == write(tmp_path, rows())
+
+
+def test_names_are_no_markup(tmp_path: Path) -> None:
+    bad = "</script><img src=x onerror=alert(1)>"
+    classes = [bad, "b&b", "c"]
+    text = write(tmp_path, rows(), name=f"{bad}.mp4", classes=classes, regions=[bad, "x", "y"])
+    assert bad not in text
+    assert "<img" not in text
+    assert facts_of(text)["classes"] == classes
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    assert "Not complete" not in write(tmp_path, rows())
+    text = write(tmp_path, rows(3), complete=False)
+    assert "Not complete" in text
+    assert "3 frames" in text
+    assert "No face was found" in write(tmp_path, [Row(0, 0.0)])
+
+
+def test_without_a_row_there_is_no_page(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write(tmp_path, [])
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_long_video_lies_beside_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_module, "MOST_BYTES", 1000)
+    text = write(tmp_path, rows())
+    assert 'src="a.page.mp4"' in text
+    assert "film-bytes" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    beside = film_path(page_path(tmp_path / "out/a.csv"))
+    assert len(frames_of(beside)[0]) == 5
