@@ -98,19 +98,23 @@ def details(gain: float) -> dict[str, Any]:
 
 def explanations() -> dict[str, Any]:
     """Of two regions, with one confused pair."""
-    group = {
-        "views": 9, "clips": ["clip0", "clip1", "clip3"], "probability": 0.75,
-        "attention": [0.75, 0.25], "even": [0.5, 0.5], "drop": [0.2, None],
-        "agreement": {
-            "rho": 0.62, "even_rho": 0.3, "halves_rho": 0.9, "regions": 49, "agree": True,
-        },
-    }  # fmt: skip
     source = {
         "share": 0.25,
         "even": 0.5,
         "offsets": [0.0, 0.25, 0.0],
         "even_offsets": [0.0, 0.5, 0.0],
     }
+    group = {
+        "views": 9, "clips": ["clip0", "clip1", "clip3"], "probability": 0.75,
+        "attention": [0.75, 0.25], "even": [0.5, 0.5], "drop": [0.2, None],
+        "agreement": {
+            "rho": 0.62, "even_rho": 0.3, "halves_rho": 0.9, "regions": 49, "agree": True,
+        },
+        "edges": [{"kind": "self", "attention": 0.5, "even": 0.25}],
+        "time": {"relation": {"sources": {"own": source, "other": source}, "from": -1,
+                              "course": [0.5, None, 1.5]},
+                 "appearance": {"sources": {"own": source}, "from": -1, "course": [1.0] * 3}},
+    }  # fmt: skip
     return {
         "unit": "clips", "most_a_class": 16, "networks": ["fold0-seed0"], "classes": CLASSES,
         "regions": {
@@ -118,11 +122,10 @@ def explanations() -> dict[str, Any]:
             "seen": [1.0, 0.4], "compared_from": 0.5,
         },
         "hidden_from": ["relation"], "agree_from": 0.5, "all": group,
-        "pairs": [{**group, "label": CLASSES[0], "named": CLASSES[1], "views": 2}],
-        "edges": [{"kind": "self", "attention": 0.5, "even": 0.25}],
-        "time": {"relation": {"sources": {"own": source, "other": source}, "from": -1,
-                              "course": [0.5, None, 1.5]},
-                 "appearance": {"sources": {"own": source}, "from": -1, "course": [1.0] * 3}},
+        "by_class": [{**group, "label": CLASSES[0], "right": 7}],
+        "pairs": [
+            {**group, "label": CLASSES[0], "named": CLASSES[1], "predictions": 5, "views": 2}
+        ],
     }  # fmt: skip
 
 

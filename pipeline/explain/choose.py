@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.train.curves import RUNS
+from pipeline.train.predictions import Predictions
 from pipeline.train.tensors import read_info
 
 
@@ -49,3 +51,45 @@ def choose(clips: Sequence[str], labels: Mapping[str, int], most: int) -> list[s
         mine = [clip for clip in clips if labels[clip] == label]
         chosen |= {mine[number] for number in rng.permutation(len(mine))[:most]}
     return [clip for clip in clips if clip in chosen]
+
+
+def confused(rows: Predictions, most: int) -> dict[tuple[int, int], int]:
+    """The off-diagonal cells (label, named) of the whole confusion matrix that hold most, highest
+    first, and what they hold.
+
+    Args:
+        rows: one model's test predictions, of all folds and seeds.
+        most: pairs at most.
+    """
+    wrong = (rows.label >= 0) & (rows.predicted >= 0) & (rows.label != rows.predicted)
+    counts = Counter(zip(rows.label[wrong].tolist(), rows.predicted[wrong].tolist(), strict=True))
+    ranked = sorted(counts, key=lambda pair: (-counts[pair], pair))
+    return {pair: counts[pair] for pair in ranked[:most]}
+
+
+def confused_clips(
+    rows: Predictions,
+    pairs: Iterable[tuple[int, int]],
+    fold_of: Mapping[str, int],
+    most: int,
+) -> set[str]:
+    """At most `most` clips a pair that the explained networks confuse, drawn with a fixed seed.
+
+    Args:
+        rows: as of `confused`.
+        fold_of: each clip's explained fold; its network is the one with the lowest seed.
+    """
+    first = {fold: rows.seed[rows.fold == fold].min() for fold in np.unique(rows.fold)}
+    mine = np.array(
+        [
+            fold_of.get(clip) == fold and seed == first[fold]
+            for clip, fold, seed in zip(rows.clip_id, rows.fold, rows.seed, strict=True)
+        ],
+        dtype=bool,
+    )
+    rng = np.random.default_rng(0)
+    found: set[str] = set()
+    for label, named in pairs:
+        clips = sorted(set(rows.clip_id[mine & (rows.label == label) & (rows.predicted == named)]))
+        found |= {clips[number] for number in rng.permutation(len(clips))[:most]}
+    return found

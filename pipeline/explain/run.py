@@ -5,7 +5,6 @@ Shape letters: V views (clips, or windows of videos whose frames are labelled), 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +29,14 @@ from pipeline.explain.attention import (
     region_attention,
     time_attention,
 )
-from pipeline.explain.choose import choose, runs_by_fold, tested
+from pipeline.explain.choose import choose, confused, confused_clips, runs_by_fold, tested
 from pipeline.explain.occlusion import can_hide, drops, probabilities
 from pipeline.shards import ShardReader
 from pipeline.train.checkpoints import load_run
 from pipeline.train.data import Dataset, labels_of, load_dataset
 from pipeline.train.device import reproducible
 from pipeline.train.network import run_network
+from pipeline.train.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
 from pipeline.train.tasks import Task, make_task
 from pipeline.train.views import Views
 
@@ -73,7 +73,8 @@ class Explained:
 
 
 def explain(root: Path = Path(), *, most: int = MOST) -> None:
-    """Explain at most `most` test clips a class under `root`, by the lowest seed's networks.
+    """Explain at most `most` test clips a class and confused pair under `root`, by the lowest
+    seed's networks.
 
     Raises:
         UserError: a stage's out is absent, or no test clip is left.
@@ -81,8 +82,11 @@ def explain(root: Path = Path(), *, most: int = MOST) -> None:
     runs = runs_by_fold(root)
     graphs = ShardReader(root / "data/graphs")
     manifest = read_manifest(root / "data/manifest.parquet")
+    predictions = read_predictions(root / PREDICTIONS)
+    predictions = predictions.select((predictions.model == NETWORK) & (predictions.split == "test"))
+    ranked = confused(predictions, PAIRS)
     with reproducible(), torch.inference_mode():
-        dataset, fold_of = load_chosen(root, list(runs), graphs, most)
+        dataset, fold_of, drawn = load_chosen(root, graphs, predictions, ranked, list(runs), most)
         mean_NC, seen_N, xy_N2 = region_facts(dataset)
         parts, branches, kinds = [], [], {}
         for fold, folder in runs.items():
@@ -97,7 +101,8 @@ def explain(root: Path = Path(), *, most: int = MOST) -> None:
                 hidden = Hidden(mean_NC, np.flatnonzero(seen_N >= SEEN).tolist(), branches)
                 parts.append(explain_views(network, task, part, hidden, kinds))
     found = together(parts)
-    named = [manifest.classes[number] for number in found.named]
+    # what was added for a pair is wrong by choice: it is no part of the other means
+    usual = np.isin(found.clip, list(drawn))
     facts: dict[str, Any] = {
         "unit": "clips" if dataset.frame_labels is None else "windows",
         "most_a_class": most,
@@ -112,29 +117,38 @@ def explain(root: Path = Path(), *, most: int = MOST) -> None:
         },
         "hidden_from": branches,
         "agree_from": AGREE,
-        "all": group(found, np.ones(len(named), bool), seen_N),
-        "pairs": list(pairs(found, manifest.classes, seen_N)),
-        "edges": edges(found, list(kinds)),
-        "time": {stream: course(values) for stream, values in found.time.items()},
+        "all": group(found, usual, seen_N, list(kinds)),
+        "by_class": list(by_class(found, usual, manifest.classes, seen_N, list(kinds))),
+        "pairs": list(pairs(found, ranked, manifest.classes, seen_N, list(kinds))),
     }
     write_json(facts, root / EXPLANATIONS)
 
 
 def load_chosen(
-    root: Path, folds: list[int], graphs: ShardReader, most: int
-) -> tuple[Dataset, dict[str, int]]:
-    """Features of the clips that are explained, and the fold that tests each."""
+    root: Path,
+    graphs: ShardReader,
+    predictions: Predictions,
+    ranked: Mapping[tuple[int, int], int],
+    folds: list[int],
+    most: int,
+) -> tuple[Dataset, dict[str, int], set[str]]:
+    """Features of the clips that are explained, the fold that tests each, and which of them were
+    drawn from their class; the others show a confused pair (`ranked`, of `confused`)."""
     manifest = read_manifest(root / "data/manifest.parquet")
     table = read_frame_label_table(root / "data/frame_labels.parquet")
     labels, frame_labels = labels_of(manifest.clips, table)
     appearance = ShardReader(root / "data/appearance")
     usable = [clip for clip in labels if appearance.entry(clip).ok and graphs.entry(clip).ok]
     fold_of = tested(read_splits(root / "data/splits.parquet"), folds, usable)
-    chosen = choose(list(fold_of), labels, most)
-    if not chosen:
+    drawn = set(choose(list(fold_of), labels, most))
+    if not drawn:
         raise UserError("no test clip has features: see the reasons in data/*/index.parquet")
-    wanted = {clip: labels[clip] for clip in chosen}
-    return load_dataset(wanted, appearance, graphs, frame_labels=frame_labels), fold_of
+    chosen = set(drawn)
+    # of videos whose frames are labelled windows are drawn, not clips
+    if frame_labels is None:
+        chosen |= confused_clips(predictions, ranked, fold_of, most)
+    wanted = {clip: labels[clip] for clip in fold_of if clip in chosen}
+    return load_dataset(wanted, appearance, graphs, frame_labels=frame_labels), fold_of, drawn
 
 
 def region_facts(dataset: Dataset) -> tuple[Tensor, np.ndarray, np.ndarray]:
@@ -215,8 +229,11 @@ def together(parts: list[Explained]) -> Explained:
     )
 
 
-def group(found: Explained, views: np.ndarray, seen_N: np.ndarray) -> dict[str, Any]:
-    """Means over some views (bool [V]) and whether attention and occlusion agree over them."""
+def group(
+    found: Explained, views: np.ndarray, seen_N: np.ndarray, kinds: list[str]
+) -> dict[str, Any]:
+    """Means over some views (bool [V], one at least true) and whether attention and occlusion
+    agree over them."""
     drop_VN = found.drop[views]
     facts: dict[str, Any] = {
         "views": int(views.sum()),
@@ -226,6 +243,8 @@ def group(found: Explained, views: np.ndarray, seen_N: np.ndarray) -> dict[str, 
         "attention": None,
         "even": None,
         "agreement": None,
+        "edges": edges(found, views, kinds),
+        "time": {stream: course(values, views) for stream, values in found.time.items()},
     }
     if found.regions:
         attention = found.regions["attention"][views].mean(0)
@@ -235,29 +254,47 @@ def group(found: Explained, views: np.ndarray, seen_N: np.ndarray) -> dict[str, 
     return facts
 
 
-def pairs(found: Explained, classes: list[str], seen_N: np.ndarray) -> Iterator[dict[str, Any]]:
-    """The views of one class that are named another, for the pairs with most of them."""
-    wrong = (found.label >= 0) & (found.label != found.named)
-    counts = Counter(zip(found.label[wrong].tolist(), found.named[wrong].tolist(), strict=True))
-    ranked = sorted(counts, key=lambda pair: (-counts[pair], pair))
-    for label, named in ranked[:PAIRS]:
+def by_class(
+    found: Explained, usual: np.ndarray, classes: list[str], seen_N: np.ndarray, kinds: list[str]
+) -> Iterator[dict[str, Any]]:
+    """The views of each true class that has any, whatever they were named."""
+    for number, name in enumerate(classes):
+        views = usual & (found.label == number)
+        if views.any():
+            right = int((found.named[views] == number).sum())
+            yield {"label": name, "right": right, **group(found, views, seen_N, kinds)}
+
+
+def pairs(
+    found: Explained,
+    ranked: Mapping[tuple[int, int], int],
+    classes: list[str],
+    seen_N: np.ndarray,
+    kinds: list[str],
+) -> Iterator[dict[str, Any]]:
+    """The views of one class that are named another, for each of the pairs of `confused` that the
+    explained networks confuse; `predictions` is how often all runs do."""
+    for (label, named), count in ranked.items():
         views = (found.label == label) & (found.named == named)
-        yield {"label": classes[label], "named": classes[named], **group(found, views, seen_N)}
+        if views.any():
+            names = {"label": classes[label], "named": classes[named]}
+            yield {**names, "predictions": count, **group(found, views, seen_N, kinds)}
 
 
-def edges(found: Explained, kinds: list[str]) -> list[dict[str, Any]] | None:
+def edges(found: Explained, views: np.ndarray, kinds: list[str]) -> list[dict[str, Any]] | None:
     """Share of the attention that each kind of edge carries; None without graph layers."""
     if "edges" not in found.regions:
         return None
-    share, even = found.regions["edges"].mean(0), found.regions["even_edges"].mean(0)
+    share, even = (found.regions[name][views].mean(0) for name in ("edges", "even_edges"))
     return [
         {"kind": kind, "attention": _rounded(share[n]), "even": _rounded(even[n])}
         for n, kind in enumerate(kinds)
     ]
 
 
-def course(values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def course(every: Mapping[str, np.ndarray], views: np.ndarray) -> dict[str, Any]:
     """One stream's attention over time; sources that no layer reads are left out."""
+    values = {name: array[views] for name, array in every.items()}
     shares, even = values["shares"].mean(0), values["even_shares"].mean(0)
     read = [n for n in range(len(SOURCES)) if even[n] > 0]
     offsets, even_offsets = values["offsets"].mean(0), values["even_offsets"].mean(0)

@@ -28,18 +28,26 @@ def explanations_view(found: Mapping[str, Any], faces: ShardReader) -> dict[str,
                 *((_pair_title(pair), pair) for pair in found["pairs"]),
             )
         ],
-        "edges": [
+        "classes": [
             {
-                "kind": row["kind"],
-                "attention": f"{row['attention']:.1%}",
-                "even": f"{row['even']:.1%}",
-                "ratio": f"{row['attention'] / row['even']:.2f}" if row["even"] else "",
+                **_group(facts, found, faces, facts["label"]),
+                "right": f"{facts['right']} of {facts['views']} named rightly",
             }
-            for row in found["edges"] or []
+            for facts in found["by_class"]
         ],
-        "streams": list(_streams(found["time"])),
-        "time": Markup(time_chart(found["time"])) if found["time"] else None,
     }
+
+
+def _edges(rows: Sequence[Mapping[str, Any]] | None) -> list[dict[str, str]]:
+    return [
+        {
+            "kind": row["kind"],
+            "attention": f"{row['attention']:.1%}",
+            "even": f"{row['even']:.1%}",
+            "ratio": f"{row['attention'] / row['even']:.2f}" if row["even"] else "",
+        }
+        for row in rows or []
+    ]
 
 
 def agreement_sentence(facts: Mapping[str, Any], agree_from: float) -> str:
@@ -116,13 +124,19 @@ def _group(
         maps["drop when it is hidden"] = _share(drop)
     face = mean_face(facts["clips"], faces)
     views = facts["views"]
+    total = (
+        f"; {facts['predictions']} such predictions in all runs" if "predictions" in facts else ""
+    )
     return {
         "title": title,
         "count": f"{views} {unit if views > 1 else unit[:-1]}, named with probability "
-        f"{facts['probability']:.2f} on average",
+        f"{facts['probability']:.2f} on average{total}",
         "picture": Markup(heat_maps(face, regions, maps, title)) if maps else None,
         "agreement": agreement_sentence(facts, found["agree_from"]),
         "words": _words(facts, regions["names"], drop),
+        "edges": _edges(facts["edges"]),
+        "streams": list(_streams(facts["time"])),
+        "time": Markup(time_chart(facts["time"])) if facts["time"] else None,
     }
 
 

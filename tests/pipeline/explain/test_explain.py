@@ -21,12 +21,13 @@ from pipeline.explain.attention import (
     region_attention,
     time_attention,
 )
-from pipeline.explain.choose import choose
+from pipeline.explain.choose import choose, confused, confused_clips
 from pipeline.explain.occlusion import can_hide, drops, run_network, without
 from pipeline.explain.run import EXPLANATIONS, explain
 from pipeline.train.data import Dataset
 from pipeline.train.features import Batch
 from pipeline.train.network import build_network, network_config
+from pipeline.train.predictions import Predictions
 from pipeline.train.run import load, train
 
 ORDER = torch.arange(8)
@@ -202,8 +203,8 @@ def test_networks_without_a_branch_or_without_fusion_are_explained(
 ) -> None:
     found = planted(tmp_path, fusion={"mode": mode}, train={"epochs": 1})
     assert (found["all"]["attention"] is None) == (mode == "appearance")
-    assert (found["edges"] is None) == (mode == "appearance")
-    assert set(found["time"]) == ({mode} if mode != "concat" else set())
+    assert (found["all"]["edges"] is None) == (mode == "appearance")
+    assert set(found["all"]["time"]) == ({mode} if mode != "concat" else set())
     assert found["all"]["drop"][2] is not None
 
 
@@ -244,3 +245,33 @@ def test_clips_are_drawn_the_same_every_time_and_at_most_so_many_a_class() -> No
     assert chosen == choose(list(labels), labels, 4)
     assert chosen == [clip for clip in labels if clip in chosen]
     assert sorted(labels[clip] for clip in chosen) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_pairs_come_from_the_whole_confusion_matrix() -> None:
+    """Clip b is confused by the explained network of its fold, c by another seed alone."""
+    clips, seeds = ["a", "a", "b", "b", "c", "c", "d", "d"], [0, 1] * 4
+    label, named = [0, 0, 1, 1, 1, 1, 2, 2], [0, 0, 2, 2, 1, 2, 0, -1]
+    probabilities = np.array([np.eye(3)[n] if n >= 0 else [np.nan] * 3 for n in named])
+    rows = Predictions(
+        ["x", "y", "z"], np.array(clips, object), np.full(8, -1), np.array(["network"] * 8, object),
+        np.zeros(8, int), np.array(seeds), np.array(["test"] * 8, object), np.array(label),
+        probabilities,
+    )  # fmt: skip
+    assert confused(rows, 3) == {(1, 2): 3, (2, 0): 1}
+    assert confused(rows, 1) == {(1, 2): 3}
+    folds = dict.fromkeys("abcd", 0)
+    assert confused_clips(rows, [(1, 2)], folds, 5) == {"b"}
+    assert confused_clips(rows, [(1, 2), (2, 0)], folds, 5) == {"b", "d"}
+    assert confused_clips(rows, [(1, 2)], folds, 0) == set()
+
+
+def test_each_class_has_its_own_attention(tmp_path: Path) -> None:
+    found = planted(tmp_path, train={"epochs": 1})
+    assert [group["label"] for group in found["by_class"]] == found["classes"]
+    assert sum(group["views"] for group in found["by_class"]) == found["all"]["views"]
+    for group in [found["all"], *found["by_class"], *found["pairs"]]:
+        assert sum(row["attention"] for row in group["edges"]) == pytest.approx(1, abs=1e-4)
+        assert group["time"]
+    assert found["pairs"]
+    for pair in found["pairs"]:
+        assert pair["predictions"] >= pair["views"] >= 1

@@ -40,9 +40,11 @@ def test_the_page_shows_maps_edges_and_time(tmp_path: Path) -> None:
     write_outs(tmp_path)
     page = render(gather(Params(), tmp_path))
     part = page[page.index("What the network attends to") : page.index("Training curves")]
-    assert part.count("<svg") == 3
+    assert part.count("<svg") == 6  # maps and time: all, the pair, a class (maps)
     assert "drop when it is hidden" in part
     assert "&lt;b&gt;calm&lt;/b&gt; named joy" in part
+    assert "5 such predictions in all runs" in part
+    assert "7 of 9 named rightly" in part
     assert EVIL not in part
     assert "an appearance branch still sees the whole face" in part
     assert '<td class="n">2.00</td>' in part
