@@ -1,4 +1,4 @@
-"""Tables for `dvc plots`: the confusion matrix, the learning curves and the calibration."""
+"""Tables for `dvc plots`: confusion matrix, learning curves, calibration and subjects."""
 
 from __future__ import annotations
 
@@ -69,3 +69,10 @@ def write_reliability(bins: Sequence[Mapping[str, Any]], path: Path) -> None:
     columns = ("confidence", "right", "confidence")
     rows = ([*(f"{row[name]:.6f}" for name in columns), row["predictions"]] for row in bins)
     write_csv(path, ("probability", "right", "perfect", "predictions"), rows)
+
+
+def write_subjects(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """`subject,uar,war,clips`, one line a subject with a score, in the given order."""
+    scored = (row for row in rows if row["uar"] is not None)
+    lines = ([row["subject"], row["uar"], row["war"], row["clips"]] for row in scored)
+    write_csv(path, ("subject", "uar", "war", "clips"), lines)

@@ -12,6 +12,7 @@ from pipeline.evaluate.plots import (
     write_curves,
     write_mean_curves,
     write_reliability,
+    write_subjects,
 )
 from pipeline.evaluate.summary import summarise
 from pipeline.store import file_sha256
@@ -44,6 +45,7 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     tested = (predictions.split == "test") & (predictions.model == NETWORK)
     write_confusion(predictions.select(tested), root / PLOTS / "confusion.csv")
     write_reliability(details["reliability"], root / PLOTS / "reliability.csv")
+    write_subjects(details["subjects"]["rows"], root / PLOTS / "subjects.csv")
     runs = sorted({(run["fold"], run["seed"]) for run in details["runs"]})
     names = [f"fold{fold}-seed{seed}" for fold, seed in runs]
     histories = {name: read_curves(root / RUNS / name / "curves") for name in names}

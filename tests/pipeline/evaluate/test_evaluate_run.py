@@ -158,6 +158,11 @@ def test_plot_tables(root: Path) -> None:
     assert bins == [
         {"probability": "0.800000", "right": "0.863636", "perfect": "0.800000", "predictions": "22"}
     ]
+    with (plots / "subjects.csv").open() as file:
+        subjects = list(csv.DictReader(file))
+    shown = json.loads((root / "reports/evaluation.json").read_text())["subjects"]["rows"]
+    assert [row["subject"] for row in subjects] == [row["subject"] for row in shown]
+    assert [float(row["uar"]) for row in subjects] == [row["uar"] for row in shown]
     with (plots / "curves.csv").open() as file:
         curves = list(csv.DictReader(file))
     assert len(curves) == 2 * 2 + 2 * 3
