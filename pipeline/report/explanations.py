@@ -81,12 +81,13 @@ def agreement_sentence(facts: Mapping[str, Any], agree_from: float) -> str:
 def _shown(found: Mapping[str, Any]) -> str:
     whole, unit = found["all"], found["unit"]
     number = len(found["networks"])
+    added = f" At most {found['most_a_class']} more a confused pair count for that pair alone."
     return (
         f"{whole['views']} test {unit} (at most {found['most_a_class']} a class, drawn with a "
         f"fixed seed), each by the network that did not train on it ({number} "
         f"network{'s' * (number > 1)}: the lowest seed of each fold). Regions that less than "
         f"{found['regions']['compared_from']:.0%} of the frames show are not hidden and are left "
-        "blank."
+        f"blank.{added if unit == 'clips' else ''}"
     )
 
 
