@@ -14,8 +14,9 @@ def predict_videos(
         str | None, typer.Option(help="e.g. fold0-seed0; without it the best by validation.")
     ] = None,
     model: Annotated[
-        Path, typer.Option(help="The folder of the params.yaml and artifacts/ to use.")
-    ] = Path(),
+        str | None,
+        typer.Option(help="Another workspace, a published folder, or a Git revision."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("predictions"),
     form: Annotated[
         Literal["parquet", "csv", "jsonl", "openface", "pyfeat"],
@@ -39,12 +40,12 @@ def predict_videos(
     ] = False,
 ) -> None:
     """A table for each video: every face in every frame, with the classes' probabilities."""
-    from pipeline.predict.model import load_model
     from pipeline.predict.run import Options, predict
+    from pipeline.predict.source import open_model
 
     options = Options(form, out, faces, landmarks, window, overlay, page)
     good = predict(
-        load_model(model, run),
+        open_model(model, run),
         videos,
         options,
         say=typer.echo,

@@ -33,6 +33,7 @@ from pipeline.predict.windows import (
     frame_layout,
 )
 from pipeline.progress import track
+from pipeline.stopping import ctrl_c
 from pipeline.video.stream import Plan, Unexpected, plan, survey_plan
 
 # a video that is this much longer than a training clip is still shown as one
@@ -65,13 +66,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Done:
-    """A finished table: its rows, and what is wrong with it in a line, if anything."""
+    """A finished table: its rows, what is wrong with it in a line, if anything, and whether Ctrl-C
+    ended it."""
 
     path: Path
     frames: int
     faces: int
     complete: bool
     warning: str | None = None
+    stopped: bool = False
 
 
 def predict(
@@ -86,6 +89,7 @@ def predict(
 
     Raises:
         UserError: there is nothing to predict, or a table cannot be written.
+        KeyboardInterrupt: Ctrl-C; the tables are closed and whoever warns has been told.
     """
     videos = list_videos(given)
     wanted = targets(videos, options)
@@ -103,6 +107,8 @@ def predict(
             good = False
             warn(f"{video}: {done.warning}")
         say(f"{done.path}: {done.frames} frames, {done.faces} faces")
+        if done.stopped:
+            raise KeyboardInterrupt
     return good
 
 
@@ -200,34 +206,42 @@ class Predictor:
         layout = self.layout(expected)
         count = len(expected.times)
         table: Table = open_table(target, self.options.form, head)
-        complete = False
-        try:
-            if self.options.overlay:
-                table = Together([table, Overlay(overlay_path(target), video, expected, head)])
-            if self.options.page:
-                table = Together([table, self._page(target, video, expected, head)])
-            with track(count, video.name) as progress:
-                one = VideoPass(
-                    self.networks,
-                    self.detector,
-                    video,
-                    expected,
-                    layout,
-                    which=self.options.faces,
-                    points=points,
-                    regions=self.options.overlay or self.options.page,
-                )
-                for row in one.rows(progress):
-                    table.add(row)
-                complete = expected.whole
-        finally:
-            table.close(complete)
+        complete, seen = False, 0
+        # around close too: a table is whole when Ctrl-C has ended it
+        with ctrl_c() as pressed:
+            try:
+                if self.options.overlay:
+                    table = Together([table, Overlay(overlay_path(target), video, expected, head)])
+                if self.options.page:
+                    table = Together([table, self._page(target, video, expected, head)])
+                with track(count, video.name) as progress:
+                    one = VideoPass(
+                        self.networks,
+                        self.detector,
+                        video,
+                        expected,
+                        layout,
+                        which=self.options.faces,
+                        points=points,
+                        regions=self.options.overlay or self.options.page,
+                    )
+                    for row in one.rows(progress):
+                        if row.frame >= seen and pressed():
+                            break
+                        table.add(row)
+                        seen = row.frame + 1
+                    complete = expected.whole and seen == count
+            finally:
+                table.close(complete)
+            stopped = pressed()
         warning = None
-        if not complete:
-            warning = f"damaged behind frame {count}: the table ends there (complete=false)"
-        if not one.faces:
-            warning = f"no face found in any of {count} frames"
-        return Done(target, count, one.faces, complete, warning)
+        if stopped and seen < count:
+            warning = f"stopped behind frame {seen}: the table ends there (complete=false)"
+        elif not one.faces:
+            warning = f"no face found in any of {seen} frames"
+        elif not complete:
+            warning = f"damaged behind frame {seen}: the table ends there (complete=false)"
+        return Done(target, seen, one.faces, complete, warning, stopped)
 
     def _page(self, target: Path, video: Path, expected: Plan, head: Head) -> Page:
         names = self.model.info["features"]["names"] if self.networks.attends else []
