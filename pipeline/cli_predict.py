@@ -9,7 +9,7 @@ import typer
 
 
 def predict_videos(
-    videos: Annotated[list[Path], typer.Argument(help="Videos, or folders of videos.")],
+    videos: Annotated[list[Path], typer.Argument(help="Videos, folders of videos, or camera:0.")],
     run: Annotated[
         str | None, typer.Option(help="e.g. fold0-seed0; without it the best by validation.")
     ] = None,
@@ -38,12 +38,15 @@ def predict_videos(
     page: Annotated[
         bool, typer.Option("--page", help="An HTML page: player, timelines, attention.")
     ] = False,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Of a camera; without it until Ctrl-C.")
+    ] = None,
 ) -> None:
     """A table for each video: every face in every frame, with the classes' probabilities."""
     from pipeline.predict.run import Options, predict
     from pipeline.predict.source import open_model
 
-    options = Options(form, out, faces, landmarks, window, overlay, page)
+    options = Options(form, out, faces, landmarks, window, overlay, page, seconds)
     good = predict(
         open_model(model, run),
         videos,

@@ -153,10 +153,10 @@ def test_what_is_published_is_whole_and_can_be_used(finished: Workspace) -> None
     files = {path.relative_to(given).as_posix() for path in given.rglob("*") if path.is_file()}
     assert files == {
         "MODEL_CARD.md", "SHA256SUMS", "backbone/backbone.json", "classes.json", "model.onnx",
-        "model.safetensors", "params.yaml",
+        "model.safetensors", "params.yaml", "predict.json",
     }  # fmt: skip
-    assert "6 files" in said
-    assert "6 files" in arpgnet(finished, "publish", "--check", "given")
+    assert "7 files" in said
+    assert "7 files" in arpgnet(finished, "publish", "--check", "given")
     _, info = load_run(given)
     assert json.loads((given / "classes.json").read_text()) == info["classes"]
     assert load_params(given / "params.yaml").fusion.width == TINY["fusion.width"]
