@@ -20,8 +20,6 @@ from pipeline.predict.source import open_model
 from pipeline.publish.sums import write_sums
 from pipeline.store import file_sha256
 
-Write = Callable[[Path], Path]
-
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -109,6 +107,14 @@ def test_a_folder_that_is_not_as_published_is_one_line(
 def test_another_run_than_the_published_one(published: Path) -> None:
     with pytest.raises(UserError, match="holds the run fold0-seed0 and no fold1-seed0"):
         open_model(str(published), "fold1-seed0")
+
+
+def test_classes_that_are_not_the_runs_are_one_line(workspace: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(workspace, tmp_path / "root")
+    write_manifest([], root / "data/manifest.parquet", classes=["joy", "rage"], dataset="folder")
+    with pytest.raises(UserError, match=r"anger, happiness, neutral.*has joy, rage") as caught:
+        open_model(str(root))
+    assert "\n" not in str(caught.value)
 
 
 DVC_YAML = """
