@@ -9,13 +9,14 @@ import typer
 
 
 def predict_videos(
-    videos: Annotated[list[Path], typer.Argument(help="Videos, or folders of videos.")],
+    videos: Annotated[list[Path], typer.Argument(help="Videos, folders of videos, or camera:0.")],
     run: Annotated[
         str | None, typer.Option(help="e.g. fold0-seed0; without it the best by validation.")
     ] = None,
     model: Annotated[
-        Path, typer.Option(help="The folder of the params.yaml and artifacts/ to use.")
-    ] = Path(),
+        str | None,
+        typer.Option(help="Another workspace, a published folder, or a Git revision."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("predictions"),
     form: Annotated[
         Literal["parquet", "csv", "jsonl", "openface", "pyfeat"],
@@ -37,14 +38,17 @@ def predict_videos(
     page: Annotated[
         bool, typer.Option("--page", help="An HTML page: player, timelines, attention.")
     ] = False,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Of a camera; without it until Ctrl-C.")
+    ] = None,
 ) -> None:
     """A table for each video: every face in every frame, with the classes' probabilities."""
-    from pipeline.predict.model import load_model
     from pipeline.predict.run import Options, predict
+    from pipeline.predict.source import open_model
 
-    options = Options(form, out, faces, landmarks, window, overlay, page)
+    options = Options(form, out, faces, landmarks, window, overlay, page, seconds)
     good = predict(
-        load_model(model, run),
+        open_model(model, run),
         videos,
         options,
         say=typer.echo,

@@ -153,10 +153,10 @@ def test_what_is_published_is_whole_and_can_be_used(finished: Workspace) -> None
     files = {path.relative_to(given).as_posix() for path in given.rglob("*") if path.is_file()}
     assert files == {
         "MODEL_CARD.md", "SHA256SUMS", "backbone/backbone.json", "classes.json", "model.onnx",
-        "model.safetensors", "params.yaml",
+        "model.safetensors", "params.yaml", "predict.json",
     }  # fmt: skip
-    assert "6 files" in said
-    assert "6 files" in arpgnet(finished, "publish", "--check", "given")
+    assert "7 files" in said
+    assert "7 files" in arpgnet(finished, "publish", "--check", "given")
     _, info = load_run(given)
     assert json.loads((given / "classes.json").read_text()) == info["classes"]
     assert load_params(given / "params.yaml").fusion.width == TINY["fusion.width"]
@@ -170,9 +170,24 @@ def test_what_is_published_is_whole_and_can_be_used(finished: Workspace) -> None
     arpgnet(finished, "publish", "again")
     sums = [(finished.root / name / "SHA256SUMS").read_text() for name in ("given", "again")]
     assert sums[0] == sums[1]
+    # it is all that predict needs
+    (video,) = sorted(dataset_root_of(finished).rglob("*.mp4"))[:1]
+    for model in (".", "given"):
+        words = ("--model", model, "--out", f"by-{model.strip('.')}")
+        arpgnet(finished, "predict", str(video), *words)
+    tables = [
+        (finished.root / f"by-{name}/{video.stem}.csv").read_bytes() for name in ("", "given")
+    ]
+    assert tables[0] == tables[1]
     refused = arpgnet(finished, "publish", "given", check=False)
     assert refused.startswith("error: given is not empty")
     assert len(refused.strip().splitlines()) == 1
+
+
+def dataset_root_of(workspace: Workspace) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workspace.root)
+        return dataset_roots(load_params().dataset)["demo"]
 
 
 def copy_videos(clips: list[str], paths: dict[str, Path], folder: Path) -> list[str]:

@@ -4,20 +4,30 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from ruamel.yaml import YAML
 
-from pipeline.config import parse_params
+from pipeline.config import Params, load_params, parse_params
+from pipeline.export.write import Exported
 from pipeline.faces.appearance import layout
 from pipeline.faces.packs import load_pack
+from pipeline.publish import write
+from pipeline.publish.write import publish
 from pipeline.regions.graph_clip import region_topology
+from pipeline.report.card import CARD
+from pipeline.report.settings import settings_digest
+from pipeline.store import file_sha256
 from pipeline.train.checkpoints import save_run
 from pipeline.train.network import build_network, network_config
+from pipeline.train.predictions import PREDICTIONS
 
 CLASSES = ["anger", "happiness", "neutral"]
 
 
-def write_run(root: Path, settings: dict[str, Any] | None = None, task: str = "clip") -> Path:
+def write_run(
+    root: Path, settings: dict[str, Any] | None = None, task: str = "clip", seed: int = 0
+) -> Path:
     """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "params.yaml").open("w") as file:
@@ -40,7 +50,7 @@ def write_run(root: Path, settings: dict[str, Any] | None = None, task: str = "c
     frames = params.train.window if task == "frame" else params.decode.frames
     config = network_config(params, facts, len(CLASSES), frames)
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         weights = build_network(config, facts).state_dict()
     info = {
         "classes": CLASSES,
@@ -54,3 +64,22 @@ def write_run(root: Path, settings: dict[str, Any] | None = None, task: str = "c
     }
     save_run(root / "artifacts/runs/fold0-seed0", config, weights, info)
     return root
+
+
+def publish_untrained(root: Path, target: Path) -> Path:
+    """What `publish` writes of such a run; without the ONNX file, which needs the stages' outs."""
+    (root / PREDICTIONS).write_bytes(b"predictions")
+    digest, params = file_sha256(root / PREDICTIONS), load_params(root / "params.yaml")
+    (root / CARD).write_text(f"# Card\n\n{digest} {settings_digest(params)}\n")
+    (root / "reports").mkdir(exist_ok=True)
+    details = {"predictions_sha256": digest, "runs": []}
+    (root / "reports/evaluation.json").write_text(json.dumps(details))
+
+    def no_export(params: Params, out: Path, **_: Any) -> Exported:
+        out.write_bytes(b"onnx")
+        return Exported("", 0.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "export", no_export)
+        publish(params, target, root=root)
+    return target

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.clips import MANIFEST, read_manifest
 from pipeline.errors import UserError
+from pipeline.revision import NotInCache, NotInRevision, UnknownRevision, copy_out
 from pipeline.store import file_sha256
 from pipeline.train.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
 
@@ -67,21 +68,14 @@ def _read(name: str, predictions: Path, manifest: Path) -> Side:
 
 def _fetch(rev: str, root: Path, into: Path) -> None:
     """Copy a revision's predictions and manifest out of git and DVC's cache."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-    from dvc.scm import RevError
-
     try:
-        with Repo(str(root.absolute()), rev=rev) as repo:
-            for file in (PREDICTIONS, MANIFEST):
-                (into / file).parent.mkdir(parents=True, exist_ok=True)
-                repo.dvcfs.get_file(file.as_posix(), str(into / file))
-    except RevError as error:  # unknown, or an experiment's name that several commits have
+        copy_out(rev, root, into, [PREDICTIONS, MANIFEST])
+    except UnknownRevision as error:
         raise UserError(
             f"{error}: name a git revision, a DVC experiment, a predictions file or {WORKSPACE}; "
             "see `git log --oneline`, `dvc exp list --all`"
         ) from None
-    except (OSError, DvcException):
+    except (NotInRevision, NotInCache):
         raise UserError(
             f"the predictions of '{rev}' are not here: `dvc pull` them, or make them again with "
             f"`git checkout {rev} && dvc repro` (for an experiment `dvc exp apply {rev} && "

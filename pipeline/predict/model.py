@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from models.arpgnet import ARPGNet
-from pipeline.clips import MANIFEST, OK, Clip, read_manifest
+from pipeline.clips import MANIFEST, read_manifest
 from pipeline.config import PARAMS_FILE, Params, TrainParams, load_params
 from pipeline.errors import UserError
 from pipeline.export.write import find_run
 from pipeline.faces.appearance import layout
 from pipeline.faces.packs import ModelSpec, Pack, load_pack
 from pipeline.faces.tuned import tuned
+from pipeline.publish.needs import median_s, sound_clips
 from pipeline.regions.graph_clip import region_topology
 from pipeline.shards import INDEX, ShardReader
 from pipeline.train.checkpoints import load_run
@@ -34,6 +34,7 @@ class Model:
         params: of the stages before training.
         embedding: the appearance network, fine-tuned where the run's was.
         clip_s: median duration of the training clips, seconds; None where that is unknown.
+        copy: the folder of a copied run, which is deleted with this object.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Model:
     pack: Pack
     embedding: ModelSpec
     clip_s: float | None
+    copy: TemporaryDirectory[str] | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -72,23 +74,41 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
     """
     params = load_params(root / PARAMS_FILE)
     name = find_run(run, root)
-    network, info = load_run(root / RUNS / name)
+    model = put_together(
+        name, root / RUNS / name, params, root / BACKBONE, clip_s=median_s(sound_clips(root))
+    )
+    _check_data(name, params, model.embedding, root)
+    if (root / MANIFEST).is_file():
+        classes = read_manifest(root / MANIFEST).classes
+        if classes != model.classes:
+            raise UserError(
+                f"{name} was trained on the classes {', '.join(model.classes)}, "
+                f"{root / MANIFEST} has {', '.join(classes)}: run `dvc repro train`"
+            )
+    return model
+
+
+def put_together(
+    name: str, folder: Path, params: Params, backbone: Path, *, clip_s: float | None
+) -> Model:
+    """The run whose weights lie in `folder`, with the pack of the settings.
+
+    Args:
+        backbone: the folder of the finetune stage, or a copy of it.
+
+    Raises:
+        UserError: as `load_model`.
+    """
+    network, info = load_run(folder)
     if params.faces.source != "detect" or params.faces.landmarks != "pack":
         raise UserError(
             f"{name} was trained on faces or landmarks of the data set's own, a video has none: "
             "train with faces.source: detect and faces.landmarks: pack"
         )
     pack = load_pack(params.faces.pack)
-    embedding = tuned(pack.models["embedding"], root / BACKBONE)
+    embedding = tuned(pack.models["embedding"], backbone)
     _check_features(name, info, params, embedding)
-    _check_data(name, params, embedding, root)
-    clips, classes = _clips(root)
-    if classes is not None and classes != info["classes"]:
-        raise UserError(
-            f"{name} was trained on the classes {', '.join(info['classes'])}, "
-            f"{root / MANIFEST} has {', '.join(classes)}: run `dvc repro train`"
-        )
-    return Model(name, network, info, params, pack, embedding, _median_s(clips))
+    return Model(name, network, info, params, pack, embedding, clip_s)
 
 
 def _check_features(name: str, info: dict[str, Any], params: Params, embedding: ModelSpec) -> None:
@@ -126,23 +146,3 @@ def _check_data(name: str, params: Params, embedding: ModelSpec, root: Path) -> 
                 f"{name} was trained with another appearance network than {embedding.path}: "
                 "set faces.pack back, or run `dvc repro`"
             )
-
-
-def _clips(root: Path) -> tuple[list[Clip], list[str] | None]:
-    if not (root / MANIFEST).is_file():
-        return [], None
-    manifest = read_manifest(root / MANIFEST)
-    return [clip for clip in manifest.clips if clip.status == OK], manifest.classes
-
-
-def _median_s(clips: list[Clip]) -> float | None:
-    """Median duration in seconds."""
-    lengths = []
-    for clip in clips:
-        whole = clip.duration_s
-        if whole is None and clip.frames and clip.fps:
-            whole = clip.frames / clip.fps
-        end = whole if clip.end_s is None else clip.end_s
-        if end is not None:
-            lengths.append(end - (clip.start_s or 0.0))
-    return float(np.median(lengths)) if lengths else None

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -183,15 +183,45 @@ def pyfeat(row: Row, head: Head) -> dict[str, Any]:
     }
 
 
+class Lines:
+    """A text file that is written line by line, at once. Of a line that the disk has no room for
+    nothing stays, and the one before it makes room for the mark."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        # of the last line, and of the one before
+        self._end = self._earlier = 0
+
+    def write(self, line: str) -> None:
+        """One whole line, its end included."""
+        left = memoryview(line.encode())
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            # the first line may be a table's head, which must stay
+            self._end = self._earlier or self._end
+            self._file.truncate(self._end)
+            self._file.seek(self._end)
+            raise
+        self._earlier, self._end = self._end, self._file.tell()
+
+    def close(self, mark: str | None) -> None:
+        """With a last line, if any."""
+        with self._file:
+            if mark is not None:
+                self.write(mark)
+
+
 class CsvTable:
     """Comma-separated, a point as decimal sign, numbers that are not known empty; a row is in the
     file as soon as it is known."""
 
     def __init__(self, path: Path, head: Head, form: Any) -> None:
         self._head, self._form, self._path = head, form, path
-        self._file = path.open("w", buffering=1, newline="", encoding="utf-8")
+        self._lines = Lines(path)
         columns = list(form(Row(0, 0.0), head))
-        self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
+        self._writer = csv.DictWriter(self._lines, columns, lineterminator="\n")
         self._writer.writeheader()
 
     def add(self, row: Row) -> None:
@@ -200,17 +230,17 @@ class CsvTable:
             self._writer.writerow({key: _text(value) for key, value in values.items()})
 
     def close(self, complete: bool) -> None:
-        with writing_to(self._path.parent), self._file:
-            if not complete:
-                self._file.write(f"{INCOMPLETE}\n")
+        with writing_to(self._path.parent):
+            self._lines.close(None if complete else f"{INCOMPLETE}\n")
 
 
 class JsonTable:
-    """An object a line, null for what is not known; a last line {"complete": ...}."""
+    """An object a line, null for what is not known; a last line {"complete": false} where rows
+    are missing."""
 
     def __init__(self, path: Path, head: Head) -> None:
         self._head, self._path = head, path
-        self._file: IO[str] = path.open("w", buffering=1, encoding="utf-8")
+        self._lines = Lines(path)
 
     def add(self, row: Row) -> None:
         values = {
@@ -218,12 +248,11 @@ class JsonTable:
             for key, value in plain(row, self._head).items()
         }
         with writing_to(self._path.parent):
-            self._file.write(json.dumps(values, ensure_ascii=False) + "\n")
+            self._lines.write(json.dumps(values, ensure_ascii=False) + "\n")
 
     def close(self, complete: bool) -> None:
-        with writing_to(self._path.parent), self._file:
-            if not complete:
-                self._file.write('{"complete": false}\n')
+        with writing_to(self._path.parent):
+            self._lines.close(None if complete else '{"complete": false}\n')
 
 
 class ParquetTable:

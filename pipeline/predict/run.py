@@ -12,7 +12,9 @@ import cv2
 from pipeline.datasets.layout import videos_below
 from pipeline.errors import ClipError, UserError
 from pipeline.faces.align_clip import open_detector
+from pipeline.predict.camera import LiveFrames, is_live
 from pipeline.predict.features import Networks
+from pipeline.predict.live import LivePass, rhythm_of
 from pipeline.predict.model import Model
 from pipeline.predict.output import (
     SUFFIX,
@@ -33,6 +35,7 @@ from pipeline.predict.windows import (
     frame_layout,
 )
 from pipeline.progress import track
+from pipeline.stopping import ctrl_c
 from pipeline.video.stream import Plan, Unexpected, plan, survey_plan
 
 # a video that is this much longer than a training clip is still shown as one
@@ -52,6 +55,7 @@ class Options:
             training clips.
         overlay: the video with the rows drawn on it too, beside the table.
         page: an HTML page to look at both, beside the table too.
+        seconds: of a camera, which ends then.
     """
 
     form: Format = "csv"
@@ -61,17 +65,21 @@ class Options:
     window_s: float | None = None
     overlay: bool = False
     page: bool = False
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Done:
-    """A finished table: its rows, and what is wrong with it in a line, if anything."""
+    """A finished table: its rows, what is wrong with it in a line, if anything, whether Ctrl-C
+    ended it before its end, and how many frames of a camera came too fast."""
 
     path: Path
     frames: int
     faces: int
     complete: bool
     warning: str | None = None
+    stopped: bool = False
+    dropped: int = 0
 
 
 def predict(
@@ -86,15 +94,17 @@ def predict(
 
     Raises:
         UserError: there is nothing to predict, or a table cannot be written.
+        KeyboardInterrupt: Ctrl-C; the tables are closed and whoever warns has been told.
     """
-    videos = list_videos(given)
+    videos = [given[0]] if _is_camera(given, options) else list_videos(given)
     wanted = targets(videos, options)
     _check_overwriting(videos, wanted, options)
     predictor = Predictor(model, options)
     good = True
     for video, target in zip(videos, wanted, strict=True):
         try:
-            done = predictor.predict(video, target)
+            live = is_live(video)
+            done = predictor.watch(video, target) if live else predictor.predict(video, target)
         except (ClipError, UserError) as error:
             good = False
             warn(f"{video}: {_reason(video, error)}")
@@ -102,8 +112,30 @@ def predict(
         if done.warning:
             good = False
             warn(f"{video}: {done.warning}")
-        say(f"{done.path}: {done.frames} frames, {done.faces} faces")
+        dropped = f", {done.dropped} more came too fast and were dropped" if done.dropped else ""
+        say(f"{done.path}: {done.frames} frames, {done.faces} faces{dropped}")
+        if done.stopped:
+            raise KeyboardInterrupt
     return good
+
+
+def _is_camera(given: Sequence[Path], options: Options) -> bool:
+    """Whether a source is given that does not wait.
+
+    Raises:
+        UserError: together with what does not go with it.
+    """
+    if not any(is_live(one) for one in given):
+        if options.seconds is not None:
+            raise UserError("--seconds is of a camera or a pipe: leave it out")
+        return False
+    if len(given) > 1:
+        raise UserError("a camera or a pipe is watched alone: leave the other videos out")
+    if options.overlay or options.page:
+        raise UserError("--overlay and --page need a file: record the camera, then predict that")
+    if options.faces == "main":
+        raise UserError("--faces main needs a file: of a camera every face is predicted")
+    return True
 
 
 def list_videos(given: Sequence[Path]) -> list[Path]:
@@ -142,9 +174,11 @@ def targets(videos: Sequence[Path], options: Options) -> list[Path]:
     counts: Counter[str] = Counter()
     found = []
     for video in videos:
-        counts[video.stem] += 1
-        number = f"-{counts[video.stem]}" if counts[video.stem] > 1 else ""
-        found.append(options.out / f"{video.stem}{number}{SUFFIX[options.form]}")
+        # camera:0 would be a drive or a stream elsewhere
+        stem = video.stem.replace(":", "-")
+        counts[stem] += 1
+        number = f"-{counts[stem]}" if counts[stem] > 1 else ""
+        found.append(options.out / f"{stem}{number}{SUFFIX[options.form]}")
     return found
 
 
@@ -191,43 +225,87 @@ class Predictor:
         )
 
     def _predict(self, video: Path, target: Path, expected: Plan) -> Done:
-        points = self.options.landmarks or self.options.form in WITH_LANDMARKS
-        head = Head(
-            video.name,
-            self.model.classes,
-            self.networks.landmarks.scheme.points if points else 0,
-        )
+        head = self._head(video)
         layout = self.layout(expected)
         count = len(expected.times)
         table: Table = open_table(target, self.options.form, head)
-        complete = False
-        try:
-            if self.options.overlay:
-                table = Together([table, Overlay(overlay_path(target), video, expected, head)])
-            if self.options.page:
-                table = Together([table, self._page(target, video, expected, head)])
-            with track(count, video.name) as progress:
-                one = VideoPass(
-                    self.networks,
-                    self.detector,
-                    video,
-                    expected,
-                    layout,
-                    which=self.options.faces,
-                    points=points,
-                    regions=self.options.overlay or self.options.page,
-                )
-                for row in one.rows(progress):
-                    table.add(row)
-                complete = expected.whole
-        finally:
-            table.close(complete)
+        complete, seen = False, 0
+        # around close too: a table is whole when Ctrl-C has ended it
+        with ctrl_c() as pressed:
+            try:
+                if self.options.overlay:
+                    table = Together([table, Overlay(overlay_path(target), video, expected, head)])
+                if self.options.page:
+                    table = Together([table, self._page(target, video, expected, head)])
+                with track(count, video.name) as progress:
+                    one = VideoPass(
+                        self.networks,
+                        self.detector,
+                        video,
+                        expected,
+                        layout,
+                        which=self.options.faces,
+                        points=head.points > 0,
+                        regions=self.options.overlay or self.options.page,
+                    )
+                    for row in one.rows(progress):
+                        if row.frame >= seen and pressed():
+                            break
+                        table.add(row)
+                        seen = row.frame + 1
+                    complete = expected.whole and seen == count
+            finally:
+                table.close(complete)
+            stopped = pressed()
         warning = None
-        if not complete:
-            warning = f"damaged behind frame {count}: the table ends there (complete=false)"
+        if stopped and seen < count:
+            warning = f"stopped behind frame {seen}: the table ends there (complete=false)"
+        elif not one.faces:
+            warning = f"no face found in any of {seen} frames"
+        elif not complete:
+            warning = f"damaged behind frame {seen}: the table ends there (complete=false)"
+        return Done(target, seen, one.faces, complete, warning, stopped)
+
+    def watch(self, source: Path, target: Path) -> Done:
+        """Write the table of a camera or a named pipe until it ends, `--seconds` or Ctrl-C.
+
+        Raises:
+            UserError: there is no such camera, or the table cannot be written.
+            ClipError: what comes is not a video.
+        """
+        head = self._head(source)
+        one = LivePass(
+            self.networks,
+            self.detector,
+            rhythm_of(self.model, self.options.window_s),
+            points=head.points > 0,
+        )
+        count, complete = 0, False
+        with ctrl_c() as pressed:
+            frames = LiveFrames(source, stop=pressed, seconds=self.options.seconds)
+            try:
+                frames.wait()
+                table = open_table(target, self.options.form, head)
+                try:
+                    last = -1
+                    for row in one.rows(frames):
+                        table.add(row)
+                        count += row.frame != last
+                        last = row.frame
+                    complete = True
+                finally:
+                    table.close(complete)
+            finally:
+                frames.close()
+        warning = None
         if not one.faces:
-            warning = f"no face found in any of {count} frames"
-        return Done(target, count, one.faces, complete, warning)
+            warning = f"no face found in any of {count} frames" if count else "no frame came"
+        return Done(target, count, one.faces, complete, warning, dropped=frames.dropped)
+
+    def _head(self, video: Path) -> Head:
+        points = self.options.landmarks or self.options.form in WITH_LANDMARKS
+        scheme = self.networks.landmarks.scheme
+        return Head(video.name, self.model.classes, scheme.points if points else 0)
 
     def _page(self, target: Path, video: Path, expected: Plan, head: Head) -> Page:
         names = self.model.info["features"]["names"] if self.networks.attends else []

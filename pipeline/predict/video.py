@@ -76,7 +76,7 @@ class VideoPass:
         points: whether rows have landmarks.
         regions: whether they say what the network attends to.
 
-    `faces` is the number of people, once all rows are there.
+    `faces` is the number of people so far.
     """
 
     def __init__(
@@ -118,7 +118,10 @@ class VideoPass:
         self._some = make_follower(detector, model.params.align).follow(self._sampled())
         self._shown: dict[int, _Shown] = {}
         self._next_shown = 0
-        self.faces = 0
+
+    @property
+    def faces(self) -> int:
+        return len(self._identities.people)
 
     def rows(self, progress: Tracker) -> Iterator[Row]:
         """The table's rows, frame by frame.
@@ -139,7 +142,6 @@ class VideoPass:
             done = until
             if not last:
                 self._forget(windows[number + 1])
-        self.faces = len(self._identities.people)
 
     # ---- frames ------------------------------------------------------------------------------
 

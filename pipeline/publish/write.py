@@ -17,7 +17,9 @@ from pipeline.config import Params
 from pipeline.disk import partial, writing_to
 from pipeline.errors import UserError
 from pipeline.export.write import best_run, export, runs
+from pipeline.faces.packs import load_pack
 from pipeline.faces.tuned import FACTS, WEIGHTS, read_facts
+from pipeline.publish.needs import NEEDS, write_needs
 from pipeline.publish.sums import SUMS, check_sums, write_sums
 from pipeline.report.card import CARD
 from pipeline.report.markdown import plain
@@ -38,6 +40,8 @@ CONTENTS = {
     PARAMS: "every setting; where the data lay is left out",
     BACKBONE: "whether fine-tuning changed the face pack's appearance network; if so, its weights",
     CARD.name: "this card",
+    NEEDS: "the run's name, the face pack's files by sha256, the length of a training clip: "
+    "`arpgnet predict --model` reads it",
     SUMS: "sha256 of all of these: `arpgnet publish --check` or `sha256sum --check` reads them",
 }
 # resolved to what the machine had, so that they need not be as params.yaml says
@@ -126,6 +130,7 @@ def _fill(
     (folder / BACKBONE).mkdir()
     for file in (FACTS, WEIGHTS) if read_facts(tuned)["enabled"] else (FACTS,):
         shutil.copyfile(tuned / file, folder / BACKBONE / file)
+    write_needs(folder, name, load_pack(params.faces.pack), root)
     (folder / CARD.name).write_text(card, encoding="utf-8")
 
 

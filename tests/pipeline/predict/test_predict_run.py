@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pandas as pd
 import pytest
+from face_videos import film, pictures_of
 from made_videos import cut, sound_only
 from ruamel.yaml import YAML
 from two_people import compose
@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from untrained_run import CLASSES, write_run
 
 from pipeline.cli import app
-from pipeline.demo.clip import render_clip
 from pipeline.errors import UserError
 from pipeline.jpeg import encode_jpeg
 from pipeline.predict.model import load_model
@@ -33,10 +32,7 @@ PROBABILITIES = [f"p_{name}" for name in CLASSES]
 @pytest.fixture(scope="module")
 def faces() -> list[list[np.ndarray]]:
     """Two rendered people, 24 pictures of each."""
-    return [
-        [frame.image for frame in render_clip(seed, "happiness", 0, frame_px=192, fps=25.0)][:24]
-        for seed in (1, 5)
-    ]
+    return [pictures_of(person) for person in (1, 5)]
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +44,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def video(tmp_path_factory: pytest.TempPathFactory, faces: list[list[np.ndarray]]) -> Path:
     """One person, 48 frames."""
     return film(tmp_path_factory.mktemp("video") / "one.mp4", [*faces[0], *faces[0][::-1]])
-
-
-def film(
-    path: Path, pictures: list[np.ndarray], *, rotation: int = 0, step_ms: list[int] | None = None
-) -> Path:
-    times = np.cumsum(step_ms or [40] * len(pictures)) - (step_ms or [40])[0]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"g": "6", "crf": "16"})
-        height, width = pictures[0].shape[:2]
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        if rotation:
-            stream.set_display_rotation(rotation)
-        for picture, time_ms in zip(pictures, times, strict=True):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts, frame.time_base = int(time_ms), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
 
 
 def table_of(workspace: Path, video: Path, out: Path, **options: object) -> pd.DataFrame:

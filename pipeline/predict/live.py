@@ -1,0 +1,199 @@
+"""One pass over frames that come from now on: no window shows what is still to come.
+
+Every frame is searched by one follower. A frame is put before the network as often as in a training
+clip; the network sees those of the last clip's length, again each quarter of it, and what it says
+holds until it is asked again. Before the first full window nothing is known.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.faces.align_clip import make_follower
+from pipeline.faces.alignment import context
+from pipeline.faces.detect import Detector
+from pipeline.jpeg import decode_jpeg, encode_jpeg
+from pipeline.predict.faces import WAITING, Face, Identities, Tracklet
+from pipeline.predict.features import Networks, cut_out, rows_of
+from pipeline.predict.features import Row as FeatureRow
+from pipeline.predict.model import Model
+from pipeline.predict.output import Row
+from pipeline.predict.windows import OVERLAP, Scored
+from pipeline.video.kept import shrink
+from pipeline.video.stream import Shown
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """How often a frame is shown to the network (`every_s`), how many at most and over how many
+    seconds they reach, and how often the network is asked; seconds."""
+
+    every_s: float
+    frames: int
+    length_s: float
+    ask_s: float
+
+
+def rhythm_of(model: Model, window_s: float | None) -> Rhythm:
+    """As in training.
+
+    Args:
+        window_s: a shorter window than a training clip.
+
+    Raises:
+        UserError: nobody knows how long a training clip is.
+    """
+    decode = model.params.decode
+    length = min((one for one in (model.clip_s, window_s) if one is not None), default=None)
+    if length is None and (decode.sampling == "uniform" or not model.of_frames):
+        raise UserError("the length of the training clips is unknown: give --window SECONDS")
+    every = 1.0 / decode.fps
+    if decode.sampling == "uniform":
+        assert length is not None
+        every = length / decode.frames
+    if model.of_frames:
+        views = model.views
+        return Rhythm(every, views.window, views.window * every, views.stride * every)
+    assert length is not None
+    frames = max(1, round(length / every))
+    return Rhythm(every, frames, length, max(1, frames // OVERLAP) * every)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Waits until it is known who its faces are; `scores` is what was known then, by face."""
+
+    shown: tuple[int, float]
+    faces: list[Face]
+    points: list[np.ndarray | None]
+    scores: dict[int, Scored]
+
+
+@dataclass(frozen=True)
+class _Picked:
+    """A frame before the network: each face's features."""
+
+    index: int
+    time_s: float
+    rows: list[tuple[Tracklet, FeatureRow]]
+
+
+class LivePass:
+    """The rows of frames that come one by one; the last window is all that is held."""
+
+    def __init__(
+        self, networks: Networks, detector: Detector, rhythm: Rhythm, *, points: bool
+    ) -> None:
+        self._networks, self._params, self._rhythm = networks, networks.model.params, rhythm
+        self._points = points
+        self._identities = Identities(
+            lambda crops: networks.appearance.describe(crops)[0], self._params.align.track_iou
+        )
+        # a follower that leaps would wait for frames
+        self._follower = replace(make_follower(detector, self._params.align), leap_s=0.0)
+        self._coming: deque[Shown] = deque()
+        self._scale = 1.0
+        self._waiting: deque[_Frame] = deque()
+        self._picked: deque[_Picked] = deque(maxlen=rhythm.frames)
+        self._due = self._ask = 0.0
+        self._scores: dict[int, Scored] = {}
+
+    @property
+    def faces(self) -> int:
+        """People so far."""
+        return len(self._identities.people)
+
+    def rows(self, frames: Iterable[Shown]) -> Iterator[Row]:
+        """The table's rows, at most `WAITING` frames after the frame."""
+        for picture, found in self._follower.follow(self._shrunk(frames)):
+            shown = self._coming.popleft()
+            faces = self._identities.step(shown.index, shown.time_s, picture, found)
+            if shown.time_s >= self._due:
+                self._due = max(self._due + self._rhythm.every_s, shown.time_s)
+                self._pick(shown, picture, faces)
+            points = self._landmarks(picture, faces)
+            where = (shown.index, shown.time_s)
+            self._waiting.append(_Frame(where, faces, points, dict(self._scores)))
+            while self._waiting and self._known(self._waiting[0]):
+                yield from self._rows_of(self._waiting.popleft())
+        self._identities.settle()
+        while self._waiting:
+            yield from self._rows_of(self._waiting.popleft())
+
+    def _shrunk(self, frames: Iterable[Shown]) -> Iterator[tuple[float, np.ndarray]]:
+        for shown in frames:
+            picture = shrink(shown.picture, self._params.decode.max_side)
+            self._scale = shown.picture.shape[1] / picture.shape[1]
+            self._coming.append(shown)
+            yield shown.time_s, picture
+
+    def _pick(self, shown: Shown, picture: np.ndarray, faces: list[Face]) -> None:
+        """Put a frame before the network, and ask it where that is due."""
+        kept = decode_jpeg(encode_jpeg(picture, self._params.decode.jpeg_quality))
+        cuts = [(face.tracklet, cut_out(kept, face.box, face.kps)) for face in faces]
+        whole = [(tracklet, cut) for tracklet, cut in cuts if cut is not None]
+        rows: list[tuple[Tracklet, FeatureRow]] = []
+        if whole:
+            features = self._networks.describe([cut for _, cut in whole])
+            rows = list(zip((one for one, _ in whole), rows_of(features), strict=True))
+        self._picked.append(_Picked(shown.index, shown.time_s, rows))
+        while self._picked[0].time_s <= shown.time_s - self._rhythm.length_s:
+            self._picked.popleft()
+        full = shown.time_s >= self._rhythm.length_s - 1.5 * self._rhythm.every_s
+        if full and shown.time_s >= self._ask:
+            self._ask = max(self._ask + self._rhythm.ask_s, shown.time_s)
+            self._classify()
+
+    def _classify(self) -> None:
+        faces: dict[int, list[FeatureRow]] = {}
+        for place, picked in enumerate(self._picked):
+            for tracklet, row in picked.rows:
+                if tracklet.face is not None:
+                    blank: list[FeatureRow] = [None] * len(self._picked)
+                    faces.setdefault(tracklet.face, blank)[place] = row
+        frames = np.array([picked.index for picked in self._picked])
+        found = self._networks.classify(frames, faces)
+        self._scores = {}
+        for face, result in found.items():
+            latest = result.probabilities
+            if latest.ndim == 2:
+                latest = latest[np.flatnonzero(result.seen)[-1]]
+            self._scores[face] = Scored(latest, float(result.seen.mean()))
+
+    def _landmarks(self, picture: np.ndarray, faces: list[Face]) -> list[np.ndarray | None]:
+        if not (self._points and faces):
+            return [None] * len(faces)
+        boxes = np.stack([face.box for face in faces])
+        around = np.stack([context(picture, box) for box in boxes])
+        return list(self._networks.landmarks.locate(around, boxes))
+
+    def _known(self, frame: _Frame) -> bool:
+        return len(self._waiting) > WAITING or all(face.tracklet.decided for face in frame.faces)
+
+    def _rows_of(self, frame: _Frame) -> Iterator[Row]:
+        index, time_s = frame.shown
+        empty = True
+        pairs = zip(frame.faces, frame.points, strict=True)
+        for face, points in sorted(pairs, key=lambda pair: pair[0].tracklet.face or 0):
+            number = face.tracklet.face
+            if number is None:
+                continue
+            empty = False
+            scored = frame.scores.get(number)
+            yield Row(
+                index,
+                time_s,
+                number,
+                face.box * self._scale,
+                face.score,
+                None if scored is None else scored.probabilities,
+                0.0 if scored is None else scored.coverage,
+                None if points is None else points * self._scale,
+            )
+        if empty:
+            yield Row(index, time_s)

@@ -1,0 +1,99 @@
+"""Where a trained run comes from: a workspace, a published folder, or a Git revision."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.clips import MANIFEST
+from pipeline.config import PARAMS_FILE, load_params
+from pipeline.errors import UserError
+from pipeline.predict.model import BACKBONE, Model, load_model, put_together
+from pipeline.publish.needs import NEEDS, pack_files, read_needs
+from pipeline.publish.sums import SUMS, check_sums
+from pipeline.publish.write import BACKBONE as PUBLISHED_BACKBONE
+from pipeline.publish.write import PARAMS
+from pipeline.revision import NotInCache, NotInRevision, UnknownRevision, copy_out
+from pipeline.shards import INDEX
+from pipeline.train.checkpoints import MODEL
+from pipeline.train.curves import RUNS
+
+
+def open_model(given: str | None = None, run: str | None = None, root: Path = Path()) -> Model:
+    """A trained run, by default the best one of the workspace `root`.
+
+    Args:
+        given: the folder of another workspace, one that `arpgnet publish` wrote, or a Git revision
+            or DVC experiment of `root`.
+        run: its name, such as `fold0-seed0`; without it the best by validation.
+
+    Raises:
+        UserError: there is nothing of that name, no run or no face pack in it, or parts of it do
+            not belong together.
+    """
+    if given is None:
+        return load_model(root, run)
+    folder = Path(given)
+    if (folder / SUMS).is_file() or (folder / MODEL).is_file():
+        return load_published(folder, run)
+    if (folder / PARAMS_FILE).is_file():
+        return load_model(folder, run)
+    return load_revision(given, run, root)
+
+
+def load_published(folder: Path, run: str | None = None) -> Model:
+    """The run of a folder that `arpgnet publish` wrote, wherever it lies.
+
+    Raises:
+        UserError: a file is absent or changed, it holds another run than `run`, or the face pack is
+            not here or is another one.
+    """
+    check_sums(folder)
+    needs = read_needs(folder)
+    if run not in (None, needs.run):
+        raise UserError(f"{folder} holds the run {needs.run} and no {run}: leave --run out")
+    params = load_params(folder / PARAMS)
+    backbone = folder / PUBLISHED_BACKBONE
+    model = put_together(needs.run, folder, params, backbone, clip_s=needs.clip_s)
+    now = pack_files(model.pack)
+    unlike = [role for role, digest in needs.pack.items() if now.get(role) != digest]
+    if unlike:
+        raise UserError(
+            f"{folder} was trained with another face pack {model.pack.name} than lies in "
+            f"{model.pack.folder} ({', '.join(unlike)}): put the pack with the sha256 of "
+            f"{folder / NEEDS} into a folder of ARPGNET_MODELS"
+        )
+    return model
+
+
+def load_revision(rev: str, run: str | None = None, root: Path = Path()) -> Model:
+    """A run of the workspace `root` as it was, out of Git and DVC's cache.
+
+    Raises:
+        UserError: there is no such revision, it has no run, or the run is not in the cache.
+    """
+    copy = tempfile.TemporaryDirectory()
+    _fetch(rev, root, Path(copy.name))
+    return replace(load_model(Path(copy.name), run), copy=copy)
+
+
+def _fetch(rev: str, root: Path, into: Path) -> None:
+    indices = [Path("data") / stage / INDEX for stage in ("frames", "appearance")]
+    try:
+        copy_out(rev, root, into, [PARAMS_FILE, RUNS, BACKBONE], [MANIFEST, *indices])
+    except UnknownRevision as error:
+        raise UserError(
+            f"--model {rev}: no workspace with a params.yaml, no published folder with a {SUMS}, "
+            f"and no revision ({error}): see `git log --oneline`, `dvc exp list --all`"
+        ) from None
+    except NotInRevision as error:
+        raise UserError(
+            f"revision '{rev}' has no trained run ({error} is not in it): dvc.lock must be part of "
+            "the commit; see `git log --oneline -- dvc.lock`"
+        ) from None
+    except NotInCache as error:
+        raise UserError(
+            f"{error} of revision '{rev}' is not in the cache: `dvc fetch --all-commits` gets it "
+            f"from a remote, `git checkout {rev} && dvc repro` makes it again"
+        ) from None

@@ -1,0 +1,77 @@
+"""`predict.json`: what predict must know of a published run that its weights do not say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.clips import MANIFEST, OK, Clip, read_manifest
+from pipeline.errors import UserError
+from pipeline.faces.packs import Pack
+
+NEEDS = "predict.json"
+
+
+class Needs(BaseModel):
+    """The run's name, the median duration of its training clips in seconds (None: unknown), and
+    the sha256 of the face pack's files by role."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: str
+    clip_s: float | None
+    pack: dict[str, str]
+
+
+def write_needs(folder: Path, run: str, pack: Pack, root: Path) -> None:
+    """Of a run of the workspace `root`."""
+    needs = Needs(run=run, clip_s=median_s(sound_clips(root)), pack=pack_files(pack))
+    text = json.dumps(needs.model_dump(), indent=2, ensure_ascii=False)
+    (folder / NEEDS).write_text(f"{text}\n", encoding="utf-8")
+
+
+def read_needs(folder: Path) -> Needs:
+    """The inverse of `write_needs`.
+
+    Raises:
+        UserError: the file is absent or damaged.
+    """
+    path = folder / NEEDS
+    try:
+        return Needs.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} was published before {NEEDS} was part of it, which predict needs: "
+            "publish the run again"
+        ) from None
+    except (OSError, ValidationError):
+        raise UserError(f"{path} cannot be read: get the folder anew") from None
+
+
+def pack_files(pack: Pack) -> dict[str, str]:
+    """sha256 by role."""
+    return {role: spec.sha256 for role, spec in pack.models.items()}
+
+
+def sound_clips(root: Path) -> list[Clip]:
+    """The workspace's clips that can be decoded; none where it has no manifest."""
+    if not (root / MANIFEST).is_file():
+        return []
+    return [clip for clip in read_manifest(root / MANIFEST).clips if clip.status == OK]
+
+
+def median_s(clips: Sequence[Clip]) -> float | None:
+    """Median duration in seconds; None where it is known of no clip."""
+    lengths = []
+    for clip in clips:
+        whole = clip.duration_s
+        if whole is None and clip.frames and clip.fps:
+            whole = clip.frames / clip.fps
+        end = whole if clip.end_s is None else clip.end_s
+        if end is not None:
+            lengths.append(end - (clip.start_s or 0.0))
+    return float(np.median(lengths)) if lengths else None

@@ -1,0 +1,193 @@
+"""`arpgnet predict` on what does not wait: a named pipe, written to as a camera would, and cameras
+that are not there."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+from face_videos import pictures_of
+from typer.testing import CliRunner
+from untrained_run import CLASSES, write_run
+
+from pipeline.cli import app
+from pipeline.errors import UserError
+
+PROBABILITIES = [f"p_{name}" for name in CLASSES]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("run"), {"decode": {"frames": 4}})
+
+
+class Feed:
+    """Somebody films a face into a named pipe: `count` frames, 50 ms apart by their own times."""
+
+    def __init__(self, path: Path, count: int, pause_s: float) -> None:
+        os.mkfifo(path)
+        self.path, self._count, self._pause_s = path, count, pause_s
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        there = pictures_of(1)
+        pictures = [*there, *there[::-1]]
+        try:
+            # opened by Python, which lets other threads run while it waits for a reader
+            with (
+                self.path.open("wb", buffering=0) as pipe,
+                av.open(pipe, "w", format="matroska") as container,
+            ):
+                stream = container.add_stream("mjpeg", rate=20)
+                stream.height, stream.width = pictures[0].shape[:2]
+                stream.pix_fmt = "yuvj420p"
+                container.flags |= 0x0200  # AVFMT_FLAG_FLUSH_PACKETS
+                for number in range(self._count):
+                    picture = np.ascontiguousarray(pictures[number % len(pictures)])
+                    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                    frame.pts, frame.time_base = number, Fraction(1, 20)
+                    container.mux(stream.encode(frame))
+                    time.sleep(self._pause_s)
+                container.mux(stream.encode())
+        except (av.FFmpegError, OSError):
+            pass  # nobody reads any longer
+
+    def done(self) -> None:
+        self._thread.join(timeout=30)
+        assert not self._thread.is_alive()
+
+
+def watch(workspace: Path, source: Path, *arguments: str | Path) -> str:
+    words = ["predict", "--model", str(workspace), "--window", "0.8", str(source)]
+    done = CliRunner().invoke(app, [*words, *map(str, arguments)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_what_comes_is_written_as_it_comes(workspace: Path, tmp_path: Path) -> None:
+    feed = Feed(tmp_path / "feed.mkv", 50, 0.15)
+    said = watch(workspace, feed.path, "--out", tmp_path, "--landmarks")
+    feed.done()
+    table = pd.read_csv(tmp_path / "feed.csv")
+    dropped = int(said.split(" faces, ")[1].split()[0]) if "dropped" in said else 0
+    assert len(table) + dropped == 50
+    assert len(table) > 20
+    assert table["frame"].is_monotonic_increasing
+    assert np.allclose(table["time_s"], table["frame"] / 20, atol=2e-3)
+    assert set(table["face_id"]) == {0}
+    assert table["x_0"].notna().all()
+    # the past alone is known: nothing before the first window, and then all
+    known = table["p_anger"].notna()
+    first = table["time_s"][known].min()
+    assert 0.5 <= first <= 1.2
+    assert known[table["time_s"] >= first].all()
+    assert np.allclose(table[PROBABILITIES][known].sum(axis=1), 1, atol=1e-5)
+    assert table["p_anger"][known].nunique() > 4
+    assert (table["coverage"][known] > 0.5).all()
+
+
+def test_a_machine_that_is_too_slow_drops_frames_and_says_so(
+    workspace: Path, tmp_path: Path
+) -> None:
+    feed = Feed(tmp_path / "feed.mkv", 300, 0.0)
+    said = watch(workspace, feed.path, "--out", tmp_path, "--format", "jsonl")
+    feed.done()
+    table = pd.read_json(tmp_path / "feed.jsonl", lines=True)
+    assert f"{300 - len(table)} more came too fast and were dropped" in said
+    assert 0 < len(table) < 300
+
+
+def test_seconds_end_it(workspace: Path, tmp_path: Path) -> None:
+    feed = Feed(tmp_path / "feed.mkv", 2000, 0.05)
+    watch(workspace, feed.path, "--out", tmp_path, "--seconds", "1.5")
+    table = pd.read_csv(tmp_path / "feed.csv")
+    assert 1.0 < table["time_s"].max() < 1.5
+
+
+def arpgnet(workspace: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    words = ["predict", "--model", str(workspace), "--window", "0.8", *map(str, arguments)]
+    return subprocess.Popen(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def test_ctrl_c_ends_it_as_a_whole_table(workspace: Path, tmp_path: Path) -> None:
+    feed = Feed(tmp_path / "feed.mkv", 2000, 0.05)
+    process = arpgnet(workspace, feed.path, "--out", tmp_path)
+    table = tmp_path / "feed.csv"
+    try:
+        ends = time.monotonic() + 60
+        while not (table.exists() and table.stat().st_size > 2000):
+            assert process.poll() is None
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        said, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, errors) == (0, "")
+    rows = pd.read_csv(table)
+    assert len(rows) > 10
+    assert f"{len(rows)} frames, 1 faces" in said
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("camera:63", "no camera there"),
+        ("/dev/video63", "no camera there"),
+        ("/dev/null", "no camera there"),
+    ],
+)
+def test_a_camera_that_is_not_there_is_one_line(
+    workspace: Path, tmp_path: Path, source: str, reason: str
+) -> None:
+    process = arpgnet(workspace, source, "--out", tmp_path / "out")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.startswith(f"error: {source}: {reason}")
+    assert len(errors.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pipe_without_video_is_one_line(workspace: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = arpgnet(workspace, pipe, "--out", tmp_path / "out")
+    pipe.write_text("not a video " * 1000)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "what comes through the pipe is no video" in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["camera:0", "--overlay"], "--overlay and --page need a file"),
+        (["camera:0", "--page"], "--overlay and --page need a file"),
+        (["camera:0", "film.mp4"], "watched alone"),
+        (["camera:0", "--faces", "main"], "--faces main needs a file"),
+        (["film.mp4", "--seconds", "3"], "--seconds is of a camera"),
+    ],
+)
+def test_what_does_not_go_with_a_camera_is_one_line(
+    workspace: Path, arguments: list[str], said: str
+) -> None:
+    done = CliRunner().invoke(app, ["predict", "--model", str(workspace), *arguments])
+    assert isinstance(done.exception, UserError)
+    assert said in str(done.exception)
