@@ -32,7 +32,7 @@ from pipeline.predict.windows import (
     clip_layout,
     frame_layout,
 )
-from pipeline.progress import track
+from pipeline.progress import Watch, track
 from pipeline.video.stream import Plan, Unexpected, plan, survey_plan
 
 # a video that is this much longer than a training clip is still shown as one
@@ -52,6 +52,7 @@ class Options:
             training clips.
         overlay: the video with the rows drawn on it too, beside the table.
         page: an HTML page to look at both, beside the table too.
+        longest_s: a longer video is refused.
     """
 
     form: Format = "csv"
@@ -61,6 +62,7 @@ class Options:
     window_s: float | None = None
     overlay: bool = False
     page: bool = False
+    longest_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def predict(
             done = predictor.predict(video, target)
         except (ClipError, UserError) as error:
             good = False
-            warn(f"{video}: {_reason(video, error)}")
+            warn(f"{video}: {reason(video, error)}")
             continue
         if done.warning:
             good = False
@@ -149,25 +151,32 @@ def targets(videos: Sequence[Path], options: Options) -> list[Path]:
 
 
 class Predictor:
-    """The networks, opened once for all videos."""
+    """The networks, opened once for all videos; `options` may be changed between two of them."""
 
     def __init__(self, model: Model, options: Options) -> None:
         self.model, self.options = model, options
         self.networks = Networks(model)
         self.detector = open_detector(model.pack, model.params.align, model.params.faces.device)
 
-    def predict(self, video: Path, target: Path) -> Done:
+    def predict(
+        self, video: Path, target: Path, *, name: str | None = None, watch: Watch | None = None
+    ) -> Done:
         """Write the table of one video.
 
+        Args:
+            name: what the video is called in the table and on the page; None: as its file.
+            watch: is told of every finished frame, and nothing is said then on standard error.
+
         Raises:
-            ClipError: nothing of it can be read.
+            ClipError: nothing of it can be read, or it is too long.
             UserError: the file is absent, or the table cannot be written.
         """
+        name, longest_s = name or video.name, self.options.longest_s
         try:
-            return self._predict(video, target, plan(video))
+            return self._predict(video, target, plan(video, longest_s), name, watch)
         except Unexpected:
             # damage, or frames that the packets do not tell of: what counts is what decodes
-            return self._predict(video, target, survey_plan(video))
+            return self._predict(video, target, survey_plan(video, longest_s), name, watch)
 
     def layout(self, expected: Plan) -> Layout:
         """Which frames are classified together.
@@ -190,10 +199,12 @@ class Predictor:
             expected.times, expected.frame_s, decode, window_s=window_s, clip_s=length
         )
 
-    def _predict(self, video: Path, target: Path, expected: Plan) -> Done:
+    def _predict(
+        self, video: Path, target: Path, expected: Plan, name: str, watch: Watch | None
+    ) -> Done:
         points = self.options.landmarks or self.options.form in WITH_LANDMARKS
         head = Head(
-            video.name,
+            name,
             self.model.classes,
             self.networks.landmarks.scheme.points if points else 0,
         )
@@ -206,7 +217,7 @@ class Predictor:
                 table = Together([table, Overlay(overlay_path(target), video, expected, head)])
             if self.options.page:
                 table = Together([table, self._page(target, video, expected, head)])
-            with track(count, video.name) as progress:
+            with track(count, name, quiet=watch is not None, watch=watch) as progress:
                 one = VideoPass(
                     self.networks,
                     self.detector,
@@ -235,8 +246,8 @@ class Predictor:
         return Page(page_path(target), video, expected, head, regions=names, model=name)
 
 
-def _reason(video: Path, error: Exception) -> str:
-    """One line; what is a picture is called so."""
+def reason(video: Path, error: Exception) -> str:
+    """Why a video has no table, in one line; what is a picture is called so."""
     text = str(error)
     if "not a video" in text and cv2.haveImageReader(str(video)):
         return "a picture, not a video"
