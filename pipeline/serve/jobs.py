@@ -7,14 +7,14 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from pipeline.errors import UserError
 from pipeline.predict.output import SUFFIX, Format
-from pipeline.serve.worker import TABLE, Outcome, Ready, Source, Task, Worker
+from pipeline.serve.worker import TABLE, Outcome, Ready, Task
 
 State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
 ENDED = frozenset({"done", "failed", "cancelled"})
@@ -79,6 +79,18 @@ class Job:
         return rate, left
 
 
+class Reader(Protocol):
+    """Reads one video at a time, in a thread of its own: a `Worker`."""
+
+    def start(self) -> Ready: ...
+
+    def run(
+        self, task: Task, progress: Callable[[int, int], None], cancelled: threading.Event
+    ) -> Outcome: ...
+
+    def stop(self) -> None: ...
+
+
 class Busy(Exception):  # noqa: N818 - an answer, not a fault
     """There is no room for another job."""
 
@@ -88,7 +100,7 @@ class Jobs:
 
     Args:
         folder: of the jobs' own folders; it exists.
-        workers: videos that are read at a time.
+        workers: read a video at a time each.
         waiting: jobs beside them that may be uploaded or wait.
         keep_s: seconds from a job's end to its being forgotten.
         keep_files: whether the files of a forgotten job stay.
@@ -99,9 +111,8 @@ class Jobs:
     def __init__(
         self,
         folder: Path,
-        source: Source,
+        workers: Sequence[Reader],
         *,
-        workers: int = 1,
         waiting: int = 4,
         keep_s: float = 86400.0,
         keep_files: bool = False,
@@ -109,12 +120,12 @@ class Jobs:
     ) -> None:
         self.folder = folder
         self._keep_s, self._keep_files = keep_s, keep_files
-        self._room = workers + waiting
+        self._room = len(workers) + waiting
         self._clock = clock
         self._jobs: dict[str, Job] = {}
         self._lock = threading.RLock()
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._workers = [Worker(source) for _ in range(workers)]
+        self._workers = workers
         self._threads = [
             threading.Thread(target=self._serve, args=(worker,), daemon=True)
             for worker in self._workers
@@ -210,7 +221,7 @@ class Jobs:
             if not self._keep_files:
                 shutil.rmtree(job.folder, ignore_errors=True)
 
-    def _serve(self, worker: Worker) -> None:
+    def _serve(self, worker: Reader) -> None:
         """A thread's life."""
         while (job := self._queue.get()) is not None:
             with self._lock:

@@ -23,7 +23,7 @@ from pipeline.errors import UserError
 from pipeline.serve.app import Limits, make_app
 from pipeline.serve.guard import Access, is_loopback
 from pipeline.serve.jobs import Jobs
-from pipeline.serve.worker import Source
+from pipeline.serve.worker import Source, Worker
 
 TOKEN = "ARPGNET_TOKEN"
 _SHORTEST_TOKEN = 16
@@ -73,16 +73,14 @@ def serve(source: Source, limits: Limits, options: Options, *, say: Callable[[st
         access = Access(token, frozenset(names), any_address=not local, port=port)
         jobs = Jobs(
             folder,
-            source,
-            workers=options.workers,
+            [Worker(source) for _ in range(options.workers)],
             waiting=options.waiting,
             keep_s=limits.keep_s,
             keep_files=options.keep is not None,
         )
         try:
             ready = jobs.start()
-            host = f"[{options.host}]" if ":" in options.host else options.host
-            say(f"{ready.model} on http://{host}:{port}/  (Ctrl-C ends it)")
+            say(f"{ready.model} on http://{_shown(options.host)}:{port}/  (Ctrl-C ends it)")
             if made:
                 say(f"token, asked for by the page: {token}")
             if not local:
@@ -128,7 +126,7 @@ def own_folder(keep: Path | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A bound socket.
+    """A socket that takes connections, which wait until they are served.
 
     Raises:
         UserError: the name is unknown, or the address is not to be had.
@@ -144,6 +142,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
+            listener.listen()
         except OSError as error:
             reason = error.strerror
             raise UserError(
@@ -170,6 +169,13 @@ def _token(file: Path | None, *, needed: bool) -> tuple[str | None, bool]:
             "(openssl rand -hex 32)"
         )
     return token, False
+
+
+def _shown(host: str) -> str:
+    """As an address has it; of an address for all of the machine's, the machine's name."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

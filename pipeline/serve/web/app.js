@@ -93,7 +93,7 @@ function link(card, word, address) {
   return made;
 }
 
-const megabytes = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+const megabytes = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${+(bytes / 1e6).toFixed(1)} MB`);
 
 function duration(seconds) {
   if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
@@ -104,6 +104,7 @@ function describe(job) {
   if (job.state === "queued") return job.ahead ? `${job.ahead} before it` : "next";
   if (job.state === "running") {
     if (!job.total || !job.frames) return "looking at the video";
+    if (job.frames === job.total) return `${job.total} frames; writing the page`;
     const rate = job.frames_per_second ? `, ${job.frames_per_second.toFixed(0)} frames a second` : "";
     const left = job.seconds_left !== null ? `, ${duration(job.seconds_left)} left` : "";
     return `${job.frames} of ${job.total} frames${rate}${left}`;
@@ -168,7 +169,7 @@ function drop(card, forget) {
 
 function view(job) {
   shown = job.id;
-  $("view-name").textContent = job.name;
+  $("frame").title = `Result: ${job.name}`;
   $("frame").src = file(job, "page");
   $("view").hidden = false;
 }
