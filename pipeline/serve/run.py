@@ -60,7 +60,6 @@ def serve(source: Source, limits: Limits, options: Options, *, say: Callable[[st
         UserError: the model cannot be loaded, the address is not to be had, a folder is absent or
             cannot be written, or the token is too weak.
     """
-    signal.signal(signal.SIGTERM, _terminate)
     if limits.root is not None and not limits.root.is_dir():
         raise UserError(f"--root {limits.root} is no folder: give the folder of the videos")
     local = is_loopback(options.host)
@@ -78,6 +77,7 @@ def serve(source: Source, limits: Limits, options: Options, *, say: Callable[[st
             keep_s=limits.keep_s,
             keep_files=options.keep is not None,
         )
+        before = signal.signal(signal.SIGTERM, _terminate)
         try:
             ready = jobs.start()
             say(f"{ready.model} on http://{_shown(options.host)}:{port}/  (Ctrl-C ends it)")
@@ -100,6 +100,7 @@ def serve(source: Source, limits: Limits, options: Options, *, say: Callable[[st
                 uvicorn.Server(config).run(sockets=[listener])
         finally:
             jobs.stop()
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """`arpgnet serve` as a process: real videos through a network that has learned nothing."""
 
 import io
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -197,4 +196,3 @@ def test_nothing_is_left_at_the_end(
         assert running.process.wait(30) in (0, 128 + signal.SIGTERM)
         assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
     assert not folder.exists()
-    shutil.rmtree(tmp_path)
