@@ -72,7 +72,7 @@ def enter(page: Page, token: str) -> None:
 
 
 def result(page: Page) -> FrameLocator:
-    until(page, "document.getElementById('frame').contentDocument?.getElementById('film')", 60)
+    until(page, "!!document.getElementById('frame').contentDocument?.getElementById('film')")
     return page.frame_locator("#frame")
 
 
@@ -111,7 +111,8 @@ def test_a_dropped_video_shows_its_progress_and_its_page(page: Page, videos: Pat
     playing = "document.getElementById('frame').contentDocument.getElementById('film')"
     until(page, f"{playing}.currentTime > 0.2")
     # it is as high as what is in it
-    until(page, "frame.contentDocument.documentElement.scrollHeight <= frame.clientHeight + 2")
+    high = "document.getElementById('frame').clientHeight"
+    until(page, f"{playing}.ownerDocument.documentElement.scrollHeight <= {high} + 2")
     page.get_by_role("button", name="Close").click()
     expect(page.locator("#frame")).to_be_hidden()
 
