@@ -85,12 +85,15 @@ class Outcome:
 class Worker:
     """Our end of the process; for one thread at a time.
 
+    Args:
+        silence_s: a video without news for so long is given up.
+
     `start` and `run` raise:
         UserError: the network cannot be loaded.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, silence_s: float = _SILENCE_S) -> None:
+        self._source, self._silence_s = source, silence_s
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
@@ -131,9 +134,9 @@ class Worker:
                     if "state" in said:
                         return Outcome(**said)
                     progress(said["done"], said["total"])
-                elif time.monotonic() - heard > _SILENCE_S:
+                elif time.monotonic() - heard > self._silence_s:
                     self.stop()
-                    return Outcome("failed", f"stopped: no frame in {_SILENCE_S / 60:g} minutes")
+                    return Outcome("failed", f"given up: no frame in {self._silence_s:g} s")
         except (EOFError, OSError):
             self.stop()
             return Outcome("failed", "the process that read the video died of it")

@@ -2,6 +2,7 @@
 
 import io
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from serving import Server, server, wait_for
 from untrained_run import CLASSES, write_run
 
 from pipeline.jpeg import encode_jpeg
+from pipeline.serve.worker import Source, Task, Worker
 
 LONGEST_MINUTES = "0.1"
 
@@ -175,6 +177,25 @@ def test_a_running_job_can_be_cancelled(client: httpx.Client, videos: Path) -> N
     state = ended(client, job)
     assert (state["state"], state["files"]) == ("cancelled", {})
     assert upload(client, videos / "face.mp4")["state"] == "done"
+
+
+def test_a_video_that_hangs_its_reader_is_given_up(
+    workspace: Path, videos: Path, tmp_path: Path
+) -> None:
+    worker = Worker(Source(workspace, None, 0.6, 60.0), silence_s=1.0)
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    assert worker.start().classes == CLASSES
+    process = next(
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.pid not in before and "spawn_main" in " ".join(child.cmdline())
+    )
+    process.suspend()
+    task = Task(videos / "face.mp4", tmp_path, "face.mp4")
+    outcome = worker.run(task, lambda done, total: None, threading.Event())
+    assert (outcome.state, outcome.line) == ("failed", "given up: no frame in 1 s")
+    assert not process.is_running()
+    worker.stop()
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
