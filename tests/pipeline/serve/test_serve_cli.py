@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
+from untrained_run import write_run
 
 from pipeline import cli_serve
 from pipeline.cli import app
@@ -61,3 +62,7 @@ def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert "params.yaml" in line("--model", tmp_path / "absent")
     assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+def test_what_every_video_would_fail_of_is_said_at_the_start(tmp_path: Path) -> None:
+    assert "give --window SECONDS" in line("--model", write_run(tmp_path / "run"))
