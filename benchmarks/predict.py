@@ -36,7 +36,7 @@ from untrained_run import write_run
 
 from pipeline.predict.features import Row, cut_out, rows_of
 from pipeline.predict.model import load_model
-from pipeline.predict.run import Options, Predictor
+from pipeline.predict.predictor import Options, Predictor
 from pipeline.video.stream import plan, stream
 
 WINDOW_S = 2.0

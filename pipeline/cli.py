@@ -14,6 +14,7 @@ from rich.table import Table
 from pipeline.cli_data import data
 from pipeline.cli_predict import predict_videos
 from pipeline.cli_publish import publish_network
+from pipeline.cli_serve import serve_videos
 from pipeline.errors import UserError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.add_typer(store, name="store", no_args_is_help=True)
 app.add_typer(data, name="data", no_args_is_help=True)
 app.command("publish")(publish_network)
 app.command("predict", no_args_is_help=True)(predict_videos)
+app.command("serve")(serve_videos)
 
 RUN_HELP = "a git revision, a DVC experiment, `workspace`, or a predictions file"
 

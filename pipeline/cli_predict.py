@@ -43,7 +43,8 @@ def predict_videos(
     ] = None,
 ) -> None:
     """A table for each video: every face in every frame, with the classes' probabilities."""
-    from pipeline.predict.run import Options, predict
+    from pipeline.predict.predictor import Options
+    from pipeline.predict.run import predict
     from pipeline.predict.source import open_model
 
     options = Options(form, out, faces, landmarks, window, overlay, page, seconds)

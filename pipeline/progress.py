@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,12 +16,16 @@ _QUIET_S = 1.0
 # a log file needs no more than this
 _PLAIN_EVERY_S = 10.0
 
+# is given how many items are finished, and of how many
+Watch = Callable[[int, int], None]
+
 
 class Tracker:
     """Counts finished items; `track` makes it."""
 
-    def __init__(self, total: int, label: str, quiet: bool) -> None:
+    def __init__(self, total: int, label: str, quiet: bool, watch: Watch | None = None) -> None:
         self._quiet = quiet
+        self._watch = watch
         self._total = total
         self._label = label
         self._done = 0
@@ -33,6 +37,8 @@ class Tracker:
     def advance(self, count: int = 1) -> None:
         """`count` more items are finished."""
         self._done += count
+        if self._watch is not None:
+            self._watch(self._done, self._total)
         if self._quiet:
             return
         now = time.monotonic()
@@ -78,13 +84,16 @@ class Tracker:
 
 
 @contextmanager
-def track(total: int, label: str, *, quiet: bool = False) -> Iterator[Tracker]:
+def track(
+    total: int, label: str, *, quiet: bool = False, watch: Watch | None = None
+) -> Iterator[Tracker]:
     """`with track(len(clips), "decode") as progress: ... progress.advance()`.
 
     Args:
         quiet: say nothing: another process does.
+        watch: is called at every advance.
     """
-    tracker = Tracker(total, label, quiet)
+    tracker = Tracker(total, label, quiet, watch)
     try:
         yield tracker
     finally:

@@ -329,7 +329,7 @@ def _work(pipe: Connection, job: Job, memory_mb: float) -> None:
     """A worker's life: messages are (kind, value)."""
     import psutil
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     process, first = psutil.Process(), 0.0
     try:
         job.start()
@@ -354,7 +354,7 @@ def _work(pipe: Connection, job: Job, memory_mb: float) -> None:
         pipe.send(("error", traceback.format_exc()))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A killed parent cannot call its workers off, and what they compute is of no use to it.
 
     What was begun is lost either way when the next run starts the clip anew.

@@ -35,7 +35,7 @@ def pictures_of(person: int, count: int = 24) -> list[np.ndarray]:
     return [frame.image for frame in frames][:count]
 
 
-def film_of_a_face(path: Path, count: int) -> Path:
+def film_of_a_face(path: Path, count: int = 24) -> Path:
     """A video of so many frames in which somebody smiles and stops again."""
     there = pictures_of(1)
     both = [*there, *there[::-1]]

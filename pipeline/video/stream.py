@@ -23,6 +23,8 @@ from pipeline.video.survey import REORDER, Seen, survey, walk
 
 # containers count time in ticks of up to 1/90000 s, and sums of them are rounded
 _SAME_TIME_S = 1e-6
+# a second of video with more frames than any camera's is no second of work
+_MOST_RATE = 240
 
 
 class Unexpected(Exception):  # noqa: N818 - an answer, not a fault
@@ -55,16 +57,18 @@ class Shown:
     picture: np.ndarray
 
 
-def plan(path: Path) -> Plan:
+def plan(path: Path, longest_s: float | None = None) -> Plan:
     """What the packets let expect, in 0.02 ms a frame; a `survey_plan` where they tell nothing.
 
     Raises:
-        ClipError: the file is empty, not a video, has sound only, or no frame decodes.
+        ClipError: the file is empty, not a video, has sound only, no frame decodes, or the video
+            is longer than `longest_s` seconds.
         UserError: the file is absent or may not be read.
     """
     times = forecast_times(path)
     if times is None or not len(times):
-        return survey_plan(path)
+        return survey_plan(path, longest_s)
+    _check_length(times, longest_s)
     if len(times) > 1:
         return Plan(times, float(np.median(np.diff(times))), whole=True, certain=False)
     with open_video(path) as (_, stream):
@@ -72,9 +76,12 @@ def plan(path: Path) -> Plan:
     return Plan(times, 1.0 / rate if rate else 0.0, whole=True, certain=False)
 
 
-def survey_plan(path: Path) -> Plan:
-    """The truth, by decoding all of it; raises as `plan` does."""
-    found = survey(path)
+def survey_plan(path: Path, longest_s: float | None = None) -> Plan:
+    """The truth, by decoding all of it, or little more than is allowed; raises as `plan` does."""
+    found = survey(path, longest_s)
+    if longest_s is not None and not found.to_end:
+        raise _too_long(longest_s)
+    _check_length(found.times, longest_s)
     return Plan(found.times, found.frame_s, found.whole, certain=True)
 
 
@@ -131,6 +138,19 @@ class InStep:
         while self._shown.index < index:
             self._shown = next(self._frames)
         return self._shown
+
+
+def _check_length(times: np.ndarray, longest_s: float | None) -> None:
+    if longest_s is None:
+        return
+    if times[-1] > longest_s:
+        raise _too_long(longest_s)
+    if len(times) > _MOST_RATE * longest_s:
+        raise ClipError(f"{len(times)} frames are more than {longest_s:g} s of video have")
+
+
+def _too_long(longest_s: float) -> ClipError:
+    return ClipError(f"longer than the {longest_s:g} s that are allowed")
 
 
 def _check(seen: Seen, expected: Plan, timed: bool) -> None:

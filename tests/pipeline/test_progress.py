@@ -35,6 +35,15 @@ def test_a_long_job_says_something_now_and_then(
     assert lines[-1].startswith("long: 100/100, ")
 
 
+def test_progress_can_be_watched_in_silence(clock: None, capfd: pytest.CaptureFixture[str]) -> None:
+    seen: list[tuple[int, int]] = []
+    with progress.track(6, "job", quiet=True, watch=lambda *now: seen.append(now)) as tracker:
+        for _ in range(3):
+            tracker.advance(2)
+    assert seen == [(2, 6), (4, 6), (6, 6)]
+    assert capfd.readouterr() == ("", "")
+
+
 def test_notes_go_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     with progress.track(1, "job") as tracker:
         tracker.note("[c1] a worker died")

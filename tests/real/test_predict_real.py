@@ -11,7 +11,7 @@ from untrained_run import write_run
 from pipeline.config import DecodeParams
 from pipeline.jpeg import decode_jpeg
 from pipeline.predict.model import load_model
-from pipeline.predict.run import Options, Predictor
+from pipeline.predict.predictor import Options, Predictor
 from pipeline.video.decode_clip import keep_frames
 
 ACTORS = ("ravdess/01-01-01-01-01-01-01.mp4", "asl/want.mkv")

@@ -20,7 +20,7 @@ from pipeline.cli import app
 from pipeline.errors import UserError
 from pipeline.jpeg import encode_jpeg
 from pipeline.predict.model import load_model
-from pipeline.predict.run import Options, Predictor
+from pipeline.predict.predictor import Options, Predictor
 from pipeline.predict.video import VideoPass
 from pipeline.progress import Tracker
 from pipeline.video.stream import plan

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from made_videos import FRAMES, cut, number_of, shifted, write
 
+from pipeline.errors import ClipError
 from pipeline.video.stream import Unexpected, plan, stream, survey_plan
 from pipeline.video.survey import survey
 
@@ -79,3 +80,20 @@ def test_damage_is_told(tmp_path: Path) -> None:
     certain = survey_plan(path)
     assert certain.whole == found.whole
     assert len(list(stream(path, certain))) == len(found.times)
+
+
+def test_a_video_that_is_too_long_is_refused_by_its_packets_and_by_its_frames(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path / "a.mkv")
+    last = float(plan(path).times[-1])
+    for how in (plan, survey_plan):
+        assert len(how(path, last).times) == FRAMES
+        with pytest.raises(ClipError, match=r"^longer than the 1 s that are allowed$"):
+            how(path, 1.0)
+
+
+def test_more_frames_than_any_camera_takes_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mkv", times_ms=list(range(FRAMES)))
+    with pytest.raises(ClipError, match=r"frames are more than 0.1 s of video have"):
+        plan(path, 0.1)

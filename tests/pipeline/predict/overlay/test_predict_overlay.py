@@ -1,19 +1,17 @@
 """`arpgnet predict --overlay` through the command line."""
 
 import shutil
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pandas as pd
 import pytest
+from face_videos import film_of_a_face
 from overlay_videos import film, frames_of
 from typer.testing import CliRunner
 from untrained_run import write_run
 
 from pipeline.cli import app
-from pipeline.demo.clip import render_clip
 from pipeline.predict.overlay.marks import colour_of
 
 
@@ -25,16 +23,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered face, 24 frames."""
-    path = tmp_path_factory.mktemp("video") / "one.mp4"
-    frames = list(render_clip(1, "happiness", 0, frame_px=192, fps=25.0))[:24]
-    with av.open(str(path), "w") as container:
-        track = container.add_stream("libx264", rate=Fraction(25), options={"crf": "16"})
-        track.width, track.height, track.pix_fmt = 192, 192, "yuv420p"
-        for frame in frames:
-            picture = np.ascontiguousarray(frame.image)
-            container.mux(track.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(track.encode(None))
-    return path
+    return film_of_a_face(tmp_path_factory.mktemp("video") / "one.mp4")
 
 
 def arpgnet(workspace: Path, *arguments: str | Path) -> tuple[int, str]:

@@ -1,0 +1,206 @@
+"""One video, or what a camera sees, through the networks into a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.faces.align_clip import open_detector
+from pipeline.predict.camera import LiveFrames
+from pipeline.predict.features import Networks
+from pipeline.predict.live import LivePass, rhythm_of
+from pipeline.predict.model import Model
+from pipeline.predict.output import WITH_LANDMARKS, Format, Head, Table, Together, open_table
+from pipeline.predict.overlay.overlay import Overlay, overlay_path
+from pipeline.predict.page.page import Page, page_path
+from pipeline.predict.video import VideoPass, Which
+from pipeline.predict.windows import Layout, clip_layout, frame_layout
+from pipeline.progress import Watch, track
+from pipeline.stopping import ctrl_c
+from pipeline.video.stream import Plan, Unexpected, plan, survey_plan
+
+# a video that is this much longer than a training clip is still shown as one
+WHOLE = 1.5
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asks for.
+
+    Attributes:
+        form: of the table.
+        out: the folder of the tables.
+        faces: every face, or in each window the one that training would have chosen.
+        landmarks: of every face in every frame too.
+        window_s: a video that is no longer is classified as one; None: 1.5 times the median of the
+            training clips.
+        overlay: the video with the rows drawn on it too, beside the table.
+        page: an HTML page to look at both, beside the table too.
+        seconds: of a camera, which ends then.
+        longest_s: a longer video is refused.
+    """
+
+    form: Format = "csv"
+    out: Path = Path("predictions")
+    faces: Which = "all"
+    landmarks: bool = False
+    window_s: float | None = None
+    overlay: bool = False
+    page: bool = False
+    seconds: float | None = None
+    longest_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished table: its rows, what is wrong with it in a line, if anything, whether Ctrl-C
+    ended it before its end, and how many frames of a camera came too fast."""
+
+    path: Path
+    frames: int
+    faces: int
+    complete: bool
+    warning: str | None = None
+    stopped: bool = False
+    dropped: int = 0
+
+
+class Predictor:
+    """The networks, opened once for all videos; `options` may be changed between two of them."""
+
+    def __init__(self, model: Model, options: Options) -> None:
+        self.model, self.options = model, options
+        self.networks = Networks(model)
+        self.detector = open_detector(model.pack, model.params.align, model.params.faces.device)
+
+    def predict(
+        self, video: Path, target: Path, *, name: str | None = None, watch: Watch | None = None
+    ) -> Done:
+        """Write the table of one video.
+
+        Args:
+            name: what the video is called in the table and on the page; None: as its file.
+            watch: is told of every finished frame, and nothing is said then on standard error.
+
+        Raises:
+            ClipError: nothing of it can be read, or it is too long.
+            UserError: the file is absent, or the table cannot be written.
+        """
+        name, longest_s = name or video.name, self.options.longest_s
+        try:
+            return self._predict(video, target, plan(video, longest_s), name, watch)
+        except Unexpected:
+            # damage, or frames that the packets do not tell of: what counts is what decodes
+            return self._predict(video, target, survey_plan(video, longest_s), name, watch)
+
+    def layout(self, expected: Plan) -> Layout:
+        """Which frames are classified together.
+
+        Raises:
+            UserError: nobody knows how long a training clip is.
+        """
+        decode = self.model.params.decode
+        if self.model.of_frames:
+            views = self.model.views
+            return frame_layout(expected.times, decode, window=views.window, stride=views.stride)
+        clip_s, window_s = self.model.clip_s, self.options.window_s
+        if clip_s is None and window_s is None:
+            raise UserError("the length of the training clips is unknown: give --window SECONDS")
+        if window_s is None:
+            assert clip_s is not None
+            window_s = WHOLE * clip_s
+        length = window_s if clip_s is None else min(clip_s, window_s)
+        return clip_layout(
+            expected.times, expected.frame_s, decode, window_s=window_s, clip_s=length
+        )
+
+    def _predict(
+        self, video: Path, target: Path, expected: Plan, name: str, watch: Watch | None
+    ) -> Done:
+        head = self._head(name)
+        layout = self.layout(expected)
+        count = len(expected.times)
+        table: Table = open_table(target, self.options.form, head)
+        complete, seen = False, 0
+        # around close too: a table is whole when Ctrl-C has ended it
+        with ctrl_c() as pressed:
+            try:
+                if self.options.overlay:
+                    table = Together([table, Overlay(overlay_path(target), video, expected, head)])
+                if self.options.page:
+                    table = Together([table, self._page(target, video, expected, head)])
+                with track(count, name, quiet=watch is not None, watch=watch) as progress:
+                    one = VideoPass(
+                        self.networks,
+                        self.detector,
+                        video,
+                        expected,
+                        layout,
+                        which=self.options.faces,
+                        points=head.points > 0,
+                        regions=self.options.overlay or self.options.page,
+                    )
+                    for row in one.rows(progress):
+                        if row.frame >= seen and pressed():
+                            break
+                        table.add(row)
+                        seen = row.frame + 1
+                    complete = expected.whole and seen == count
+            finally:
+                table.close(complete)
+            stopped = pressed()
+        warning = None
+        if stopped and seen < count:
+            warning = f"stopped behind frame {seen}: the table ends there (complete=false)"
+        elif not one.faces:
+            warning = f"no face found in any of {seen} frames"
+        elif not complete:
+            warning = f"damaged behind frame {seen}: the table ends there (complete=false)"
+        return Done(target, seen, one.faces, complete, warning, stopped)
+
+    def watch_live(self, source: Path, target: Path) -> Done:
+        """Write the table of a camera or a named pipe until it ends, `--seconds` or Ctrl-C.
+
+        Raises:
+            UserError: there is no such camera, or the table cannot be written.
+            ClipError: what comes is not a video.
+        """
+        head = self._head(source.name)
+        one = LivePass(
+            self.networks,
+            self.detector,
+            rhythm_of(self.model, self.options.window_s),
+            points=head.points > 0,
+        )
+        count, complete = 0, False
+        with ctrl_c() as pressed:
+            frames = LiveFrames(source, stop=pressed, seconds=self.options.seconds)
+            try:
+                frames.wait()
+                table = open_table(target, self.options.form, head)
+                try:
+                    last = -1
+                    for row in one.rows(frames):
+                        table.add(row)
+                        count += row.frame != last
+                        last = row.frame
+                    complete = True
+                finally:
+                    table.close(complete)
+            finally:
+                frames.close()
+        warning = None
+        if not one.faces:
+            warning = f"no face found in any of {count} frames" if count else "no frame came"
+        return Done(target, count, one.faces, complete, warning, dropped=frames.dropped)
+
+    def _head(self, name: str) -> Head:
+        points = self.options.landmarks or self.options.form in WITH_LANDMARKS
+        scheme = self.networks.landmarks.scheme
+        return Head(name, self.model.classes, scheme.points if points else 0)
+
+    def _page(self, target: Path, video: Path, expected: Plan, head: Head) -> Page:
+        names = self.model.info["features"]["names"] if self.networks.attends else []
+        name = self.model.name
+        return Page(page_path(target), video, expected, head, regions=names, model=name)

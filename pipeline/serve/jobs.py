@@ -1,0 +1,256 @@
+"""Jobs: a bounded queue before the workers, and results that go when their time has come."""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pipeline.errors import UserError
+from pipeline.predict.output import SUFFIX, Format
+from pipeline.serve.worker import TABLE, Outcome, Ready, Task
+
+State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
+ENDED = frozenset({"done", "failed", "cancelled"})
+# what of a job may be fetched, by what it is
+PAGE, FILM, OVERLAY = f"{TABLE}.html", f"{TABLE}.page.mp4", f"{TABLE}.overlay.mp4"
+UPLOAD = "upload"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a client asks for."""
+
+    form: Format = "csv"
+    landmarks: bool = False
+    overlay: bool = False
+
+
+@dataclass
+class Job:
+    """A video on its way; the time is `time.monotonic`'s."""
+
+    id: str
+    name: str
+    folder: Path
+    wanted: Wanted
+    state: State = "uploading"
+    error: str | None = None
+    done: int = 0
+    total: int | None = None
+    faces: int | None = None
+    complete: bool | None = None
+    video: Path | None = None
+    began: float = 0.0
+    ended: float = 0.0
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def upload(self) -> Path:
+        """Where an uploaded video lies until the job has ended."""
+        return self.folder / UPLOAD
+
+    def files(self) -> dict[str, Path]:
+        """What can be fetched, by its name: fixed names, of files that are there."""
+        if self.state not in ("done", "failed"):
+            return {}
+        names = {
+            "table": f"{TABLE}{SUFFIX[self.wanted.form]}",
+            "page": PAGE,
+            "film": FILM,
+            "overlay": OVERLAY,
+        }
+        paths = {kind: self.folder / name for kind, name in names.items()}
+        return {kind: path for kind, path in paths.items() if path.is_file()}
+
+    def seconds_left(self, now: float) -> tuple[float | None, float | None]:
+        """Frames a second so far, and seconds to the end at that rate; None while unknown."""
+        took = (self.ended or now) - self.began
+        if not (self.began and self.done and took > 0):
+            return None, None
+        rate = self.done / took
+        left = (self.total - self.done) / rate if self.total and self.state == "running" else None
+        return rate, left
+
+
+class Reader(Protocol):
+    """Reads one video at a time, in a thread of its own: a `Worker`."""
+
+    def start(self) -> Ready: ...
+
+    def run(
+        self, task: Task, progress: Callable[[int, int], None], cancelled: threading.Event
+    ) -> Outcome: ...
+
+    def stop(self) -> None: ...
+
+
+class Busy(Exception):  # noqa: N818 - an answer, not a fault
+    """There is no room for another job."""
+
+
+class Jobs:
+    """All jobs of a service.
+
+    Args:
+        folder: of the jobs' own folders; it exists.
+        workers: read a video at a time each.
+        waiting: jobs beside them that may be uploaded or wait.
+        keep_s: seconds from a job's end to its being forgotten.
+        keep_files: whether the files of a forgotten job stay.
+
+    May be used by many threads.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        workers: Sequence[Reader],
+        *,
+        waiting: int = 4,
+        keep_s: float = 86400.0,
+        keep_files: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self._keep_s, self._keep_files = keep_s, keep_files
+        self._room = len(workers) + waiting
+        self._clock = clock
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.RLock()
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._workers = workers
+        self._threads = [
+            threading.Thread(target=self._serve, args=(worker,), daemon=True)
+            for worker in self._workers
+        ]
+
+    def start(self) -> Ready:
+        """Load the networks.
+
+        Raises:
+            UserError: they cannot be.
+        """
+        ready = [worker.start() for worker in self._workers]
+        for thread in self._threads:
+            thread.start()
+        return ready[0]
+
+    def stop(self) -> None:
+        """Cancel what runs and end the workers; unless files are kept, delete all of them."""
+        with self._lock:
+            jobs = list(self._jobs.values())
+            for job in jobs:
+                job.cancelled.set()
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        for worker in self._workers:
+            worker.stop()
+        for job in jobs:
+            if not (self._keep_files and job.state in ("done", "failed")):
+                shutil.rmtree(job.folder, ignore_errors=True)
+
+    def reserve(self, name: str, wanted: Wanted) -> Job:
+        """A new job with a folder of its own, whose video is still to come.
+
+        Raises:
+            Busy: there is no room.
+        """
+        with self._lock:
+            self.expire()
+            if sum(job.state not in ENDED for job in self._jobs.values()) >= self._room:
+                raise Busy
+            number = secrets.token_hex(16)
+            job = Job(number, name, self.folder / number, wanted)
+            job.folder.mkdir(mode=0o700)
+            self._jobs[number] = job
+            return job
+
+    def submit(self, job: Job, video: Path) -> None:
+        """The video is there: the job waits for a worker."""
+        with self._lock:
+            job.state, job.video = "queued", video
+        self._queue.put(job)
+
+    def get(self, number: str) -> Job | None:
+        """A job by its id."""
+        with self._lock:
+            self.expire()
+            return self._jobs.get(number)
+
+    def ahead(self, job: Job) -> int:
+        """How many jobs a waiting one waits for."""
+        with self._lock:
+            names = [each.id for each in self._jobs.values() if each.state not in ENDED]
+            return names.index(job.id) if job.id in names else 0
+
+    def remove(self, job: Job) -> None:
+        """Cancel a job that has not ended, which stays known as cancelled; forget one that has.
+        Its files go."""
+        with self._lock:
+            job.cancelled.set()
+            if job.state == "running":
+                return  # its thread does the rest
+            if job.state == "queued":
+                self._end(job, Outcome("cancelled", "cancelled"))
+                return
+            self._jobs.pop(job.id, None)
+        shutil.rmtree(job.folder, ignore_errors=True)
+
+    def expire(self) -> None:
+        """Forget the jobs whose time has come."""
+        now = self._clock()
+        with self._lock:
+            old = [
+                job
+                for job in self._jobs.values()
+                if job.state in ENDED and now - job.ended > self._keep_s
+            ]
+            for job in old:
+                del self._jobs[job.id]
+        for job in old:
+            if not self._keep_files:
+                shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _serve(self, worker: Reader) -> None:
+        """A thread's life."""
+        while (job := self._queue.get()) is not None:
+            with self._lock:
+                if job.state != "queued" or job.cancelled.is_set():
+                    continue
+                job.state, job.began = "running", self._clock()
+            assert job.video is not None
+            wanted = job.wanted
+            task = Task(
+                job.video, job.folder, job.name, wanted.form, wanted.landmarks, wanted.overlay
+            )
+            try:
+                outcome = worker.run(task, self._follower(job), job.cancelled)
+            except UserError as error:
+                outcome = Outcome("failed", str(error))
+            with self._lock:
+                self._end(job, outcome)
+
+    def _follower(self, job: Job) -> Callable[[int, int], None]:
+        def follow(done: int, total: int) -> None:
+            job.done, job.total = done, total
+
+        return follow
+
+    def _end(self, job: Job, outcome: Outcome) -> None:
+        job.state, job.error = outcome.state, outcome.line
+        job.faces, job.complete = outcome.faces, outcome.complete
+        job.ended = self._clock()
+        # nobody needs the upload any more
+        job.upload.unlink(missing_ok=True)
+        if outcome.state == "cancelled":
+            shutil.rmtree(job.folder, ignore_errors=True)

@@ -1,0 +1,47 @@
+"""What a client may call things: a name of a file is only shown, a path stays below a root."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+from pipeline.errors import UserError
+
+UNNAMED = "video"
+_LONGEST = 120
+# what a spreadsheet takes for the beginning of a formula
+_FORMULA = "=+-@"
+
+
+def shown_name(given: str) -> str:
+    """A client's name for a file as it may stand in a table and, escaped, on a page.
+
+    Without folders, control characters and those that turn the direction of writing; at most
+    `_LONGEST` characters.
+    """
+    last = given.replace("\\", "/").rsplit("/", 1)[-1]
+    name = "".join(sign for sign in last if unicodedata.category(sign)[0] != "C").strip()
+    if name.startswith(tuple(_FORMULA)):
+        name = f"_{name}"
+    return name[:_LONGEST] or UNNAMED
+
+
+def below(root: Path, given: str) -> Path:
+    """The file that a client's path names below the root, links followed.
+
+    Raises:
+        UserError: it is absent, no file, or outside; one line for all, which tells nothing of
+            what is outside.
+    """
+    refused = UserError(f"{shown_name(given)}: no such file in the service's folder of videos")
+    path = PurePosixPath(given)
+    if "\\" in given or path.is_absolute() or ".." in path.parts:
+        raise refused
+    try:
+        found = (root / path).resolve(strict=True)
+        inside = found.is_relative_to(root.resolve(strict=True)) and found.is_file()
+    except (OSError, ValueError, RuntimeError):
+        raise refused from None
+    if not inside:
+        raise refused
+    return found

@@ -1,0 +1,242 @@
+"""A process that holds the networks and reads one video at a time.
+
+A damaged video may crash or hang a decoder where no handler of Python is reached, and a job must
+end when it is cancelled: then the process is killed, and the next job gets a fresh one. It talks
+in JSON, because what has read a stranger's video must not be able to send a pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import ClipError, UserError
+from pipeline.predict.output import SUFFIX, Format
+from pipeline.workers import end_with_parent
+
+TABLE = "result"
+# 8K; a picture is held in memory several times
+MOST_PIXELS = 7680 * 4320
+# between two looks whether a job was cancelled
+_LOOK_S = 0.1
+# no frame for so long is no work: a film of half an hour may be decoded once before its first row
+_SILENCE_S = 1200.0
+# of the messages about progress
+_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which network, and what holds for all videos: see `pipeline.predict.predictor.Options`."""
+
+    model: Path
+    run: str | None
+    window_s: float | None
+    longest_s: float
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The network that a worker holds."""
+
+    model: str
+    classes: list[str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A video, where its results go, and which are wanted.
+
+    Attributes:
+        folder: gets `TABLE` with the suffixes of table, page and overlay.
+        name: how the video is called.
+    """
+
+    video: Path
+    folder: Path
+    name: str
+    form: Format = "csv"
+    landmarks: bool = False
+    overlay: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task; `line` says what is wrong, where something is."""
+
+    state: Literal["done", "failed", "cancelled"]
+    line: str | None = None
+    faces: int | None = None
+    complete: bool | None = None
+
+
+class Worker:
+    """Our end of the process; for one thread at a time.
+
+    Args:
+        silence_s: a video without news for so long is given up.
+
+    `start` and `run` raise:
+        UserError: the network cannot be loaded.
+    """
+
+    def __init__(self, source: Source, silence_s: float = _SILENCE_S) -> None:
+        self._source, self._silence_s = source, silence_s
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    def start(self) -> Ready:
+        """Start the process, and wait until the network is loaded."""
+        # spawn: CUDA does not survive a fork
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, self._source), daemon=True)
+        process.start()
+        theirs.close()
+        self._process, self._pipe = process, ours
+        try:
+            said = json.loads(ours.recv_bytes())
+        except (EOFError, OSError):
+            self.stop()
+            raise UserError("the network's process died while starting: enough memory?") from None
+        if "line" in said:
+            self.stop()
+            raise UserError(said["line"])
+        return Ready(said["model"], said["classes"])
+
+    def run(
+        self, task: Task, progress: Callable[[int, int], None], cancelled: threading.Event
+    ) -> Outcome:
+        """One video. Whatever it does to the process, there is an outcome."""
+        if self._process is None or not self._process.is_alive():
+            self.stop()
+            self.start()
+        assert self._pipe is not None
+        heard = time.monotonic()
+        try:
+            self._pipe.send_bytes(_as_json(task))
+            while not cancelled.is_set():
+                if self._pipe.poll(_LOOK_S):
+                    said = json.loads(self._pipe.recv_bytes())
+                    heard = time.monotonic()
+                    if "state" in said:
+                        return Outcome(**said)
+                    progress(said["done"], said["total"])
+                elif time.monotonic() - heard > self._silence_s:
+                    self.stop()
+                    return Outcome("failed", f"given up: no frame in {self._silence_s:g} s")
+        except (EOFError, OSError):
+            self.stop()
+            return Outcome("failed", "the process that read the video died of it")
+        self.stop()
+        return Outcome("cancelled", "cancelled")
+
+    def stop(self) -> None:
+        """Kill the process; the next task gets a fresh one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        if self._pipe is not None:
+            self._pipe.close()
+        self._process = self._pipe = None
+
+
+def _as_json(task: Task) -> bytes:
+    values = {name: str(v) if isinstance(v, Path) else v for name, v in vars(task).items()}
+    return json.dumps(values).encode()
+
+
+def _task(data: bytes) -> Task:
+    values = json.loads(data)
+    return Task(**values | {"video": Path(values["video"]), "folder": Path(values["folder"])})
+
+
+def _work(pipe: Connection, source: Source) -> None:
+    """The process: what it has loaded, then for each task its progress and its outcome."""
+    # Ctrl-C goes to all processes of a terminal; only the server decides what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+    def say(**message: Any) -> None:
+        pipe.send_bytes(json.dumps(message).encode())
+
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        from pipeline.predict.model import load_model
+        from pipeline.predict.predictor import Options, Predictor
+
+        options = Options(page=True, window_s=source.window_s, longest_s=source.longest_s)
+        try:
+            model = load_model(source.model, source.run)
+            predictor = Predictor(model, options)
+            _check_window(predictor)
+        except UserError as error:
+            say(line=str(error))
+            return
+        say(model=model.name, classes=model.classes)
+        while True:
+            say(**vars(_predict(predictor, _task(pipe.recv_bytes()), say)))
+
+
+def _check_window(predictor: Any) -> None:
+    """What every video would fail of is said at once: that the length of a window is unknown."""
+    import numpy as np
+
+    from pipeline.video.stream import Plan
+
+    predictor.layout(Plan(np.array([0.0, 0.04]), 0.04, whole=True, certain=True))
+
+
+def _predict(predictor: Any, task: Task, say: Callable[..., None]) -> Outcome:
+    from dataclasses import replace
+
+    from pipeline.predict.run import reason
+    from pipeline.video.container import probe
+
+    said = 0.0
+
+    def watch(done: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if done == total or now - said > _EVERY_S:
+            said = now
+            say(done=done, total=total)
+
+    predictor.options = replace(
+        predictor.options, form=task.form, landmarks=task.landmarks, overlay=task.overlay
+    )
+    try:
+        info = probe(task.video)
+        if info.width * info.height > MOST_PIXELS:
+            raise ClipError(f"{info.width} x {info.height} pixels are more than an 8K picture has")
+        target = task.folder / f"{TABLE}{SUFFIX[task.form]}"
+        done = predictor.predict(task.video, target, name=task.name, watch=watch)
+    except (ClipError, UserError) as error:
+        return Outcome("failed", _without_folders(reason(task.video, error), task))
+    except MemoryError:
+        os._exit(1)
+    except (BrokenPipeError, ConnectionResetError):
+        raise
+    except Exception:
+        # a bug, which is the service's owner's to see
+        traceback.print_exc()
+        return Outcome("failed", "an error in the service: its owner finds it in the service's log")
+    state: Literal["done", "failed"] = "failed" if done.warning else "done"
+    return Outcome(state, done.warning, done.faces, done.complete)
+
+
+def _without_folders(line: str, task: Task) -> str:
+    """A client need not know where things lie."""
+    shown = line.replace(str(task.video), task.name).replace(str(task.folder), "the job's folder")
+    return " ".join(shown.split())
