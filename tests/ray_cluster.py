@@ -61,9 +61,9 @@ class Cluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
-            # a dead node is given up after 3 s, not after 30
-            "RAY_health_check_period_ms": "500",
-            "RAY_health_check_timeout_ms": "1000",
+            # a dead node, which refuses, is given up after 3 s, and a slow one is not
+            "RAY_health_check_period_ms": "1000",
+            "RAY_health_check_timeout_ms": "20000",
             "RAY_health_check_failure_threshold": "3",
         }
         head = ["--head", f"--port={port}", "--num-cpus=0", f"--temp-dir={folder}"]
