@@ -1,5 +1,6 @@
 # Two commands: `make repro` (videos to metrics) and `make test` (linter, types, tests).
-# `make faults` is the long form of the fault suites, of which `make test` runs a part.
+# `make faults` is the long form of the fault suites, of which `make test` runs a part;
+# `make cluster-test` that of the cluster engine and the store on object storage.
 # `make repro PRESET=rml ROOT=/data/RML` first puts params/rml.yaml and the root into params.yaml
 # (MANIFEST=... and VARIANT=... too, where a set needs them); without PRESET it stays as it is.
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 # the stages of dvc.yaml call `python`: it must be this one
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test faults install install-dev prepare clean
+.PHONY: repro test faults cluster-test install install-dev prepare clean
 
 repro: install prepare
 	$(if $(PRESET),$(BIN)/arpgnet data use "$(PRESET)" $(if $(ROOT),"$(ROOT)") $(if $(MANIFEST),--manifest "$(MANIFEST)") $(if $(VARIANT),--variant "$(VARIANT)"))
@@ -23,6 +24,9 @@ test: install-dev
 
 faults: install-dev
 	ARPGNET_FAULTS=long $(BIN)/pytest -q tests/faults
+
+cluster-test: install-dev
+	ARPGNET_FAULTS=long $(BIN)/pytest -q tests/pipeline/cluster tests/pipeline/store tests/faults/test_cluster.py
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev

@@ -287,8 +287,10 @@ class ReportParams(Section):
 class EngineParams(Section):
     """How the per-clip work is run; nothing here can change a result."""
 
-    name: Literal["local"] = "local"
+    name: Literal["local", "ray"] = "local"
+    address: str = ""
     workers: Positive | Literal["auto"] = "auto"
+    gpus_per_worker: Annotated[float, Field(ge=0.0)] = 0.0
     worker_memory_mb: Positive = 600
     clip_timeout_s: Annotated[float, Field(gt=0.0)] = 3600.0
     max_bad: Fraction = 0.5

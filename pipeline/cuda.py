@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from pipeline.errors import UserError
+from pipeline.gpus import choose_gpus
 
 
-def use_cuda(asked: Literal["auto", "cpu", "cuda"], setting: str) -> bool:
-    """Whether torch is to compute on a CUDA device.
+def use_cuda(asked: Literal["auto", "cpu", "cuda"], setting: str, count: int = 1) -> bool:
+    """Whether torch is to compute on a CUDA device; this process then sees `count` of them.
 
     Args:
         setting: the parameter that asks, for the message.
@@ -18,10 +19,13 @@ def use_cuda(asked: Literal["auto", "cpu", "cuda"], setting: str) -> bool:
     """
     import torch
 
+    if asked == "cpu":
+        return False
+    choose_gpus(count)
     found = torch.cuda.is_available()
     if asked == "cuda" and not found:
         raise UserError(f"{setting}: cuda, but {why_no_cuda()}; or set {setting}: auto or cpu")
-    return found and asked != "cpu"
+    return found
 
 
 def why_no_cuda() -> str:

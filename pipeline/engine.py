@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.clips import Clip
+from pipeline.cluster.run import Fleet, run_on_ray
 from pipeline.config import EngineParams
 from pipeline.disk import partial, replace_folder, writing_to
 from pipeline.errors import UserError
@@ -153,15 +154,25 @@ class _Run:
         writer.add_quarantined(clip.clip_id, key, self.bad[clip.clip_id])
 
     def _compute(self, items: list[Item]) -> None:
-        job = ClipJob(self._work, self._store.root)
-        count, limits = crew(self._engine)
         with track(len(items), self._work.stage) as progress:
             try:
-                for item, result in run_in_workers(job, items, count, limits):
+                for item, result in self._results(items, progress):
                     self._finished(item, result, progress)
             except WorkerError as error:
                 name = error.item.clip.clip_id if error.item is not None else "(setup)"
                 raise RuntimeError(f"clip {name}: {error}") from None
+
+    def _results(
+        self, items: list[Item], progress: Tracker
+    ) -> Iterator[tuple[Item, str | Crashed | TimedOut | None]]:
+        """As they are finished."""
+        job = ClipJob(self._work, self._store.root)
+        count, limits = crew(self._engine)
+        if self._engine.name == "local":
+            return run_in_workers(job, items, count, limits)
+        workers = None if self._engine.workers == "auto" else self._engine.workers
+        fleet = Fleet(self._engine.address, workers, self._engine.gpus_per_worker)
+        return run_on_ray(job, items, fleet, limits, cores=count, note=progress.note)
 
     def _finished(
         self, item: Item, result: str | Crashed | TimedOut | None, progress: Tracker

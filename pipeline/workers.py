@@ -126,23 +126,9 @@ def run_in_workers(
         UserError: raised by the job, or the workers die before their first item.
         WorkerError: any other exception in the job.
     """
-    todo = deque(_Task(item) for item in items)
-    crew = _Crew(job, count, limits or Limits())
+    crew = Crew(job, count, limits or Limits())
     try:
-        while todo or crew.busy:
-            crew.staff(todo)
-            for kind, value, task in crew.wait():
-                if kind == "user error":
-                    raise UserError(value)
-                if kind == "error":
-                    raise WorkerError(task and task.item, value)
-                if task is None:
-                    continue
-                if kind == "dead" and task.tries < _TRIES:
-                    todo.appendleft(task)
-                else:
-                    crew.staff(todo)
-                    yield task.item, value
+        yield from crew.run(items)
     finally:
         crew.dismiss()
 
@@ -212,8 +198,8 @@ class _Worker:
             self.pipe.send(item)
 
 
-class _Crew:
-    """All worker processes."""
+class Crew:
+    """All worker processes, which stay from one `run` to the next. `dismiss` ends them."""
 
     def __init__(self, job: Job, count: int, limits: Limits) -> None:
         self._job = job
@@ -222,11 +208,37 @@ class _Crew:
         self._workers: list[_Worker] = []
         self._deaths_at_start = 0
 
+    def run(self, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """As `run_in_workers`, whose errors it raises."""
+        todo = deque(_Task(item) for item in items)
+        while todo or self._busy:
+            self._staff(todo)
+            for kind, value, task in self._wait():
+                if kind == "user error":
+                    raise UserError(value)
+                if kind == "error":
+                    raise WorkerError(task and task.item, value)
+                if task is None:
+                    continue
+                if kind == "dead" and task.tries < _TRIES:
+                    todo.appendleft(task)
+                else:
+                    self._staff(todo)
+                    yield task.item, value
+
+    def dismiss(self) -> None:
+        """End all of them."""
+        for worker in self._workers:
+            worker.call_off()
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
     @property
-    def busy(self) -> bool:
+    def _busy(self) -> bool:
         return any(worker.task is not None for worker in self._workers)
 
-    def staff(self, todo: deque[_Task]) -> None:
+    def _staff(self, todo: deque[_Task]) -> None:
         """Give every idle worker a task; start as many more as there is work for."""
         for worker in self._workers:
             if todo and worker.idle:
@@ -235,7 +247,7 @@ class _Crew:
         for _ in range(min(self._count - len(self._workers), len(todo) - starting)):
             self._hire()
 
-    def wait(self) -> list[_Event]:
+    def _wait(self) -> list[_Event]:
         """What happened: messages, deaths and missed deadlines; maybe nothing yet."""
         by_pipe: dict[Any, _Worker] = {worker.pipe: worker for worker in self._workers}
         deadline = min(worker.deadline for worker in self._workers)
@@ -245,14 +257,6 @@ class _Crew:
         now = time.monotonic()
         late = [worker for worker in self._workers if worker.deadline <= now]
         return events + [self._overdue(worker) for worker in late if not worker.pipe.poll()]
-
-    def dismiss(self) -> None:
-        """End all of them."""
-        for worker in self._workers:
-            worker.call_off()
-        for worker in self._workers:
-            worker.end()
-        self._workers.clear()
 
     def _heard(self, worker: _Worker) -> _Event:
         kind, value = worker.receive()

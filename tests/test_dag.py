@@ -21,7 +21,7 @@ ORDER += ["evaluate", "explain", "report"]
 PLUMBING = {
     "pipeline/__init__.py", "pipeline/clips.py", "pipeline/config.py", "pipeline/cuda.py",
     "pipeline/disk.py",
-    "pipeline/engine.py",
+    "pipeline/engine.py", "pipeline/gpus.py",
     "pipeline/errors.py", "pipeline/progress.py", "pipeline/shards.py", "pipeline/stage.py",
     "pipeline/spool.py", "pipeline/store.py", "pipeline/workers.py", "pipeline/faces/__init__.py",
     "pipeline/faces/packs.py", "models/__init__.py",

@@ -16,6 +16,7 @@ import onnx
 import onnxruntime
 
 from pipeline.errors import UserError
+from pipeline.gpus import choose_gpus
 
 Device = Literal["auto", "cpu", "cuda"]
 CPU = "CPUExecutionProvider"
@@ -43,6 +44,8 @@ def make_session(
             device is not to be had.
     """
     provider = choose_provider(device)
+    if provider == CUDA:
+        choose_gpus()
     source = expose(model, extra_outputs) if extra_outputs else model
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

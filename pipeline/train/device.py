@@ -29,7 +29,8 @@ def resolve_device(params: TrainParams | FinetuneParams) -> tuple[str, str]:
         UserError: `device: cuda` without such a device.
     """
     section = "finetune" if isinstance(params, FinetuneParams) else "train"
-    device = "cuda" if use_cuda(params.device, f"{section}.device") else "cpu"
+    devices = params.devices if isinstance(params, TrainParams) else 1
+    device = "cuda" if use_cuda(params.device, f"{section}.device", devices) else "cpu"
     if params.precision != "auto":
         return device, params.precision
     fast = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

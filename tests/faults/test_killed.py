@@ -19,9 +19,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import TINY, Workspace
-
-from pipeline.demo import render_dataset
+from rendered_csv import render_csv
+from store_entries import finished
+from support import Workspace
 
 LONG = os.environ.get("ARPGNET_FAULTS") == "long"
 RUNS = 11 if LONG else 1
@@ -32,7 +32,6 @@ REACH = (0.4, 0.2, 0.6, 0.3, 0.5)
 # stages that a random moment seldom meets, short as they are: the last long run waits for them
 AIMED_AT = ("landmark", "train", "evaluate", "report")
 PATIENCE_S = 300.0
-CLASSES = ("anger", "happiness", "surprise")
 
 
 @dataclass
@@ -48,29 +47,8 @@ class Kill:
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 rendered clips of 4 people and their manifest."""
-    folder = tmp_path_factory.mktemp("videos")
-    render_dataset(folder, subjects=4, clips_per_class=1, frame_px=192, fps=12.5, seed=0, workers=2)
-    lines = ["path,label,subject"]
-    for label in CLASSES:
-        lines += [
-            f"{path.relative_to(folder).as_posix()},{label},{path.stem.split('_')[0]}"
-            for path in sorted((folder / label).glob("*.mp4"))
-        ]
-    (folder / "clips.csv").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def settings(videos: Path) -> dict[str, object]:
-    return {
-        **TINY,
-        "dataset.name": "csv",
-        "dataset.root": str(videos),
-        "dataset.manifest": str(videos / "clips.csv"),
-        "engine.workers": 2,
-    }
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    return render_csv(tmp_path_factory.mktemp("videos"))
 
 
 @dataclass(frozen=True)
@@ -102,17 +80,6 @@ def kills(summary: list[str]) -> Iterator[list[Kill]]:
         f"{one.finished:8d}  {one.again:14d}"
         for one in collected
     ]
-
-
-def finished(store: Path) -> dict[Path, int]:
-    """Inodes of the clips' results and finished training runs; not of unfinished ones' states."""
-    kinds = {".table", ".failure", ".folder"}
-    found = {}
-    for path in store.glob("*/*/*"):
-        if path.suffix in kinds:
-            with contextlib.suppress(FileNotFoundError):
-                found[path] = path.stat().st_ino
-    return found
 
 
 def begin(workspace: Workspace) -> subprocess.Popen[bytes]:

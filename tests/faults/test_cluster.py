@@ -1,0 +1,112 @@
+"""The per-clip stages on a cluster of two machines, one of which is killed at a random moment.
+
+All clips come through, every out has the bytes of the local engine's, and what had been finished
+when the machine died is not computed again. `make test` kills one, `make cluster-test`
+(ARPGNET_FAULTS=long) ten; a new machine joins after each.
+"""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ray_cluster import Cluster, cluster
+from rendered_csv import render_csv
+from store_entries import finished
+from support import Workspace
+
+KILLS = 10 if os.environ.get("ARPGNET_FAULTS") == "long" else 1
+STAGES = ("ingest", "decode", "align", "finetune", "landmark", "appearance", "graph")
+ELSEWHERE = {"ingest", "finetune"}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    return render_csv(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Cluster]:
+    with cluster() as made:
+        made.add()
+        made.add()
+        yield made
+
+
+@dataclass(frozen=True)
+class Run:
+    seconds: float
+    outs: dict[str, str]
+    said: list[str]
+
+
+def run(
+    folder: Path, settings: dict[str, object], patch: pytest.MonkeyPatch, **engine: object
+) -> Run:
+    """All stages before training, each as DVC runs it; and what those of single clips say."""
+    patch.setenv("ARPGNET_STORE", str(folder / "store"))
+    workspace = Workspace(
+        folder / "project",
+        settings | {f"engine.{name}": value for name, value in engine.items()},
+    )
+    start = time.monotonic()
+    said = []
+    for stage in STAGES:
+        done = workspace.stage(stage)
+        assert done.returncode == 0, f"{stage}: {done.stderr[-2000:]}"
+        if stage not in ELSEWHERE:
+            said.append(done.stdout.splitlines()[-1])
+    return Run(time.monotonic() - start, workspace.outs(), said)
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, object]) -> Run:
+    """By the local engine."""
+    with pytest.MonkeyPatch.context() as patch:
+        return run(tmp_path_factory.mktemp("calm"), settings, patch)
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_machine_dies_at_a_random_moment(
+    number: int,
+    calm: Run,
+    settings: dict[str, object],
+    machines: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    summary: list[str],
+) -> None:
+    for name, value in machines.environment.items():
+        if name.startswith("RAY_"):
+            monkeypatch.setenv(name, value)
+    # the cluster takes 3 s a stage to answer and to start its workers
+    after_s = random.Random(number).uniform(2.0, 3.0 * len(STAGES) + calm.seconds)
+    before: dict[Path, int] = {}
+
+    def kill() -> None:
+        machines.nodes[-1].kill()
+        before.update(finished(tmp_path / "store"))
+
+    killer = threading.Timer(after_s, kill)
+    killer.start()
+    try:
+        shaken = run(
+            tmp_path, settings, monkeypatch, name="ray", address=machines.address, workers="auto"
+        )
+    finally:
+        killer.cancel()
+        killer.join()
+        machines.add()
+    after = finished(tmp_path / "store")
+    again = sum(after.get(path) != inode for path, inode in before.items())
+    summary.append(
+        f"machine killed after {after_s:5.2f} of {shaken.seconds:5.2f} s, {len(before):2d} results "
+        f"finished, {again} computed again; {', '.join(shaken.said)}"
+    )
+    assert shaken.outs == calm.outs
+    assert all(line.endswith("12 computed, 0 reused, 0 quarantined") for line in shaken.said)
+    assert again == 0
