@@ -17,8 +17,9 @@ def serve_videos(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8765,
     model: Annotated[
-        Path, typer.Option(help="The folder of the params.yaml and artifacts/ to use.")
-    ] = Path(),
+        str | None,
+        typer.Option(help="Another workspace, a published folder, or a Git revision."),
+    ] = None,
     run: Annotated[
         str | None, typer.Option(help="e.g. fold0-seed0; without it the best by validation.")
     ] = None,

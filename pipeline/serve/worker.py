@@ -41,7 +41,7 @@ _EVERY_S = 0.1
 class Source:
     """Which network, and what holds for all videos: see `pipeline.predict.predictor.Options`."""
 
-    model: Path
+    model: str | None
     run: str | None
     window_s: float | None
     longest_s: float
@@ -173,12 +173,12 @@ def _work(pipe: Connection, source: Source) -> None:
         pipe.send_bytes(json.dumps(message).encode())
 
     with contextlib.suppress(EOFError, BrokenPipeError):
-        from pipeline.predict.model import load_model
         from pipeline.predict.predictor import Options, Predictor
+        from pipeline.predict.source import open_model
 
         options = Options(page=True, window_s=source.window_s, longest_s=source.longest_s)
         try:
-            model = load_model(source.model, source.run)
+            model = open_model(source.model, source.run)
             predictor = Predictor(model, options)
             _check_window(predictor)
         except UserError as error:

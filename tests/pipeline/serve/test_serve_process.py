@@ -182,7 +182,7 @@ def test_a_running_job_can_be_cancelled(client: httpx.Client, videos: Path) -> N
 def test_a_video_that_hangs_its_reader_is_given_up(
     workspace: Path, videos: Path, tmp_path: Path
 ) -> None:
-    worker = Worker(Source(workspace, None, 0.6, 60.0), silence_s=1.0)
+    worker = Worker(Source(str(workspace), None, 0.6, 60.0), silence_s=1.0)
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     assert worker.start().classes == CLASSES
     process = next(
