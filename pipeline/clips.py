@@ -43,6 +43,7 @@ class Clip:
     without gaps). `faces` is `detect`, or how the data set says where the face is: `aligned`, the
     pictures are faces that were cut out already; `landmarks`, by 68 points a picture in the folder
     `landmarks`. `person` is which of two people is meant, by place in the picture: left or right.
+    `traits` is what the data set says of the subject (gender, age), as sorted JSON or None.
     """
 
     clip_id: str
@@ -67,8 +68,15 @@ class Clip:
     faces: str = "detect"
     landmarks: str | None = None
     person: str | None = None
+    traits: str | None = None
     status: str = OK
     reason: str | None = None
+
+    @property
+    def trait_values(self) -> dict[str, str]:
+        """Trait -> value; empty where nothing is said."""
+        values: dict[str, str] = json.loads(self.traits or "{}")
+        return values
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,7 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("faces", pa.string(), nullable=False),
         pa.field("landmarks", pa.string()),
         pa.field("person", pa.string()),
+        pa.field("traits", pa.string()),
         pa.field("status", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
     ]

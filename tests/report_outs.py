@@ -1,6 +1,7 @@
 """What the stages before `report` leave behind, by hand and full of text that must be escaped."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,20 @@ MISTAKE = {
 }  # fmt: skip
 
 
-def details(gain: float) -> dict[str, Any]:
+TRAITS = [
+    {
+        "trait": EVIL,
+        "unnamed": 3,
+        "rows": [
+            {"value": "<i>old</i>", "clips": 12, "subjects": 3, "unit": "subject", "uar": SCORE,
+             "war": SCORE},
+            {"value": "young", "clips": 4, "subjects": 1},
+        ],
+    }
+]  # fmt: skip
+
+
+def details(gain: float, traits: Sequence[dict[str, Any]]) -> dict[str, Any]:
     model = {
         "scores": SCORES,
         "seeds": [0, 1],
@@ -92,6 +106,7 @@ def details(gain: float) -> dict[str, Any]:
             "unnamed": 3,
             "quartiles": {"uar": [0.25] * 5, "war": [0.5] * 5},
         },
+        "traits": {"fewest_clips": 10, "fewest_subjects": 2, "tables": list(traits)},
         "mistakes": [MISTAKE, {**MISTAKE, "clip_id": "clip3"}],
     }  # fmt: skip
 
@@ -129,7 +144,7 @@ def explanations() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_outs(root: Path, gain: float = 0.2) -> None:
+def write_outs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]] = ()) -> None:
     clips = [clip(n) for n in range(4)]
     clips[3] = clip(3, status="quarantined", reason=EVIL)
     notes = {
@@ -167,7 +182,7 @@ def write_outs(root: Path, gain: float = 0.2) -> None:
         **lean,
     }
     (reports / "metrics.json").write_text(json.dumps(metrics))
-    (reports / "evaluation.json").write_text(json.dumps(details(gain)))
+    (reports / "evaluation.json").write_text(json.dumps(details(gain, traits)))
     (reports / "explanations.json").write_text(json.dumps(explanations()))
     (reports / "plots/curves.csv").write_text(
         "run,epoch,train_loss,val_loss,val_uar\nfold0-seed0,0,2.0,2.1,0.2\nfold0-seed0,1,1.0,1.5,0.6\n"

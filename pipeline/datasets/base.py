@@ -74,7 +74,8 @@ class ListedClip:
     `faces` is `detect` where the faces are to be found, `aligned` where every picture is a
     face that was cut out already, `landmarks` where the set's own landmarks say where it is.
     `person` is which of two people a label is about, by place in the picture. `corpus` is the
-    data set's name; whoever lists the clips of several sets fills it in.
+    data set's name; whoever lists the clips of several sets fills it in. `traits` are what the set
+    says of the subject, as pairs of a name (gender, age) and a value.
     """
 
     path: str
@@ -91,6 +92,7 @@ class ListedClip:
     faces: FaceSource = "detect"
     person: Literal["left", "right"] | None = None
     corpus: str = ""
+    traits: tuple[tuple[str, str], ...] = ()
 
     @property
     def classes(self) -> frozenset[str]:

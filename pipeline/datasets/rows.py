@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,7 @@ def manifest_rows(
                 faces=item.faces,
                 landmarks=item.images.landmarks if item.images else None,
                 person=item.person,
+                traits=json.dumps(dict(item.traits), sort_keys=True) if item.traits else None,
                 status=OK if reason is None else QUARANTINED,
                 reason=reason,
             )

@@ -15,6 +15,7 @@ from pipeline.evaluate.plots import (
     write_subjects,
 )
 from pipeline.evaluate.summary import summarise
+from pipeline.evaluate.traits import trait_scores
 from pipeline.store import file_sha256
 from pipeline.train.curves import RUNS, read_curves
 from pipeline.train.predictions import NETWORK, PREDICTIONS, read_predictions
@@ -32,7 +33,10 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     """
     manifest = read_manifest(root / "data/manifest.parquet")
     predictions = read_predictions(root / PREDICTIONS)
-    clips = [{"clip_id": c.clip_id, "subject": c.subject, "group": c.group} for c in manifest.clips]
+    clips = [
+        {"clip_id": clip.clip_id, "subject": clip.subject, "group": clip.group}
+        for clip in manifest.clips
+    ]
     # by the digest, what was measured against these predictions is told from what was not
     facts = {
         "dataset": manifest.dataset,
@@ -40,10 +44,18 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
         "predictions_sha256": file_sha256(root / PREDICTIONS),
     }
     metrics, details = summarise(predictions, clips, params, facts)
+    tested = predictions.select((predictions.split == "test") & (predictions.model == NETWORK))
+    details["traits"] = trait_scores(
+        tested,
+        [
+            known | {"traits": clip.trait_values}
+            for known, clip in zip(clips, manifest.clips, strict=True)
+        ],
+        params,
+    )
     write_json(metrics, root / METRICS)
     write_json(details, root / DETAILS)
-    tested = (predictions.split == "test") & (predictions.model == NETWORK)
-    write_confusion(predictions.select(tested), root / PLOTS / "confusion.csv")
+    write_confusion(tested, root / PLOTS / "confusion.csv")
     write_reliability(details["reliability"], root / PLOTS / "reliability.csv")
     write_subjects(details["subjects"]["rows"], root / PLOTS / "subjects.csv")
     runs = sorted({(run["fold"], run["seed"]) for run in details["runs"]})

@@ -27,6 +27,7 @@ from pipeline.report.sentences import (
 )
 from pipeline.report.settings import settings_digest, shareable
 from pipeline.report.subjects import spread
+from pipeline.report.traits import traits_view
 from pipeline.train.predictions import NETWORK
 
 CARD = Path("artifacts/MODEL_CARD.md")
@@ -85,6 +86,7 @@ def model_card(results: Results) -> str:
         single=single_runs(metrics, details),
         per_class=list(_per_class(results)),
         spread=spread(details["subjects"]),
+        traits=traits_view(details["traits"]),
         calibration=calibration(metrics, details),
         coverage=coverage_view(results),
         pack=faces["pack"],

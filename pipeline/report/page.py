@@ -39,6 +39,7 @@ from pipeline.report.sentences import (
 )
 from pipeline.report.settings import shareable
 from pipeline.report.subjects import subjects_view
+from pipeline.report.traits import traits_view
 from pipeline.shards import ShardReader
 from pipeline.train.predictions import NETWORK
 
@@ -125,6 +126,7 @@ def render(results: Results) -> str:
         calibration=calibration(results.metrics, results.details),
         reliability=Markup(reliability_chart(results.details["reliability"])),
         subjects=subjects_view(results.details["subjects"]),
+        traits=traits_view(results.details["traits"]),
         mistakes=mistakes_view(results.details["mistakes"], shards["faces"]),
         explanations=explanations_view(results.explanations, shards["faces"]),
         ablations=ablations_view(results.ablations, results.details["predictions_sha256"]),

@@ -19,6 +19,10 @@ REQUIRED = ("path",)
 # one of the two: a class a clip, or a file with a class a frame
 LABELS = ("label", "frame_labels")
 OPTIONAL = ("subject", "split", "fold", "group", "start_s", "end_s", "faces", "first_image")
+# of the subject, e.g. trait_gender, trait_age
+TRAIT = "trait_"
+# more values than a table of groups can tell apart
+MOST_VALUES = 20
 FACES: dict[str, FaceSource] = {"": "detect", "detect": "detect", "aligned": "aligned"}
 
 ABOUT = About(
@@ -50,7 +54,8 @@ def read_csv(
     `frame_labels` is the path, relative to the root, of a text file with a class name for every
     frame of the video (`read_frame_names`). A path may be a folder of pictures: in the order of
     their names, or, with `first_image`, numbered by their names from that number on. `faces` is
-    `aligned` where the pictures are faces that were cut out already, else `detect`.
+    `aligned` where the pictures are faces that were cut out already, else `detect`. Columns
+    `trait_<name>` (gender, age, ...) say which groups the subject belongs to; may be empty.
 
     Args:
         manifest: the file; columns of other names are ignored.
@@ -80,7 +85,22 @@ def read_csv(
         clips.append(clip)
     if not clips:
         raise UserError(f"dataset.manifest: {manifest.name} names no clip: it has no rows")
+    _check_traits(clips, manifest)
     return clips
+
+
+def _check_traits(clips: list[ListedClip], manifest: Path) -> None:
+    """A trait puts people into a few groups; an age in years or a name does not."""
+    values: dict[str, set[str]] = {}
+    for clip in clips:
+        for trait, value in clip.traits:
+            values.setdefault(trait, set()).add(value)
+    for trait, found in values.items():
+        if len(found) > MOST_VALUES:
+            raise UserError(
+                f"dataset.manifest: column '{TRAIT}{trait}' of {manifest.name} has {len(found)} "
+                f"values, more than {MOST_VALUES}: give groups (18-29, 30-44), or drop the column"
+            )
 
 
 def _rows(manifest: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -169,6 +189,11 @@ def _listed(
         frames=read_frame_names(resolve_inside(root, file)) if file else None,
         images=Images(fps=fps, first=first) if folder else None,
         faces=(FACES[said] if said else faces) if folder else "detect",
+        traits=tuple(
+            (name.removeprefix(TRAIT), value)
+            for name, value in sorted(row.items())
+            if name.startswith(TRAIT) and name != TRAIT and value
+        ),
     )
 
 

@@ -1,8 +1,8 @@
 """`dataset.name: ravdess`: the Ryerson Audio-Visual Database of Emotional Speech and Song.
 
 A name is seven codes: modality (01 video with sound, 02 video only, 03 sound only), channel (01
-speech, 02 song), emotion, intensity, statement, repetition, actor. 01 and 02 of a performance are
-the same pictures: they are one group, never on two sides.
+speech, 02 song), emotion, intensity, statement, repetition, actor (odd numbers are men, even ones
+women). 01 and 02 of a performance are the same pictures: they are one group, never on two sides.
 """
 
 from __future__ import annotations
@@ -143,6 +143,14 @@ def _chosen(
 def _clip(stem: str, name: str, fold: int | None) -> ListedClip:
     label = class_of(stem[6:8], CLASSES, name)
     # a performance is all of the code but its modality
+    actor = stem[-2:]
+    gender = "female" if int(actor) % 2 == 0 else "male"
     return ListedClip(
-        name, label, subject=f"actor_{stem[-2:]}", fold=fold, group=stem[3:], where=name
+        name,
+        label,
+        subject=f"actor_{actor}",
+        fold=fold,
+        group=stem[3:],
+        where=name,
+        traits=(("gender", gender),),
     )

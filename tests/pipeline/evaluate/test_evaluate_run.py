@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 
 from pipeline.clips import Clip, write_manifest
 from pipeline.config import EvaluateParams
 from pipeline.errors import UserError
+from pipeline.evaluate import traits
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.summary import interval_units
 from pipeline.train.curves import CurveLog
@@ -49,9 +51,17 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(root: Path, *, subjects: bool = True) -> None:
+def write(root: Path, *, subjects: bool = True, said: dict[str, str] | None = None) -> None:
+    """`said` gives a subject's traits as JSON."""
     clips = [
-        Clip(clip, f"{clip}.mp4", "00", label_index=k, subject=clip[:2] if subjects else None)
+        Clip(
+            clip,
+            f"{clip}.mp4",
+            "00",
+            label_index=k,
+            subject=clip[:2] if subjects else None,
+            traits=(said or {}).get(clip[:2]),
+        )
         for clip, k in LABELS.items()
     ]
     write_manifest(clips, root / "data/manifest.parquet", classes=CLASSES, dataset="hand")
@@ -215,3 +225,30 @@ def test_absent_predictions(tmp_path: Path) -> None:
     write_manifest([], tmp_path / "data/manifest.parquet", classes=CLASSES, dataset="none")
     with pytest.raises(UserError, match="dvc repro train"):
         results(tmp_path)
+
+
+def test_groups_of_people_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scores of a group are those of scikit-learn on its clips; small groups are counted."""
+    monkeypatch.setattr(traits, "FEWEST_CLIPS", 4)
+    said = {f"s{n}": json.dumps({"age": "old" if n < 3 else "young"}) for n in range(5)}
+    said["s4"] = json.dumps({"age": "unique"})
+    write(tmp_path, said=said)
+    _, details = results(tmp_path)
+    (table,) = details["traits"]["tables"]
+    assert (table["trait"], table["unnamed"]) == ("age", 2)  # nothing is said of s5
+    old, unique, young = table["rows"]
+    assert (old["value"], old["clips"], old["subjects"], old["unit"]) == ("old", 6, 3, "subject")
+    assert old["uar"]["ci_low"] <= old["uar"]["mean"] <= old["uar"]["ci_high"]
+    for row in (unique, young):
+        assert set(row) == {"value", "clips", "subjects"}
+    clips = [clip for clip in LABELS if int(clip[1]) < 3]
+    labels = [LABELS[clip] for clip in clips]
+    expected = [
+        balanced_accuracy_score(labels, probabilities(clips, WRONG[seed]).argmax(1))
+        for seed in SEEDS
+    ]
+    assert old["uar"]["mean"] == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_without_traits_there_are_no_groups(root: Path) -> None:
+    assert results(root)[1]["traits"]["tables"] == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from report_outs import EVIL, write_outs
+from report_outs import EVIL, TRAITS, write_outs
 
 from pipeline.config import Params, parse_params
 from pipeline.report.card import model_card
@@ -68,12 +68,21 @@ def test_the_card_is_the_runs_own(tmp_path: Path) -> None:
     assert card == model_card(gather(Params(), tmp_path))
 
 
+def test_groups_that_the_data_names_are_in_the_card(tmp_path: Path) -> None:
+    write_outs(tmp_path, traits=TRAITS)
+    card = model_card(gather(Params(), tmp_path))
+    assert "12 | 3 | 0.500 (0.400 to 0.600) | 0.500 (0.400 to 0.600) |" in card
+    assert "| young | 4 | 1 | too few | too few |" in card
+    assert "3 test clips do not say" in card
+    assert "no results by group" not in card
+
+
 def test_data_cannot_write_into_the_card(tmp_path: Path) -> None:
-    write_outs(tmp_path)
+    write_outs(tmp_path, traits=TRAITS)
     found = list(tokens(model_card(gather(Params(), tmp_path))))
     assert not [t for t in found if t.type in ("html_block", "html_inline", "link_open", "image")]
     tables = [t for t in found if t.type == "table_open"]
-    assert len(tables) == 4
+    assert len(tables) == 5
 
 
 def test_settings_for_others_name_no_folder() -> None:

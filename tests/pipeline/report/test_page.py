@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pyarrow as pa
 import pytest
-from report_outs import BINS, EVIL, SCORE, SCORES, write_outs
+from report_outs import BINS, EVIL, SCORE, SCORES, TRAITS, write_outs
 
 from pipeline.config import Params
 from pipeline.errors import UserError
@@ -19,11 +19,12 @@ from pipeline.shards import ShardReader, ShardWriter
 
 
 def test_data_is_escaped_and_the_same_data_gives_the_same_page(tmp_path: Path) -> None:
-    write_outs(tmp_path)
+    write_outs(tmp_path, traits=TRAITS)
     page = render(gather(Params(), tmp_path))
     assert EVIL not in page
     assert "&lt;script&gt;" in page
     assert "<b>calm" not in page
+    assert "<i>old" not in page
     assert render(gather(Params(), tmp_path)) == page
 
 
@@ -40,6 +41,15 @@ def test_says_what_was_lost_where_and_why(tmp_path: Path) -> None:
     assert "2 clips of class fear were left out on purpose" in page
     assert "2 clips show the same pictures as another, in 1 sets" in page
     assert "Rendered faces" not in page
+
+
+def test_groups_stand_on_the_page_where_the_data_names_some(tmp_path: Path) -> None:
+    write_outs(tmp_path / "some", traits=TRAITS)
+    page = render(gather(Params(), tmp_path / "some"))
+    assert '<td class="n">0.500 (0.400 to 0.600)</td>' in page
+    assert "Of fewer than 10 clips or 2 subjects" in page
+    write_outs(tmp_path / "none")
+    assert "Groups of people" not in render(gather(Params(), tmp_path / "none"))
 
 
 @pytest.mark.parametrize(("gain", "said"), [(0.5, "it beats"), (-0.5, "it does not beat")])

@@ -33,6 +33,21 @@ def test_all_columns(tmp_path):
     assert (second.subject, second.split, second.fold, second.start_s) == (None,) * 4
 
 
+def test_columns_of_traits_name_groups_of_people(tmp_path):
+    first, second = read(
+        tmp_path,
+        "path,label,Trait_Gender,trait_age,trait_\na.mp4,x,female,30-44,y\nb.mp4,x,,18-29,\n",
+    )
+    assert first.traits == (("age", "30-44"), ("gender", "female"))
+    assert second.traits == (("age", "18-29"),)
+
+
+def test_a_trait_with_a_value_for_everybody_is_none(tmp_path):
+    rows = "".join(f"{n}.mp4,x,{n}\n" for n in range(21))
+    with pytest.raises(UserError, match=r"column 'trait_age' of labels.csv has 21 values, more"):
+        read(tmp_path, f"path,label,trait_age\n{rows}")
+
+
 def test_parts_of_one_file_are_clips_of_their_own(tmp_path):
     clips = read(tmp_path, "path,label,start_s,end_s\na.mp4,x,0,1\na.mp4,y,1,\n")
     assert [(clip.start_s, clip.end_s) for clip in clips] == [(0.0, 1.0), (1.0, None)]

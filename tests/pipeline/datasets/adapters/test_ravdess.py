@@ -42,6 +42,7 @@ def test_speech_by_blocks_of_four_actors(tmp_path):
     assert len(manifest.clips) == 4 * 16
     clip = by_path(manifest)["Actor_02/01-01-08-01-01-01-02.mp4"]
     assert (clip.label, clip.subject, clip.fold) == ("surprise", "actor_02", 0)
+    assert clip.trait_values == {"gender": "female"}
     twin = by_path(manifest)["Actor_02/02-01-08-01-01-01-02.mp4"]
     assert clip.group == twin.group
     assert manifest.notes["left_out"] == {
