@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 from support import TINY, Workspace
 
 from pipeline.clips import read_manifest
@@ -120,6 +121,11 @@ def test_a_fresh_clone_gives_the_same_bytes(
 def test_plots_come_out(finished: Workspace) -> None:
     shown = finished.dvc("plots", "show")
     assert "index.html" in shown.stdout
+    assert "warn" not in (shown.stdout + shown.stderr).lower()
+    page = (finished.root / "dvc_plots/index.html").read_text()
+    wanted = YAML(typ="safe").load((finished.root / "dvc.yaml").read_text())["plots"]
+    for title in (title for plot in wanted for title in plot):
+        assert title in page
 
 
 def test_experiments_run_in_a_folder_of_their_own(finished: Workspace) -> None:

@@ -31,6 +31,7 @@ from pipeline.explain.attention import (
 )
 from pipeline.explain.choose import choose, confused, confused_clips, runs_by_fold, tested
 from pipeline.explain.occlusion import can_hide, drops, probabilities
+from pipeline.explain.plots import write_tables
 from pipeline.shards import ShardReader
 from pipeline.train.checkpoints import load_run
 from pipeline.train.data import Dataset, labels_of, load_dataset
@@ -41,6 +42,7 @@ from pipeline.train.tasks import Task, make_task
 from pipeline.train.views import Views
 
 EXPLANATIONS = Path("reports/explanations.json")
+TABLES = Path("reports/attention")
 # clips a class (windows: as many a class together): on 2 cores 10 seconds for the demo, 128 clips
 MOST = 16
 FRAMES = 128  # in a pass; a longer view is cut to these in its middle
@@ -122,6 +124,7 @@ def explain(root: Path = Path(), *, most: int = MOST) -> None:
         "pairs": list(pairs(found, ranked, manifest.classes, seen_N, list(kinds))),
     }
     write_json(facts, root / EXPLANATIONS)
+    write_tables(facts, root / TABLES)
 
 
 def load_chosen(

@@ -23,6 +23,7 @@ from pipeline.explain.attention import (
 )
 from pipeline.explain.choose import choose, confused, confused_clips
 from pipeline.explain.occlusion import can_hide, drops, run_network, without
+from pipeline.explain.plots import write_tables
 from pipeline.explain.run import EXPLANATIONS, explain
 from pipeline.train.data import Dataset
 from pipeline.train.features import Batch
@@ -275,3 +276,23 @@ def test_each_class_has_its_own_attention(tmp_path: Path) -> None:
     assert found["pairs"]
     for pair in found["pairs"]:
         assert pair["predictions"] >= pair["views"] >= 1
+
+
+def test_the_tables_of_dvc_plots_say_what_the_json_says(tmp_path: Path) -> None:
+    group = {
+        "attention": [0.75, 0.25], "even": [0.5, 0.5], "drop": [0.2, None],
+        "edges": [{"kind": "self", "attention": 0.5, "even": 0.25}],
+        "time": {"relation": {"course": [0.5, None]}},
+    }  # fmt: skip
+    bare = {**group, "attention": None, "even": None, "edges": None, "time": {}}
+    facts = {"regions": {"names": ["brow, left", "chin"]}, "all": group}
+    write_tables({**facts, "by_class": [{**group, "label": "joy"}]}, tmp_path)
+    tables = {path.stem: path.read_text().splitlines()[1:] for path in tmp_path.iterdir()}
+    assert tables == {
+        "regions": ['"brow, left",1.500000,0.200000', "chin,0.500000,"],
+        "edges": ["all classes: self,all classes,self,2.000000", "joy: self,joy,self,2.000000"],
+        "time": ["1,relation,0.500000"],
+    }
+    write_tables({**facts, "all": bare, "by_class": []}, tmp_path)
+    assert (tmp_path / "regions.csv").read_text().splitlines()[2] == "chin,,"
+    assert len((tmp_path / "edges.csv").read_text().splitlines()) == 1

@@ -1,6 +1,7 @@
 """The page tells the truth about its data, escapes it, and is the same for the same data."""
 
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -41,6 +42,48 @@ def test_says_what_was_lost_where_and_why(tmp_path: Path) -> None:
     assert "2 clips of class fear were left out on purpose" in page
     assert "2 clips show the same pictures as another, in 1 sets" in page
     assert "Rendered faces" not in page
+
+
+class Figures(HTMLParser):
+    """Every picture and table: its section, its own title, whether it was said how to read it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str, str, bool]] = []
+        self._heading, self._explained, self._inside = "", False, ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "h2":
+            self._heading, self._explained = "", False
+        if tag == "p" and dict(attrs).get("class") == "read":
+            self._explained = True
+        if tag in {"svg", "table", "img"}:
+            told = dict(attrs).get("alt") or ""
+            self.found.append((tag, self._heading, told, self._explained))
+        if tag in {"h2", "title"}:
+            self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._inside:
+            self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "h2":
+            self._heading += data
+        elif self._inside == "title" and self.found:
+            kind, heading, _, explained = self.found[-1]
+            self.found[-1] = kind, heading, data, explained
+
+
+def test_every_picture_has_a_title_and_says_how_to_read_it(tmp_path: Path) -> None:
+    write_outs(tmp_path, traits=TRAITS)
+    figures = Figures()
+    figures.feed(render(gather(Params(), tmp_path)))
+    assert {kind for kind, *_ in figures.found} == {"svg", "table", "img"}
+    for kind, heading, title, explained in figures.found:
+        assert heading, kind
+        assert explained, heading
+        assert title or kind == "table", heading
 
 
 def test_groups_stand_on_the_page_where_the_data_names_some(tmp_path: Path) -> None:
