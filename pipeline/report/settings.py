@@ -8,6 +8,9 @@ from typing import Any
 from pipeline.config import Params
 from pipeline.store import digest
 
+# in the place of a folder: where there must be one, the settings stay valid
+LEFT_OUT = "left-out"
+
 
 def shareable(params: Params) -> dict[str, Any]:
     """All settings without the folders of data; of a path from the root the last part alone.
@@ -16,11 +19,10 @@ def shareable(params: Params) -> dict[str, Any]:
     """
     settings = params.model_dump(mode="json")
     dataset = settings["dataset"]
-    dataset["root"] = settings["finetune"]["root"] = None
-    for corpus in dataset["train_on"] + dataset["test_on"]:
-        corpus["root"] = ""
-        corpus["manifest"] = _last(corpus["manifest"])
-    dataset["manifest"] = _last(dataset["manifest"])
+    for place in (dataset, settings["finetune"], *dataset["train_on"], *dataset["test_on"]):
+        place["root"] = LEFT_OUT if place["root"] else None
+    for place in (dataset, *dataset["train_on"], *dataset["test_on"]):
+        place["manifest"] = _last(place["manifest"])
     settings["faces"]["pack"] = _last(settings["faces"]["pack"])
     return settings
 

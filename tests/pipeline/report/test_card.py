@@ -106,4 +106,7 @@ def test_settings_for_others_name_no_folder() -> None:
     assert settings["dataset"]["train_on"][0]["manifest"] == "l.csv"
     # and whoever gets them can load them
     assert parse_params(settings, "again").fusion == params.fusion
+    own = parse_params({"dataset": {"name": "ravdess", "root": "/home/anna/r"}}, "test")
+    assert "anna" not in str(shareable(own))
+    assert parse_params(shareable(own), "again").dataset.name == "ravdess"
     assert shareable(Params())["faces"]["pack"] == "demo"
