@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.config import Params
 from pipeline.store import digest
 
-# in the place of a folder: where there must be one, the settings stay valid
+# in the place of every folder: the settings stay valid where there must be one
 LEFT_OUT = "left-out"
 
 
@@ -20,7 +20,7 @@ def shareable(params: Params) -> dict[str, Any]:
     settings = params.model_dump(mode="json")
     dataset = settings["dataset"]
     for place in (dataset, settings["finetune"], *dataset["train_on"], *dataset["test_on"]):
-        place["root"] = LEFT_OUT if place["root"] else None
+        place["root"] = LEFT_OUT
     for place in (dataset, *dataset["train_on"], *dataset["test_on"]):
         place["manifest"] = _last(place["manifest"])
     settings["faces"]["pack"] = _last(settings["faces"]["pack"])
