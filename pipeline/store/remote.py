@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import shutil
 import tempfile
@@ -58,15 +59,22 @@ class Bucket:
 
     def open(self, entry: Entry) -> tuple[pa.NativeFile, int]:
         place = self.place(entry)
-        # what was damaged on its way, or replaced between two requests, is whole the next time
-        for _ in range(2):
+        before = None
+        for _ in range(self._patience.attempts):
             file = self._insist(place, "read it", lambda client: _fetched(client, place))
-            length = file.size() - TRAILER
+            length = file.seek(0, os.SEEK_END) - TRAILER
+            file.seek(0)
             if intact(file, length, entry):
                 file.seek(0)
-                return file, length
-            file.close()
-        self.remove(entry)
+                return pa.PythonFile(file, mode="r"), length
+            file.seek(0)
+            with file:
+                found = hashlib.file_digest(file, "sha256").digest()
+            # damaged on its way, or replaced between two requests, it is another the next time
+            if found == before:
+                self.remove(entry)
+                break
+            before = found
         raise DamagedError(place)
 
     def used(self, entry: Entry) -> None:
@@ -137,7 +145,9 @@ def _client(
     open_client: dict[Scheme, Callable[[Patience, str | None, str | None], Any]]
     open_client = {"s3": _s3, "gs": _gs}
     client = open_client[root.scheme](patience, *connection)
-    patience.insist(root, "list it", lambda: _listing(client, root, recursive=False))
+    found = patience.insist(root, "list it", lambda: _listing(client, root, recursive=False))
+    if not found:
+        patience.insist(root, "list it", lambda: _look_for_bucket(client, root))
     return client
 
 
@@ -199,7 +209,7 @@ def _size(client: Any, place: Address) -> int | None:
         return None
 
 
-def _fetched(client: Any, place: Address) -> pa.NativeFile:
+def _fetched(client: Any, place: Address) -> IO[bytes]:
     """A local copy, at its start.
 
     Raises:
@@ -215,12 +225,11 @@ def _fetched(client: Any, place: Address) -> pa.NativeFile:
                     file.write(block)
             if file.tell() != size:
                 raise OSError(f"{file.tell()} of {size} bytes came")
-            with _spooling():
-                file.seek(0)
+            file.seek(0)
         except BaseException:
             file.close()
             raise
-    return pa.PythonFile(file, mode="r")
+    return file
 
 
 def _send(client: Any, file: IO[bytes], place: Address) -> None:
@@ -245,6 +254,14 @@ def _listing(client: Any, place: Address, recursive: bool) -> list[Any]:
     selector = fs.FileSelector(str(place.path), recursive=recursive, allow_not_found=True)
     found: list[Any] = client.get_file_info(selector)
     return found
+
+
+def _look_for_bucket(client: Any, place: Address) -> None:
+    """A listing says as little of a bucket that is not there as of an empty one."""
+    from pyarrow import fs
+
+    if client.get_file_info(place.bucket).type == fs.FileType.NotFound:
+        raise OSError("NO_SUCH_BUCKET")
 
 
 def _below(path: str, folder: str) -> str:

@@ -126,6 +126,7 @@ def _remedy(error: OSError) -> str | None:
 
 
 def _said(error: OSError) -> str:
-    """The service's own words on one line, without request numbers, which say nothing."""
+    """The service's own words on one line, without the place and request numbers."""
     text = re.sub(r"\s*\(Request ID: [^)]*\)", "", " ".join(str(error).split()))
-    return text if len(text) <= 300 else f"{text[:300]}..."
+    text = text[max(text.find("AWS Error"), 0) :]
+    return text if len(text) <= 200 else f"{text[:200]}..."
