@@ -13,7 +13,10 @@ from botocore.config import Config
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from pipeline.store import Store
+
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret"}
+PREFIX = "some/prefix/"
 # of a request: answered with that status, answered late, cut off before or in the answer, taken
 # and called done and forgotten, or answered with other bytes
 FAULTS = ("500", "503", "stall", "drop", "half", "lose", "garble")
@@ -33,7 +36,22 @@ class Rule:
     fault: str
     method: str
     containing: str
+    spared: int
     left: float
+
+    def meets(self, method: str, target: str) -> bool:
+        """Whether this request is to fail; counts it."""
+        if self.method != method or self.containing not in target:
+            return False
+        if self.spared:
+            self.spared -= 1
+            return False
+        self.left -= 1
+        return self.left >= 0
+
+    @property
+    def spent(self) -> bool:
+        return self.left <= 0
 
 
 @dataclass
@@ -44,16 +62,23 @@ class S3Server:
     client: Any
     requests: list[tuple[str, str]] = field(default_factory=list)
     stall_s: float = 8.0
+    garbled: int = 0
     _rules: list[Rule] = field(default_factory=list)
     _chance: Callable[[str], str | None] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fail(
-        self, fault: str, method: str, containing: str = "", times: float = float("inf")
+        self,
+        fault: str,
+        method: str,
+        containing: str = "",
+        *,
+        times: float = float("inf"),
+        after: int = 0,
     ) -> Rule:
-        """The next `times` such requests meet the fault."""
+        """Of such requests, `times` meet the fault, once `after` of them have been served."""
         assert fault in FAULTS
-        rule = Rule(fault, method, containing, times)
+        rule = Rule(fault, method, containing, after, times)
         self._rules.append(rule)
         return rule
 
@@ -91,8 +116,7 @@ class S3Server:
         with self._lock:
             self.requests.append((method, target))
             for rule in self._rules:
-                if rule.left > 0 and rule.method == method and rule.containing in target:
-                    rule.left -= 1
+                if rule.meets(method, target):
                     return rule.fault
             return self._chance(method) if self._chance is not None else None
 
@@ -107,7 +131,12 @@ def _failing(application: Any, server: S3Server) -> Any:
         if fault is None:
             return application(environ, start_response)
         if fault == "garble":
-            return [b"".join(application(environ, start_response)).swapcase()]
+            body = bytearray(b"".join(application(environ, start_response)))
+            if body:
+                # never the same twice: that would be damage where it lies
+                server.garbled += 1
+                body[server.garbled % len(body)] ^= 1
+            return [bytes(body)]
         length = int(environ.get("CONTENT_LENGTH") or 0)
         environ["wsgi.input"].read(None if environ.get("wsgi.input_terminated") else length)
         if fault in ("500", "503"):
@@ -131,6 +160,21 @@ def _failing(application: Any, server: S3Server) -> Any:
 def _half() -> Iterator[bytes]:
     yield b"x" * 1000
     raise ConnectionError("cut off")
+
+
+@dataclass
+class Remote:
+    """A store on a bucket of its own, and the server behind it."""
+
+    server: S3Server
+    bucket: str
+    store: Store
+
+    def objects(self) -> dict[str, bytes]:
+        """By their path in the store."""
+        objects = self.server.objects(self.bucket)
+        assert all(key.startswith(PREFIX) for key in objects)
+        return {key.removeprefix(PREFIX): data for key, data in objects.items()}
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ class Patience:
 
     Args:
         attempts: of one operation, before it is given up.
-        stall_s: without a byte, and a request has failed; one that sends is given four times it.
+        stall_s: without a byte, and a request has failed. Curl gives one that sends 6 s more.
         first_wait_s: before the second attempt; doubled before each that follows.
     """
 

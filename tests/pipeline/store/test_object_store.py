@@ -8,16 +8,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import Remote
-from s3_server import S3Server
+from s3_server import Remote, S3Server
 
 from pipeline.errors import UserError
 from pipeline.store import Store, digest, store_place
+from pipeline.store.retry import Patience
 
 KEY = digest("a key")
 TABLE = pa.table({"x": pa.array([1, 2, None], pa.int32()), "jpeg": [b"a", b"", b"\xff\x00"]})
 # more than one part
 LONG = np.random.default_rng(0).bytes(12 << 20)
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many attempts as ever, but sooner."""
+    hasty = Patience(stall_s=1.0, first_wait_s=0.02)
+    monkeypatch.setattr(Patience, "from_environment", lambda: hasty)
 
 
 def read(store: Store, key: str = KEY) -> list[pa.Table] | None:
@@ -87,7 +94,7 @@ def test_a_write_that_fails_for_a_while_is_made_again(remote: Remote, fault: str
     times = 1 if fault == "stall" else 3
     rule = remote.server.fail(fault, "PUT", KEY, times=times)
     remote.store.put_table("align", KEY, [TABLE])
-    assert rule.left == 0
+    assert rule.spent
     assert read(remote.store) == [TABLE]
 
 
@@ -100,7 +107,7 @@ def test_a_part_that_fails_for_a_while_is_sent_again(
     method = "PUT" if "part" in request_of else "POST"
     rule = remote.server.fail(fault, method, request_of if request_of != "POST" else KEY, times=1)
     remote.store.put_file("train", KEY, tmp_path / "file")
-    assert rule.left == 0
+    assert rule.spent
     assert remote.store.get_file("train", KEY, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == LONG
 
@@ -128,7 +135,7 @@ def test_a_read_that_fails_for_a_while_is_made_again(
     remote.store.put_table("align", KEY, [TABLE])
     rule = remote.server.fail(fault, method, KEY, times=1 if fault == "stall" else 2)
     assert read(remote.store) == [TABLE]
-    assert rule.left == 0
+    assert rule.spent
 
 
 def test_what_came_damaged_is_fetched_again_and_stays(remote: Remote) -> None:
@@ -136,7 +143,7 @@ def test_what_came_damaged_is_fetched_again_and_stays(remote: Remote) -> None:
     remote.store.put_table("align", KEY, [TABLE])
     rule = remote.server.fail("garble", "GET", KEY, times=1)
     assert read(remote.store) == [TABLE]
-    assert rule.left == 0
+    assert rule.spent
     assert remote.store.has("align", KEY)
 
 

@@ -1,11 +1,10 @@
 """Processes that write and read the same keys at once, in a folder and on S3."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from conftest import Remote
+from s3_server import Remote
 
 from pipeline.store import Store, digest
 
@@ -40,10 +39,10 @@ for place in (folder, address):
 
 def test_eight_processes_write_the_same_keys(tmp_path: Path, remote: Remote) -> None:
     folder = tmp_path / "store"
+    places = [str(folder), str(remote.store.root)]
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER]
-            + [str(number), str(ROUNDS), str(folder), os.environ["ARPGNET_STORE"], *KEYS],
+            [sys.executable, "-c", WRITER, str(number), str(ROUNDS), *places, *KEYS],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
