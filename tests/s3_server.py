@@ -19,7 +19,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret"
 PREFIX = "some/prefix/"
 # of a request: answered with that status, answered late, cut off before or in the answer, taken
 # and called done and forgotten, or answered with other bytes
-FAULTS = ("500", "503", "stall", "drop", "half", "lose", "garble")
+FAULTS = ("403", "500", "503", "stall", "drop", "half", "lose", "garble")
 
 
 class _Quiet(WSGIRequestHandler):
@@ -139,7 +139,7 @@ def _failing(application: Any, server: S3Server) -> Any:
             return [bytes(body)]
         length = int(environ.get("CONTENT_LENGTH") or 0)
         environ["wsgi.input"].read(None if environ.get("wsgi.input_terminated") else length)
-        if fault in ("500", "503"):
+        if fault.isdigit():
             start_response(f"{fault} Failing", [("Content-Length", "0")])
             return []
         if fault == "lose":

@@ -59,14 +59,15 @@ def test_a_run_on_a_failing_server_is_the_run_in_a_folder(
         run(local, *STAGES)
     workspace = Workspace(tmp_path / "project", settings)
 
-    # a server that takes no more after two clips: one line, and what is finished is kept
+    # access is withdrawn after two clips: one line, and what is finished is kept
     run(workspace, "ingest")
-    server.fail("503", "PUT", "/decode/", after=2)
+    server.fail("403", "PUT", "/decode/", after=2)
     done = workspace.stage("decode")
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert f"error: {remote.store.root}/decode/" in line
-    assert "cannot write it, tried 6 times" in line
+    assert "cannot write it" in line
+    assert "set credentials" in line
     finished = [name for name in remote.objects() if name.startswith("decode/")]
     assert len(finished) == 2
     server.heal()

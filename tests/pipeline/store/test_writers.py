@@ -10,7 +10,7 @@ from pipeline.store import Store, digest
 
 PROCESSES = 8
 KEYS = [digest("shared", number) for number in range(6)]
-ROUNDS = 3
+ROUNDS = 2
 # each writes tables of its own length and number: a mixture of two would be neither
 WRITER = """
 import os, sys
