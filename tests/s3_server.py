@@ -138,7 +138,7 @@ def _failing(application: Any, server: S3Server) -> Any:
                 body[server.garbled % len(body)] ^= 1
             return [bytes(body)]
         length = int(environ.get("CONTENT_LENGTH") or 0)
-        environ["wsgi.input"].read(None if environ.get("wsgi.input_terminated") else length)
+        environ["wsgi.input"].read(-1 if environ.get("wsgi.input_terminated") else length)
         if fault.isdigit():
             start_response(f"{fault} Failing", [("Content-Length", "0")])
             return []

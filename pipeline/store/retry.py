@@ -25,13 +25,13 @@ _REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (
             r"ACCESS_DENIED|AccessDenied|HTTP status 40[13]|INVALID_ACCESS_KEY|SIGNATURE|"
             r"INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT|EXPIRED_TOKEN|ExpiredToken|"
-            r"PERMISSION_DENIED|UNAUTHENTICATED|credentials",
+            r"PERMISSION_DENIED|UNAUTHENTICATED|OAuth2|credentials",
             "set credentials that may read and write there, see docs/store.md",
         ),
         (
             # refused, and not a matter of time like the other numbers
             r"curlCode: 7,|Connection refused|CURL error \[7\]",
-            "is the server running there? set AWS_ENDPOINT_URL to where it answers",
+            "is the server running? AWS_ENDPOINT_URL (for gs://, STORAGE_EMULATOR_HOST) says where",
         ),
         (
             r"curlCode: (1|3|35|51|53|58|60|77),|CURL error \[(1|3|35|51|53|58|60|77)\]",

@@ -42,6 +42,8 @@ LASTING = {
     "AWS Error UNKNOWN (HTTP status 403) during X operation: no.": "credentials",
     "AWS Error EXPIRED_TOKEN during X operation: expired": "credentials",
     "AWS Error NETWORK_CONNECTION during X: curlCode: 7, Could not connect": "AWS_ENDPOINT_URL",
+    "google::cloud::Status(UNAVAILABLE: Could not create a OAuth2 access token)": "credentials",
+    "google::cloud::Status(UNAVAILABLE: CURL error [7]=Could not)": "STORAGE_EMULATOR_HOST",
     "AWS Error NETWORK_CONNECTION during X: curlCode: 60, SSL certificate": "certificate",
     "AWS Error UNKNOWN (HTTP status 301) during HeadObject operation: No body.": "AWS_REGION",
 }
