@@ -61,7 +61,7 @@ class S3Server:
     url: str
     client: Any
     requests: list[tuple[str, str]] = field(default_factory=list)
-    stall_s: float = 8.0
+    stall_s: float = 20.0
     garbled: int = 0
     _rules: list[Rule] = field(default_factory=list)
     _chance: Callable[[str], str | None] | None = None

@@ -93,7 +93,10 @@ def test_a_reader_keeps_what_it_began_to_read(remote: Remote) -> None:
 def test_a_write_that_fails_for_a_while_is_made_again(remote: Remote, fault: str) -> None:
     times = 1 if fault == "stall" else 3
     rule = remote.server.fail(fault, "PUT", KEY, times=times)
+    start = time.monotonic()
     remote.store.put_table("align", KEY, [TABLE])
+    # not when the server that stalls has come to its end
+    assert time.monotonic() - start < remote.server.stall_s - 2
     assert rule.spent
     assert read(remote.store) == [TABLE]
 

@@ -19,7 +19,7 @@ BY_CHANCE = ("500", "503", "drop", "half", "lose", "garble")
 def settings(tmp_path: Path) -> dict[str, object]:
     """Rendered clips in two classes that mean nothing."""
     folder = tmp_path / "videos"
-    render_dataset(folder, subjects=2, clips_per_class=1, frame_px=192, fps=8, seed=0, workers=1)
+    render_dataset(folder, subjects=2, clips_per_class=1, frame_px=192, fps=4, seed=0, workers=1)
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.mp4"))]
     lines = ["path,label", *(f"{name},{'ab'[n % 2]}" for n, name in enumerate(names[:CLIPS]))]
     (folder / "clips.csv").write_text("\n".join(lines) + "\n")
