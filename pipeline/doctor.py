@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.config import PARAMS_FILE, load_params
 from pipeline.cuda import why_no_cuda
 from pipeline.errors import UserError
-from pipeline.store import store_root
+from pipeline.store import Address, Store, folder_of, store_place
 
 PACKAGES = (
     "torch", "torch-geometric", "lightning-fabric", "dvc", "dvclive", "insightface",
@@ -104,7 +104,14 @@ def _wanted_pack() -> str:
 
 
 def _store() -> Iterator[Finding]:
-    root = store_root()
+    place = store_place()
+    if isinstance(place, Address):
+        try:
+            Store(place).has("doctor", "0" * 16)
+            yield Finding(True, "store", f"{place} answers")
+        except UserError as error:
+            yield Finding(False, "store", str(error), "see docs/store.md")
+    root = folder_of(place)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -12,7 +11,7 @@ import pyarrow as pa
 from pipeline.clips import Clip
 from pipeline.errors import ClipError
 from pipeline.shards import well_cut
-from pipeline.store import Store
+from pipeline.store import Place, Store
 
 
 class ClipWork(Protocol):
@@ -73,7 +72,7 @@ class ClipJob:
     """Computes an item into the store; see `pipeline.workers.Job`."""
 
     work: ClipWork
-    root: Path
+    root: Place
 
     def start(self) -> None:
         import cv2

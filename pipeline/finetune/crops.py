@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -26,7 +25,7 @@ from pipeline.faces.sessions import Device, runtime_version
 from pipeline.finetune.stills import Still
 from pipeline.finetune.target import thumbnail
 from pipeline.progress import track
-from pipeline.store import Store, code_version, digest
+from pipeline.store import Place, Store, code_version, digest
 from pipeline.workers import Limits, run_in_workers
 
 ROOM = "stills"
@@ -81,7 +80,7 @@ class CropJob(ClipWorkBase):
     align: AlignParams
     aligned: str
     device: Device
-    store: Path
+    store: Place
 
     def start(self) -> None:
         cv2.setNumThreads(1)

@@ -28,6 +28,7 @@ from pipeline.finetune.target import (
     Target,
     thumbnail,
 )
+from pipeline.store import folder_of
 from pipeline.workers import Limits
 
 
@@ -67,7 +68,7 @@ def load_stills(
         UserError: a class has too few stills left.
     """
     stills = listing.stills
-    crops = _room(len(stills), job.store)
+    crops = _room(len(stills), folder_of(job.store))
     sums = [""] * len(stills)
     reasons: list[str | None] = [None] * len(stills)
     for start, chunk in make_crops(job, stills, workers, limits):

@@ -1,0 +1,30 @@
+"""Finished results by key, in a folder or on object storage; see `pipeline.store.results`."""
+
+from pipeline.store.address import (
+    STORE_VARIABLE,
+    Address,
+    Place,
+    folder_of,
+    store_place,
+    store_root,
+)
+from pipeline.store.backend import Removed
+from pipeline.store.digests import code_version, digest, file_sha256
+from pipeline.store.entries import Kind
+from pipeline.store.results import RoomStats, Store
+
+__all__ = [
+    "STORE_VARIABLE",
+    "Address",
+    "Kind",
+    "Place",
+    "Removed",
+    "RoomStats",
+    "Store",
+    "code_version",
+    "digest",
+    "file_sha256",
+    "folder_of",
+    "store_place",
+    "store_root",
+]

@@ -1,0 +1,62 @@
+"""What a store is kept in: a folder, or object storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pipeline.store.address import Place
+from pipeline.store.entries import Entry, Sink
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What `Store.gc` removed, or would remove."""
+
+    entries: int
+    bytes: int
+
+
+class Backend(Protocol):
+    """Entries by name. Any number of processes may use one at the same time.
+
+    A reader sees all of an entry or nothing. Every method raises UserError for what the user
+    can mend.
+    """
+
+    def place(self, entry: Entry) -> Place:
+        """Where it lies, or would."""
+
+    def has(self, entry: Entry) -> bool:
+        """Whether it is there; its checksum is not looked at."""
+
+    def open(self, entry: Entry) -> tuple[Any, int]:
+        """It as an open file at its start and the payload's length in bytes.
+
+        What is read later comes from the bytes that were checked, whoever replaces the entry
+        meanwhile.
+
+        Raises:
+            FileNotFoundError: there is none.
+            DamagedError: it was.
+        """
+
+    def used(self, entry: Entry) -> None:
+        """It has been read: `gc` lets it live longer."""
+
+    def writing(self, entry: Entry) -> AbstractContextManager[Sink]:
+        """A sink for it; it is replaced when the block ends without an error."""
+
+    def remove(self, entry: Entry) -> None:
+        """Forget it; nothing happens when there is none."""
+
+    def entries(self) -> Iterator[tuple[Entry, int]]:
+        """All of them and their bytes, in the order of their paths."""
+
+    def gc(self, unused_days: float, dry_run: bool) -> Removed:
+        """Delete what nobody used for so long, and what killed processes left."""
+
+    def sweep(self, room: str) -> None:
+        """Delete what killed processes left in a room."""
