@@ -15,12 +15,12 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.faces.align_clip import make_follower
-from pipeline.faces.alignment import context
 from pipeline.faces.detect import Detector
 from pipeline.jpeg import decode_jpeg, encode_jpeg
 from pipeline.predict.faces import WAITING, Face, Identities, Tracklet
 from pipeline.predict.features import Networks, cut_out, rows_of
 from pipeline.predict.features import Row as FeatureRow
+from pipeline.predict.frame import Frame, landmarks
 from pipeline.predict.model import Model
 from pipeline.predict.output import Row
 from pipeline.predict.windows import OVERLAP, Scored
@@ -65,16 +65,6 @@ def rhythm_of(model: Model, window_s: float | None) -> Rhythm:
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """Waits until it is known who its faces are; `scores` is what was known then, by face."""
-
-    shown: tuple[int, float]
-    faces: list[Face]
-    points: list[np.ndarray | None]
-    scores: dict[int, Scored]
-
-
-@dataclass(frozen=True)
 class _Picked:
     """A frame before the network: each face's features."""
 
@@ -98,7 +88,7 @@ class LivePass:
         self._follower = replace(make_follower(detector, self._params.align), leap_s=0.0)
         self._coming: deque[Shown] = deque()
         self._scale = 1.0
-        self._waiting: deque[_Frame] = deque()
+        self._waiting: deque[tuple[Frame, dict[int, Scored]]] = deque()
         self._picked: deque[_Picked] = deque(maxlen=rhythm.frames)
         self._due = self._ask = 0.0
         self._scores: dict[int, Scored] = {}
@@ -116,14 +106,15 @@ class LivePass:
             if shown.time_s >= self._due:
                 self._due = max(self._due + self._rhythm.every_s, shown.time_s)
                 self._pick(shown, picture, faces)
-            points = self._landmarks(picture, faces)
-            where = (shown.index, shown.time_s)
-            self._waiting.append(_Frame(where, faces, points, dict(self._scores)))
-            while self._waiting and self._known(self._waiting[0]):
-                yield from self._rows_of(self._waiting.popleft())
+            points = landmarks(self._networks, picture, faces) if self._points else None
+            frame = Frame(shown.index, shown.time_s, faces, points or [None] * len(faces))
+            # what is known now: who the faces are may take longer
+            self._waiting.append((frame, dict(self._scores)))
+            while self._waiting and self._known(self._waiting[0][0]):
+                yield from self._rows_of(*self._waiting.popleft())
         self._identities.settle()
         while self._waiting:
-            yield from self._rows_of(self._waiting.popleft())
+            yield from self._rows_of(*self._waiting.popleft())
 
     def _shrunk(self, frames: Iterable[Shown]) -> Iterator[tuple[float, np.ndarray]]:
         for shown in frames:
@@ -165,35 +156,8 @@ class LivePass:
                 latest = latest[np.flatnonzero(result.seen)[-1]]
             self._scores[face] = Scored(latest, float(result.seen.mean()))
 
-    def _landmarks(self, picture: np.ndarray, faces: list[Face]) -> list[np.ndarray | None]:
-        if not (self._points and faces):
-            return [None] * len(faces)
-        boxes = np.stack([face.box for face in faces])
-        around = np.stack([context(picture, box) for box in boxes])
-        return list(self._networks.landmarks.locate(around, boxes))
-
-    def _known(self, frame: _Frame) -> bool:
+    def _known(self, frame: Frame) -> bool:
         return len(self._waiting) > WAITING or all(face.tracklet.decided for face in frame.faces)
 
-    def _rows_of(self, frame: _Frame) -> Iterator[Row]:
-        index, time_s = frame.shown
-        empty = True
-        pairs = zip(frame.faces, frame.points, strict=True)
-        for face, points in sorted(pairs, key=lambda pair: pair[0].tracklet.face or 0):
-            number = face.tracklet.face
-            if number is None:
-                continue
-            empty = False
-            scored = frame.scores.get(number)
-            yield Row(
-                index,
-                time_s,
-                number,
-                face.box * self._scale,
-                face.score,
-                None if scored is None else scored.probabilities,
-                0.0 if scored is None else scored.coverage,
-                None if points is None else points * self._scale,
-            )
-        if empty:
-            yield Row(index, time_s)
+    def _rows_of(self, frame: Frame, scores: dict[int, Scored]) -> Iterator[Row]:
+        return frame.rows(self._scale, scores.get)

@@ -17,13 +17,13 @@ import numpy as np
 
 from pipeline.errors import ClipError
 from pipeline.faces.align_clip import make_follower
-from pipeline.faces.alignment import context
 from pipeline.faces.detect import Detections, Detector
 from pipeline.faces.track import Track, choose, iou, link
 from pipeline.jpeg import decode_jpeg, encode_jpeg
 from pipeline.predict.faces import WAITING, Face, Identities, largest_first
 from pipeline.predict.features import Cut, Networks, cut_out, rows_of
 from pipeline.predict.features import Row as FeatureRow
+from pipeline.predict.frame import Frame, landmarks
 from pipeline.predict.output import Regions, Row
 from pipeline.predict.windows import ClipScores, Found, FrameScores, Layout, Window, nearest
 from pipeline.progress import Tracker
@@ -34,16 +34,6 @@ Which = Literal["all", "main"]
 
 # boxes of one face by the two followers overlap by more
 SAME_IOU = 0.3
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """A frame that every face was looked for in; landmarks [P, 2] of each, where asked for."""
-
-    index: int
-    time_s: float
-    faces: list[Face]
-    points: list[np.ndarray | None]
 
 
 @dataclass
@@ -107,8 +97,8 @@ class VideoPass:
         self._scale, self._sides = 1.0, (0, 0)
         # frames on their way through the follower of all frames
         self._coming: deque[tuple[int, float]] = deque()
-        self._frames: deque[_Frame] = deque()
-        self._behind: dict[int, _Frame] = {}
+        self._frames: deque[Frame] = deque()
+        self._behind: dict[int, Frame] = {}
         self._passed = 0
         self._all = make_follower(detector, model.params.align).follow(self._source())
         # frames to be classified, on their way to the other follower
@@ -169,18 +159,12 @@ class VideoPass:
         picture, found = step
         index, time_s = self._coming.popleft()
         faces = self._identities.step(index, time_s, picture, found)
-        frame = _Frame(index, time_s, faces, self._landmarks(picture, faces))
+        points = landmarks(self._networks, picture, faces) if self._points else None
+        frame = Frame(index, time_s, faces, points or [None] * len(faces))
         self._frames.append(frame)
         self._behind[index] = frame
         self._passed = index + 1
         return True
-
-    def _landmarks(self, picture: np.ndarray, faces: Sequence[Face]) -> list[np.ndarray | None]:
-        if not (self._points and faces):
-            return [None] * len(faces)
-        boxes = np.stack([face.box for face in faces])
-        around = np.stack([context(picture, box) for box in boxes])
-        return list(self._networks.landmarks.locate(around, boxes))
 
     def _pass(self, index: int) -> None:
         """Until it is known who is in the frame."""
@@ -190,7 +174,7 @@ class VideoPass:
         if self._passed >= self._count:
             self._identities.settle()
 
-    def _frame(self, index: int) -> _Frame:
+    def _frame(self, index: int) -> Frame:
         self._pass(index)
         return self._frames.popleft()
 
@@ -310,30 +294,13 @@ class VideoPass:
 
     # ---- rows --------------------------------------------------------------------------------
 
-    def _rows_of(self, frame: _Frame) -> Iterator[Row]:
-        empty = True
-        pairs = zip(frame.faces, frame.points, strict=True)
-        for face, points in sorted(pairs, key=lambda pair: pair[0].tracklet.face or 0):
-            number = face.tracklet.face
-            if number is None:
-                continue
-            scored = self._scores.at(number, frame.index)
-            if scored is None and self._which == "main":
-                continue
-            empty = False
-            yield Row(
-                frame.index,
-                frame.time_s,
-                number,
-                face.box * self._scale,
-                face.score,
-                None if scored is None else scored.probabilities,
-                0.0 if scored is None else scored.coverage,
-                None if points is None else points * self._scale,
-                self._regions_at(number, frame.index),
-            )
-        if empty:
-            yield Row(frame.index, frame.time_s)
+    def _rows_of(self, frame: Frame) -> Iterator[Row]:
+        return frame.rows(
+            self._scale,
+            lambda face: self._scores.at(face, frame.index),
+            only_scored=self._which == "main",
+            regions=lambda face: self._regions_at(face, frame.index),
+        )
 
     def _regions_at(self, face: int, frame: int) -> Regions | None:
         best = nearest(self._watched.get(face), frame)

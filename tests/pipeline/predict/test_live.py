@@ -3,8 +3,6 @@ that are not there."""
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from fractions import Fraction
@@ -15,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from face_videos import pictures_of
+from predict_process import start_predict
 from typer.testing import CliRunner
 from untrained_run import CLASSES, write_run
 
@@ -113,21 +112,9 @@ def test_seconds_end_it(workspace: Path, tmp_path: Path) -> None:
     assert 1.0 < table["time_s"].max() < 1.5
 
 
-def arpgnet(workspace: Path, *arguments: str | Path) -> subprocess.Popen[str]:
-    words = ["predict", "--model", str(workspace), "--window", "0.8", *map(str, arguments)]
-    return subprocess.Popen(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-
-
 def test_ctrl_c_ends_it_as_a_whole_table(workspace: Path, tmp_path: Path) -> None:
     feed = Feed(tmp_path / "feed.mkv", 2000, 0.05)
-    process = arpgnet(workspace, feed.path, "--out", tmp_path)
+    process = start_predict(workspace, feed.path, "--out", tmp_path)
     table = tmp_path / "feed.csv"
     try:
         ends = time.monotonic() + 60
@@ -156,7 +143,7 @@ def test_ctrl_c_ends_it_as_a_whole_table(workspace: Path, tmp_path: Path) -> Non
 def test_a_camera_that_is_not_there_is_one_line(
     workspace: Path, tmp_path: Path, source: str, reason: str
 ) -> None:
-    process = arpgnet(workspace, source, "--out", tmp_path / "out")
+    process = start_predict(workspace, source, "--out", tmp_path / "out")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors.startswith(f"error: {source}: {reason}")
@@ -167,7 +154,7 @@ def test_a_camera_that_is_not_there_is_one_line(
 def test_a_pipe_without_video_is_one_line(workspace: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    process = arpgnet(workspace, pipe, "--out", tmp_path / "out")
+    process = start_predict(workspace, pipe, "--out", tmp_path / "out")
     pipe.write_text("not a video " * 1000)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1

@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from face_videos import film_of_a_face
+from predict_process import start_predict
 from untrained_run import write_run
 
 
@@ -26,31 +26,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Longer than anybody waits for here."""
-    return film_of_a_face(tmp_path_factory.mktemp("video") / "long.mp4", 800)
+    return film_of_a_face(tmp_path_factory.mktemp("video") / "long.mp4", 2000)
 
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return film_of_a_face(tmp_path_factory.mktemp("video") / "short.mp4", 48)
-
-
-def default_ctrl_c() -> None:
-    # what runs in the background of a shell ignores it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def start(
-    workspace: Path, *arguments: str | Path, before: Callable[[], None] = default_ctrl_c
-) -> subprocess.Popen[str]:
-    words = ["predict", "--model", str(workspace), "--window", "0.6", *map(str, arguments)]
-    return subprocess.Popen(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=before,
-    )
 
 
 def until(known: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -66,7 +47,7 @@ def test_ctrl_c_keeps_the_rows_and_marks_the_table(
     workspace: Path, long: Path, short: Path, tmp_path: Path, form: str
 ) -> None:
     table = tmp_path / f"long.{form}"
-    process = start(workspace, long, short, "--out", tmp_path, "--format", form)
+    process = start_predict(workspace, long, short, "--out", tmp_path, "--format", form)
     try:
         if form == "parquet":
             # its rows are written in groups: seconds after the file, some are waiting
@@ -93,7 +74,8 @@ def test_ctrl_c_keeps_the_rows_and_marks_the_table(
         objects = [json.loads(line) for line in table.read_text().splitlines()]
         assert objects.pop() == {"complete": False}
         rows = pd.DataFrame(objects)
-    assert 10 < len(rows) < 800
+    assert len(rows) < 2000
+    assert form == "parquet" or len(rows) > 10
     assert rows["frame"].tolist() == list(range(len(rows)))
     assert f"{len(rows)} frames" in said
     # the videos behind it are not begun
@@ -103,7 +85,7 @@ def test_ctrl_c_keeps_the_rows_and_marks_the_table(
 def test_ctrl_c_leaves_an_overlay_that_can_be_played(
     workspace: Path, long: Path, tmp_path: Path
 ) -> None:
-    process = start(workspace, long, "--out", tmp_path, "--overlay")
+    process = start_predict(workspace, long, "--out", tmp_path, "--overlay")
     table = tmp_path / "long.csv"
     try:
         until(lambda: table.exists() and table.stat().st_size > 4000, process)
@@ -116,7 +98,7 @@ def test_ctrl_c_leaves_an_overlay_that_can_be_played(
     assert table.read_text().endswith("\n# complete=false\n")
     with av.open(str(tmp_path / "long.overlay.mp4")) as container:
         count = sum(1 for _ in container.decode(video=0))
-    assert 10 < count < 800
+    assert 10 < count < 2000
 
 
 def full_disk() -> None:
@@ -127,7 +109,9 @@ def full_disk() -> None:
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_a_full_disk_is_one_line(workspace: Path, short: Path, tmp_path: Path, form: str) -> None:
     more = ["--landmarks"] if form == "parquet" else []
-    process = start(workspace, short, "--out", tmp_path, "--format", form, *more, before=full_disk)
+    process = start_predict(
+        workspace, short, "--out", tmp_path, "--format", form, *more, before=full_disk
+    )
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors.strip() == f"error: {short}: the disk of {tmp_path} is full: " + (
@@ -146,7 +130,7 @@ def test_a_folder_that_cannot_be_one_is_one_line(
     workspace: Path, short: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    process = start(workspace, short, "--out", tmp_path / "file/tables")
+    process = start_predict(workspace, short, "--out", tmp_path / "file/tables")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "cannot be written (Not a directory)" in errors

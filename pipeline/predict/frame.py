@@ -1,0 +1,75 @@
+"""A frame with its faces, and the table's rows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.faces.alignment import context
+from pipeline.predict.faces import Face
+from pipeline.predict.features import Networks
+from pipeline.predict.output import Regions, Row
+from pipeline.predict.windows import Scored
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame that every face was looked for in; landmarks [P, 2] of each, where asked for."""
+
+    index: int
+    time_s: float
+    faces: list[Face]
+    points: list[np.ndarray | None]
+
+    def rows(
+        self,
+        scale: float,
+        scored: Callable[[int], Scored | None],
+        *,
+        only_scored: bool = False,
+        regions: Callable[[int], Regions | None] = lambda face: None,
+    ) -> Iterator[Row]:
+        """A row for each face that is somebody, in the order of their numbers; else one without.
+
+        Args:
+            scale: pixels of the video for one of the picture that the faces were found in.
+            scored: what is known of a face, by its number.
+            only_scored: leave out of whom nothing is known.
+            regions: what the network attends to in a face.
+        """
+        empty = True
+        pairs = zip(self.faces, self.points, strict=True)
+        for face, points in sorted(pairs, key=lambda pair: pair[0].tracklet.face or 0):
+            number = face.tracklet.face
+            if number is None:
+                continue
+            known = scored(number)
+            if known is None and only_scored:
+                continue
+            empty = False
+            yield Row(
+                self.index,
+                self.time_s,
+                number,
+                face.box * scale,
+                face.score,
+                None if known is None else known.probabilities,
+                0.0 if known is None else known.coverage,
+                None if points is None else points * scale,
+                regions(number),
+            )
+        if empty:
+            yield Row(self.index, self.time_s)
+
+
+def landmarks(
+    networks: Networks, picture: np.ndarray, faces: Sequence[Face]
+) -> list[np.ndarray | None]:
+    """The points [P, 2] of each face, in pixels of the picture."""
+    if not faces:
+        return []
+    boxes = np.stack([face.box for face in faces])
+    around = np.stack([context(picture, box) for box in boxes])
+    return list(networks.landmarks.locate(around, boxes))
