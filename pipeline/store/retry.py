@@ -121,12 +121,17 @@ class Patience:
 
 def _remedy(error: OSError) -> str | None:
     """What to mend; None where waiting may help."""
-    text = str(error)
+    # before the service's own words stands the place, which may be called anything
+    text = _own_words(str(error))
     return next((remedy for pattern, remedy in _REMEDIES if pattern.search(text)), None)
 
 
 def _said(error: OSError) -> str:
     """The service's own words on one line, without the place and request numbers."""
     text = re.sub(r"\s*\(Request ID: [^)]*\)", "", " ".join(str(error).split()))
-    text = text[max(text.find("AWS Error"), 0) :]
+    text = _own_words(text)
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _own_words(text: str) -> str:
+    return text[max(text.find("AWS Error"), text.find("google::cloud::Status"), 0) :]

@@ -35,6 +35,7 @@ TEMPORARY = [
     "AWS Error NETWORK_CONNECTION during PutObject operation: curlCode: 28, Timeout was reached",
     "AWS Error NETWORK_CONNECTION during PutObject operation: curlCode: 52, Empty reply",
     "AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 6, Could not resolve",
+    "When reading 'SIGNATURE' in bucket 'credentials': AWS Error SLOW_DOWN during GetObject: wait",
 ]
 LASTING = {
     "AWS Error NO_SUCH_BUCKET during PutObject operation: it does not exist": "make the bucket",
