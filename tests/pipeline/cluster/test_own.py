@@ -1,4 +1,7 @@
-"""`engine.name: ray` without an address: a stage starts a cluster of its own, and ends it."""
+"""`engine.name: ray` without an address: a stage starts a cluster of its own, and ends it.
+
+A part of `make cluster-test` (ARPGNET_FAULTS=long): it takes half a minute.
+"""
 
 import os
 import signal
@@ -7,6 +10,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 SCRIPT = """
 import sys
@@ -25,6 +29,11 @@ if __name__ == "__main__":
     run(main)
 """
 TESTS = Path(__file__).parents[2]
+
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("ARPGNET_FAULTS") != "long", reason="the long form: make cluster-test"
+)
 
 
 def stage(folder: Path, nap_s: float) -> subprocess.Popen[str]:
