@@ -23,7 +23,7 @@ test: install-dev
 	$(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 faults: install-dev
-	ARPGNET_FAULTS=long $(BIN)/pytest -q tests/faults
+	ARPGNET_FAULTS=long $(BIN)/pytest -q tests/faults tests/test_end_to_end.py
 
 cluster-test: install-dev
 	ARPGNET_FAULTS=long $(BIN)/pytest -q tests/pipeline/cluster tests/pipeline/store tests/faults/test_cluster.py

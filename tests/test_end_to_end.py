@@ -1,6 +1,7 @@
 """The whole pipeline through DVC, as a user runs it, on a tiny demo."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -93,6 +94,8 @@ def test_other_heads_run_what_follows_and_a_diff_comes_out(finished: Workspace) 
     assert finished.outs() == before
 
 
+# a minute and a half; tests/pipeline/finetune has the fast ones
+@pytest.mark.skipif(os.environ.get("ARPGNET_FAULTS") != "long", reason="the long form: make faults")
 def test_fine_tuning_is_one_parameter(finished: Workspace) -> None:
     tiny = ("finetune.subjects=4", "finetune.epochs=1", "train.epochs=1")
     done = finished.dvc(
