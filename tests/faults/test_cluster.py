@@ -2,7 +2,7 @@
 
 All clips come through, every out has the bytes of the local engine's, and what had been finished
 when the machine died is not computed again. `make cluster-test` (ARPGNET_FAULTS=long) kills ten,
-and a new machine joins after each; tests/pipeline/cluster kills one within `make test`.
+and a new machine joins after each.
 """
 
 import os
