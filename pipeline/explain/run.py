@@ -175,7 +175,7 @@ def chosen_views(
     train = {name: info["params"]["train"][name] for name in ("frames", "window", "stride")}
     task = make_task(dataset, TrainParams.model_validate(train))
     views = task.evaluation(clips)
-    kept = dataset.features.valid.numpy()[views.rows] & (views.rows >= 0)
+    kept = dataset.valid[views.rows] & (views.rows >= 0)
     chosen = np.flatnonzero(kept.any(axis=1))
     if dataset.frame_labels is not None:
         rng = np.random.default_rng(0)

@@ -29,6 +29,7 @@ from pipeline.regions.grid import grid_pooling
 from pipeline.train.data import Dataset, fill
 from pipeline.train.features import Features, empty_features
 from pipeline.train.fit import logits_of
+from pipeline.train.share import Share
 from pipeline.train.tasks import ClipTask
 from pipeline.train.views import Views
 
@@ -164,7 +165,9 @@ class Networks:
                 [str(face) for face in faces],
                 np.arange(count + 1) * length,
                 np.tile(frames, count),
+                features.valid.numpy(),
                 np.full(count, -1),
+                Share.deal(np.full(count, length)),
                 features,
                 self.model.info["features"],
                 {},

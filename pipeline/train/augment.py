@@ -33,9 +33,9 @@ class Draws:
     nodes: Tensor | None = None
     hidden: Tensor | None = None
 
-    def part(self, low: int, high: int) -> Draws:
-        """Those of clips `low` up to `high`."""
-        kept = {name: value[low:high] for name, value in vars(self).items() if value is not None}
+    def part(self, clips_B: Tensor) -> Draws:
+        """Those of some of the clips, int64."""
+        kept = {name: value[clips_B] for name, value in vars(self).items() if value is not None}
         return Draws(**kept)
 
 

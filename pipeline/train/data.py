@@ -1,5 +1,8 @@
 """The labelled clips' features, loaded once for every fold and seed.
 
+Where several processes train together, each reads and holds the features of its own clips only;
+of the others' it knows which frames there are.
+
 Shape letters: M clips, R frames of all of them, N regions, C map channels, h x w map cells.
 """
 
@@ -20,6 +23,7 @@ from pipeline.errors import UserError
 from pipeline.shards import ShardReader, to_numpy
 from pipeline.store import digest
 from pipeline.train.features import Features, empty_features
+from pipeline.train.share import Share
 
 APPEARANCE_FACTS = ("embedding_dim", "map_shape")
 GRAPH_FACTS = ("regions", "names", "edges", "edge_types", "mirror")
@@ -39,17 +43,20 @@ class Dataset:
     """Features and what they mean.
 
     `clip_ids` names the M usable clips. Frames of clip m are the rows `first[m]` up to
-    `first[m + 1]` (int64 [M + 1]) of the features, and `frame_index` (int64 [R]) their numbers in
-    the video. `label` (int64 [M]) is a clip's class; where frames are labelled it is -1, and
-    `frame_labels` has an entry a clip. `facts` are those of the appearance and the graph stage
-    that a network or a prediction needs, `keys` each clip's upstream keys and `pooling_key` a
-    digest of the pooling that all clips share.
+    `first[m + 1]` (int64 [M + 1]); `frame_index` (int64 [R]) are their numbers in the video, and
+    `valid` (bool [R]) says which show a face. `share` says of which clips `features` are; of all,
+    where one process trains. `label` (int64 [M]) is a clip's class; where frames are labelled it
+    is -1, and `frame_labels` has an entry a clip. `facts` are those of the appearance and the
+    graph stage that a network or a prediction needs, `keys` each clip's upstream keys and
+    `pooling_key` a digest of the pooling that all clips share.
     """
 
     clip_ids: list[str]
     first: np.ndarray
     frame_index: np.ndarray
+    valid: np.ndarray
     label: np.ndarray
+    share: Share
     features: Features
     facts: dict[str, Any]
     keys: dict[str, str]
@@ -102,6 +109,8 @@ def load_dataset(
     *,
     frame_labels: Mapping[str, FrameLabels] | None = None,
     device: torch.device | str = "cpu",
+    rank: int = 0,
+    world: int = 1,
 ) -> Dataset:
     """Read the features of the labelled clips that no stage has quarantined.
 
@@ -112,28 +121,49 @@ def load_dataset(
         labels: class index of each clip (-1 where its frames are labelled), in manifest order.
         frame_labels: of each clip, where frames are labelled.
         device: where the maps are pooled.
+        rank, world: of `world` processes, the number of the one whose share is read.
 
     Raises:
-        UserError: no clip is usable.
+        UserError: no clip is usable, or there are fewer than processes.
     """
     clip_ids = [clip for clip in labels if appearance.entry(clip).ok and graphs.entry(clip).ok]
     if not clip_ids:
         raise UserError("no clip has features to train on: see the reasons in reports/index.html")
+    if len(clip_ids) < world:
+        raise UserError(f"{len(clip_ids)} usable clips cannot be shared by {world} processes")
     facts = {name: appearance.facts[name] for name in APPEARANCE_FACTS}
     facts |= {name: graphs.facts[name] for name in GRAPH_FACTS}
-    first = np.cumsum([0, *(appearance.entry(clip).rows for clip in clip_ids)])
-    features = empty_features(int(first[-1]), facts)
-    frame_index = np.zeros(first[-1], np.int64)
+    length = np.array([appearance.entry(clip).rows for clip in clip_ids])
+    first = np.cumsum([0, *length])
+    share = Share.deal(length, rank, world)
+    features = empty_features(share.length, facts)
+    frame_index, valid = np.zeros(first[-1], np.int64), np.zeros(first[-1], bool)
     constant = graphs.facts["pooling"]
     pooling = None if constant is None else torch.tensor(constant, device=device)
-    for clip, start, end in zip(clip_ids, first[:-1], first[1:], strict=True):
-        span = slice(int(start), int(end))
-        frame_index[span] = _fill(features, span, clip, appearance, graphs, pooling, device)
+    for number, clip in enumerate(clip_ids):
+        rows = slice(first[number], first[number + 1])
+        # of another process's clip the small columns alone
+        mine = share.owner[number] == rank
+        seen = appearance.read(clip, None if mine else ["frame_index", "valid"])
+        graph = graphs.read(clip, None if mine else ["valid"])
+        if len(seen) != len(graph):
+            raise UserError(
+                f"clip {clip}: {len(seen)} frames in data/appearance but {len(graph)} in "
+                "data/graphs: run `dvc repro`"
+            )
+        frame_index[rows] = seen["frame_index"].to_numpy()
+        valid[rows] = seen["valid"].to_numpy() & graph["valid"].to_numpy()
+        if mine:
+            start = int(share.place[rows.start])
+            span = slice(start, start + len(seen))
+            _fill(features, span, valid[rows], seen, graph, facts, pooling, device)
     return Dataset(
         clip_ids,
         first,
         frame_index,
+        valid,
         np.array([labels[clip] for clip in clip_ids], np.int64),
+        share,
         features,
         facts,
         {clip: f"{appearance.entry(clip).key} {graphs.entry(clip).key}" for clip in clip_ids},
@@ -145,23 +175,16 @@ def load_dataset(
 def _fill(
     features: Features,
     span: slice,
-    clip: str,
-    appearance: ShardReader,
-    graphs: ShardReader,
+    valid: np.ndarray,
+    seen: pa.Table,
+    graph: pa.Table,
+    facts: Mapping[str, Any],
     constant_NS: Tensor | None,
     device: torch.device | str,
-) -> np.ndarray:
-    """Write a clip's rows; returns its frames' numbers in the video."""
-    channels, height, width = appearance.facts["map_shape"]
-    regions = len(graphs.facts["names"])
-    seen = appearance.read(clip)
-    graph = graphs.read(clip)
-    if len(seen) != len(graph):
-        raise UserError(
-            f"clip {clip}: {len(seen)} frames in data/appearance but {len(graph)} in data/graphs: "
-            "run `dvc repro`"
-        )
-    valid = seen["valid"].to_numpy() & graph["valid"].to_numpy()
+) -> None:
+    """Write a clip's rows from its tables."""
+    channels, height, width = facts["map_shape"]
+    regions = len(facts["names"])
     pooling = constant_NS
     if pooling is None:
         stored = to_numpy(graph["pooling"], (regions, height * width))
@@ -170,14 +193,12 @@ def _fill(
         features,
         span,
         valid,
-        embedding=to_numpy(seen["embedding"], (appearance.facts["embedding_dim"],)),
+        embedding=to_numpy(seen["embedding"], (facts["embedding_dim"],)),
         maps=to_numpy(seen["map"], (channels, height, width)),
         node_xy=to_numpy(graph["node_xy"], (regions, 2)),
         visible=to_numpy(graph["visible"], (regions,)),
         pooling=pooling,
     )
-    index: np.ndarray = seen["frame_index"].to_numpy()
-    return index
 
 
 def fill(

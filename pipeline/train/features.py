@@ -7,7 +7,7 @@ E embedding features, C map channels, N regions.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -147,25 +147,30 @@ class Statistics:
         return Statistics(**moved)
 
 
-def statistics(features: Features, rows: Tensor) -> Statistics:
+def statistics(
+    features: Features, rows: Tensor, total: Callable[[Tensor], Tensor] = lambda own: own
+) -> Statistics:
     """Moments for `ARPGNet.set_feature_statistics`, float32; of the valid ones of int64 `rows`.
 
     A feature that does not vary has a standard deviation of exactly 0.
+
+    Args:
+        total: adds up a tensor over the processes that hold a part of the rows each.
     """
     rows = rows.to(features.device)
     parts = rows[features.valid[rows]].split(CHUNK_ROWS)
     moments: dict[str, Moments] = {}
     for name in ("embedding", "map_vector", "nodes"):
         tensor = features.tensors()[name]
-        total = squares = torch.zeros((), device=features.device, dtype=torch.float64)
-        count = 0
+        # double: the difference of two large sums loses digits in single precision
+        sums = tensor.new_zeros((3, tensor.shape[-1]), dtype=torch.float64)
         for part in parts:
-            # double: the difference of two large sums loses digits in single precision
             values = tensor[part].double().flatten(0, -2)
-            total = total + values.sum(0)
-            squares = squares + values.square().sum(0)
-            count += len(values)
-        mean = total / count
+            sums[0] += values.sum(0)
+            sums[1] += values.square().sum(0)
+            sums[2] += len(values)
+        linear, squares, count = total(sums)
+        mean = linear / count
         variance = squares / count - mean.square()
         # float16 cannot vary by less than 5e-4 of its value: what is far below that is rounding
         std = torch.where(variance > 1e-9 * squares / count, variance, 0.0).sqrt()

@@ -20,9 +20,7 @@ def batches(
     ahead of the one that is computed, and copied without waiting.
     """
     if features.device.type == device.type:
-        # all row numbers at once: a copy in every step would make the host wait for the device
-        lengths = [len(row) for row in rows]
-        here = (torch.cat(list(parts)).to(device).split(lengths) for parts in (rows, labels))
+        here = (together(device, parts) for parts in (rows, labels))
         for row, label in zip(*here, strict=True):
             yield features.take(row, label)
         return
@@ -39,3 +37,8 @@ def batches(
             if number + 1 < len(rows):
                 coming = thread.submit(gather, number + 1)
             yield batch.to(device)
+
+
+def together(device: torch.device, parts: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The tensors on the device, by one copy: each of its own would make the host wait."""
+    return torch.cat(list(parts)).to(device).split([len(part) for part in parts])

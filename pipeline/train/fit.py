@@ -5,9 +5,9 @@ and dropout of an epoch depend on nothing before it but the weights and the opti
 resumed run therefore takes the same course as an undisturbed one, and no generator is saved.
 
 Several processes (Lightning Fabric, DDP) share each batch: all make the same views and draws, each
-computes its part of the clips, and the loss of a part is divided by the whole batch's weight, so
-that the sum of the gradients is that of one process also where parts are uneven. Dropout masks
-alone differ.
+computes those of the clips that it holds, and the loss of a part is divided by the whole batch's
+weight, so that the sum of the gradients is that of one process although parts are uneven. Dropout
+masks alone differ.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,9 @@ from pipeline.errors import UserError
 from pipeline.train.augment import Augment
 from pipeline.train.data import Dataset, class_counts
 from pipeline.train.features import Batch, Features, statistics
-from pipeline.train.feed import batches
+from pipeline.train.feed import batches, together
 from pipeline.train.network import run_network
-from pipeline.train.processes import gather
+from pipeline.train.processes import total
 from pipeline.train.schedule import class_weights, learning_rate, make_optimizer
 from pipeline.train.selection import macro_f1, unweighted_recall
 from pipeline.train.state import State, epoch_seed, snapshot
@@ -63,7 +64,8 @@ class Trainer:
         fabric: device, precision and the processes that share the work.
         network: freshly initialised or not: `fit` sets its weights from the state.
         dataset: of all clips.
-        features: the data set's, on the device or where they are streamed from.
+        features: the data set's, of the clips held here; on the device or where they are
+            streamed from.
         task: what is learned and scored.
     """
 
@@ -79,7 +81,9 @@ class Trainer:
     ) -> None:
         self.fabric, self.network, self.features = fabric, network, features
         self.task, self.run, self.params = task, run, params
-        moments = statistics(features, torch.from_numpy(dataset.rows(run.train)))
+        self.share = dataset.share
+        rows = self.share.held(dataset.rows(run.train))
+        moments = statistics(features, torch.from_numpy(rows[rows >= 0]), partial(total, fabric))
         network.set_feature_statistics(
             embedding=moments.embedding, map_vector=moments.map_vector, nodes=moments.nodes
         )
@@ -167,8 +171,10 @@ class Trainer:
         labels = self.task.labels(views)
         order = rng.permutation(len(views))
         parts = np.split(order, range(self.params.batch, len(order), self.params.batch))
-        rows, own = zip(*(self._share(views.rows[p], labels[p]) for p in parts), strict=True)
-        total = torch.zeros((), device=self.fabric.device)
+        shared = zip(*(self._share(views, labels, part) for part in parts), strict=True)
+        numbers, rows, own = map(list, shared)
+        places = together(self.fabric.device, numbers)
+        summed = torch.zeros((), device=self.fabric.device)
         self.module.train()
         feed = batches(self.features, rows, own, self.fabric.device)
         for number, (part, batch) in enumerate(zip(parts, feed, strict=True)):
@@ -177,7 +183,9 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             drawn = self.augment.draw(len(part), views.rows.shape[1], draws)
-            batch = self.augment(batch, drawn.part(*self._span(len(part))))
+            if self.fabric.world_size > 1:
+                drawn = drawn.part(places[number])
+            batch = self.augment(batch, drawn)
             loss = self._loss(logits_of(self.module, batch), batch.label)
             loss = loss / self._weight(labels[part])
             # DDP takes the mean of the gradients where their sum is meant
@@ -192,10 +200,8 @@ class Trainer:
             self.wrapped.step()
             self.wrapped.zero_grad()
             self._follow(step)
-            total += loss.detach() * len(part)
-        summed = self.fabric.all_reduce(total, reduce_op="sum")
-        assert isinstance(summed, Tensor)
-        return summed.item() / len(order)
+            summed += loss.detach() * len(part)
+        return total(self.fabric, summed).item() / len(order)
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:
@@ -209,38 +215,37 @@ class Trainer:
             weights: list[Tensor] = list(self.network.parameters())
             torch._foreach_lerp_(average, weights, 1 - decay)
 
-    def _span(self, views: int) -> tuple[int, int]:
-        """Which views of a batch are this process's: never none, as all must take every step."""
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        low, high = views * rank // world, views * (rank + 1) // world
-        return (low, high) if low < high else (0, 1)
+    def _share(
+        self, views: Views, labels: np.ndarray, part: np.ndarray
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """This process's views of a batch: their numbers in it, their rows here and their labels.
 
-    def _share(self, rows: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-        """This process's rows and labels of a batch; what is another's too teaches nothing here."""
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        low, high = self._span(len(rows))
-        label = torch.from_numpy(labels[low:high].copy())
-        if len(rows) * rank // world == len(rows) * (rank + 1) // world:
-            label.fill_(-1)
-        return torch.from_numpy(rows[low:high].copy()), label
+        All must take every step: where none is its own, it is a view of nothing.
+        """
+        own = np.flatnonzero(self.share.mine(views.clip[part]))
+        rows, label = self.share.held(views.rows[part[own]]), labels[part[own]]
+        if not len(own):
+            own = np.zeros(1, np.int64)
+            rows, label = np.full_like(views.rows[:1], -1), np.full_like(labels[:1], -1)
+        return torch.from_numpy(own), torch.from_numpy(rows), torch.from_numpy(label)
 
     def _probabilities(self, views: Views) -> np.ndarray:
-        """float32 [V, K] or [V, T, K]; every process computes a part and gets the whole."""
-        world, rank = self.fabric.world_size, self.fabric.global_rank
-        share = -(-len(views) // world)
-        # the last process repeats views, so that all send equally many
-        chosen = np.arange(rank * share, (rank + 1) * share) % len(views)
-        rows = torch.from_numpy(views.rows[chosen]).split(self.params.batch)
-        labels = torch.from_numpy(self.task.labels(views)[chosen]).split(self.params.batch)
+        """float32 [V, K] or [V, T, K]; every process computes its views and gets all."""
+        labels = self.task.labels(views)
+        own = np.flatnonzero(self.share.mine(views.clip))
+        rows = torch.from_numpy(self.share.held(views.rows[own])).split(self.params.batch)
+        known = torch.from_numpy(labels[own]).split(self.params.batch)
+        found = torch.zeros(*labels.shape, self.network.config.num_classes)
         self.average.eval()
         with torch.inference_mode(), self.fabric.autocast():
-            found = [
+            parts = [
                 logits_of(self.average, batch).float().softmax(-1)
-                for batch in batches(self.features, rows, labels, self.fabric.device)
+                for batch in batches(self.features, rows, known, self.fabric.device)
+                if len(batch)
             ]
-        everyone = gather(self.fabric, torch.cat(found)).flatten(0, 1)
-        values: np.ndarray = everyone[: len(views)].cpu().numpy()
-        return values
+        if parts:
+            found[own] = torch.cat(parts).cpu()
+        return total(self.fabric, found).numpy()
 
     def _weight(self, labels: np.ndarray) -> float:
         """The class weights of some labels, added; -1 weighs nothing."""

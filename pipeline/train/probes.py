@@ -10,7 +10,7 @@ Shape letters: U units (clips or labelled frames), K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,23 +45,26 @@ class Probes:
 
     Args:
         task: whose units are predicted.
+        total: adds up a tensor over the processes that hold the features of some clips each; all
+            must ask for the same inputs in the same order.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, total: Callable[[Tensor], Tensor] = lambda own: own) -> None:
         self.task: Task = task
+        self._total = total
         features = task.dataset.features
         columns = {
             "logreg_embedding": features.embedding,
             "logreg_map": features.map_vector,
             "logreg_map_grid": features.nodes.flatten(1),
         }
-        units = len(task.dataset.clip_ids) if task.name == "clip" else len(features.valid)
+        units = len(task.dataset.clip_ids) if task.name == "clip" else len(task.dataset.valid)
         fits = units * columns["logreg_map_grid"].shape[1] <= MOST_VALUES
         self._columns: dict[str, Tensor] = {
             name: value for name, value in columns.items() if fits or name != "logreg_map_grid"
         }
         self._means: dict[str, np.ndarray] = {
-            name: mean_over_frames(value, task.dataset)
+            name: total(mean_over_frames(value, task.dataset)).numpy()
             for name, value in self._columns.items()
             if task.name == "clip"
         }
@@ -83,19 +86,24 @@ class Probes:
         column = self._columns[name]
         step = max(1, -(-len(source) * column.shape[1] // MOST_VALUES)) if thin else 1
         source, label = source[::step], label[::step]
-        inputs = column[torch.from_numpy(source.clip(min=0))].double().cpu().numpy()
-        inputs[source < 0] = np.nan
-        return Examples(inputs, label)
+        place = torch.from_numpy(self.task.dataset.share.held(source))
+        inputs = torch.zeros(len(place), column.shape[1], dtype=torch.float64)
+        inputs[place >= 0] = column[place[place >= 0]].double().cpu()
+        inputs = self._total(inputs)
+        inputs[source < 0] = torch.nan
+        return Examples(inputs.numpy(), label)
 
 
-def mean_over_frames(value_RF: Tensor, dataset: Dataset) -> np.ndarray:
-    """Mean of each feature over the valid frames of each clip: float64 [M, F]; zeros for none."""
-    valid = dataset.features.valid
-    rows = []
-    for start, end in zip(dataset.first[:-1], dataset.first[1:], strict=True):
-        seen = value_RF[start:end][valid[start:end]].double()
-        rows.append(seen.sum(0) / max(len(seen), 1))
-    return torch.stack(rows).cpu().numpy()
+def mean_over_frames(value_RF: Tensor, dataset: Dataset) -> Tensor:
+    """Mean of each feature over the valid frames of each clip: float64 [M, F]; zeros where there
+    is none, or another process holds the clip."""
+    means = torch.zeros(len(dataset.clip_ids), value_RF.shape[1], dtype=torch.float64)
+    for clip in np.flatnonzero(dataset.share.mine(np.arange(len(means)))):
+        rows = np.arange(dataset.first[clip], dataset.first[clip + 1])
+        place = torch.from_numpy(dataset.share.held(rows[dataset.valid[rows]]))
+        seen = value_RF[place].double()
+        means[clip] = seen.sum(0) / max(len(seen), 1)
+    return means
 
 
 def majority(train: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:

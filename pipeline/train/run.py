@@ -1,16 +1,18 @@
-"""The train stage: every fold with every seed in one process that loads the data once."""
+"""The train stage: every fold with every seed, by processes that load the data once."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from lightning_fabric import Fabric
 
 from pipeline.clips import Manifest, read_frame_label_table, read_manifest, read_splits
 from pipeline.config import Params
@@ -34,7 +36,7 @@ from pipeline.train.predictions import (
     write_predictions,
 )
 from pipeline.train.probes import Probes, baselines
-from pipeline.train.processes import Processes
+from pipeline.train.processes import Processes, total
 from pipeline.train.state import State, epoch_seed
 from pipeline.train.tasks import Task, frame_units, make_task
 
@@ -52,6 +54,7 @@ CODE = (
     "pipeline.train.network",
     "pipeline.train.schedule",
     "pipeline.train.selection",
+    "pipeline.train.share",
     "pipeline.train.state",
     "pipeline.train.tasks",
     "pipeline.train.views",
@@ -78,7 +81,7 @@ def train(
         fabric = make_fabric(params.train)
         processes = Processes(fabric)
         manifest = read_manifest(root / "data/manifest.parquet")
-        dataset, labels = load(manifest, root, fabric.device)
+        dataset, labels = load(manifest, root, fabric)
         task = make_task(dataset, params.train)
         splits = read_splits(root / "data/splits.parquet")
         folds = read_folds(splits, labels, dataset, params.train.folds)
@@ -88,25 +91,28 @@ def train(
         networks = Networks(params, manifest.classes, dataset, task, store or Store(), processes)
         networks.checkpoint_seconds = checkpoint_seconds
         rows = list(networks.run(folds, root / RUNS, tables))
+        rows += probe_rows(params, manifest.classes, folds, tables, processes)
         processes.part()
         if processes.first:
-            rows += probe_rows(params, manifest.classes, folds, tables)
             write_predictions(rows, manifest.classes, root / PREDICTIONS)
 
 
 def load(
-    manifest: Manifest, root: Path, device: torch.device | str = "cpu"
+    manifest: Manifest, root: Path, fabric: Fabric | None = None
 ) -> tuple[Dataset, dict[str, int]]:
-    """The usable clips' features; and the class of every labelled clip, quarantined ones too (-1
-    where frames are labelled)."""
+    """The usable clips' features, of several processes each its share; and the class of every
+    labelled clip, quarantined ones too (-1 where frames are labelled)."""
     table = read_frame_label_table(root / "data/frame_labels.parquet")
     labels, frame_labels = labels_of(manifest.clips, table)
+    where: dict[str, Any] = {}
+    if fabric is not None:
+        where = {"device": fabric.device, "rank": fabric.global_rank, "world": fabric.world_size}
     dataset = load_dataset(
         labels,
         ShardReader(root / "data/appearance"),
         ShardReader(root / "data/graphs"),
         frame_labels=frame_labels,
-        device=device,
+        **where,
     )
     return dataset, labels
 
@@ -271,13 +277,21 @@ class Networks:
 
 
 def probe_rows(
-    params: Params, classes: Sequence[str], folds: Sequence[Fold], tables: Tables
+    params: Params,
+    classes: Sequence[str],
+    folds: Sequence[Fold],
+    tables: Tables,
+    processes: Processes,
 ) -> Iterator[pa.Table]:
-    """The baselines' test rows. They draw no random numbers: the first seed stands for all."""
+    """The baselines' test rows. They draw no random numbers: the first seed stands for all.
+
+    Several processes fit the same ones: the inputs come from all, and to wait would take as long.
+    """
     seed = params.train.seeds[0]
     balanced = params.train.class_weights != "none"
-    probes = Probes(tables.task)
-    with track(len(folds) * (1 + len(probes.names)), "baselines") as progress:
+    probes = Probes(tables.task, partial(total, processes.fabric))
+    steps = len(folds) * (1 + len(probes.names))
+    with track(steps, "baselines", quiet=not processes.first) as progress:
         for fold in folds:
             parts = {"train": fold.train, "val": fold.val, "test": fold.test}
             for name, found in baselines(probes, parts, classes=len(classes), balanced=balanced):

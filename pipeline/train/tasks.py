@@ -112,7 +112,6 @@ class FrameTask:
         self.dataset = dataset
         self.frames, self.stride = params.window, params.stride
         self.select: str = "macro_f1" if params.select == "auto" else params.select
-        self._valid = dataset.features.valid.cpu().numpy()
         self._label = self._labels_of_rows()
 
     def training(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
@@ -153,7 +152,7 @@ class FrameTask:
         found = []
         for clip in clips:
             start, end = self.dataset.first[clip], self.dataset.first[clip + 1]
-            seen = start + np.flatnonzero(self._valid[start:end])
+            seen = start + np.flatnonzero(self.dataset.valid[start:end])
             scored = _scored(self.dataset, self.dataset.clip_ids[clip])[0]
             found.append(nearest_of(self.dataset.frame_index, seen, scored))
         return np.concatenate(found)
@@ -170,7 +169,7 @@ class FrameTask:
             frames = self.dataset.frame_index[span]
             at = np.minimum(np.searchsorted(known.index, frames), len(known.index) - 1)
             label[span] = np.where(known.index[at] == frames, known.label[at], -1)
-        return np.where(self._valid, label, -1)
+        return np.where(self.dataset.valid, label, -1)
 
 
 def make_task(dataset: Dataset, params: TrainParams) -> Task:

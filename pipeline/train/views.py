@@ -80,7 +80,7 @@ def nearest_valid(dataset: Dataset) -> np.ndarray:
     Returns:
         int64 [R].
     """
-    valid = dataset.features.valid.cpu().numpy()
+    valid = dataset.valid
     found = np.full(len(valid), -1, np.int64)
     for start, end in zip(dataset.first[:-1], dataset.first[1:], strict=True):
         seen = start + np.flatnonzero(valid[start:end])

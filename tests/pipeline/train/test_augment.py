@@ -106,8 +106,8 @@ def test_a_part_of_the_draws_does_to_its_clips_what_the_whole_does() -> None:
     draws = change.draw(CLIPS, FRAMES, torch.Generator().manual_seed(0))
     whole = change(batch(), draws)
     halves = [
-        change(Batch(**{n: v[a:b] for n, v in batch().tensors().items()}), draws.part(a, b))
-        for a, b in ((0, 2), (2, CLIPS))
+        change(Batch(**{n: v[own] for n, v in batch().tensors().items()}), draws.part(own))
+        for own in torch.arange(CLIPS).tensor_split([2])
     ]
     joined = zip(*(half.tensors().values() for half in halves), strict=True)
     assert same(whole, Batch(*map(torch.cat, joined)))

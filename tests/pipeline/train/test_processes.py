@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -86,6 +87,34 @@ def test_same_weights_and_metrics_as_one_process(
     assert_same_result(root, alone)
     # one of them speaks, and it alone writes
     assert done.stderr.count("fold 1, seed 0: trained") == 1
+
+
+def test_two_nodes(alone: Path, tmp_path: Path) -> None:
+    """A torchrun on each of two machines, here both this one, that meet at an address."""
+    root = workspace(tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    start = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    start += ["--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}", "--rdzv-id=test"]
+    logs = [(tmp_path / f"log{node}").open("w+") for node in range(2)]
+    nodes = [
+        subprocess.Popen(
+            [*start, "-m", "stages.train"], cwd=root, env=environment(root), stdout=log, stderr=log
+        )
+        for log in logs
+    ]
+    try:
+        codes = [node.wait(timeout=120) for node in nodes]
+    finally:
+        for node in nodes:
+            node.kill()
+    said = "".join(Path(log.name).read_text() for log in logs)
+    for log in logs:
+        log.close()
+    assert codes == [0, 0], said
+    assert_same_result(root, alone)
+    assert said.count("fold 1, seed 0: trained") == 1
 
 
 def test_killed_process_ends_all_and_the_next_run_goes_on(alone: Path, tmp_path: Path) -> None:

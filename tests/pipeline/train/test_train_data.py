@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from synthetic_data import CHANNELS, FRAMES, LOST, REGIONS, write_data
@@ -17,6 +18,13 @@ from pipeline.train.run import load
 
 def loaded(root: Path) -> Dataset:
     return load(read_manifest(root / "data/manifest.parquet"), root)[0]
+
+
+def share_of(root: Path, rank: int, world: int) -> Dataset:
+    """What one of several processes loads."""
+    labels = {clip.clip_id: 0 for clip in read_manifest(root / "data/manifest.parquet").clips}
+    readers = (ShardReader(root / "data" / name) for name in ("appearance", "graphs"))
+    return load_dataset(labels, *readers, rank=rank, world=world)
 
 
 def test_features_equal_the_shards(separable: Path) -> None:
@@ -97,6 +105,43 @@ def test_a_clip_has_as_many_rows_as_frames(tmp_path: Path) -> None:
     number = dataset.clip_ids.index("s1-joy-1")
     assert np.diff(dataset.first)[number] == FRAMES // 2
     assert set(np.delete(np.diff(dataset.first), number)) == {FRAMES}
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_the_clips(
+    separable: Path, world: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = loaded(separable)
+    wide: list[str] = []
+    read = ShardReader.read
+
+    def watched(reader: ShardReader, clip: str, columns: list[str] | None = None) -> pa.Table:
+        if columns is None:
+            wide.append(clip)
+        return read(reader, clip, columns)
+
+    monkeypatch.setattr(ShardReader, "read", watched)
+    seen = []
+    for rank in range(world):
+        wide.clear()
+        part = share_of(separable, rank, world)
+        mine = np.flatnonzero(part.share.mine(np.arange(len(part.clip_ids))))
+        # of other clips no feature is read
+        assert set(wide) == {part.clip_ids[clip] for clip in mine}
+        rows = whole.rows(mine)
+        held = part.share.held(rows)
+        for name, value in part.features.tensors().items():
+            assert len(value) == len(rows)
+            assert torch.equal(value[held], whole.features.tensors()[name][rows])
+        for name in ("clip_ids", "frame_index", "valid", "first"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(whole, name))
+        seen += mine.tolist()
+    assert sorted(seen) == list(range(len(whole.clip_ids)))
+
+
+def test_more_processes_than_clips(separable: Path) -> None:
+    with pytest.raises(UserError, match=r"^\d+ usable clips cannot be shared by 999 processes$"):
+        share_of(separable, 0, 999)
 
 
 def test_no_usable_clip_is_a_user_error(separable: Path) -> None:

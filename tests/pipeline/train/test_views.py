@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pipeline.config import TrainParams
 from pipeline.train.data import Dataset, FrameLabels
 from pipeline.train.features import Features
+from pipeline.train.share import Share
 from pipeline.train.tasks import ClipTask, FrameTask
 from pipeline.train.views import nearest_valid, segments, windows
 
@@ -23,7 +24,9 @@ def made(lengths: list[int], valid: list[bool] | None = None, step: int = 1, **m
         [f"c{n}" for n in range(len(lengths))],
         np.cumsum([0, *lengths]),
         np.concatenate([step * np.arange(n) for n in lengths]),
+        seen.numpy(),
         np.arange(len(lengths)),
+        Share.deal(np.array(lengths)),
         Features(none, none, none, none, none, seen),
         {},
         {},
