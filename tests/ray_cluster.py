@@ -17,23 +17,47 @@ from pathlib import Path
 import psutil
 
 REPOSITORY = Path(__file__).parents[1]
+START_S = 90.0
+
+
+# of a node, which ends when they have not told their ports after 15 s, as on busy cores may be
+# (ray-project/ray issue 65983), unless it knows the ports beforehand
+HELPERS = (
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "runtime-env-agent-port",
+    "metrics-export-port",
+)
 
 
 class Node:
     """One `ray start`: the processes of a machine."""
 
-    def __init__(self, number: int, environment: dict[str, str], *arguments: str) -> None:
+    def __init__(
+        self, number: int, folder: Path, environment: dict[str, str], *arguments: str
+    ) -> None:
         self.ip = f"127.0.0.{number}"
         command = ["ray", "start", "--block", f"--node-ip-address={self.ip}", *arguments]
         command += ["--object-store-memory=80000000", "--disable-usage-stats"]
+        command += [f"--{name}={free_port(self.ip)}" for name in HELPERS]
         program = Path(sys.executable).with_name(command[0])
-        self._process = subprocess.Popen(
-            [str(program), *command[1:]],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._log = folder / f"node{number}.log"
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [str(program), *command[1:]],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait(self) -> None:
+        """Until it belongs to the cluster."""
+        end = time.monotonic() + START_S
+        while "Ray runtime started" not in (said := self._log.read_text()):
+            assert self._process.poll() is None, f"the node {self.ip} ended: {said[-2000:]}"
+            assert time.monotonic() < end, f"the node {self.ip} does not start: {said[-2000:]}"
+            time.sleep(0.2)
 
     def kill(self) -> None:
         """As when its power goes: all of its processes at once, without a word."""
@@ -51,9 +75,8 @@ class Cluster:
     """A head without CPUs for work, and nodes."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        self._folder = folder
+        port = free_port("127.0.0.1")
         self.address = f"127.0.0.1:{port}"
         self.environment = {
             **os.environ,
@@ -67,28 +90,27 @@ class Cluster:
             "RAY_health_check_failure_threshold": "3",
         }
         head = ["--head", f"--port={port}", "--num-cpus=0", f"--temp-dir={folder}"]
-        self.nodes = [Node(1, self.environment, *head, "--include-dashboard=false")]
-        self._wait(port)
+        self.nodes = [Node(1, folder, self.environment, *head, "--include-dashboard=false")]
+        self.nodes[0].wait()
 
-    def add(self, cpus: int = 1) -> Node:
-        """One more machine."""
-        arguments = f"--address={self.address}", f"--num-cpus={cpus}"
-        self.nodes.append(Node(len(self.nodes) + 1, self.environment, *arguments))
-        return self.nodes[-1]
+    def add(self, count: int = 1) -> None:
+        """More machines, of one CPU each."""
+        arguments = f"--address={self.address}", "--num-cpus=1"
+        for _ in range(count):
+            number = len(self.nodes) + 1
+            self.nodes.append(Node(number, self._folder, self.environment, *arguments))
+        for node in self.nodes[-count:]:
+            node.wait()
 
     def close(self) -> None:
         for node in reversed(self.nodes):
             node.kill()
 
-    @staticmethod
-    def _wait(port: int) -> None:
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return
-            time.sleep(0.2)
-        raise AssertionError("the head of the cluster does not start")
+
+def free_port(ip: str) -> int:
+    with socket.socket() as free:
+        free.bind((ip, 0))
+        return int(free.getsockname()[1])
 
 
 @contextlib.contextmanager

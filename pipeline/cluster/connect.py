@@ -86,7 +86,8 @@ def _start(ray: Any, workers: int, stack: contextlib.ExitStack) -> None:
             _node_ip_address="127.0.0.1",
             **_QUIET,
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:
+        # a start that takes too long is a bare Exception
         raise UserError(
             f"Ray does not start ({_first_line(error)}): set engine.name: local"
         ) from None

@@ -16,6 +16,18 @@ from pipeline.errors import UserError
 from pipeline.store import code_version
 from pipeline.workers import Crew, Job, Limits, WorkerError
 
+# where weights and the store are found goes with the work; secrets do not: each machine has its own
+_SETTINGS = (
+    "ARPGNET_MODELS",
+    "ARPGNET_STORE_TIMEOUT_S",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+    "STORAGE_EMULATOR_HOST",
+)
+
 # of an answer: a result, or an error as text
 Answer = tuple[str, Any]
 
@@ -25,15 +37,25 @@ def our_version() -> str:
     return code_version("pipeline", "models")
 
 
+def our_settings() -> dict[str, str]:
+    """Of the environment where the run was started."""
+    return {name: os.environ[name] for name in _SETTINGS if name in os.environ}
+
+
 class Host:
     """Does items one at a time.
 
     Args:
         folder: the project's, which the paths of a work begin at.
         version: `our_version` where the run was started.
+        settings: `our_settings` there; what the machine sets itself stays.
     """
 
-    def __init__(self, job: Job, limits: Limits, folder: Path, version: str) -> None:
+    def __init__(
+        self, job: Job, limits: Limits, folder: Path, version: str, settings: dict[str, str]
+    ) -> None:
+        for name, value in settings.items():
+            os.environ.setdefault(name, value)
         self._folder, self._version = folder, version
         self._crew = Crew(job, 1, limits)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.connect import connected
-from pipeline.cluster.host import Answer, Host, our_version
+from pipeline.cluster.host import Answer, Host, our_settings, our_version
 from pipeline.errors import UserError
 from pipeline.workers import Crashed, Job, Limits, WorkerError
 
@@ -129,7 +129,8 @@ class _Hosts:
         self._machines = _Machines(ray, fleet)
         # once for all actors
         self._job = ray.put(job)
-        self._about = limits, Path(os.path.abspath(Path())), our_version()  # noqa: PTH100
+        here = Path(os.path.abspath(Path()))  # noqa: PTH100
+        self._about = limits, here, our_version(), our_settings()
         self._class = ray.remote(Host).options(
             num_cpus=1, num_gpus=fleet.gpus or None, max_restarts=0
         )

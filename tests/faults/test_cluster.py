@@ -36,8 +36,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Cluster]:
     with cluster() as made:
-        made.add()
-        made.add()
+        made.add(2)
         yield made
 
 

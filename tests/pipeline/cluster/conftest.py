@@ -18,6 +18,5 @@ def machines() -> Iterator[Cluster]:
         for name, value in made.environment.items():
             if name.startswith("RAY_"):
                 patch.setitem(os.environ, name, value)
-        made.add()
-        made.add()
+        made.add(2)
         yield made

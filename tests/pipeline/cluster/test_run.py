@@ -1,5 +1,6 @@
 """The cluster engine against the local one, with clips and machines that misbehave."""
 
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -119,6 +120,27 @@ def test_no_machine_has_what_a_worker_needs(
         list(run_on_ray(Halves(), [1], wanted, Limits(), cores=1, note=print))
 
 
+@dataclass(frozen=True)
+class Environment:
+    """Tells what a worker's environment says."""
+
+    def start(self) -> None: ...
+
+    def do(self, item: str) -> str | None:
+        return os.environ.get(item)
+
+
+def test_settings_go_with_the_work_and_secrets_do_not(
+    machines: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000", "AWS_SECRET_ACCESS_KEY": "never tell"}
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    fleet = Fleet(machines.address, workers=1)
+    found = dict(run_on_ray(Environment(), said, fleet, Limits(), cores=1, note=print))
+    assert found == {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000", "AWS_SECRET_ACCESS_KEY": None}
+
+
 def test_nobody_answers() -> None:
     with pytest.raises(UserError, match=r"^engine.address: no Ray cluster answers at 127.0.0.1:1 "):
         connected("127.0.0.1:1", 1).__enter__()
@@ -129,7 +151,7 @@ def test_nobody_answers() -> None:
     [("/nowhere", None, "cannot enter /nowhere"), (".", "older", "another version of arpgnet")],
 )
 def test_a_machine_that_is_not_set_up_says_so(folder: str, version: str | None, said: str) -> None:
-    host = Host(Halves(), Limits(), Path(folder), version or our_version())
+    host = Host(Halves(), Limits(), Path(folder), version or our_version(), {})
     kind, text = host.ready()
     assert kind == "user error"
     assert said in text
