@@ -61,11 +61,16 @@ def write_pack(assets: Path, folder: Path) -> Path:
     return folder
 
 
-def write_clips(assets: Path, folder: Path, clips: int, repeat: int) -> Path:
+def asl_clips(assets: Path) -> list[Path]:
+    """The 20 real clips, 640 x 480, by name."""
+    return sorted((assets / "clips/asl").glob("*.mkv"))
+
+
+def write_clips(sources: list[Path], folder: Path, repeat: int) -> Path:
     """Copies of the clips that differ by some bytes behind their end, and their manifest."""
     folder.mkdir(parents=True)
     lines = ["path,label"]
-    for number, path in enumerate(sorted((assets / "clips/asl").glob("*.mkv"))[:clips]):
+    for number, path in enumerate(sources):
         for copy in range(repeat):
             name = f"{path.stem}_{copy}.mkv"
             (folder / name).write_bytes(path.read_bytes() + bytes(copy))
@@ -79,7 +84,7 @@ def ours(
     assets: Path, root: Path, pack: Path, clips: int, repeat: int
 ) -> tuple[Project, dict[str, float]]:
     """Wall seconds of each stage on a store that is empty."""
-    manifest = write_clips(assets, root / "clips", clips, repeat)
+    manifest = write_clips(asl_clips(assets)[:clips], root / "clips", repeat)
     project = Project(
         root / "project",
         {
