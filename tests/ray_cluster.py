@@ -12,52 +12,57 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 REPOSITORY = Path(__file__).parents[1]
-START_S = 90.0
-
-
-# of a node, which ends when they have not told their ports after 15 s, as on busy cores may be
-# (ray-project/ray issue 65983), unless it knows the ports beforehand
-HELPERS = (
-    "dashboard-agent-listen-port",
-    "dashboard-agent-grpc-port",
-    "runtime-env-agent-port",
-    "metrics-export-port",
-)
+STARTS = 3
+START_S = 60.0
 
 
 class Node:
-    """One `ray start`: the processes of a machine."""
+    """One `ray start`: the processes of a machine.
+
+    Its helpers have 15 s to tell their ports (ray-project/ray issue 65983); on busy cores they may
+    need longer, and the node ends: it is then started again.
+    """
 
     def __init__(
         self, number: int, folder: Path, environment: dict[str, str], *arguments: str
     ) -> None:
         self.ip = f"127.0.0.{number}"
-        command = ["ray", "start", "--block", f"--node-ip-address={self.ip}", *arguments]
-        command += ["--object-store-memory=80000000", "--disable-usage-stats"]
-        command += [f"--{name}={free_port(self.ip)}" for name in HELPERS]
-        program = Path(sys.executable).with_name(command[0])
         self._log = folder / f"node{number}.log"
+        self._environment = environment
+        program = Path(sys.executable).with_name("ray")
+        self._command = [str(program), "start", "--block", f"--node-ip-address={self.ip}"]
+        self._command += [*arguments, "--object-store-memory=80000000", "--disable-usage-stats"]
+        for _ in range(STARTS):
+            self._start()
+            if self._belongs():
+                return
+            self.kill()
+        raise AssertionError(f"the node {self.ip} does not start: {self._log.read_text()[-2000:]}")
+
+    def _start(self) -> None:
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [str(program), *command[1:]],
-                env=environment,
+                self._command,
+                env=self._environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
 
-    def wait(self) -> None:
-        """Until it belongs to the cluster."""
+    def _belongs(self) -> bool:
+        """Whether it has become a part of the cluster; waits for that."""
         end = time.monotonic() + START_S
-        while "Ray runtime started" not in (said := self._log.read_text()):
-            assert self._process.poll() is None, f"the node {self.ip} ended: {said[-2000:]}"
-            assert time.monotonic() < end, f"the node {self.ip} does not start: {said[-2000:]}"
+        while time.monotonic() < end and self._process.poll() is None:
+            if "Ray runtime started" in self._log.read_text():
+                return True
             time.sleep(0.2)
+        return False
 
     def kill(self) -> None:
         """As when its power goes: all of its processes at once, without a word."""
@@ -91,7 +96,6 @@ class Cluster:
         }
         head = ["--head", f"--port={port}", "--num-cpus=0", f"--temp-dir={folder}"]
         self.nodes = [Node(1, folder, self.environment, *head, "--include-dashboard=false")]
-        self.nodes[0].wait()
 
     def add(self, count: int = 1) -> None:
         """More machines, of one CPU each."""
@@ -99,8 +103,6 @@ class Cluster:
         for _ in range(count):
             number = len(self.nodes) + 1
             self.nodes.append(Node(number, self._folder, self.environment, *arguments))
-        for node in self.nodes[-count:]:
-            node.wait()
 
     def close(self) -> None:
         for node in reversed(self.nodes):
@@ -111,6 +113,16 @@ def free_port(ip: str) -> int:
     with socket.socket() as free:
         free.bind((ip, 0))
         return int(free.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A job that tells what a worker's environment says."""
+
+    def start(self) -> None: ...
+
+    def do(self, item: str) -> str | None:
+        return os.environ.get(item)
 
 
 @contextlib.contextmanager

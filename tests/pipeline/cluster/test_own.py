@@ -1,7 +1,4 @@
-"""`engine.name: ray` without an address: a stage starts a cluster of its own, and ends it.
-
-A part of `make cluster-test` (ARPGNET_FAULTS=long): it takes half a minute.
-"""
+"""`engine.name: ray` without an address: a stage starts a cluster of its own, and ends it."""
 
 import os
 import signal
@@ -10,7 +7,6 @@ import sys
 from pathlib import Path
 
 import psutil
-import pytest
 
 SCRIPT = """
 import sys
@@ -29,11 +25,6 @@ if __name__ == "__main__":
     run(main)
 """
 TESTS = Path(__file__).parents[2]
-
-
-pytestmark = pytest.mark.skipif(
-    os.environ.get("ARPGNET_FAULTS") != "long", reason="the long form: make cluster-test"
-)
 
 
 def stage(folder: Path, nap_s: float) -> subprocess.Popen[str]:

@@ -1,13 +1,12 @@
 """The cluster engine against the local one, with clips and machines that misbehave."""
 
-import os
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ray_cluster import Cluster
+from ray_cluster import Cluster, Environment
 from squares import Squares, clips, contents
 
 from pipeline.clips import Clip
@@ -118,16 +117,6 @@ def test_no_machine_has_what_a_worker_needs(
     wanted = Fleet(machines.address, gpus=0.5)
     with pytest.raises(UserError, match=r"no machine with 1 CPU and 0.5 GPU .*gpus_per_worker"):
         list(run_on_ray(Halves(), [1], wanted, Limits(), cores=1, note=print))
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Tells what a worker's environment says."""
-
-    def start(self) -> None: ...
-
-    def do(self, item: str) -> str | None:
-        return os.environ.get(item)
 
 
 def test_settings_go_with_the_work_and_secrets_do_not(
