@@ -20,8 +20,7 @@ from models.arpgnet import ARPGNet
 from pipeline.config import Params, load_params, parse_params
 from pipeline.regions.grid import grid_topology
 from pipeline.train.features import Batch, Features
-from pipeline.train.fit import logits_of
-from pipeline.train.network import build_network, network_config
+from pipeline.train.network import build_network, logits_of, network_config
 
 FRAMES, GRID, CHANNELS, CLASSES = 16, 7, 512, 7
 LR, CLIP = 1e-3, 1.0

@@ -28,7 +28,7 @@ from pipeline.regions.graph_clip import place_regions
 from pipeline.regions.grid import grid_pooling
 from pipeline.train.data import Dataset, fill
 from pipeline.train.features import Features, empty_features
-from pipeline.train.fit import logits_of
+from pipeline.train.network import logits_of
 from pipeline.train.share import Share
 from pipeline.train.tasks import ClipTask
 from pipeline.train.views import Views

@@ -129,13 +129,17 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
         return to_svg(figure, "Reliability diagram")
 
 
-def to_svg(figure: Figure, title: str) -> str:
-    """A figure as SVG that can stand inside HTML; the same figure gives the same text."""
+def to_svg(figure: Figure, title: str, *, tight: bool = True) -> str:
+    """A figure as SVG that can stand inside HTML; the same figure gives the same text.
+
+    Args:
+        tight: cut off the margins, for which it is drawn twice.
+    """
     buffer = io.StringIO()
     figure.savefig(
         buffer,
         format="svg",
-        bbox_inches="tight",
+        bbox_inches="tight" if tight else None,
         transparent=True,
         metadata={"Date": None, "Creator": None, "Title": title},
     )

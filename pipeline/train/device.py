@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 
 from pipeline.config import FinetuneParams, TrainParams
 from pipeline.cuda import use_cuda
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # sums are split over threads, so their number is part of the result; the networks are too small
 # to gain from more
@@ -43,6 +45,10 @@ def make_fabric(params: TrainParams) -> Fabric:
     Raises:
         UserError: there are not as many devices.
     """
+    # 1.4 s, which explain and predict need not wait for
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
     device, precision = resolve_device(params)
     here, nodes = params.devices, 1
     if "TORCHELASTIC_RUN_ID" in os.environ:

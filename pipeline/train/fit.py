@@ -17,7 +17,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +29,9 @@ from pipeline.config import TrainParams
 from pipeline.errors import UserError
 from pipeline.train.augment import Augment
 from pipeline.train.data import Dataset, class_counts
-from pipeline.train.features import Batch, Features, statistics
+from pipeline.train.features import Features, statistics
 from pipeline.train.feed import batches, together
-from pipeline.train.network import run_network
+from pipeline.train.network import logits_of
 from pipeline.train.processes import total
 from pipeline.train.schedule import class_weights, learning_rate, make_optimizer
 from pipeline.train.selection import macro_f1, unweighted_recall
@@ -261,9 +260,3 @@ class Trainer:
             ignore_index=-1,
             reduction="sum",
         )
-
-
-def logits_of(module: Any, batch: Batch) -> Tensor:
-    """Logits [B, K] of clips, or [B, T, K] of frames where the batch's labels are of frames."""
-    out = run_network(module, batch)
-    return out["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]

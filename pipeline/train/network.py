@@ -103,3 +103,9 @@ def build_network(config: ARPGNetConfig, facts: Mapping[str, Any]) -> ARPGNet:
         edge_type_E=torch.tensor(kinds, dtype=torch.int64),
         num_nodes=len(facts["names"]),
     )
+
+
+def logits_of(module: Any, batch: Batch) -> Tensor:
+    """Logits [B, K] of clips, or [B, T, K] of frames where the batch's labels are of frames."""
+    out = run_network(module, batch)
+    return out["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]

@@ -20,7 +20,8 @@ from pipeline.progress import Tracker, track
 from pipeline.shards import ShardReader
 from pipeline.store import Store, code_version, digest
 from pipeline.train.checkpoints import save_run
-from pipeline.train.curves import RUNS, CurveLog
+from pipeline.train.curve_log import CurveLog
+from pipeline.train.curves import RUNS
 from pipeline.train.data import Dataset, labels_of, load_dataset
 from pipeline.train.device import make_fabric, reproducible, resolve_device
 from pipeline.train.features import place

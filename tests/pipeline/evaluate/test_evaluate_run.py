@@ -16,7 +16,7 @@ from pipeline.errors import UserError
 from pipeline.evaluate import traits
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.summary import interval_units
-from pipeline.train.curves import CurveLog
+from pipeline.train.curve_log import CurveLog
 from pipeline.train.predictions import PREDICTIONS, Units, prediction_rows, write_predictions
 
 CLASSES = ["calm", "glad"]

@@ -16,7 +16,8 @@ from pipeline.evaluate.summary import summarise
 from pipeline.store import Store
 from pipeline.train.checkpoints import MODEL, load_run
 from pipeline.train.curves import read_curves
-from pipeline.train.fit import State, Trainer, logits_of
+from pipeline.train.fit import State, Trainer
+from pipeline.train.network import logits_of
 from pipeline.train.predictions import PREDICTIONS, Predictions, read_predictions
 from pipeline.train.run import RUNS, load, train
 from pipeline.train.tasks import ClipTask
