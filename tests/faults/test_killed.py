@@ -83,6 +83,14 @@ def kills(summary: list[str]) -> Iterator[list[Kill]]:
 
 
 def begin(workspace: Workspace) -> subprocess.Popen[bytes]:
+    """`dvc repro`, as `make repro` runs it.
+
+    DVC that is killed while it writes its lock file leaves an empty one and then refuses it, which
+    is rare (one of some hundred kills); `make repro` removes it.
+    """
+    lock = workspace.root / ".dvc/tmp/rwlock"
+    if lock.exists() and not lock.stat().st_size:
+        lock.unlink()
     return subprocess.Popen(
         ["dvc", "repro"],
         cwd=workspace.root,
