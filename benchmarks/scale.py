@@ -35,6 +35,7 @@ from cost_model import (
     Linear,
     Run,
 )
+from memory import settings
 from preprocess import asl_clips, write_clips, write_pack
 
 from pipeline.shards import ShardReader
@@ -98,21 +99,18 @@ class Bench:
         shutil.rmtree(clips.parent)
 
     def _settings(self, manifest: Path, frames: int | None, workers: int) -> dict[str, Any]:
-        return {
-            "dataset.name": "csv",
-            "dataset.root": str(manifest.parent),
-            "dataset.manifest": str(manifest),
-            "dataset.group_by": "clip",
-            "dataset.folds": FOLDS,
-            "decode.sampling": "all" if frames is None else "uniform",
-            "decode.frames": frames or 16,
-            "align.leap_s": LEAP_S,
-            "faces.pack": str(self.pack),
-            "engine.workers": workers,
-            "train.epochs": EPOCHS,
-            "train.patience": EPOCHS,
-            "train.seeds": [0],
-        }
+        return settings(
+            manifest,
+            dataset__folds=FOLDS,
+            decode__sampling="all" if frames is None else "uniform",
+            decode__frames=frames or 16,
+            align__leap_s=LEAP_S,
+            faces__pack=str(self.pack),
+            engine__workers=workers,
+            train__epochs=EPOCHS,
+            train__patience=EPOCHS,
+            train__seeds=[0],
+        )
 
 
 def _measured(project: Project, stage: str) -> tuple[float, int, int]:

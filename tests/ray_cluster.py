@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from support import free_port
 
 REPOSITORY = Path(__file__).parents[1]
 STARTS = 3
@@ -81,7 +81,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        port = free_port("127.0.0.1")
+        port = free_port()
         self.address = f"127.0.0.1:{port}"
         self.environment = {
             **os.environ,
@@ -107,12 +107,6 @@ class Cluster:
     def close(self) -> None:
         for node in reversed(self.nodes):
             node.kill()
-
-
-def free_port(ip: str) -> int:
-    with socket.socket() as free:
-        free.bind((ip, 0))
-        return int(free.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,13 @@ TINY = {
     "evaluate.bootstrap": 100,
     "report.faces": 8,
 }
+
+
+def free_port(ip: str = "127.0.0.1") -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as free:
+        free.bind((ip, 0))
+        return int(free.getsockname()[1])
 
 
 class Workspace:

@@ -143,7 +143,7 @@ def load_dataset(
     for number, clip in enumerate(clip_ids):
         rows = slice(first[number], first[number + 1])
         # of another process's clip the small columns alone
-        mine = share.owner[number] == rank
+        mine = share.mine(number)
         seen = appearance.read(clip, None if mine else ["frame_index", "valid"])
         graph = graphs.read(clip, None if mine else ["valid"])
         if len(seen) != len(graph):

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from lightning_fabric import Fabric
 
 from pipeline.clips import Manifest, read_frame_label_table, read_manifest, read_splits
 from pipeline.config import Params
@@ -82,7 +81,8 @@ def train(
         fabric = make_fabric(params.train)
         processes = Processes(fabric)
         manifest = read_manifest(root / "data/manifest.parquet")
-        dataset, labels = load(manifest, root, fabric)
+        rank, world = fabric.global_rank, fabric.world_size
+        dataset, labels = load(manifest, root, fabric.device, rank=rank, world=world)
         task = make_task(dataset, params.train)
         splits = read_splits(root / "data/splits.parquet")
         folds = read_folds(splits, labels, dataset, params.train.folds)
@@ -99,21 +99,25 @@ def train(
 
 
 def load(
-    manifest: Manifest, root: Path, fabric: Fabric | None = None
+    manifest: Manifest,
+    root: Path,
+    device: torch.device | str = "cpu",
+    *,
+    rank: int = 0,
+    world: int = 1,
 ) -> tuple[Dataset, dict[str, int]]:
     """The usable clips' features, of several processes each its share; and the class of every
     labelled clip, quarantined ones too (-1 where frames are labelled)."""
     table = read_frame_label_table(root / "data/frame_labels.parquet")
     labels, frame_labels = labels_of(manifest.clips, table)
-    where: dict[str, Any] = {}
-    if fabric is not None:
-        where = {"device": fabric.device, "rank": fabric.global_rank, "world": fabric.world_size}
     dataset = load_dataset(
         labels,
         ShardReader(root / "data/appearance"),
         ShardReader(root / "data/graphs"),
         frame_labels=frame_labels,
-        **where,
+        device=device,
+        rank=rank,
+        world=world,
     )
     return dataset, labels
 

@@ -40,9 +40,10 @@ class Share:
         place = np.where(mine, np.cumsum(mine) - 1, -1)
         return cls(rank, owner, place, int(mine.sum()))
 
-    def mine(self, clips: np.ndarray) -> np.ndarray:
+    def mine(self, clips: np.ndarray | int) -> np.ndarray:
         """Which of these clips are held here: bool."""
-        return self.owner[clips] == self.rank
+        here: np.ndarray = self.owner[clips] == self.rank
+        return here
 
     def held(self, rows: np.ndarray) -> np.ndarray:
         """Where the rows lie in the features: int64; -1 for padding (-1) and another's."""

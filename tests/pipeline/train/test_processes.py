@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from support import free_port
 from synthetic_data import write_data
 
 from pipeline.train.predictions import PREDICTIONS, read_predictions
@@ -92,9 +92,7 @@ def test_same_weights_and_metrics_as_one_process(
 def test_two_nodes(alone: Path, tmp_path: Path) -> None:
     """A torchrun on each of two machines, here both this one, that meet at an address."""
     root = workspace(tmp_path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    endpoint = f"127.0.0.1:{free_port()}"
     start = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
     start += ["--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}", "--rdzv-id=test"]
     logs = [(tmp_path / f"log{node}").open("w+") for node in range(2)]
