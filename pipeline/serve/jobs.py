@@ -238,6 +238,9 @@ class Jobs:
             except UserError as error:
                 outcome = Outcome("failed", str(error))
             with self._lock:
+                if job.cancelled.is_set():
+                    # also where the worker had ended before it saw that
+                    outcome = Outcome("cancelled", "cancelled")
                 self._end(job, outcome)
 
     def _follower(self, job: Job) -> Callable[[int, int], None]:
@@ -247,10 +250,11 @@ class Jobs:
         return follow
 
     def _end(self, job: Job, outcome: Outcome) -> None:
-        job.state, job.error = outcome.state, outcome.line
-        job.faces, job.complete = outcome.faces, outcome.complete
-        job.ended = self._clock()
         # nobody needs the upload any more
         job.upload.unlink(missing_ok=True)
         if outcome.state == "cancelled":
             shutil.rmtree(job.folder, ignore_errors=True)
+        job.error, job.faces, job.complete = outcome.line, outcome.faces, outcome.complete
+        job.ended = self._clock()
+        # last: who reads a state, without the lock, may rely on the rest
+        job.state = outcome.state

@@ -1,6 +1,8 @@
 """The queue, its bounds, cancelling, and results that go when their time has come."""
 
+import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -96,7 +98,15 @@ def test_an_upload_that_has_not_come_yet_takes_a_place_too(jobs: Jobs) -> None:
     jobs.reserve("b.mp4", Wanted())
 
 
-def test_a_job_can_be_cancelled_while_it_waits_and_while_it_runs(jobs: Jobs) -> None:
+def test_a_job_can_be_cancelled_while_it_waits_and_while_it_runs(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(folder: Path, ignore_errors: bool) -> None:
+        time.sleep(0.1)
+        rmtree(folder, ignore_errors)
+
+    rmtree = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", slowly)
     first, second = sent(jobs), sent(jobs)
     wait_for(lambda: first.state == "running")
     for job in (second, first):
@@ -116,6 +126,28 @@ def test_what_fails_is_a_line_and_keeps_what_there_is(jobs: Jobs, worker: MadeUp
     wait_for(lambda: job.state == "failed")
     assert (job.error, job.complete) == ("damaged behind frame 2", False)
     assert set(job.files()) == {"table", "page"}
+
+
+class Deaf(MadeUp):
+    """Ends as if nobody had cancelled."""
+
+    def run(
+        self, task: Task, progress: Callable[[int, int], None], cancelled: threading.Event
+    ) -> Outcome:
+        return super().run(task, progress, threading.Event())
+
+
+def test_what_was_cancelled_as_it_ended_leaves_nothing(tmp_path: Path) -> None:
+    worker = Deaf()
+    jobs = Jobs(tmp_path, [worker])
+    jobs.start()
+    job = sent(jobs)
+    wait_for(lambda: job.state == "running")
+    jobs.remove(job)
+    worker.go.set()
+    wait_for(lambda: job.state == "cancelled")
+    assert list(tmp_path.iterdir()) == []
+    jobs.stop()
 
 
 class Broken(MadeUp):
