@@ -3,11 +3,12 @@
 A run of a stage that computes everything takes
 
     start + (clips x a + frames x b + passed x v + looks x w) / speedup      in the workers
-          +  clips x c + frames x d                                          by the one that writes
+          +  clips x c + frames x d / workers         to look clips up, and to write the out's files
 
 where `passed` are the frames of the videos, which decode goes through to get at those it keeps,
 and `looks` the frames in which align looks for a face; it does not in one that follows the last
-look by less than `align.leap_s`.
+look by less than `align.leap_s`. Small outs are written by one process, whatever the workers. Then
+DVC hashes the out and copies it into its cache.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from scipy.optimize import nnls
 
 # bytes a second of a shared file system or bucket, of all machines together: an assumption
 STORAGE = 1e9
+# files of an out that its workers write; fewer are written by one process
+FEW, FILE = 8, 32 << 20
 # the longest video, in lengths of the mean one: an assumption
 LONGEST = 5
 # what a part of the cost depends on
@@ -95,7 +98,9 @@ class Run:
     Attributes:
         cold, warm: wall seconds with an empty store, and with one that has all results.
         read, written: bytes, by all processes of the cold run.
-        kept: bytes of its entries in the store and of its out.
+        again: bytes that those of the warm run read and wrote.
+        kept: bytes of its entries in the store.
+        out: bytes of its out.
     """
 
     amount: Amount
@@ -104,7 +109,9 @@ class Run:
     warm: float
     read: int
     written: int
+    again: int
     kept: int
+    out: int
 
 
 @dataclass(frozen=True)
@@ -112,11 +119,11 @@ class Cost:
     """Of one stage.
 
     Attributes:
-        write: seconds of the process that looks up and writes, and of its start.
+        write: seconds of one process that looks up and writes, and of its start.
         compute: seconds in one worker beyond that.
         start: seconds until two workers are ready.
         speedup: how much faster two are than one.
-        read, written, kept: bytes.
+        read, written, again, kept, out: bytes; see `Run`.
     """
 
     write: Linear
@@ -125,7 +132,9 @@ class Cost:
     speedup: float
     read: Linear
     written: Linear
+    again: Linear
     kept: Linear
+    out: Linear
 
     @classmethod
     def fit(cls, runs: Sequence[Run], columns: Sequence[int]) -> Cost:
@@ -146,7 +155,9 @@ class Cost:
             float(1 / part),
             Linear.fit([(run.amount, run.read) for run in runs]),
             Linear.fit([(run.amount, run.written) for run in runs]),
+            Linear.fit([(run.amount, run.again) for run in runs]),
             Linear.fit([(run.amount, run.kept) for run in runs]),
+            Linear.fit([(run.amount, run.out) for run in runs]),
         )
 
     def seconds(self, amount: Amount, workers: int) -> float:
@@ -155,21 +166,38 @@ class Cost:
             return self.write.of(amount) + self.compute.of(amount)
         return sum(self.parts(amount, 1, longest=False).values())
 
-    def parts(self, amount: Amount, nodes: int, *, longest: bool = True) -> dict[str, float]:
+    def parts(
+        self, amount: Amount, nodes: int, *, longest: bool = True, dvc: float = 0.0
+    ) -> dict[str, float]:
         """Seconds on several machines of two workers, by what takes them.
 
-        Clips are shared by the machines, but one clip is computed by one core; the workers' work is
-        over when the slowest of these is: all of it, the longest clip, the common storage.
+        Clips and files are shared by the machines, but one clip is computed by one core; computing
+        is over when the slowest of these is: all of it, the longest clip, the common storage; and
+        writing when all of it or the storage is.
+
+        Args:
+            dvc: its seconds for a byte of the out.
         """
         moved = self.read.without_start(amount) + self.written.without_start(amount)
-        at_once = {
+        again, out = self.again.without_start(amount), self.out.of(amount)
+        # DVC cannot read and write faster than the storage gives
+        in_cache = out * max(dvc, 2 / STORAGE) if dvc else 0.0
+        writers = 2 * nodes if out > FEW * FILE else 1
+        computing = {
             "compute": self.compute.without_start(amount) / self.speedup / nodes,
             "the longest clip": self.compute.without_start(amount.longest()) if longest else 0.0,
-            "storage": moved / STORAGE,
+            "storage": (moved - again) / STORAGE,
         }
-        slowest = max(at_once, key=lambda name: at_once[name])
-        return {
+        writing = {
+            "writing": self.write.each[FRAMES] * amount.frames / writers,
+            "storage": again / STORAGE,
+        }
+        parts = {
             "start": float(self.write.each[START]) + self.start,
-            slowest: at_once[slowest],
-            "the one writer": self.write.without_start(amount),
+            "looking up": float(self.write.each[CLIPS] * amount.clips),
+            "DVC": in_cache,
         }
+        for at_once in (computing, writing):
+            slowest = max(at_once, key=lambda name: at_once[name])
+            parts[slowest] = parts.get(slowest, 0.0) + float(at_once[slowest])
+        return parts

@@ -60,7 +60,7 @@ def check_set(
     """What lies there against what the set's documentation says; exit status 1 if it differs."""
     from pipeline.config import load_params, parse_params
     from pipeline.data_tools.check import check
-    from pipeline.engine import crew
+    from pipeline.spread import crew
 
     if name is None:
         if variant or manifest:

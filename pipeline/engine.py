@@ -9,31 +9,21 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-
+from pipeline.assembly import Member, Part, PartJob, Written, cut_into_parts, write_parts
 from pipeline.clips import Clip
-from pipeline.cluster.run import Fleet, run_on_ray
 from pipeline.config import EngineParams
 from pipeline.disk import partial, replace_folder, writing_to
 from pipeline.errors import UserError
 from pipeline.progress import Tracker, track
-from pipeline.shards import ShardWriter
+from pipeline.shards import IndexRow, quarantined, write_index
+from pipeline.spread import crew, spread
 from pipeline.store import Store
 from pipeline.work import ClipJob, ClipWork, Item
-from pipeline.workers import (
-    NO_MEMORY,
-    Crashed,
-    Limits,
-    TimedOut,
-    WorkerError,
-    cores,
-    run_in_workers,
-)
+from pipeline.workers import NO_MEMORY, Crashed, TimedOut, WorkerError
 
 
 @dataclass(frozen=True)
@@ -46,12 +36,6 @@ class Summary:
 
     def __str__(self) -> str:
         return f"{self.done} computed, {self.reused} reused, {self.quarantined} quarantined"
-
-
-def crew(engine: EngineParams) -> tuple[int, Limits]:
-    """How many workers, and when one is ended."""
-    count = cores() if engine.workers == "auto" else engine.workers
-    return count, Limits(engine.clip_timeout_s, engine.worker_memory_mb)
 
 
 def run_clips(
@@ -90,6 +74,9 @@ class _Run:
         # one clip stands for all with the same key
         self._missing: dict[str, Clip] = {}
         self._same_key: dict[str, list[str]] = {}
+        # bytes of the entries
+        self._sizes: dict[str, int] = {}
+        self._lost: set[str] = set()
         self.bad: dict[str, str] = {}
         self.done = 0
 
@@ -104,7 +91,9 @@ class _Run:
                 continue
             key = self._keys[clip.clip_id] = self._work.key(clip)
             self._same_key.setdefault(key, []).append(clip.clip_id)
-            if self._store.has(stage, key):
+            size = self._store.size(stage, key)
+            if size is not None:
+                self._sizes[key] = size
                 continue
             reason = self._store.get_failure(stage, key)
             if reason is None:
@@ -124,71 +113,86 @@ class _Run:
         fresh = partial(out)
         shutil.rmtree(fresh, ignore_errors=True)
         try:
-            with (
-                writing_to(out),
-                ShardWriter(fresh, self._work.schema, self._work.facts()) as writer,
-                track(len(self._clips), f"{self._work.stage}: write") as progress,
-            ):
-                for clip in self._clips:
-                    self._add(writer, clip)
-                    progress.advance()
-            self._refuse_too_many_bad()
             with writing_to(out):
+                fresh.mkdir(parents=True)
+            written = self._write(out)
+            self._refuse_too_many_bad()
+            index = [written.get(clip.clip_id) or self._quarantined(clip) for clip in self._clips]
+            with writing_to(out):
+                write_index(fresh, index, self._work.facts())
                 replace_folder(fresh, out)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
-    def _add(self, writer: ShardWriter, clip: Clip) -> None:
-        key = self._keys[clip.clip_id]
-        if clip.clip_id not in self.bad:
-            pieces = self._store.get_table(self._work.stage, key)
-            if pieces is None:
-                # its entry was damaged, or removed by another process
-                self._compute([Item(clip, key)])
-                pieces = self._store.get_table(self._work.stage, key)
-            if pieces is not None:
-                schema = self._work.schema
-                named = (_named(piece, clip.clip_id, schema) for piece in pieces)
-                writer.add(clip.clip_id, key, named)
-                return
-        writer.add_quarantined(clip.clip_id, key, self.bad[clip.clip_id])
+    def _write(self, out: Path) -> dict[str, IndexRow]:
+        """The files, in as many rounds as entries turn out to be lost; the clips' rows."""
+        job = PartJob(self._work.stage, self._work.schema, self._store.root, out)
+        written: dict[Part, Written] = {}
+        while True:
+            parts = cut_into_parts(self._members())
+            lost: list[Member] = []
+            missing = [part for part in parts if part not in written]
+            for part, result in write_parts(job, missing, self._engine):
+                if isinstance(result, Written):
+                    written[part] = result
+                else:
+                    lost += result.members
+            if not lost:
+                break
+            self._compute_again(lost)
+        # with a clip that has turned bad there may be a file less
+        for path in set(partial(out).iterdir()) - set(map(job.path, parts)):
+            path.unlink()
+        return {row.clip_id: row for part in parts for row in written[part].rows}
+
+    def _members(self) -> list[Member]:
+        """The usable clips."""
+        usable = (clip.clip_id for clip in self._clips if clip.clip_id not in self.bad)
+        keys = ((name, self._keys[name]) for name in usable)
+        return [Member(name, key, self._sizes[key]) for name, key in keys]
+
+    def _quarantined(self, clip: Clip) -> IndexRow:
+        name = clip.clip_id
+        return quarantined(name, self._keys[name], self.bad[name])
+
+    def _compute_again(self, lost: list[Member]) -> None:
+        """Whose entry was damaged, or removed by another process."""
+        keys = {member.key for member in lost}
+        if keys & self._lost:
+            raise UserError(
+                f"{self._work.stage}: the store {self._store.root} lost what it was given a moment "
+                "ago, twice: `arpgnet store verify` reads all of it"
+            )
+        self._lost |= keys
+        by_key = {self._keys[clip.clip_id]: clip for clip in self._clips}
+        self._compute([Item(by_key[key], key) for key in sorted(keys)])
 
     def _compute(self, items: list[Item]) -> None:
+        job = ClipJob(self._work, self._store.root)
+        _, limits = crew(self._engine)
         with track(len(items), self._work.stage) as progress:
             try:
-                for item, result in self._results(items, progress):
+                for item, result in spread(job, items, self._engine, limits, note=progress.note):
                     self._finished(item, result, progress)
             except WorkerError as error:
                 name = error.item.clip.clip_id if error.item is not None else "(setup)"
                 raise RuntimeError(f"clip {name}: {error}") from None
 
-    def _results(
-        self, items: list[Item], progress: Tracker
-    ) -> Iterator[tuple[Item, str | Crashed | TimedOut | None]]:
-        """As they are finished."""
-        job = ClipJob(self._work, self._store.root)
-        count, limits = crew(self._engine)
-        if self._engine.name == "local":
-            return run_in_workers(job, items, count, limits)
-        workers = None if self._engine.workers == "auto" else self._engine.workers
-        fleet = Fleet(self._engine.address, workers, self._engine.gpus_per_worker)
-        return run_on_ray(job, items, fleet, limits, cores=count, note=progress.note)
-
     def _finished(
-        self, item: Item, result: str | Crashed | TimedOut | None, progress: Tracker
+        self, item: Item, result: int | str | Crashed | TimedOut, progress: Tracker
     ) -> None:
-        reason = None if result is None else str(result)
         names = self._same_key[item.key]
-        if reason is None:
+        if isinstance(result, int):
+            self._sizes[item.key] = result
             self.done += len(names)
         else:
-            self.bad.update(dict.fromkeys(names, reason))
+            self.bad.update(dict.fromkeys(names, str(result)))
             self._refuse_too_many_bad()
         if isinstance(result, Crashed | TimedOut):
             # not in the store, unlike a clip that is to blame itself
             stage, detail = self._work.stage, _detail(result)
             progress.note(
-                f"{stage}: {item.clip.clip_id}: {reason}{detail}; "
+                f"{stage}: {item.clip.clip_id}: {result}{detail}; "
                 f"`dvc repro -f {stage}` tries it again"
             )
         progress.advance()
@@ -219,15 +223,3 @@ def _detail(result: Crashed | TimedOut) -> str:
             return " twice (not enough memory)"
         case Crashed(code):
             return f" twice (exit code {code})"
-
-
-def _named(table: pa.Table, clip_id: str, schema: pa.Schema) -> pa.Table:
-    """The table with its `clip_id` column, where the schema has one."""
-    place = schema.get_field_index("clip_id")
-    if place < 0:
-        return table
-    # from buffers: `pa.repeat` would import pandas, for a second
-    name, rows = clip_id.encode(), table.num_rows
-    offsets = np.arange(rows + 1, dtype=np.int32) * len(name)
-    names = pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(name * rows))
-    return table.add_column(place, schema.field(place), names)

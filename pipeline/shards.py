@@ -1,9 +1,9 @@
 """A stage's out: a few Parquet files with a clip's rows in a row of row groups, and an index.
 
 Many small files are slow under DVC, and one file for everything cannot be read clip by
-clip; so `part-00000.parquet`, `part-00001.parquet`, ... hold about 32 MB each and
-`index.parquet` says where each clip lies, or why it is missing. Equal tables added in
-equal order give equal bytes.
+clip; so `part-00000.parquet`, `part-00001.parquet`, ... hold about 32 MB each (see
+`pipeline.assembly`) and `index.parquet` says where each clip lies, or why it is missing.
+Equal tables added in equal order give equal bytes.
 
 A row group is a piece of `PIECE_ROWS` rows, so that a clip of any length is written and
 read within the memory of one piece. A clip lies in one file, whatever its length: an hour
@@ -13,7 +13,7 @@ of video makes one large file, and all later readers stay simple.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +30,6 @@ from pipeline.wide import pack, packed_schema, unpack
 INDEX = "index.parquet"
 # 64 frames of 1080p as JPEG are about 20 MB, 64 feature maps of 512 x 7 x 7 in float16 3 MB
 PIECE_ROWS = 64
-# big enough for few files under DVC, small enough to rewrite and fetch quickly
-TARGET_BYTES = 32 << 20
 # open shard files a reader holds
 _OPEN_FILES = 8
 
@@ -70,96 +68,26 @@ class IndexRow:
         return self.status == OK
 
 
-class ShardWriter:
-    """Writes a stage's out, clip by clip in manifest order.
+class ShardFile:
+    """Writes one file of an out, clip by clip in manifest order.
 
     Args:
-        folder: the out; made if absent, and must hold no shards yet.
+        folder: the out, which must be there.
+        number: of the file.
         schema: of the rows, `clip_id` among them.
-        facts: about the whole out, JSON-able; kept in the index.
-        target_bytes: a new file is begun when the current one has reached this.
 
-    Use as a context manager, or call `close`; without it there is no index and the
-    folder is not an out.
+    Attributes:
+        rows: of the index, for the clips that were added.
+
+    Use as a context manager; a file that was not closed cannot be read.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        schema: pa.Schema,
-        facts: dict[str, Any],
-        *,
-        target_bytes: int = TARGET_BYTES,
-    ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+    def __init__(self, folder: Path, number: int, schema: pa.Schema) -> None:
+        self.rows: list[IndexRow] = []
+        self._number = number
         self._schema = schema.remove_metadata()
-        self._facts = facts
-        self._target = target_bytes
-        self._index: list[IndexRow] = []
-        self._seen: set[str] = set()
-        self._shard = -1
         self._row_group = 0
-        self._file: Any = None
-        self._writer: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._end_shard()
-
-    def add(self, clip_id: str, key: str, pieces: Iterable[pa.Table]) -> None:
-        """Append a clip's rows, one row group a piece; see `well_cut`.
-
-        Raises:
-            ValueError: the clip was added before, is not well cut, or has other columns.
-        """
-        self._once(clip_id)
-        if self._writer is None:
-            self._begin_shard()
-        assert self._writer is not None
-        first, rows = self._row_group, 0
-        for piece in well_cut(pieces):
-            # one chunk a column, in the schema's order: the bytes depend on the values alone
-            table = pack(piece.select(self._schema.names).cast(self._schema))
-            self._writer.write_table(table, row_group_size=PIECE_ROWS)
-            self._row_group += 1
-            rows += table.num_rows
-        groups = self._row_group - first
-        self._index.append(IndexRow(clip_id, key, self._shard, first, groups, rows, OK, None))
-        if self._file.tell() >= self._target:
-            self._end_shard()
-
-    def add_quarantined(self, clip_id: str, key: str, reason: str) -> None:
-        """Note a clip that has no rows, and why."""
-        self._once(clip_id)
-        self._index.append(IndexRow(clip_id, key, -1, -1, 0, 0, QUARANTINED, reason))
-
-    def close(self) -> None:
-        """End the last file and write the index."""
-        self._end_shard()
-        rows = [asdict(row) for row in self._index]
-        schema = with_facts(INDEX_SCHEMA, self._facts)
-        write_table(table_of(rows, schema), self._folder / INDEX)
-
-    def _once(self, clip_id: str) -> None:
-        if clip_id in self._seen:
-            raise ValueError(f"{clip_id} was added before")
-        self._seen.add(clip_id)
-
-    def _begin_shard(self) -> None:
-        self._shard += 1
-        self._row_group = 0
-        self._file = pa.OSFile(str(self._folder / shard_name(self._shard)), "wb")
+        self._file = pa.OSFile(str(folder / shard_name(number)), "wb")
         # a dictionary makes feature columns 2x slower to write and 5x to read
         self._writer = pq.ParquetWriter(
             self._file,
@@ -172,11 +100,59 @@ class ShardWriter:
             write_statistics=False,
         )
 
-    def _end_shard(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._file.close()
-        self._writer = self._file = None
+    def __enter__(self) -> ShardFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+        self._file.close()
+
+    def add(self, clip_id: str, key: str, pieces: Iterable[pa.Table]) -> None:
+        """Append a clip's rows, one row group a piece; see `well_cut`.
+
+        Raises:
+            ValueError: the clip is not well cut.
+            KeyError: it lacks a column.
+        """
+        first, rows = self._row_group, 0
+        for piece in well_cut(pieces):
+            # one chunk a column, in the schema's order: the bytes depend on the values alone
+            table = pack(piece.select(self._schema.names).cast(self._schema))
+            self._writer.write_table(table, row_group_size=PIECE_ROWS)
+            self._row_group += 1
+            rows += table.num_rows
+        groups = self._row_group - first
+        self.rows.append(IndexRow(clip_id, key, self._number, first, groups, rows, OK, None))
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return int(self._file.tell())
+
+
+def quarantined(clip_id: str, key: str, reason: str) -> IndexRow:
+    """Of the index, for a clip that has no rows."""
+    return IndexRow(clip_id, key, -1, -1, 0, 0, QUARANTINED, reason)
+
+
+def write_index(folder: Path, rows: Sequence[IndexRow], facts: dict[str, Any]) -> None:
+    """Make the folder an out, whose files are complete.
+
+    Args:
+        rows: of all clips, in manifest order.
+        facts: about the whole out, JSON-able.
+
+    Raises:
+        ValueError: a clip is there twice.
+    """
+    if len({row.clip_id for row in rows}) != len(rows):
+        raise ValueError("a clip is in the out twice")
+    schema = with_facts(INDEX_SCHEMA, facts)
+    write_table(table_of([asdict(row) for row in rows], schema), folder / INDEX)
 
 
 class ShardReader:

@@ -80,16 +80,15 @@ class ClipJob:
         cv2.setNumThreads(1)
         self.work.setup()
 
-    def do(self, item: Item) -> str | None:
-        """None, or why the clip is bad, which is remembered."""
+    def do(self, item: Item) -> int | str:
+        """The bytes of its entry, or why the clip is bad, which is remembered."""
         store = Store(self.root)
         pieces = well_cut(self.work.run(item.clip))
         try:
-            store.put_table(self.work.stage, item.key, map(_nameless, pieces))
+            return store.put_table(self.work.stage, item.key, map(_nameless, pieces))
         except ClipError as error:
             store.put_failure(self.work.stage, item.key, error.reason)
             return error.reason
-        return None
 
 
 def _nameless(table: pa.Table) -> pa.Table:

@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -115,7 +115,7 @@ def cores() -> int:
 
 def run_in_workers(
     job: Job, items: Iterable[Any], count: int, limits: Limits | None = None
-) -> Iterator[tuple[Any, Any]]:
+) -> Generator[tuple[Any, Any], None, None]:
     """Yield (item, result, Crashed or TimedOut) as they are finished, in no fixed order.
 
     Args:

@@ -7,7 +7,7 @@ from collections import Counter
 from pipeline.clips import OK, read_manifest, read_splits
 from pipeline.config import load_params
 from pipeline.datasets.ingest import ingest
-from pipeline.engine import crew
+from pipeline.spread import crew
 from pipeline.stage import run
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pyarrow as pa
+from outs import OutWriter
 
 from pipeline.clips import Clip
 from pipeline.faces.align_clip import FACES_SCHEMA
 from pipeline.faces.alignment import context, warp
 from pipeline.jpeg import decode_jpeg, encode_jpeg
-from pipeline.shards import ShardWriter, fixed
+from pipeline.shards import fixed
 from pipeline.video.decode_clip import FRAMES_SCHEMA
 
 WIDTH, HEIGHT = 320, 240
@@ -30,8 +31,8 @@ def write_tables(root: Path, valid: dict[str, list[bool]]) -> list[Clip]:
     A clip with no rows is quarantined in both.
     """
     with (
-        ShardWriter(root / "frames", FRAMES_SCHEMA, {}) as frames,
-        ShardWriter(root / "faces", FACES_SCHEMA, {"crop_px": 112}) as faces,
+        OutWriter(root / "frames", FRAMES_SCHEMA, {}) as frames,
+        OutWriter(root / "faces", FACES_SCHEMA, {"crop_px": 112}) as faces,
     ):
         for number, (clip_id, rows) in enumerate(valid.items()):
             key = f"{number:064x}"

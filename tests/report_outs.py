@@ -8,9 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
+from outs import OutWriter
 
 from pipeline.clips import Clip, write_manifest
-from pipeline.shards import ShardWriter, fixed
+from pipeline.shards import fixed
 
 CLASSES = ["<b>calm</b>", "joy"]
 EVIL = "<script>alert(1)</script>"
@@ -162,7 +163,7 @@ def write_outs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]] =
     )
     for name, table in frame_rows().items():
         schema = pa.schema([pa.field("clip_id", pa.string()), *table.schema])
-        with ShardWriter(root / "data" / name, schema, FACTS[name]) as writer:
+        with OutWriter(root / "data" / name, schema, FACTS[name]) as writer:
             for one in clips:
                 if one.status != "ok" or (name == "graphs" and one.clip_id == "clip2"):
                     writer.add_quarantined(one.clip_id, "0" * 64, one.reason or "no face found")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from pipeline.assembly import Lost, Part, PartJob, Written
 from pipeline.clips import Clip
 from pipeline.errors import ClipError, UserError
 from pipeline.store import digest
@@ -62,6 +63,14 @@ class Squares:
 
     def processes(self) -> int:
         return len(list(self.traces.glob("setup-*")))
+
+
+class SlowParts(PartJob):
+    """Writes no more than five files a second."""
+
+    def do(self, part: Part) -> Written | Lost:
+        time.sleep(0.2)
+        return super().do(part)
 
 
 def clips(count: int, **labels: str) -> list[Clip]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from outs import OutWriter
 
 from pipeline.clips import (
     FRAME_LABELS_SCHEMA,
@@ -16,7 +17,7 @@ from pipeline.clips import (
     write_table,
 )
 from pipeline.config import Params, parse_params
-from pipeline.shards import ShardWriter, fixed
+from pipeline.shards import fixed
 
 CLASSES = ["anger", "joy", "neutral"]
 FRAMES, EMBEDDING, CHANNELS, SIDE = 4, 6, 5, 2
@@ -88,8 +89,8 @@ def write_data(
     appearance_facts = {"embedding_dim": EMBEDDING, "map_shape": [CHANNELS, SIDE, SIDE]}
     appearance_schema, graph_schema = schemas(per_frame_pooling)
     with (
-        ShardWriter(root / "data/appearance", appearance_schema, appearance_facts) as appearance,
-        ShardWriter(root / "data/graphs", graph_schema, graph_facts) as graphs,
+        OutWriter(root / "data/appearance", appearance_schema, appearance_facts) as appearance,
+        OutWriter(root / "data/graphs", graph_schema, graph_facts) as graphs,
     ):
         for clip in clips:
             frames = FRAMES // 2 if clip.clip_id in short else FRAMES

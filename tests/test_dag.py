@@ -23,7 +23,7 @@ PLUMBING = {
     "pipeline/disk.py",
     "pipeline/engine.py", "pipeline/gpus.py",
     "pipeline/errors.py", "pipeline/progress.py", "pipeline/shards.py", "pipeline/stage.py",
-    "pipeline/spool.py", "pipeline/store/__init__.py", "pipeline/workers.py",
+    "pipeline/spool.py", "pipeline/spread.py", "pipeline/store/__init__.py", "pipeline/workers.py",
     "pipeline/faces/__init__.py", "pipeline/faces/packs.py", "models/__init__.py",
 }  # fmt: skip
 # files, not code: the demo pack and the tables of the others

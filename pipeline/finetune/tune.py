@@ -11,7 +11,6 @@ from lightning_fabric import Fabric
 
 from pipeline.clips import Clip
 from pipeline.config import FinetuneParams, Params
-from pipeline.engine import crew
 from pipeline.errors import UserError
 from pipeline.faces.clip_work import model_identity
 from pipeline.faces.packs import ModelSpec, load_pack
@@ -23,6 +22,7 @@ from pipeline.finetune.network import build_trainee, tuned_weights
 from pipeline.finetune.sets import list_stills
 from pipeline.finetune.target import Target
 from pipeline.progress import track
+from pipeline.spread import crew
 from pipeline.store import Store, code_version, digest, file_sha256
 from pipeline.train.device import reproducible, resolve_device
 from pipeline.train.state import State

@@ -29,8 +29,8 @@ class Backend(Protocol):
     def place(self, entry: Entry) -> Place:
         """Where it lies, or would."""
 
-    def has(self, entry: Entry) -> bool:
-        """Whether it is there; its checksum is not looked at."""
+    def size(self, entry: Entry) -> int | None:
+        """Bytes of all of it, or None where there is none; its checksum is not looked at."""
 
     def open(self, entry: Entry) -> tuple[Any, int]:
         """It as an open file at its start and the payload's length in bytes.

@@ -77,6 +77,9 @@ class Sink:
 
     Args:
         storing: around each access to the file; turns its faults into what the user can mend.
+
+    Attributes:
+        size: bytes written so far; once it is sealed, those of the entry.
     """
 
     closed = False  # pyarrow asks
@@ -87,11 +90,14 @@ class Sink:
         self._file = file
         self._storing = storing
         self._sha256 = entry.sum()
+        self.size = 0
 
     def write(self, data: Any) -> int:
         self._sha256.update(data)
         with self._storing():
-            return self._file.write(data)
+            written = self._file.write(data)
+        self.size += written
+        return written
 
     def flush(self) -> None:
         """Nothing: `seal` brings all of it to the file."""
@@ -101,6 +107,7 @@ class Sink:
         with self._storing():
             self._file.write(self._sha256.digest() + _MAGIC)
             self._file.flush()
+        self.size += TRAILER
 
 
 def blocks(file: Any, length: int) -> Iterator[bytes]:

@@ -37,8 +37,12 @@ class Folder:
     def place(self, entry: Entry) -> Path:
         return self._root / entry.path
 
-    def has(self, entry: Entry) -> bool:
-        return self.place(entry).is_file()
+    def size(self, entry: Entry) -> int | None:
+        try:
+            status = self.place(entry).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def open(self, entry: Entry) -> tuple[pa.NativeFile, int]:
         path = self.place(entry)

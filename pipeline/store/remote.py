@@ -53,9 +53,9 @@ class Bucket:
     def place(self, entry: Entry) -> Address:
         return self._root / entry.path
 
-    def has(self, entry: Entry) -> bool:
+    def size(self, entry: Entry) -> int | None:
         place = self.place(entry)
-        return self._insist(place, "look it up", lambda client: _size(client, place)) is not None
+        return self._insist(place, "look it up", lambda client: _size(client, place))
 
     def open(self, entry: Entry) -> tuple[pa.NativeFile, int]:
         place = self.place(entry)

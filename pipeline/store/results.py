@@ -55,9 +55,13 @@ class Store:
         self.root = root if root is not None else store_place()
         self._backend = _backend(self.root)
 
+    def size(self, stage: str, key: str, kind: Kind = "table") -> int | None:
+        """Bytes of an entry, or None; its checksum is looked at only on reading."""
+        return self._backend.size(Entry(stage, key, kind))
+
     def has(self, stage: str, key: str, kind: Kind = "table") -> bool:
         """Whether there is an entry; its checksum is looked at only on reading."""
-        return self._backend.has(Entry(stage, key, kind))
+        return self.size(stage, key, kind) is not None
 
     def get_table(self, stage: str, key: str) -> Iterator[pa.Table] | None:
         """The pieces of this key's table in their order, or None.
@@ -67,8 +71,8 @@ class Store:
         found = self._open(stage, key, "table")
         return None if found is None else _pieces(found[0])
 
-    def put_table(self, stage: str, key: str, pieces: Iterable[pa.Table]) -> None:
-        """Keep a table, which is written piece by piece as `pieces` are made.
+    def put_table(self, stage: str, key: str, pieces: Iterable[pa.Table]) -> int:
+        """Keep a table, which is written piece by piece as `pieces` are made; its entry's bytes.
 
         When making one fails, that error comes out and the key holds what it held before.
 
@@ -86,6 +90,7 @@ class Store:
                 writer.write_table(piece.combine_chunks())
             if writer is None:
                 raise ValueError(f"{stage}: a table has at least one piece")
+        return int(sink.size)
 
     def get_failure(self, stage: str, key: str) -> str | None:
         """Why this key cannot be computed, or None when that is not known."""

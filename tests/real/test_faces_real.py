@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from insightface.data import get_image
+from outs import OutWriter
 
 from pipeline.clips import Clip
 from pipeline.config import AlignParams
@@ -16,7 +17,7 @@ from pipeline.faces import packs
 from pipeline.faces.align_clip import AlignClip
 from pipeline.faces.alignment import ARCFACE_TEMPLATE, CROP_PX, apply
 from pipeline.faces.detect import Detector, find_faces, iou, make_detector
-from pipeline.shards import ShardWriter, to_numpy
+from pipeline.shards import to_numpy
 
 FRAMES_A_CLIP = 2
 
@@ -121,7 +122,7 @@ def test_a_clip_is_aligned_in_every_frame(assets: Path, pack: packs.Pack, tmp_pa
         "jpeg": jpegs,
     }
     table = pa.table({"clip_id": ["thanks"] * count, **columns})
-    with ShardWriter(tmp_path / "frames", table.schema, {}) as writer:
+    with OutWriter(tmp_path / "frames", table.schema, {}) as writer:
         writer.add("thanks", "0" * 64, [table])
     work = AlignClip(tmp_path / "frames", pack, AlignParams(), "cpu")
     faces = pa.concat_tables(work.run(Clip("thanks", "thanks.mkv", "0" * 64)))

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 from ray_cluster import Cluster, Environment
-from squares import Squares, clips, contents
+from squares import SlowParts, Squares, clips, contents
 
+from pipeline import assembly, engine
 from pipeline.clips import Clip
 from pipeline.cluster import run as cluster_run
 from pipeline.cluster.connect import connected
 from pipeline.cluster.host import Host, our_version
 from pipeline.cluster.run import Fleet, run_on_ray
 from pipeline.config import EngineParams
+from pipeline.disk import partial
 from pipeline.engine import Summary, run_clips
 from pipeline.errors import UserError
 from pipeline.store import Store
@@ -60,6 +62,35 @@ def test_the_outs_bytes_are_those_of_the_local_engine(run: Run, work: Squares) -
     # but for the clip that killed its worker, which is tried again
     assert run.on("ray", work, clips(20, c3="bad", c5="bad")).done == 0
     assert work.count() == before + 1
+
+
+def test_a_machine_is_killed_while_the_out_is_written(
+    run: Run, work: Squares, machines: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machines write its files, the other one those of the lost one too."""
+    monkeypatch.setattr(assembly, "TARGET_BYTES", 1)
+    monkeypatch.setattr(engine, "PartJob", SlowParts)
+    fresh, some, written = partial(run.folder / "ray"), clips(30, c3="bad"), 0
+
+    def killed() -> None:
+        nonlocal written
+        while written < 8:
+            time.sleep(0.01)
+            written = sum(path.stat().st_size > 0 for path in fresh.glob("part-*"))
+        machines.nodes[-1].kill()
+
+    killer = threading.Thread(target=killed)
+    killer.start()
+    try:
+        assert run.on("ray", work, some) == Summary(29, 0, 1)
+    finally:
+        killer.join()
+        machines.add()
+    assert 8 <= written < 29
+    assert work.count() == 30
+    monkeypatch.setattr(assembly, "FEW", 100)
+    run.on("local", work, some)
+    assert run.same()
 
 
 def test_a_clip_that_hangs_costs_its_time(run: Run, work: Squares) -> None:

@@ -8,6 +8,7 @@ import graphs
 import numpy as np
 import pyarrow as pa
 import pytest
+from outs import OutWriter
 
 from pipeline.clips import QUARANTINED, Clip, write_manifest
 from pipeline.config import AlignParams, EngineParams
@@ -17,7 +18,7 @@ from pipeline.faces.align_clip import FACES_SCHEMA, AlignClip
 from pipeline.faces.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity, warp
 from pipeline.faces.packs import load_pack
 from pipeline.jpeg import decode_jpeg
-from pipeline.shards import PIECE_ROWS, ShardReader, ShardWriter, to_numpy
+from pipeline.shards import PIECE_ROWS, ShardReader, to_numpy
 
 CELL = 64  # the detectors see 128 px of a 256 px picture
 FRAMES_SCHEMA = pa.schema(
@@ -64,7 +65,7 @@ CLIPS = {
 @pytest.fixture
 def decoded(tmp_path: Path) -> Path:
     folder = tmp_path / "data" / "frames"
-    with ShardWriter(folder, FRAMES_SCHEMA, {}) as writer:
+    with OutWriter(folder, FRAMES_SCHEMA, {}) as writer:
         for number, (clip_id, pictures) in enumerate(CLIPS.items()):
             writer.add(clip_id, f"{number:064x}", [frames_table(clip_id, pictures)])
         writer.add_quarantined("broken", "", "zero bytes")
@@ -130,7 +131,7 @@ def test_a_long_clip_comes_in_pieces_that_add_up(tmp_path: Path) -> None:
     pictures = [picture() if n in hidden else picture((1, 2)) for n in range(150)]
     table = frames_table("long", pictures)
     pieces = [table.slice(start, PIECE_ROWS) for start in range(0, 150, PIECE_ROWS)]
-    with ShardWriter(folder, FRAMES_SCHEMA, {}) as writer:
+    with OutWriter(folder, FRAMES_SCHEMA, {}) as writer:
         writer.add("long", "0" * 64, pieces)
     pack = load_pack(str(graphs.small_pack(tmp_path / "p")))
     work = AlignClip(folder, pack, AlignParams(), "cpu")
@@ -149,7 +150,7 @@ def test_colours_stay_in_order(tmp_path: Path) -> None:
     yellow = picture((1, 1))
     yellow[:, :, 2] //= 2
     folder = tmp_path / "frames"
-    with ShardWriter(folder, FRAMES_SCHEMA, {}) as writer:
+    with OutWriter(folder, FRAMES_SCHEMA, {}) as writer:
         writer.add("yellow", "0" * 64, [frames_table("yellow", [yellow])])
     pack = load_pack(str(graphs.small_pack(tmp_path / "p")))
     table = rows(AlignClip(folder, pack, AlignParams(), "cpu"), clip("yellow"))

@@ -9,6 +9,7 @@ import graphs
 import numpy as np
 import pyarrow as pa
 import pytest
+from outs import OutWriter
 from synthetic_face import face_points
 
 from pipeline.clips import Clip
@@ -19,7 +20,7 @@ from pipeline.faces.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarit
 from pipeline.faces.given_faces import NOMINAL_BOX, face_of_points, nominal_face, whole_picture
 from pipeline.faces.packs import Pack, load_pack
 from pipeline.jpeg import decode_jpeg, encode_jpeg
-from pipeline.shards import ShardWriter, to_numpy
+from pipeline.shards import to_numpy
 from pipeline.video.decode_clip import FRAMES_SCHEMA
 
 
@@ -47,7 +48,7 @@ def faces(
         "decoder": ["pictures"] * count,
         "points": [None if one is None else one.ravel().tolist() for one in points],
     }
-    with ShardWriter(tmp_path / "frames", FRAMES_SCHEMA, {}) as writer:
+    with OutWriter(tmp_path / "frames", FRAMES_SCHEMA, {}) as writer:
         writer.add("c", "0" * 64, [pa.table(columns, schema=FRAMES_SCHEMA)])
     work = AlignClip(tmp_path / "frames", small_pack(tmp_path), AlignParams(), "cpu")
     return pa.concat_tables(work.run(Clip("c", "c", "", **of_clip)))
@@ -135,7 +136,7 @@ def test_a_clip_without_one_usable_landmark_is_quarantined(tmp_path: Path) -> No
 
 
 def test_the_key_follows_where_the_face_comes_from(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path / "frames", FRAMES_SCHEMA, {}) as writer:
+    with OutWriter(tmp_path / "frames", FRAMES_SCHEMA, {}) as writer:
         writer.add_quarantined("c", "1" * 64, "x")
     work = AlignClip(tmp_path / "frames", small_pack(tmp_path), AlignParams(), "cpu")
     clips = [

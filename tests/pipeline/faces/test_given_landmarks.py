@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from faces_tables import MATRIX, write_tables
+from outs import OutWriter
 from synthetic_face import face_points
 
 from pipeline.clips import Clip
 from pipeline.errors import ClipError
 from pipeline.faces.alignment import apply
 from pipeline.faces.given_landmarks import SuppliedLandmarkClip
-from pipeline.shards import ShardReader, ShardWriter, to_numpy
+from pipeline.shards import ShardReader, to_numpy
 from pipeline.video.decode_clip import FRAMES_SCHEMA
 
 CLIP = Clip("c", "c", "", pictures=True, landmarks="points")
@@ -27,7 +28,7 @@ def work(tmp_path: Path) -> SuppliedLandmarkClip:
     rows = ShardReader(tmp_path / "frames").read("c").to_pydict()
     given = [face_points("68") + shift for shift in (0.0, 1.0, 2.0)]
     rows["points"] = [*(points.ravel().tolist() for points in given), None]
-    with ShardWriter(tmp_path / "given", FRAMES_SCHEMA, {}) as writer:
+    with OutWriter(tmp_path / "given", FRAMES_SCHEMA, {}) as writer:
         writer.add("c", "0" * 64, [pa.table(rows, schema=FRAMES_SCHEMA)])
     return SuppliedLandmarkClip(tmp_path / "given", tmp_path / "faces")
 

@@ -3,6 +3,7 @@ import pyarrow as pa
 import pytest
 import torch
 from faces_tables import HEIGHT, MATRIX, WIDTH, write_tables
+from outs import OutWriter
 from synthetic_face import face_points
 
 from pipeline.config import EngineParams
@@ -11,7 +12,7 @@ from pipeline.regions.geometry import map_cells
 from pipeline.regions.graph_clip import GraphClip
 from pipeline.regions.grid import grid_visible
 from pipeline.regions.landmark_regions import landmark_nodes, landmark_pooling
-from pipeline.shards import ShardReader, ShardWriter, fixed, to_numpy
+from pipeline.shards import ShardReader, fixed, to_numpy
 
 ENGINE = EngineParams(workers=1)
 VALID = {"a": [True, False, True], "bad": []}
@@ -29,14 +30,14 @@ def write_upstream(root, map_shape=(32, 7, 7)):
             ("points_crop", pa.list_(pa.float32(), 196)),
         ]
     )
-    with ShardWriter(root / "landmarks", schema, {"scheme": "98", "N": 98}) as writer:
+    with OutWriter(root / "landmarks", schema, {"scheme": "98", "N": 98}) as writer:
         valid = np.array(VALID["a"])
         points = np.where(valid[:, None, None], POINTS, 0).astype(np.float32)
         columns = [["a"] * 3, np.array([0, 3, 6], np.int32), valid, fixed(points)]
         writer.add("a", "1" * 64, [pa.table(columns, schema=schema)])
         writer.add_quarantined("bad", "", "cannot be decoded")
     facts = {"map_shape": list(map_shape), "map_centres": [0.0, 112 / map_shape[2]]}
-    with ShardWriter(root / "appearance", pa.schema([("clip_id", pa.string())]), facts):
+    with OutWriter(root / "appearance", pa.schema([("clip_id", pa.string())]), facts):
         pass
     return clips
 

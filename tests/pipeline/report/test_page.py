@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pyarrow as pa
 import pytest
+from outs import OutWriter
 from report_outs import BINS, EVIL, SCORE, SCORES, TRAITS, write_outs
 
 from pipeline.config import Params
@@ -16,7 +17,7 @@ from pipeline.report.charts import Curve, confusion_chart, curves_chart, reliabi
 from pipeline.report.page import gather, quarantined, render
 from pipeline.report.pictures import data_uri, plain_face
 from pipeline.report.subjects import subjects_view
-from pipeline.shards import ShardReader, ShardWriter
+from pipeline.shards import ShardReader
 
 
 def test_data_is_escaped_and_the_same_data_gives_the_same_page(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_of_labelled_frames_the_face_nearest_to_the_mistake_is_shown(tmp_path: P
         "clip_id": ["a"] * 4, "frame_index": [0, 10, 20, 30], "valid": [True, True, False, True],
         "crop": grey,
     }  # fmt: skip
-    with ShardWriter(tmp_path / "faces", schema, {"crop_px": 8}) as writer:
+    with OutWriter(tmp_path / "faces", schema, {"crop_px": 8}) as writer:
         writer.add("a", "0" * 64, [pa.table(rows, schema)])
     faces = ShardReader(tmp_path / "faces")
     shown = {
