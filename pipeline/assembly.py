@@ -31,6 +31,8 @@ from pipeline.workers import Crashed, Limits, WorkerError
 TARGET_BYTES = 32 << 20
 # fewer files are written by one process (0.15 s each) before two others have started (0.5 s)
 FEW = 8
+# fewer are written by this machine's workers before a cluster's have started (5 s)
+MANY = 64
 
 _SHARED = "the project must lie on a file system that all machines of the cluster share"
 
@@ -161,8 +163,7 @@ def _results(
             yield part, job.do(part)
         return
     changes: dict[str, Any] = {"gpus_per_worker": 0.0}
-    if not engine.address:
-        # Ray's cluster of this machine would be started anew, for 6 s
+    if not engine.address or len(parts) < MANY:
         changes["name"] = "local"
     hands = spread(job, parts, engine.model_copy(update=changes), Limits(), note=progress.note)
     with contextlib.closing(hands):

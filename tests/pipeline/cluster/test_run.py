@@ -4,12 +4,13 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray_cluster import Cluster, Environment
 from squares import SlowParts, Squares, clips, contents
 
-from pipeline import assembly, engine
+from pipeline import assembly, engine, spread
 from pipeline.clips import Clip
 from pipeline.cluster import run as cluster_run
 from pipeline.cluster.connect import connected
@@ -20,7 +21,8 @@ from pipeline.disk import partial
 from pipeline.engine import Summary, run_clips
 from pipeline.errors import UserError
 from pipeline.store import Store
-from pipeline.workers import Crashed, Limits, WorkerError
+from pipeline.work import ClipJob
+from pipeline.workers import Crashed, Job, Limits, WorkerError
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,16 @@ def test_a_machine_is_killed_while_the_out_is_written(
 ) -> None:
     """The machines write its files, the other one those of the lost one too."""
     monkeypatch.setattr(assembly, "TARGET_BYTES", 1)
+    monkeypatch.setattr(assembly, "MANY", 2)
     monkeypatch.setattr(engine, "PartJob", SlowParts)
     fresh, some, written = partial(run.folder / "ray"), clips(30, c3="bad"), 0
+    jobs = []
+
+    def noted(job: Job, *about: Any, **more: Any) -> Any:
+        jobs.append(type(job))
+        return run_on_ray(job, *about, **more)
+
+    monkeypatch.setattr(spread, "run_on_ray", noted)
 
     def killed() -> None:
         nonlocal written
@@ -86,6 +96,7 @@ def test_a_machine_is_killed_while_the_out_is_written(
     finally:
         killer.join()
         machines.add()
+    assert jobs == [ClipJob, SlowParts]
     assert 8 <= written < 29
     assert work.count() == 30
     monkeypatch.setattr(assembly, "FEW", 100)

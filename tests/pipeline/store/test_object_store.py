@@ -43,7 +43,8 @@ def test_every_kind_comes_back_and_is_the_same_bytes_as_in_a_folder(
     for store in (local, remote.store):
         assert not store.has("align", KEY)
         assert read(store) is None
-        store.put_table("align", KEY, [TABLE, TABLE.slice(1)])
+        size = store.put_table("align", KEY, [TABLE, TABLE.slice(1)])
+        assert store.size("align", KEY) == size
         store.put_failure("align", digest(2), "no face found – really")
         store.put_file("train", KEY, run / "model.bin")
         store.put_folder("train", KEY, run)

@@ -46,8 +46,10 @@ def read(store: Store, room: str = "align", key: str = KEY) -> list[pa.Table] | 
 
 def test_a_table_comes_back_as_it_was(store: Store) -> None:
     assert read(store) is None
-    store.put_table("align", KEY, [TABLE])
+    assert store.size("align", KEY) is None
+    size = store.put_table("align", KEY, [TABLE])
     assert store.has("align", KEY)
+    assert store.size("align", KEY) == size == store.stats()["align"].bytes
     (table,) = read(store)
     assert table.equals(TABLE, check_metadata=True)
     assert read(store, "decode") is None
