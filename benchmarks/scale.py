@@ -4,10 +4,10 @@
 
 Real clips (`clips/asl`, 640 x 480) with SCRFD-2.5G, PFLD-98 and MobileFaceNet, the networks of
 `preprocess.py`. Fitted (`cost_model.py`) on runs of 10 and 20 clips, short and long ones, 8 frames
-of each and all frames; checked on `--times` times 20 clips; then asked about data sets of the field
-on 1, 16 and 256 machines like this one. Bytes are those that all processes of a stage read and
-write through the system, its libraries' too. `dvc commit` of the largest run's outs tells what DVC
-adds.
+of each and all frames, the quickest of all rounds; checked on `--times` times 20 clips; then asked
+about data sets of the field on 1, 16 and 256 machines like this one. Bytes are those that all
+processes of a stage read and write through the system, its libraries' too. `dvc commit` of the
+largest run's outs tells what DVC adds.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from cost_model import (
     STORAGE,
     Amount,
     Cost,
-    Linear,
     Run,
+    quickest,
 )
 from memory import settings
 from preprocess import asl_clips, write_clips, write_pack
@@ -49,7 +49,7 @@ OUTS = {
     "graph": "graphs",
 }
 COLUMNS = dict.fromkeys(OUTS, PLAIN) | {"decode": (*PLAIN, PASSED), "align": (*PLAIN, LOOKS)}
-# one process; the settings below say how much it is to do
+# of one process; the settings below say how much they are to do
 AFTER = ("train", "evaluate", "explain", "report")
 EPOCHS, FOLDS = 10, 2
 FPS, LEAP_S = 30.0, 0.14
@@ -72,33 +72,37 @@ class Bench:
     def __init__(self, root: Path, pack: Path) -> None:
         self.root, self.pack = root, pack
         self.runs: dict[str, list[Run]] = defaultdict(list)
-        self.single: dict[str, list[tuple[Amount, float]]] = defaultdict(list)
-        # seconds and bytes of `dvc commit`
+        self.single: list[tuple[Amount, dict[str, float]]] = []
+        # of the last run: seconds of `dvc commit`, and bytes
         self.dvc = 0.0, 0
 
     def run(
         self, sources: list[Path], repeat: int, frames: int | None, workers: int, after: bool
     ) -> None:
-        """Every stage from nothing, then once more with all results in the store."""
+        """Every stage from nothing, then twice more with all results in the store.
+
+        Args:
+            after: the stages of one process too.
+        """
         clips = write_clips(sources, self.root / "clips", repeat)
         project = Project(self.root / "project", self._settings(clips, frames, workers))
         ingest, _, _ = _measured(project, "ingest")
         project.stage("finetune")
         cold = {stage: _measured(project, stage) for stage in OUTS}
-        warm = {stage: _measured(project, stage) for stage in OUTS}
+        warm = {stage: min(_measured(project, stage) for _ in range(2)) for stage in OUTS}
         index = ShardReader(project.root / "data/frames")
         kept = sum(index.entry(clip).rows for clip in index.clip_ids)
         passed = repeat * sum(map(_length, sources))
         amount = Amount.of(len(index.clip_ids), kept, passed, fps=FPS, leap_s=LEAP_S)
-        self.single["ingest"].append((amount, ingest))
         for stage, (seconds, read, written) in cold.items():
             again, *moved = warm[stage]
             held = _bytes(project.store / stage), _bytes(project.root / "data" / OUTS[stage])
             run = Run(amount, workers, seconds, again, read, written, sum(moved), *held)
             self.runs[stage].append(run)
             print(stage, run, file=sys.stderr, flush=True)
-        for stage in AFTER if after else ():
-            self.single[stage].append((amount, project.stage(stage)[0]))
+        if after:
+            seconds_of = {stage: project.stage(stage)[0] for stage in AFTER}
+            self.single.append((amount, {"ingest": ingest} | seconds_of))
         self.dvc = _committed(project)
         shutil.rmtree(project.root)
         shutil.rmtree(clips.parent)
@@ -180,14 +184,6 @@ def cost_table(costs: dict[str, Cost]) -> str:
     return table(header, rows)
 
 
-def single_table(costs: dict[str, Linear]) -> str:
-    rows = [
-        [stage, f"{c.each[START]:.1f}", f"{1e3 * c.each[CLIPS]:.1f}", f"{1e3 * c.each[FRAMES]:.2f}"]
-        for stage, c in costs.items()
-    ]
-    return table(["stage", "start, s", "a clip, ms", "a frame, ms"], rows)
-
-
 def check_table(costs: dict[str, Cost], runs: dict[str, list[Run]]) -> str:
     """Predicted against measured, of runs that were not fitted."""
     rows = []
@@ -249,9 +245,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         pack = write_pack(assets, Path(scratch) / "pack")
         fitted, larger = Bench(Path(scratch), pack), Bench(Path(scratch), pack)
-        for round_ in range(args.rounds):
+        for _ in range(args.rounds):
             for workers in (1, 2):
-                after = not round_ and workers == 2
                 for sources, repeat, frames in (
                     (short, 1, ALL),
                     (short, 2, FEW),
@@ -259,15 +254,14 @@ def main() -> None:
                     (short, 2, ALL),
                     (long, 2, ALL),
                 ):
-                    fitted.run(sources, repeat, frames, workers, after)
+                    fitted.run(sources, repeat, frames, workers, after=False)
         for frames, workers in ((16, 1), (16, 2), (ALL, 2)):
             larger.run(clips, args.times, frames, workers, after=(frames, workers) == (16, 2))
-    costs = {stage: Cost.fit(runs, COLUMNS[stage]) for stage, runs in fitted.runs.items()}
-    single = {stage: Linear.fit(runs) for stage, runs in fitted.single.items()}
-    singles = [
-        _compared(f"{amount.clips} clips, {amount.frames} frames", stage, line.of(amount), seconds)
-        for stage, line in single.items()
-        for amount, seconds in larger.single[stage]
+    best = {stage: quickest(runs) for stage, runs in fitted.runs.items()}
+    costs = {stage: Cost.fit(runs, COLUMNS[stage]) for stage, runs in best.items()}
+    single = [
+        [amount.clips, amount.frames, *(f"{seconds:.1f}" for seconds in found.values())]
+        for amount, found in larger.single
     ]
     seconds, size = larger.dvc
     dvc = seconds / size
@@ -280,11 +274,10 @@ def main() -> None:
             ),
             f"Fitted on {args.rounds} rounds of runs of at most 20 clips:\n",
             cost_table(costs),
-            f"Stages of one process ({FOLDS} folds, 1 seed, {EPOCHS} epochs, 2 cores):\n",
-            single_table(single),
             f"Checked on {args.times} times as many clips:\n",
             check_table(costs, larger.runs),
-            table(["run", "stage", "predicted, s", "measured, s", "predicted / measured"], singles),
+            f"Stages of one process, seconds ({FOLDS} folds, 1 seed, {EPOCHS} epochs, 2 cores):\n",
+            table(["clips", "frames", "ingest", *AFTER], single),
             f"DVC hashed and copied {size / 1e9:.1f} GB of outs in {seconds:.1f} s: "
             f"{1e9 * dvc:.1f} s a GB.\n",
             f"Predicted, with DVC, for storage that gives {STORAGE / 1e9:g} GB a second to all "
