@@ -3,7 +3,7 @@
     python benchmarks/scale.py [ASSETS] [--rounds 2] [--times 12] [--out FILE]
 
 Real clips (`clips/asl`, 640 x 480) with SCRFD-2.5G, PFLD-98 and MobileFaceNet, the networks of
-`preprocess.py`. Fitted (`cost_model.py`) on runs of 10 and 20 clips, short and long ones, 8 frames
+`preprocess.py`. Fitted (`cost_model.py`) on runs of 10 and 20 clips, short and long ones, 16 frames
 of each and all frames, the quickest of all rounds; checked on `--times` times 20 clips; then asked
 about data sets of the field on 1, 16 and 256 machines like this one. Bytes are those that all
 processes of a stage read and write through the system, its libraries' too. `dvc commit` of the
@@ -53,7 +53,7 @@ COLUMNS = dict.fromkeys(OUTS, PLAIN) | {"decode": (*PLAIN, PASSED), "align": (*P
 AFTER = ("train", "evaluate", "explain", "report")
 EPOCHS, FOLDS = 10, 2
 FPS, LEAP_S = 30.0, 0.14
-ALL, FEW = None, 8
+ALL, FEW = None, 16
 NODES = (1, 16, 256)
 SETS = {
     name: Amount.of(*counts, fps=FPS, leap_s=LEAP_S)
