@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import nnls
 
+from pipeline.assembly import FEW, MANY, TARGET_BYTES
+
 # bytes a second of a shared file system or bucket, of all machines together: an assumption
 STORAGE = 1e9
-# files of an out that its workers write; fewer are written by one process
-FEW, FILE = 8, 32 << 20
 # the longest video, in lengths of the mean one: an assumption
 LONGEST = 5
 # what a part of the cost depends on
@@ -193,7 +193,8 @@ class Cost:
         again, out = self.again.without_start(amount), self.out.of(amount)
         # DVC cannot read and write faster than the storage gives
         in_cache = out * max(dvc, 2 / STORAGE) if dvc else 0.0
-        writers = 2 * nodes if out > FEW * FILE else 1
+        files = out / TARGET_BYTES
+        writers = 1 if files < FEW else 2 if files < MANY else 2 * nodes
         computing = {
             "compute": self.compute.without_start(amount) / self.speedup / nodes,
             "the longest clip": self.compute.without_start(amount.longest()) if longest else 0.0,

@@ -116,7 +116,10 @@ class PartJob:
         if not path.exists():
             raise UserError(f"{path} is not there on machine {socket.gethostname()}: {_SHARED}")
         store, lost = Store(self.root), []
-        with writing_to(self.out), ShardFile(path.parent, part.number, self.schema) as file:
+        with (
+            writing_to(self.out),
+            contextlib.closing(ShardFile(path.parent, part.number, self.schema)) as file,
+        ):
             for member in part.members:
                 pieces = store.get_table(self.stage, member.key)
                 if pieces is None:
@@ -165,7 +168,9 @@ def _results(
     changes: dict[str, Any] = {"gpus_per_worker": 0.0}
     if not engine.address or len(parts) < MANY:
         changes["name"] = "local"
-    hands = spread(job, parts, engine.model_copy(update=changes), Limits(), note=progress.note)
+    hands = spread(
+        job, parts, engine.model_copy(update=changes), note=progress.note, limits=Limits()
+    )
     with contextlib.closing(hands):
         try:
             for part, result in hands:

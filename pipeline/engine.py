@@ -20,7 +20,7 @@ from pipeline.disk import partial, replace_folder, writing_to
 from pipeline.errors import UserError
 from pipeline.progress import Tracker, track
 from pipeline.shards import IndexRow, quarantined, write_index
-from pipeline.spread import crew, spread
+from pipeline.spread import spread
 from pipeline.store import Store
 from pipeline.work import ClipJob, ClipWork, Item
 from pipeline.workers import NO_MEMORY, Crashed, TimedOut, WorkerError
@@ -76,7 +76,6 @@ class _Run:
         self._same_key: dict[str, list[str]] = {}
         # bytes of the entries
         self._sizes: dict[str, int] = {}
-        self._lost: set[str] = set()
         self.bad: dict[str, str] = {}
         self.done = 0
 
@@ -128,17 +127,24 @@ class _Run:
         """The files, in as many rounds as entries turn out to be lost; the clips' rows."""
         job = PartJob(self._work.stage, self._work.schema, self._store.root, out)
         written: dict[Part, Written] = {}
+        again: set[str] = set()
         while True:
             parts = cut_into_parts(self._members())
-            lost: list[Member] = []
+            lost: set[str] = set()
             missing = [part for part in parts if part not in written]
             for part, result in write_parts(job, missing, self._engine):
                 if isinstance(result, Written):
                     written[part] = result
                 else:
-                    lost += result.members
+                    lost |= {member.key for member in result.members}
             if not lost:
                 break
+            if lost & again:
+                raise UserError(
+                    f"{job.stage}: the store {job.root} lost what it was given a moment ago, "
+                    "twice: `arpgnet store verify` reads all of it"
+                )
+            again |= lost
             self._compute_again(lost)
         # with a clip that has turned bad there may be a file less
         for path in set(partial(out).iterdir()) - set(map(job.path, parts)):
@@ -155,24 +161,16 @@ class _Run:
         name = clip.clip_id
         return quarantined(name, self._keys[name], self.bad[name])
 
-    def _compute_again(self, lost: list[Member]) -> None:
+    def _compute_again(self, keys: set[str]) -> None:
         """Whose entry was damaged, or removed by another process."""
-        keys = {member.key for member in lost}
-        if keys & self._lost:
-            raise UserError(
-                f"{self._work.stage}: the store {self._store.root} lost what it was given a moment "
-                "ago, twice: `arpgnet store verify` reads all of it"
-            )
-        self._lost |= keys
         by_key = {self._keys[clip.clip_id]: clip for clip in self._clips}
         self._compute([Item(by_key[key], key) for key in sorted(keys)])
 
     def _compute(self, items: list[Item]) -> None:
         job = ClipJob(self._work, self._store.root)
-        _, limits = crew(self._engine)
         with track(len(items), self._work.stage) as progress:
             try:
-                for item, result in spread(job, items, self._engine, limits, note=progress.note):
+                for item, result in spread(job, items, self._engine, note=progress.note):
                     self._finished(item, result, progress)
             except WorkerError as error:
                 name = error.item.clip.clip_id if error.item is not None else "(setup)"

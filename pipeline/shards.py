@@ -16,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -79,7 +78,7 @@ class ShardFile:
     Attributes:
         rows: of the index, for the clips that were added.
 
-    Use as a context manager; a file that was not closed cannot be read.
+    A file that was not closed cannot be read.
     """
 
     def __init__(self, folder: Path, number: int, schema: pa.Schema) -> None:
@@ -99,18 +98,6 @@ class ShardFile:
             use_dictionary=False,
             write_statistics=False,
         )
-
-    def __enter__(self) -> ShardFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._writer.close()
-        self._file.close()
 
     def add(self, clip_id: str, key: str, pieces: Iterable[pa.Table]) -> None:
         """Append a clip's rows, one row group a piece; see `well_cut`.
@@ -132,6 +119,11 @@ class ShardFile:
     def tell(self) -> int:
         """Bytes written so far."""
         return int(self._file.tell())
+
+    def close(self) -> None:
+        """End the file."""
+        self._writer.close()
+        self._file.close()
 
 
 def quarantined(clip_id: str, key: str, reason: str) -> IndexRow:

@@ -20,20 +20,22 @@ def spread(
     job: Job,
     items: Iterable[Any],
     engine: EngineParams,
-    limits: Limits,
     *,
     note: Callable[[str], None],
+    limits: Limits | None = None,
 ) -> Generator[tuple[Any, Any], None, None]:
     """Yield (item, result, Crashed or TimedOut) as they are finished, in no fixed order.
 
     Args:
         note: tells whoever watches what became of a machine.
+        limits: the engine's own, those of a clip, when absent.
 
     Raises:
         UserError: raised by the job; workers do not start, or the cluster has none.
         WorkerError: any other exception in the job.
     """
-    count, _ = crew(engine)
+    count, own = crew(engine)
+    limits = own if limits is None else limits
     if engine.name == "local":
         return run_in_workers(job, items, count, limits)
     workers = None if engine.workers == "auto" else engine.workers

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.assembly import TARGET_BYTES
 from pipeline.shards import IndexRow, ShardFile, quarantined, write_index
 
 
@@ -17,7 +17,11 @@ class OutWriter:
     """
 
     def __init__(
-        self, folder: Path, schema: pa.Schema, facts: dict[str, Any], target_bytes: int = 32 << 20
+        self,
+        folder: Path,
+        schema: pa.Schema,
+        facts: dict[str, Any],
+        target_bytes: int = TARGET_BYTES,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._schema, self._facts = folder, schema, facts
@@ -29,12 +33,7 @@ class OutWriter:
     def __enter__(self) -> "OutWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self.close()
         else:
@@ -58,5 +57,5 @@ class OutWriter:
 
     def _end_file(self) -> None:
         if self._file is not None:
-            self._file.__exit__(None, None, None)
+            self._file.close()
         self._file = None

@@ -18,7 +18,7 @@ from pipeline.serve.guard import Access
 from pipeline.serve.jobs import Jobs
 from pipeline.serve.run import listening
 from pipeline.serve.uploads import Pace
-from pipeline.serve.worker import TABLE, Outcome, Ready, Task
+from pipeline.serve.worker import CANCELLED, TABLE, Outcome, Ready, Task
 
 LOCAL = "http://127.0.0.1:8765"
 
@@ -39,7 +39,7 @@ class MadeUp:
         progress(1, 2)
         while not self.go.wait(0.01):
             if cancelled.is_set():
-                return Outcome("cancelled", "cancelled")
+                return CANCELLED
         progress(2, 2)
         (task.folder / f"{TABLE}.csv").write_bytes(task.video.read_bytes())
         (task.folder / f"{TABLE}.html").write_text("<h1>page</h1>")

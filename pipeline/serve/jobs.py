@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from pipeline.errors import UserError
 from pipeline.predict.output import SUFFIX, Format
-from pipeline.serve.worker import TABLE, Outcome, Ready, Task
+from pipeline.serve.worker import CANCELLED, TABLE, Outcome, Ready, Task
 
 State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
 ENDED = frozenset({"done", "failed", "cancelled"})
@@ -201,7 +201,7 @@ class Jobs:
             if job.state == "running":
                 return  # its thread does the rest
             if job.state == "queued":
-                self._end(job, Outcome("cancelled", "cancelled"))
+                self._end(job, CANCELLED)
                 return
             self._jobs.pop(job.id, None)
         shutil.rmtree(job.folder, ignore_errors=True)
@@ -240,7 +240,7 @@ class Jobs:
             with self._lock:
                 if job.cancelled.is_set():
                     # also where the worker had ended before it saw that
-                    outcome = Outcome("cancelled", "cancelled")
+                    outcome = CANCELLED
                 self._end(job, outcome)
 
     def _follower(self, job: Job) -> Callable[[int, int], None]:

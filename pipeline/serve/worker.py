@@ -82,6 +82,9 @@ class Outcome:
     complete: bool | None = None
 
 
+CANCELLED = Outcome("cancelled", "cancelled")
+
+
 class Worker:
     """Our end of the process; for one thread at a time.
 
@@ -141,7 +144,7 @@ class Worker:
             self.stop()
             return Outcome("failed", "the process that read the video died of it")
         self.stop()
-        return Outcome("cancelled", "cancelled")
+        return CANCELLED
 
     def stop(self) -> None:
         """Kill the process; the next task gets a fresh one."""

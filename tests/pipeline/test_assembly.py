@@ -193,7 +193,7 @@ def test_folders_that_machines_do_not_share(
 def test_a_worker_that_cannot_write_says_which_file(
     job: PartJob, work: Squares, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dying(job: PartJob, parts: list[Part], *about: object, note: object) -> Iterator[object]:
+    def dying(job: PartJob, parts: list[Part], *about: object, **more: object) -> Iterator[object]:
         yield parts[0], Crashed(-9)
 
     monkeypatch.setattr(assembly, "spread", dying)

@@ -1,7 +1,9 @@
 """The cluster engine against the local one, with clips and machines that misbehave."""
 
+import contextlib
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,24 @@ def work(tmp_path: Path) -> Squares:
     return Squares(tmp_path / "traces")
 
 
+@contextlib.contextmanager
+def one_killed(machines: Cluster, when: Callable[[], bool]) -> Iterator[None]:
+    """The last machine, as soon as `when` says so; afterwards there is another."""
+
+    def kill() -> None:
+        while not when():
+            time.sleep(0.01)
+        machines.nodes[-1].kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield
+    finally:
+        killer.join()
+        machines.add()
+
+
 def test_the_outs_bytes_are_those_of_the_local_engine(run: Run, work: Squares) -> None:
     some = clips(20, c3="bad", c5="dies", c9="dies once")
     assert run.on("ray", work, some) == Summary(done=18, reused=0, quarantined=2)
@@ -82,20 +102,13 @@ def test_a_machine_is_killed_while_the_out_is_written(
 
     monkeypatch.setattr(spread, "run_on_ray", noted)
 
-    def killed() -> None:
+    def some_are_written() -> bool:
         nonlocal written
-        while written < 8:
-            time.sleep(0.01)
-            written = sum(path.stat().st_size > 0 for path in fresh.glob("part-*"))
-        machines.nodes[-1].kill()
+        written = sum(path.stat().st_size > 0 for path in fresh.glob("part-*"))
+        return written >= 8
 
-    killer = threading.Thread(target=killed)
-    killer.start()
-    try:
+    with one_killed(machines, some_are_written):
         assert run.on("ray", work, some) == Summary(29, 0, 1)
-    finally:
-        killer.join()
-        machines.add()
     assert jobs == [ClipJob, SlowParts]
     assert 8 <= written < 29
     assert work.count() == 30
@@ -122,20 +135,8 @@ def test_a_machine_is_killed_in_the_middle(run: Run, machines: Cluster, tmp_path
     """What it held goes to the other one, and nothing that was finished is done again."""
     (tmp_path / "traces").mkdir()
     work, some = Squares(tmp_path / "traces", nap_s=0.2), clips(40, c7="bad")
-    victim = machines.nodes[-1]
-
-    def killed() -> None:
-        while work.count() < 12:
-            time.sleep(0.01)
-        victim.kill()
-
-    killer = threading.Thread(target=killed)
-    killer.start()
-    try:
+    with one_killed(machines, lambda: work.count() >= 12):
         assert run.on("ray", work, some) == Summary(39, 0, 1)
-    finally:
-        killer.join()
-        machines.add()
     # each machine held one
     assert 40 <= work.count() <= 41
     run.on("local", work, some)
