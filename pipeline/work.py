@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from pipeline.clips import Clip
 from pipeline.errors import ClipError
-from pipeline.shards import well_cut
-from pipeline.store import Place, Store
+from pipeline.shards import ShardReader, well_cut
+from pipeline.store import Place, Store, code_version, digest
+from pipeline.threads import use_one_thread
 
 
 class ClipWork(Protocol):
@@ -24,8 +26,8 @@ class ClipWork(Protocol):
     assembles the out, so that a clip that was renamed or stands in the manifest twice is
     computed once.
 
-    A work uses one thread, of which there is one a core, in as many processes: a sum that
-    is split over threads would have other last bits for another number of them.
+    A work uses one thread, of which there is one a core, in as many processes; see
+    `pipeline.threads`.
     """
 
     @property
@@ -59,6 +61,39 @@ class ClipWork(Protocol):
         """
 
 
+class PickledByFields:
+    """Base of frozen dataclasses whose cached properties open readers and networks.
+
+    What was opened stays behind when the object is pickled for a worker process.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+
+
+class ClipWorkBase(PickledByFields, abc.ABC):
+    """Base of works: the code that a work reaches is a part of every key."""
+
+    @property
+    def code(self) -> str:
+        """Digest of the code that the work reaches, and of the libraries that this imports."""
+        return code_version(type(self).__module__)
+
+    @abc.abstractmethod
+    def inputs(self, clip: Clip) -> list[Any]:
+        """Everything but code that the clip's result depends on; see `digest` for the types."""
+
+    def key(self, clip: Clip) -> str:
+        """See `ClipWork`."""
+        return digest(self.code, self.inputs(clip))
+
+
+def upstream_reason(clip_id: str, *readers: ShardReader) -> str | None:
+    """Why one of the earlier stages has nothing for the clip, if so."""
+    entries = (reader.entry(clip_id) for reader in readers)
+    return next((entry.reason or entry.status for entry in entries if not entry.ok), None)
+
+
 @dataclass(frozen=True)
 class Item:
     """A clip and the key that its result is kept under."""
@@ -75,9 +110,7 @@ class ClipJob:
     root: Place
 
     def start(self) -> None:
-        import cv2
-
-        cv2.setNumThreads(1)
+        use_one_thread()
         self.work.setup()
 
     def do(self, item: Item) -> int | str:

@@ -25,18 +25,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import UserError
+from pipeline.threads import ONE_THREAD
 
-# libraries read these once, when they are first imported
-_ONE_THREAD = dict.fromkeys(
-    (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-    ),
-    "1",
-)
 # how often an item is given to a worker before the item is blamed
 _TRIES = 2
 # a worker that needs much memory from its first item on would otherwise be replaced each time
@@ -292,7 +282,7 @@ class Crew:
         ours, theirs = context.Pipe()
         arguments = (theirs, self._job, self._limits.memory_mb)
         process = context.Process(target=_work, args=arguments, daemon=True)
-        with _environment(_ONE_THREAD), _deaf_to_ctrl_c():
+        with _environment(ONE_THREAD), _deaf_to_ctrl_c():
             process.start()
         theirs.close()
         self._workers.append(_Worker(process, ours))

@@ -8,7 +8,7 @@ from pipeline.clips import read_manifest
 from pipeline.config import load_params
 from pipeline.engine import run_clips
 from pipeline.faces.align_clip import AlignClip
-from pipeline.faces.packs import load_pack
+from pipeline.faces.listed import load_listed
 from pipeline.stage import run
 
 FRAMES = Path("data/frames")
@@ -17,7 +17,7 @@ OUT = Path("data/faces")
 
 def main() -> None:
     params = load_params()
-    pack = load_pack(params.faces.pack, roles=("detector",))
+    pack = load_listed(params.faces.pack, "detector")
     work = AlignClip(FRAMES, pack, params.align, params.faces.device)
     print(f"align: {run_clips(work, read_manifest().clips, OUT, params.engine)}")
 

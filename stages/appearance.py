@@ -11,7 +11,7 @@ from pipeline.clips import read_manifest
 from pipeline.config import load_params
 from pipeline.engine import run_clips
 from pipeline.faces.appearance import AppearanceClip
-from pipeline.faces.packs import load_pack
+from pipeline.faces.listed import load_listed
 from pipeline.faces.precision import resolve_precision
 from pipeline.faces.tuned import tuned
 from pipeline.stage import run
@@ -23,7 +23,7 @@ APPEARANCE = Path("data/appearance")
 
 def main() -> None:
     params = load_params()
-    pack = load_pack(params.faces.pack, roles=("embedding",))
+    pack = load_listed(params.faces.pack, "embedding")
     work = AppearanceClip(
         FACES,
         tuned(pack.models["embedding"], BACKBONE),

@@ -9,7 +9,7 @@ from pipeline.config import load_params
 from pipeline.datasets.corpora import dataset_roots
 from pipeline.engine import run_clips
 from pipeline.stage import run
-from pipeline.video import DecodeClip
+from pipeline.video.decode_clip import DecodeClip
 
 OUT = Path("data/frames")
 

@@ -1,4 +1,8 @@
-"""Stage ingest: list the clips, look at each once, and divide them into splits."""
+"""Stage ingest: list the clips, look at each once, and divide them into splits.
+
+Lists the networks and the stills in use too, for the stages that depend on them: this stage runs
+every time, and those only when something changed.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,19 @@ from collections import Counter
 from pipeline.clips import OK, read_manifest, read_splits
 from pipeline.config import load_params
 from pipeline.datasets.ingest import ingest
+from pipeline.faces.listed import list_networks
+from pipeline.finetune.listed import write_stills_list
 from pipeline.spread import crew
 from pipeline.stage import run
 
 
 def main() -> None:
-    """Write data/manifest.parquet, data/splits.parquet and data/frame_labels.parquet."""
+    """Write the tables of clips, data/networks/ and data/stills.json."""
     params = load_params()
     workers, limits = crew(params.engine)
+    # first, because what is wrong with them is known at once
+    list_networks(params.faces.pack)
+    write_stills_list(params.finetune, workers)
     ingest(params.dataset, workers, limits=limits, faces=params.faces.source)
     print(summary())
 

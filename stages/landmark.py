@@ -13,7 +13,7 @@ from pipeline.config import FacesParams, load_params
 from pipeline.engine import run_clips
 from pipeline.faces.given_landmarks import SuppliedLandmarkClip
 from pipeline.faces.landmarks import LandmarkClip
-from pipeline.faces.packs import load_pack
+from pipeline.faces.listed import load_listed
 from pipeline.stage import run
 
 FRAMES = Path("data/frames")
@@ -31,7 +31,7 @@ def landmark_work(faces: FacesParams) -> LandmarkClip | SuppliedLandmarkClip:
     """What is done to a clip, by `faces.landmarks`."""
     if faces.landmarks == "supplied":
         return SuppliedLandmarkClip(FRAMES, FACES)
-    pack = load_pack(faces.pack, roles=("landmark",))
+    pack = load_listed(faces.pack, "landmark")
     return LandmarkClip(FACES, pack.models["landmark"], faces.device)
 
 

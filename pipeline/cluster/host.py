@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.store import code_version
+from pipeline.store import project_version
 from pipeline.workers import Crew, Job, Limits, WorkerError
 
 # where weights and the store are found goes with the work; secrets do not: each machine has its own
@@ -34,7 +34,7 @@ Answer = tuple[str, Any]
 
 def our_version() -> str:
     """Of all the code that a result may depend on."""
-    return code_version("pipeline", "models")
+    return project_version()
 
 
 def our_settings() -> dict[str, str]:

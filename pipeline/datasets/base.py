@@ -208,4 +208,9 @@ class Adapter(Protocol):
 
 def adapter(name: str) -> Adapter:
     """The adapter registered under a name of `dataset.name`."""
-    return cast(Adapter, importlib.import_module(f"pipeline.datasets.adapters.{ADAPTERS[name]}"))
+    return cast(Adapter, importlib.import_module(adapter_module(name)))
+
+
+def adapter_module(name: str) -> str:
+    """The dotted name of its module, e.g. for `code_version`."""
+    return f"pipeline.datasets.adapters.{ADAPTERS[name]}"

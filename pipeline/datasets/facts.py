@@ -11,8 +11,8 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +24,18 @@ from pipeline.datasets.media import (
     Media,
     Seen,
     examine,
+    file_state,
     state,
     whole_thumbnails,
 )
 from pipeline.errors import UserError
 from pipeline.progress import track
-from pipeline.store import code_version, digest, store_root
+from pipeline.store import code_version, digest, file_sha256, store_root
 from pipeline.workers import Crashed, Limits, TimedOut, run_in_workers
 
 # an interrupted first run keeps what it has found
 _BATCH = 64
+_FILES_AT_ONCE = 1024
 
 
 # folders are looked through by workers where there are more than this; they take 0.5 s to start
@@ -42,13 +44,7 @@ _FEW_FOLDERS = 100
 
 def facts_version() -> str:
     """Changes whenever the same bytes might be described otherwise."""
-    code = code_version(
-        "pipeline.video.container",
-        "pipeline.video.pictures",
-        "pipeline.datasets.fingerprint",
-        "pipeline.datasets.media",
-    )
-    return digest(code, version("av"))
+    return code_version("pipeline.datasets.media")
 
 
 class FileCache:
@@ -83,6 +79,10 @@ class FileCache:
                 db.execute(
                     "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, state TEXT NOT NULL, "
                     "facts TEXT NOT NULL, start BLOB, whole BLOB)"
+                )
+                db.execute(
+                    "CREATE TABLE IF NOT EXISTS sums (path TEXT PRIMARY KEY, state TEXT NOT NULL, "
+                    "sha256 TEXT NOT NULL)"
                 )
             # 1 ms a megabyte; a page that is damaged would be found in the middle of the run
             (answer,) = db.execute("PRAGMA quick_check(1)").fetchone()
@@ -153,6 +153,23 @@ class FileCache:
                 yield one, seen
             self._keep(fresh, states)
 
+    def sums(self, paths: Sequence[Path], workers: int = 1) -> list[str]:
+        """The sha256 of each file, read again only where length or time changed; '': unreadable."""
+        states = {str(path): file_state(path) for path in paths}
+        rows = self._db.execute("SELECT path, state, sha256 FROM sums").fetchall()
+        known = {path: sha256 for path, state, sha256 in rows if states.get(path) == state}
+        todo = [path for path, state in states.items() if state is not None and path not in known]
+        with track(len(todo), "read stills") as progress, ThreadPoolExecutor(workers) as threads:
+            for start in range(0, len(todo), _FILES_AT_ONCE):
+                part = todo[start : start + _FILES_AT_ONCE]
+                found = dict(zip(part, threads.map(_sha256, part), strict=True))
+                read = [(path, states[path], sha256) for path, sha256 in found.items() if sha256]
+                with self._usable(), self._db:
+                    self._db.executemany("INSERT OR REPLACE INTO sums VALUES (?, ?, ?)", read)
+                known |= found
+                progress.advance(len(part))
+        return [known.get(str(path), "") for path in paths]
+
     def starts(self, media: Sequence[Media]) -> list[np.ndarray]:
         """The fingerprints of files that `describe` found readable."""
         return [_unpacked(self._blob(one, "start")) for one in media]
@@ -217,6 +234,13 @@ class FileCache:
             f"SELECT {column} FROM files WHERE path = ?", (media.key,)
         ).fetchone()
         return row[0] if row else None
+
+
+def _sha256(path: str) -> str:
+    try:
+        return file_sha256(Path(path))
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True)

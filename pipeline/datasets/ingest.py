@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +19,7 @@ from pipeline.clips import (
     write_table,
 )
 from pipeline.config import DatasetParams
-from pipeline.datasets.base import ListedClip, Listing
+from pipeline.datasets.base import ListedClip, Listing, adapter_module
 from pipeline.datasets.checks import OUT, check_classes, check_leaks, drop_leaks
 from pipeline.datasets.classes import choose_classes
 from pipeline.datasets.corpora import corpora, list_all, settle
@@ -82,7 +81,10 @@ def ingest(
         described = cache.describe(list(dict.fromkeys(media)), workers, limits)
         facts = dict(zip(dict.fromkeys(media), described, strict=True))
         store = Store()
-        key = _key(params, listing, left_out, listed, excluded, [facts[one] for one in media])
+        adapters = [adapter_module(corpus.adapter) for corpus in found]
+        code = code_version(__name__, *adapters)
+        about_files = [facts[one] for one in media]
+        key = _key(code, params, listing, left_out, listed, excluded, about_files)
         if _restore(store, key, folder):
             return
         clips, frames, files = manifest_rows(listed, media, facts, classes)
@@ -124,6 +126,7 @@ def _splits_table(clips: Sequence[Clip], folds: Sequence[Sequence[str]]) -> pa.T
 
 
 def _key(
+    code: str,
     params: DatasetParams,
     listing: Listing,
     left_out: dict[str, int],
@@ -143,9 +146,8 @@ def _key(
         }
         for clip in listed
     ]
-    code = code_version("pipeline.datasets", "pipeline.clips")
     rest = [excluded, left_out, listing.unused, listing.remarks, listing.metric]
-    return digest(settings, rows, list(map(vars, facts)), rest, code, version("scikit-learn"))
+    return digest(settings, rows, list(map(vars, facts)), rest, code)
 
 
 def _restore(store: Store, key: str, folder: Path) -> bool:

@@ -93,10 +93,11 @@ def whole_thumbnails(media: Media) -> np.ndarray:
 
 def state(media: Media) -> str | None:
     """Length and time of change, of a folder those of all its pictures; None: it is absent."""
-    return _folder_state(media) if media.pictures else _file_state(media.path)
+    return _folder_state(media) if media.pictures else file_state(media.path)
 
 
-def _file_state(path: Path) -> str | None:
+def file_state(path: Path) -> str | None:
+    """Length and time of change of a file; None: it is absent."""
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path.stat costs twice as much
     except OSError:

@@ -25,6 +25,7 @@ from pipeline.demo.landmarks import POINT_COUNT
 from pipeline.demo.prototypes import CLASSES
 from pipeline.demo.subject import SUBJECT_SEEDS_DEMO
 from pipeline.errors import UserError
+from pipeline.threads import use_one_thread
 from pipeline.workers import Crashed, run_in_workers
 
 MANIFEST = "manifest.csv"
@@ -56,7 +57,7 @@ class _RenderJob:
     fps: float
 
     def start(self) -> None:
-        cv2.setNumThreads(1)
+        use_one_thread()
 
     def do(self, item: _Clip) -> str:
         frames = render_clip(

@@ -16,7 +16,6 @@ from pipeline.clips import QUARANTINED, Clip
 from pipeline.config import AlignParams
 from pipeline.errors import ClipError
 from pipeline.faces.alignment import CROP_PX, context, similarity, warp
-from pipeline.faces.clip_work import ClipWorkBase
 from pipeline.faces.detect import Detections, Detector, Image, make_detector
 from pipeline.faces.follow import Follower
 from pipeline.faces.given_faces import face_of_points, nominal_face, whole_picture
@@ -26,7 +25,7 @@ from pipeline.faces.track import Track, choose, link, of_person
 from pipeline.jpeg import decode_jpeg, encode_jpeg
 from pipeline.shards import ShardReader, fixed
 from pipeline.spool import Spool
-from pipeline.store import code_version, digest
+from pipeline.work import ClipWorkBase
 
 # every frame of data/frames is a row; where `valid` is false the numbers are 0, `crop` (raw RGB
 # bytes) and `context` (JPEG) are empty
@@ -48,17 +47,6 @@ FACES_SCHEMA = pa.schema(
 # 10 kB a face instead of 110 kB
 CONTEXT_QUALITY = 95
 _NOTHING = Detections(*(np.zeros((0, *rest), np.float32) for rest in ((4,), (), (5, 2))))
-CODE = (
-    "pipeline.faces.align_clip",
-    "pipeline.faces.alignment",
-    "pipeline.faces.detect",
-    "pipeline.faces.follow",
-    "pipeline.faces.free_graph",
-    "pipeline.faces.given_faces",
-    "pipeline.faces.sessions",
-    "pipeline.faces.track",
-    "pipeline.jpeg",
-)
 
 
 @dataclass(frozen=True)
@@ -80,10 +68,16 @@ class AlignClip(ClipWorkBase):
     stage = "align"
     schema = FACES_SCHEMA
 
-    def key(self, clip: Clip) -> str:
-        """The store's key: the clip's frames, and all that can change what is made of them."""
-        given = [clip.faces, clip.person] if clip.faces != "detect" or clip.person else []
-        return digest(self.stage, self._reader.entry(clip.clip_id).key, self._version, *given)
+    def inputs(self, clip: Clip) -> list[Any]:
+        """The clip's frames, and all that can change what is made of them."""
+        return [
+            self._reader.entry(clip.clip_id).key,
+            self.align,
+            self.pack.models["detector"].identity,
+            runtime_version(self.device),
+            clip.faces,
+            clip.person,
+        ]
 
     def facts(self) -> dict[str, Any]:
         """What holds for every clip."""
@@ -176,16 +170,6 @@ class AlignClip(ClipWorkBase):
     @cached_property
     def _reader(self) -> ShardReader:
         return ShardReader(self.frames)
-
-    @cached_property
-    def _version(self) -> str:
-        detector = self.pack.models["detector"]
-        return digest(
-            code_version(*CODE),
-            self.align,
-            [detector.sha256, detector.kind, detector.input_px],
-            runtime_version(self.device),
-        )
 
     @cached_property
     def _detector(self) -> Detector:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,12 @@ import pyarrow as pa
 from pipeline.clips import Clip
 from pipeline.errors import ClipError, UserError
 from pipeline.faces.alignment import CROP_PX
-from pipeline.faces.clip_work import ClipWorkBase, model_identity, upstream_reason
 from pipeline.faces.network import ImageNetwork, Precision
 from pipeline.faces.packs import ModelSpec
 from pipeline.faces.receptive_field import Centres, map_centres
 from pipeline.faces.sessions import Device, find_map_tensor, load_graph, runtime_version
 from pipeline.shards import ShardReader, fixed
-from pipeline.store import code_version, digest
-
-CODE = (
-    "pipeline.faces.appearance",
-    "pipeline.faces.receptive_field",
-    "pipeline.faces.network",
-    "pipeline.faces.free_graph",
-    "pipeline.faces.torch_graph",
-    "pipeline.faces.torch_run",
-    "pipeline.faces.blob",
-    "pipeline.faces.sessions",
-    "pipeline.faces.tuned",
-)
+from pipeline.work import ClipWorkBase, upstream_reason
 
 MapShape = tuple[int, int, int]
 
@@ -197,17 +183,15 @@ class AppearanceClip(ClipWorkBase):
             self.model, batch=self.batch, device=self.device, precision=self.precision
         )
 
-    def key(self, clip: Clip) -> str:
-        return digest(
+    def inputs(self, clip: Clip) -> list[Any]:
+        """The clip's faces, the network, and what runs it."""
+        return [
             self._faces.entry(clip.clip_id).key,
-            code_version(*CODE),
-            model_identity(self.model),
-            layout(self.model).map_tensor,
+            self.model.identity,
             runtime_version(self.device),
             self.precision,
-            version("torch") if self.precision == "bf16" else None,
             self.batch,
-        )
+        ]
 
     def facts(self) -> dict[str, Any]:
         out, cells = layout(self.model), centres(self.model)

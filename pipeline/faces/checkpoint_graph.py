@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.disk import partial, writing_to
@@ -11,7 +10,11 @@ from pipeline.store import code_version, digest, store_root
 
 FOLDER = "graphs"  # in the store's folder
 _OPSET = 17
-_CODE = ("models.iresnet", "models.mobilefacenet", "pipeline.faces.backbones")
+
+
+def graph_key(arch: str, sha256: str) -> str:
+    """Identity of the graph that a checkpoint becomes: its bytes, its network, and the code."""
+    return digest(sha256, arch, code_version(__name__), _OPSET)
 
 
 def graph_of_checkpoint(path: Path, arch: str, sha256: str) -> Path:
@@ -25,8 +28,7 @@ def graph_of_checkpoint(path: Path, arch: str, sha256: str) -> Path:
     Raises:
         UserError: it does not hold the network's weights, or the graph cannot be written.
     """
-    key = digest(sha256, arch, code_version(*_CODE), version("torch"), _OPSET)
-    graph = store_root() / FOLDER / f"{key}.onnx"
+    graph = store_root() / FOLDER / f"{graph_key(arch, sha256)}.onnx"
     if not graph.is_file():
         _export(path, arch, graph)
     return graph

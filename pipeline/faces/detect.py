@@ -104,6 +104,7 @@ def make_detector(
     Raises:
         UserError: the graph has no keypoints, or takes another fixed size.
     """
+    spec.require_unchanged()
     make = YunetDetector if spec.kind == "yunet" else ScrfdDetector
     return make(spec, det_px=det_px, thresh=thresh, device=device, threads=threads)
 

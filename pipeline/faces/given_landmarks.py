@@ -14,14 +14,12 @@ import pyarrow as pa
 from pipeline.clips import Clip
 from pipeline.errors import ClipError
 from pipeline.faces.alignment import apply
-from pipeline.faces.clip_work import ClipWorkBase, upstream_reason
 from pipeline.faces.landmarks import landmark_schema
 from pipeline.faces.schemes import SCHEMES
 from pipeline.shards import ShardReader, fixed, to_numpy
-from pipeline.store import code_version, digest
+from pipeline.work import ClipWorkBase, upstream_reason
 
 SCHEME = SCHEMES["68"]
-CODE = ("pipeline.faces.alignment", "pipeline.faces.given_landmarks")
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,10 @@ class SuppliedLandmarkClip(ClipWorkBase):
     def _faces(self) -> ShardReader:
         return ShardReader(self.faces)
 
-    def key(self, clip: Clip) -> str:
-        return digest("supplied", self._faces.entry(clip.clip_id).key, code_version(*CODE))
+    def inputs(self, clip: Clip) -> list[Any]:
+        """The clip's frames, which hold the points, and its faces."""
+        keys = [reader.entry(clip.clip_id).key for reader in (self._frames, self._faces)]
+        return ["supplied", *keys, clip.landmarks is not None]
 
     def facts(self) -> dict[str, Any]:
         return {"scheme": SCHEME.name, "N": SCHEME.points, "model_sha256": None}

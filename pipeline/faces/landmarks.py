@@ -22,14 +22,13 @@ import pyarrow as pa
 from pipeline.clips import Clip
 from pipeline.errors import ClipError, UserError
 from pipeline.faces.alignment import CONTEXT_PX, CONTEXT_SCALE, apply, square_matrix
-from pipeline.faces.clip_work import ClipWorkBase, model_identity, upstream_reason
 from pipeline.faces.network import ImageNetwork
 from pipeline.faces.packs import ModelSpec
 from pipeline.faces.schemes import SCHEMES, Scheme
 from pipeline.faces.sessions import CPU, CUDA, Device, choose_provider, runtime_version
 from pipeline.jpeg import decode_jpeg
 from pipeline.shards import ShardReader, fixed, to_numpy
-from pipeline.store import code_version, digest
+from pipeline.work import ClipWorkBase, upstream_reason
 
 # Side of the square around the box that the network sees, in parts of the box's longer side.
 # PFLD's tight square, checked on 75 frames of 6 people: with 1.0 it differs from itself on the
@@ -38,16 +37,6 @@ from pipeline.store import code_version, digest
 BOX_SCALE = {"2d106": 1.5, "68": 1.5, "pfld98": 1.0}
 # pictures at a time: on a CPU, PFLD takes 2.6 ms a picture by 4 and 3.1 ms by 16 (one core)
 BATCH = {CPU: 4, CUDA: 32}
-
-CODE = (
-    "pipeline.faces.alignment",
-    "pipeline.faces.landmarks",
-    "pipeline.faces.network",
-    "pipeline.faces.free_graph",
-    "pipeline.faces.blob",
-    "pipeline.faces.sessions",
-    "pipeline.jpeg",
-)
 
 Points = npt.NDArray[np.float32]
 
@@ -147,13 +136,13 @@ class LandmarkClip(ClipWorkBase):
     def _network(self) -> LandmarkNetwork:
         return LandmarkNetwork(self.model, device=self.device)
 
-    def key(self, clip: Clip) -> str:
-        return digest(
+    def inputs(self, clip: Clip) -> list[Any]:
+        """The clip's faces, the network, and what runs it."""
+        return [
             self._faces.entry(clip.clip_id).key,
-            code_version(*CODE),
-            model_identity(self.model),
+            self.model.identity,
             runtime_version(self.device),
-        )
+        ]
 
     def facts(self) -> dict[str, Any]:
         scheme = SCHEMES[self.model.scheme]

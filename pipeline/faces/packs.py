@@ -11,10 +11,10 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import UserError
+from pipeline.faces.checkpoint_graph import graph_key, graph_of_checkpoint
 from pipeline.store import file_sha256
 
 Role = Literal["detector", "landmark", "embedding"]
@@ -139,7 +140,8 @@ class PackEntry(_Strict):
 class ModelSpec:
     """A network on disk and how to feed it; see `ModelEntry` for the preprocessing.
 
-    `weights` are those of a fine-tuned network, which stand in the place of the graph's own.
+    `weights` are those of a fine-tuned network, which stand in the place of the graph's own. Of a
+    checkpoint, `arch` is its network and `conversion` the identity of the graph it is made into.
     """
 
     role: Role
@@ -153,8 +155,30 @@ class ModelSpec:
     map_tensor: str | None
     map_shape: tuple[int, int, int] | None
     embedding_dim: int | None
+    arch: str | None = None
+    conversion: str | None = None
     weights: Path | None = None
     weights_sha256: str | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that changes what the network gives, JSON-able; where its files lie does not."""
+        elsewhere = {"role", "path", "weights"}
+        return {
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if item.name not in elsewhere
+        }
+
+    def require_unchanged(self) -> None:
+        """Read the file again, just before it is used.
+
+        Raises:
+            UserError: it is not the one that was described.
+        """
+        # a converted checkpoint lies in the store, under its identity
+        if self.conversion is None and file_sha256(self.path) != self.sha256:
+            raise UserError(f"{self.path} changed while it was in use: run `dvc repro` again")
 
     @property
     def scheme(self) -> str:
@@ -237,20 +261,27 @@ def load_pack(name_or_path: str, roles: Sequence[Role] = ROLES) -> Pack:
         UserError: unknown name, missing file, wrong sha256, or a bad `pack.yaml`; the line says
             what to do.
     """
+    pack = describe_pack(name_or_path, roles)
+    for role in roles:
+        spec = pack.models[role]
+        if spec.arch is not None:
+            graph = graph_of_checkpoint(spec.path, spec.arch, spec.sha256)
+            pack.models[role] = replace(spec, path=graph)
+    return pack
+
+
+def describe_pack(name_or_path: str, roles: Sequence[Role] = ROLES) -> Pack:
+    """`load_pack`, with checkpoints left as they are.
+
+    Raises:
+        UserError: see `load_pack`.
+    """
     entry, folder = _locate(name_or_path)
     if folder is None:
         raise UserError(_missing_line(entry))
-    pack = _assemble(entry, folder)
     for role in roles:
-        model, spec = entry.models[role], pack.models[role]
-        check_file(spec.path, model, entry.name)
-        if model.arch is not None:
-            # imported here: it brings torch
-            from pipeline.faces.checkpoint_graph import graph_of_checkpoint
-
-            graph = graph_of_checkpoint(spec.path, model.arch, model.sha256)
-            pack.models[role] = replace(spec, path=graph)
-    return pack
+        check_file(folder / entry.models[role].file, entry.models[role], entry.name)
+    return _assemble(entry, folder)
 
 
 def verify(name_or_path: str) -> list[str]:
@@ -397,6 +428,8 @@ def _assemble(entry: PackEntry, folder: Path) -> Pack:
             map_tensor=model.map_tensor,
             map_shape=model.map_shape,
             embedding_dim=model.embedding_dim,
+            arch=model.arch,
+            conversion=None if model.arch is None else graph_key(model.arch, model.sha256),
         )
     return Pack(entry.name, folder, entry.licence, entry.notice, entry.url, models)
 

@@ -65,6 +65,7 @@ def graph_source(spec: ModelSpec) -> Path | bytes:
     Raises:
         UserError: the weights cannot be read, or do not fit the graph.
     """
+    spec.require_unchanged()
     if spec.weights is None:
         return spec.path
     try:

@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from pipeline.config import AlignParams
 from pipeline.faces.alignment import CROP_PX, similarity, warp
-from pipeline.faces.clip_work import ClipWorkBase, model_identity
 from pipeline.faces.detect import Detector, Image, find_faces, make_detector
 from pipeline.faces.packs import ModelSpec
 from pipeline.faces.sessions import Device, runtime_version
@@ -26,17 +25,11 @@ from pipeline.finetune.stills import Still
 from pipeline.finetune.target import thumbnail
 from pipeline.progress import track
 from pipeline.store import Place, Store, code_version, digest
+from pipeline.threads import use_one_thread
+from pipeline.work import PickledByFields
 from pipeline.workers import Limits, run_in_workers
 
 ROOM = "stills"
-CODE = (
-    "pipeline.finetune.crops",
-    "pipeline.finetune.target",
-    "pipeline.faces.alignment",
-    "pipeline.faces.detect",
-    "pipeline.faces.free_graph",
-    "pipeline.faces.sessions",
-)
 # a killed run loses one chunk a worker; smaller ones make many small files in the store
 CHUNK = 64
 BAD_PICTURE = "not a readable picture"
@@ -66,7 +59,7 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class CropJob(ClipWorkBase):
+class CropJob(PickledByFields):
     """What a worker does: a chunk of stills; see `pipeline.workers.Job`.
 
     Args:
@@ -83,7 +76,7 @@ class CropJob(ClipWorkBase):
     store: Place
 
     def start(self) -> None:
-        cv2.setNumThreads(1)
+        use_one_thread()
 
     def do(self, chunk: tuple[int, Sequence[Still]]) -> list[Crop]:
         data = [_bytes(still) for still in chunk[1]]
@@ -105,8 +98,8 @@ class CropJob(ClipWorkBase):
         """All but the stills that decides what is cut out of them."""
         align = self.align
         return [
-            code_version(*CODE),
-            model_identity(self.detector),
+            code_version(__name__),
+            self.detector.identity,
             runtime_version(self.device),
             [align.det_px, align.det_thresh, align.pad_retry, self.aligned],
         ]

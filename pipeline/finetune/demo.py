@@ -10,7 +10,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pipeline.config import FinetuneParams
@@ -27,6 +26,7 @@ from pipeline.finetune.stills import Listing
 from pipeline.jpeg import encode_jpeg
 from pipeline.progress import track
 from pipeline.store import code_version, digest, store_root
+from pipeline.threads import use_one_thread
 from pipeline.workers import run_in_workers
 
 FIRST_SUBJECT = 300_000
@@ -44,7 +44,7 @@ class _Job:
     root: str
 
     def start(self) -> None:
-        cv2.setNumThreads(1)
+        use_one_thread()
 
     def do(self, subject: int) -> None:
         for label in CLASSES:
@@ -60,8 +60,7 @@ class _Job:
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
     """`finetune.subjects` rendered people with three stills of each of the demo's classes."""
-    version = code_version("pipeline.demo", __name__)
-    root = store_root() / "demo-stills" / digest(params.subjects, version)
+    root = store_root() / "demo-stills" / stills_version(params)
     if not (root / _DONE).is_file():
         people = range(params.subjects)
         with track(len(people), "render stills") as progress:
@@ -71,6 +70,11 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
                 progress.advance()
         (root / _DONE).touch()
     return list_folder(root)
+
+
+def stills_version(params: FinetuneParams) -> str:
+    """Identity of the stills, before they are rendered."""
+    return digest(params.subjects, code_version(__name__))
 
 
 def render_expression(subject: int, label: str, take: int) -> tuple[Image, int]:

@@ -92,6 +92,7 @@ def build_trainee(spec: ModelSpec, heads: str, classes: int, *, train_norms: boo
     Raises:
         UserError: the graph holds a node that cannot be trained here.
     """
+    spec.require_unchanged()
     graph = unshared(load_graph(spec.path))
     tensor = spec.map_tensor or find_map_tensor(graph)[0]
     try:

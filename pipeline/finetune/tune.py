@@ -12,8 +12,8 @@ from lightning_fabric import Fabric
 from pipeline.clips import Clip
 from pipeline.config import FinetuneParams, Params
 from pipeline.errors import UserError
-from pipeline.faces.clip_work import model_identity
-from pipeline.faces.packs import ModelSpec, load_pack
+from pipeline.faces.listed import load_listed
+from pipeline.faces.packs import ModelSpec
 from pipeline.finetune.crops import CropJob
 from pipeline.finetune.data import Stills, load_stills
 from pipeline.finetune.fit import Tuner
@@ -27,18 +27,6 @@ from pipeline.store import Store, code_version, digest, file_sha256
 from pipeline.train.device import reproducible, resolve_device
 from pipeline.train.state import State
 
-CODE = (
-    "pipeline.finetune.augment",
-    "pipeline.finetune.data",
-    "pipeline.finetune.fit",
-    "pipeline.finetune.network",
-    "pipeline.faces.blob",
-    "pipeline.faces.torch_graph",
-    "pipeline.faces.tuned",
-    "pipeline.train.selection",
-    "pipeline.train.schedule",
-    "pipeline.train.state",
-)
 # settings that the key has by what they choose, or that choose nothing
 _ELSEWHERE = {"enabled", "dataset", "root", "subjects", "aligned", "device", "precision"}
 
@@ -58,7 +46,7 @@ def tune(
     """
     settings = params.finetune
     workers, limits = crew(params.engine)
-    pack = load_pack(params.faces.pack, roles=("detector", "embedding"))
+    pack = load_listed(params.faces.pack, "detector", "embedding", folder=data / "networks")
     spec = pack.models["embedding"]
     listing = list_stills(settings, workers)
     job = CropJob(
@@ -123,11 +111,10 @@ def _decides(settings: FinetuneParams, spec: ModelSpec, stills: Stills) -> list[
         for name, rows in (("train", stills.train), ("val", stills.val))
     }
     return [
-        code_version(*CODE),
-        torch.__version__,
+        code_version(__name__),
         torch.get_num_threads(),
         settings.model_dump(exclude=_ELSEWHERE),
-        model_identity(spec),
+        spec.identity,
         stills.classes,
         parts,
     ]

@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.clips import Clip
-from pipeline.faces.clip_work import ClipWorkBase, upstream_reason
 from pipeline.regions.geometry import map_cells
 from pipeline.regions.grid import grid_nodes, grid_pooling, grid_topology, grid_visible
 from pipeline.regions.landmark_regions import (
@@ -27,11 +26,9 @@ from pipeline.regions.landmark_regions import (
 )
 from pipeline.regions.topology import Topology
 from pipeline.shards import ShardReader, fixed, to_numpy
-from pipeline.store import code_version, digest
+from pipeline.work import ClipWorkBase, upstream_reason
 
 Regions = Literal["grid", "landmark"]
-
-GRAPH_CODE = ("pipeline.regions", "pipeline.faces.schemes")
 
 
 @dataclass(frozen=True)
@@ -101,17 +98,15 @@ class GraphClip(ClipWorkBase):
     def _scheme(self) -> str:
         return str(self._landmarks.facts["scheme"])
 
-    def key(self, clip: Clip) -> str:
-        geometry = [self.patches]  # the neighbourhood and the map's size change the facts alone
+    def inputs(self, clip: Clip) -> list[Any]:
+        """The clip's faces and landmarks, and where regions are looked for."""
+        geometry: list[Any] = [
+            self.patches
+        ]  # the neighbourhood and the map's size change the facts alone
         if self.regions == "landmark":
             geometry = [*self._map_shape[1:], *self._appearance["map_centres"]]
-        return digest(
-            self._faces.entry(clip.clip_id).key,
-            self._landmarks.entry(clip.clip_id).key,
-            code_version(*GRAPH_CODE),
-            self.regions,
-            geometry,
-        )
+        keys = [reader.entry(clip.clip_id).key for reader in (self._faces, self._landmarks)]
+        return [*keys, self._scheme, self.regions, geometry]
 
     def facts(self) -> dict[str, Any]:
         pooling = None

@@ -9,7 +9,8 @@ from pipeline.store.address import (
     store_root,
 )
 from pipeline.store.backend import Removed
-from pipeline.store.digests import code_version, digest, file_sha256
+from pipeline.store.code import code_version, library_version, project_version
+from pipeline.store.digests import digest, file_sha256
 from pipeline.store.entries import Kind
 from pipeline.store.results import RoomStats, Store
 
@@ -25,6 +26,8 @@ __all__ = [
     "digest",
     "file_sha256",
     "folder_of",
+    "library_version",
+    "project_version",
     "store_place",
     "store_root",
 ]

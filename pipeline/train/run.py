@@ -40,25 +40,6 @@ from pipeline.train.processes import Processes, total
 from pipeline.train.state import State, epoch_seed
 from pipeline.train.tasks import Task, frame_units, make_task
 
-# what decides the weights; the baselines are computed anew each time
-CODE = (
-    "models.arpgnet",
-    "models.attention",
-    "models.chunked",
-    "models.fusion",
-    "pipeline.train.augment",
-    "pipeline.train.data",
-    "pipeline.train.features",
-    "pipeline.train.feed",
-    "pipeline.train.fit",
-    "pipeline.train.network",
-    "pipeline.train.schedule",
-    "pipeline.train.selection",
-    "pipeline.train.share",
-    "pipeline.train.state",
-    "pipeline.train.tasks",
-    "pipeline.train.views",
-)
 # a killed run loses at most about this much work, and saving takes a small part of it
 CHECKPOINT_SECONDS = 5.0
 
@@ -268,8 +249,7 @@ class Networks:
         everyone = np.concatenate([fold.clips(part) for part in ("train", "val", "test")])
         frames = self.task.units(everyone).label.tobytes() if dataset.frame_labels else b""
         return digest(
-            code_version(*CODE),
-            torch.__version__,
+            code_version(__name__),
             self._settings(),
             dataset.facts,
             dataset.pooling_key,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,11 +18,12 @@ from pipeline.errors import ClipError, UserError
 from pipeline.jpeg import encode_jpeg
 from pipeline.shards import PIECE_ROWS
 from pipeline.spool import Spool
-from pipeline.store import code_version, digest, file_sha256
+from pipeline.store import digest, file_sha256, library_version
 from pipeline.video.decode_pictures import keep_pictures
 from pipeline.video.kept import KeptFrame, shrink
 from pipeline.video.pictures import folder_sha256
 from pipeline.video.sampling import choose, inside
+from pipeline.work import ClipWorkBase
 
 if TYPE_CHECKING:
     from pipeline.video.survey import Survey
@@ -47,8 +46,8 @@ _LEAST_PART = 0.5
 
 
 @dataclass(frozen=True)
-class DecodeClip:
-    """Decodes clips below the root of their corpus; see `pipeline.engine.ClipWork`."""
+class DecodeClip(ClipWorkBase):
+    """Decodes clips below the root of their corpus; see `pipeline.work.ClipWork`."""
 
     roots: Mapping[str, Path]
     params: DecodeParams
@@ -56,18 +55,10 @@ class DecodeClip:
     stage: ClassVar[str] = "decode"
     schema: ClassVar[pa.Schema] = FRAMES_SCHEMA
 
-    def key(self, clip: Clip) -> str:
-        """What the pictures depend on: the bytes, the window, the settings, the decoders."""
+    def inputs(self, clip: Clip) -> list[Any]:
+        """The bytes, the window and the settings."""
         numbers = [clip.first_picture, clip.fps, clip.landmarks] if clip.pictures else []
-        return digest(
-            *numbers,
-            clip.sha256,
-            clip.start_s,
-            clip.end_s,
-            self.params,
-            decoder_versions(),
-            code_version("pipeline.video", "pipeline.jpeg"),
-        )
+        return [*numbers, clip.sha256, clip.start_s, clip.end_s, self.params]
 
     def facts(self) -> dict[str, Any]:
         return {"decode": self.params.model_dump(mode="json"), "decoders": decoder_versions()}
@@ -215,16 +206,7 @@ class _Taken:
 
 def decoder_versions() -> dict[str, str | None]:
     """Versions of what makes the pictures; None for what is not installed."""
-    return {name: _version(name) for name in ("decord", "av", "opencv-python")}
-
-
-@functools.cache
-def _version(name: str) -> str | None:
-    # not by importing: av and decord take 2 s
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return {name: library_version(name) for name in ("decord", "av", "cv2")}
 
 
 def _in_window(found: Survey, start_s: float, end_s: float | None) -> np.ndarray:

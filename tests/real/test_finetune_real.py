@@ -18,8 +18,7 @@ from pipeline.finetune.run import BACKBONE, finetune
 from pipeline.jpeg import decode_jpeg
 from pipeline.shards import ShardReader, to_numpy
 from pipeline.store import file_sha256
-from pipeline.video import DecodeClip
-from pipeline.video.decode_clip import keep_frames
+from pipeline.video.decode_clip import DecodeClip, keep_frames
 
 ENGINE = EngineParams(workers=1)
 TARGET = ("asl/again.mkv", "asl/bird.mkv")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.config import DemoParams
 from pipeline.datasets.adapters.csv_file import read_csv
 from pipeline.datasets.base import About, Listing, Recipe, Wanted
 from pipeline.progress import track
-from pipeline.store import digest, store_root
+from pipeline.store import code_version, digest, store_root
 
 MANIFEST = "manifest.csv"
 
@@ -35,7 +33,7 @@ ABOUT = About(
 
 def demo_root(demo: DemoParams) -> Path:
     """A folder of the store named after the demo's settings and the renderer's source."""
-    return store_root() / "demo" / digest(demo, _renderer())
+    return store_root() / "demo" / digest(demo, code_version("pipeline.demo.dataset"))
 
 
 def list_clips(wanted: Wanted) -> Listing:
@@ -63,23 +61,3 @@ def render(demo: DemoParams, workers: int) -> None:
             workers=workers,
             progress=lambda done, total: tracker.advance(),
         )
-
-
-@functools.cache
-def _renderer() -> str:
-    """Digest of the renderer's source, not imported; the face pack beside it renders nothing.
-
-    Once a process: an edit meanwhile must not part the clips from where they are looked for.
-    """
-    spec = find_spec("pipeline.demo")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("pipeline.demo")
-    folder = Path(spec.origin).parent
-    sources = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
-    return digest(
-        {
-            name: path.read_text(encoding="utf-8")
-            for name, path in sources.items()
-            if not name.startswith("pack/")
-        }
-    )

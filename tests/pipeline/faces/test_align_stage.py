@@ -16,6 +16,7 @@ from pipeline.engine import run_clips
 from pipeline.errors import ClipError, UserError
 from pipeline.faces.align_clip import FACES_SCHEMA, AlignClip
 from pipeline.faces.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity, warp
+from pipeline.faces.listed import list_networks
 from pipeline.faces.packs import load_pack
 from pipeline.jpeg import decode_jpeg
 from pipeline.shards import PIECE_ROWS, ShardReader, to_numpy
@@ -257,6 +258,7 @@ def test_main_reads_params_and_manifest(
     folder = graphs.small_pack(tmp_path / "p")
     (tmp_path / "params.yaml").write_text(f"faces: {{pack: {folder}}}\n")
     monkeypatch.chdir(tmp_path)
+    list_networks(str(folder))
     clips = [clip(name, label="a", label_index=0) for name in CLIPS]
     write_manifest(clips, classes=["a", "b"], dataset="csv")
     align.main()

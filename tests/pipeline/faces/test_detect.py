@@ -11,6 +11,7 @@ from insightface.model_zoo import get_model
 from pipeline.errors import UserError
 from pipeline.faces.detect import Detections, find_faces, make_detector
 from pipeline.faces.packs import ModelSpec, load_pack
+from pipeline.store import file_sha256
 
 MAKERS = {"scrfd": graphs.small_pack, "yunet": graphs.small_open_pack}
 
@@ -84,7 +85,7 @@ def test_red_and_blue_are_not_exchanged(tmp_path: Path) -> None:
     path = tmp_path / "blue.onnx"
     path.write_bytes(model.SerializeToString())
     pack = load_pack(str(graphs.small_open_pack(tmp_path / "p")))
-    spec = replace(pack.models["detector"], path=path)
+    spec = replace(pack.models["detector"], path=path, sha256=file_sha256(path))
     blue = scene((1, 1)) * np.array([0, 0, 1], dtype=np.uint8)
     assert len(find(spec, blue)) == 1
     assert len(find(spec, np.ascontiguousarray(blue[:, :, ::-1]))) == 0

@@ -18,7 +18,7 @@ from pipeline.clips import write_manifest
 from pipeline.config import Params, parse_params
 from pipeline.errors import UserError
 from pipeline.faces.appearance import AppearanceClip, AppearanceNetwork
-from pipeline.faces.clip_work import model_identity
+from pipeline.faces.listed import list_networks
 from pipeline.faces.packs import ModelSpec, load_pack
 from pipeline.faces.sessions import load_graph, make_session
 from pipeline.faces.tuned import tuned, unshared, with_weights
@@ -56,7 +56,7 @@ def in_process(
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Target data, a pack, and 24 stills of two classes with a few that cannot be learnt from."""
     monkeypatch.setattr(crops, "run_in_workers", in_process)
-    graphs.small_pack(tmp_path / "pack")
+    list_networks(str(graphs.small_pack(tmp_path / "pack")), tmp_path / "data/networks")
     clips = faces_tables.write_tables(tmp_path / "data", {"a": [True, True]})
     write_manifest(
         clips, tmp_path / "data/manifest.parquet", classes=["x", "y"], dataset="test", notes={}
@@ -111,7 +111,7 @@ def test_switched_off_it_says_so_and_changes_nothing(tmp_path: Path) -> None:
     graphs.small_pack(tmp_path / "pack")
     spec = spec_of(tmp_path)
     assert tuned(spec, tmp_path / BACKBONE) is spec
-    assert len(model_identity(spec)) == 6
+    assert spec.identity["weights_sha256"] is None
 
 
 def test_stills_become_a_backbone_that_appearance_runs(project: Path) -> None:
@@ -124,7 +124,7 @@ def test_stills_become_a_backbone_that_appearance_runs(project: Path) -> None:
     assert "left out: 1 a face of the target data; 1 not a readable picture" in said
     spec = spec_of(project)
     other = tuned(spec, project / BACKBONE)
-    assert model_identity(other) == [*model_identity(spec), found["weights_sha256"]]
+    assert other.identity == spec.identity | {"weights_sha256": found["weights_sha256"]}
     unseen = np.stack([still("left", 50), still("right", 60)])
     before, _ = AppearanceNetwork(spec, batch=2).describe(unseen)
     after, maps = AppearanceNetwork(other, batch=2).describe(unseen)

@@ -12,9 +12,9 @@ from pipeline.config import DecodeParams
 from pipeline.errors import ClipError, UserError
 from pipeline.jpeg import decode_jpeg, encode_jpeg
 from pipeline.store import file_sha256
-from pipeline.video import DecodeClip, probe
 from pipeline.video.backends import Decord, PyAV, Refused, import_decord
-from pipeline.video.decode_clip import keep_frames, shrink
+from pipeline.video.container import probe
+from pipeline.video.decode_clip import DecodeClip, keep_frames, shrink
 from pipeline.video.forecast import forecast_times
 from pipeline.video.survey import survey
 

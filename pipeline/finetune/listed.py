@@ -1,0 +1,58 @@
+"""The stills in use, as ingest lists them: `data/stills.json`, one sum over all of them.
+
+The finetune stage depends on that file, so that DVC runs it again when a still is added, removed,
+replaced or labelled otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pipeline.config import FinetuneParams
+from pipeline.datasets.facts import FileCache
+from pipeline.disk import write_whole
+from pipeline.finetune.sets import list_stills
+from pipeline.store import digest
+
+STILLS = Path("data/stills.json")
+
+
+def write_stills_list(params: FinetuneParams, workers: int, path: Path = STILLS) -> None:
+    """Write what tells one set of stills from another; nothing of a set that is not used.
+
+    Raises:
+        UserError: the set is absent, or laid out in another way.
+    """
+    listed: dict[str, object] = {"enabled": params.enabled}
+    if params.enabled:
+        listed |= {"dataset": params.dataset, "stills": stills_digest(params, workers)}
+    write_whole(path, (json.dumps(listed, indent=2, sort_keys=True) + "\n").encode())
+
+
+def stills_digest(params: FinetuneParams, workers: int) -> str:
+    """Digest of every still's name, label, part, person and bytes.
+
+    A file whose length and time are as before is not read again.
+
+    Raises:
+        UserError: see `write_stills_list`.
+    """
+    if params.dataset == "demo":
+        # imported here: it brings the renderer
+        from pipeline.finetune.demo import stills_version
+
+        return stills_version(params)
+    listing = list_stills(params, workers)
+    with FileCache() as cache:
+        files = [still.path for still in listing.stills if still.path is not None]
+        sums = dict(zip(files, cache.sums(files, workers), strict=True))
+    rows = [
+        [
+            *(still.name, still.label, still.part, still.subject),
+            sums[still.path] if still.path else hashlib.sha256(still.grey or b"").hexdigest(),
+        ]
+        for still in listing.stills
+    ]
+    return digest(rows, listing.classes, listing.left_out)

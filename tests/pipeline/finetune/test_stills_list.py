@@ -1,0 +1,96 @@
+"""`data/stills.json`: what tells DVC that the stills of fine-tuning are others than before."""
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.config import FinetuneParams
+from pipeline.errors import UserError
+from pipeline.finetune import listed
+from pipeline.finetune.listed import write_stills_list
+
+
+@pytest.fixture
+def stills(tmp_path: Path) -> Path:
+    root = tmp_path / "stills"
+    rng = np.random.default_rng(0)
+    for label in ("happy", "sad"):
+        (root / label / "ann").mkdir(parents=True)
+        for number in range(3):
+            image = rng.integers(0, 255, (32, 32, 3), np.uint8)
+            cv2.imwrite(str(root / label / "ann" / f"{number}.png"), image)
+    return root
+
+
+def written(root: Path, path: Path) -> str:
+    params = FinetuneParams(enabled=True, dataset="folder", root=str(root))
+    write_stills_list(params, 2, path)
+    return path.read_text()
+
+
+def test_switched_off_nothing_is_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "data/stills.json"
+    write_stills_list(FinetuneParams(dataset="folder", root="/nowhere"), 1, path)
+    assert json.loads(path.read_text()) == {"enabled": False}
+
+
+def test_notices_what_changes_a_still_and_nothing_else(stills: Path, tmp_path: Path) -> None:
+    path = tmp_path / "stills.json"
+    before = written(stills, path)
+    assert written(stills, path) == before
+    # neither where the folder lies nor when a file was written
+    moved = stills.rename(tmp_path / "moved")
+    one = moved / "happy/ann/0.png"
+    os.utime(one, (1, 1))
+    assert written(moved, path) == before
+
+    first = one.read_bytes()
+    one.write_bytes((moved / "sad/ann/0.png").read_bytes())
+    replaced = written(moved, path)
+    one.write_bytes(first)
+    assert written(moved, path) == before
+    one.rename(moved / "sad/ann/3.png")
+    relabelled = written(moved, path)
+    (moved / "sad/ann/3.png").unlink()
+    removed = written(moved, path)
+    assert len({before, replaced, relabelled, removed}) == 4
+
+
+def test_unchanged_files_are_not_read_again(
+    stills: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.datasets import facts
+
+    read: list[str] = []
+    original = facts.file_sha256
+    monkeypatch.setattr(facts, "file_sha256", lambda path: read.append(path.name) or original(path))
+    before = written(stills, tmp_path / "stills.json")
+    assert len(read) == 6
+    assert written(stills, tmp_path / "stills.json") == before
+    assert len(read) == 6
+    (stills / "sad/ann/1.png").write_bytes(b"another")
+    assert written(stills, tmp_path / "stills.json") != before
+    assert read[6:] == ["1.png"]
+
+
+def test_rendered_stills_are_told_by_their_settings_and_the_renderer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They need not be rendered for it."""
+    from pipeline.finetune import demo
+
+    found = []
+    for subjects, code in ((4, "a"), (5, "a"), (4, "b")):
+        monkeypatch.setattr(demo, "code_version", lambda *_, code=code: code)
+        params = FinetuneParams(enabled=True, dataset="demo", subjects=subjects)
+        found.append(listed.stills_digest(params, 1))
+    assert len(set(found)) == 3
+
+
+def test_absent_stills_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"finetune\.root"):
+        written(tmp_path / "nowhere", tmp_path / "stills.json")
