@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import UserError
+from pipeline.store.code import STATE_AT_START, sources_state
 from pipeline.threads import ONE_THREAD
 
 # how often an item is given to a worker before the item is blamed
@@ -280,7 +281,7 @@ class Crew:
         # spawn: a forked decord reader hangs, and CUDA does not survive a fork
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        arguments = (theirs, self._job, self._limits.memory_mb)
+        arguments = (theirs, self._job, self._limits.memory_mb, STATE_AT_START)
         process = context.Process(target=_work, args=arguments, daemon=True)
         with _environment(ONE_THREAD), _deaf_to_ctrl_c():
             process.start()
@@ -319,7 +320,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work(pipe: Connection, job: Job, memory_mb: float) -> None:
+def _work(pipe: Connection, job: Job, memory_mb: float, code: str) -> None:
     """A worker's life: messages are (kind, value)."""
     import psutil
 
@@ -327,6 +328,8 @@ def _work(pipe: Connection, job: Job, memory_mb: float) -> None:
     process, first = psutil.Process(), 0.0
     try:
         job.start()
+        if sources_state() != code:
+            raise UserError("the code of arpgnet was changed while it ran: run again")
         pipe.send(("started", None))
         # None is the call to end
         while (item := pipe.recv()) is not None:

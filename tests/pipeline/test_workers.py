@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import workers
 from pipeline.errors import UserError
 from pipeline.workers import (
     NO_MEMORY,
@@ -36,6 +37,16 @@ class Arithmetic:
         if item == 98:
             raise MemoryError
         return os.environ["OMP_NUM_THREADS"] if item == -1 else 12 / item
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_workers_do_not_compute_with_other_code_than_their_parent(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their results would lie under keys of the former code."""
+    monkeypatch.setattr(workers, "STATE_AT_START", "another")
+    with pytest.raises(UserError, match="was changed while it ran: run again"):
+        list(run_in_workers(Arithmetic(), [1, 2, 3], count))
 
 
 @dataclass(frozen=True)
