@@ -203,20 +203,24 @@ def encode(frames: list[RenderedFrame], fps: float, crf: int) -> bytes:
 
 
 def _truth(frames: list[RenderedFrame], fps: float) -> bytes:
-    def column(name: str, width: int) -> pa.Array:
+    def column(values: Floats, kind: pa.DataType) -> pa.Array:
+        # from buffers: `pa.array` would import pandas, for half a second a worker
+        return pa.Array.from_buffers(kind, values.size, [None, pa.py_buffer(values)])
+
+    def vectors(name: str, width: int) -> pa.Array:
         values: Floats = np.stack([getattr(frame, name).ravel() for frame in frames])
-        flat = pa.array(values.astype(np.float32).ravel(), pa.float32())
+        flat = column(values.astype(np.float32), pa.float32())
         return pa.FixedSizeListArray.from_arrays(flat, width)
 
     count = len(frames)
     table = pa.table(
         {
-            "frame_index": pa.array(range(count), pa.int32()),
-            "time_s": pa.array([index / fps for index in range(count)], pa.float64()),
-            "landmarks": column("landmarks", 2 * POINT_COUNT),
-            "keypoints": column("keypoints", 10),
-            "bbox": column("bbox", 4),
-            "action_units": column("action_units", len(ACTION_UNITS)),
+            "frame_index": column(np.arange(count, dtype=np.int32), pa.int32()),
+            "time_s": column(np.arange(count) / fps, pa.float64()),
+            "landmarks": vectors("landmarks", 2 * POINT_COUNT),
+            "keypoints": vectors("keypoints", 10),
+            "bbox": vectors("bbox", 4),
+            "action_units": vectors("action_units", len(ACTION_UNITS)),
         }
     )
     table = table.replace_schema_metadata({"action_units": ",".join(ACTION_UNITS)})

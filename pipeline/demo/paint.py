@@ -214,5 +214,5 @@ def _camera(frame: Image, scene: Scene, grain_offset: tuple[int, int]) -> Image:
     frame = cv2.LUT(frame, scene.tone)
     row, column = grain_offset
     h, w = frame.shape[:2]
-    grain = np.ascontiguousarray(scene.grain[row : row + h, column : column + w])
-    return cv2.add(frame, grain, dtype=cv2.CV_8U)
+    more, less = (bank[row : row + h, column : column + w] for bank in scene.grain)
+    return cv2.subtract(cv2.add(frame, more), less)
