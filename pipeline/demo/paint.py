@@ -7,6 +7,7 @@ import math
 import cv2
 import numpy as np
 
+from pipeline.demo import canvas
 from pipeline.demo.action_units import unit
 from pipeline.demo.arrays import Floats, Image
 from pipeline.demo.features import draw_eyes, draw_mouth
@@ -89,33 +90,51 @@ def _draw_head(
     frame: Image, head: Head, pose: Pose, shape: Shape, light: tuple[Floats, Floats]
 ) -> None:
     nodes = pose.project(shape.grid).astype(np.float32)
-    box = _clip_box(frame, nodes.reshape(-1, 2))
-    if box is None:
+    box = _clip_box(frame, nodes)
+    seen = _clip_box(frame, nodes[head.nodes])
+    if box is None or seen is None:
         return
-    left, top, right, bottom = box
-    map_x, map_y = _invert(nodes, pose, box)
+    left, top, right, bottom = box = _shrunk(box, seen)
     level = max(k for k, ppu in enumerate(LEVELS) if k == 0 or ppu >= 0.95 * pose.scale)
-    ppu, colour = LEVELS[level], head.colours[level]
-    size = colour.shape[1::-1]
-    shade = cv2.resize(light[0], size, interpolation=cv2.INTER_LINEAR)
-    shine = cv2.resize(light[1], size, interpolation=cv2.INTER_LINEAR)
-    lit = cv2.add(cv2.multiply(colour, shade), cv2.cvtColor(shine, cv2.COLOR_GRAY2RGB))
-    map_x = (map_x - np.float32(DOMAIN_X[0])) * np.float32(ppu) - np.float32(0.5)
-    map_y = (map_y - np.float32(DOMAIN_Y[0])) * np.float32(ppu) - np.float32(0.5)
-    skin = cv2.remap(cv2.convertScaleAbs(lit), map_x, map_y, cv2.INTER_LINEAR)
-    cover = cv2.remap(head.coverages[level], map_x, map_y, cv2.INTER_LINEAR)
-    _mix(frame[top:bottom, left:right], skin, cover)
+    ppu, texture = LEVELS[level], head.textures[level]
+    size = canvas.size(ppu)[::-1]
+    shade = cv2.resize(light[0], size, interpolation=cv2.INTER_LINEAR)[texture.box]
+    shine = cv2.resize(light[1], size, interpolation=cv2.INTER_LINEAR)[texture.box]
+    lit = cv2.add(
+        cv2.multiply(texture.colour, shade),
+        cv2.cvtColor(shine, cv2.COLOR_GRAY2RGB),
+        dtype=cv2.CV_8U,
+    )
+    rows, columns = texture.box
+    texels = cv2.subtract(_invert(nodes, pose, box), (DOMAIN_X[0], DOMAIN_Y[0], 0.0, 0.0))
+    texels *= np.float32(ppu)
+    texels -= np.float32(0.5)
+    texels = cv2.subtract(texels, (columns.start, rows.start, 0.0, 0.0))
+    # OpenCV samples pixels of four bytes twice as fast as those of three
+    skin = cv2.remap(cv2.cvtColor(lit, cv2.COLOR_RGB2RGBA), texels, None, cv2.INTER_LINEAR)
+    cover = cv2.remap(texture.coverage, texels, None, cv2.INTER_LINEAR)
+    _mix(frame[top:bottom, left:right], cv2.cvtColor(skin, cv2.COLOR_RGBA2RGB), cover)
 
 
 def _clip_box(frame: Image, points: Floats) -> tuple[int, int, int, int] | None:
-    low, high = np.floor(points.min(0)), np.ceil(points.max(0))
-    left, top = max(0, int(low[0])), max(0, int(low[1]))
-    right, bottom = min(frame.shape[1], int(high[0]) + 1), min(frame.shape[0], int(high[1]) + 1)
+    """The part of the frame that holds points [rows, columns, 2]: left, top, right, bottom."""
+    (low_x, high_x, *_), (low_y, high_y, *_) = (cv2.minMaxLoc(axis) for axis in cv2.split(points))
+    left, top = max(0, math.floor(low_x)), max(0, math.floor(low_y))
+    right = min(frame.shape[1], math.ceil(high_x) + 1)
+    bottom = min(frame.shape[0], math.ceil(high_y) + 1)
     return None if right - left < 2 or bottom - top < 2 else (left, top, right, bottom)
 
 
-def _invert(nodes: Floats, pose: Pose, box: tuple[int, int, int, int]) -> tuple[Floats, Floats]:
-    """Canonical x and y of every pixel of a box, given the pixels of the grid's nodes.
+def _shrunk(
+    box: tuple[int, int, int, int], seen: tuple[int, int, int, int]
+) -> tuple[int, int, int, int]:
+    """The box around what is seen whose nodes of the inverse map are those of the wider box."""
+    left, top = (low + (part - low) // MAP_STEP * MAP_STEP for low, part in zip(box, seen[:2]))
+    return left, top, seen[2], seen[3]
+
+
+def _invert(nodes: Floats, pose: Pose, box: tuple[int, int, int, int]) -> Floats:
+    """Canonical x and y [h, w, 2] of every pixel of a box, given the pixels of the grid's nodes.
 
     Solves nodes(u) = pixel by the iteration u += J^-1 (pixel - nodes(u)) with the constant Jacobian
     of the head's plane, on a coarse lattice that is interpolated to the pixels.
@@ -131,17 +150,12 @@ def _invert(nodes: Floats, pose: Pose, box: tuple[int, int, int, int]) -> tuple[
     flat = pixels - np.array(pose.centre, np.float32) - pose.scale * rotation[:2, 2] * 0.45
     u = (flat @ inverse.T + PIVOT[:2]).astype(np.float32)
     for _ in range(_INVERSIONS):
-        here = cv2.remap(
-            nodes,
-            (u[..., 0] - np.float32(DOMAIN_X[0])) / np.float32(GRID_STEP),
-            (u[..., 1] - np.float32(DOMAIN_Y[0])) / np.float32(GRID_STEP),
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        u = u + (pixels - here) @ inverse.T
+        places = cv2.subtract(u, (DOMAIN_X[0], DOMAIN_Y[0], 0.0, 0.0))
+        places /= np.float32(GRID_STEP)
+        here = cv2.remap(nodes, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        u += (pixels - here) @ inverse.T
     full = cv2.resize(u, (across * MAP_STEP, down * MAP_STEP), interpolation=cv2.INTER_LINEAR)
-    full = full[: bottom - top, : right - left]
-    return np.ascontiguousarray(full[..., 0]), np.ascontiguousarray(full[..., 1])
+    return full[: bottom - top, : right - left]
 
 
 def _blend(under: Image, over: Image, opacity: float = 1.0) -> None:

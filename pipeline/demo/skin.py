@@ -12,12 +12,24 @@ from pipeline.demo import canvas
 from pipeline.demo.anatomy import SIDES, Anatomy, brow_curve, bump, contour, height, smoothstep
 from pipeline.demo.arrays import Floats
 from pipeline.demo.hair import brow_strokes, paint_hair
-from pipeline.demo.rig import Rig
+from pipeline.demo.rig import GRID_STEP, Rig
 from pipeline.demo.subject import Subject, draw_subject
 from pipeline.demo.wrinkles import RELIEF_PPU, Fold, draw_folds
 
 COLOUR_PPU = 96
 LEVELS = (96, 72, 48, 24)  # a small face samples a small texture, or it would flicker
+
+
+Box = tuple[slice, slice]  # rows, columns
+
+
+@dataclass(frozen=True)
+class Texture:
+    """The head at one of `LEVELS`, cut to the box where it covers anything."""
+
+    box: Box  # of the canonical square
+    colour: Floats  # RGB float32 [h, w, 3]
+    coverage: Floats  # float32 [h, w]
 
 
 @dataclass(frozen=True)
@@ -26,8 +38,8 @@ class Head:
 
     subject: Subject
     rig: Rig
-    colours: tuple[Floats, ...]  # per level: RGB float32 [h, w, 3]
-    coverages: tuple[Floats, ...]  # per level: float32 [h, w]
+    nodes: Box  # of the rig's grid, around all that the head covers
+    textures: tuple[Texture, ...]  # per level
     slope_x: Floats  # at RELIEF_PPU
     slope_y: Floats
     ambient: Floats  # share of the ambient light that reaches the skin
@@ -56,21 +68,42 @@ def bake_head(seed: int) -> Head:
     slope_x += pores * (1.0 - hair_small)
     slope_y += canvas.noise(rng, x.shape, 1.2) * 0.04 * (1.0 - hair_small)
     gloss = subject.oiliness * (1.0 - hair_small) * _gloss_zones(face, x, y)
-    colours, coverages = [], []
-    for ppu in LEVELS:
-        h, w = canvas.size(ppu)
-        colours.append(cv2.resize(colour, (w, h), interpolation=cv2.INTER_AREA))
-        coverages.append(cv2.resize(coverage, (w, h), interpolation=cv2.INTER_AREA))
     return Head(
         subject=subject,
         rig=Rig(face),
-        colours=tuple(colours),
-        coverages=tuple(coverages),
+        nodes=_nodes(coverage),
+        textures=tuple(_texture(colour, coverage, ppu) for ppu in LEVELS),
         slope_x=slope_x,
         slope_y=slope_y,
         ambient=_ambient(face, x, y, hair_small).astype(np.float32),
         gloss=gloss.astype(np.float32),
         folds=draw_folds(subject),
+    )
+
+
+def _texture(colour: Floats, coverage: Floats, ppu: int) -> Texture:
+    size = canvas.size(ppu)[::-1]
+    colour = cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
+    coverage = cv2.resize(coverage, size, interpolation=cv2.INTER_AREA)
+    # one texel more, which pixels at the edge are interpolated with
+    box = _box(coverage, 1)
+    return Texture(box, colour[box].copy(), coverage[box].copy())
+
+
+def _nodes(coverage: Floats) -> Box:
+    """The nodes of the rig's grid around what is covered, two cells further than need be."""
+    size = canvas.size(round(1.0 / GRID_STEP))[::-1]
+    cells = _box(cv2.resize(coverage, size, interpolation=cv2.INTER_AREA), 2)
+    return slice(cells[0].start, cells[0].stop + 1), slice(cells[1].start, cells[1].stop + 1)
+
+
+def _box(coverage: Floats, margin: int) -> Box:
+    """What is covered, with a margin."""
+    rows, columns = (np.flatnonzero(coverage.any(axis)) for axis in (1, 0))
+    h, w = coverage.shape
+    return (
+        slice(max(0, int(rows[0]) - margin), min(h, int(rows[-1]) + 1 + margin)),
+        slice(max(0, int(columns[0]) - margin), min(w, int(columns[-1]) + 1 + margin)),
     )
 
 
