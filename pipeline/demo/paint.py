@@ -65,25 +65,31 @@ def _light(head: Head, scene: Scene, pose: Pose, expression: Expression) -> tupl
             slope_x[fold.box] += strength * fold.slope_x
             slope_y[fold.box] += strength * fold.slope_y
             dark[fold.box] += strength * fold.dark
+    # what the head does not cover stays black
+    shade, shine = np.zeros((*dark.shape, 3), np.float32), np.zeros_like(dark)
+    slope_x, slope_y, dark = (
+        np.ascontiguousarray(part[head.relief]) for part in (slope_x, slope_y, dark)
+    )
     rotation = pose.rotation
     lamp = (rotation.T @ scene.light).astype(np.float32)
     half_way = scene.light + np.array([0.0, 0.0, 1.0])
     half_way = (rotation.T @ (half_way / np.linalg.norm(half_way))).astype(np.float32)
-    length = 1.0 / np.sqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
+    length = 1.0 / cv2.sqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
     facing = (lamp[2] - slope_x * lamp[0] - slope_y * lamp[1]) * length
     # light bleeds through skin beyond the terminator
     diffuse = np.clip((facing + 0.22) * (1.0 / 1.22), 0.0, 1.0)
-    mirror = np.maximum((half_way[2] - slope_x * half_way[0] - slope_y * half_way[1]) * length, 0.0)
+    mirror = cv2.max((half_way[2] - slope_x * half_way[0] - slope_y * half_way[1]) * length, 0.0)
     for _ in range(4):
-        mirror = mirror * mirror
-    open_sky = head.ambient
-    lit = diffuse * (0.45 + 0.55 * open_sky)
-    keep = 1.0 - np.minimum(dark, 0.75)
+        mirror *= mirror
+    lit = diffuse * head.sunlit
+    keep = 1.0 - cv2.min(dark, 0.75)
     planes = [
-        np.sqrt(open_sky * np.float32(scene.ambient[c]) + lit * np.float32(scene.key[c])) * keep
+        cv2.sqrt(head.ambient * np.float32(scene.ambient[c]) + lit * np.float32(scene.key[c])) * keep
         for c in range(3)
     ]
-    return cv2.merge(planes), mirror * head.gloss * np.float32(40.0 * scene.key.mean()) * keep
+    shade[head.relief] = cv2.merge(planes)
+    shine[head.relief] = mirror * head.gloss * np.float32(40.0 * scene.key.mean()) * keep
+    return shade, shine
 
 
 def _draw_head(
@@ -160,8 +166,13 @@ def _invert(nodes: Floats, pose: Pose, box: tuple[int, int, int, int]) -> Floats
 
 def _blend(under: Image, over: Image, opacity: float = 1.0) -> None:
     """Lays RGBA over RGB in place."""
-    cover = over[..., 3].astype(np.float32) * np.float32(opacity / 255.0)
-    _mix(under, cv2.cvtColor(over, cv2.COLOR_RGBA2RGB), cover)
+    alpha = cv2.extractChannel(over, 3)
+    left, top, width, height = cv2.boundingRect(alpha)
+    if not width:
+        return
+    box = slice(top, top + height), slice(left, left + width)
+    cover = alpha[box].astype(np.float32) * np.float32(opacity / 255.0)
+    _mix(under[box], cv2.cvtColor(over[box], cv2.COLOR_RGBA2RGB), cover)
 
 
 def _mix(under: Image, over: Image, cover: Floats) -> None:

@@ -42,7 +42,9 @@ class Head:
     textures: tuple[Texture, ...]  # per level
     slope_x: Floats  # at RELIEF_PPU
     slope_y: Floats
+    relief: Box  # of the slopes, around all that the head covers; the next three are cut to it
     ambient: Floats  # share of the ambient light that reaches the skin
+    sunlit: Floats  # share of the lamp's light that does
     gloss: Floats
     folds: list[Fold]
 
@@ -68,6 +70,8 @@ def bake_head(seed: int) -> Head:
     slope_x += pores * (1.0 - hair_small)
     slope_y += canvas.noise(rng, x.shape, 1.2) * 0.04 * (1.0 - hair_small)
     gloss = subject.oiliness * (1.0 - hair_small) * _gloss_zones(face, x, y)
+    covered = _box(cv2.resize(coverage, x.shape[::-1], interpolation=cv2.INTER_AREA), 2)
+    ambient = _ambient(face, x, y, hair_small).astype(np.float32)[covered].copy()
     return Head(
         subject=subject,
         rig=Rig(face),
@@ -75,8 +79,10 @@ def bake_head(seed: int) -> Head:
         textures=tuple(_texture(colour, coverage, ppu) for ppu in LEVELS),
         slope_x=slope_x,
         slope_y=slope_y,
-        ambient=_ambient(face, x, y, hair_small).astype(np.float32),
-        gloss=gloss.astype(np.float32),
+        relief=covered,
+        ambient=ambient,
+        sunlit=0.45 + 0.55 * ambient,
+        gloss=gloss.astype(np.float32)[covered].copy(),
         folds=draw_folds(subject),
     )
 
