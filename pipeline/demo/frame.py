@@ -9,11 +9,10 @@ import numpy as np
 
 from pipeline.demo import landmarks as lm
 from pipeline.demo.action_units import ACTION_UNITS
-from pipeline.demo.anatomy import Anatomy, with_depth
 from pipeline.demo.arrays import Floats, Image
 from pipeline.demo.paint import paint_frame
 from pipeline.demo.prototypes import CLASSES, draw_variant
-from pipeline.demo.rig import Expression, Pose
+from pipeline.demo.rig import Expression, Pose, Rig
 from pipeline.demo.scene import Scene, draw_scene
 from pipeline.demo.skin import Head, bake_head
 
@@ -59,7 +58,7 @@ def render(
         image=image,
         landmarks=points.astype(np.float32),
         keypoints=_keypoints(points),
-        bbox=_bbox(head.subject.anatomy, pose, points),
+        bbox=_bbox(head.rig, pose, points),
         action_units=np.clip(units, 0.0, 1.0).astype(np.float32),
     )
 
@@ -70,15 +69,8 @@ def _keypoints(points: Floats) -> Floats:
     return np.concatenate([eyes, points[[lm.NOSE_BRIDGE[-1]]], corners]).astype(np.float32)
 
 
-def _bbox(face: Anatomy, pose: Pose, points: Floats) -> Floats:
-    forehead = np.array(
-        [
-            [-0.55, face.hairline_y * 0.84],
-            [0.0, face.hairline_y * 0.9],
-            [0.55, face.hairline_y * 0.84],
-        ]
-    )
-    outline = np.concatenate([points[list(lm.CONTOUR)], pose.project(with_depth(face, forehead))])
+def _bbox(rig: Rig, pose: Pose, points: Floats) -> Floats:
+    outline = np.concatenate([points[list(lm.CONTOUR)], pose.project(rig.forehead)])
     return np.concatenate([outline.min(0), outline.max(0)]).astype(np.float32)
 
 

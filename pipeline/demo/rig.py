@@ -51,9 +51,13 @@ class Pose:
 
     def project(self, points: Floats) -> Floats:
         """Pixels [..., 2] of head points [..., 3]."""
-        turned = (points - PIVOT) @ self.rotation.T
-        near = self.scale / (1.0 - turned[..., 2:] / CAMERA_DISTANCE)
-        return turned[..., :2] * near + np.array(self.centre)
+        x, y, z = ((points - PIVOT) @ self.rotation.T).T
+        near = self.scale / (1.0 - z / CAMERA_DISTANCE)
+        pixels = np.empty((*points.shape[:-1], 2))
+        # by axes: numpy is slow where the innermost axis has two elements
+        pixels.T[0] = x * near + self.centre[0]
+        pixels.T[1] = y * near + self.centre[1]
+        return pixels
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,29 @@ class Shape:
     mouth: Mouth
 
 
+# along the lips from corner to corner, eased towards the corners, where the curves bend most
+_EVEN = np.linspace(-1.0, 1.0, LIP_SAMPLES)
+_LIP_T = np.sin(_EVEN * np.pi / 2) * 0.6 + _EVEN * 0.4
+_LIP_BOW = 1.0 - _LIP_T**2
+_LIP_ACROSS = smoothstep(-0.7, 0.7, _LIP_T)
+_LIP_END = np.abs(_LIP_T) ** 1.7
+_LIP_DROP = 1.0 - np.abs(_LIP_T) ** 2.4
+_LIP_LIFT = _LIP_BOW**0.6
+_UPPER_LIP = (1.0 - np.abs(_LIP_T) ** 1.9) ** 0.85 * (
+    1.0
+    + 0.18 * np.exp(-(((np.abs(_LIP_T) - 0.24) / 0.15) ** 2))
+    - 0.16 * np.exp(-((_LIP_T / 0.1) ** 2))
+)
+_LOWER_LIP = (1.0 - np.abs(_LIP_T) ** 2.5) ** 0.9
+# at rest the seam bows down in the middle and dips at its ends
+_LIP_SEAM = 0.012 * np.cos(3.0 * _LIP_T)
+# along the lids from the inner to the outer corner
+_LID_T = np.linspace(-1.0, 1.0, LID_SAMPLES)
+_UPPER_LID = (1.0 - np.abs(_LID_T) ** 2.3) * (1.0 - 0.12 * _LID_T)
+_LOWER_LID = (1.0 - np.abs(_LID_T) ** 2.0) * (1.0 + 0.15 * _LID_T)
+_LID_GRIEF = np.clip(-_LID_T, 0.0, 1.0) * (1.0 - np.abs(_LID_T))
+
+
 class Rig:
     """A subject's neutral face with the weights that let action units move it."""
 
@@ -121,14 +148,12 @@ class Rig:
         self._grid_weights = handle_weights(face, grid.reshape(-1, 2)).astype(np.float32)
         self._neutral = with_depth(face, _skin_landmarks(face))
         self._weights = handle_weights(face, self._neutral[:, :2])
-        t = np.linspace(-1.0, 1.0, LIP_SAMPLES)
-        # eased towards the corners, where the curves bend most
-        self._lip_t = np.sin(t * np.pi / 2) * 0.6 + t * 0.4
-        mouth_x = self._lip_t * face.mouth_w
+        mouth_x = _LIP_T * face.mouth_w
         self._lip_z = height(face, mouth_x, np.full_like(mouth_x, face.mouth_y)) + 0.03
-        self._lid_t = np.linspace(-1.0, 1.0, LID_SAMPLES)
-        lid_x = face.eye_x + self._lid_t * face.eye_w
+        lid_x = face.eye_x + _LID_T * face.eye_w
         self._lid_z = height(face, lid_x, np.zeros_like(lid_x)) + 0.02
+        forehead = np.array([[-0.55, 0.84], [0.0, 0.9], [0.55, 0.84]]) * (1.0, face.hairline_y)
+        self.forehead = with_depth(face, forehead)
 
     def move(self, expression: Expression) -> Shape:
         """Applies an expression."""
@@ -147,22 +172,20 @@ class Rig:
         return Shape(points, self._grid + moved.reshape(self._grid.shape), eyes, mouth)
 
     def _eye(self, index: int, half: Floats, gaze: tuple[float, float]) -> Eye:
-        face, side, t = self.face, SIDES[index], self._lid_t
+        face, side, t = self.face, SIDES[index], _LID_T
         closed = min(1.0, max(unit(half, "AU45"), unit(half, "AU43")))
         raised, tight, cheek = unit(half, "AU5"), unit(half, "AU7"), unit(half, "AU6")
         frown, nose = unit(half, "AU4"), unit(half, "AU9")
         line = 0.012 - face.eye_tilt * t - 0.012 * (t + 1.0) / 2
-        arch_up = (1.0 - np.abs(t) ** 2.3) * (1.0 - 0.12 * t)
-        arch_low = (1.0 - np.abs(t) ** 2.0) * (1.0 + 0.15 * t)
         opening = 1.0 + 0.62 * raised - 0.34 * tight - 0.12 * cheek - 0.10 * frown - 0.22 * nose
         up = face.eye_up * max(0.25, opening) * (1.0 - closed)
         low = face.eye_low * (1.0 - 0.50 * tight - 0.45 * cheek - 0.25 * nose + 0.08 * raised)
         low = max(low, 0.25 * face.eye_low)
-        lower = line + arch_low * low * (1.0 - 0.15 * closed)
-        upper = np.minimum(line - arch_up * up + arch_low * low * 0.85 * closed, lower)
+        lower = line + _LOWER_LID * low * (1.0 - 0.15 * closed)
+        upper = np.minimum(line - _UPPER_LID * up + _LOWER_LID * low * 0.85 * closed, lower)
         # grief lifts the inner third of the lid
-        upper -= 0.02 * unit(half, "AU1") * frown * np.clip(-t, 0.0, 1.0) * (1.0 - np.abs(t))
-        crease = line - arch_up * face.eye_up * (1.35 + 0.25 * raised - 0.1 * closed) - 0.012
+        upper -= 0.02 * unit(half, "AU1") * frown * _LID_GRIEF
+        crease = line - _UPPER_LID * face.eye_up * (1.35 + 0.25 * raised - 0.1 * closed) - 0.012
         crease += 0.03 * frown * (1.0 - raised)
         x = side * (face.eye_x + t * face.eye_w)
         z = self._lid_z
@@ -171,16 +194,15 @@ class Rig:
         return Eye(curves[0], curves[1], curves[2], iris, closed)
 
     def _mouth(self, halves: tuple[Floats, Floats], motions: list[Floats]) -> Mouth:
-        face, t = self.face, self._lip_t
-        across = smoothstep(-0.7, 0.7, t)
+        face, t = self.face, _LIP_T
 
         def blend(name: str) -> Floats:
             left, right = (unit(half, name) for half in halves)
-            return left + (right - left) * across
+            return left + (right - left) * _LIP_ACROSS
 
         corner = HANDLES.index("corner")
         dx, dy, dz = (
-            np.where(t < 0, motions[0][corner, k], motions[1][corner, k]) * (np.abs(t) ** 1.7)
+            np.where(t < 0, motions[0][corner, k], motions[1][corner, k]) * _LIP_END
             for k in range(3)
         )
         dx = np.where(t < 0, motions[0][corner, 0], motions[1][corner, 0]) * t
@@ -191,22 +213,15 @@ class Rig:
         apart = np.clip(blend("AU25") + 1.5 * drop, 0.0, 1.0) * (1.0 - 0.9 * press)
         square = 2.0 + 2.5 * np.clip(stretch + depress, 0.0, 1.0)
         arch = 1.0 - np.abs(t) ** square
-        lift = (0.08 * raise_upper + 0.05 * nose) * (1.0 - t**2) ** 0.6
-        base = face.mouth_y + dy - 0.05 * chin * (1.0 - t**2) - 0.35 * lift * (1.0 - apart)
+        lift = (0.08 * raise_upper + 0.05 * nose) * _LIP_LIFT
+        base = face.mouth_y + dy - 0.05 * chin * _LIP_BOW - 0.35 * lift * (1.0 - apart)
         up = apart * (0.022 + 0.045 * smile + 0.02 * stretch + 0.02 * drop) * arch + lift * apart
         low = apart * (0.03 + 0.08 * depress + 0.05 * smile + 0.05 * stretch) * arch
-        low = low + 0.25 * drop * (1.0 - np.abs(t) ** 2.4)
+        low = low + 0.25 * drop * _LIP_DROP
         thin = (1.0 - 0.55 * press) * (1.0 - 0.42 * tighten) * (1.0 - 0.15 * stretch)
-        profile_up = (1.0 - np.abs(t) ** 1.9) ** 0.85 * (
-            1.0
-            + 0.18 * np.exp(-(((np.abs(t) - 0.24) / 0.15) ** 2))
-            - 0.16 * np.exp(-((t / 0.1) ** 2))
-        )
-        profile_low = (1.0 - np.abs(t) ** 2.5) ** 0.9
-        upper = face.lip_up * thin * (1.0 - 0.28 * smile - 0.2 * nose - 0.15 * drop) * profile_up
-        lower = face.lip_low * thin * (1.0 - 0.2 * smile + 0.15 * chin) * profile_low
-        # at rest the seam bows down in the middle and dips at its ends
-        seam = base + 0.012 * np.cos(3.0 * t) - 0.012
+        upper = face.lip_up * thin * (1.0 - 0.28 * smile - 0.2 * nose - 0.15 * drop) * _UPPER_LIP
+        lower = face.lip_low * thin * (1.0 - 0.2 * smile + 0.15 * chin) * _LOWER_LIP
+        seam = base + _LIP_SEAM - 0.012
         inner_upper, inner_lower = seam - up, seam + low
         z = self._lip_z + dz + 0.025 * chin
         curves = [
@@ -240,7 +255,7 @@ class Rig:
         )
         for indices, curve, t in rows:
             for axis in range(3):
-                points[list(indices), axis] = np.interp(t, self._lip_t, curve[:, axis])
+                points[list(indices), axis] = np.interp(t, _LIP_T, curve[:, axis])
 
 
 def _skin_landmarks(face: Anatomy) -> Floats:
