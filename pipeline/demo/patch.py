@@ -26,7 +26,9 @@ class Patch:
             return
         self._zoom = zoom
         self._target = frame[low[1] : high[1], low[0] : high[0]]
-        self._origin = (low - 0.5) * zoom + 0.5
+        # from the frame's pixels to OpenCV's fixed-point ones
+        self._scale = zoom * (1 << SHIFT)
+        self._origin = ((low - 0.5) * zoom + 0.5) * (1 << SHIFT)
         size = tuple((high - low) * zoom)
         self._image = cv2.resize(self._target, size, interpolation=cv2.INTER_LINEAR)
 
@@ -102,8 +104,7 @@ class Patch:
         self._target[:] = cv2.resize(self._image, size, interpolation=cv2.INTER_AREA)
 
     def _at(self, points: Floats) -> Floats:
-        places = (points * self._zoom - self._origin) * (1 << SHIFT)
-        return np.rint(places).astype(np.int32)
+        return np.rint(points * self._scale - self._origin).astype(np.int32)
 
     def _thickness(self, width: float, level: float) -> tuple[int, float]:
         thick = width * self._zoom
