@@ -1,32 +1,33 @@
 # Two commands: `make repro` (videos to metrics) and `make test` (linter, types, tests).
-# `make faults` is the long form of the fault suites, of which `make test` runs a part;
-# `make cluster-test` that of the cluster engine and the store on object storage.
+# `make test-all` adds the tests marked slow: whole runs, ten kills of runs and of machines, all
+# damaged videos, stages on object storage.
 # `make repro PRESET=rml ROOT=/data/RML` first puts params/rml.yaml and the root into params.yaml
 # (MANIFEST=... and VARIANT=... too, where a set needs them); without PRESET it stays as it is.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# files in the order that tests/conftest.py gives them, so that no core waits for the other's last
+PYTEST := $(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # the stages of dvc.yaml call `python`: it must be this one
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test faults cluster-test install install-dev prepare clean
+.PHONY: repro test test-all lint install install-dev prepare clean
 
 repro: install prepare
 	$(if $(PRESET),$(BIN)/arpgnet data use "$(PRESET)" $(if $(ROOT),"$(ROOT)") $(if $(MANIFEST),--manifest "$(MANIFEST)") $(if $(VARIANT),--variant "$(VARIANT)"))
 	$(BIN)/dvc repro
 	@echo "metrics: reports/metrics.json   page: reports/index.html"
 
-test: install-dev
+test: lint
+	$(PYTEST) -m "not slow"
+
+test-all: lint
+	$(PYTEST)
+
+lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-
-faults: install-dev
-	ARPGNET_FAULTS=long $(BIN)/pytest -q tests/faults tests/test_end_to_end.py
-
-cluster-test: install-dev
-	ARPGNET_FAULTS=long $(BIN)/pytest -q tests/pipeline/cluster tests/pipeline/store tests/faults/test_cluster.py
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev

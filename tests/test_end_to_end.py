@@ -1,7 +1,6 @@
 """The whole pipeline through DVC, as a user runs it, on a tiny demo."""
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -18,11 +17,6 @@ from pipeline.datasets.corpora import dataset_roots
 from pipeline.faces.sessions import make_session
 from pipeline.train.checkpoints import load_run
 from pipeline.train.predictions import NETWORK, PREDICTIONS, read_predictions
-
-# a minute each
-long_form = pytest.mark.skipif(
-    os.environ.get("ARPGNET_FAULTS") != "long", reason="the long form: make faults"
-)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +94,7 @@ def test_other_heads_run_what_follows_and_a_diff_comes_out(finished: Workspace) 
 
 
 # tests/pipeline/finetune has the fast ones
-@long_form
+@pytest.mark.slow
 def test_fine_tuning_is_one_parameter(finished: Workspace) -> None:
     tiny = ("finetune.subjects=4", "finetune.epochs=1", "train.epochs=1")
     done = finished.dvc(
@@ -237,7 +231,7 @@ def test_predict_gives_the_stored_probabilities(finished: Workspace, tmp_path: P
         assert set(table["label"]) == {stored.classes[int(expected.argmax())]}
 
 
-@long_form
+@pytest.mark.slow
 def test_ablations_stand_in_the_report_and_compare_finds_them(finished: Workspace) -> None:
     # a single fusion layer cannot alternate: mode-serial fails
     said = arpgnet(finished, "ablate", "--rows", "edges-none,mode-serial", "--jobs", "2")
@@ -282,7 +276,7 @@ def test_misspelt_parameter_stops_the_run_with_one_line(tmp_path: Path) -> None:
 
 
 # make test has the same on Aff-Wild2's layout
-@long_form
+@pytest.mark.slow
 def test_videos_whose_frames_are_labelled(
     finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ Afterwards every out has the bytes of an undisturbed run, and nothing that had b
 computed again: an entry of the store that was there when the run was killed is the same file (the
 same inode) at the end, for whoever writes an entry again puts a new file in its place.
 
-`make test` kills one run 3 times; `make faults` (ARPGNET_FAULTS=long) eleven runs 4 times each.
+`make test` kills one run 3 times; `make test-all` ten more 4 times each.
 """
 
 import contextlib
@@ -23,9 +23,8 @@ from rendered_csv import render_csv
 from store_entries import finished
 from support import Workspace
 
-LONG = os.environ.get("ARPGNET_FAULTS") == "long"
-RUNS = 11 if LONG else 1
-KILLS = 4 if LONG else 3
+# the run's number, and how often it is killed
+RUNS = [(0, 3), *(pytest.param(number, 4, marks=pytest.mark.slow) for number in range(1, 11))]
 # the longest time between two kills, in parts of an undisturbed run: short ones hit the first
 # stages again and again, long ones reach the last
 REACH = (0.4, 0.2, 0.6, 0.3, 0.5)
@@ -141,9 +140,10 @@ def kill(process: subprocess.Popen[bytes], everything: bool) -> tuple[str, str]:
     return stage, victim
 
 
-@pytest.mark.parametrize("run", range(RUNS))
+@pytest.mark.parametrize(("run", "times"), RUNS)
 def test_a_killed_run_is_repaired_by_running_it_again(
     run: int,
+    times: int,
     calm: Calm,
     kills: list[Kill],
     settings: dict[str, object],
@@ -155,7 +155,7 @@ def test_a_killed_run_is_repaired_by_running_it_again(
     workspace = Workspace(tmp_path / "project", settings)
     chance = random.Random(run)
     killed: list[tuple[Kill, dict[Path, int]]] = []
-    for number in range(KILLS):
+    for number in range(times):
         process = begin(workspace)
         start = time.monotonic()
         if run == 10:

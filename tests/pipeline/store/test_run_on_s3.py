@@ -1,9 +1,5 @@
-"""Stages whose store is on S3: the bytes of a local run, whatever the server does meanwhile.
+"""Stages whose store is on S3: the bytes of a local run, whatever the server does meanwhile."""
 
-A part of `make cluster-test` (ARPGNET_FAULTS=long): it takes a minute.
-"""
-
-import os
 import shutil
 from pathlib import Path
 
@@ -18,10 +14,8 @@ STAGES = ("ingest", "decode", "align")
 # not "stall": a request costs seconds then; one stalls in any case
 BY_CHANCE = ("500", "503", "drop", "half", "lose", "garble")
 
-
-pytestmark = pytest.mark.skipif(
-    os.environ.get("ARPGNET_FAULTS") != "long", reason="the long form: make cluster-test"
-)
+# a minute
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
