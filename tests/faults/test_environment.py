@@ -1,4 +1,4 @@
-"""Faults of the machine around the run, through the command line.
+"""Faults of the machine around the run, through the commands.
 
 Each is one line and exit status 1, or is repaired by running again; what was finished stays.
 """
@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from in_process import arpgnet, stage
 from support import TINY, Workspace
 from tiny_videos import write_video
 
@@ -45,14 +46,14 @@ def workspace(tmp_path: Path, clips: Path) -> Workspace:
 
 
 def done(workspace: Workspace, *stages: str) -> None:
-    for stage in stages:
-        finished = workspace.stage(stage)
+    for name in stages:
+        finished = stage(name, workspace.root)
         assert finished.returncode == 0, finished.stderr
 
 
-def refused(workspace: Workspace, stage: str) -> str:
+def refused(workspace: Workspace, name: str) -> str:
     """The one line that a stage says before it exits with 1."""
-    finished = workspace.stage(stage)
+    finished = stage(name, workspace.root)
     assert finished.returncode == 1
     lines = finished.stderr.strip().splitlines()
     assert len(lines) == 1, finished.stderr
@@ -79,7 +80,7 @@ def test_what_is_no_readable_file_is_quarantined_with_its_reason(
     os.mkfifo(clips / "pipe.mp4")
     bad = ["folder.mp4", "dangling.mp4", "loop.mp4", "pipe.mp4", "absent.mp4"]
     write_manifest(clips, [*(f"{number}.mp4" for number in range(CLIPS)), *bad])
-    finished = workspace.run("timeout", "60", "python", "-m", "stages.ingest", check=False)
+    finished = stage("ingest", workspace.root)
     assert finished.returncode == 0, finished.stderr
     assert "5 quarantined" in finished.stdout
     assert "not a file" in finished.stdout
@@ -117,8 +118,7 @@ def test_a_full_disk_is_one_line_and_running_again_goes_on(workspace: Workspace)
     assert len(limited.stderr.strip().splitlines()) == 1, limited.stderr
     assert "is full" in limited.stderr
     assert "ARPGNET_STORE" in limited.stderr
-    verified = workspace.run("python", "-m", "pipeline.cli", "store", "verify")
-    assert "0 damaged" in verified.stdout
+    assert "0 damaged" in arpgnet("store", "verify").stdout
     done(workspace, "decode")
 
 
@@ -154,7 +154,7 @@ def test_damaged_entries_are_computed_again_to_the_same_bytes(
     count = damage(before)
     # rubbish of a run that was killed does not matter
     (before[0].parent / "tmp-rubbish").write_bytes(b"half an entry")
-    again = workspace.stage("decode")
+    again = stage("decode", workspace.root)
     assert f"decode: {count} computed" in again.stdout, again.stderr
     assert shards(workspace) == whole
     assert sorted(own_store.glob("decode/*/*.table")) == before
@@ -163,11 +163,10 @@ def test_damaged_entries_are_computed_again_to_the_same_bytes(
 def test_verify_finds_and_deletes_what_is_damaged(workspace: Workspace, own_store: Path) -> None:
     done(workspace, "ingest", "decode")
     count = damage(sorted(entries(own_store)))
-    arpgnet = ("python", "-m", "pipeline.cli", "store")
-    assert f"{count} damaged" in workspace.run(*arpgnet, "verify").stdout
-    assert "0 damaged" in workspace.run(*arpgnet, "verify").stdout
-    assert "decode" in workspace.run(*arpgnet, "stats").stdout
-    assert "0 entries" in workspace.run(*arpgnet, "gc", "--dry-run").stdout
+    assert f"{count} damaged" in arpgnet("store", "verify").stdout
+    assert "0 damaged" in arpgnet("store", "verify").stdout
+    assert "decode" in arpgnet("store", "stats").stdout
+    assert "0 entries" in arpgnet("store", "gc", "--dry-run").stdout
 
 
 def test_a_damaged_out_is_one_line_and_dvc_makes_it_anew(workspace: Workspace) -> None:

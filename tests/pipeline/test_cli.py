@@ -6,19 +6,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from in_process import REPOSITORY, arpgnet
 from predictions_tables import write_run
 
-REPOSITORY = Path(__file__).parents[2]
 
-
-def arpgnet(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments],
+def test_it_is_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "models", "verify", "bufalo_l"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=False,
     )
+    assert done.returncode == 1
+    assert "did you mean 'buffalo_l'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_lists_packs_with_licence_and_place() -> None:

@@ -1,26 +1,12 @@
 """`arpgnet store` and `arpgnet doctor` with a store on S3."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from in_process import arpgnet
 from s3_server import Remote
 
 from pipeline.store import digest
 
-REPOSITORY = Path(__file__).parents[3]
 KEY = digest("a key")
-
-
-def arpgnet(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def refused(*arguments: str) -> str:
