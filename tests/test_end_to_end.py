@@ -3,11 +3,15 @@
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
+import in_process
 import numpy as np
 import pandas as pd
 import pytest
+import store_entries
+from killed_runs import PATIENCE_S, begin, kill, wait_for
 from ruamel.yaml import YAML
 from support import TINY, Workspace
 
@@ -111,6 +115,26 @@ def test_fine_tuning_is_one_parameter(finished: Workspace) -> None:
     assert set(ran(finished.dvc("repro").stdout)) <= {"ingest"}
 
 
+def test_a_fresh_clone_killed_on_the_way_gives_the_same_bytes(
+    finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run again, it goes on: no clip is computed twice. tests/faults/test_killed.py kills more."""
+    store = tmp_path / "store"
+    monkeypatch.setenv("ARPGNET_STORE", str(store))
+    other = Workspace(tmp_path / "other", TINY)
+    first = begin(other)
+    wait_for(first, "appearance")
+    time.sleep(1.0)
+    assert kill(first, everything=True)[0] == "appearance"
+    before = store_entries.finished(store)
+    assert {path.parts[-3] for path in before} >= {"decode", "align", "landmark"}
+    assert begin(other).wait(PATIENCE_S) == 0
+    after = store_entries.finished(store)
+    assert {path for path in before if after.get(path) != before[path]} == set()
+    assert other.outs() == finished.outs()
+
+
+@pytest.mark.slow
 def test_a_fresh_clone_gives_the_same_bytes(
     finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +154,7 @@ def test_plots_come_out(finished: Workspace) -> None:
         assert title in page
 
 
+@pytest.mark.slow
 def test_experiments_run_in_a_folder_of_their_own(finished: Workspace) -> None:
     done = finished.dvc("exp", "run", "--temp", "-S", "train.epochs=2")
     assert [stage for stage in ran(done.stdout) if stage != "ingest"] == [
@@ -138,7 +163,8 @@ def test_experiments_run_in_a_folder_of_their_own(finished: Workspace) -> None:
 
 
 def arpgnet(workspace: Workspace, *arguments: str, check: bool = True) -> str:
-    done = workspace.run("python", "-m", "pipeline.cli", *arguments, check=check)
+    done = in_process.arpgnet(*arguments, folder=workspace.root)
+    assert not (check and done.returncode), done.stderr
     return done.stdout + done.stderr
 
 
@@ -269,7 +295,7 @@ def test_misspelt_parameter_stops_the_run_with_one_line(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "project", TINY)
     params = workspace.root / "params.yaml"
     params.write_text(params.read_text().replace("  heads: 4", "  headz: 4"))
-    done = workspace.stage("ingest")
+    done = in_process.stage("ingest", workspace.root)
     assert done.returncode == 1
     assert "did you mean 'relation.heads'?" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

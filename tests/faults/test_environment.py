@@ -40,7 +40,7 @@ def workspace(tmp_path: Path, clips: Path) -> Workspace:
         "dataset.root": str(clips),
         "dataset.manifest": str(clips / "clips.csv"),
         "dataset.group_by": "clip",
-        "engine.workers": 2,
+        "engine.workers": 1,
     }
     return Workspace(tmp_path / "project", settings)
 

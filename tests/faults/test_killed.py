@@ -4,33 +4,32 @@ Afterwards every out has the bytes of an undisturbed run, and nothing that had b
 computed again: an entry of the store that was there when the run was killed is the same file (the
 same inode) at the end, for whoever writes an entry again puts a new file in its place.
 
-`make test` kills one run 3 times; `make test-all` ten more 4 times each.
+Eleven runs are killed 4 times each; `make test` has one in tests/test_end_to_end.py, killed once.
 """
 
 import contextlib
-import os
 import random
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
+from killed_runs import PATIENCE_S, begin, kill, wait_for
 from rendered_csv import render_csv
 from store_entries import finished
 from support import Workspace
 
-# the run's number, and how often it is killed
-RUNS = [(0, 3), *(pytest.param(number, 4, marks=pytest.mark.slow) for number in range(1, 11))]
+RUNS = 11
+KILLS = 4
 # the longest time between two kills, in parts of an undisturbed run: short ones hit the first
 # stages again and again, long ones reach the last
 REACH = (0.4, 0.2, 0.6, 0.3, 0.5)
 # stages that a random moment seldom meets, short as they are: the last long run waits for them
 AIMED_AT = ("landmark", "train", "evaluate", "report")
-PATIENCE_S = 300.0
+
+pytestmark = pytest.mark.slow
 
 
 @dataclass
@@ -81,69 +80,9 @@ def kills(summary: list[str]) -> Iterator[list[Kill]]:
     ]
 
 
-def begin(workspace: Workspace) -> subprocess.Popen[bytes]:
-    """`dvc repro`, as `make repro` runs it.
-
-    DVC that is killed while it writes its lock file leaves an empty one and then refuses it, which
-    is rare (one of some hundred kills); `make repro` removes it.
-    """
-    lock = workspace.root / ".dvc/tmp/rwlock"
-    if lock.exists() and not lock.stat().st_size:
-        lock.unlink()
-    return subprocess.Popen(
-        ["dvc", "repro"],
-        cwd=workspace.root,
-        env=workspace.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(process.pid).children(recursive=True)
-    return []
-
-
-def stage_of(processes: list[psutil.Process]) -> tuple[str, psutil.Process | None]:
-    """The stage that runs, and its main process."""
-    for one in processes:
-        with contextlib.suppress(psutil.Error):
-            words = " ".join(one.cmdline())
-            if "-m stages." in words and not words.startswith("/bin/sh"):
-                return words.split("-m stages.")[1].split()[0], one
-    return "(dvc)", None
-
-
-def wait_for(process: subprocess.Popen[bytes], stage: str) -> None:
-    """Until the stage runs, or all is over."""
-    while process.poll() is None and stage_of(children(process))[0] != stage:
-        time.sleep(0.02)
-
-
-def kill(process: subprocess.Popen[bytes], everything: bool) -> tuple[str, str]:
-    """End the whole session at once, or the stage alone and let dvc and the workers find out."""
-    processes = children(process)
-    stage, main = stage_of(processes)
-    victim = "everything"
-    if everything or main is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        victim = "the stage alone"
-        with contextlib.suppress(psutil.NoSuchProcess):
-            main.kill()
-    process.wait(PATIENCE_S)
-    # workers whose parent is gone end by themselves
-    _, alive = psutil.wait_procs(processes, timeout=30)
-    assert not alive, "a worker went on without its parent"
-    return stage, victim
-
-
-@pytest.mark.parametrize(("run", "times"), RUNS)
+@pytest.mark.parametrize("run", range(RUNS))
 def test_a_killed_run_is_repaired_by_running_it_again(
     run: int,
-    times: int,
     calm: Calm,
     kills: list[Kill],
     settings: dict[str, object],
@@ -155,7 +94,7 @@ def test_a_killed_run_is_repaired_by_running_it_again(
     workspace = Workspace(tmp_path / "project", settings)
     chance = random.Random(run)
     killed: list[tuple[Kill, dict[Path, int]]] = []
-    for number in range(times):
+    for number in range(KILLS):
         process = begin(workspace)
         start = time.monotonic()
         if run == 10:
