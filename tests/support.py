@@ -29,6 +29,7 @@ TINY = {
     "dataset.demo.subjects": 4,
     "dataset.demo.clips_per_class": 1,
     "dataset.demo.frame_px": 192,
+    "dataset.demo.fps": 12.5,
     "dataset.folds": 2,
     "dataset.val_fraction": 0.5,
     "decode.frames": 4,

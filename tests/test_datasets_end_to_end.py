@@ -1,6 +1,7 @@
 """Whole runs on data sets in their true layout whose clips are rendered faces.
 
-Each ends in the set's own metric by its own protocol.
+Each ends in the set's own metric by its own protocol. The stages are called one after the other,
+as DVC would (tests/test_end_to_end.py), in this process: to start eleven takes 20 s more.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import in_process
 import numpy as np
 import pytest
 import rendered_trees
-from support import TINY, Workspace
+from ruamel.yaml import YAML
+from support import REPOSITORY, TINY, Workspace
 
 from pipeline.clips import MANIFEST, SPLITS, Manifest, read_manifest, read_splits
 from pipeline.faces.alignment import apply
@@ -30,7 +33,10 @@ SETTINGS = {
     "train.seeds": [0],
     "evaluate.bootstrap": 100,
     "report.faces": 8,
+    # each worker of each stage costs a second to start
+    "engine.workers": 1,
 }
+STAGES = list(YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"])
 Run = Callable[..., Workspace]
 
 
@@ -46,11 +52,13 @@ def same_store(store: Path, monkeypatch: pytest.MonkeyPatch, own_store: Path) ->
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A workspace after `dvc repro` with the given settings."""
+    """A workspace after all stages, or those up to one, with the given settings."""
 
-    def reproduce(settings: dict[str, Any], *stages: str) -> Workspace:
+    def reproduce(settings: dict[str, Any], last: str = STAGES[-1]) -> Workspace:
         workspace = Workspace(tmp_path / "project", SETTINGS | settings)
-        workspace.dvc("repro", *stages)
+        for name in STAGES[: STAGES.index(last) + 1]:
+            done = in_process.stage(name, workspace.root)
+            assert done.returncode == 0, done.stderr
         return workspace
 
     return reproduce

@@ -24,15 +24,15 @@ from pipeline.train.predictions import NETWORK, PREDICTIONS, read_predictions
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shared-store")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Workspace:
+def finished(tmp_path_factory: pytest.TempPathFactory, finished_store: Path) -> Workspace:
     """A workspace after one `dvc repro`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARPGNET_STORE", str(store))
+        patch.setenv("ARPGNET_STORE", str(finished_store))
         workspace = Workspace(tmp_path_factory.mktemp("project"), TINY)
         workspace.dvc("repro")
         # what `dvc metrics diff` compares with
@@ -42,8 +42,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Workspace
 
 
 @pytest.fixture(autouse=True)
-def same_store(store: Path, monkeypatch: pytest.MonkeyPatch, own_store: Path) -> None:
-    monkeypatch.setenv("ARPGNET_STORE", str(store))
+def same_store(finished_store: Path, monkeypatch: pytest.MonkeyPatch, own_store: Path) -> None:
+    monkeypatch.setenv("ARPGNET_STORE", str(finished_store))
 
 
 def ran(output: str) -> list[str]:
@@ -116,11 +116,13 @@ def test_fine_tuning_is_one_parameter(finished: Workspace) -> None:
 
 
 def test_a_fresh_clone_killed_on_the_way_gives_the_same_bytes(
-    finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Workspace, finished_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run again, it goes on: no clip is computed twice. tests/faults/test_killed.py kills more."""
     store = tmp_path / "store"
     monkeypatch.setenv("ARPGNET_STORE", str(store))
+    # the rendered clips, 10 s to make, are not what is tested
+    shutil.copytree(finished_store / "demo", store / "demo")
     other = Workspace(tmp_path / "other", TINY)
     first = begin(other)
     wait_for(first, "appearance")

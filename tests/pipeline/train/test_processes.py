@@ -77,7 +77,7 @@ def assert_same_result(found: Path, expected: Path) -> None:
     np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_same_weights_and_metrics_as_one_process(
     alone: Path, tmp_path: Path, processes: int
 ) -> None:
@@ -89,6 +89,7 @@ def test_same_weights_and_metrics_as_one_process(
     assert done.stderr.count("fold 1, seed 0: trained") == 1
 
 
+@pytest.mark.slow
 def test_two_nodes(alone: Path, tmp_path: Path) -> None:
     """A torchrun on each of two machines, here both this one, that meet at an address."""
     root = workspace(tmp_path)
@@ -115,6 +116,7 @@ def test_two_nodes(alone: Path, tmp_path: Path) -> None:
     assert said.count("fold 1, seed 0: trained") == 1
 
 
+@pytest.mark.slow
 def test_killed_process_ends_all_and_the_next_run_goes_on(alone: Path, tmp_path: Path) -> None:
     # long enough to be killed, and never better than its first epoch: 200 epochs without a gain
     root = workspace(tmp_path, SETTINGS.replace("epochs: 6", "epochs: 9000"))
@@ -139,6 +141,7 @@ def test_killed_process_ends_all_and_the_next_run_goes_on(alone: Path, tmp_path:
     _wait(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 30)
 
 
+@pytest.mark.slow
 def test_no_common_store_is_said(tmp_path: Path) -> None:
     script = tmp_path / "look.py"
     script.write_text(
