@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
 
 from pipeline.demo import canvas
 from pipeline.demo.action_units import unit
-from pipeline.demo.arrays import Floats, Image
+from pipeline.demo.arrays import Floats, Image, Scalar
 from pipeline.demo.features import draw_eyes, draw_mouth
 from pipeline.demo.glasses import draw_glasses
 from pipeline.demo.rig import DOMAIN_X, DOMAIN_Y, GRID_STEP, PIVOT, Expression, Pose, Shape
@@ -17,6 +18,7 @@ from pipeline.demo.scene import BODY_X, BODY_Y, SPRITE_PPU, Scene
 from pipeline.demo.skin import LEVELS, Head
 
 MAP_STEP = 4  # px between nodes of the inverse map
+_ORIGIN: Scalar = (DOMAIN_X[0], DOMAIN_Y[0], 0.0, 0.0)
 _INVERSIONS = 7  # fixed-point steps; the error shrinks by about 0.4 each
 
 
@@ -78,14 +80,15 @@ def _light(head: Head, scene: Scene, pose: Pose, expression: Expression) -> tupl
     facing = (lamp[2] - slope_x * lamp[0] - slope_y * lamp[1]) * length
     # light bleeds through skin beyond the terminator
     diffuse = np.clip((facing + 0.22) * (1.0 / 1.22), 0.0, 1.0)
-    mirror = cv2.max((half_way[2] - slope_x * half_way[0] - slope_y * half_way[1]) * length, 0.0)
+    mirror = (half_way[2] - slope_x * half_way[0] - slope_y * half_way[1]) * length
+    mirror = np.clip(mirror, 0.0, 1.0)
     for _ in range(4):
         mirror *= mirror
     lit = diffuse * head.sunlit
-    keep = 1.0 - cv2.min(dark, 0.75)
+    keep = 1.0 - np.clip(dark, 0.0, 0.75)
     planes = [
-        cv2.sqrt(head.ambient * np.float32(scene.ambient[c]) + lit * np.float32(scene.key[c])) * keep
-        for c in range(3)
+        cv2.sqrt(head.ambient * np.float32(ambient) + lit * np.float32(key)) * keep
+        for ambient, key in zip(scene.ambient, scene.key, strict=True)
     ]
     shade[head.relief] = cv2.merge(planes)
     shine[head.relief] = mirror * head.gloss * np.float32(40.0 * scene.key.mean()) * keep
@@ -111,14 +114,15 @@ def _draw_head(
         cv2.cvtColor(shine, cv2.COLOR_GRAY2RGB),
         dtype=cv2.CV_8U,
     )
-    rows, columns = texture.box
-    texels = cv2.subtract(_invert(nodes, pose, box), (DOMAIN_X[0], DOMAIN_Y[0], 0.0, 0.0))
+    texels: Floats = cv2.subtract(_invert(nodes, pose, box), _ORIGIN)
     texels *= np.float32(ppu)
     texels -= np.float32(0.5)
-    texels = cv2.subtract(texels, (columns.start, rows.start, 0.0, 0.0))
+    rows, columns = texture.box
+    corner: Scalar = (columns.start, rows.start, 0.0, 0.0)
+    texels = cv2.subtract(texels, corner)
     # OpenCV samples pixels of four bytes twice as fast as those of three
-    skin = cv2.remap(cv2.cvtColor(lit, cv2.COLOR_RGB2RGBA), texels, None, cv2.INTER_LINEAR)
-    cover = cv2.remap(texture.coverage, texels, None, cv2.INTER_LINEAR)
+    skin = _sample(cv2.cvtColor(lit, cv2.COLOR_RGB2RGBA), texels)
+    cover = _sample(texture.coverage, texels)
     _mix(frame[top:bottom, left:right], cv2.cvtColor(skin, cv2.COLOR_RGBA2RGB), cover)
 
 
@@ -135,8 +139,8 @@ def _shrunk(
     box: tuple[int, int, int, int], seen: tuple[int, int, int, int]
 ) -> tuple[int, int, int, int]:
     """The box around what is seen whose nodes of the inverse map are those of the wider box."""
-    left, top = (low + (part - low) // MAP_STEP * MAP_STEP for low, part in zip(box, seen[:2]))
-    return left, top, seen[2], seen[3]
+    left, top, right, bottom = seen
+    return left - (left - box[0]) % MAP_STEP, top - (top - box[1]) % MAP_STEP, right, bottom
 
 
 def _invert(nodes: Floats, pose: Pose, box: tuple[int, int, int, int]) -> Floats:
@@ -156,12 +160,18 @@ def _invert(nodes: Floats, pose: Pose, box: tuple[int, int, int, int]) -> Floats
     flat = pixels - np.array(pose.centre, np.float32) - pose.scale * rotation[:2, 2] * 0.45
     u = (flat @ inverse.T + PIVOT[:2]).astype(np.float32)
     for _ in range(_INVERSIONS):
-        places = cv2.subtract(u, (DOMAIN_X[0], DOMAIN_Y[0], 0.0, 0.0))
+        places: Floats = cv2.subtract(u, _ORIGIN)
         places /= np.float32(GRID_STEP)
-        here = cv2.remap(nodes, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        here = _sample(nodes, places, cv2.BORDER_REPLICATE)
         u += (pixels - here) @ inverse.T
     full = cv2.resize(u, (across * MAP_STEP, down * MAP_STEP), interpolation=cv2.INTER_LINEAR)
     return full[: bottom - top, : right - left]
+
+
+def _sample(image: Floats, places: Floats, border: int = cv2.BORDER_CONSTANT) -> Floats:
+    """A picture's values, interpolated, at places [h, w, 2]."""
+    second_map: Any = None
+    return cv2.remap(image, places, second_map, cv2.INTER_LINEAR, borderMode=border)
 
 
 def _blend(under: Image, over: Image, opacity: float = 1.0) -> None:

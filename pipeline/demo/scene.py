@@ -273,7 +273,7 @@ def _grain(rng: np.random.Generator, px: int) -> tuple[Image, Image]:
     """
     strength = np.float32(rng.uniform(0.8, 6.0))
     noise = np.round(_unit_grain(px + GRAIN_ROOM) * strength)
-    return cv2.max(noise, 0.0).astype(np.uint8), cv2.max(-noise, 0.0).astype(np.uint8)
+    return np.maximum(noise, 0.0).astype(np.uint8), np.maximum(-noise, 0.0).astype(np.uint8)
 
 
 @lru_cache(maxsize=4)
