@@ -20,9 +20,10 @@ Measured over the first 32 frames, every 4th:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,31 +71,31 @@ def thumbnails(path: Path, extent: tuple[int, int] = START) -> np.ndarray:
     Raises:
         ClipError: the file is no video, or not one frame can be decoded.
     """
+    from pipeline.video.container import open_video
+
+    with open_video(path) as (container, stream):
+        return frame_thumbnails(container.decode(stream), extent)
+
+
+def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> np.ndarray:
+    """`thumbnails` of what a decoder yields."""
     import av
     from av.video.reformatter import VideoReformatter
-
-    from pipeline.video.container import open_video
 
     limit, step = extent
     pictures = []
     # set up once a file, without threads of its own: 0.03 ms a picture, else up to 2
     converter = VideoReformatter()
-    with open_video(path) as (container, stream):
-        try:
-            for index, frame in enumerate(itertools.islice(container.decode(stream), limit)):
-                if index % step == 0:
-                    small = converter.reformat(
-                        frame,
-                        width=SIDE,
-                        height=SIDE,
-                        format="gray",
-                        interpolation="AREA",
-                        threads=1,
-                    )
-                    pictures.append(small.to_ndarray())
-        except (av.FFmpegError, OSError):
-            # a clip that breaks later on is judged by the stage that decodes it
-            pass
+    try:
+        for index, frame in enumerate(itertools.islice(frames, limit)):
+            if index % step == 0:
+                small = converter.reformat(
+                    frame, width=SIDE, height=SIDE, format="gray", interpolation="AREA", threads=1
+                )
+                pictures.append(small.to_ndarray())
+    except (av.FFmpegError, OSError):
+        # a clip that breaks later on is judged by the stage that decodes it
+        pass
     if not pictures:
         raise ClipError("no frame can be decoded")
     return np.stack(pictures)

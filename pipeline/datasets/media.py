@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -77,8 +77,7 @@ def examine(media: Media) -> Seen:
                 facts, frames=folder.frames, width=first.shape[1], height=first.shape[0]
             )
             return facts, fingerprint.picture_thumbnails(folder)
-        facts = replace(facts, **_container(media.path))
-        return facts, fingerprint.thumbnails(media.path)
+        return _examine_video(media.path, facts)
     except ClipError as error:
         return FileFacts(sha256=facts.sha256, reason=error.reason), None
 
@@ -112,9 +111,14 @@ def _folder_state(media: Media) -> str | None:
         return None
 
 
-def _container(path: Path) -> dict[str, Any]:
-    from pipeline.video.container import probe
+def _examine_video(path: Path, facts: FileFacts) -> Seen:
+    """Opened once for both: that is 3 ms of the 15 which a clip of 256 px takes."""
+    from pipeline.video.container import describe, first_frame, open_video
 
-    seen = probe(path)
     names = ("fps", "frames", "duration_s", "width", "height")
-    return {name: getattr(seen, name) for name in names}
+    with open_video(path) as (container, stream):
+        frames = container.decode(stream)
+        first = first_frame(frames)
+        seen = describe(container, stream, first)
+        facts = replace(facts, **{name: getattr(seen, name) for name in names})
+        return facts, fingerprint.frame_thumbnails(itertools.chain([first], frames))

@@ -49,21 +49,25 @@ def probe(path: Path) -> VideoInfo:
         UserError: the file is absent or may not be read.
     """
     with open_video(path) as (container, stream):
-        frame = first_frame(container, stream)
-        turned = upright_angle(frame)
-        width, height = frame.width, frame.height
-        if turned % 180:
-            width, height = height, width
-        rate = frame_rate(stream)
-        return VideoInfo(
-            fps=rate,
-            frames=stream.frames or None,
-            duration_s=declared_duration(container, stream),
-            width=width,
-            height=height,
-            codec=stream.codec_context.codec.canonical_name,
-            rotation=turned,
-        )
+        return describe(container, stream, first_frame(container.decode(stream)))
+
+
+def describe(container: Any, stream: Any, first: Any) -> VideoInfo:
+    """What `probe` returns of an open file, given its first frame."""
+    turned = upright_angle(first)
+    width, height = first.width, first.height
+    if turned % 180:
+        width, height = height, width
+    rate = frame_rate(stream)
+    return VideoInfo(
+        fps=rate,
+        frames=stream.frames or None,
+        duration_s=declared_duration(container, stream),
+        width=width,
+        height=height,
+        codec=stream.codec_context.codec.canonical_name,
+        rotation=turned,
+    )
 
 
 @contextmanager
@@ -147,14 +151,14 @@ def _video_stream(container: Any) -> Any:
     raise ClipError("no video in the file, sound only" if container.streams.audio else "no video")
 
 
-def first_frame(container: Any, stream: Any) -> Any:
-    """The first frame that decodes.
+def first_frame(frames: Iterator[Any]) -> Any:
+    """The first frame that a decoder yields.
 
     Raises:
         ClipError: none does.
     """
     try:
-        for frame in container.decode(stream):
+        for frame in frames:
             return frame
     except (av.FFmpegError, OSError):
         pass

@@ -63,7 +63,7 @@ def source_of(path: Path) -> Source:
         ClipError, UserError: as `open_video`; no frame decodes.
     """
     with open_video(path) as (container, stream):
-        frame = first_frame(container, stream)
+        frame = first_frame(container.decode(stream))
         tick = stream.time_base
         if tick is None or not FINE <= 1 / tick <= FINEST:
             tick = Fraction(1, TICKS)
