@@ -95,6 +95,7 @@ def test_damaged_entries_are_computed_again(
     assert contents(tmp_path / "out") == whole
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_a_clip_that_has_turned_bad_moves_the_others_up(work: Squares, tmp_path: Path) -> None:
     """The out is the one of a run that never knew better."""

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
+# half a minute
+pytestmark = pytest.mark.slow
 SCRIPT = """
 import sys
 from pathlib import Path

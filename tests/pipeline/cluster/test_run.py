@@ -86,6 +86,7 @@ def test_the_outs_bytes_are_those_of_the_local_engine(run: Run, work: Squares) -
     assert work.count() == before + 1
 
 
+@pytest.mark.slow
 def test_a_machine_is_killed_while_the_out_is_written(
     run: Run, work: Squares, machines: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +132,7 @@ def test_errors_come_back_as_from_here(run: Run, work: Squares) -> None:
         run.on("ray", work, clips(3, c1="bug"))
 
 
+@pytest.mark.slow
 def test_a_machine_is_killed_in_the_middle(run: Run, machines: Cluster, tmp_path: Path) -> None:
     """What it held goes to the other one, and nothing that was finished is done again."""
     (tmp_path / "traces").mkdir()

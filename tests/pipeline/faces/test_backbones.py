@@ -41,7 +41,9 @@ def small() -> nn.Module:
     return backbone_graphs.random_network(ARCHITECTURES["mobilefacenet"]())
 
 
-@pytest.mark.parametrize("arch", ["iresnet18", "iresnet50", "mobilefacenet"])
+@pytest.mark.parametrize(
+    "arch", ["iresnet18", pytest.param("iresnet50", marks=pytest.mark.slow), "mobilefacenet"]
+)
 def test_a_graph_s_weights_give_what_the_graph_gives(arch: str, tmp_path: Path) -> None:
     network = backbone_graphs.random_network(ARCHITECTURES[arch]())
     model = backbone_graphs.exported(network)

@@ -7,12 +7,14 @@ import threading
 import time
 from fractions import Fraction
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import av
 import numpy as np
 import pandas as pd
 import pytest
 from face_videos import pictures_of
+from in_process import arpgnet
 from predict_process import start_predict
 from typer.testing import CliRunner
 from untrained_run import CLASSES, write_run
@@ -132,6 +134,11 @@ def test_ctrl_c_ends_it_as_a_whole_table(workspace: Path, tmp_path: Path) -> Non
     assert f"{len(rows)} frames, 1 faces" in said
 
 
+def refused(workspace: Path, source: str, out: Path) -> CompletedProcess[str]:
+    words = ("--model", str(workspace), "--window", "0.6", "--out", str(out))
+    return arpgnet("predict", source, *words)
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
@@ -142,23 +149,23 @@ def test_ctrl_c_ends_it_as_a_whole_table(workspace: Path, tmp_path: Path) -> Non
 def test_a_camera_that_is_not_there_is_one_line(
     workspace: Path, tmp_path: Path, source: str, reason: str
 ) -> None:
-    process = start_predict(workspace, source, "--out", tmp_path / "out")
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert errors.startswith(f"error: {source}: {reason}")
-    assert len(errors.strip().splitlines()) == 1
+    done = refused(workspace, source, tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {source}: {reason}")
+    assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
 def test_a_pipe_without_video_is_one_line(workspace: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    process = start_predict(workspace, pipe, "--out", tmp_path / "out")
-    pipe.write_text("not a video " * 1000)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "what comes through the pipe is no video" in errors
-    assert len(errors.strip().splitlines()) == 1
+    writer = threading.Thread(target=pipe.write_text, args=["not a video " * 1000])
+    writer.start()
+    done = refused(workspace, str(pipe), tmp_path / "out")
+    writer.join(60)
+    assert done.returncode == 1
+    assert "what comes through the pipe is no video" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(

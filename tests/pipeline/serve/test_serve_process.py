@@ -198,7 +198,9 @@ def test_a_video_that_hangs_its_reader_is_given_up(
     worker.stop()
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_nothing_is_left_at_the_end(
     workspace: Path,
     videos: Path,
