@@ -92,6 +92,7 @@ def sides(workspace: Workspace) -> dict[int, dict[str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_rml_leaves_one_speaker_out_and_pools_all_clips(run: Run, tmp_path: Path) -> None:
     root = rendered_trees.write_rml(tmp_path / "rml")
     workspace = run({"dataset.name": "rml", "dataset.root": str(root)})
@@ -216,6 +217,7 @@ def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
     assert f"of {labelled} frames a seed" in page
 
 
+@pytest.mark.slow
 def test_trained_on_ckplus_and_scored_on_ravdess(run: Run, ckplus: Path, tmp_path: Path) -> None:
     ravdess = rendered_trees.write_ravdess(tmp_path / "ravdess")
     own = {

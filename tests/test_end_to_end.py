@@ -85,6 +85,7 @@ def test_page_is_self_contained_and_complete(finished: Workspace) -> None:
     assert "Rendered faces" in page
 
 
+@pytest.mark.slow
 def test_other_heads_run_what_follows_and_a_diff_comes_out(finished: Workspace) -> None:
     before = finished.outs()
     done = finished.dvc("exp", "run", "-S", "fusion.heads=8")

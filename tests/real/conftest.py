@@ -10,6 +10,14 @@ from pipeline.faces.packs import Pack, load_pack
 _BESIDE = Path(__file__).parents[2].parent / "shared" / "assets"
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A minute and more in all; the same code sees rendered faces in the quick tests."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def assets() -> Path:
     """The folder of `clips/` and `weights/`; tests that need it are skipped where it is absent."""
