@@ -11,6 +11,23 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
     os.environ[_name] = "1"
 
+# 20 s and more of a core in `make test`
+LONGEST = [
+    "test_end_to_end.py",
+    "test_datasets_end_to_end.py",
+    "test_engine.py",
+    "test_environment.py",
+    "test_assembly.py",
+    "test_run.py",
+    "test_processes.py",
+    "test_demo_pack_training.py",
+    "test_stopping.py",
+    "test_damaged_videos.py",
+    "test_serve_process.py",
+    "test_serve_in_browser.py",
+    "test_train_run.py",
+]
+
 
 @pytest.fixture(autouse=True)
 def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -20,5 +37,5 @@ def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs first: each of their files takes minutes, and at the end one core would wait."""
-    items.sort(key=lambda item: "end_to_end" not in item.path.name)
+    """The files that take longest first: at the end one core would wait for the other."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else 99)

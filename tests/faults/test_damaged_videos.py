@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from damage import Way, all_ways
-from sources import make_sources
+from sources import Source, make_sources
 from support import TINY, Workspace
 from truth import Row, Verdict, judge
 
@@ -39,13 +39,13 @@ def real_assets() -> Path | None:
     return folder if (folder / "clips").is_dir() else None
 
 
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory, real_assets: Path | None) -> list[Source]:
+    return make_sources(tmp_path_factory.mktemp("sources") / "whole", real_assets)
+
+
 @pytest.fixture(scope="module", params=["a tenth", pytest.param("all", marks=pytest.mark.slow)])
-def ways(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    real_assets: Path | None,
-) -> list[Way]:
-    sources = make_sources(tmp_path_factory.mktemp("sources") / "whole", real_assets)
+def ways(request: pytest.FixtureRequest, sources: list[Source]) -> list[Way]:
     every = all_ways(sources)
     if request.param == "a tenth":
         return every[: len(sources)] + every[len(sources) :: 10]
