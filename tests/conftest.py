@@ -11,8 +11,10 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
     os.environ[_name] = "1"
 
-# 20 s and more of a core in `make test`
+# minutes in `make test-all`, 20 s and more of a core in `make test`
 LONGEST = [
+    "test_killed.py",
+    "test_cluster.py",
     "test_end_to_end.py",
     "test_datasets_end_to_end.py",
     "test_engine.py",

@@ -50,7 +50,7 @@ def stage_of(processes: list[psutil.Process]) -> tuple[str, psutil.Process | Non
 def wait_for(process: subprocess.Popen[bytes], stage: str) -> None:
     """Until the stage runs, or all is over."""
     while process.poll() is None and stage_of(children(process))[0] != stage:
-        time.sleep(0.02)
+        time.sleep(0.1)  # to look takes 5 ms and more
 
 
 def kill(process: subprocess.Popen[bytes], everything: bool) -> tuple[str, str]:
