@@ -258,6 +258,7 @@ class TrainParams(Section):
     frame_drop: Probability = 0.1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Positive = 1
+    threads: Positive = 1
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
 
     @model_validator(mode="after")

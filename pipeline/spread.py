@@ -16,6 +16,14 @@ def crew(engine: EngineParams) -> tuple[int, Limits]:
     return count, Limits(engine.clip_timeout_s, engine.worker_memory_mb)
 
 
+def processes_here(engine: EngineParams, threads: int = 1) -> int:
+    """How many processes of so many threads each this machine is to run: `engine.workers`, or as
+    many as it has cores for; those of a cluster are none of it."""
+    if engine.name == "local" and engine.workers != "auto":
+        return engine.workers
+    return max(1, cores() // threads)
+
+
 def spread(
     job: Job,
     items: Iterable[Any],

@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -38,6 +38,8 @@ NO_MEMORY = 66
 _LONGEST_WAIT_S = 86400.0
 # for a process that was told to end, or whose pipe is closed, to be gone
 _END_S = 5.0
+# a worker's own end of its pipe
+_to_parent: Connection | None = None
 
 
 class Job(Protocol):
@@ -104,20 +106,32 @@ def cores() -> int:
     return max(1, count or 1)
 
 
+def tell(value: Any) -> None:
+    """What a job has to say of its item before that is done; picklable."""
+    assert _to_parent is not None, "only a worker has somebody to tell"
+    _to_parent.send(("told", value))
+
+
 def run_in_workers(
-    job: Job, items: Iterable[Any], count: int, limits: Limits | None = None
+    job: Job,
+    items: Iterable[Any],
+    count: int,
+    limits: Limits | None = None,
+    told: Callable[[Any, Any], None] = lambda item, value: None,
 ) -> Generator[tuple[Any, Any], None, None]:
     """Yield (item, result, Crashed or TimedOut) as they are finished, in no fixed order.
 
     Args:
         count: processes at a time, no more than there are items; each holds one item, so
             nothing piles up.
+        told: is called with the item and what its worker tells (`tell`); again from the start
+            when the item is given to another worker.
 
     Raises:
         UserError: raised by the job, or the workers die before their first item.
         WorkerError: any other exception in the job.
     """
-    crew = Crew(job, count, limits or Limits())
+    crew = Crew(job, count, limits or Limits(), told)
     try:
         yield from crew.run(items)
     finally:
@@ -192,10 +206,17 @@ class _Worker:
 class Crew:
     """All worker processes, which stay from one `run` to the next. `dismiss` ends them."""
 
-    def __init__(self, job: Job, count: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        job: Job,
+        count: int,
+        limits: Limits,
+        told: Callable[[Any, Any], None] = lambda item, value: None,
+    ) -> None:
         self._job = job
         self._count = count
         self._limits = limits
+        self._told = told
         self._workers: list[_Worker] = []
         self._deaths_at_start = 0
 
@@ -210,6 +231,9 @@ class Crew:
                 if kind == "error":
                     raise WorkerError(task and task.item, value)
                 if task is None:
+                    continue
+                if kind == "told":
+                    self._told(task.item, value)
                     continue
                 if kind == "dead" and task.tries < _TRIES:
                     todo.appendleft(task)
@@ -251,6 +275,8 @@ class Crew:
 
     def _heard(self, worker: _Worker) -> _Event:
         kind, value = worker.receive()
+        if kind == "told":
+            return kind, value, worker.task
         if kind == "dead":
             self._workers.remove(worker)
             self._count_death(worker)
@@ -324,6 +350,8 @@ def _work(pipe: Connection, job: Job, memory_mb: float, code: str) -> None:
     """A worker's life: messages are (kind, value)."""
     import psutil
 
+    global _to_parent
+    _to_parent = pipe
     threading.Thread(target=end_with_parent, daemon=True).start()
     process, first = psutil.Process(), 0.0
     try:

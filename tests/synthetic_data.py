@@ -149,10 +149,12 @@ def write_splits(root: Path, clip_ids: Sequence[str]) -> None:
     write_table(pa.Table.from_pylist(rows, SPLITS_SCHEMA), root / "data/splits.parquet")
 
 
-def small_params(**train: object) -> Params:
-    """A network that fits the data set in a second."""
+def small_params(*, workers: int = 1, **train: object) -> Params:
+    """A network that fits the data set in a second; by itself in the process that trains it, for
+    to start another takes longer."""
     return parse_params(
         {
+            "engine": {"workers": workers},
             "relation": {"layers": 1, "heads": 2},
             "fusion": {"width": 16, "layers": 1, "heads": 2, "head_dropout": 0.1},
             "train": {"epochs": 12, "batch": 8, "lr": 5e-3, "seeds": [0], "device": "cpu"} | train,

@@ -5,7 +5,7 @@ Shape letters: V views (clips, or windows of videos whose frames are labelled), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,20 +32,24 @@ from pipeline.explain.attention import (
 from pipeline.explain.choose import choose, confused, confused_clips, runs_by_fold, tested
 from pipeline.explain.occlusion import can_hide, drops, probabilities
 from pipeline.explain.plots import write_tables
+from pipeline.progress import track
 from pipeline.shards import ShardReader
-from pipeline.train.checkpoints import load_run
+from pipeline.train.checkpoints import MODEL, load_run
 from pipeline.train.data import Dataset, labels_of, load_dataset
-from pipeline.train.device import reproducible
+from pipeline.train.device import keep_freed_memory
 from pipeline.train.network import run_network
 from pipeline.train.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
 from pipeline.train.tasks import Task, make_task
+from pipeline.train.tensors import read_info
 from pipeline.train.views import Views
+from pipeline.workers import Crashed, run_in_workers
 
 EXPLANATIONS = Path("reports/explanations.json")
 TABLES = Path("reports/attention")
 # clips a class (windows: as many a class together): on 2 cores 10 seconds for the demo, 128 clips
 MOST = 16
 FRAMES = 128  # in a pass; a longer view is cut to these in its middle
+FEW = 4  # passes that are not worth a worker
 PAIRS = 3  # most confused ones
 DIGITS = 6
 
@@ -74,9 +78,57 @@ class Explained:
     time: Mapping[str, Mapping[str, np.ndarray]]
 
 
-def explain(root: Path = Path(), *, most: int = MOST) -> None:
+@dataclass(frozen=True)
+class Piece:
+    """Views of one pass, and the folder of the run whose network sees them."""
+
+    folder: Path
+    views: Views
+
+
+@dataclass
+class ExplainJob:
+    """Explains a piece; see `pipeline.workers.Job`.
+
+    Attributes:
+        pooling: weights [N, cells] that all frames share, or None.
+        mean, seen: of `region_facts`.
+    """
+
+    dataset: Dataset
+    pooling: Sequence[Sequence[float]] | None
+    mean: np.ndarray
+    seen: np.ndarray
+
+    def start(self) -> None:
+        keep_freed_memory()
+        torch.set_num_threads(1)
+
+    def do(self, piece: Piece) -> Explained:
+        with torch.inference_mode():
+            network, task = self._load(piece.folder)
+            branches = can_hide(network, self.pooling)
+            regions = np.flatnonzero(self.seen >= SEEN).tolist()
+            hidden = Hidden(torch.from_numpy(self.mean), regions, branches)
+            kinds = edge_kinds(network.config, self.dataset.facts)
+            return explain_views(network, task, piece.views, hidden, kinds)
+
+    def _load(self, folder: Path) -> tuple[ARPGNet, Task]:
+        """The pieces of a run follow each other: its network is read once."""
+        if self._loaded is None or self._loaded[0] != folder:
+            network, info = load_run(folder)
+            self._loaded = folder, network, make_task(self.dataset, _views_of(info))
+        return self._loaded[1:]
+
+    _loaded: tuple[Path, ARPGNet, Task] | None = None
+
+
+def explain(root: Path = Path(), *, most: int = MOST, workers: int = 1) -> None:
     """Explain at most `most` test clips a class and confused pair under `root`, by the lowest
     seed's networks.
+
+    Args:
+        workers: processes that share the work; 1: this one does it.
 
     Raises:
         UserError: a stage's out is absent, or no test clip is left.
@@ -87,21 +139,22 @@ def explain(root: Path = Path(), *, most: int = MOST) -> None:
     predictions = read_predictions(root / PREDICTIONS)
     predictions = predictions.select((predictions.model == NETWORK) & (predictions.split == "test"))
     ranked = confused(predictions, PAIRS)
-    with reproducible(), torch.inference_mode():
-        dataset, fold_of, drawn = load_chosen(root, graphs, predictions, ranked, list(runs), most)
-        mean_NC, seen_N, xy_N2 = region_facts(dataset)
-        parts, branches, kinds = [], [], {}
-        for fold, folder in runs.items():
-            network, info = load_run(folder)
-            mine = [n for n, clip in enumerate(dataset.clip_ids) if fold_of[clip] == fold]
-            if not mine:
-                continue
-            branches = can_hide(network, graphs.facts["pooling"])
-            kinds = edge_kinds(network.config, dataset.facts)
-            task, views = chosen_views(dataset, info, np.array(mine), most)
-            for part in _parts(views):
-                hidden = Hidden(mean_NC, np.flatnonzero(seen_N >= SEEN).tolist(), branches)
-                parts.append(explain_views(network, task, part, hidden, kinds))
+    dataset, fold_of, drawn = load_chosen(
+        root, graphs, predictions, ranked, list(runs), most, shared=workers > 1
+    )
+    mean_NC, seen_N, xy_N2 = region_facts(dataset)
+    job = ExplainJob(dataset, graphs.facts["pooling"], mean_NC.numpy(), seen_N)
+    pieces = []
+    for fold, folder in runs.items():
+        info = read_info(folder / MODEL)
+        mine = [n for n, clip in enumerate(dataset.clip_ids) if fold_of[clip] == fold]
+        if mine:
+            _, views = chosen_views(dataset, info, np.array(mine), most)
+            pieces += [Piece(folder, part) for part in _parts(views)]
+    parts = list(explained(job, pieces, workers))
+    network, _ = load_run(pieces[-1].folder)
+    branches = can_hide(network, job.pooling)
+    kinds = edge_kinds(network.config, dataset.facts)
     found = together(parts)
     # what was added for a pair is wrong by choice: it is no part of the other means
     usual = np.isin(found.clip, list(drawn))
@@ -134,6 +187,8 @@ def load_chosen(
     ranked: Mapping[tuple[int, int], int],
     folds: list[int],
     most: int,
+    *,
+    shared: bool = False,
 ) -> tuple[Dataset, dict[str, int], set[str]]:
     """Features of the clips that are explained, the fold that tests each, and which of them were
     drawn from their class; the others show a confused pair (`ranked`, of `confused`)."""
@@ -151,7 +206,45 @@ def load_chosen(
     if frame_labels is None:
         chosen |= confused_clips(predictions, ranked, fold_of, most)
     wanted = {clip: labels[clip] for clip in fold_of if clip in chosen}
-    return load_dataset(wanted, appearance, graphs, frame_labels=frame_labels), fold_of, drawn
+    dataset = load_dataset(wanted, appearance, graphs, frame_labels=frame_labels, shared=shared)
+    return dataset, fold_of, drawn
+
+
+def explained(job: ExplainJob, pieces: Sequence[Piece], workers: int) -> Iterator[Explained]:
+    """What is found in each piece, in their order.
+
+    Raises:
+        UserError: a worker died twice on a piece.
+    """
+    found: dict[int, Explained] = {}
+    place = {id(piece): number for number, piece in enumerate(pieces)}
+    with track(sum(len(piece.views) for piece in pieces), "explain") as progress:
+        for piece, result in _computed(job, pieces, workers):
+            if isinstance(result, Crashed):
+                raise UserError(
+                    f"a worker that explained died twice (exit code {result.exit_code}): not "
+                    "enough memory? set engine.workers: 1"
+                )
+            found[place[id(piece)]] = result
+            progress.advance(len(piece.views))
+    return iter([found[number] for number in range(len(pieces))])
+
+
+def _computed(
+    job: ExplainJob, pieces: Sequence[Piece], workers: int
+) -> Iterator[tuple[Piece, Any]]:
+    # to start a worker takes as long as 4 passes
+    if workers > 1 and len(pieces) > FEW:
+        yield from run_in_workers(job, pieces, workers)
+        return
+    # the bytes are those of one thread, wherever
+    before = torch.get_num_threads()
+    job.start()
+    try:
+        for piece in pieces:
+            yield piece, job.do(piece)
+    finally:
+        torch.set_num_threads(before)
 
 
 def region_facts(dataset: Dataset) -> tuple[Tensor, np.ndarray, np.ndarray]:
@@ -172,8 +265,7 @@ def chosen_views(
 ) -> tuple[Task, Views]:
     """One view a clip as in evaluation; of videos whose frames are labelled windows drawn with a
     fixed seed."""
-    train = {name: info["params"]["train"][name] for name in ("frames", "window", "stride")}
-    task = make_task(dataset, TrainParams.model_validate(train))
+    task = make_task(dataset, _views_of(info))
     views = task.evaluation(clips)
     kept = dataset.valid[views.rows] & (views.rows >= 0)
     chosen = np.flatnonzero(kept.any(axis=1))
@@ -181,6 +273,14 @@ def chosen_views(
         rng = np.random.default_rng(0)
         chosen = np.sort(rng.permutation(chosen)[: most * len(info["classes"])])
     return task, Views(views.rows[chosen], views.clip[chosen])
+
+
+def _views_of(info: Mapping[str, Any]) -> TrainParams:
+    """The settings of a run that choose what is seen together."""
+    train = info["params"]["train"]
+    return TrainParams.model_validate(
+        {name: train[name] for name in ("frames", "window", "stride")}
+    )
 
 
 def _parts(views: Views) -> Iterator[Views]:

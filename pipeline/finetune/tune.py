@@ -27,6 +27,8 @@ from pipeline.store import Store, code_version, digest, file_sha256
 from pipeline.train.device import reproducible, resolve_device
 from pipeline.train.state import State
 
+# of every machine, for their number is part of the result
+THREADS = 4
 # settings that the key has by what they choose, or that choose nothing
 _ELSEWHERE = {"enabled", "dataset", "root", "subjects", "aligned", "device", "precision"}
 
@@ -55,7 +57,7 @@ def tune(
     stills = load_stills(
         listing, job, Target(clips, data / "frames", data / "faces"), settings, workers, limits
     )
-    with reproducible():
+    with reproducible(THREADS):
         device, precision = resolve_device(settings)
         key = digest(_decides(settings, spec, stills), job.identity(), device, precision)
         kept = KeptTuning(store, key)
@@ -112,7 +114,6 @@ def _decides(settings: FinetuneParams, spec: ModelSpec, stills: Stills) -> list[
     }
     return [
         code_version(__name__),
-        torch.get_num_threads(),
         settings.model_dump(exclude=_ELSEWHERE),
         spec.identity,
         stills.classes,

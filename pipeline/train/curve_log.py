@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,16 +24,21 @@ class _Live(Live):
                 raise
 
 
-class CurveLog:
-    """Writes an epoch at a time, so that a running training can be watched.
+class RunLog:
+    """Writes a run's epochs one at a time, so that a running training can be watched.
+
+    An epoch that is told again, by who goes on with a run, is written and counted once.
 
     Args:
         folder: of the curves; None writes nothing (another process does).
+        advance: is called after each epoch.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, advance: Callable[[], None]) -> None:
         # DVC tracks the folder as an out of the stage: no experiment and no dvc.yaml of its own
         self._live = folder and _Live(str(folder), save_dvc_exp=False, dvcyaml=None)
+        self._advance = advance
+        self._epochs = 0
 
     def __enter__(self) -> Self:
         return self
@@ -44,13 +49,21 @@ class CurveLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The last epoch has been told."""
         if self._live:
             self._live.end()
+            self._live = None
 
-    def add(self, values: Mapping[str, float]) -> None:
-        """One epoch's `CURVES`."""
-        if not self._live:
+    def add(self, number: int, values: Mapping[str, float]) -> None:
+        """An epoch's `CURVES`."""
+        if number < self._epochs:
             return
-        for name in CURVES:
-            self._live.log_metric(name, round(values[name], 6))
-        self._live.next_step()
+        self._epochs += 1
+        if self._live:
+            for name in CURVES:
+                self._live.log_metric(name, round(values[name], 6))
+            self._live.next_step()
+        self._advance()

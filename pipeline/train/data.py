@@ -22,7 +22,7 @@ from pipeline.clips import Clip
 from pipeline.errors import UserError
 from pipeline.shards import ShardReader, to_numpy
 from pipeline.store import digest
-from pipeline.train.features import Features, empty_features
+from pipeline.train.features import Features, Room, empty_features
 from pipeline.train.share import Share
 
 APPEARANCE_FACTS = ("embedding_dim", "map_shape")
@@ -48,7 +48,8 @@ class Dataset:
     where one process trains. `label` (int64 [M]) is a clip's class; where frames are labelled it
     is -1, and `frame_labels` has an entry a clip. `facts` are those of the appearance and the
     graph stage that a network or a prediction needs, `keys` each clip's upstream keys and
-    `pooling_key` a digest of the pooling that all clips share.
+    `pooling_key` a digest of the pooling that all clips share. `room` is what shared features lie
+    in.
     """
 
     clip_ids: list[str]
@@ -62,6 +63,15 @@ class Dataset:
     keys: dict[str, str]
     pooling_key: str
     frame_labels: Mapping[str, FrameLabels] | None = None
+    room: Room | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that is being spawned: the room instead of what lies in it."""
+        assert self.room is not None, "features that are not shared are not copied either"
+        return {**vars(self), "features": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, features=state["room"].features())
 
     def rows(self, clips: np.ndarray) -> np.ndarray:
         """All rows of some clips, clip by clip: int64."""
@@ -111,6 +121,7 @@ def load_dataset(
     device: torch.device | str = "cpu",
     rank: int = 0,
     world: int = 1,
+    shared: bool = False,
 ) -> Dataset:
     """Read the features of the labelled clips that no stage has quarantined.
 
@@ -122,6 +133,7 @@ def load_dataset(
         frame_labels: of each clip, where frames are labelled.
         device: where the maps are pooled.
         rank, world: of `world` processes, the number of the one whose share is read.
+        shared: keep them where processes that this one spawns can read them (`Dataset.room`).
 
     Raises:
         UserError: no clip is usable, or there are fewer than processes.
@@ -136,7 +148,8 @@ def load_dataset(
     length = np.array([appearance.entry(clip).rows for clip in clip_ids])
     first = np.cumsum([0, *length])
     share = Share.deal(length, rank, world)
-    features = empty_features(share.length, facts)
+    room = Room(share.length, facts) if shared else None
+    features = empty_features(share.length, facts, room)
     frame_index, valid = np.zeros(first[-1], np.int64), np.zeros(first[-1], bool)
     constant = graphs.facts["pooling"]
     pooling = None if constant is None else torch.tensor(constant, device=device)
@@ -169,6 +182,7 @@ def load_dataset(
         {clip: f"{appearance.entry(clip).key} {graphs.entry(clip).key}" for clip in clip_ids},
         digest(constant),
         frame_labels,
+        room,
     )
 
 

@@ -6,12 +6,14 @@ E embedding features, C map channels, N regions.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Self
+from multiprocessing.reduction import DupFd
+from typing import Any, BinaryIO, Self
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
@@ -88,12 +90,56 @@ class Features(Frames):
         return Batch(label=label, **taken)
 
 
-def empty_features(rows: int, facts: Mapping[str, Any]) -> Features:
-    """Zeros for R = `rows` frames; in a file that is gone with the process where they would fill
-    the machine's memory."""
+class Room:
+    """A file without a name that features lie in, for this process and those that it spawns.
+
+    It is gone with the last of them, however they end. Its pages are the memory of all; where
+    there is not enough of that the system writes them to the disk.
+    """
+
+    def __init__(self, rows: int, facts: Mapping[str, Any], file: BinaryIO | None = None) -> None:
+        self.rows, self.facts = rows, facts
+        self._file = file or tempfile.TemporaryFile()  # noqa: SIM115
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # while a process is being spawned, and at no other time
+        return _opened, (self.rows, self.facts, DupFd(self._file.fileno()))
+
+    def features(self) -> Features:
+        """What lies in it, zeros at first."""
+        specs = _specs(self.rows, self.facts)
+        ends = np.cumsum([_aligned(_bytes(*spec)) for spec in specs.values()]).tolist()
+        room = np.memmap(self._file, np.uint8, "r+", shape=(ends[-1],))
+        flat = torch.from_numpy(room)
+        tensors = {}
+        for (name, (shape, dtype)), start in zip(specs.items(), [0, *ends], strict=False):
+            part = flat[start : start + _bytes(shape, dtype)]
+            tensors[name] = part.view(dtype).view(shape)
+        return Features(**tensors)
+
+
+def _opened(rows: int, facts: Mapping[str, Any], descriptor: Any) -> Room:
+    return Room(rows, facts, os.fdopen(descriptor.detach(), "r+b"))
+
+
+def empty_features(rows: int, facts: Mapping[str, Any], room: Room | None = None) -> Features:
+    """Zeros for R = `rows` frames; in a file where one is given, and where they would fill the
+    machine's memory."""
+    specs = _specs(rows, facts)
+    needed = sum(_bytes(*spec) for spec in specs.values())
+    if room is None and needed > MEMORY_SHARE * psutil.virtual_memory().available:
+        room = Room(rows, facts)
+    if room is not None:
+        return room.features()
+    return Features(
+        **{name: torch.zeros(shape, dtype=kind) for name, (shape, kind) in specs.items()}
+    )
+
+
+def _specs(rows: int, facts: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     regions, channels = len(facts["names"]), facts["map_shape"][0]
     half = torch.float16
-    shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+    return {
         "embedding": ((rows, facts["embedding_dim"]), half),
         "map_vector": ((rows, channels), half),
         "nodes": ((rows, regions, channels), half),
@@ -101,22 +147,15 @@ def empty_features(rows: int, facts: Mapping[str, Any]) -> Features:
         "visible": ((rows, regions), torch.bool),
         "valid": ((rows,), torch.bool),
     }
-    needed = sum(torch.Size(shape).numel() * kind.itemsize for shape, kind in shapes.values())
-    make = _zeros if needed <= MEMORY_SHARE * psutil.virtual_memory().available else _mapped
-    return Features(**{name: make(*spec) for name, spec in shapes.items()})
 
 
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    return torch.zeros(shape, dtype=dtype)
+def _bytes(shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    return torch.Size(shape).numel() * dtype.itemsize
 
 
-def _mapped(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Zeros in a sparse temporary file; unlinked at once, it lives as long as the tensor."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = str(Path(folder) / "features")
-        numbers = torch.Size(shape).numel()
-        flat = torch.from_file(file, shared=True, size=numbers, dtype=dtype)
-    return flat.view(shape)
+def _aligned(count: int) -> int:
+    """As many bytes and what is missing to the next line of a cache."""
+    return -(-count // 64) * 64
 
 
 def place(features: Features, device: torch.device) -> Features:

@@ -17,10 +17,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -38,6 +38,9 @@ from pipeline.train.selection import macro_f1, unweighted_recall
 from pipeline.train.state import State, epoch_seed, snapshot
 from pipeline.train.tasks import Task
 from pipeline.train.views import Views
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -154,8 +157,10 @@ class Trainer:
         log = torch.from_numpy(probabilities[known]).clamp(min=1e-12).log()
         target = torch.from_numpy(label[known])
         loss = self._loss(log.to(self.fabric.device), target.to(self.fabric.device))
+        weight = self._weight(label[known])
         return {
-            "val_loss": loss.item() / self._weight(label[known]),
+            # a network that has diverged names no class
+            "val_loss": loss.item() / weight if weight else math.nan,
             "val_uar": unweighted_recall(label, predicted),
             "val_macro_f1": macro_f1(label, predicted),
         }

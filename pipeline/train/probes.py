@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pipeline.train.data import Dataset
+from pipeline.train.folds import Fold
 from pipeline.train.selection import macro_f1, unweighted_recall
 from pipeline.train.tasks import FrameTask, Task
 
@@ -126,52 +127,45 @@ def logistic_regression(
     Returns:
         Probabilities of the test units, float64 [U, K]; NaN where there is none.
     """
+    # 2 s, which a process that only trains need not wait for
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     seen = ~np.isnan(test).any(axis=1)
     train, val = train.known(), val.known()
-    scaler = StandardScaler().fit(train.inputs)
-    inputs, checked, tested = (scaler.transform(x) for x in (train.inputs, val.inputs, test[seen]))
-    if inputs.shape[1] > inputs.shape[0]:
-        # with an L2 penalty the solution lies in the span of the training clips: rotating into
-        # it gives the same probabilities from far fewer numbers
-        basis = np.linalg.svd(inputs, full_matrices=False)[2].T
-        inputs, checked, tested = inputs @ basis, checked @ basis, tested @ basis
-    best_score, best = -1.0, None
-    for strength in STRENGTHS:
-        weight = "balanced" if balanced else None
-        model = LogisticRegression(C=strength, max_iter=1000, class_weight=weight)
-        # a few hundred clips: threads would only wait for each other, and change last digits
-        with threadpool_limits(1):
+    probabilities = np.full((len(test), len(np.unique(train.label))), np.nan)
+    # a few hundred clips: threads would only wait for each other, and change last digits
+    with threadpool_limits(1):
+        scaler = StandardScaler().fit(train.inputs)
+        inputs, checked, tested = map(scaler.transform, (train.inputs, val.inputs, test[seen]))
+        if inputs.shape[1] > inputs.shape[0]:
+            # with an L2 penalty the solution lies in the span of the training clips: rotating
+            # into it gives the same probabilities from far fewer numbers
+            basis = np.linalg.svd(inputs, full_matrices=False)[2].T
+            inputs, checked, tested = inputs @ basis, checked @ basis, tested @ basis
+        best_score, best = -1.0, None
+        for strength in STRENGTHS:
+            weight = "balanced" if balanced else None
+            model = LogisticRegression(C=strength, max_iter=1000, class_weight=weight)
             model.fit(inputs, train.label)
-        score = SCORES[select](val.label, model.predict(checked))
-        if score > best_score:
-            best_score, best = score, model
-    assert best is not None
-    probabilities = np.full((len(test), len(best.classes_)), np.nan)
-    probabilities[seen] = best.predict_proba(tested)
+            score = SCORES[select](val.label, model.predict(checked))
+            if score > best_score:
+                best_score, best = score, model
+        assert best is not None
+        probabilities[seen] = best.predict_proba(tested)
     return probabilities
 
 
 def baselines(
-    probes: Probes,
-    parts: dict[str, np.ndarray],
-    *,
-    classes: int,
-    balanced: bool,
+    probes: Probes, fold: Fold, *, classes: int, balanced: bool
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Each baseline's name and its probabilities of the test units, float64 [U, K].
-
-    Args:
-        parts: numbers of the clips of `train`, `val` and `test`.
-    """
+    """Each baseline's name and its probabilities of the fold's test units, float64 [U, K]."""
     task = probes.task
-    labels = {part: task.units(clips).label for part, clips in parts.items()}
-    yield "majority", majority(labels["train"], labels["test"], classes)
+    train_label, test_label = (task.units(clips).label for clips in (fold.train, fold.test))
+    yield "majority", majority(train_label, test_label, classes)
     for name in probes.names:
-        train = probes.examples(name, parts["train"], thin=True)
-        val = probes.examples(name, parts["val"], thin=True)
-        test = probes.examples(name, parts["test"]).inputs
+        train = probes.examples(name, fold.train, thin=True)
+        val = probes.examples(name, fold.val, thin=True)
+        test = probes.examples(name, fold.test).inputs
         yield name, logistic_regression(train, val, test, balanced=balanced, select=task.select)

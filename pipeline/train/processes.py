@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 from torch import distributed
 
+from pipeline.config import TrainParams
 from pipeline.errors import UserError
+from pipeline.train.device import alone, make_fabric
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Kept = TypeVar("Kept")
 
@@ -27,15 +32,31 @@ def total(fabric: Fabric, own: torch.Tensor) -> torch.Tensor:
 
 
 class Processes:
-    """The processes of a launched Fabric; usually one."""
+    """The processes of a launched Fabric; usually one.
 
-    def __init__(self, fabric: Fabric) -> None:
-        self.fabric = fabric
+    Where it is certain to be one, on the CPU, Fabric is only made for the first network that is
+    trained: it takes 2 s to import.
+    """
+
+    def __init__(self, params: TrainParams) -> None:
+        self._params = params
+        self.alone = alone(params)
+        self.device = torch.device("cpu") if self.alone else self.fabric.device
+        self.rank = 0 if self.alone else self.fabric.global_rank
+        self.world = 1 if self.alone else self.fabric.world_size
+
+    @cached_property
+    def fabric(self) -> Fabric:
+        return make_fabric(self._params)
 
     @property
     def first(self) -> bool:
         """Whether this process is the one that writes and speaks."""
-        return bool(self.fabric.is_global_zero)
+        return self.rank == 0
+
+    def total(self, own: torch.Tensor) -> torch.Tensor:
+        """See `total`."""
+        return own if self.world == 1 else total(self.fabric, own)
 
     def agreed(self, look: Callable[[], Kept | None]) -> Kept | None:
         """What `look` finds in the store, if the first process finds it too.
@@ -43,14 +64,14 @@ class Processes:
         Raises:
             UserError: another process lacks what the first one has: no common store.
         """
-        if self.fabric.world_size == 1:
+        if self.world == 1:
             return look()
         # what the first one is still writing must be there, and stay until all have looked
         self.fabric.barrier()
         found = look()
-        has = torch.zeros(self.fabric.world_size)
-        has[self.fabric.global_rank] = found is not None
-        present = total(self.fabric, has)
+        has = torch.zeros(self.world)
+        has[self.rank] = found is not None
+        present = self.total(has)
         if not present[0]:
             return None
         if not present.all():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,18 @@ import torch
 
 from pipeline.clips import Manifest, read_frame_label_table, read_manifest, read_splits
 from pipeline.config import Params
+from pipeline.errors import UserError
 from pipeline.progress import Tracker, track
 from pipeline.shards import ShardReader
 from pipeline.store import Store, code_version, digest
 from pipeline.train.checkpoints import save_run
-from pipeline.train.curve_log import CurveLog
+from pipeline.train.curve_log import RunLog
 from pipeline.train.curves import RUNS
 from pipeline.train.data import Dataset, labels_of, load_dataset
-from pipeline.train.device import make_fabric, reproducible, resolve_device
-from pipeline.train.features import place
-from pipeline.train.fit import Run, Trainer
+from pipeline.train.device import keep_freed_memory, reproducible, resolve_device
 from pipeline.train.folds import Fold, Part, check_fold, read_folds
 from pipeline.train.kept import KeptRun, Outcome
-from pipeline.train.network import build_network, network_config
+from pipeline.train.network import network_config
 from pipeline.train.predictions import (
     NETWORK,
     PREDICTIONS,
@@ -36,9 +35,11 @@ from pipeline.train.predictions import (
     write_predictions,
 )
 from pipeline.train.probes import Probes, baselines
-from pipeline.train.processes import Processes, total
-from pipeline.train.state import State, epoch_seed
+from pipeline.train.processes import Processes
+from pipeline.train.side_by_side import Found, RunJob, workers
 from pipeline.train.tasks import Task, frame_units, make_task
+from pipeline.train.training import Planned, Training
+from pipeline.workers import Crashed, run_in_workers
 
 # a killed run loses at most about this much work, and saving takes a small part of it
 CHECKPOINT_SECONDS = 5.0
@@ -58,22 +59,37 @@ def train(
     Raises:
         UserError: the data does not allow training; the line says what is missing where.
     """
-    with reproducible():
-        fabric = make_fabric(params.train)
-        processes = Processes(fabric)
+    keep_freed_memory()
+    processes = Processes(params.train)
+    with reproducible(params.train.threads, algorithms=not processes.alone):
+        crew = workers(params, processes)
         manifest = read_manifest(root / "data/manifest.parquet")
-        rank, world = fabric.global_rank, fabric.world_size
-        dataset, labels = load(manifest, root, fabric.device, rank=rank, world=world)
+        dataset, labels = load(
+            manifest,
+            root,
+            processes.device,
+            rank=processes.rank,
+            world=processes.world,
+            shared=crew > 1,
+        )
         task = make_task(dataset, params.train)
         splits = read_splits(root / "data/splits.parquet")
         folds = read_folds(splits, labels, dataset, params.train.folds)
         for fold in folds:
             check_fold(fold, task, manifest.classes)
         tables = Tables(dataset, task, labels)
-        networks = Networks(params, manifest.classes, dataset, task, store or Store(), processes)
-        networks.checkpoint_seconds = checkpoint_seconds
+        networks = Networks(
+            params,
+            manifest.classes,
+            dataset,
+            task,
+            store or Store(),
+            processes,
+            crew,
+            checkpoint_seconds,
+        )
         rows = list(networks.run(folds, root / RUNS, tables))
-        rows += probe_rows(params, manifest.classes, folds, tables, processes)
+        rows += probe_rows(params, manifest.classes, folds, tables, networks)
         processes.part()
         if processes.first:
             write_predictions(rows, manifest.classes, root / PREDICTIONS)
@@ -86,9 +102,10 @@ def load(
     *,
     rank: int = 0,
     world: int = 1,
+    shared: bool = False,
 ) -> tuple[Dataset, dict[str, int]]:
     """The usable clips' features, of several processes each its share; and the class of every
-    labelled clip, quarantined ones too (-1 where frames are labelled)."""
+    labelled clip, quarantined ones too (-1 where frames are labelled). See `load_dataset`."""
     table = read_frame_label_table(root / "data/frame_labels.parquet")
     labels, frame_labels = labels_of(manifest.clips, table)
     dataset = load_dataset(
@@ -99,6 +116,7 @@ def load(
         device=device,
         rank=rank,
         world=world,
+        shared=shared,
     )
     return dataset, labels
 
@@ -126,9 +144,11 @@ class Tables:
 
 
 class Networks:
-    """Trains ARPGNet for every fold and seed, or takes finished runs from the store."""
+    """Trains ARPGNet for every fold and seed, or takes finished runs from the store.
 
-    checkpoint_seconds = CHECKPOINT_SECONDS
+    Args:
+        crew: runs that go side by side, each in a process of its own; 1: one after the other here.
+    """
 
     def __init__(
         self,
@@ -138,42 +158,107 @@ class Networks:
         task: Task,
         store: Store,
         processes: Processes,
+        crew: int,
+        checkpoint_seconds: float,
     ) -> None:
         self.params, self.classes, self.dataset, self.task = params, classes, dataset, task
-        self.store, self.processes = store, processes
-        self.features = place(dataset.features, processes.fabric.device)
+        self.store, self.processes, self.crew = store, processes, crew
+        self.checkpoint_seconds = checkpoint_seconds
         self.config = network_config(params, dataset.facts, len(classes), task.frames)
+        # what workers have fitted, by the fold's number
+        self.probed: dict[int, Found] = {}
 
     def run(self, folds: Sequence[Fold], out: Path, tables: Tables) -> Iterator[pa.Table]:
         """Write `<out>/fold<f>-seed<s>/` and yield validation and test rows, run by run."""
-        train = self.params.train
-        seeds = list(dict.fromkeys(train.seeds))
-        total = len(folds) * len(seeds) * train.epochs
+        seeds = dict.fromkeys(self.params.train.seeds)
+        plan = [Planned(fold, seed, self._key(fold, seed)) for fold in folds for seed in seeds]
+        total = len(plan) * self.params.train.epochs
         with track(total, "train", quiet=not self.processes.first) as progress:
-            for fold in folds:
-                for seed in seeds:
-                    outcome = self._run(fold, seed, out / f"fold{fold.number}-seed{seed}", progress)
-                    yield from tables.rows(fold, seed, "val", NETWORK, outcome.val)
-                    yield from tables.rows(fold, seed, "test", NETWORK, outcome.test)
+            done = self._side_by_side(plan, folds, out, progress)
+            for one in plan:
+                outcome = self._outcome(one) if one.key in done else None
+                # the store may have lost what it was given a moment ago
+                outcome = outcome or self._run(one, out / one.name, progress)
+                yield from tables.rows(one.fold, one.seed, "val", NETWORK, outcome.val)
+                yield from tables.rows(one.fold, one.seed, "test", NETWORK, outcome.test)
 
-    def _run(self, fold: Fold, seed: int, folder: Path, progress: Tracker) -> Outcome:
-        kept = KeptRun(self.store, self._key(fold, seed))
-        outcome = self.processes.agreed(kept.finished)
-        with CurveLog(folder / "curves" if self.processes.first else None) as log:
+    def _side_by_side(
+        self, plan: Sequence[Planned], folds: Sequence[Fold], out: Path, progress: Tracker
+    ) -> set[str]:
+        """Train what the store lacks in workers; the keys of the runs whose folders are written.
+
+        The baselines are fitted there too.
+        """
+        missing = [one for one in plan if not self.store.has(KeptRun.FINISHED, one.key, "file")]
+        if self.crew == 1 or len(missing) < 2:
+            return set()
+        logs: dict[str, RunLog] = {}
+        done: set[str] = set()
+
+        def told(one: Planned, epoch: tuple[int, dict[str, float]]) -> None:
+            if one.key not in logs:
+                logs[one.key] = opened.enter_context(self._log(out / one.name, progress))
+            logs[one.key].add(*epoch)
+
+        job = RunJob(
+            self.params, self.config, self.dataset, self.store.root, self.checkpoint_seconds
+        )
+        with ExitStack() as opened:
+            items: list[Planned | Fold] = [*missing, *folds]
+            for item, result in run_in_workers(job, items, self.crew, told=told):
+                if isinstance(result, Crashed):
+                    raise UserError(
+                        f"a worker that trained died twice (exit code {result.exit_code}): not "
+                        "enough memory? set engine.workers: 1"
+                    )
+                if isinstance(item, Fold):
+                    self.probed[item.number] = result
+                elif (outcome := self._outcome(item)) is not None:
+                    logs[item.key].close()
+                    self._conclude(item, out / item.name, outcome, "trained", progress)
+                    done.add(item.key)
+        return done
+
+    def _run(self, one: Planned, folder: Path, progress: Tracker) -> Outcome:
+        """Take a run from the store or train it here, and write its folder."""
+        outcome = self.processes.agreed(partial(self._outcome, one))
+        word = "trained" if outcome is None else "kept"
+        with self._log(folder, progress) as log:
             if outcome is None:
-                word = "trained"
-                outcome = self._train(fold, seed, kept, log, progress)
-                if self.processes.first:
-                    kept.finish(outcome)
-            else:
-                word = "kept"
-                for row in outcome.history:
-                    log.add(row)
-        # epochs that early stopping or the store has saved
-        progress.advance(self.params.train.epochs - (word == "trained") * len(outcome.history))
+                with reproducible(self.params.train.threads):
+                    outcome = self._training.run(one, log.add)
+            for number, row in enumerate(outcome.history):
+                log.add(number, row)
+        self._conclude(one, folder, outcome, word, progress)
+        return outcome
+
+    @cached_property
+    def _training(self) -> Training:
+        return Training(
+            self.params.train,
+            self.config,
+            self.dataset,
+            self.task,
+            self.store,
+            self.processes,
+            self.checkpoint_seconds,
+        )
+
+    def _outcome(self, one: Planned) -> Outcome | None:
+        return KeptRun(self.store, one.key).finished()
+
+    def _log(self, folder: Path, progress: Tracker) -> RunLog:
+        return RunLog(folder / "curves" if self.processes.first else None, progress.advance)
+
+    def _conclude(
+        self, one: Planned, folder: Path, outcome: Outcome, word: str, progress: Tracker
+    ) -> None:
+        """Say how a run came out, and write its network."""
+        # epochs that early stopping has saved
+        progress.advance(self.params.train.epochs - len(outcome.history))
         best = outcome.history[outcome.best]
         progress.note(
-            f"fold {fold.number}, seed {seed}: {word}, {len(outcome.history)} epochs, validation "
+            f"{one}: {word}, {len(outcome.history)} epochs, validation "
             f"UAR {best['val_uar']:.3f} in epoch {outcome.best}"
         )
         info = {
@@ -181,55 +266,20 @@ class Networks:
             "params": self._settings(),
             "features": self.dataset.facts,
             "task": self.task.name,
-            "fold": fold.number,
-            "seed": seed,
+            "fold": one.fold.number,
+            "seed": one.seed,
             "best_epoch": outcome.best,
             "validation": best,
         }
         if self.processes.first:
             save_run(folder, self.config, outcome.weights, info)
-        return outcome
-
-    def _train(
-        self, fold: Fold, seed: int, kept: KeptRun, log: CurveLog, progress: Tracker
-    ) -> Outcome:
-        # an epoch number that training never reaches: the initial weights' own seed
-        torch.manual_seed(epoch_seed(seed, fold.number, 2**31))
-        trainer = Trainer(
-            self.processes.fabric,
-            build_network(self.config, self.dataset.facts),
-            self.dataset,
-            self.features,
-            self.task,
-            Run(fold.number, seed, fold.train, fold.val),
-            self.params.train,
-        )
-        state = self.processes.agreed(kept.checkpoint)
-        for row in state.history if state else []:
-            log.add(row)
-            progress.advance()
-        saved = time.monotonic()
-
-        def on_epoch(now: State) -> None:
-            nonlocal saved
-            log.add(now.history[-1])
-            progress.advance()
-            due = time.monotonic() - saved >= self.checkpoint_seconds
-            if due and self.processes.first:
-                kept.save_checkpoint(now)
-                saved = time.monotonic()
-
-        state = trainer.fit(state, on_epoch)
-        # the test clips are read here, once, by the weights that validation has selected
-        probabilities = (trainer.predict(clips) for clips in (fold.val, fold.test))
-        return Outcome(state.best_weights, state.history, state.best, *probabilities)
 
     def _settings(self) -> dict[str, Any]:
         """The parameters that decide a run's weights."""
         device, precision = resolve_device(self.params.train)
         train = self.params.train.model_dump(exclude={"folds", "seeds", "devices"})
         # masks of dropout depend on how many processes draw them
-        world = self.processes.fabric.world_size
+        world = self.processes.world
         return {
             "appearance": {"vector": self.params.appearance.vector},
             "relation": self.params.relation.model_dump(),
@@ -249,7 +299,7 @@ class Networks:
         everyone = np.concatenate([fold.clips(part) for part in ("train", "val", "test")])
         frames = self.task.units(everyone).label.tobytes() if dataset.frame_labels else b""
         return digest(
-            code_version(__name__),
+            code_version("pipeline.train.training"),
             self._settings(),
             dataset.facts,
             dataset.pooling_key,
@@ -266,7 +316,7 @@ def probe_rows(
     classes: Sequence[str],
     folds: Sequence[Fold],
     tables: Tables,
-    processes: Processes,
+    networks: Networks,
 ) -> Iterator[pa.Table]:
     """The baselines' test rows. They draw no random numbers: the first seed stands for all.
 
@@ -274,11 +324,13 @@ def probe_rows(
     """
     seed = params.train.seeds[0]
     balanced = params.train.class_weights != "none"
-    probes = Probes(tables.task, partial(total, processes.fabric))
-    steps = len(folds) * (1 + len(probes.names))
-    with track(steps, "baselines", quiet=not processes.first) as progress:
+    left = [fold for fold in folds if fold.number not in networks.probed]
+    probes = Probes(tables.task, networks.processes.total) if left else None
+    with track(len(left), "baselines", quiet=not networks.processes.first) as progress:
         for fold in folds:
-            parts = {"train": fold.train, "val": fold.val, "test": fold.test}
-            for name, found in baselines(probes, parts, classes=len(classes), balanced=balanced):
-                yield from tables.rows(fold, seed, "test", name, found)
-                progress.advance()
+            found: Iterable[tuple[str, np.ndarray]] = networks.probed.get(fold.number, [])
+            if probes is not None and fold in left:
+                found = baselines(probes, fold, classes=len(classes), balanced=balanced)
+            for name, probabilities in found:
+                yield from tables.rows(fold, seed, "test", name, probabilities)
+            progress.advance(fold in left)

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from synthetic_data import LOST, REGIONS, small_params, write_data
 
 from models.arpgnet import ARPGNet
 from pipeline.clips import read_manifest
 from pipeline.config import Params, parse_params
 from pipeline.errors import UserError
-from pipeline.explain.agreement import agreement
+from pipeline.explain import run
+from pipeline.explain.agreement import agreement, spearman
 from pipeline.explain.attention import (
     edge_kinds,
     frame_attention,
@@ -30,6 +32,7 @@ from pipeline.train.features import Batch
 from pipeline.train.network import build_network, network_config
 from pipeline.train.predictions import Predictions
 from pipeline.train.run import load, train
+from pipeline.workers import Crashed
 
 ORDER = torch.arange(8)
 
@@ -296,3 +299,33 @@ def test_the_tables_of_dvc_plots_say_what_the_json_says(tmp_path: Path) -> None:
     write_tables({**facts, "all": bare, "by_class": []}, tmp_path)
     assert (tmp_path / "regions.csv").read_text().splitlines()[2] == "chin,,"
     assert len((tmp_path / "edges.csv").read_text().splitlines()) == 1
+
+
+def test_rank_correlation_equals_scipy() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        # few different values: many share a rank
+        first, second = rng.integers(0, rng.integers(2, 60), (2, 40)) / 7
+        assert spearman(first, second) == pytest.approx(spearmanr(first, second).statistic)
+
+
+def test_workers_explain_as_one_process_does(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_data(tmp_path)
+    train(small_params(epochs=2), root=tmp_path)
+    # passes of 2 clips, so that there are some for every worker
+    monkeypatch.setattr(run, "FRAMES", 8)
+    monkeypatch.setattr("pipeline.progress._PLAIN_EVERY_S", 0.0)
+    monkeypatch.setattr("pipeline.progress._QUIET_S", 0.0)
+    found = []
+    for workers in (1, 2):
+        explain(tmp_path, workers=workers)
+        found.append((tmp_path / EXPLANATIONS).read_bytes())
+        count = json.loads(found[-1])["all"]["views"]
+        assert f"explain: {count}/" in capfd.readouterr().err
+    assert found[0] == found[1]
+    died = [(None, Crashed(-9))]
+    monkeypatch.setattr(run, "run_in_workers", lambda *_: iter(died))
+    with pytest.raises(UserError, match=r"died twice \(exit code -9\)"):
+        explain(tmp_path, workers=2)

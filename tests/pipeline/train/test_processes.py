@@ -22,6 +22,7 @@ SETTINGS = """
 relation: {layers: 1, heads: 2, dropout: 0.0}
 fusion: {width: 16, layers: 1, heads: 2, dropout: 0.0, head_dropout: 0.0}
 train: {epochs: 6, batch: 7, lr: 0.005, seeds: [0], device: cpu, patience: 6}
+engine: {workers: 1}
 """
 
 
@@ -147,15 +148,13 @@ def test_no_common_store_is_said(tmp_path: Path) -> None:
     script.write_text(
         "from pipeline.config import TrainParams\n"
         "from pipeline.stage import run\n"
-        "from pipeline.train.device import make_fabric\n"
         "from pipeline.train.processes import Processes\n"
         "def main():\n"
-        "    fabric = make_fabric(TrainParams(device='cpu'))\n"
-        "    processes = Processes(fabric)\n"
+        "    processes = Processes(TrainParams(device='cpu'))\n"
         "    assert processes.agreed(lambda: 1) == 1\n"
         "    assert processes.agreed(lambda: None) is None\n"
-        "    assert processes.agreed(lambda: fabric.global_rank or None) is None\n"
-        "    processes.agreed(lambda: None if fabric.global_rank else 1)\n"
+        "    assert processes.agreed(lambda: processes.rank or None) is None\n"
+        "    processes.agreed(lambda: None if processes.rank else 1)\n"
         "run(main)\n"
     )
     done = run(tmp_path, [*command(2)[:-2], str(script)])

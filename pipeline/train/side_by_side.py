@@ -1,0 +1,93 @@
+"""Runs side by side in worker processes, on a CPU: each as it would come out alone.
+
+A run's products are too small to gain much from threads. All processes read the features from one
+place (`Room`). Workers put what they have trained into the store, and the stage's own process
+writes everything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import psutil
+
+from models.arpgnet import ARPGNetConfig
+from pipeline.config import Params
+from pipeline.spread import processes_here
+from pipeline.store import Place, Store
+from pipeline.train.data import Dataset
+from pipeline.train.device import keep_freed_memory, reproducible
+from pipeline.train.folds import Fold
+from pipeline.train.probes import Probes, baselines
+from pipeline.train.processes import Processes
+from pipeline.train.tasks import make_task
+from pipeline.train.training import Planned, Training
+from pipeline.workers import tell
+
+# of a worker, beside the features: 0.8 GB for the demo's network, more for wide ones
+WORKER_BYTES = 2 << 30
+
+
+def workers(params: Params, processes: Processes) -> int:
+    """How many runs go side by side."""
+    if not processes.alone:
+        return 1
+    room = psutil.virtual_memory().available // WORKER_BYTES
+    return int(max(1, min(processes_here(params.engine, params.train.threads), room)))
+
+
+# a baseline's name and its probabilities of the fold's test units
+Found = list[tuple[str, np.ndarray]]
+
+
+@dataclass
+class RunJob:
+    """Trains a planned run into the store and tells of its epochs (None), or fits a fold's
+    baselines (`Found`); see `pipeline.workers.Job`."""
+
+    params: Params
+    config: ARPGNetConfig
+    dataset: Dataset
+    root: Place
+    checkpoint_seconds: float
+
+    def start(self) -> None:
+        keep_freed_memory()
+        # for the whole life of the process, hence never left
+        self._settings = reproducible(self.params.train.threads)
+        self._settings.__enter__()
+
+    def do(self, item: Planned | Fold) -> Found | None:
+        if isinstance(item, Fold):
+            return self._probed(item)
+        self._training.run(item, lambda number, row: tell((number, row)))
+        return None
+
+    @cached_property
+    def _task(self) -> Any:
+        return make_task(self.dataset, self.params.train)
+
+    @cached_property
+    def _training(self) -> Training:
+        train = self.params.train
+        return Training(
+            train,
+            self.config,
+            self.dataset,
+            self._task,
+            Store(self.root),
+            Processes(train),
+            self.checkpoint_seconds,
+        )
+
+    @cached_property
+    def _probes(self) -> Probes:
+        return Probes(self._task)
+
+    def _probed(self, fold: Fold) -> Found:
+        balanced = self.params.train.class_weights != "none"
+        classes = self.config.num_classes
+        return list(baselines(self._probes, fold, classes=classes, balanced=balanced))
