@@ -1,4 +1,4 @@
-"""Runs in the store: a finished one is never trained twice, a killed one goes on."""
+"""Runs and baselines in the store: a finished one is never computed twice, a killed run goes on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import torch
 
 from pipeline.train.state import KeptState, Weights
 from pipeline.train.tensors import read_tensors, write_tensors
+
+# the name of each of a fold's baselines, and its probabilities of the test units, float64 [U, K]
+Fitted = list[tuple[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,22 @@ class KeptRun(KeptState):
         tensors["probabilities/test"] = torch.from_numpy(outcome.test)
         info = {"history": outcome.history, "best": outcome.best}
         self._finish(lambda path: write_tensors(path, tensors, info))
+
+
+class KeptBaselines(KeptState):
+    """The place of a fold's baselines in the store."""
+
+    FINISHED: ClassVar[str] = "baselines"
+
+    def finished(self) -> Fitted | None:
+        found = self._get(self.FINISHED, read_tensors)
+        if found is None:
+            return None
+        tensors, info = found
+        return [(name, tensors[name].numpy()) for name in info["names"]]
+
+    def finish(self, fitted: Fitted) -> None:
+        """Keep what was fitted."""
+        tensors = {name: torch.from_numpy(probabilities) for name, probabilities in fitted}
+        info = {"names": [name for name, _ in fitted]}
+        self._put(self.FINISHED, lambda path: write_tensors(path, tensors, info))

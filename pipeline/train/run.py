@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from pipeline.train.curves import RUNS
 from pipeline.train.data import Dataset, labels_of, load_dataset
 from pipeline.train.device import keep_freed_memory, reproducible, resolve_device
 from pipeline.train.folds import Fold, Part, check_fold, read_folds
-from pipeline.train.kept import KeptRun, Outcome
+from pipeline.train.kept import KeptBaselines, KeptRun, Outcome
 from pipeline.train.network import network_config
 from pipeline.train.predictions import (
     NETWORK,
@@ -36,7 +36,7 @@ from pipeline.train.predictions import (
 )
 from pipeline.train.probes import Probes, baselines
 from pipeline.train.processes import Processes
-from pipeline.train.side_by_side import Found, RunJob, workers
+from pipeline.train.side_by_side import RunJob, workers
 from pipeline.train.tasks import Task, frame_units, make_task
 from pipeline.train.training import Planned, Training
 from pipeline.workers import Crashed, run_in_workers
@@ -165,8 +165,6 @@ class Networks:
         self.store, self.processes, self.crew = store, processes, crew
         self.checkpoint_seconds = checkpoint_seconds
         self.config = network_config(params, dataset.facts, len(classes), task.frames)
-        # what workers have fitted, by the fold's number
-        self.probed: dict[int, Found] = {}
 
     def run(self, folds: Sequence[Fold], out: Path, tables: Tables) -> Iterator[pa.Table]:
         """Write `<out>/fold<f>-seed<s>/` and yield validation and test rows, run by run."""
@@ -192,6 +190,7 @@ class Networks:
         missing = [one for one in plan if not self.store.has(KeptRun.FINISHED, one.key, "file")]
         if self.crew == 1 or len(missing) < 2:
             return set()
+        unfitted = [fold for fold in folds if self.baselines_of(fold).finished() is None]
         logs: dict[str, RunLog] = {}
         done: set[str] = set()
 
@@ -204,7 +203,7 @@ class Networks:
             self.params, self.config, self.dataset, self.store.root, self.checkpoint_seconds
         )
         with ExitStack() as opened:
-            items: list[Planned | Fold] = [*missing, *folds]
+            items: list[Planned | Fold] = [*missing, *unfitted]
             for item, result in run_in_workers(job, items, self.crew, told=told):
                 if isinstance(result, Crashed):
                     raise UserError(
@@ -212,7 +211,7 @@ class Networks:
                         "enough memory? set engine.workers: 1"
                     )
                 if isinstance(item, Fold):
-                    self.probed[item.number] = result
+                    self.baselines_of(item).finish(result)
                 elif (outcome := self._outcome(item)) is not None:
                     logs[item.key].close()
                     self._conclude(item, out / item.name, outcome, "trained", progress)
@@ -225,8 +224,7 @@ class Networks:
         word = "trained" if outcome is None else "kept"
         with self._log(folder, progress) as log:
             if outcome is None:
-                with reproducible(self.params.train.threads):
-                    outcome = self._training.run(one, log.add)
+                outcome = self._training.run(one, log.add)
             for number, row in enumerate(outcome.history):
                 log.add(number, row)
         self._conclude(one, folder, outcome, word, progress)
@@ -288,6 +286,16 @@ class Networks:
         }
 
     def _key(self, fold: Fold, seed: int) -> str:
+        code = code_version("pipeline.train.training")
+        return digest(code, self._settings(), self._data(fold), fold.number, seed)
+
+    def baselines_of(self, fold: Fold) -> KeptBaselines:
+        """The place of a fold's baselines."""
+        code = code_version("pipeline.train.probes")
+        return KeptBaselines(self.store, digest(code, self._settings()["train"], self._data(fold)))
+
+    def _data(self, fold: Fold) -> list[Any]:
+        """A fold's clips with their labels, and what is known of all."""
         dataset = self.dataset
         clips = {
             part: [
@@ -298,17 +306,8 @@ class Networks:
         }
         everyone = np.concatenate([fold.clips(part) for part in ("train", "val", "test")])
         frames = self.task.units(everyone).label.tobytes() if dataset.frame_labels else b""
-        return digest(
-            code_version("pipeline.train.training"),
-            self._settings(),
-            dataset.facts,
-            dataset.pooling_key,
-            self.classes,
-            clips,
-            hashlib.sha256(frames).hexdigest(),
-            fold.number,
-            seed,
-        )
+        facts = [dataset.facts, dataset.pooling_key, self.classes]
+        return [*facts, clips, hashlib.sha256(frames).hexdigest()]
 
 
 def probe_rows(
@@ -324,13 +323,16 @@ def probe_rows(
     """
     seed = params.train.seeds[0]
     balanced = params.train.class_weights != "none"
-    left = [fold for fold in folds if fold.number not in networks.probed]
-    probes = Probes(tables.task, networks.processes.total) if left else None
-    with track(len(left), "baselines", quiet=not networks.processes.first) as progress:
+    processes = networks.processes
+    probes = cache(lambda: Probes(tables.task, processes.total))
+    with track(len(folds), "baselines", quiet=not processes.first) as progress:
         for fold in folds:
-            found: Iterable[tuple[str, np.ndarray]] = networks.probed.get(fold.number, [])
-            if probes is not None and fold in left:
-                found = baselines(probes, fold, classes=len(classes), balanced=balanced)
-            for name, probabilities in found:
+            kept = networks.baselines_of(fold)
+            fitted = processes.agreed(kept.finished)
+            if fitted is None:
+                fitted = list(baselines(probes(), fold, classes=len(classes), balanced=balanced))
+                if processes.first:
+                    kept.finish(fitted)
+            for name, probabilities in fitted:
                 yield from tables.rows(fold, seed, "test", name, probabilities)
-            progress.advance(fold in left)
+            progress.advance()

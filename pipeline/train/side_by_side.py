@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import psutil
+import torch
 
 from models.arpgnet import ARPGNetConfig
 from pipeline.config import Params
 from pipeline.spread import processes_here
 from pipeline.store import Place, Store
 from pipeline.train.data import Dataset
-from pipeline.train.device import keep_freed_memory, reproducible
+from pipeline.train.device import keep_freed_memory
 from pipeline.train.folds import Fold
+from pipeline.train.kept import Fitted
 from pipeline.train.probes import Probes, baselines
 from pipeline.train.processes import Processes
 from pipeline.train.tasks import make_task
@@ -39,14 +40,10 @@ def workers(params: Params, processes: Processes) -> int:
     return int(max(1, min(processes_here(params.engine, params.train.threads), room)))
 
 
-# a baseline's name and its probabilities of the fold's test units
-Found = list[tuple[str, np.ndarray]]
-
-
 @dataclass
 class RunJob:
     """Trains a planned run into the store and tells of its epochs (None), or fits a fold's
-    baselines (`Found`); see `pipeline.workers.Job`."""
+    baselines (`Fitted`); see `pipeline.workers.Job`."""
 
     params: Params
     config: ARPGNetConfig
@@ -56,11 +53,9 @@ class RunJob:
 
     def start(self) -> None:
         keep_freed_memory()
-        # for the whole life of the process, hence never left
-        self._settings = reproducible(self.params.train.threads)
-        self._settings.__enter__()
+        torch.set_num_threads(self.params.train.threads)
 
-    def do(self, item: Planned | Fold) -> Found | None:
+    def do(self, item: Planned | Fold) -> Fitted | None:
         if isinstance(item, Fold):
             return self._probed(item)
         self._training.run(item, lambda number, row: tell((number, row)))
@@ -87,7 +82,7 @@ class RunJob:
     def _probes(self) -> Probes:
         return Probes(self._task)
 
-    def _probed(self, fold: Fold) -> Found:
+    def _probed(self, fold: Fold) -> Fitted:
         balanced = self.params.train.class_weights != "none"
         classes = self.config.num_classes
         return list(baselines(self._probes, fold, classes=classes, balanced=balanced))

@@ -12,6 +12,7 @@ from models.arpgnet import ARPGNetConfig
 from pipeline.config import TrainParams
 from pipeline.store import Store
 from pipeline.train.data import Dataset
+from pipeline.train.device import reproducible
 from pipeline.train.features import place
 from pipeline.train.fit import Run, Trainer
 from pipeline.train.folds import Fold
@@ -69,6 +70,10 @@ class Training:
         Args:
             on_epoch: is told of each epoch, those of a saved state too.
         """
+        with reproducible(self.params.threads):
+            return self._run(planned, on_epoch)
+
+    def _run(self, planned: Planned, on_epoch: OnEpoch) -> Outcome:
         fold, seed = planned.fold, planned.seed
         kept = KeptRun(self.store, planned.key)
         # an epoch number that training never reaches: the initial weights' own seed
