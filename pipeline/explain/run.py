@@ -5,6 +5,7 @@ Shape letters: V views (clips, or windows of videos whose frames are labelled), 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,8 @@ from pipeline.explain.choose import choose, confused, confused_clips, runs_by_fo
 from pipeline.explain.occlusion import can_hide, drops, probabilities
 from pipeline.explain.plots import write_tables
 from pipeline.progress import track
-from pipeline.shards import ShardReader
+from pipeline.shards import INDEX, ShardReader
+from pipeline.store import Store, code_version, digest, file_sha256
 from pipeline.train.checkpoints import MODEL, load_run
 from pipeline.train.data import Dataset, labels_of, load_dataset
 from pipeline.train.device import keep_freed_memory
@@ -123,9 +125,11 @@ class ExplainJob:
     _loaded: tuple[Path, ARPGNet, Task] | None = None
 
 
-def explain(root: Path = Path(), *, most: int = MOST, workers: int = 1) -> None:
+def explain(
+    root: Path = Path(), *, most: int = MOST, workers: int = 1, store: Store | None = None
+) -> None:
     """Explain at most `most` test clips a class and confused pair under `root`, by the lowest
-    seed's networks.
+    seed's networks; what was explained before is taken from the store.
 
     Args:
         workers: processes that share the work; 1: this one does it.
@@ -134,6 +138,32 @@ def explain(root: Path = Path(), *, most: int = MOST, workers: int = 1) -> None:
         UserError: a stage's out is absent, or no test clip is left.
     """
     runs = runs_by_fold(root)
+    store, key = store or Store(), _key(root, runs, most)
+    target = root / EXPLANATIONS
+    if not store.get_file("explain", key, target):
+        write_json(explanations(root, runs, most, workers), target)
+        store.put_file("explain", key, target)
+    write_tables(json.loads(target.read_text(encoding="utf-8")), root / TABLES)
+
+
+def _key(root: Path, runs: Mapping[int, Path], most: int) -> str:
+    """Digest of all that the explanations depend on."""
+    files = [
+        *(root / f"data/{name}.parquet" for name in ("manifest", "frame_labels")),
+        # with the key of each clip
+        *(root / f"data/{name}" / INDEX for name in ("appearance", "graphs")),
+        root / PREDICTIONS,
+        *(folder / MODEL for folder in runs.values()),
+    ]
+    absent = [path for path in files if not path.is_file()]
+    if absent:
+        raise UserError(f"{absent[0]} is not there: run `dvc repro`")
+    names = [folder.name for folder in runs.values()]
+    return digest(code_version(__name__), most, names, [file_sha256(path) for path in files])
+
+
+def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) -> dict[str, Any]:
+    """What `EXPLANATIONS` holds; see `explain`."""
     graphs = ShardReader(root / "data/graphs")
     manifest = read_manifest(root / "data/manifest.parquet")
     predictions = read_predictions(root / PREDICTIONS)
@@ -158,7 +188,7 @@ def explain(root: Path = Path(), *, most: int = MOST, workers: int = 1) -> None:
     found = together(parts)
     # what was added for a pair is wrong by choice: it is no part of the other means
     usual = np.isin(found.clip, list(drawn))
-    facts: dict[str, Any] = {
+    return {
         "unit": "clips" if dataset.frame_labels is None else "windows",
         "most_a_class": most,
         "networks": [folder.name for folder in runs.values()],
@@ -176,8 +206,6 @@ def explain(root: Path = Path(), *, most: int = MOST, workers: int = 1) -> None:
         "by_class": list(by_class(found, usual, manifest.classes, seen_N, list(kinds))),
         "pairs": list(pairs(found, ranked, manifest.classes, seen_N, list(kinds))),
     }
-    write_json(facts, root / EXPLANATIONS)
-    write_tables(facts, root / TABLES)
 
 
 def load_chosen(

@@ -27,6 +27,7 @@ from pipeline.explain.choose import choose, confused, confused_clips
 from pipeline.explain.occlusion import can_hide, drops, run_network, without
 from pipeline.explain.plots import write_tables
 from pipeline.explain.run import EXPLANATIONS, explain
+from pipeline.store import Store
 from pipeline.train.data import Dataset
 from pipeline.train.features import Batch
 from pipeline.train.network import build_network, network_config
@@ -195,7 +196,13 @@ def test_a_planted_region_is_found_by_both_maps(tmp_path: Path) -> None:
     assert LOST not in whole["clips"]
     assert found["networks"] == ["fold0-seed0", "fold1-seed0"]
     before = (tmp_path / EXPLANATIONS).read_bytes()
-    explain(tmp_path)
+    explain(tmp_path, store=Store(tmp_path / "another-store"))
+    assert (tmp_path / EXPLANATIONS).read_bytes() == before
+    # what was explained is not explained again
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "explanations", lambda *_: pytest.fail("explained again"))
+        (tmp_path / EXPLANATIONS).unlink()
+        explain(tmp_path)
     assert (tmp_path / EXPLANATIONS).read_bytes() == before
     explain(tmp_path, most=2)
     assert json.loads((tmp_path / EXPLANATIONS).read_text())["all"]["views"] == 6
@@ -320,7 +327,7 @@ def test_workers_explain_as_one_process_does(
     monkeypatch.setattr("pipeline.progress._QUIET_S", 0.0)
     found = []
     for workers in (1, 2):
-        explain(tmp_path, workers=workers)
+        explain(tmp_path, workers=workers, store=Store(tmp_path / f"store{workers}"))
         found.append((tmp_path / EXPLANATIONS).read_bytes())
         count = json.loads(found[-1])["all"]["views"]
         assert f"explain: {count}/" in capfd.readouterr().err
@@ -328,4 +335,4 @@ def test_workers_explain_as_one_process_does(
     died = [(None, Crashed(-9))]
     monkeypatch.setattr(run, "run_in_workers", lambda *_: iter(died))
     with pytest.raises(UserError, match=r"died twice \(exit code -9\)"):
-        explain(tmp_path, workers=2)
+        explain(tmp_path, workers=2, store=Store(tmp_path / "store"))

@@ -14,6 +14,7 @@ from pipeline.config import EvaluateParams, Params
 from pipeline.errors import UserError
 from pipeline.evaluate.summary import summarise
 from pipeline.store import Store
+from pipeline.train import run
 from pipeline.train.checkpoints import MODEL, load_run
 from pipeline.train.curves import read_curves
 from pipeline.train.fit import State, Trainer
@@ -108,6 +109,9 @@ def test_second_run_takes_everything_from_the_store(
 ) -> None:
     root = fresh(trained, tmp_path)
     monkeypatch.setattr(Trainer, "fit", lambda *_: pytest.fail("a finished run was trained again"))
+    monkeypatch.setattr(
+        run, "baselines", lambda *_, **__: pytest.fail("baselines were fitted again")
+    )
     train(small_params(), root=root, store=Store(trained / "store"))
     assert files(root) == files(trained)
 
