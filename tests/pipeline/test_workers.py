@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from predict_process import default_ctrl_c
 
 from pipeline import workers
 from pipeline.errors import UserError
@@ -174,6 +175,7 @@ def naps(folder: Path, nap_s: float) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "PYTHONPATH": str(repository)},
         start_new_session=True,
+        preexec_fn=default_ctrl_c,
     )
     assert process.stdout is not None
     assert process.stdout.readline().strip().isdigit()

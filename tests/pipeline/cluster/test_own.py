@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from predict_process import default_ctrl_c
 
 # half a minute
 pytestmark = pytest.mark.slow
@@ -43,6 +44,7 @@ def stage(folder: Path, nap_s: float) -> subprocess.Popen[str]:
         text=True,
         env={**inherited, "HOME": str(folder), "PYTHONPATH": f"{TESTS.parent}:{TESTS}"},
         start_new_session=True,
+        preexec_fn=default_ctrl_c,
     )
 
 
