@@ -1,6 +1,6 @@
 """Feature extraction with IResNet-50: torch in bfloat16 against ONNX Runtime in float32.
 
-Both are what the appearance stage runs (`pipeline.faces.network.ImageNetwork`): uint8 crops in,
+Both are what the appearance stage runs (`ImageNetwork`): uint8 crops in,
 embeddings and last maps out, random weights, rounds interleaved in one process. Beside the crops
 a second stand the multiply-adds of a crop and what the device does at most, a square matrix product
 in the same number format.
@@ -23,11 +23,11 @@ from common import heading, table, write_out
 from multiply_adds import multiply_adds, peak
 from safetensors.torch import save_file
 
-from pipeline.faces.backbones import ARCHITECTURES
-from pipeline.faces.checkpoint_graph import graph_of_checkpoint
-from pipeline.faces.network import ImageNetwork
-from pipeline.faces.packs import ModelSpec
-from pipeline.faces.sessions import find_map_tensor, load_graph
+from pipeline.networks.backbones import ARCHITECTURES
+from pipeline.networks.checkpoint_graph import graph_of_checkpoint
+from pipeline.networks.image_network import ImageNetwork
+from pipeline.networks.packs import ModelSpec
+from pipeline.networks.sessions import find_map_tensor, load_graph
 
 CROP_PX = 112
 WAYS = {"ONNX Runtime, float32": "fp32", "torch, bfloat16": "bf16"}

@@ -32,8 +32,7 @@ from common import REPOSITORY, assets_folder, heading, table, write_out
 from rendered import LONG_FPS, repeat
 
 sys.path.insert(0, str(REPOSITORY / "tests"))
-from untrained_run import write_run
-
+from helpers.untrained_run import write_run
 from pipeline.predict.features import Row, cut_out, rows_of
 from pipeline.predict.model import load_model
 from pipeline.predict.predictor import Options, Predictor

@@ -15,16 +15,16 @@ import torch
 from common import table
 from multiply_adds import multiply_adds, peak
 
-from pipeline.config import AlignParams, DecodeParams
-from pipeline.faces.alignment import context, similarity, warp
-from pipeline.faces.appearance import AppearanceNetwork
-from pipeline.faces.detect import Detections, make_detector
-from pipeline.faces.follow import Follower
-from pipeline.faces.landmarks import LandmarkNetwork
-from pipeline.faces.packs import load_pack
-from pipeline.faces.precision import resolve_precision
-from pipeline.jpeg import decode_jpeg, encode_jpeg
+from pipeline.common.params import AlignParams, DecodeParams
+from pipeline.geometry.alignment import context, similarity, warp
+from pipeline.networks.appearance import AppearanceNetwork
+from pipeline.networks.detector import Detections, make_detector
+from pipeline.networks.follower import Follower
+from pipeline.networks.image_network import resolve_precision
+from pipeline.networks.landmarks import LandmarkNetwork
+from pipeline.networks.packs import load_pack
 from pipeline.video.container import Upright, open_video
+from pipeline.video.frames import decode_jpeg, encode_jpeg
 
 T = TypeVar("T")
 

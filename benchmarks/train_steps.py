@@ -17,10 +17,10 @@ from torch.nn.functional import cross_entropy
 from torch_geometric.data import Batch as Graphs
 
 from models.arpgnet import ARPGNet
-from pipeline.config import Params, load_params, parse_params
-from pipeline.regions.grid import grid_topology
-from pipeline.train.features import Batch, Features
-from pipeline.train.network import build_network, logits_of, network_config
+from pipeline.common.params import Params, load_params, parse_params
+from pipeline.geometry.grid import grid_topology
+from pipeline.training.features import Batch, Features
+from pipeline.training.network import build_network, logits_of, network_config
 
 FRAMES, GRID, CHANNELS, CLASSES = 16, 7, 512, 7
 LR, CLIP = 1e-3, 1.0

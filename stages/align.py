@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.clips import read_manifest
-from pipeline.config import load_params
-from pipeline.engine import run_clips
-from pipeline.faces.align_clip import AlignClip
-from pipeline.faces.listed import load_listed
-from pipeline.stage import run
+from pipeline.align.clip import AlignClip
+from pipeline.common.params import load_params
+from pipeline.common.stage import run
+from pipeline.networks.listed import load_listed
+from pipeline.runner.engine import run_clips
+from pipeline.tables.manifest import read_manifest
 
 FRAMES = Path("data/frames")
 OUT = Path("data/faces")

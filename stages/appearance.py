@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.clips import read_manifest
-from pipeline.config import load_params
-from pipeline.engine import run_clips
-from pipeline.faces.appearance import AppearanceClip
-from pipeline.faces.listed import load_listed
-from pipeline.faces.precision import resolve_precision
-from pipeline.faces.tuned import tuned
-from pipeline.stage import run
+from pipeline.appearance.clip import AppearanceClip
+from pipeline.common.params import load_params
+from pipeline.common.stage import run
+from pipeline.networks.image_network import resolve_precision
+from pipeline.networks.listed import load_listed
+from pipeline.networks.tuned import tuned
+from pipeline.runner.engine import run_clips
+from pipeline.tables.manifest import read_manifest
 
 FACES = Path("data/faces")
 BACKBONE = Path("artifacts/backbone")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.clips import read_manifest
-from pipeline.config import load_params
+from pipeline.common.params import load_params
+from pipeline.common.stage import run
 from pipeline.datasets.corpora import dataset_roots
-from pipeline.engine import run_clips
-from pipeline.stage import run
-from pipeline.video.decode_clip import DecodeClip
+from pipeline.decode.clip import DecodeClip
+from pipeline.runner.engine import run_clips
+from pipeline.tables.manifest import read_manifest
 
 OUT = Path("data/frames")
 

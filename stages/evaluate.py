@@ -1,8 +1,8 @@
 """evaluate: metrics with intervals, beside their baselines."""
 
-from pipeline.config import load_params
+from pipeline.common.params import load_params
+from pipeline.common.stage import run
 from pipeline.evaluate.run import evaluate
-from pipeline.stage import run
 
 
 def main() -> None:

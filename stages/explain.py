@@ -1,9 +1,9 @@
 """explain: what the networks attend to, and whether hiding it makes a difference."""
 
-from pipeline.config import load_params
+from pipeline.common.params import load_params
+from pipeline.common.stage import run
 from pipeline.explain.run import explain
-from pipeline.spread import processes_here
-from pipeline.stage import run
+from pipeline.runner.dispatch import processes_here
 
 
 def main() -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipeline.clips import OK, read_manifest, read_splits
-from pipeline.config import load_params
-from pipeline.datasets.ingest import ingest
-from pipeline.faces.listed import list_networks
+from pipeline.common.params import load_params
+from pipeline.common.stage import run
 from pipeline.finetune.listed import write_stills_list
-from pipeline.spread import crew
-from pipeline.stage import run
+from pipeline.ingest.run import ingest
+from pipeline.networks.listed import list_networks
+from pipeline.runner.dispatch import crew
+from pipeline.tables.manifest import OK, read_manifest, read_splits
 
 
 def main() -> None:

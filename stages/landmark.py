@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.clips import read_manifest
-from pipeline.config import FacesParams, load_params
-from pipeline.engine import run_clips
-from pipeline.faces.given_landmarks import SuppliedLandmarkClip
-from pipeline.faces.landmarks import LandmarkClip
-from pipeline.faces.listed import load_listed
-from pipeline.stage import run
+from pipeline.common.params import FacesParams, load_params
+from pipeline.common.stage import run
+from pipeline.landmark.clip import LandmarkClip
+from pipeline.landmark.provided import SuppliedLandmarkClip
+from pipeline.networks.listed import load_listed
+from pipeline.runner.engine import run_clips
+from pipeline.tables.manifest import read_manifest
 
 FRAMES = Path("data/frames")
 FACES = Path("data/faces")

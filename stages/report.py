@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from pipeline.config import load_params
-from pipeline.disk import write_whole
+from pipeline.common.files import write_whole
+from pipeline.common.params import load_params
+from pipeline.common.stage import run
 from pipeline.report.card import CARD, model_card
 from pipeline.report.page import gather, render
-from pipeline.stage import run
 
 PAGE = Path("reports/index.html")
 

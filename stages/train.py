@@ -1,7 +1,7 @@
 """train: ARPGNet and its baselines, every fold with every seed."""
 
-from pipeline.config import load_params
-from pipeline.stage import run
+from pipeline.common.params import load_params
+from pipeline.common.stage import run
 from pipeline.train.run import train
 
 

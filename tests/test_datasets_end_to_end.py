@@ -12,17 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import in_process
 import numpy as np
 import pytest
-import rendered_trees
 from ruamel.yaml import YAML
-from support import REPOSITORY, TINY, Workspace
 
-from pipeline.clips import MANIFEST, SPLITS, Manifest, read_manifest, read_splits
-from pipeline.faces.alignment import apply
-from pipeline.shards import ShardReader, to_numpy
-from pipeline.train.predictions import NETWORK, PREDICTIONS, read_predictions
+from helpers import in_process, rendered_trees
+from helpers.support import REPOSITORY, TINY, Workspace
+from pipeline.geometry.alignment import apply
+from pipeline.tables.manifest import MANIFEST, SPLITS, Manifest, read_manifest, read_splits
+from pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
+from pipeline.tables.shards import ShardReader, to_numpy
 
 SETTINGS = {
     **{name: value for name, value in TINY.items() if name.startswith(("fusion.", "relation."))},

@@ -9,23 +9,22 @@ import signal
 import time
 from pathlib import Path
 
-import in_process
 import numpy as np
 import pandas as pd
 import pytest
-import store_entries
-from killed_runs import PATIENCE_S, begin, kill, wait_for
 from ruamel.yaml import YAML
-from support import TINY, Workspace
 
-from pipeline.clips import read_manifest
-from pipeline.config import load_params
+from helpers import in_process, store_entries
+from helpers.killed_runs import PATIENCE_S, begin, kill, wait_for
+from helpers.support import TINY, Workspace
+from pipeline.common.params import load_params
 from pipeline.datasets.corpora import dataset_roots
-from pipeline.faces.sessions import make_session
+from pipeline.networks.sessions import make_session
+from pipeline.runner.work import ClipWork
 from pipeline.store.code import import_closure, left_out
-from pipeline.train.checkpoints import load_run
-from pipeline.train.predictions import NETWORK, PREDICTIONS, read_predictions
-from pipeline.work import ClipWork
+from pipeline.tables.manifest import read_manifest
+from pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
+from pipeline.training.checkpoints import load_run
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +177,7 @@ def test_all_code_that_a_worker_loads_is_in_the_key(
     (tmp_path / "work").write_bytes(pickle.dumps((work, read_manifest().clips[0])))
     done = finished.run("python", "-c", LOADED, str(tmp_path / "work"))
     # imported by `packs`, which is left out; the key has its part as `ModelSpec.conversion`
-    elsewhere = {"pipeline.faces.checkpoint_graph"}
+    elsewhere = {"pipeline.networks.checkpoint_graph"}
     loaded = {name for name in done.stdout.split() if not left_out(name)} - elsewhere
     closure = set(import_closure(finished.root, type(work).__module__))
     assert type(work).__module__ in loaded

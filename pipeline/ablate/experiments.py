@@ -18,7 +18,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.ablate.rows import Row
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 
 # between them the stages from a clip's features to a prediction
 DECIDING = ("graph", "train")

@@ -9,11 +9,11 @@ from typing import Any
 
 from pipeline.ablate.experiments import check_base, is_finished, render_report, run_experiment
 from pipeline.ablate.rows import ROWS, Row, changed
+from pipeline.common.errors import UserError
+from pipeline.common.files import write_json
+from pipeline.common.params import Params
 from pipeline.compare.run import compare
 from pipeline.compare.sources import WORKSPACE, Side, read_side
-from pipeline.config import Params
-from pipeline.errors import UserError
-from pipeline.evaluate.json_file import write_json
 from pipeline.report.ablations import ABLATION, FAILED, OK, SAME, read_ablations
 
 # of a comparison: what is said once for all rows

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.common.errors import UserError
+from pipeline.common.params import EvaluateParams
 from pipeline.compare.mcnemar import mcnemar
 from pipeline.compare.pairing import Key, keys, paired
 from pipeline.compare.sources import Side
-from pipeline.config import EvaluateParams
-from pipeline.errors import UserError
 from pipeline.evaluate.bootstrap import two_sided_p
 from pipeline.evaluate.summary import interval_units, rounded, score_model, spread
-from pipeline.train.predictions import Predictions
+from pipeline.tables.predictions import Predictions
 
 COMPARED = ("uar", "war", "macro_f1")
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.clips import MANIFEST, read_manifest
-from pipeline.errors import UserError
-from pipeline.revision import NotInCache, NotInRevision, UnknownRevision, copy_out
+from pipeline.common.errors import UserError
+from pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, copy_out
 from pipeline.store import file_sha256
-from pipeline.train.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
+from pipeline.tables.manifest import MANIFEST, read_manifest
+from pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
 
 WORKSPACE = "workspace"
 People = Mapping[str, dict[str, str | None]]

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
+from pipeline.common.errors import UserError
 from pipeline.datasets.frame_names import FrameNames
-from pipeline.errors import UserError
 
 FaceSource = Literal["detect", "aligned", "landmarks"]
 Metric = Literal["war", "uar", "macro_f1", "abaw2"]

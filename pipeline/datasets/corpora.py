@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.config import CorpusParams, DatasetParams
+from pipeline.common.errors import UserError
+from pipeline.common.params import CorpusParams, DatasetParams
 from pipeline.datasets.base import (
     About,
     ListedClip,
@@ -20,7 +21,6 @@ from pipeline.datasets.base import (
 )
 from pipeline.datasets.recognise import what_lies_there
 from pipeline.datasets.root import resolve_root
-from pipeline.errors import UserError
 
 CROSS = Recipe("official", "trained on some data sets, tested on others")
 

@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.datasets.ties import connected
-from pipeline.errors import ClipError
-from pipeline.video import pictures as folders
+from pipeline.common.errors import ClipError
+from pipeline.datasets.groups import connected
+from pipeline.video import image_folder as folders
 
 SIDE = 16
 # the first 32 frames, every 4th, tell performances apart; more would only cost time

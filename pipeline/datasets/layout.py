@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from pipeline.clips import resolve_inside
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.tables.manifest import resolve_inside
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.common.errors import ClipError
 from pipeline.datasets import fingerprint
-from pipeline.errors import ClipError
 from pipeline.store import digest, file_sha256
-from pipeline.video.pictures import first_picture, folder_sha256, folder_state, read_folder
+from pipeline.video.image_folder import first_picture, folder_sha256, folder_state, read_folder
 
 NOT_FOUND = "file not found"
 NOT_A_FILE = "not a file"
@@ -22,7 +22,7 @@ NOT_ALLOWED = "file may not be read"
 @dataclass(frozen=True)
 class Media:
     """A clip's file; or a folder of pictures, with the number of the first frame and the folder of
-    their landmarks (see `pipeline.clips.Clip`)."""
+    their landmarks (see `pipeline.tables.manifest.Clip`)."""
 
     path: Path
     pictures: bool = False

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.common.errors import UserError
 from pipeline.demo.action_units import ACTION_UNITS
 from pipeline.demo.arrays import Floats
 from pipeline.demo.clip import render_clip
@@ -24,9 +25,8 @@ from pipeline.demo.frame import RenderedFrame
 from pipeline.demo.landmarks import POINT_COUNT
 from pipeline.demo.prototypes import CLASSES
 from pipeline.demo.subject import SUBJECT_SEEDS_DEMO
-from pipeline.errors import UserError
-from pipeline.threads import use_one_thread
-from pipeline.workers import Crashed, run_in_workers
+from pipeline.runner.threads import use_one_thread
+from pipeline.runner.workers import Crashed, run_in_workers
 
 MANIFEST = "manifest.csv"
 SETTINGS = "settings.json"
@@ -50,7 +50,7 @@ class _Clip:
 
 @dataclass(frozen=True)
 class _RenderJob:
-    """What a worker process does; see `pipeline.workers.Job`."""
+    """What a worker process does; see `pipeline.runner.workers.Job`."""
 
     root: str
     frame_px: int

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.train.curves import CURVES
-from pipeline.train.predictions import Predictions
+from pipeline.common.files import write_csv
+from pipeline.tables.curves import CURVES
+from pipeline.tables.predictions import Predictions
 
 NO_PREDICTION = "none"
 # a browser draws the table of `dvc plots`
 MOST_LINES = 100_000
 
 History = Sequence[Mapping[str, float]]
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def write_confusion(rows: Predictions, path: Path) -> None:

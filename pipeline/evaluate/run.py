@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.clips import read_manifest
-from pipeline.config import EvaluateParams
-from pipeline.evaluate.json_file import write_json
+from pipeline.common.files import write_json
+from pipeline.common.params import EvaluateParams
 from pipeline.evaluate.plots import (
     write_confusion,
     write_curves,
@@ -17,8 +16,9 @@ from pipeline.evaluate.plots import (
 from pipeline.evaluate.summary import summarise
 from pipeline.evaluate.traits import trait_scores
 from pipeline.store import file_sha256
-from pipeline.train.curves import RUNS, read_curves
-from pipeline.train.predictions import NETWORK, PREDICTIONS, read_predictions
+from pipeline.tables.curves import RUNS, read_curves
+from pipeline.tables.manifest import read_manifest
+from pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
 
 METRICS = Path("reports/metrics.json")
 DETAILS = Path("reports/evaluation.json")

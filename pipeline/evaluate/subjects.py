@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluate.metrics import Missing, scores
-from pipeline.train.predictions import Predictions
+from pipeline.tables.predictions import Predictions
 
 SHOWN = ("uar", "war")
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import EvaluateParams
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.params import EvaluateParams
 from pipeline.evaluate.bootstrap import interval, resample_confusions
 from pipeline.evaluate.metrics import (
     ECE_BINS,
@@ -28,7 +28,7 @@ from pipeline.evaluate.metrics import (
 from pipeline.evaluate.mistakes import confident_mistakes
 from pipeline.evaluate.reliability import reliability
 from pipeline.evaluate.subjects import subject_scores
-from pipeline.train.predictions import NETWORK, Predictions
+from pipeline.tables.predictions import NETWORK, Predictions
 
 DECIMALS = 6
 FOLD_MEANS = ("war", "uar", "macro_f1")

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from models.arpgnet import ARPGNet
-from pipeline.train.features import Batch
-from pipeline.train.network import run_network
+from pipeline.training.features import Batch
+from pipeline.training.network import run_network
 
 
 def probabilities(out: Mapping[str, Tensor], batch: Batch) -> Tensor:

@@ -16,12 +16,20 @@ import torch
 from torch import Tensor
 
 from models.arpgnet import ARPGNet
-from pipeline.clips import read_frame_label_table, read_manifest, read_splits
-from pipeline.config import TrainParams
-from pipeline.errors import UserError
-from pipeline.evaluate.json_file import write_json
+from pipeline.common.errors import UserError
+from pipeline.common.files import write_json
+from pipeline.common.params import TrainParams
+from pipeline.common.progress import track
 from pipeline.explain.agreement import AGREE, SEEN, agreement
-from pipeline.explain.attention import (
+from pipeline.explain.choose import choose, confused, confused_clips, runs_by_fold, tested
+from pipeline.explain.occlusion import can_hide, drops, probabilities
+from pipeline.explain.plots import write_tables
+from pipeline.runner.workers import Crashed, run_in_workers
+from pipeline.store import Store, code_version, digest, file_sha256
+from pipeline.tables.manifest import read_frame_label_table, read_manifest, read_splits
+from pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
+from pipeline.tables.shards import INDEX, ShardReader
+from pipeline.training.attention import (
     OFFSETS,
     SOURCES,
     attends_to_regions,
@@ -30,21 +38,12 @@ from pipeline.explain.attention import (
     region_attention,
     time_attention,
 )
-from pipeline.explain.choose import choose, confused, confused_clips, runs_by_fold, tested
-from pipeline.explain.occlusion import can_hide, drops, probabilities
-from pipeline.explain.plots import write_tables
-from pipeline.progress import track
-from pipeline.shards import INDEX, ShardReader
-from pipeline.store import Store, code_version, digest, file_sha256
-from pipeline.train.checkpoints import MODEL, load_run
-from pipeline.train.data import Dataset, labels_of, load_dataset
-from pipeline.train.device import keep_freed_memory
-from pipeline.train.network import run_network
-from pipeline.train.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
-from pipeline.train.tasks import Task, make_task
-from pipeline.train.tensors import read_info
-from pipeline.train.views import Views
-from pipeline.workers import Crashed, run_in_workers
+from pipeline.training.checkpoints import MODEL, load_run
+from pipeline.training.data import Dataset, labels_of, load_dataset
+from pipeline.training.device import keep_freed_memory
+from pipeline.training.network import run_network
+from pipeline.training.state import read_info
+from pipeline.training.tasks import Task, Views, make_task
 
 EXPLANATIONS = Path("reports/explanations.json")
 TABLES = Path("reports/attention")
@@ -90,7 +89,7 @@ class Piece:
 
 @dataclass
 class ExplainJob:
-    """Explains a piece; see `pipeline.workers.Job`.
+    """Explains a piece; see `pipeline.runner.workers.Job`.
 
     Attributes:
         pooling: weights [N, cells] that all frames share, or None.

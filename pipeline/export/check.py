@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.clips import MANIFEST, read_manifest
-from pipeline.config import TrainParams
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.params import TrainParams
 from pipeline.export.parity import TOLERANCE
-from pipeline.faces.sessions import make_session
-from pipeline.train.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
-from pipeline.train.run import load
-from pipeline.train.tasks import Task, make_task
-from pipeline.train.views import Views
+from pipeline.networks.sessions import make_session
+from pipeline.tables.manifest import MANIFEST, read_manifest
+from pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
+from pipeline.training.data import load
+from pipeline.training.tasks import Task, Views, make_task
 
 # the training settings that decide what is shown to the network in evaluation
 VIEWS = ("frames", "offsets", "window", "stride")

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from models.arpgnet import ARPGNet
-from pipeline.config import Params
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.params import Params
 from pipeline.export.parity import longest
 from pipeline.export.traceable import input_names
-from pipeline.faces.alignment import ARCFACE_TEMPLATE, CROP_PX
-from pipeline.faces.blob import normalisation
-from pipeline.faces.packs import load_pack
-from pipeline.shards import ShardReader
-from pipeline.train.data import APPEARANCE_FACTS, GRAPH_FACTS
+from pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX
+from pipeline.networks.packs import load_pack
+from pipeline.networks.preprocessing import normalisation
+from pipeline.tables.shards import ShardReader
+from pipeline.training.data import APPEARANCE_FACTS, GRAPH_FACTS
 
 INPUTS = {
     "embedding": "float32 [clips, frames, E]: the appearance network's embedding of the crop",

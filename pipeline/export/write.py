@@ -14,14 +14,13 @@ import onnx
 import torch
 
 from models.arpgnet import ARPGNet
-from pipeline.config import Params
-from pipeline.disk import write_whole
-from pipeline.errors import UserError
+from pipeline.common.files import write_whole
+from pipeline.common.params import Params
 from pipeline.export.facts import metadata
 from pipeline.export.parity import check_parity, longest, random_inputs
 from pipeline.export.traceable import OUTPUTS, TraceableNet
-from pipeline.train.checkpoints import MODEL, load_run
-from pipeline.train.curves import RUNS
+from pipeline.tables.curves import RUNS
+from pipeline.training.checkpoints import find_run, load_run
 
 OPSET = 17  # the first with LayerNormalization as one operator
 
@@ -51,44 +50,6 @@ def export(params: Params, out: Path, *, run: str | None = None, root: Path = Pa
     difference = check_parity(network, graph)
     write_whole(out, graph)
     return Exported(name, difference)
-
-
-def runs(root: Path = Path()) -> list[str]:
-    """Names of the trained runs.
-
-    Raises:
-        UserError: there are none.
-    """
-    found = sorted(path.parent.name for path in (root / RUNS).glob(f"*/{MODEL}"))
-    if not found:
-        raise UserError(f"no trained network in {root / RUNS}: run `dvc repro train` first")
-    return found
-
-
-def find_run(run: str | None, root: Path = Path()) -> str:
-    """The run of this name; of none, the best one.
-
-    Raises:
-        UserError: there is no such run.
-    """
-    name = best_run(root) if run is None else run
-    if not (root / RUNS / name / MODEL).is_file():
-        raise UserError(f"no run {name} in {root / RUNS}: there is {', '.join(runs(root))}")
-    return name
-
-
-def best_run(root: Path = Path()) -> str:
-    """The run with the best validation score, by the score that chose its epoch; of equal ones the
-    first by name."""
-
-    def score(name: str) -> float:
-        info = load_run(root / RUNS / name)[1]
-        chosen = info["params"]["train"]["select"]
-        if chosen == "auto":
-            chosen = "uar" if info["task"] == "clip" else "macro_f1"
-        return float(info["validation"][f"val_{chosen}"])
-
-    return max(runs(root), key=score)
 
 
 def to_onnx(network: ARPGNet, facts: Mapping[str, Any]) -> bytes:

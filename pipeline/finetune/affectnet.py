@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import FinetuneParams
+from pipeline.common.params import FinetuneParams
 from pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Still, needed, stills_root
 
 CLASSES = ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"]

@@ -16,18 +16,18 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import AlignParams
-from pipeline.faces.alignment import CROP_PX, similarity, warp
-from pipeline.faces.detect import Detector, Image, find_faces, make_detector
-from pipeline.faces.packs import ModelSpec
-from pipeline.faces.sessions import Device, runtime_version
+from pipeline.common.params import AlignParams
+from pipeline.common.progress import track
 from pipeline.finetune.stills import Still
 from pipeline.finetune.target import thumbnail
-from pipeline.progress import track
+from pipeline.geometry.alignment import CROP_PX, similarity, warp
+from pipeline.networks.detector import Detector, Image, find_faces, make_detector
+from pipeline.networks.packs import ModelSpec
+from pipeline.networks.sessions import Device, runtime_version
+from pipeline.runner.threads import use_one_thread
+from pipeline.runner.work import PickledByFields
+from pipeline.runner.workers import Limits, run_in_workers
 from pipeline.store import Place, Store, code_version, digest
-from pipeline.threads import use_one_thread
-from pipeline.work import PickledByFields
-from pipeline.workers import Limits, run_in_workers
 
 ROOM = "stills"
 # a killed run loses one chunk a worker; smaller ones make many small files in the store
@@ -60,7 +60,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class CropJob(PickledByFields):
-    """What a worker does: a chunk of stills; see `pipeline.workers.Job`.
+    """What a worker does: a chunk of stills; see `pipeline.runner.workers.Job`.
 
     Args:
         detector: of the pack; its sha256 has been checked by `load_pack`.

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import FinetuneParams
-from pipeline.errors import UserError
-from pipeline.faces.alignment import CROP_PX
+from pipeline.common.errors import UserError
+from pipeline.common.params import FinetuneParams
 from pipeline.finetune.crops import Crop, CropJob, make_crops
 from pipeline.finetune.stills import Listing, Still
 from pipeline.finetune.target import (
@@ -28,8 +27,9 @@ from pipeline.finetune.target import (
     Target,
     thumbnail,
 )
+from pipeline.geometry.alignment import CROP_PX
+from pipeline.runner.workers import Limits
 from pipeline.store import folder_of
-from pipeline.workers import Limits
 
 
 @dataclass(frozen=True)

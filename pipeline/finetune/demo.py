@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import FinetuneParams
+from pipeline.common.errors import UserError
+from pipeline.common.params import FinetuneParams
+from pipeline.common.progress import track
 from pipeline.demo import CLASSES
 from pipeline.demo.arrays import Image
 from pipeline.demo.frame import render
@@ -20,14 +22,12 @@ from pipeline.demo.rig import Expression
 from pipeline.demo.scene import GRAIN_ROOM, draw_scene
 from pipeline.demo.script import write_script
 from pipeline.demo.skin import bake_head
-from pipeline.errors import UserError
 from pipeline.finetune.folder import list_folder
 from pipeline.finetune.stills import Listing
-from pipeline.jpeg import encode_jpeg
-from pipeline.progress import track
+from pipeline.runner.threads import use_one_thread
+from pipeline.runner.workers import run_in_workers
 from pipeline.store import code_version, digest, store_root
-from pipeline.threads import use_one_thread
-from pipeline.workers import run_in_workers
+from pipeline.video.frames import encode_jpeg
 
 FIRST_SUBJECT = 300_000
 FRAME_PX = 256

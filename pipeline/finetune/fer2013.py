@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import FinetuneParams
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.params import FinetuneParams
 from pipeline.finetune.stills import Listing, Part, Still, stills_root
 
 CLASSES = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.config import FinetuneParams
+from pipeline.common.errors import UserError
+from pipeline.common.params import FinetuneParams
 from pipeline.datasets.layout import split_folders, visible_files
-from pipeline.errors import UserError
 from pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Still, stills_root
 
 

@@ -10,9 +10,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from pipeline.config import FinetuneParams
-from pipeline.datasets.facts import FileCache
-from pipeline.disk import write_whole
+from pipeline.common.files import write_whole
+from pipeline.common.params import FinetuneParams
+from pipeline.datasets.file_cache import FileCache
 from pipeline.finetune.sets import list_stills
 from pipeline.store import digest
 

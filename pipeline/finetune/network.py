@@ -1,6 +1,6 @@
 """A pack's embedding network made trainable, with linear heads that tell the classes.
 
-The graph is imported node by node (`pipeline.faces.torch_graph`), so that whatever family it is
+The graph is imported node by node (`pipeline.networks.torch_graph`), so that whatever family it is
 of, what is trained is exactly what the appearance stage runs, and the trained weights go back into
 the same graph by the names of its initializers. Batch norms keep their statistics: where an
 exporter folded one there are none, and the others' would be learnt from few stills.
@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from pipeline.errors import UserError
-from pipeline.faces.blob import Normalisation, normalisation
-from pipeline.faces.packs import ModelSpec
-from pipeline.faces.sessions import find_map_tensor, load_graph
-from pipeline.faces.torch_graph import NotImportable, import_graph
-from pipeline.faces.tuned import unshared
+from pipeline.common.errors import UserError
+from pipeline.networks.packs import ModelSpec
+from pipeline.networks.preprocessing import Normalisation, normalisation
+from pipeline.networks.sessions import find_map_tensor, load_graph
+from pipeline.networks.torch_graph import NotImportable, import_graph
+from pipeline.networks.tuned import unshared
 
 
 class Head(nn.Module):

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipeline.config import FinetuneParams
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.params import FinetuneParams
 from pipeline.finetune.stills import Listing, Still, needed, stills_root
 
 CLASSES = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"]

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.clips import read_manifest
-from pipeline.config import Params
-from pipeline.disk import partial, replace_folder, writing_to
-from pipeline.faces.tuned import FACTS, WEIGHTS
+from pipeline.common.files import partial, replace_folder, writing_to
+from pipeline.common.params import Params
+from pipeline.networks.tuned import FACTS, WEIGHTS
 from pipeline.store import Store
+from pipeline.tables.manifest import read_manifest
 
 BACKBONE = Path("artifacts/backbone")
 DATA = Path("data")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.config import FinetuneParams
+from pipeline.common.params import FinetuneParams
 from pipeline.finetune.stills import Listing
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.config import FinetuneParams
+from pipeline.common.errors import UserError
+from pipeline.common.params import FinetuneParams
 from pipeline.datasets.root import resolve_root
-from pipeline.errors import UserError
 
 Part = Literal["train", "val"]
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})

@@ -27,9 +27,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.clips import Clip
-from pipeline.faces.alignment import CROP_PX
-from pipeline.shards import ShardReader
+from pipeline.geometry.alignment import CROP_PX
+from pipeline.tables.manifest import Clip
+from pipeline.tables.shards import ShardReader
 
 SIDE = 16
 MIN_CORRELATION = 0.97

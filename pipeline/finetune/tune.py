@@ -9,23 +9,23 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from pipeline.clips import Clip
-from pipeline.config import FinetuneParams, Params
-from pipeline.errors import UserError
-from pipeline.faces.listed import load_listed
-from pipeline.faces.packs import ModelSpec
+from pipeline.common.errors import UserError
+from pipeline.common.params import FinetuneParams, Params
+from pipeline.common.progress import track
+from pipeline.finetune.cached import KeptTuning
 from pipeline.finetune.crops import CropJob
 from pipeline.finetune.data import Stills, load_stills
 from pipeline.finetune.fit import Tuner
-from pipeline.finetune.kept import KeptTuning
 from pipeline.finetune.network import build_trainee, tuned_weights
 from pipeline.finetune.sets import list_stills
 from pipeline.finetune.target import Target
-from pipeline.progress import track
-from pipeline.spread import crew
+from pipeline.networks.listed import load_listed
+from pipeline.networks.packs import ModelSpec
+from pipeline.runner.dispatch import crew
 from pipeline.store import Store, code_version, digest, file_sha256
-from pipeline.train.device import reproducible, resolve_device
-from pipeline.train.state import State
+from pipeline.tables.manifest import Clip
+from pipeline.training.device import reproducible, resolve_device
+from pipeline.training.state import State
 
 # of every machine, for their number is part of the result
 THREADS = 4

@@ -17,7 +17,7 @@ import av
 import cv2
 import numpy as np
 
-from pipeline.errors import ClipError, UserError
+from pipeline.common.errors import ClipError, UserError
 from pipeline.video.container import Upright
 from pipeline.video.stream import Shown
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.faces.alignment import similarity, warp
-from pipeline.faces.detect import Detections
-from pipeline.faces.track import iou
+from pipeline.geometry.alignment import similarity, warp
+from pipeline.geometry.tracks import iou
+from pipeline.networks.detector import Detections
 
 Describe = Callable[[np.ndarray], np.ndarray]
 

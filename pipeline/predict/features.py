@@ -14,24 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.explain.attention import attends_to_regions, frame_attention
-from pipeline.faces.align_clip import CONTEXT_QUALITY
-from pipeline.faces.alignment import apply, context, similarity, warp
-from pipeline.faces.appearance import AppearanceNetwork, centres, to_half
-from pipeline.faces.landmarks import LandmarkNetwork
-from pipeline.faces.precision import resolve_precision
-from pipeline.jpeg import decode_jpeg, encode_jpeg
+from pipeline.geometry.alignment import CONTEXT_QUALITY, apply, context, similarity, warp
+from pipeline.geometry.grid import grid_pooling
+from pipeline.geometry.regions import place_regions
+from pipeline.networks.appearance import AppearanceNetwork, centres, to_half
+from pipeline.networks.image_network import resolve_precision
+from pipeline.networks.landmarks import LandmarkNetwork
 from pipeline.predict.model import Model
 from pipeline.predict.output import Regions
 from pipeline.predict.windows import Found
-from pipeline.regions.graph_clip import place_regions
-from pipeline.regions.grid import grid_pooling
-from pipeline.train.data import Dataset, fill
-from pipeline.train.features import Features, empty_features
-from pipeline.train.network import logits_of
-from pipeline.train.share import Share
-from pipeline.train.tasks import ClipTask
-from pipeline.train.views import Views
+from pipeline.training.attention import attends_to_regions, frame_attention
+from pipeline.training.data import Dataset, Share, fill
+from pipeline.training.features import Features, empty_features
+from pipeline.training.network import logits_of
+from pipeline.training.tasks import ClipTask, Views
+from pipeline.video.frames import decode_jpeg, encode_jpeg
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.faces.alignment import context
+from pipeline.geometry.alignment import context
 from pipeline.predict.faces import Face
 from pipeline.predict.features import Networks
 from pipeline.predict.output import Regions, Row

@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.errors import UserError
-from pipeline.faces.align_clip import make_follower
-from pipeline.faces.detect import Detector
-from pipeline.jpeg import decode_jpeg, encode_jpeg
+from pipeline.common.errors import UserError
+from pipeline.networks.detector import Detector
+from pipeline.networks.follower import make_follower
 from pipeline.predict.faces import WAITING, Face, Identities, Tracklet
 from pipeline.predict.features import Networks, cut_out, rows_of
 from pipeline.predict.features import Row as FeatureRow
@@ -24,7 +23,7 @@ from pipeline.predict.frame import Frame, landmarks
 from pipeline.predict.model import Model
 from pipeline.predict.output import Row
 from pipeline.predict.windows import OVERLAP, Scored
-from pipeline.video.kept import shrink
+from pipeline.video.frames import decode_jpeg, encode_jpeg, shrink
 from pipeline.video.stream import Shown
 
 

@@ -8,18 +8,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from models.arpgnet import ARPGNet
-from pipeline.clips import MANIFEST, read_manifest
-from pipeline.config import PARAMS_FILE, Params, TrainParams, load_params
-from pipeline.errors import UserError
-from pipeline.export.write import find_run
-from pipeline.faces.appearance import layout
-from pipeline.faces.packs import ModelSpec, Pack, load_pack
-from pipeline.faces.tuned import tuned
+from pipeline.common.errors import UserError
+from pipeline.common.params import PARAMS_FILE, Params, TrainParams, load_params
+from pipeline.geometry.regions import region_topology
+from pipeline.networks.appearance import layout
+from pipeline.networks.packs import ModelSpec, Pack, load_pack
+from pipeline.networks.tuned import tuned
 from pipeline.publish.needs import median_s, sound_clips
-from pipeline.regions.graph_clip import region_topology
-from pipeline.shards import INDEX, ShardReader
-from pipeline.train.checkpoints import load_run
-from pipeline.train.curves import RUNS
+from pipeline.tables.curves import RUNS
+from pipeline.tables.manifest import MANIFEST, read_manifest
+from pipeline.tables.shards import INDEX, ShardReader
+from pipeline.training.checkpoints import find_run, load_run
 
 BACKBONE = Path("artifacts/backbone")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.faces.align_clip import open_detector
+from pipeline.common.errors import UserError
+from pipeline.common.progress import Watch, track
+from pipeline.common.stopping import ctrl_c
+from pipeline.networks.detector import open_detector
 from pipeline.predict.camera import LiveFrames
 from pipeline.predict.features import Networks
 from pipeline.predict.live import LivePass, rhythm_of
@@ -16,8 +18,6 @@ from pipeline.predict.overlay.overlay import Overlay, overlay_path
 from pipeline.predict.page.page import Page, page_path
 from pipeline.predict.video import VideoPass, Which
 from pipeline.predict.windows import Layout, clip_layout, frame_layout
-from pipeline.progress import Watch, track
-from pipeline.stopping import ctrl_c
 from pipeline.video.stream import Plan, Unexpected, plan, survey_plan
 
 # a video that is this much longer than a training clip is still shown as one

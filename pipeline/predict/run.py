@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cv2
 
+from pipeline.common.errors import ClipError, UserError
 from pipeline.datasets.layout import videos_below
-from pipeline.errors import ClipError, UserError
 from pipeline.predict.camera import is_live
 from pipeline.predict.model import Model
 from pipeline.predict.output import SUFFIX

@@ -15,19 +15,18 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.errors import ClipError
-from pipeline.faces.align_clip import make_follower
-from pipeline.faces.detect import Detections, Detector
-from pipeline.faces.track import Track, choose, iou, link
-from pipeline.jpeg import decode_jpeg, encode_jpeg
+from pipeline.common.errors import ClipError
+from pipeline.common.progress import Tracker
+from pipeline.geometry.tracks import Track, choose, iou, link
+from pipeline.networks.detector import Detections, Detector
+from pipeline.networks.follower import make_follower
 from pipeline.predict.faces import WAITING, Face, Identities, largest_first
 from pipeline.predict.features import Cut, Networks, cut_out, rows_of
 from pipeline.predict.features import Row as FeatureRow
 from pipeline.predict.frame import Frame, landmarks
 from pipeline.predict.output import Regions, Row
 from pipeline.predict.windows import ClipScores, Found, FrameScores, Layout, Window, nearest
-from pipeline.progress import Tracker
-from pipeline.video.kept import shrink
+from pipeline.video.frames import decode_jpeg, encode_jpeg, shrink
 from pipeline.video.stream import Plan, stream
 
 Which = Literal["all", "main"]

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from pipeline.config import DecodeParams
+from pipeline.common.params import DecodeParams
 from pipeline.video.sampling import choose
 
 # windows a frame lies in; a step that divides the window lets them share the frames looked at

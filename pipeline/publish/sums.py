@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 from pipeline.store import file_sha256
 
 SUMS = "SHA256SUMS"

@@ -13,21 +13,21 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.config import Params
-from pipeline.disk import partial, writing_to
-from pipeline.errors import UserError
-from pipeline.export.write import best_run, export, runs
-from pipeline.faces.packs import load_pack
-from pipeline.faces.tuned import FACTS, WEIGHTS, read_facts
+from pipeline.common.errors import UserError
+from pipeline.common.files import partial, writing_to
+from pipeline.common.params import Params
+from pipeline.export.write import export
+from pipeline.networks.packs import load_pack
+from pipeline.networks.tuned import FACTS, WEIGHTS, read_facts
 from pipeline.publish.needs import NEEDS, write_needs
 from pipeline.publish.sums import SUMS, check_sums, write_sums
 from pipeline.report.card import CARD
-from pipeline.report.markdown import plain
+from pipeline.report.sentences import plain
 from pipeline.report.settings import settings_digest, shareable
 from pipeline.store import file_sha256
-from pipeline.train.checkpoints import MODEL, load_run
-from pipeline.train.curves import RUNS
-from pipeline.train.predictions import PREDICTIONS
+from pipeline.tables.curves import RUNS
+from pipeline.tables.predictions import PREDICTIONS
+from pipeline.training.checkpoints import MODEL, best_run, load_run, runs
 
 CLASSES = "classes.json"
 PARAMS = "params.yaml"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 from pipeline.report.sentences import interval, plus_minus
 
 ABLATION = Path("comparisons/ablation.json")

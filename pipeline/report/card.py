@@ -12,8 +12,6 @@ from typing import Any
 
 import jinja2
 
-from pipeline.clips import Manifest
-from pipeline.report.markdown import plain
 from pipeline.report.page import Results, coverage_view, tested
 from pipeline.report.sentences import (
     MODEL_NAMES,
@@ -21,14 +19,15 @@ from pipeline.report.sentences import (
     calibration,
     number,
     official,
+    plain,
     plus_minus,
     single_runs,
     verdict,
 )
 from pipeline.report.settings import settings_digest, shareable
-from pipeline.report.subjects import spread
-from pipeline.report.traits import traits_view
-from pipeline.train.predictions import NETWORK
+from pipeline.report.views import spread, traits_view
+from pipeline.tables.manifest import Manifest
+from pipeline.tables.predictions import NETWORK
 
 CARD = Path("artifacts/MODEL_CARD.md")
 # adapters of one's own clips: the pipeline knows neither what they are nor whose

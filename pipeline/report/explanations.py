@@ -9,8 +9,8 @@ import numpy as np
 from markupsafe import Markup
 
 from pipeline.report.heat_maps import heat_maps, time_chart
-from pipeline.report.pictures import mean_face
-from pipeline.shards import ShardReader
+from pipeline.report.images import mean_face
+from pipeline.tables.shards import ShardReader
 
 MOST_NAMED = 3  # regions that a sentence names
 FEWEST = 8  # views from which on two maps are compared in words

@@ -17,15 +17,12 @@ import numpy as np
 from markupsafe import Markup
 from ruamel.yaml import YAML
 
-from pipeline.clips import Clip, Manifest, read_manifest
-from pipeline.config import Params
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.params import Params
 from pipeline.report.ablations import ablations_view, read_ablations
 from pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
 from pipeline.report.explanations import explanations_view
-from pipeline.report.faces_picture import BLUE, ORANGE
-from pipeline.report.mistakes import mistakes_view
-from pipeline.report.pictures import clip_sheet, face_tiles
+from pipeline.report.images import BLUE, ORANGE, clip_sheet, face_tiles
 from pipeline.report.sentences import (
     MODEL_NAMES,
     TILES,
@@ -38,10 +35,10 @@ from pipeline.report.sentences import (
     verdict,
 )
 from pipeline.report.settings import shareable
-from pipeline.report.subjects import subjects_view
-from pipeline.report.traits import traits_view
-from pipeline.shards import ShardReader
-from pipeline.train.predictions import NETWORK
+from pipeline.report.views import mistakes_view, subjects_view, traits_view
+from pipeline.tables.manifest import Clip, Manifest, read_manifest
+from pipeline.tables.predictions import NETWORK
+from pipeline.tables.shards import ShardReader
 
 # a stage's folder under data/ -> the stage, in their order
 STAGES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
-from pipeline.config import Params
+from pipeline.common.params import Params
 from pipeline.store import digest
 
 # in the place of every folder: the settings stay valid where there must be one

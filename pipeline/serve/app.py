@@ -20,7 +20,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 from pipeline.predict.output import FORMATS, Format
 from pipeline.serve.guard import Access, Guard, refusal
 from pipeline.serve.jobs import Busy, Job, Jobs, Wanted

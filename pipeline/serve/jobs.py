@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 from pipeline.predict.output import SUFFIX, Format
 from pipeline.serve.worker import CANCELLED, TABLE, Outcome, Ready, Task
 

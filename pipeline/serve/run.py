@@ -18,8 +18,8 @@ from types import FrameType
 
 import uvicorn
 
-from pipeline.disk import writing_to
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.files import writing_to
 from pipeline.serve.app import Limits, make_app
 from pipeline.serve.guard import Access, is_loopback
 from pipeline.serve.jobs import Jobs

@@ -22,9 +22,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.errors import ClipError, UserError
+from pipeline.common.errors import ClipError, UserError
 from pipeline.predict.output import SUFFIX, Format
-from pipeline.workers import end_with_parent
+from pipeline.runner.workers import end_with_parent
 
 TABLE = "result"
 # 8K; a picture is held in memory several times

@@ -19,18 +19,12 @@ PROJECT = ("models", "pipeline", "stages")
 
 # Modules and packages that cannot change what a work computes; the closure ends at them.
 LEFT_OUT: dict[str, str] = {
-    "pipeline.cluster": "decides on which machine an item is computed",
-    "pipeline.config": "the settings' values are parts of the keys",
-    "pipeline.cuda": "tells whether there is a GPU; the device is a part of the keys",
-    "pipeline.disk": "writes files whole or not at all",
-    "pipeline.errors": "classes without behaviour; the texts are made where they are raised",
-    "pipeline.faces.packs": "finds networks; all that it says of one is in `ModelSpec.identity`",
-    "pipeline.gpus": "chooses among equal GPUs",
-    "pipeline.progress": "shows how far a run is",
-    "pipeline.spread": "decides where an item is computed",
-    "pipeline.stage": "prints a stage's mistakes",
+    "pipeline.runner.cluster": "decides on which machine an item is computed",
+    "pipeline.common": "settings (their values are parts of keys), errors, progress, GPUs",
+    "pipeline.networks.packs": "finds networks; all that it says of one is in `ModelSpec.identity`",
+    "pipeline.runner.dispatch": "decides where an item is computed",
     "pipeline.store": "gives back the bytes that it was given; checked by sha256",
-    "pipeline.workers": "runs a job; the threads of its processes are set by `pipeline.threads`",
+    "pipeline.runner.workers": "runs a job; `threads` beside it sets what its processes use",
 }
 
 # what a distribution is called where it is not called like its top-level package

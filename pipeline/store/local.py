@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.disk import writing_to
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.files import writing_to
 from pipeline.store.address import STORE_VARIABLE
 from pipeline.store.backend import Removed
 from pipeline.store.entries import TRAILER, DamagedError, Entry, Sink, intact

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from pipeline.disk import writing_to
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.files import writing_to
 from pipeline.store.address import Address, Scheme
 from pipeline.store.backend import Removed
 from pipeline.store.entries import TRAILER, DamagedError, Entry, Sink, intact

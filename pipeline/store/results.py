@@ -17,8 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.disk import partial, replace_folder, writing_to
-from pipeline.progress import track
+from pipeline.common.files import partial, replace_folder, writing_to
+from pipeline.common.progress import track
 from pipeline.store.address import Place, store_place
 from pipeline.store.backend import Backend, Removed
 from pipeline.store.entries import DamagedError, Entry, Kind, blocks

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 from pipeline.store.address import STORE_VARIABLE, Address
 
 TIMEOUT_VARIABLE = "ARPGNET_STORE_TIMEOUT_S"

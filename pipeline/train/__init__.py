@@ -1,7 +1,4 @@
-"""Training on cached features: data, network, loop, baselines, and the runs that are kept."""
+"""The train stage: every fold with every seed, beside its baselines."""
 
-import os
-
-# Read once, when torch loads its OpenMP: threads that wait shall sleep, not spin. With other
-# programs on the cores, spinning made an epoch of two threads 4 times slower (22 s, not 5 s).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# first: it sets how OpenMP's threads wait, which torch reads once
+import pipeline.training  # noqa: F401

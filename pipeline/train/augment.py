@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipeline.config import TrainParams
-from pipeline.train.features import Batch, Statistics
+from pipeline.common.params import TrainParams
+from pipeline.training.features import Batch, Statistics
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Self
 from dvclive.live import Live
 from scmrepo.exceptions import SCMError
 
-from pipeline.train.curves import CURVES
+from pipeline.tables.curves import CURVES
 
 
 class _Live(Live):

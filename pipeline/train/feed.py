@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from pipeline.train.features import Batch, Features
+from pipeline.training.features import Batch, Features
 
 
 def batches(

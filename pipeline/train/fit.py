@@ -25,19 +25,18 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from models.arpgnet import ARPGNet
-from pipeline.config import TrainParams
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.params import TrainParams
 from pipeline.train.augment import Augment
-from pipeline.train.data import Dataset, class_counts
-from pipeline.train.features import Features, statistics
 from pipeline.train.feed import batches, together
-from pipeline.train.network import logits_of
 from pipeline.train.processes import total
-from pipeline.train.schedule import class_weights, learning_rate, make_optimizer
-from pipeline.train.selection import macro_f1, unweighted_recall
-from pipeline.train.state import State, epoch_seed, snapshot
-from pipeline.train.tasks import Task
-from pipeline.train.views import Views
+from pipeline.training.data import Dataset, class_counts
+from pipeline.training.features import Features, statistics
+from pipeline.training.network import logits_of
+from pipeline.training.schedule import class_weights, learning_rate, make_optimizer
+from pipeline.training.selection import macro_f1, unweighted_recall
+from pipeline.training.state import State, epoch_seed, snapshot
+from pipeline.training.tasks import Task, Views
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

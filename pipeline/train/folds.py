@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import UserError
-from pipeline.train.data import Dataset, class_counts
-from pipeline.train.tasks import Task
+from pipeline.common.errors import UserError
+from pipeline.training.data import Dataset, class_counts
+from pipeline.training.tasks import Task
 
 Part = Literal["train", "val", "test"]
 

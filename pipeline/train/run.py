@@ -11,35 +11,33 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
-from pipeline.clips import Manifest, read_frame_label_table, read_manifest, read_splits
-from pipeline.config import Params
-from pipeline.errors import UserError
-from pipeline.progress import Tracker, track
-from pipeline.shards import ShardReader
+from pipeline.common.errors import UserError
+from pipeline.common.params import Params
+from pipeline.common.progress import Tracker, track
+from pipeline.runner.workers import Crashed, run_in_workers
 from pipeline.store import Store, code_version, digest
-from pipeline.train.checkpoints import save_run
-from pipeline.train.curve_log import RunLog
-from pipeline.train.curves import RUNS
-from pipeline.train.data import Dataset, labels_of, load_dataset
-from pipeline.train.device import keep_freed_memory, reproducible, resolve_device
-from pipeline.train.folds import Fold, Part, check_fold, read_folds
-from pipeline.train.kept import KeptBaselines, KeptRun, Outcome
-from pipeline.train.network import network_config
-from pipeline.train.predictions import (
+from pipeline.tables.curves import RUNS
+from pipeline.tables.manifest import read_manifest, read_splits
+from pipeline.tables.predictions import (
     NETWORK,
     PREDICTIONS,
     Units,
     prediction_rows,
     write_predictions,
 )
+from pipeline.train.cached import KeptBaselines, KeptRun, Outcome
+from pipeline.train.curve_log import RunLog
+from pipeline.train.folds import Fold, Part, check_fold, read_folds
 from pipeline.train.probes import Probes, baselines
 from pipeline.train.processes import Processes
 from pipeline.train.side_by_side import RunJob, workers
-from pipeline.train.tasks import Task, frame_units, make_task
 from pipeline.train.training import Planned, Training
-from pipeline.workers import Crashed, run_in_workers
+from pipeline.training.checkpoints import save_run
+from pipeline.training.data import Dataset, load
+from pipeline.training.device import keep_freed_memory, reproducible, resolve_device
+from pipeline.training.network import network_config
+from pipeline.training.tasks import Task, frame_units, make_task
 
 # a killed run loses at most about this much work, and saving takes a small part of it
 CHECKPOINT_SECONDS = 5.0
@@ -93,32 +91,6 @@ def train(
         processes.part()
         if processes.first:
             write_predictions(rows, manifest.classes, root / PREDICTIONS)
-
-
-def load(
-    manifest: Manifest,
-    root: Path,
-    device: torch.device | str = "cpu",
-    *,
-    rank: int = 0,
-    world: int = 1,
-    shared: bool = False,
-) -> tuple[Dataset, dict[str, int]]:
-    """The usable clips' features, of several processes each its share; and the class of every
-    labelled clip, quarantined ones too (-1 where frames are labelled). See `load_dataset`."""
-    table = read_frame_label_table(root / "data/frame_labels.parquet")
-    labels, frame_labels = labels_of(manifest.clips, table)
-    dataset = load_dataset(
-        labels,
-        ShardReader(root / "data/appearance"),
-        ShardReader(root / "data/graphs"),
-        frame_labels=frame_labels,
-        device=device,
-        rank=rank,
-        world=world,
-        shared=shared,
-    )
-    return dataset, labels
 
 
 class Tables:

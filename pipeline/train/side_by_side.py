@@ -15,18 +15,18 @@ import psutil
 import torch
 
 from models.arpgnet import ARPGNetConfig
-from pipeline.config import Params
-from pipeline.spread import processes_here
+from pipeline.common.params import Params
+from pipeline.runner.dispatch import processes_here
+from pipeline.runner.workers import tell
 from pipeline.store import Place, Store
-from pipeline.train.data import Dataset
-from pipeline.train.device import keep_freed_memory
+from pipeline.train.cached import Fitted
 from pipeline.train.folds import Fold
-from pipeline.train.kept import Fitted
 from pipeline.train.probes import Probes, baselines
 from pipeline.train.processes import Processes
-from pipeline.train.tasks import make_task
 from pipeline.train.training import Planned, Training
-from pipeline.workers import tell
+from pipeline.training.data import Dataset
+from pipeline.training.device import keep_freed_memory
+from pipeline.training.tasks import make_task
 
 # of a worker, beside the features: 0.8 GB for the demo's network, more for wide ones
 WORKER_BYTES = 2 << 30
@@ -43,7 +43,7 @@ def workers(params: Params, processes: Processes) -> int:
 @dataclass
 class RunJob:
     """Trains a planned run into the store and tells of its epochs (None), or fits a fold's
-    baselines (`Fitted`); see `pipeline.workers.Job`."""
+    baselines (`Fitted`); see `pipeline.runner.workers.Job`."""
 
     params: Params
     config: ARPGNetConfig

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import torch
 
 from models.arpgnet import ARPGNetConfig
-from pipeline.config import TrainParams
+from pipeline.common.params import TrainParams
 from pipeline.store import Store
-from pipeline.train.data import Dataset
-from pipeline.train.device import reproducible
-from pipeline.train.features import place
+from pipeline.train.cached import KeptRun, Outcome
 from pipeline.train.fit import Run, Trainer
 from pipeline.train.folds import Fold
-from pipeline.train.kept import KeptRun, Outcome
-from pipeline.train.network import build_network
 from pipeline.train.processes import Processes
-from pipeline.train.state import State, epoch_seed
-from pipeline.train.tasks import Task
+from pipeline.training.data import Dataset
+from pipeline.training.device import reproducible
+from pipeline.training.features import place
+from pipeline.training.network import build_network
+from pipeline.training.state import State, epoch_seed
+from pipeline.training.tasks import Task
 
 # is given an epoch's number, and its losses and scores
 OnEpoch = Callable[[int, dict[str, float]], None]

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from pipeline.disk import partial, writing_to
+from pipeline.common.files import partial, writing_to
 from pipeline.video.container import first_frame, open_video, upright_angle
 from pipeline.video.sound import Sound
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ClipError
+from pipeline.common.errors import ClipError
 from pipeline.video.container import Upright, frame_rate, open_video
 from pipeline.video.forecast import forecast_times
 from pipeline.video.survey import REORDER, Seen, survey, walk

@@ -11,14 +11,9 @@ from typing import Any
 import av
 import numpy as np
 
-from pipeline.errors import ClipError
+from pipeline.common.errors import ClipError
 from pipeline.video.chunks import Chunks
-from pipeline.video.container import (
-    Upright,
-    declared_duration,
-    frame_rate,
-    open_video,
-)
+from pipeline.video.container import Upright, declared_duration, frame_rate, open_video
 
 # is given each frame's number and the frame, whether it will turn out to be sound or not
 Watch = Callable[[int, Any], None]

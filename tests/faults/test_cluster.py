@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ray_cluster import Cluster, cluster
-from rendered_csv import render_csv
-from store_entries import finished
-from support import Workspace
+
+from helpers.ray_cluster import Cluster, cluster
+from helpers.rendered_csv import render_csv
+from helpers.store_entries import finished
+from helpers.support import Workspace
 
 KILLS = 10
 COPIES = 8

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from damage import Way, all_ways
-from sources import Source, make_sources
-from support import TINY, Workspace
-from truth import Row, Verdict, judge
 
-from pipeline.clips import read_manifest
-from pipeline.shards import ShardReader
+from helpers.damage import Way, all_ways
+from helpers.sources import Source, make_sources
+from helpers.support import TINY, Workspace
+from helpers.truth import Row, Verdict, judge
+from pipeline.tables.manifest import read_manifest
+from pipeline.tables.shards import ShardReader
 
 PATIENCE_S = 1500
 # what the user is told

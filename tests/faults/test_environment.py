@@ -9,9 +9,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from in_process import arpgnet, stage
-from support import TINY, Workspace
-from tiny_videos import write_video
+
+from helpers.in_process import arpgnet, stage
+from helpers.support import TINY, Workspace
+from helpers.tiny_videos import write_video
 
 CLIPS = 12
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from killed_runs import PATIENCE_S, begin, kill, wait_for
-from rendered_csv import render_csv
-from store_entries import finished
-from support import Workspace
+
+from helpers.killed_runs import PATIENCE_S, begin, kill, wait_for
+from helpers.rendered_csv import render_csv
+from helpers.store_entries import finished
+from helpers.support import Workspace
 
 RUNS = 11
 KILLS = 4

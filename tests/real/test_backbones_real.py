@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import DecodeParams
-from pipeline.faces.alignment import similarity, warp
-from pipeline.faces.backbones import load_backbone
-from pipeline.faces.blob import normalisation
-from pipeline.faces.detect import find_faces, make_detector
-from pipeline.faces.packs import Pack
-from pipeline.faces.sessions import load_graph, make_session
-from pipeline.faces.torch_graph import import_graph
-from pipeline.jpeg import decode_jpeg
-from pipeline.video.decode_clip import keep_frames
+from pipeline.common.params import DecodeParams
+from pipeline.decode.clip import keep_frames
+from pipeline.geometry.alignment import similarity, warp
+from pipeline.networks.backbones import load_backbone
+from pipeline.networks.detector import find_faces, make_detector
+from pipeline.networks.packs import Pack
+from pipeline.networks.preprocessing import normalisation
+from pipeline.networks.sessions import load_graph, make_session
+from pipeline.networks.torch_graph import import_graph
+from pipeline.video.frames import decode_jpeg
 
 PARITY = 1e-4
 CLIPS = ("asl/again.mkv", "asl/book.mkv", "ravdess/01-01-01-01-01-01-01.mp4")

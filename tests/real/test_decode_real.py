@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import DecodeParams
-from pipeline.video.backends import Decord, PyAV, import_decord
+from pipeline.common.params import DecodeParams
+from pipeline.decode.backends import Decord, PyAV, import_decord
+from pipeline.decode.clip import keep_frames
 from pipeline.video.container import probe
-from pipeline.video.decode_clip import keep_frames
 from pipeline.video.survey import survey
 
 

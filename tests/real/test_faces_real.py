@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from insightface.data import get_image
-from outs import OutWriter
 
-from pipeline.clips import Clip
-from pipeline.config import AlignParams
-from pipeline.faces import packs
-from pipeline.faces.align_clip import AlignClip
-from pipeline.faces.alignment import ARCFACE_TEMPLATE, CROP_PX, apply
-from pipeline.faces.detect import Detector, find_faces, iou, make_detector
-from pipeline.shards import to_numpy
+from helpers.outputs import OutWriter
+from pipeline.align.clip import AlignClip
+from pipeline.common.params import AlignParams
+from pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply
+from pipeline.networks import packs
+from pipeline.networks.detector import Detector, find_faces, iou, make_detector
+from pipeline.tables.manifest import Clip
+from pipeline.tables.shards import to_numpy
 
 FRAMES_A_CLIP = 2
 

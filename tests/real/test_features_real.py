@@ -7,18 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import DecodeParams
-from pipeline.faces.alignment import apply, context, similarity, warp
-from pipeline.faces.appearance import AppearanceNetwork, centres, layout
-from pipeline.faces.detect import find_faces, make_detector
-from pipeline.faces.landmarks import LandmarkNetwork
-from pipeline.faces.packs import ModelSpec, Pack
-from pipeline.faces.receptive_field import Centres
-from pipeline.faces.schemes import SCHEMES, scheme_indices
-from pipeline.jpeg import decode_jpeg
-from pipeline.regions.grid import grid_visible
-from pipeline.regions.landmark_regions import landmark_visible
-from pipeline.video.decode_clip import keep_frames
+from pipeline.common.params import DecodeParams
+from pipeline.decode.clip import keep_frames
+from pipeline.geometry.alignment import apply, context, similarity, warp
+from pipeline.geometry.grid import grid_visible
+from pipeline.geometry.landmark_regions import landmark_visible
+from pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
+from pipeline.networks.appearance import AppearanceNetwork, Centres, centres, layout
+from pipeline.networks.detector import find_faces, make_detector
+from pipeline.networks.landmarks import LandmarkNetwork
+from pipeline.networks.packs import ModelSpec, Pack
+from pipeline.video.frames import decode_jpeg
 
 # who signs in which clip, by eye; the last is RAVDESS's actor
 PEOPLE = {

@@ -7,18 +7,18 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.clips import Clip, read_manifest, write_manifest
-from pipeline.config import DecodeParams, EngineParams, Params, parse_params
-from pipeline.engine import run_clips
-from pipeline.faces.align_clip import AlignClip
-from pipeline.faces.appearance import AppearanceClip
-from pipeline.faces.packs import Pack
-from pipeline.faces.tuned import tuned
+from pipeline.align.clip import AlignClip
+from pipeline.appearance.clip import AppearanceClip
+from pipeline.common.params import DecodeParams, EngineParams, Params, parse_params
+from pipeline.decode.clip import DecodeClip, keep_frames
 from pipeline.finetune.run import BACKBONE, finetune
-from pipeline.jpeg import decode_jpeg
-from pipeline.shards import ShardReader, to_numpy
+from pipeline.networks.packs import Pack
+from pipeline.networks.tuned import tuned
+from pipeline.runner.engine import run_clips
 from pipeline.store import file_sha256
-from pipeline.video.decode_clip import DecodeClip, keep_frames
+from pipeline.tables.manifest import Clip, read_manifest, write_manifest
+from pipeline.tables.shards import ShardReader, to_numpy
+from pipeline.video.frames import decode_jpeg
 
 ENGINE = EngineParams(workers=1)
 TARGET = ("asl/again.mkv", "asl/bird.mkv")

@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import AlignParams, DecodeParams
-from pipeline.faces.alignment import context, similarity, warp
-from pipeline.faces.appearance import AppearanceNetwork
-from pipeline.faces.detect import Detections, Detector, make_detector
-from pipeline.faces.follow import Follower
-from pipeline.faces.landmarks import LandmarkNetwork
-from pipeline.faces.network import ImageNetwork
-from pipeline.faces.packs import ModelSpec, Pack
-from pipeline.faces.schemes import scheme_indices
-from pipeline.jpeg import decode_jpeg
-from pipeline.video.decode_clip import keep_frames
+from pipeline.common.params import AlignParams, DecodeParams
+from pipeline.decode.clip import keep_frames
+from pipeline.geometry.alignment import context, similarity, warp
+from pipeline.geometry.landmark_schemes import scheme_indices
+from pipeline.networks.appearance import AppearanceNetwork
+from pipeline.networks.detector import Detections, Detector, make_detector
+from pipeline.networks.follower import Follower
+from pipeline.networks.image_network import ImageNetwork
+from pipeline.networks.landmarks import LandmarkNetwork
+from pipeline.networks.packs import ModelSpec, Pack
+from pipeline.video.frames import decode_jpeg
 
 CLIPS = ("asl/book.mkv", "asl/hungry.mkv")
 FRAMES = 40

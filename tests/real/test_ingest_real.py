@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.clips import MANIFEST, SPLITS, read_manifest, read_splits
-from pipeline.config import DatasetParams
+from pipeline.common.errors import UserError
+from pipeline.common.params import DatasetParams
 from pipeline.datasets.fingerprint import correlation, distance, thumbnails
-from pipeline.datasets.ingest import ingest
-from pipeline.errors import UserError
+from pipeline.ingest.run import ingest
+from pipeline.tables.manifest import MANIFEST, SPLITS, read_manifest, read_splits
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from two_people import compose
-from untrained_run import write_run
 
-from pipeline.config import DecodeParams
-from pipeline.jpeg import decode_jpeg
+from helpers.two_people import compose
+from helpers.untrained_run import write_run
+from pipeline.common.params import DecodeParams
+from pipeline.decode.clip import keep_frames
 from pipeline.predict.model import load_model
 from pipeline.predict.predictor import Options, Predictor
-from pipeline.video.decode_clip import keep_frames
+from pipeline.video.frames import decode_jpeg
 
 ACTORS = ("ravdess/01-01-01-01-01-01-01.mp4", "asl/want.mkv")
 SIGNERS = ("asl/sister.mkv", "asl/no.mkv")  # of all pairs the most alike to the network

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.clips import MANIFEST, OK, SPLITS, Manifest, read_manifest, read_splits
-from pipeline.config import DatasetParams
-from pipeline.datasets.ingest import ingest
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.params import DatasetParams
+from pipeline.ingest.run import ingest
+from pipeline.tables.manifest import MANIFEST, OK, SPLITS, Manifest, read_manifest, read_splits
 
 # of one clip each: they cannot be learnt from
 SINGLE = ["calm", "sadness"]

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_videos import write_video
+
+from helpers.tiny_videos import write_video
 
 STAGE = Path(__file__).parents[2] / "stages" / "ingest.py"
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.common.errors import UserError
 from pipeline.datasets.base import (
     About,
     Expected,
@@ -26,7 +27,6 @@ from pipeline.datasets.base import (
 from pipeline.datasets.frame_names import FrameNames
 from pipeline.datasets.label_files import lines_of
 from pipeline.datasets.layout import first_match, folders_in, is_video, relative
-from pipeline.errors import UserError
 
 # as the first line of a label file names them; a file of 2020 or 2021 has the first seven
 CLASSES = {

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.common.errors import UserError
 from pipeline.datasets.base import (
     About,
     Expected,
@@ -27,7 +28,6 @@ from pipeline.datasets.layout import (
     unused_files,
     videos_below,
 )
-from pipeline.errors import UserError
 
 # beginnings of the words in the annotations; both parts number their classes in this order, from 1
 WORDS = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from pipeline.common.errors import UserError
 from pipeline.datasets.base import (
     About,
     Expected,
@@ -28,7 +29,6 @@ from pipeline.datasets.layout import (
     relative,
     unused_files,
 )
-from pipeline.errors import UserError
 
 # 0 would be neutral; no file of the release has it
 CLASSES = {

@@ -18,13 +18,7 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.layout import (
-    class_of,
-    relative,
-    several_folds,
-    unused_files,
-    videos_below,
-)
+from pipeline.datasets.layout import class_of, relative, several_folds, unused_files, videos_below
 
 # in the order of the labels 0 to 5 in public code, alphabetical
 CLASSES = {

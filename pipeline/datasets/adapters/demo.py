@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.config import DemoParams
+from pipeline.common.params import DemoParams
+from pipeline.common.progress import track
 from pipeline.datasets.adapters.csv_file import read_csv
 from pipeline.datasets.base import About, Listing, Recipe, Wanted
-from pipeline.progress import track
 from pipeline.store import code_version, digest, store_root
 
 MANIFEST = "manifest.csv"

@@ -8,13 +8,7 @@ from pathlib import Path
 from pipeline.datasets.base import About, Expected, Listing, Recipe, Wanted, WrongRootError
 from pipeline.datasets.label_files import rows_of
 from pipeline.datasets.layout import class_of, named_folders
-from pipeline.datasets.numbered import (
-    Form,
-    find_forms,
-    listing,
-    official_folds,
-    rows_in,
-)
+from pipeline.datasets.numbered import Form, find_forms, listing, official_folds, rows_in
 
 CLASSES = {
     "1": "happiness",

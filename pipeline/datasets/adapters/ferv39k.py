@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.clips import resolve_inside
+from pipeline.common.errors import UserError
 from pipeline.datasets.base import (
     About,
     Expected,
@@ -17,14 +17,8 @@ from pipeline.datasets.base import (
     WrongRootError,
 )
 from pipeline.datasets.label_files import rows_of
-from pipeline.datasets.layout import (
-    class_of,
-    first_match,
-    folders_in,
-    named_folders,
-    unused_files,
-)
-from pipeline.errors import UserError
+from pipeline.datasets.layout import class_of, first_match, folders_in, named_folders, unused_files
+from pipeline.tables.manifest import resolve_inside
 
 CLASSES = {
     "Happy": "happiness",

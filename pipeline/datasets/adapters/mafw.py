@@ -7,13 +7,7 @@ from pathlib import Path
 from pipeline.datasets.base import About, Expected, Listing, Recipe, Wanted, WrongRootError
 from pipeline.datasets.label_files import rows_of
 from pipeline.datasets.layout import class_of, first_match, named_folders
-from pipeline.datasets.numbered import (
-    Form,
-    find_forms,
-    listing,
-    official_folds,
-    rows_in,
-)
+from pipeline.datasets.numbered import Form, find_forms, listing, official_folds, rows_in
 
 # in the order of the set's label table, which numbers them from 1
 EMOTIONS = (

@@ -28,7 +28,7 @@ from pipeline.datasets.layout import (
     unused_files,
     visible_files,
 )
-from pipeline.video.pictures import natural
+from pipeline.video.image_folder import natural
 
 CLASSES = {
     "01": "neutral",

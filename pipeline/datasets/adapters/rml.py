@@ -14,7 +14,7 @@ from pipeline.datasets.base import (
     WrongRootError,
 )
 from pipeline.datasets.layout import class_of, relative, unused_files, videos_below
-from pipeline.video.pictures import natural
+from pipeline.video.image_folder import natural
 
 # the first two letters of a clip's name, in alphabetical order
 CLASSES = {

@@ -20,7 +20,7 @@ import cv2
 import jinja2
 from markupsafe import Markup
 
-from pipeline.disk import partial, writing_to
+from pipeline.common.files import partial, writing_to
 from pipeline.predict.output import Head, Row
 from pipeline.predict.overlay.marks import PALETTE
 from pipeline.predict.page.columns import Columns

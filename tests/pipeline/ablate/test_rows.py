@@ -7,9 +7,9 @@ from ruamel.yaml import YAML
 
 from pipeline.ablate.experiments import override, reason
 from pipeline.ablate.rows import ROWS, Row, changed, choose
-from pipeline.config import Params, load_params
-from pipeline.errors import UserError
-from pipeline.train.network import network_config
+from pipeline.common.errors import UserError
+from pipeline.common.params import Params, load_params
+from pipeline.training.network import network_config
 
 FACTS = {"embedding_dim": 8, "map_shape": [4, 7, 7]}
 

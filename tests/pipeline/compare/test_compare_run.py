@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from predictions_tables import labels, write_run
 from rich.console import Console
 
+from helpers.predictions_tables import labels, write_run
+from pipeline.common.errors import UserError
+from pipeline.common.params import EvaluateParams
 from pipeline.compare.run import compare
 from pipeline.compare.sources import read_side
 from pipeline.compare.table import sentences, table
-from pipeline.config import EvaluateParams
-from pipeline.errors import UserError
 from pipeline.evaluate.bootstrap import two_sided_p
 
 ALL = sorted(labels())

@@ -5,14 +5,14 @@ from __future__ import annotations
 from unittest import mock
 
 import pytest
-from dataset_trees import at_once, by_path, ingested, pictures, sides, text, video
 
-from pipeline.clips import MANIFEST, read_manifest
-from pipeline.config import DatasetParams
+from helpers.dataset_trees import at_once, by_path, ingested, pictures, sides, text, video
+from pipeline.common.errors import UserError
+from pipeline.common.params import DatasetParams
 from pipeline.datasets.base import ADAPTERS, About, Recipe, adapter
 from pipeline.datasets.corpora import corpora, dataset_roots, settle
-from pipeline.datasets.ingest import ingest
-from pipeline.errors import UserError
+from pipeline.ingest.run import ingest
+from pipeline.tables.manifest import MANIFEST, read_manifest
 
 
 def rml(root, speakers=3):
@@ -43,7 +43,7 @@ def joined(tmp_path, **params):
 
 def cross(folder, **settings):
     """The manifest of several sets, written below the folder."""
-    with mock.patch("pipeline.datasets.facts.run_in_workers", at_once):
+    with mock.patch("pipeline.datasets.file_cache.run_in_workers", at_once):
         ingest(DatasetParams(**{"name": "cross", **settings}), workers=1, folder=folder)
     return read_manifest(folder / MANIFEST)
 

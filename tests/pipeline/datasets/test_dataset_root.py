@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.common.errors import UserError
 from pipeline.datasets.root import resolve_root
-from pipeline.errors import UserError
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from tiny_videos import write_video
 
-from pipeline.clips import FRAME_LABELS, MANIFEST, read_manifest
-from pipeline.config import DatasetParams
+from helpers.tiny_videos import write_video
+from pipeline.common.errors import UserError
+from pipeline.common.params import DatasetParams
 from pipeline.datasets.frame_names import read_frame_names
-from pipeline.datasets.ingest import ingest
-from pipeline.errors import UserError
+from pipeline.ingest.run import ingest
+from pipeline.tables.manifest import FRAME_LABELS, MANIFEST, read_manifest
 
 FRAMES = 40  # of the tiny videos
 

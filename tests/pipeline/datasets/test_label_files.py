@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.common.errors import UserError
 from pipeline.datasets.label_files import lines_of
-from pipeline.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pipeline.evaluate.metrics import calibration_error
 from pipeline.evaluate.mistakes import confident_mistakes
 from pipeline.evaluate.reliability import reliability
 from pipeline.evaluate.subjects import subject_scores
-from pipeline.train.predictions import Predictions
+from pipeline.tables.predictions import Predictions
 
 CLASSES = ["calm", "glad"]
 

@@ -7,18 +7,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from synthetic_data import FRAMES, LOST, SUBJECTS, small_params, write_data
 
-from pipeline.config import Params
-from pipeline.errors import UserError
+from helpers.synthetic_data import FRAMES, LOST, SUBJECTS, small_params, write_data
+from pipeline.common.errors import UserError
+from pipeline.common.params import Params
 from pipeline.export.check import check
 from pipeline.export.facts import metadata
 from pipeline.export.parity import TOLERANCE
-from pipeline.export.write import best_run, export, runs, to_onnx
-from pipeline.train.checkpoints import load_run
-from pipeline.train.curves import RUNS
-from pipeline.train.predictions import PREDICTIONS
+from pipeline.export.write import export, to_onnx
+from pipeline.tables.curves import RUNS
+from pipeline.tables.predictions import PREDICTIONS
 from pipeline.train.run import train
+from pipeline.training.checkpoints import best_run, load_run, runs
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import torch
 
 from models.arpgnet import ARPGNet, ARPGNetConfig, RelationConfig
 from models.fusion import BAND_FRAMES, FusionConfig
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 from pipeline.export.parity import TOLERANCE, check_parity, largest_difference, longest, trials
 from pipeline.export.traceable import OUTPUTS, TraceableNet, input_names
 from pipeline.export.write import to_onnx
-from pipeline.faces.sessions import make_session
+from pipeline.networks.sessions import make_session
 
 REGIONS = 6
 

@@ -6,22 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import faces_tables
-import graphs
 import numpy as np
 import onnx
 import pytest
 import torch
 from safetensors import safe_open
 
-from pipeline.clips import write_manifest
-from pipeline.config import Params, parse_params
-from pipeline.errors import UserError
-from pipeline.faces.appearance import AppearanceClip, AppearanceNetwork
-from pipeline.faces.listed import list_networks
-from pipeline.faces.packs import ModelSpec, load_pack
-from pipeline.faces.sessions import load_graph, make_session
-from pipeline.faces.tuned import tuned, unshared, with_weights
+from helpers import faces_tables, graphs
+from pipeline.appearance.clip import AppearanceClip
+from pipeline.common.errors import UserError
+from pipeline.common.params import Params, parse_params
 from pipeline.finetune import crops, tune
 from pipeline.finetune.augment import augment
 from pipeline.finetune.crops import CropJob
@@ -29,8 +23,14 @@ from pipeline.finetune.fit import Tuner
 from pipeline.finetune.network import build_trainee, tuned_weights
 from pipeline.finetune.run import BACKBONE, finetune
 from pipeline.finetune.stills import Still
+from pipeline.networks.appearance import AppearanceNetwork
+from pipeline.networks.listed import list_networks
+from pipeline.networks.packs import ModelSpec, load_pack
+from pipeline.networks.sessions import load_graph, make_session
+from pipeline.networks.tuned import tuned, unshared, with_weights
+from pipeline.runner.workers import Crashed, Limits
 from pipeline.store import Store
-from pipeline.workers import Crashed, Limits
+from pipeline.tables.manifest import write_manifest
 
 CLASSES = ("left", "right")
 

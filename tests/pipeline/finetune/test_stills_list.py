@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.config import FinetuneParams
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.params import FinetuneParams
 from pipeline.finetune import listed
 from pipeline.finetune.listed import write_stills_list
 
@@ -63,7 +63,7 @@ def test_notices_what_changes_a_still_and_nothing_else(stills: Path, tmp_path: P
 def test_unchanged_files_are_not_read_again(
     stills: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.datasets import facts
+    from pipeline.datasets import file_cache as facts
 
     read: list[str] = []
     original = facts.file_sha256

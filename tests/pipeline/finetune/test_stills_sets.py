@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.config import FinetuneParams
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.params import FinetuneParams
 from pipeline.finetune.sets import list_stills
 from pipeline.finetune.stills import Listing
 
@@ -156,8 +156,8 @@ def test_affectnet_is_numbered_pictures_and_labels(tmp_path: Path) -> None:
 
 def test_the_demo_renders_other_people_once(own_store: Path) -> None:
     from pipeline.demo import CLASSES, SUBJECT_SEEDS_DEMO
-    from pipeline.demo.pack.stills import HELD_OUT_SUBJECTS, TRAIN_SUBJECTS
     from pipeline.finetune.demo import FIRST_SUBJECT, render_expression
+    from tools.demo_pack.stills import HELD_OUT_SUBJECTS, TRAIN_SUBJECTS
 
     assert max(max(SUBJECT_SEEDS_DEMO), TRAIN_SUBJECTS, HELD_OUT_SUBJECTS) + 50_000 < FIRST_SUBJECT
     params = FinetuneParams(enabled=True, subjects=4)

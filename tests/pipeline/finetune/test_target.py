@@ -1,17 +1,17 @@
 """A still of the target data is found again, whatever was done to the picture; others are not."""
 
 import cv2
-import faces_tables
 import numpy as np
 import pytest
 
-from pipeline.clips import Clip
-from pipeline.config import FinetuneParams
+from helpers import faces_tables
+from pipeline.common.params import FinetuneParams
 from pipeline.finetune.crops import Crop
 from pipeline.finetune.data import choose_parts, refusals
 from pipeline.finetune.stills import Still
 from pipeline.finetune.target import MIN_CORRELATION, Target, thumbnail
-from pipeline.jpeg import decode_jpeg, encode_jpeg
+from pipeline.tables.manifest import Clip
+from pipeline.video.frames import decode_jpeg, encode_jpeg
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.faces.alignment import ARCFACE_TEMPLATE
-from pipeline.faces.detect import Detections
+from pipeline.geometry.alignment import ARCFACE_TEMPLATE
+from pipeline.networks.detector import Detections
 from pipeline.predict.faces import WAITING, Face, Identities
 
 SIDE = 40

@@ -13,14 +13,14 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
-from face_videos import pictures_of
-from in_process import arpgnet
-from predict_process import start_predict
 from typer.testing import CliRunner
-from untrained_run import CLASSES, write_run
 
-from pipeline.cli import app
-from pipeline.errors import UserError
+from helpers.face_videos import pictures_of
+from helpers.in_process import arpgnet
+from helpers.predict_process import start_predict
+from helpers.untrained_run import CLASSES, write_run
+from pipeline.cli.main import app
+from pipeline.common.errors import UserError
 
 PROBABILITIES = [f"p_{name}" for name in CLASSES]
 

@@ -9,20 +9,20 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
-from face_videos import film, pictures_of
-from made_videos import cut, sound_only
 from ruamel.yaml import YAML
-from two_people import compose
 from typer.testing import CliRunner
-from untrained_run import CLASSES, write_run
 
-from pipeline.cli import app
-from pipeline.errors import UserError
-from pipeline.jpeg import encode_jpeg
+from helpers.face_videos import film, pictures_of
+from helpers.made_videos import cut, sound_only
+from helpers.two_people import compose
+from helpers.untrained_run import CLASSES, write_run
+from pipeline.cli.main import app
+from pipeline.common.errors import UserError
+from pipeline.common.progress import Tracker
 from pipeline.predict.model import load_model
 from pipeline.predict.predictor import Options, Predictor
 from pipeline.predict.video import VideoPass
-from pipeline.progress import Tracker
+from pipeline.video.frames import encode_jpeg
 from pipeline.video.stream import plan
 
 DECODE = {"decode": {"frames": 4}}

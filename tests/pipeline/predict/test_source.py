@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from face_videos import film_of_a_face
 from typer.testing import CliRunner
-from untrained_run import CLASSES, publish_untrained, write_run
 
-from pipeline.cli import app
-from pipeline.clips import Clip, write_manifest
-from pipeline.errors import UserError
+from helpers.face_videos import film_of_a_face
+from helpers.untrained_run import CLASSES, publish_untrained, write_run
+from pipeline.cli.main import app
+from pipeline.common.errors import UserError
 from pipeline.predict.model import load_model
 from pipeline.predict.source import open_model
 from pipeline.publish.sums import write_sums
 from pipeline.store import file_sha256
+from pipeline.tables.manifest import Clip, write_manifest
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,11 @@ import av
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from face_videos import film_of_a_face
-from in_process import arpgnet
-from predict_process import start_predict
-from untrained_run import write_run
+
+from helpers.face_videos import film_of_a_face
+from helpers.in_process import arpgnet
+from helpers.predict_process import start_predict
+from helpers.untrained_run import write_run
 
 # frames: 5 s and more
 LONG = 800

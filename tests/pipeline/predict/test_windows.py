@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import DecodeParams
+from pipeline.common.params import DecodeParams
 from pipeline.predict.windows import (
     ClipScores,
     Found,

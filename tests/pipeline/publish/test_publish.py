@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from synthetic_data import small_params, write_data
 
-from pipeline.config import Params, parse_params
-from pipeline.errors import UserError
+from helpers.synthetic_data import small_params, write_data
+from pipeline.common.errors import UserError
+from pipeline.common.params import Params, parse_params
 from pipeline.export.write import Exported
 from pipeline.publish import write
 from pipeline.publish.write import publish
 from pipeline.report.settings import settings_digest
 from pipeline.store import file_sha256
-from pipeline.train.predictions import PREDICTIONS
+from pipeline.tables.predictions import PREDICTIONS
 from pipeline.train.run import train
 
 PARAMS = small_params(epochs=1)

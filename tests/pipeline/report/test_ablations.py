@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 from pipeline.report.ablations import ABLATION, ablations_view, read_ablations
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from report_outs import EVIL, TRAITS, write_outs
 
-from pipeline.config import Params, parse_params
+from helpers.report_outputs import EVIL, TRAITS, write_outs
+from pipeline.common.params import Params, parse_params
 from pipeline.report.card import model_card
-from pipeline.report.markdown import plain
 from pipeline.report.page import gather
+from pipeline.report.sentences import plain
 from pipeline.report.settings import shareable
 
 NASTY = [

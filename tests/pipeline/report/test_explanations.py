@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_outs import EVIL, explanations, write_outs
 
-from pipeline.config import Params
+from helpers.report_outputs import EVIL, explanations, write_outs
+from pipeline.common.params import Params
 from pipeline.report.explanations import agreement_sentence
 from pipeline.report.page import gather, render
 

@@ -8,16 +8,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pyarrow as pa
 import pytest
-from outs import OutWriter
-from report_outs import BINS, EVIL, SCORE, SCORES, TRAITS, write_outs
 
-from pipeline.config import Params
-from pipeline.errors import UserError
+from helpers.outputs import OutWriter
+from helpers.report_outputs import BINS, EVIL, SCORE, SCORES, TRAITS, write_outs
+from pipeline.common.errors import UserError
+from pipeline.common.params import Params
 from pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
+from pipeline.report.images import data_uri, plain_face
 from pipeline.report.page import gather, quarantined, render
-from pipeline.report.pictures import data_uri, plain_face
-from pipeline.report.subjects import subjects_view
-from pipeline.shards import ShardReader
+from pipeline.report.views import subjects_view
+from pipeline.tables.shards import ShardReader
 
 
 def test_data_is_escaped_and_the_same_data_gives_the_same_page(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from serving import LOCAL, Service, service
 
+from helpers.serving import LOCAL, Service, service
 from pipeline.serve.guard import Access
 
 TOKEN = "a-token-for-tests-0123456789"

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from serving import Service, service, wait_for
+
+from helpers.serving import Service, service, wait_for
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
-from untrained_run import write_run
 
-from pipeline import cli_serve
-from pipeline.cli import app
-from pipeline.errors import UserError
+from helpers.untrained_run import write_run
+from pipeline.cli import serve as cli_serve
+from pipeline.cli.main import app
+from pipeline.common.errors import UserError
 
 
 def line(*arguments: str | Path) -> str:

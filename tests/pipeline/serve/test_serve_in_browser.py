@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import browser, until, watched  # noqa: F401 - a fixture
-from face_videos import film_of_a_face
 from playwright.sync_api import Browser, FrameLocator, Page, expect
-from serving import Server, server
-from untrained_run import write_run
+
+from helpers.browser import browser, until, watched  # noqa: F401 - a fixture
+from helpers.face_videos import film_of_a_face
+from helpers.serving import Server, server
+from helpers.untrained_run import write_run
 
 SHARP = "<img src=x onerror=window.ran=1><script>window.ran=1<script>.mp4"
 # a file as the desktop gives it to a page; events have no other way to carry one

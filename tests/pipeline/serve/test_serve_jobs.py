@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from serving import MadeUp, wait_for
 
-from pipeline.errors import UserError
+from helpers.serving import MadeUp, wait_for
+from pipeline.common.errors import UserError
 from pipeline.serve.jobs import Busy, Job, Jobs, Wanted
 from pipeline.serve.worker import Outcome, Task
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import Service, service, wait_for
 
+from helpers.serving import Service, service, wait_for
 from pipeline.serve.uploads import Pace
 
 LIMIT = 100_000

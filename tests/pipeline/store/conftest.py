@@ -2,8 +2,8 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from s3_server import CREDENTIALS, PREFIX, Remote, S3Server, s3_server
 
+from helpers.s3_server import CREDENTIALS, PREFIX, Remote, S3Server, s3_server
 from pipeline.store import Store, store_place
 
 _numbers = count()

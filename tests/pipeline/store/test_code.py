@@ -20,9 +20,9 @@ PIECES = {
     "pipeline/tools/__init__.py": "",
     "pipeline/tools/near.py": "def far():\n    import models.net\n    return models.net\n",
     "pipeline/tools/idle.py": "x = 1\n",
-    "pipeline/progress.py": "import pipeline.tools.idle\n",
+    "pipeline/common/progress.py": "import pipeline.tools.idle\n",
     "models/__init__.py": "",
-    "models/net.py": "from pipeline.progress import track\nwidth = 3  # columns\n",
+    "models/net.py": "from pipeline.common.progress import track\nwidth = 3  # columns\n",
 }
 REACHED = [
     *("models", "models.net", "pipeline"),
@@ -45,9 +45,9 @@ def test_closure_follows_imports_in_functions_and_of_modules_from_packages(proje
 
 
 def test_closure_ends_at_what_is_left_out(project: Path) -> None:
-    assert left_out("pipeline.progress")
+    assert left_out("pipeline.common.progress")
     assert "pipeline.tools.idle" not in import_closure(project, "pipeline.work")
-    assert not left_out("pipeline.progressive")
+    assert not left_out("pipeline.commons")
 
 
 @pytest.mark.parametrize("name", REACHED)
@@ -69,14 +69,17 @@ def test_digest_is_that_of_the_entries(project: Path) -> None:
 def test_digest_passes_over_comments_docstrings_and_layout(project: Path) -> None:
     before = closure_digest(project, "pipeline.work")
     (project / "models/net.py").write_text(
-        '"""A network."""\n\nfrom pipeline.progress import track\n\n# of columns\nwidth = 3\n'
+        '"""A network."""\n\n'
+        "from pipeline.common.progress import track\n\n# of columns\nwidth = 3\n"
         '"""How wide it is."""\n'
     )
     (project / "pipeline/tools/near.py").write_text(
         'def far():\n    """Fetch it."""\n\n    import models.net\n\n    return models.net\n'
     )
     assert closure_digest(project, "pipeline.work") == before
-    (project / "models/net.py").write_text("from pipeline.progress import track\nwidth = '3'\n")
+    (project / "models/net.py").write_text(
+        "from pipeline.common.progress import track\nwidth = '3'\n"
+    )
     assert closure_digest(project, "pipeline.work") != before
 
 
@@ -138,7 +141,7 @@ ENTRIES = entries()
 
 def test_every_kind_of_result_has_an_entry() -> None:
     assert len(ENTRIES) >= 12
-    for name in ("video.decode_clip", "faces.align_clip", "regions.graph_clip", "train.run"):
+    for name in ("decode.clip", "align.clip", "graph.clip", "train.run"):
         assert f"pipeline.{name}" in ENTRIES
 
 
@@ -158,7 +161,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project's code."""
     root = tmp_path_factory.mktemp("copy")
     for package in PROJECT:
-        ignored = shutil.ignore_patterns("__pycache__", "packs")
+        ignored = shutil.ignore_patterns("__pycache__", "bundled")
         shutil.copytree(REPOSITORY / package, root / package, ignore=ignored)
     return root
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from s3_server import Remote, S3Server
 
-from pipeline.errors import UserError
+from helpers.s3_server import Remote, S3Server
+from pipeline.common.errors import UserError
 from pipeline.store import Store, digest, store_place
 from pipeline.store.retry import Patience
 

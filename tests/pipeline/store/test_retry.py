@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 from pipeline.store.address import Address
 from pipeline.store.retry import Patience
 

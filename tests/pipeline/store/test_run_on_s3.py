@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from s3_server import Remote
-from support import TINY, Workspace
 
+from helpers.s3_server import Remote
+from helpers.support import TINY, Workspace
 from pipeline.demo import render_dataset
 
 CLIPS = 8

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import DecodeParams
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.common.params import DecodeParams
 from pipeline.store import Store, code_version, digest, file_sha256, store_root
 
 KEY = digest("a key")

@@ -1,9 +1,9 @@
 """`arpgnet store` and `arpgnet doctor` with a store on S3."""
 
 import pytest
-from in_process import arpgnet
-from s3_server import Remote
 
+from helpers.in_process import arpgnet
+from helpers.s3_server import Remote
 from pipeline.store import digest
 
 KEY = digest("a key")

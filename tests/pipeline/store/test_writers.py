@@ -4,8 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from s3_server import Remote
-
+from helpers.s3_server import Remote
 from pipeline.store import Store, digest
 
 PROCESSES = 8

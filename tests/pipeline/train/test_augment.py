@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_data import MIRROR
 
-from pipeline.config import TrainParams
+from helpers.synthetic_data import MIRROR
+from pipeline.common.params import TrainParams
 from pipeline.train.augment import Augment
-from pipeline.train.features import Batch, Features, Statistics, statistics
+from pipeline.training.features import Batch, Features, Statistics, statistics
 
 CLIPS, FRAMES, NODES, CHANNELS, EMBEDDING = 6, 5, 4, 3, 2
 

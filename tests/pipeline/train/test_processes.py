@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from support import free_port
-from synthetic_data import write_data
 
-from pipeline.train.predictions import PREDICTIONS, read_predictions
+from helpers.support import free_port
+from helpers.synthetic_data import write_data
+from pipeline.tables.predictions import PREDICTIONS, read_predictions
 
 REPOSITORY = Path(__file__).parents[3]
 # no dropout: its masks are the one thing that differs between one process and several
@@ -146,8 +146,8 @@ def test_killed_process_ends_all_and_the_next_run_goes_on(alone: Path, tmp_path:
 def test_no_common_store_is_said(tmp_path: Path) -> None:
     script = tmp_path / "look.py"
     script.write_text(
-        "from pipeline.config import TrainParams\n"
-        "from pipeline.stage import run\n"
+        "from pipeline.common.params import TrainParams\n"
+        "from pipeline.common.stage import run\n"
         "from pipeline.train.processes import Processes\n"
         "def main():\n"
         "    processes = Processes(TrainParams(device='cpu'))\n"

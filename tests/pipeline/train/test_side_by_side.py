@@ -12,29 +12,29 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from synthetic_data import small_params, write_data
 
-from pipeline import spread
-from pipeline.clips import read_manifest
-from pipeline.config import Params
-from pipeline.errors import UserError
+from helpers.synthetic_data import small_params, write_data
+from pipeline.common.errors import UserError
+from pipeline.common.params import Params
+from pipeline.runner import dispatch as spread
+from pipeline.runner.workers import Crashed
 from pipeline.store import Store
+from pipeline.tables.curves import read_curves
+from pipeline.tables.manifest import read_manifest
+from pipeline.tables.predictions import PREDICTIONS
 from pipeline.train import run as stage
 from pipeline.train import side_by_side
 from pipeline.train.curve_log import RunLog
-from pipeline.train.curves import read_curves
-from pipeline.train.device import reproducible
-from pipeline.train.predictions import PREDICTIONS
 from pipeline.train.processes import Processes
 from pipeline.train.run import RUNS, train
 from pipeline.train.side_by_side import workers
-from pipeline.workers import Crashed
+from pipeline.training.device import reproducible
 
 REPOSITORY = Path(__file__).parents[3]
 # a state is saved after every epoch
 SCRIPT = """
-from pipeline.config import load_params
-from pipeline.stage import run
+from pipeline.common.params import load_params
+from pipeline.common.stage import run
 from pipeline.train.run import train
 run(lambda: train(load_params(), checkpoint_seconds=0.0))
 """

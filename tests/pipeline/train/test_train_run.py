@@ -7,21 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from synthetic_data import CLASSES, FRAMES, LOST, small_params, write_data
 
-from pipeline.clips import SPLITS_SCHEMA, read_manifest, read_splits, write_table
-from pipeline.config import EvaluateParams, Params
-from pipeline.errors import UserError
+from helpers.synthetic_data import CLASSES, FRAMES, LOST, small_params, write_data
+from pipeline.common.errors import UserError
+from pipeline.common.params import EvaluateParams, Params
 from pipeline.evaluate.summary import summarise
 from pipeline.store import Store
+from pipeline.tables.curves import read_curves
+from pipeline.tables.manifest import SPLITS_SCHEMA, read_manifest, read_splits, write_table
+from pipeline.tables.predictions import PREDICTIONS, Predictions, read_predictions
 from pipeline.train import run
-from pipeline.train.checkpoints import MODEL, load_run
-from pipeline.train.curves import read_curves
 from pipeline.train.fit import State, Trainer
-from pipeline.train.network import logits_of
-from pipeline.train.predictions import PREDICTIONS, Predictions, read_predictions
-from pipeline.train.run import RUNS, load, train
-from pipeline.train.tasks import ClipTask
+from pipeline.train.run import RUNS, train
+from pipeline.training.checkpoints import MODEL, load_run
+from pipeline.training.data import load
+from pipeline.training.network import logits_of
+from pipeline.training.tasks import ClipTask
 
 
 def files(root: Path) -> dict[str, bytes]:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import made_videos as made
 import numpy as np
 import pytest
 
-from pipeline.errors import ClipError
+from helpers import made_videos as made
+from pipeline.common.errors import ClipError
 from pipeline.video.chunks import Chunks
 from pipeline.video.container import open_video
 from pipeline.video.survey import survey

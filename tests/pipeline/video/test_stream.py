@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_videos import FRAMES, cut, number_of, shifted, write
 
-from pipeline.errors import ClipError
+from helpers.made_videos import FRAMES, cut, number_of, shifted, write
+from pipeline.common.errors import ClipError
 from pipeline.video.stream import Unexpected, plan, stream, survey_plan
 from pipeline.video.survey import survey
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from dataset_trees import by_path, ingested, pictures, sides, text, video
 
+from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
+from pipeline.common.errors import UserError
 from pipeline.datasets.adapters.afew import CLASSES
-from pipeline.errors import UserError
 
 EACH = {"Train_AFEW": 4, "Val_AFEW": 2}
 FACES = {

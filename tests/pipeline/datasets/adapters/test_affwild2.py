@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from dataset_trees import by_path, ingested, pictures, sides, text, video
 
-from pipeline.clips import FRAME_LABELS, MANIFEST, SPLITS
-from pipeline.datasets.ingest import ingest
-from pipeline.errors import UserError
+from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
+from pipeline.common.errors import UserError
+from pipeline.ingest.run import ingest
+from pipeline.tables.manifest import FRAME_LABELS, MANIFEST, SPLITS
 
 EIGHT = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 SEVEN = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise"

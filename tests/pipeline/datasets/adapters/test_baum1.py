@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from dataset_trees import by_path, ingested, sides, text, video
 
-from pipeline.errors import UserError
+from helpers.dataset_trees import by_path, ingested, sides, text, video
+from pipeline.common.errors import UserError
 
 SIX = ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
 SPONTANEOUS = (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from dataset_trees import by_path, ingested, pictures, sides, text
 
+from helpers.dataset_trees import by_path, ingested, pictures, sides, text
+from pipeline.common.errors import UserError
 from pipeline.datasets.adapters.ckplus import CLASSES
-from pipeline.errors import UserError
 
 SUBJECTS = ("S005", "S010", "S501", "S999")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from dataset_trees import by_path, ingested, sides, text, video
 
+from helpers.dataset_trees import by_path, ingested, sides, text, video
+from pipeline.common.errors import UserError
 from pipeline.datasets.adapters.cremad import CLASSES
-from pipeline.errors import UserError
 
 ORDER = ["anger", "disgust", "fear", "happiness", "neutral", "sadness"]
 

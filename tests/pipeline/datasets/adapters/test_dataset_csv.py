@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.common.errors import UserError
 from pipeline.datasets.adapters.csv_file import read_csv
-from pipeline.errors import UserError
 
 
 def read(tmp_path: Path, text: str | bytes) -> list:

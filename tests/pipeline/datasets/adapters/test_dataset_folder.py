@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.common.errors import UserError
 from pipeline.datasets.adapters.folder import list_clips
 from pipeline.datasets.base import Listing, Wanted
-from pipeline.errors import UserError
 
 
 def listing(root: Path, *files: str) -> Listing:

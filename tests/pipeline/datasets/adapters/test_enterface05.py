@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from dataset_trees import by_path, ingested, sides, text, video
 
+from helpers.dataset_trees import by_path, ingested, sides, text, video
+from pipeline.common.errors import UserError
 from pipeline.datasets.adapters.enterface05 import CODES
-from pipeline.errors import UserError
 
 
 def tree(root, sentences=("sentence 1/", "sentence 2/"), space=" "):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from dataset_trees import by_path, ingested, pictures, sides, text
 
+from helpers.dataset_trees import by_path, ingested, pictures, sides, text
+from pipeline.common.errors import UserError
 from pipeline.datasets.adapters.ferv39k import CLASSES, CROPS, SCENES
-from pipeline.errors import UserError
 
 TEST = [f"Action/{name}/{number:04d}" for name in CLASSES for number in range(1)]
 TRAIN = [f"War/{name}/{number:04d}" for name in CLASSES for number in range(2)]

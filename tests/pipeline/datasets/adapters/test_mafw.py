@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from dataset_trees import by_path, ingested, pictures, sides, text, video
 
+from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
+from pipeline.common.errors import UserError
 from pipeline.datasets.adapters.mafw import EMOTIONS
-from pipeline.errors import UserError
 
 LISTS = "Train & Test Set"
 COMPOUND = [*EMOTIONS, "anger_disgust", "fear_sadness_anxiety"]

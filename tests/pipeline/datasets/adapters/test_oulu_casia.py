@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from dataset_trees import by_path, ingested, pictures, sides, text
 
-from pipeline.errors import UserError
+from helpers.dataset_trees import by_path, ingested, pictures, sides, text
+from pipeline.common.errors import UserError
 
 EXPRESSIONS = ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
 

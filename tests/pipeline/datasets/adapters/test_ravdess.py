@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from dataset_trees import by_path, ingested, sides, text, video
 
-from pipeline.errors import UserError
+from helpers.dataset_trees import by_path, ingested, sides, text, video
+from pipeline.common.errors import UserError
 
 ORDER = ["neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise"]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from overlay_videos import CLASSES, GREY, film, frames_of, overlay, sound_of
 
-from pipeline.errors import UserError
+from helpers.overlay_videos import CLASSES, GREY, film, frames_of, overlay, sound_of
+from pipeline.common.errors import UserError
 from pipeline.predict.output import Head, Row
 from pipeline.predict.overlay.marks import colour_of
 from pipeline.predict.overlay.overlay import Overlay

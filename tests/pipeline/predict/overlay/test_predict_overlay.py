@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from face_videos import film_of_a_face
-from overlay_videos import film, frames_of
 from typer.testing import CliRunner
-from untrained_run import write_run
 
-from pipeline.cli import app
+from helpers.face_videos import film_of_a_face
+from helpers.overlay_videos import film, frames_of
+from helpers.untrained_run import write_run
+from pipeline.cli.main import app
 from pipeline.predict.overlay.marks import colour_of
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from overlay_videos import CLASSES, film, frames_of
 
+from helpers.overlay_videos import CLASSES, film, frames_of
 from pipeline.predict.output import Head, Regions, Row
 from pipeline.predict.page import page as page_module
 from pipeline.predict.page.columns import NO_REGIONS

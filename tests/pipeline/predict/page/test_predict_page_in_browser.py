@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import browser, until, watched  # noqa: F401 - a fixture
-from overlay_videos import CLASSES, film
 from playwright.sync_api import Browser, Page, expect
 
+from helpers.browser import browser, until, watched  # noqa: F401 - a fixture
+from helpers.overlay_videos import CLASSES, film
 from pipeline.predict.output import Head, Regions, Row
 from pipeline.predict.page.page import Page as Written
 from pipeline.video.stream import plan

@@ -1,0 +1,1 @@
+"""The align stage: the clip's face, found, followed and turned upright."""

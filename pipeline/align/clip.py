@@ -1,0 +1,252 @@
+"""The align stage's work on one clip: find faces, follow them, choose one, turn it upright."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.align.provided import face_of_points, nominal_face, whole_picture
+from pipeline.common.errors import ClipError
+from pipeline.common.params import AlignParams
+from pipeline.geometry.alignment import CONTEXT_QUALITY, CROP_PX, context, similarity, warp
+from pipeline.geometry.tracks import Track, choose, link, of_person
+from pipeline.networks.detector import Detections, Detector, Image, open_detector
+from pipeline.networks.follower import make_follower
+from pipeline.networks.packs import Pack
+from pipeline.networks.sessions import Device, runtime_version
+from pipeline.runner.spool import Spool
+from pipeline.runner.work import ClipWorkBase
+from pipeline.tables.manifest import QUARANTINED, Clip
+from pipeline.tables.shards import ShardReader, fixed
+from pipeline.video.frames import decode_jpeg, encode_jpeg
+
+# every frame of data/frames is a row; where `valid` is false the numbers are 0, `crop` (raw RGB
+# bytes) and `context` (JPEG) are empty
+FACES_SCHEMA = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("frame_index", pa.int32(), nullable=False),
+        pa.field("time_s", pa.float64(), nullable=False),
+        pa.field("valid", pa.bool_(), nullable=False),
+        pa.field("track_id", pa.int32(), nullable=False),
+        pa.field("det_score", pa.float32(), nullable=False),
+        pa.field("bbox", pa.list_(pa.float32(), 4), nullable=False),
+        pa.field("kps", pa.list_(pa.float32(), 10), nullable=False),
+        pa.field("matrix", pa.list_(pa.float32(), 6), nullable=False),
+        pa.field("crop", pa.binary(), nullable=False),
+        pa.field("context", pa.binary(), nullable=False),
+    ]
+)
+_NOTHING = Detections(*(np.zeros((0, *rest), np.float32) for rest in ((4,), (), (5, 2))))
+
+
+@dataclass(frozen=True)
+class AlignClip(ClipWorkBase):
+    """`ClipWork` of the align stage.
+
+    Args:
+        frames: the folder that the decode stage wrote.
+        pack: its detector is run; the sha256 has been checked by `load_pack`.
+        align: settings.
+        device: `faces.device`.
+    """
+
+    frames: Path
+    pack: Pack
+    align: AlignParams
+    device: Device = "auto"
+
+    stage = "align"
+    schema = FACES_SCHEMA
+
+    def inputs(self, clip: Clip) -> list[Any]:
+        """The clip's frames, and all that can change what is made of them."""
+        return [
+            self._reader.entry(clip.clip_id).key,
+            self.align,
+            self.pack.models["detector"].identity,
+            runtime_version(self.device),
+            clip.faces,
+            clip.person,
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """What holds for every clip."""
+        return {
+            "pack": self.pack.name,
+            "licence": self.pack.licence,
+            "detector_sha256": self.pack.models["detector"].sha256,
+            "crop_px": CROP_PX,
+        }
+
+    def upstream_failure(self, clip: Clip) -> str | None:
+        """Why there are no frames of this clip, or None."""
+        if clip.status == QUARANTINED:
+            return clip.reason
+        return self._reader.entry(clip.clip_id).reason
+
+    def setup(self) -> None:
+        """Load the detector; once a process."""
+        _ = self._detector
+
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
+        """The clip's rows of `FACES_SCHEMA` less `clip_id`, one for each row of its frames.
+
+        A face's crops are cut out when it is found, while its frame is there, and wait in a
+        spool until it is known which face is the clip's. Nothing is looked for where the data
+        set says where the face is.
+
+        Raises:
+            ClipError: no frame has a face that can be aligned.
+        """
+        with Spool() as crops:
+            if clip.faces != "detect":
+                yield from self._given(clip, crops)
+                return
+            follower = make_follower(self._detector, self.align)
+            frames = [
+                _cut_out(image, found, crops)
+                for image, found in follower.follow(self._images(clip))
+            ]
+            tracks = link([faces.found.boxes for faces in frames], self.align.track_iou)
+            sides = next(self._reader.pieces(clip.clip_id, ["width", "height"]))
+            width, height = (sides.column(name)[0].as_py() for name in ("width", "height"))
+            if clip.person:
+                tracks = of_person(tracks, clip.person, width)
+            track = choose(tracks, self.align.main_face, len(frames), width, height)
+            rows = _Rows(len(frames), crops)
+            if track is not None:
+                rows.fill(track, frames)
+            if not rows.valid.any():
+                raise ClipError(f"no face found in any of {len(frames)} frames")
+            yield from self._tables(clip, rows)
+
+    def _given(self, clip: Clip, crops: Spool) -> Iterator[pa.Table]:
+        """The rows of a clip whose faces the data set gives."""
+        frames: list[_Faces] = []
+        for piece in self._reader.pieces(clip.clip_id, ["jpeg", "points"]):
+            for jpeg, points in zip(piece.column("jpeg"), piece.column("points"), strict=True):
+                image = decode_jpeg(jpeg.as_py())
+                known = points.as_py()
+                matrix: NDArray[np.float32] | None
+                if clip.faces == "aligned":
+                    matrix = whole = whole_picture(*image.shape[1::-1])
+                    box, kps = nominal_face(whole)
+                elif known is None:
+                    frames.append(_Faces(_NOTHING, [], []))
+                    continue
+                else:
+                    box, kps, matrix = face_of_points(np.array(known).reshape(-1, 2))
+                found = Detections(box[None], np.ones(1, np.float32), kps[None])
+                frames.append(_cut_out(image, found, crops, [matrix]))
+        seen = [row for row, faces in enumerate(frames) if faces.matrices]
+        rows = _Rows(len(frames), crops)
+        boxes = [frames[row].found.boxes[0] for row in seen]
+        rows.fill(Track(0, seen, [0] * len(seen), boxes), frames)
+        if not rows.valid.any():
+            raise ClipError(f"no landmarks that give a face in any of {len(frames)} frames")
+        yield from self._tables(clip, rows)
+
+    def _tables(self, clip: Clip, rows: _Rows) -> Iterator[pa.Table]:
+        start = 0
+        for piece in self._reader.pieces(clip.clip_id, ["frame_index", "time_s"]):
+            yield rows.table(piece, start)
+            start += piece.num_rows
+
+    def _images(self, clip: Clip) -> Iterator[tuple[float, Image]]:
+        for piece in self._reader.pieces(clip.clip_id, ["time_s", "jpeg"]):
+            for time_s, jpeg in zip(piece.column("time_s"), piece.column("jpeg"), strict=True):
+                yield time_s.as_py(), decode_jpeg(jpeg.as_py())
+
+    @cached_property
+    def _reader(self) -> ShardReader:
+        return ShardReader(self.frames)
+
+    @cached_property
+    def _detector(self) -> Detector:
+        return open_detector(self.pack, self.align, self.device)
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """One frame's faces, and where their crop and context lie in the spool; None: no matrix."""
+
+    found: Detections
+    matrices: list[NDArray[np.float32] | None]
+    places: list[int]
+
+
+def _cut_out(
+    image: Image,
+    found: Detections,
+    crops: Spool,
+    matrices: list[NDArray[np.float32] | None] | None = None,
+) -> _Faces:
+    """Each face's 112 px crop and its context, into the spool one behind the other."""
+    matrices = matrices or [similarity(kps) for kps in found.kps]
+    places = []
+    for matrix, box in zip(matrices, found.boxes, strict=True):
+        places.append(len(crops))
+        if matrix is not None:
+            crops.append(warp(image, matrix).tobytes())
+            crops.append(encode_jpeg(context(image, box), CONTEXT_QUALITY))
+    return _Faces(found, matrices, places)
+
+
+class _Rows:
+    """The columns of `FACES_SCHEMA` for n frames, invalid until filled."""
+
+    def __init__(self, n: int, crops: Spool) -> None:
+        self._crops = crops
+        self.valid = np.zeros(n, dtype=bool)
+        self.track_id = np.full(n, -1, dtype=np.int32)
+        self.score = np.zeros(n, dtype=np.float32)
+        self.bbox = np.zeros((n, 4), dtype=np.float32)
+        self.kps = np.zeros((n, 10), dtype=np.float32)
+        self.matrix = np.zeros((n, 6), dtype=np.float32)
+        self.place = np.zeros(n, dtype=np.int64)
+
+    def fill(self, track: Track, frames: Sequence[_Faces]) -> None:
+        """Enter the track's faces."""
+        for frame, pick in zip(track.frames, track.picks, strict=True):
+            faces = frames[frame]
+            matrix = faces.matrices[pick]
+            if matrix is None:
+                continue
+            self.valid[frame] = True
+            self.track_id[frame] = track.track_id
+            self.score[frame] = faces.found.scores[pick]
+            self.bbox[frame] = faces.found.boxes[pick]
+            self.kps[frame] = faces.found.kps[pick].ravel()
+            self.matrix[frame] = matrix.ravel()
+            self.place[frame] = faces.places[pick]
+
+    def table(self, frames: pa.Table, start: int) -> pa.Table:
+        """The rows for a piece of the frames that begins at number `start`."""
+        rows = slice(start, start + frames.num_rows)
+        columns = {
+            **{name: frames.column(name) for name in ("frame_index", "time_s")},
+            "valid": self.valid[rows],
+            "track_id": self.track_id[rows],
+            "det_score": self.score[rows],
+            "bbox": fixed(self.bbox[rows]),
+            "kps": fixed(self.kps[rows]),
+            "matrix": fixed(self.matrix[rows]),
+            "crop": pa.array(self._pictures(rows, 0), pa.binary()),
+            "context": pa.array(self._pictures(rows, 1), pa.binary()),
+        }
+        schema = FACES_SCHEMA.remove(FACES_SCHEMA.get_field_index("clip_id"))
+        return pa.table(columns, schema=schema)
+
+    def _pictures(self, rows: slice, which: int) -> list[bytes]:
+        return [
+            self._crops.read(int(place) + which) if valid else b""
+            for valid, place in zip(self.valid[rows], self.place[rows], strict=True)
+        ]

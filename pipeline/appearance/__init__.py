@@ -1,0 +1,1 @@
+"""The appearance stage: embedding and feature map of every face."""

@@ -1,0 +1,133 @@
+"""Appearance of a clip's face: the CNN's embedding and its last feature map in every frame.
+
+T frames, D embedding width, C x h x w the map (512 x 7 x 7 for IResNet and MobileFaceNet).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.geometry.alignment import CROP_PX
+from pipeline.networks.appearance import (
+    AppearanceNetwork,
+    centres,
+    layout,
+    to_half,
+)
+from pipeline.networks.image_network import Precision
+from pipeline.networks.packs import ModelSpec
+from pipeline.networks.sessions import Device, runtime_version
+from pipeline.runner.work import ClipWorkBase, upstream_reason
+from pipeline.tables.manifest import Clip
+from pipeline.tables.shards import ShardReader, fixed
+
+
+@dataclass(frozen=True)
+class AppearanceClip(ClipWorkBase):
+    """The appearance stage's work on a clip; see `pipeline.runner.engine.ClipWork`.
+
+    Attributes:
+        faces: the out of align.
+        model: the pack's embedding network.
+        pack: the pack's name.
+        batch: crops a forward pass; part of the key, because it changes last bits.
+        precision: `bf16` runs the network in torch, where its graph can be imported.
+    """
+
+    faces: Path
+    model: ModelSpec
+    pack: str
+    batch: int
+    device: Device = "cpu"
+    precision: Precision = "fp32"
+
+    @property
+    def stage(self) -> str:
+        return "appearance"
+
+    @property
+    def schema(self) -> pa.Schema:
+        out = layout(self.model)
+        cells = int(np.prod(out.map_shape))
+        return pa.schema(
+            [
+                pa.field("clip_id", pa.string(), nullable=False),
+                pa.field("frame_index", pa.int32(), nullable=False),
+                pa.field("valid", pa.bool_(), nullable=False),
+                pa.field("embedding", pa.list_(pa.float16(), out.embedding_dim), nullable=False),
+                pa.field("map", pa.list_(pa.float16(), cells), nullable=False),
+            ]
+        )
+
+    @cached_property
+    def _faces(self) -> ShardReader:
+        return ShardReader(self.faces)
+
+    @cached_property
+    def _network(self) -> AppearanceNetwork:
+        return AppearanceNetwork(
+            self.model, batch=self.batch, device=self.device, precision=self.precision
+        )
+
+    def inputs(self, clip: Clip) -> list[Any]:
+        """The clip's faces, the network, and what runs it."""
+        return [
+            self._faces.entry(clip.clip_id).key,
+            self.model.identity,
+            runtime_version(self.device),
+            self.precision,
+            self.batch,
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        out, cells = layout(self.model), centres(self.model)
+        return {
+            "embedding_dim": out.embedding_dim,
+            "map_shape": list(out.map_shape),
+            # cell i looks at crop pixel first + i * step
+            "map_centres": [cells.first, cells.step],
+            "map_tensor": out.map_tensor,
+            "pack": self.pack,
+            "model_sha256": self.model.sha256,
+            **({"tuned_sha256": self.model.weights_sha256} if self.model.weights else {}),
+        }
+
+    def upstream_failure(self, clip: Clip) -> str | None:
+        return upstream_reason(clip.clip_id, self._faces)
+
+    def setup(self) -> None:
+        _ = self._network
+
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
+        for faces in self._faces.pieces(clip.clip_id, ["frame_index", "valid", "crop"]):
+            yield self._piece(faces)
+
+    def _piece(self, faces: pa.Table) -> pa.Table:
+        valid = faces.column("valid").to_numpy()
+        out = layout(self.model)
+        embeddings = np.zeros((len(valid), out.embedding_dim), np.float16)
+        maps = np.zeros((len(valid), *out.map_shape), np.float16)
+        rows = np.flatnonzero(valid)
+        if len(rows):
+            found, found_maps = self._network.describe(self._crops(faces, rows))
+            embeddings[rows], maps[rows] = to_half(found), to_half(found_maps)
+        columns = [
+            faces.column("frame_index"),
+            faces.column("valid"),
+            fixed(embeddings),
+            fixed(maps),
+        ]
+        schema = self.schema.remove(0)  # the engine writes clip_id
+        return pa.table(columns, names=schema.names).cast(schema)
+
+    def _crops(self, faces: pa.Table, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
+        crops = faces.column("crop").take(rows).to_pylist()
+        return np.frombuffer(b"".join(crops), np.uint8).reshape(-1, CROP_PX, CROP_PX, 3)

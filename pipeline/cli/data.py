@@ -1,0 +1,104 @@
+"""`arpgnet data`: which data sets there are, whether one lies as it should, and using it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.common.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.ingest.dry_run import Findings
+
+data = typer.Typer(help="Data sets of the field: which there are, checking one, using one.")
+
+MARKS = {"ok": "[green]ok[/]", "differs": "[red]differs[/]", "unknown": "unknown"}
+
+
+@data.command("list")
+def list_sets(
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="The table that README.md shows.")
+    ] = False,
+) -> None:
+    """Name, documented counts, protocol, metric and licence of every set with an adapter."""
+    from pipeline.datasets.listing import markdown, rows
+
+    if as_markdown:
+        typer.echo(markdown(), nl=False)
+        return
+    # nine columns do not fit into a terminal
+    table = Table("name", "title, licence, variants", "counts", "protocol, metric", show_lines=True)
+    for name, title, clips, subjects, classes, protocol, metric, licence, variants in rows():
+        known = [title, licence, f"variants: {variants}" if variants else ""]
+        numbers = {"clips": clips, "subjects": subjects, "classes": classes}
+        counts = [f"{number} {what}" for what, number in numbers.items() if number]
+        cells = [[name], [line for line in known if line], counts, [protocol, metric]]
+        table.add_row(*(escape("\n".join(lines)) for lines in cells))
+    Console().print(table)
+
+
+@data.command("check")
+def check_set(
+    name: Annotated[
+        str | None, typer.Argument(help="e.g. rml; else what params.yaml names")
+    ] = None,
+    root: Annotated[str | None, typer.Argument(help="its folder")] = None,
+    variant: Annotated[str | None, typer.Option(help="As dataset.variant.")] = None,
+    faces: Annotated[
+        Literal["detect", "aligned"] | None, typer.Option(help="As faces.source.")
+    ] = None,
+    manifest: Annotated[str | None, typer.Option(help="As dataset.manifest.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file again, whatever its time.")
+    ] = False,
+) -> None:
+    """What lies there against what the set's documentation says; exit status 1 if it differs."""
+    from pipeline.common.params import load_params, parse_params
+    from pipeline.ingest.dry_run import check
+    from pipeline.runner.dispatch import crew
+
+    if name is None:
+        if variant or manifest:
+            raise UserError("--variant and --manifest go with NAME and ROOT")
+        params = load_params()
+    else:
+        chosen = {"name": name, "root": root, "variant": variant, "manifest": manifest}
+        params = parse_params({"dataset": chosen}, "arpgnet data check NAME ROOT")
+    workers, limits = crew(params.engine)
+    source = faces or params.faces.source
+    found = check(params.dataset, source, workers, limits, verify=verify)
+    for findings in found:
+        _print(findings)
+    if not all(findings.ok for findings in found):
+        raise typer.Exit(1)
+
+
+@data.command("use")
+def use_preset(
+    name: Annotated[str, typer.Argument(help="a preset of params/, a YAML file, or demo")],
+    root: Annotated[str | None, typer.Argument(help="the data set's folder")] = None,
+    manifest: Annotated[str | None, typer.Option(help="As dataset.manifest.")] = None,
+    variant: Annotated[str | None, typer.Option(help="As dataset.variant.")] = None,
+) -> None:
+    """Put a preset into params.yaml; what an earlier one set goes back to its default."""
+    from pipeline.datasets.presets import use
+
+    for line in use(name, root, manifest=manifest, variant=variant):
+        typer.echo(line)
+
+
+def _print(findings: Findings) -> None:
+    table = Table("", "expected", "found", "", title=escape(findings.title), title_justify="left")
+    for line in findings.lines:
+        table.add_row(escape(line.what), line.expected, line.found, MARKS[line.state])
+    Console().print(table)
+    for remark in findings.remarks:
+        typer.echo(remark)
+    for line in findings.lines:
+        if line.first:
+            typer.echo(f"{line.what}, first: {', '.join(line.first)}")

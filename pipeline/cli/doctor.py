@@ -1,0 +1,165 @@
+"""A look at the machine: what is installed, which devices and packs, what is wrong."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.common.errors import UserError
+from pipeline.common.gpus import why_no_cuda
+from pipeline.common.params import PARAMS_FILE, load_params
+from pipeline.store import Address, Store, folder_of, store_place
+
+PACKAGES = (
+    "torch", "torch-geometric", "lightning-fabric", "dvc", "dvclive", "insightface",
+    "onnxruntime", "opencv-python", "av", "pyarrow", "scikit-learn",
+)  # fmt: skip
+FREE_GB_WANTED = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's table; `remedy` is empty where nothing is to be done."""
+
+    ok: bool
+    what: str
+    found: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Every finding, in the order a person would ask."""
+    return [
+        *_python(),
+        *_packages(),
+        *_devices(),
+        *_packs(),
+        *_store(),
+        *_repository(),
+        *_settings(),
+    ]
+
+
+def _python() -> Iterator[Finding]:
+    found = f"{sys.version.split()[0]} on {sys.platform}, {os.cpu_count()} cores"
+    yield Finding(sys.version_info >= (3, 11), "Python", found, "Python 3.11 or newer is needed")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in PACKAGES:
+        try:
+            yield Finding(True, name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(False, name, "not installed", "pip install -e . in the project's folder")
+    try:
+        yield Finding(True, "decord", importlib.metadata.version("decord"))
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding(True, "decord", "not installed: PyAV decodes (no wheel on this platform)")
+
+
+def _devices() -> Iterator[Finding]:
+    import onnxruntime
+    import torch
+
+    gpu = torch.cuda.is_available()
+    name = torch.cuda.get_device_name(0) if gpu else f"CPU: {why_no_cuda()}"
+    yield Finding(True, "training device", name)
+    providers = onnxruntime.get_available_providers()
+    mismatch = gpu and "CUDAExecutionProvider" not in providers
+    yield Finding(
+        not mismatch,
+        "face networks run on",
+        ", ".join(providers),
+        "a GPU is here but onnxruntime cannot use it: docs/gpu.md says how to put onnxruntime-gpu "
+        "in its place"
+        if mismatch
+        else "",
+    )
+
+
+def _packs() -> Iterator[Finding]:
+    from pipeline.networks.packs import describe_all
+
+    wanted = _wanted_pack()
+    for status in describe_all():
+        good = status.present and not status.problems
+        found = f"{status.folder} ({status.licence})" if good else "not here"
+        remedy = "" if good else "; ".join(status.problems)
+        # a pack that is merely absent is no fault unless params.yaml asks for it
+        yield Finding(good or status.name != wanted, f"pack {status.name}", found, remedy)
+
+
+def _wanted_pack() -> str:
+    try:
+        return load_params().faces.pack
+    except UserError:
+        return "demo"
+
+
+def _store() -> Iterator[Finding]:
+    place = store_place()
+    if isinstance(place, Address):
+        try:
+            Store(place).has("doctor", "0" * 16)
+            yield Finding(True, "store", f"{place} answers")
+        except UserError as error:
+            yield Finding(False, "store", str(error), "see docs/store.md")
+    root = folder_of(place)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        yield Finding(
+            False,
+            "store",
+            f"{root}: {error.strerror}",
+            "set ARPGNET_STORE to a folder you may write to",
+        )
+        return
+    free = shutil.disk_usage(root).free / 1e9
+    yield Finding(
+        free >= FREE_GB_WANTED,
+        "store",
+        f"{root}, {free:.0f} GB free",
+        "" if free >= FREE_GB_WANTED else "make room, or set ARPGNET_STORE to a larger disk",
+    )
+
+
+def _repository() -> Iterator[Finding]:
+    inside = _git("rev-parse", "--is-inside-work-tree")
+    yield Finding(inside, "git repository", "yes" if inside else "no", "" if inside else "git init")
+    dvc = Path(".dvc").is_dir()
+    yield Finding(dvc, "DVC repository", "yes" if dvc else "no", "" if dvc else "dvc init")
+    commit = _git("rev-parse", "--verify", "HEAD")
+    identity = _git("var", "GIT_COMMITTER_IDENT")
+    for good, what, remedy in (
+        (commit, "a first commit (dvc exp)", "git add . && git commit -m start"),
+        (identity, "git identity (dvc exp)", "git config user.name NAME; git config user.email X"),
+    ):
+        # dvc repro works without them, so their absence is told but is no fault
+        yield Finding(True, what, "yes" if good else "no", "" if good else remedy)
+
+
+def _git(*arguments: str) -> bool:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, check=False)
+    except FileNotFoundError:
+        return False
+    return done.returncode == 0
+
+
+def _settings() -> Iterator[Finding]:
+    try:
+        load_params()
+    except UserError as error:
+        yield Finding(False, str(PARAMS_FILE), "refused", str(error))
+    else:
+        yield Finding(True, str(PARAMS_FILE), "valid")

@@ -1,0 +1,225 @@
+"""`arpgnet`: everything around a run. The pipeline itself runs with `dvc repro`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.cli.data import data
+from pipeline.cli.predict import predict_videos
+from pipeline.cli.publish import publish_network
+from pipeline.cli.serve import serve_videos
+from pipeline.common.errors import UserError
+
+app = typer.Typer(
+    help="ARPGNet: from face video to expression metrics. Run the pipeline with `dvc repro`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+models = typer.Typer(help="Face packs: the networks that find, landmark and describe faces.")
+app.add_typer(models, name="models", no_args_is_help=True)
+store = typer.Typer(help="The store: finished per-clip results and training runs.")
+app.add_typer(store, name="store", no_args_is_help=True)
+app.add_typer(data, name="data", no_args_is_help=True)
+app.command("publish")(publish_network)
+app.command("predict", no_args_is_help=True)(predict_videos)
+app.command("serve")(serve_videos)
+
+RUN_HELP = "a git revision, a DVC experiment, `workspace`, or a predictions file"
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line on stderr and exit status 1."""
+    try:
+        app()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+@models.command("list")
+def list_packs() -> None:
+    """Known packs, their licences, and whether their files are here."""
+    from pipeline.networks.packs import describe_all
+
+    table = Table("pack", "here", "licence", "where")
+    for status in describe_all():
+        here = "yes" if status.present and not status.problems else "no"
+        where = str(status.folder) if status.folder else "; ".join(status.problems)
+        table.add_row(status.name, here, status.licence, where)
+    Console().print(table)
+
+
+@models.command("fetch")
+def fetch_pack(
+    pack: Annotated[str, typer.Argument(help="buffalo_l | buffalo_s | open")],
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="I have read the licence and accept it.")
+    ] = False,
+    into: Annotated[
+        Path | None, typer.Option(help="Folder for packs; default: the user's cache.")
+    ] = None,
+) -> None:
+    """Download a pack, check every file's sha256, put it in place at once or not at all."""
+    from pipeline.networks.fetch import fetch
+    from pipeline.networks.packs import user_models_folder
+
+    folder = fetch(pack, accept_licence=accept_licence, into=into or user_models_folder())
+    typer.echo(f"{pack}: verified, in {folder}")
+
+
+@models.command("verify")
+def verify_pack(
+    pack: Annotated[str, typer.Argument(help="a pack's name, or a folder with a pack.yaml")],
+) -> None:
+    """Read every file of a pack again and compare its sha256."""
+    from pipeline.networks.packs import verify
+
+    problems = verify(pack)
+    if problems:
+        raise UserError("; ".join(problems))
+    typer.echo(f"{pack}: all files verified")
+
+
+@store.command("stats")
+def store_stats() -> None:
+    """Entries, remembered failures and megabytes of each room."""
+    from pipeline.store import Store
+
+    kept = Store()
+    table = Table("room", "entries", "failures", "MB", title=str(kept.root))
+    for room, stats in kept.stats().items():
+        table.add_row(room, str(stats.entries), str(stats.failures), f"{stats.bytes / 1e6:.1f}")
+    Console().print(table)
+
+
+@store.command("verify")
+def store_verify() -> None:
+    """Read every entry again; damaged ones are deleted and will be computed anew."""
+    from pipeline.store import Store
+
+    damaged = Store().verify()
+    typer.echo(f"{len(damaged)} damaged entries deleted")
+
+
+@store.command("gc")
+def store_gc(
+    unused_days: Annotated[float, typer.Option(help="Delete what nobody used for so long.")] = 60.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Delete entries that no run has read or written for a while."""
+    from pipeline.store import Store
+
+    removed = Store().gc(unused_days=unused_days, dry_run=dry_run)
+    verb = "would go" if dry_run else "deleted"
+    typer.echo(f"{removed.entries} entries, {removed.bytes / 1e6:.1f} MB {verb}")
+
+
+@app.command("compare")
+def compare_runs(
+    a: Annotated[str, typer.Argument(help=RUN_HELP)],
+    b: Annotated[str, typer.Argument(help="the same")],
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="Write the numbers to a file; - is stdout.")
+    ] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Compare on the test clips that both have.")
+    ] = False,
+) -> None:
+    """Two runs on the same test clips: paired bootstrap over subjects, and McNemar."""
+    from pipeline.common.files import json_text, write_json
+    from pipeline.common.params import load_params
+    from pipeline.compare.run import compare
+    from pipeline.compare.sources import read_side
+    from pipeline.compare.table import sentences, table
+
+    result = compare(read_side(a), read_side(b), load_params().evaluate, common=common)
+    if json_file == "-":
+        typer.echo(json_text(result), nl=False)
+        return
+    if json_file:
+        write_json(result, Path(json_file))
+    Console().print(table(result))
+    for line in sentences(result):
+        typer.echo(line)
+
+
+@app.command("ablate")
+def ablate_network(
+    rows: Annotated[str | None, typer.Option(help="Names, separated by commas; else all.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Experiments at a time.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
+    list_rows: Annotated[bool, typer.Option("--list", help="Only show the table's rows.")] = False,
+) -> None:
+    """The network with one part changed or removed, a DVC experiment each, into the report."""
+    from pipeline.ablate.experiments import check_base, is_finished, override
+    from pipeline.ablate.rows import choose
+    from pipeline.ablate.run import ablate
+    from pipeline.common.params import load_params
+
+    chosen = choose(None if rows is None else [name.strip() for name in rows.split(",")])
+    if not (list_rows or dry_run):
+        ablate(load_params(), chosen, jobs=jobs, say=typer.echo)
+        return
+    if dry_run:
+        check_base(Path())
+    shown = Table("row", "group", "what", *(["experiment"] if dry_run else []))
+    shown.add_column("changes", min_width=27)  # one change a line, never cut
+    for row in chosen:
+        changes = "\n".join(override(*pair) for pair in row.settings.items())
+        state = ["is there" if is_finished(row, Path()) else "would run"] if dry_run else []
+        shown.add_row(row.name, row.group, row.what, *state, escape(changes))
+    Console().print(shown)
+
+
+@app.command("export")
+def export_network(
+    run: Annotated[
+        str | None, typer.Option(help="e.g. fold0-seed0; without it the best by validation.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")] = Path("model.onnx"),
+    check: Annotated[
+        Path | None, typer.Option(help="Instead: run the stored clips through this file.")
+    ] = None,
+) -> None:
+    """A trained network as ONNX, for any number of clips and frames; or check such a file."""
+    from pipeline.common.params import load_params
+    from pipeline.export.check import check as check_file
+    from pipeline.export.write import export
+
+    if check is not None:
+        found = check_file(check)
+        line = (
+            f"{check}, {found.run}: {found.predictions} stored predictions, largest difference "
+            f"{found.difference:.1e}, {found.named_otherwise} named otherwise"
+        )
+        if not found.ok:
+            raise UserError(line)
+        typer.echo(line)
+        return
+    written = export(load_params(), out, run=run)
+    typer.echo(f"{out}: {written.run}, largest difference to the network {written.difference:.1e}")
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, which devices and packs, where the store is, what is wrong."""
+    from pipeline.cli.doctor import examine
+
+    findings = examine()
+    table = Table("", "what", "found", "what to do", show_lines=False)
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else "[red]!![/]"
+        table.add_row(mark, finding.what, finding.found, finding.remedy)
+    Console().print(table)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

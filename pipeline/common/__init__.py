@@ -1,0 +1,1 @@
+"""What every package uses: settings, errors, progress, files, GPU choice."""

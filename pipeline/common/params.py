@@ -1,0 +1,431 @@
+"""`params.yaml`, validated: the only source of every setting.
+
+`load_params` refuses unknown keys with the nearest valid name and wrong values with
+the valid range, all before any work is done. No key may be called `size` or
+`nfiles`: DVC drops those from its run-cache key (treeverse/dvc#10296), so a change
+of one would silently give stale outputs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.common.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+FORBIDDEN_KEYS = frozenset({"size", "nfiles"})
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A strict block of settings: frozen, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DemoParams(Section):
+    """The rendered demo data set; it has effect with `dataset.name: demo` only."""
+
+    subjects: Annotated[int, Field(ge=4, le=500)] = 12
+    clips_per_class: Positive = 3
+    frame_px: Annotated[int, Field(ge=96, le=1024, multiple_of=2)] = 256
+    fps: Annotated[float, Field(ge=5, le=60)] = 25.0
+    seed: NonNegative = 0
+
+
+DatasetName = Literal[
+    "demo",
+    "csv",
+    "folder",
+    "rml",
+    "afew",
+    "affwild2",
+    "dfew",
+    "ferv39k",
+    "mafw",
+    "ckplus",
+    "ravdess",
+    "cremad",
+    "enterface05",
+    "savee",
+    "oulu_casia",
+    "baum1",
+]
+
+
+class CorpusParams(Section):
+    """One of several data sets: an entry of `dataset.train_on` or `dataset.test_on`."""
+
+    name: DatasetName
+    root: str
+    manifest: str | None = None
+    variant: str | None = None
+
+
+class DatasetParams(Section):
+    """Which clips, with which labels, split how; `auto` is the data set's own protocol."""
+
+    name: Literal[DatasetName, "cross"] = "demo"
+    root: str | None = None
+    manifest: str | None = None
+    variant: str | None = None
+    image_fps: Annotated[float, Field(gt=0.0, le=1000.0)] = 25.0
+    classes: Literal["auto"] | Annotated[list[str], Field(min_length=2)] = "auto"
+    exclude: list[str] = []
+    map: dict[str, str | None] = {}
+    unmapped: Literal["error", "drop"] = "error"
+    leaks: Literal["error", "drop"] = "error"
+    train_on: list[CorpusParams] = []
+    test_on: list[CorpusParams] = []
+    protocol: Literal["auto", "holdout", "kfold", "loso", "official"] = "auto"
+    group_by: Literal["auto", "subject", "group", "clip"] = "auto"
+    folds: Literal["auto"] | Annotated[int, Field(ge=2, le=100)] = "auto"
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    seed: NonNegative = 0
+    demo: DemoParams = DemoParams()
+
+    @model_validator(mode="after")
+    def _needs(self) -> DatasetParams:
+        if self.name == "cross":
+            if not (self.train_on and self.test_on):
+                raise ValueError(
+                    "dataset.name: cross needs dataset.train_on and dataset.test_on: lists of "
+                    "data sets, each {name: ..., root: ...}"
+                )
+        elif self.train_on or self.test_on:
+            raise ValueError(
+                "dataset.train_on and dataset.test_on have effect with dataset.name: cross only"
+            )
+        elif self.name != "demo" and not self.root:
+            raise ValueError(f"dataset.root must be set for dataset.name: {self.name}")
+        named = [(one.name, one.manifest) for one in (*self.train_on, *self.test_on)]
+        for name, manifest in [(self.name, self.manifest), *named]:
+            if name == "csv" and not manifest:
+                raise ValueError("dataset.manifest must name the csv file for dataset.name: csv")
+        if self.classes != "auto" and len(set(self.classes)) != len(self.classes):
+            raise ValueError("dataset.classes names a class twice")
+        return self
+
+
+class DecodeParams(Section):
+    """Which frames of a clip are kept."""
+
+    backend: Literal["auto", "decord", "pyav"] = "auto"
+    sampling: Literal["uniform", "fps", "all"] = "uniform"
+    frames: Positive = 16
+    fps: Annotated[float, Field(gt=0.0, le=240.0)] = 5.0
+    max_side: Annotated[int, Field(ge=64)] | None = None
+    jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
+
+
+class FacesParams(Section):
+    """Which networks find, landmark and describe faces."""
+
+    pack: Annotated[str, Field(min_length=1)] = "demo"
+    source: Literal["detect", "aligned"] = "detect"
+    landmarks: Literal["pack", "supplied"] = "pack"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class AlignParams(Section):
+    """Finding the clip's face and turning it upright."""
+
+    det_px: Annotated[int, Field(ge=64, multiple_of=32)] | Literal["pack"] = "pack"
+    det_thresh: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    pad_retry: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
+    full_every: Positive = 100
+    first_scale: Annotated[float, Field(ge=0.25, le=1.0)] = 0.5
+    leap_s: Annotated[float, Field(ge=0.0, le=0.5)] = 0.14
+    main_face: Literal["longest", "largest", "centre"] = "longest"
+    track_iou: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+
+
+class FinetuneParams(Section):
+    """Training the appearance network on labelled stills before features are taken."""
+
+    enabled: bool = False
+    dataset: Literal["demo", "folder", "fer2013", "rafdb", "affectnet"] = "demo"
+    root: str | None = None
+    subjects: Annotated[int, Field(ge=4, le=10_000)] = 150
+    aligned: Literal["auto", "yes", "no"] = "auto"
+    heads: Literal["embedding", "map", "both"] = "both"
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    epochs: Positive = 12
+    batch: Annotated[int, Field(ge=2)] = 64
+    lr: Annotated[float, Field(gt=0.0, le=1.0)] = 3e-4
+    head_lr: Annotated[float, Field(gt=0.0, le=1.0)] = 3e-3
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-2
+    warmup: Fraction = 0.05
+    label_smoothing: Probability = 0.1
+    class_weights: Literal["none", "balanced", "sqrt"] = "sqrt"
+    train_norms: bool = False
+    flip: Probability = 0.5
+    crop: Annotated[float, Field(ge=0.0, le=0.5)] = 0.06
+    colour: Annotated[float, Field(ge=0.0, le=1.0)] = 0.3
+    erase: Probability = 0.2
+    seed: NonNegative = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+
+    @model_validator(mode="after")
+    def _needs(self) -> FinetuneParams:
+        if self.enabled and self.dataset != "demo" and not self.root:
+            raise ValueError(f"finetune.root must be set for finetune.dataset: {self.dataset}")
+        return self
+
+
+class AppearanceParams(Section):
+    """The CNN (`batch`) and what of it the appearance branch sees (`vector`)."""
+
+    batch: Positive = 16
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    vector: Literal["embedding", "map", "both"] = "map"
+
+
+class GraphParams(Section):
+    """Where the facial regions lie and which of them are joined."""
+
+    regions: Literal["grid", "landmark"] = "grid"
+    grid: Annotated[int, Field(ge=2, le=14)] = 7
+    neighbourhood: Literal[4, 8] = 4
+
+
+class RelationParams(Section):
+    """The relation branch: graph attention over the regions of a frame."""
+
+    conv: Literal["gat", "gatv2"] = "gat"
+    layers: Annotated[int, Field(ge=0, le=8)] = 2
+    heads: Positive = 4
+    edges: list[Literal["adjacent", "symmetric"]] = ["adjacent", "symmetric"]
+    position: Literal["none", "learned", "coordinates", "both"] = "learned"
+    readout: Literal["mean", "attention", "flatten"] = "flatten"
+    dropout: Probability = 0.1
+
+
+class FusionParams(Section):
+    """The parallel graph attention fusion of the two sequences."""
+
+    mode: Literal["parallel", "concat", "add", "cross", "serial", "appearance", "relation"] = (
+        "parallel"
+    )
+    width: Annotated[int, Field(ge=8, le=2048)] = 64
+    layers: Annotated[int, Field(ge=1, le=8)] = 2
+    heads: Positive = 4
+    window: NonNegative | None = 2
+    window_cross: NonNegative | None = 2
+    position: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
+    conv: Literal["gat", "gatv2", "dot"] = "gat"
+    feed_forward: bool = True
+    share_weights: bool = False
+    dropout: Probability = 0.1
+    head_dropout: Probability = 0.3
+
+
+class TrainParams(Section):
+    """Optimisation; `folds: all` or a list of fold numbers, every one with every seed."""
+
+    folds: Literal["all"] | Annotated[list[NonNegative], Field(min_length=1)] = "all"
+    seeds: Annotated[list[NonNegative], Field(min_length=1)] = [0, 1]
+    frames: Positive | None = None
+    offsets: Positive = 1
+    window: Positive = 32
+    stride: Positive = 16
+    select: Literal["auto", "uar", "macro_f1"] = "auto"
+    epochs: Positive = 25
+    patience: Positive = 10
+    batch: Positive = 32
+    lr: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-2
+    warmup: Fraction = 0.05
+    label_smoothing: Probability = 0.1
+    class_weights: Literal["none", "balanced", "sqrt"] = "sqrt"
+    ema: Probability = 0.95
+    grad_clip: Annotated[float, Field(gt=0.0)] = 1.0
+    flip: Probability = 0.5
+    feature_noise: Annotated[float, Field(ge=0.0, le=5.0)] = 1.5
+    frame_drop: Probability = 0.1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Positive = 1
+    threads: Positive = 1
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+
+    @model_validator(mode="after")
+    def _windows_meet(self) -> TrainParams:
+        if self.stride > self.window:
+            raise ValueError(
+                f"train.stride: {self.stride} is more than train.window: {self.window}; frames "
+                "between two windows would never be seen"
+            )
+        return self
+
+
+class EvaluateParams(Section):
+    """How predictions become numbers."""
+
+    missing: Literal["wrong", "skip"] = "wrong"
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+
+
+class ReportParams(Section):
+    """What the page shows."""
+
+    faces: Annotated[int, Field(ge=4, le=200)] = 24
+
+
+class EngineParams(Section):
+    """How the per-clip work is run; nothing here can change a result."""
+
+    name: Literal["local", "ray"] = "local"
+    address: str = ""
+    workers: Positive | Literal["auto"] = "auto"
+    gpus_per_worker: Annotated[float, Field(ge=0.0)] = 0.0
+    worker_memory_mb: Positive = 600
+    clip_timeout_s: Annotated[float, Field(gt=0.0)] = 3600.0
+    max_bad: Fraction = 0.5
+
+
+class Params(Section):
+    """Everything in `params.yaml`."""
+
+    dataset: DatasetParams = DatasetParams()
+    decode: DecodeParams = DecodeParams()
+    faces: FacesParams = FacesParams()
+    align: AlignParams = AlignParams()
+    finetune: FinetuneParams = FinetuneParams()
+    appearance: AppearanceParams = AppearanceParams()
+    graph: GraphParams = GraphParams()
+    relation: RelationParams = RelationParams()
+    fusion: FusionParams = FusionParams()
+    train: TrainParams = TrainParams()
+    evaluate: EvaluateParams = EvaluateParams()
+    report: ReportParams = ReportParams()
+    engine: EngineParams = EngineParams()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Params:
+        for name, heads in (("relation", self.relation.heads), ("fusion", self.fusion.heads)):
+            if self.fusion.width % heads:
+                raise ValueError(
+                    f"{name}.heads: {heads} does not divide fusion.width: {self.fusion.width}"
+                )
+        return self
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and validate the settings.
+
+    Raises:
+        UserError: the file is absent, is not YAML, or holds a wrong key or value; the
+            line names the key, what was found, and the nearest name or the valid range.
+    """
+    try:
+        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} not found: run from the folder that holds it (the repository root)"
+        ) from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} must hold a mapping of sections, e.g. 'dataset:'")
+    return parse_params(raw, source=str(path))
+
+
+def parse_params(raw: dict[str, Any], source: str = "params.yaml") -> Params:
+    """Validate a nested mapping of settings; see `load_params`."""
+    _refuse_forbidden(raw, source)
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{source}: {'; '.join(_explain_all(error.errors()))}") from None
+
+
+def _refuse_forbidden(node: Any, source: str, trail: str = "") -> None:
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        if key in FORBIDDEN_KEYS:
+            raise UserError(
+                f"{source}: {trail}{key}: no key may be called '{key}', "
+                "because DVC would not notice a change of it; choose another name"
+            )
+        _refuse_forbidden(value, source, f"{trail}{key}.")
+
+
+def _explain_all(items: Sequence[Any]) -> list[str]:
+    """Of each wrong key one short phrase, or of a union's members that all refuse it one each."""
+    phrases: dict[str, list[str]] = {}
+    unknown = any(item["type"] == "extra_forbidden" for item in items)
+    for item in items:
+        # a name that is misspelt is missing as well: the misspelling says it all
+        if not (unknown and item["type"] == "missing"):
+            phrases.setdefault(_place(item["loc"])[0], []).append(_explain(item))
+    found: list[str] = []
+    for lines in phrases.values():
+        near = [line for line in lines if "did you mean" in line]
+        found += dict.fromkeys(near[:1] or lines)
+    return found
+
+
+def _explain(item: Any) -> str:
+    """One pydantic error as a short phrase with the dotted key in front."""
+    key, model = _place(item["loc"])
+    found = item.get("input")
+    if item["type"] == "extra_forbidden":
+        return _unknown_key(key, str(item["loc"][-1]), model)
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
+    if item["type"] == "missing":
+        return f"{key} is missing"
+    phrase = f"{key or 'params'}: {found!r} is not valid: {item['msg'][0].lower()}{item['msg'][1:]}"
+    if item["type"] == "literal_error":
+        valid = item["ctx"]["expected"].replace(" or ", ", ").split(", ")
+        near = difflib.get_close_matches(str(found), [name.strip("'") for name in valid], n=1)
+        return f"{phrase}; did you mean '{near[0]}'?" if near else phrase
+    return phrase
+
+
+def _place(location: Sequence[str | int]) -> tuple[str, Any]:
+    """The dotted key of an error's location, without union members, and the section it ends in."""
+    key = ""
+    model: Any = Params
+    annotation: Any = Params
+    for part in location:
+        if isinstance(part, int) and key:
+            key += f"[{part}]"
+        elif isinstance(part, str) and model and part in model.model_fields:
+            key += f".{part}" if key else part
+            annotation = model.model_fields[part].annotation
+        else:
+            break
+        model = _section(annotation)
+    return key, model
+
+
+def _section(annotation: Any) -> Any:
+    """The section that a key holds, by itself or as a list's entries; None: a plain value."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section(part))), None)
+
+
+def _unknown_key(parent: str, wrong: str, model: Any) -> str:
+    valid = list(model.model_fields)
+    near = difflib.get_close_matches(wrong, valid, n=1, cutoff=0.5)
+    before = f"{parent}." if parent else ""
+    if near:
+        return f"{before}{wrong}: unknown key; did you mean '{before}{near[0]}'?"
+    return f"{before}{wrong}: unknown key; valid here: {', '.join(valid)}"

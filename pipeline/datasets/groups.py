@@ -1,0 +1,99 @@
+"""Which clips belong together: the unit that never crosses a split."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+from pipeline.common.errors import UserError
+from pipeline.common.params import DatasetParams
+from pipeline.tables.manifest import Clip
+
+
+def components(count: int, keys: Iterable[Sequence[Hashable | None]]) -> list[int]:
+    """Join rows that share a value in any of the columns, directly or by way of others.
+
+    Args:
+        count: number of rows.
+        keys: columns of `count` values each; None joins nothing.
+
+    Returns:
+        per row the number of the first row that it is joined to.
+    """
+    return connected(count, (pair for column in keys for pair in _sharing(column)))
+
+
+def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """Connected components of `count` rows: per row the first row of its component."""
+    parent = list(range(count))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    for pair in pairs:
+        low, high = sorted(root(row) for row in pair)
+        parent[high] = low
+    return [root(row) for row in range(count)]
+
+
+def _sharing(column: Sequence[Hashable | None]) -> Iterator[tuple[int, int]]:
+    """Each row with the first row of the same value."""
+    first: dict[Hashable, int] = {}
+    for row, key in enumerate(column):
+        if key is not None and first.setdefault(key, row) != row:
+            yield first[key], row
+
+
+def units(clips: Sequence[Clip], params: DatasetParams, twins: Sequence[int | None]) -> list[int]:
+    """Per clip the unit (a number) that must stand on one side of every split.
+
+    `dataset.group_by` decides what a unit is; a group, identical files and clips of the same
+    pictures are joined in any case.
+
+    Args:
+        clips: in manifest order.
+        params: `group_by`.
+        twins: per clip a number shared by clips of the same pictures, or None.
+
+    Raises:
+        UserError: a clip has no subject (or group) although it is what clips are grouped by,
+            or there is a single one.
+    """
+    return components(len(clips), (_wanted(clips, params), *_always(clips, twins)))
+
+
+def _wanted(clips: Sequence[Clip], params: DatasetParams) -> list[str | None]:
+    if params.group_by == "clip":
+        return [None] * len(clips)
+    column = params.group_by
+    values = [getattr(clip, column) for clip in clips]
+    without = sum(value is None for value in values)
+    if without:
+        count = "the clips have" if without == len(clips) else f"{without} clips have"
+        raise UserError(f"{count} no {column}: add a column '{column}'{_or_else(column)}")
+    if len(set(values)) == 1:
+        raise UserError(
+            f"all clips are of one {column} ('{values[0]}'), which cannot be split: "
+            f"add clips of other {column}s{_or_else(column)}"
+        )
+    return values
+
+
+def _or_else(column: str) -> str:
+    if column == "group":
+        return ", or set dataset.group_by=clip (related clips may then stand on both sides)"
+    return (
+        ", or set dataset.group_by=group or dataset.group_by=clip (the result is then not "
+        "subject-disjoint: it says nothing about people the network has not seen)"
+    )
+
+
+def _always(clips: Sequence[Clip], twins: Sequence[int | None]) -> list[list[Hashable | None]]:
+    return [
+        [clip.group for clip in clips],
+        # a file that cannot be read has no digest
+        [clip.sha256 or None for clip in clips],
+        list(twins),
+    ]

@@ -1,0 +1,1 @@
+"""The decode stage: sampled frames of every clip."""

@@ -1,0 +1,231 @@
+"""The decode stage's work: one clip's chosen frames as JPEG."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.common.errors import ClipError, UserError
+from pipeline.common.params import DecodeParams
+from pipeline.decode.image_folder import keep_pictures
+from pipeline.runner.spool import Spool
+from pipeline.runner.work import ClipWorkBase
+from pipeline.store import digest, file_sha256, library_version
+from pipeline.tables.manifest import OK, Clip, resolve_inside
+from pipeline.tables.shards import PIECE_ROWS
+from pipeline.video.frames import KeptFrame, encode_jpeg, shrink
+from pipeline.video.image_folder import folder_sha256
+from pipeline.video.sampling import choose, inside
+
+if TYPE_CHECKING:
+    from pipeline.video.survey import Survey
+
+FRAMES_SCHEMA = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("frame_index", pa.int32(), nullable=False),
+        pa.field("time_s", pa.float64(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("jpeg", pa.binary(), nullable=False),
+        pa.field("decoder", pa.string(), nullable=False),
+        pa.field("points", pa.list_(pa.float32())),
+    ]
+)
+
+# a clip of which less than this decodes is not the clip that was labelled
+_LEAST_PART = 0.5
+
+
+@dataclass(frozen=True)
+class DecodeClip(ClipWorkBase):
+    """Decodes clips below the root of their corpus; see `pipeline.runner.work.ClipWork`."""
+
+    roots: Mapping[str, Path]
+    params: DecodeParams
+
+    stage: ClassVar[str] = "decode"
+    schema: ClassVar[pa.Schema] = FRAMES_SCHEMA
+
+    def inputs(self, clip: Clip) -> list[Any]:
+        """The bytes, the window and the settings."""
+        numbers = [clip.first_picture, clip.fps, clip.landmarks] if clip.pictures else []
+        return [*numbers, clip.sha256, clip.start_s, clip.end_s, self.params]
+
+    def facts(self) -> dict[str, Any]:
+        return {"decode": self.params.model_dump(mode="json"), "decoders": decoder_versions()}
+
+    def upstream_failure(self, clip: Clip) -> str | None:
+        return None if clip.status == OK else clip.reason or "quarantined at ingest"
+
+    def setup(self) -> None:
+        """Nothing is kept between clips: an idle decord reader reads ahead without bound."""
+
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
+        """The chosen frames, `FRAMES_SCHEMA` without `clip_id`.
+
+        Raises:
+            ClipError: the clip cannot be decoded, or less than half of it.
+            UserError: the file is gone, or is not the one that was listed.
+        """
+        root = self.roots[clip.corpus]
+        path = resolve_inside(root, clip.path)
+        if clip.pictures:
+            points = resolve_inside(root, clip.landmarks) if clip.landmarks else None
+            self._refuse_changed(clip, folder_sha256, path, points)
+            kept = keep_pictures(path, clip, points, self.params)
+        else:
+            self._refuse_changed(clip, file_sha256, path)
+            kept = keep_frames(path, self.params, clip.start_s, clip.end_s)
+        while piece := list(itertools.islice(kept, PIECE_ROWS)):
+            yield _table(piece)
+
+    def _refuse_changed(
+        self, clip: Clip, sha256: Callable[[Path], str], *paths: Path | None
+    ) -> None:
+        """The result is kept under the hash in the manifest; it must be of those bytes."""
+        try:
+            found = [sha256(path) for path in paths if path]
+        except OSError as error:
+            raise UserError(
+                f"{clip.path} in {self.roots[clip.corpus]} cannot be read ({error.strerror}): "
+                "put it back or run `dvc repro` to list the clips anew"
+            ) from None
+        if (digest(*found) if clip.pictures else found[0]) != clip.sha256:
+            raise UserError(f"{clip.path} changed since it was listed: run `dvc repro` again")
+
+
+def _table(frames: Sequence[KeptFrame]) -> pa.Table:
+    schema = FRAMES_SCHEMA.remove(FRAMES_SCHEMA.get_field_index("clip_id"))
+    # vars, not astuple: that one copies every JPEG
+    rows = zip(*(vars(frame).values() for frame in frames), strict=True)
+    columns = [
+        pa.array(list(column), field.type) for column, field in zip(rows, schema, strict=True)
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def keep_frames(
+    path: Path,
+    params: DecodeParams,
+    start_s: float | None = None,
+    end_s: float | None = None,
+) -> Iterator[KeptFrame]:
+    """The frames that `params` choose from [start_s, end_s), in order.
+
+    A picture is shrunk and encoded as soon as it is decoded; no two are held at a time, and of
+    a long clip the JPEGs wait in a temporary file. Nothing comes before the whole clip has been
+    looked at.
+
+    `backend: auto` is PyAV: the pass that finds out which frames are sound makes the pictures
+    too. decord notices no damage, so that it costs a pass of its own behind the survey.
+
+    Raises:
+        ClipError: unreadable, less than half of it decodes, no frame in the window, or the
+            backend that was asked for by name cannot read it.
+        UserError: the file is absent or may not be read.
+    """
+    # imported here: av takes 0.4 s, and a run without new clips needs none of it
+    from pipeline.decode.backends import BACKENDS, Refused
+    from pipeline.video.survey import survey
+
+    start = start_s or 0.0
+    decoder = "decord" if params.backend == "decord" else "pyav"
+    with Spool() as spool:
+        taken = _Taken(params, spool)
+        watch = _taking(taken, path, params, start, end_s) if decoder == "pyav" else None
+        found = survey(path, end_s, watch)
+        indices = _in_window(found, start, end_s)
+        indices = indices[choose(found.times[indices], params)]
+        # all for decord; none for PyAV, unless the forecast was wrong
+        missing = np.array([index for index in indices.tolist() if index not in taken])
+        try:
+            pictures = BACKENDS[decoder].frames(path, found, missing) if len(missing) else ()
+            for index, picture in zip(missing.tolist(), pictures, strict=True):
+                taken.add(index, picture)
+        except Refused as refusal:
+            raise ClipError(str(refusal)) from None
+        for index in indices.tolist():
+            yield taken.frame(index, float(found.times[index]), decoder)
+
+
+def _taking(
+    taken: _Taken, path: Path, params: DecodeParams, start_s: float, end_s: float | None
+) -> Callable[[int, Any], None]:
+    """A watch for `survey` that takes the frames which the packets let expect to be chosen."""
+    from pipeline.video.container import Upright
+    from pipeline.video.forecast import forecast_times
+
+    times = forecast_times(path)
+    wanted: set[int] = set()
+    if times is not None:
+        shown = inside(times, start_s, math.inf if end_s is None else end_s)
+        if len(shown):
+            wanted = set(shown[choose(times[shown], params)].tolist())
+    upright = Upright()
+
+    def watch(index: int, frame: Any) -> None:
+        if index in wanted:
+            taken.add(index, upright.picture(frame))
+
+    return watch
+
+
+class _Taken:
+    """Pictures that were taken so far, by frame number: shrunk, as JPEG, in the spool."""
+
+    def __init__(self, params: DecodeParams, spool: Spool) -> None:
+        self._params = params
+        self._spool = spool
+        self._where: dict[int, tuple[int, int, int]] = {}
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._where
+
+    def add(self, index: int, picture: np.ndarray) -> None:
+        picture = shrink(picture, self._params.max_side)
+        height, width = picture.shape[:2]
+        try:
+            jpeg = encode_jpeg(picture, self._params.jpeg_quality)
+        except ValueError as error:
+            raise ClipError(str(error)) from None
+        self._where[index] = self._spool.append(jpeg), width, height
+
+    def frame(self, index: int, time_s: float, decoder: str) -> KeptFrame:
+        place, width, height = self._where[index]
+        return KeptFrame(index, time_s, width, height, self._spool.read(place), decoder)
+
+
+def decoder_versions() -> dict[str, str | None]:
+    """Versions of what makes the pictures; None for what is not installed."""
+    return {name: library_version(name) for name in ("decord", "av", "cv2")}
+
+
+def _in_window(found: Survey, start_s: float, end_s: float | None) -> np.ndarray:
+    """Indices of the frames shown from `start_s` (included) to `end_s` (not)."""
+    end = math.inf if end_s is None else end_s
+    _refuse_truncated(found, start_s, end)
+    shown = inside(found.times, start_s, end)
+    if not len(shown):
+        raise ClipError(f"no frame between {start_s:g} s and {end:g} s")
+    return shown
+
+
+def _refuse_truncated(found: Survey, start_s: float, end_s: float) -> None:
+    """Refuse a clip when less than half of what its container promises can be had."""
+    end = min(end_s, math.inf if found.declared_s is None else found.declared_s)
+    if math.isinf(end):
+        if not found.whole:
+            raise ClipError("damaged, and its length is unknown")
+        return
+    promised = end - start_s
+    decoded = min(float(found.times[-1]) + found.frame_s, end) - start_s
+    if promised > 0 and decoded < _LEAST_PART * promised:
+        raise ClipError(f"truncated: {max(decoded, 0.0):.2f} of {promised:.2f} s decoded")

@@ -1,0 +1,95 @@
+"""From a folder of pictures to sampled frames: what `decode_clip` does for videos."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.common.errors import ClipError
+from pipeline.common.params import DecodeParams
+from pipeline.tables.manifest import Clip
+from pipeline.video.frames import KeptFrame, encode_jpeg, shrink
+from pipeline.video.image_folder import decode_picture, is_jpeg, read_folder
+from pipeline.video.sampling import choose, inside
+
+DECODER = "pictures"
+# a folder of which less than this can be read is not the clip that was labelled
+_LEAST_PART = 0.5
+_POINTS = 68
+
+
+def keep_pictures(
+    folder: Path, clip: Clip, landmarks: Path | None, params: DecodeParams
+) -> Iterator[KeptFrame]:
+    """The pictures that `params` choose, in order; a JPEG's bytes are kept as they are.
+
+    A picture that cannot be read, or ends early, is passed over.
+
+    Args:
+        folder: of the pictures.
+        clip: its `fps`, `first_picture`, `start_s` and `end_s`.
+        landmarks: folder of `<stem>_landmarks.txt`, 68 lines of x and y a picture; a picture
+            without such a file has no points.
+
+    Raises:
+        ClipError: no picture, less than half of the chosen ones can be read, none in the window,
+            or landmarks are malformed.
+        OSError: the folder is gone.
+    """
+    pictures = read_folder(folder, clip.first_picture)
+    times = pictures.index / (clip.fps or 1.0)
+    start, end = clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s
+    shown = inside(times, start, end)
+    if not len(shown):
+        raise ClipError(f"no picture between {start:g} s and {end:g} s")
+    chosen = shown[choose(times[shown], params)]
+    lost = 0
+    for row in chosen.tolist():
+        path = folder / pictures.names[row]
+        data = path.read_bytes()
+        image = decode_picture(data)
+        if image is None:
+            lost += 1
+            if lost > (1 - _LEAST_PART) * len(chosen):
+                raise ClipError(f"{lost} of {len(chosen)} pictures cannot be read")
+            continue
+        points = _points(landmarks / f"{path.stem}_landmarks.txt") if landmarks else None
+        small = shrink(image, params.max_side)
+        if points is not None and small is not image:
+            # centres of pixels lie at whole numbers
+            scale = np.array(small.shape[1::-1]) / image.shape[1::-1]
+            points = (points + 0.5) * scale - 0.5
+        yield KeptFrame(
+            index=int(pictures.index[row]),
+            time_s=float(times[row]),
+            width=small.shape[1],
+            height=small.shape[0],
+            jpeg=data if small is image and is_jpeg(data) else _jpeg(small, params.jpeg_quality),
+            decoder=DECODER,
+            points=None if points is None else points.ravel().tolist(),
+        )
+
+
+def _jpeg(image: np.ndarray, quality: int) -> bytes:
+    try:
+        return encode_jpeg(image, quality)
+    except ValueError as error:
+        raise ClipError(str(error)) from None
+
+
+def _points(path: Path) -> np.ndarray | None:
+    """68 points [68, 2] in pixels, float64; None where there is no file."""
+    try:
+        numbers = [float(word) for word in path.read_text(encoding="ascii").split()]
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        numbers = [math.nan]
+    if not np.isfinite(numbers).all():
+        raise ClipError(f"landmarks {path.name}: not a number")
+    if len(numbers) != 2 * _POINTS:
+        raise ClipError(f"landmarks {path.name}: {len(numbers)} numbers, {2 * _POINTS} expected")
+    return np.array(numbers).reshape(_POINTS, 2)

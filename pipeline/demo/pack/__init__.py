@@ -1,1 +1,0 @@
-"""Training of the `demo` face pack on rendered stills: `python -m pipeline.demo.pack.train`."""

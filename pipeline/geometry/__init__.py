@@ -1,0 +1,1 @@
+"""Where a face and its regions lie in an image; no network."""

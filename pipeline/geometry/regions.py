@@ -1,0 +1,58 @@
+"""The regions of either kind: their graph, and where they lie."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from pipeline.geometry.crop import map_cells
+from pipeline.geometry.grid import grid_nodes, grid_topology, grid_visible
+from pipeline.geometry.landmark_regions import (
+    landmark_nodes,
+    landmark_pooling,
+    landmark_topology,
+    landmark_visible,
+)
+from pipeline.geometry.topology import Topology
+
+Regions = Literal["grid", "landmark"]
+
+
+def region_topology(regions: Regions, patches: int, neighbourhood: int) -> Topology:
+    """Nodes and edges by the settings of the graph stage."""
+    if regions == "grid":
+        return grid_topology(patches, neighbourhood)
+    return landmark_topology()
+
+
+def place_regions(
+    regions: Regions,
+    patches: int,
+    scheme: str,
+    cells: tuple[int, int, float, float],
+    points: np.ndarray,
+    matrices: np.ndarray,
+    frame_wh: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Where the N regions lie in T frames with a face.
+
+    Args:
+        scheme: of the landmarks.
+        cells: the map's rows and columns, and which crop pixels they look at: first and step.
+        points: landmarks [T, P, 2], crop pixels.
+        matrices: [T, 2, 3], image to crop.
+        frame_wh: [T, 2], pixels.
+
+    Returns:
+        `node_xy` [T, N, 2], `visible` [T, N] and, of landmark regions, `pooling` [T, N, h * w].
+    """
+    if regions == "grid":
+        nodes = np.broadcast_to(grid_nodes(patches), (len(points), patches**2, 2))
+        visible = grid_visible(patches, points, matrices, frame_wh, scheme)
+        return {"node_xy": nodes, "visible": visible}
+    return {
+        "node_xy": landmark_nodes(points, scheme),
+        "visible": landmark_visible(points, matrices, frame_wh, scheme),
+        "pooling": landmark_pooling(points, scheme, map_cells(*cells)),
+    }

@@ -1,0 +1,1 @@
+"""The graph stage: where the regions lie, and which are joined."""

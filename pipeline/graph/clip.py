@@ -1,0 +1,158 @@
+"""The graph stage's work: where each region lies in each frame, and which regions are joined.
+
+Nothing here reads a feature map: its shape is enough. So another grid or other edges never run
+the CNN again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.geometry.grid import grid_pooling
+from pipeline.geometry.regions import Regions, place_regions, region_topology
+from pipeline.geometry.topology import Topology
+from pipeline.runner.work import ClipWorkBase, upstream_reason
+from pipeline.tables.manifest import Clip
+from pipeline.tables.shards import ShardReader, fixed, to_numpy
+
+
+@dataclass(frozen=True)
+class GraphClip(ClipWorkBase):
+    """See `pipeline.runner.engine.ClipWork`. N regions, h x w the map's cells.
+
+    Attributes:
+        frames, faces, landmarks, appearance: the outs of earlier stages; of frames the sizes are
+            read, of faces the matrices, of appearance the facts alone.
+        regions: `grid` (`patches` x `patches` cells, 4 or 8 neighbours) or `landmark`.
+    """
+
+    frames: Path
+    faces: Path
+    landmarks: Path
+    appearance: Path
+    regions: Regions
+    patches: int
+    neighbourhood: int
+
+    @property
+    def stage(self) -> str:
+        return "graph"
+
+    @cached_property
+    def topology(self) -> Topology:
+        """Nodes and edges, the same in every frame."""
+        return region_topology(self.regions, self.patches, self.neighbourhood)
+
+    @property
+    def schema(self) -> pa.Schema:
+        nodes, (_, height, width) = len(self.topology.names), self._map_shape
+        fields = [
+            pa.field("clip_id", pa.string(), nullable=False),
+            pa.field("frame_index", pa.int32(), nullable=False),
+            pa.field("valid", pa.bool_(), nullable=False),
+            pa.field("node_xy", pa.list_(pa.float32(), 2 * nodes), nullable=False),
+            pa.field("visible", pa.list_(pa.float32(), nodes), nullable=False),
+        ]
+        if self.regions == "landmark":
+            cells = pa.list_(pa.float16(), nodes * height * width)
+            fields.append(pa.field("pooling", cells, nullable=False))
+        return pa.schema(fields)
+
+    @cached_property
+    def _frames(self) -> ShardReader:
+        return ShardReader(self.frames)
+
+    @cached_property
+    def _faces(self) -> ShardReader:
+        return ShardReader(self.faces)
+
+    @cached_property
+    def _landmarks(self) -> ShardReader:
+        return ShardReader(self.landmarks)
+
+    @property
+    def _map_shape(self) -> tuple[int, int, int]:
+        channels, height, width = self._appearance["map_shape"]
+        return channels, height, width
+
+    @cached_property
+    def _appearance(self) -> dict[str, Any]:
+        return ShardReader(self.appearance).facts
+
+    @property
+    def _scheme(self) -> str:
+        return str(self._landmarks.facts["scheme"])
+
+    def inputs(self, clip: Clip) -> list[Any]:
+        """The clip's faces and landmarks, and where regions are looked for."""
+        geometry: list[Any] = [
+            self.patches
+        ]  # the neighbourhood and the map's size change the facts alone
+        if self.regions == "landmark":
+            geometry = [*self._map_shape[1:], *self._appearance["map_centres"]]
+        keys = [reader.entry(clip.clip_id).key for reader in (self._faces, self._landmarks)]
+        return [*keys, self._scheme, self.regions, geometry]
+
+    def facts(self) -> dict[str, Any]:
+        pooling = None
+        if self.regions == "grid":
+            pooling = grid_pooling(self.patches, *self._map_shape[1:]).tolist()
+        return {
+            "regions": self.regions,
+            "names": list(self.topology.names),
+            "edges": [list(edge) for edge in self.topology.edges],
+            "edge_types": list(self.topology.edge_types),
+            "mirror": list(self.topology.mirror),
+            "pooling": pooling,
+            "map_shape": list(self._map_shape),
+        }
+
+    def upstream_failure(self, clip: Clip) -> str | None:
+        return upstream_reason(clip.clip_id, self._frames, self._faces, self._landmarks)
+
+    def setup(self) -> None:
+        _ = self._frames, self._faces, self._landmarks, self._appearance
+
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
+        name = clip.clip_id
+        landmarks = self._landmarks.pieces(name, ["frame_index", "valid", "points_crop"])
+        frames = self._frames.pieces(name, ["width", "height"])
+        faces = self._faces.pieces(name, ["matrix"])
+        for pieces in zip(landmarks, frames, faces, strict=True):
+            yield self._piece(*pieces)
+
+    def _piece(self, landmarks: pa.Table, frames: pa.Table, faces: pa.Table) -> pa.Table:
+        valid = landmarks.column("valid").to_numpy()
+        points = to_numpy(landmarks.column("points_crop"), (self._landmarks.facts["N"], 2))[valid]
+        matrices = to_numpy(faces.column("matrix"), (2, 3))[valid]
+        frame_wh = np.stack([frames.column("width"), frames.column("height")], axis=1)[valid]
+        arrays = self._place(points, matrices, frame_wh)
+        columns = [landmarks.column("frame_index"), landmarks.column("valid")]
+        for name, values in arrays.items():
+            kind = self.schema.field(name).type.value_type.to_pandas_dtype()
+            padded = np.zeros((len(valid), *values.shape[1:]), kind)
+            padded[valid] = values
+            columns.append(fixed(padded))
+        schema = self.schema.remove(0)  # the engine writes clip_id
+        return pa.table(columns, names=schema.names).cast(schema)
+
+    def _place(
+        self, points: np.ndarray, matrices: np.ndarray, frame_wh: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The columns of the valid frames."""
+        return place_regions(
+            self.regions,
+            self.patches,
+            self._scheme,
+            (*self._map_shape[1:], *self._appearance["map_centres"]),
+            points,
+            matrices,
+            frame_wh,
+        )

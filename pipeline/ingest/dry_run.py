@@ -1,0 +1,187 @@
+"""A data set as it lies on disk, beside what its documentation says of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from pipeline.common.params import DatasetParams
+from pipeline.datasets.base import Expected, ListedClip, Listing
+from pipeline.datasets.corpora import Corpus, corpora
+from pipeline.datasets.file_cache import FileCache, twins_of
+from pipeline.datasets.media import NOT_FOUND, FileFacts, Media
+from pipeline.ingest.notes import surplus_labels
+from pipeline.ingest.rows import media_of, why_unusable
+from pipeline.runner.workers import Limits
+
+State = Literal["ok", "differs", "unknown"]
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Line:
+    """One comparison. `unknown`: nobody says what it should be, so it cannot be wrong."""
+
+    what: str
+    expected: str
+    found: str
+    state: State
+    first: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was found of one data set, and what a reader must know of it."""
+
+    title: str
+    lines: list[Line]
+    remarks: list[str]
+
+    @property
+    def ok(self) -> bool:
+        return all(line.state != "differs" for line in self.lines)
+
+
+def check(
+    params: DatasetParams,
+    faces: Literal["detect", "aligned"] = "detect",
+    workers: int = 1,
+    limits: Limits | None = None,
+    *,
+    verify: bool = False,
+) -> list[Findings]:
+    """List each data set whole, look at its files, and compare.
+
+    What `dataset.map` and `dataset.exclude` would leave out counts too.
+
+    Args:
+        params: which sets, and where.
+        faces: `faces.source`.
+        workers: processes that look at files.
+        verify: read every file again, though its length and time are as before.
+
+    Raises:
+        UserError: a set cannot be listed at all.
+    """
+    found = corpora(params, faces)
+    if any(corpus.adapter == "demo" for corpus in found):
+        from pipeline.datasets.adapters.demo import render
+
+        render(params.demo, workers)
+    return [_check(corpus, workers, limits, verify) for corpus in found]
+
+
+def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) -> Findings:
+    listing = corpus.listing()
+    media = media_of(listing.clips, [corpus])
+    unique = list(dict.fromkeys(media))
+    with FileCache() as cache:
+        changed = cache.verify(unique, workers, limits) if verify else []
+        facts = dict(zip(unique, cache.describe(unique, workers, limits), strict=True))
+        usable = {one: file for one, file in facts.items() if file.reason is None}
+        twins = twins_of(usable, cache)
+    expected = corpus.about.expected_of(corpus.wanted.variant)
+    where = dict(zip(media, (clip.path for clip in listing.clips), strict=True))
+    lines = [*_counts(listing.clips, expected), *_left_out(listing)]
+    lines += _files(listing.clips, media, facts)
+    if verify:
+        names = [where[one] for one in changed]
+        # all of them: a disk that loses bits has to be gone through
+        lines.append(replace(_fault("other bytes, same length and time", names), first=names))
+    lines += [
+        _sets("clips of the same bytes", {one: file.sha256 for one, file in usable.items()}),
+        _sets("clips of the same pictures", twins),
+        *_lengths(listing.clips, media, facts),
+        _note("unused files", listing.unused),
+    ]
+    variant = f", {corpus.wanted.variant}" if corpus.wanted.variant else ""
+    title = f"{corpus.name}{variant}: {corpus.wanted.root}"
+    return Findings(title, lines, listing.remarks)
+
+
+def _counts(clips: Sequence[ListedClip], expected: Expected) -> Iterable[Line]:
+    """Clips, subjects, clips of each split, clips (or labelled frames) of each class."""
+    subjects = {clip.subject for clip in clips if clip.subject is not None}
+    yield _count("clips", expected.clips, len(clips))
+    yield _count("subjects", expected.subjects, len(subjects))
+    splits = Counter(clip.split for clip in clips if clip.split)
+    for name in dict.fromkeys([*expected.splits, *sorted(splits)]):
+        yield _count(f"clips of {name}", expected.splits.get(name), splits[name])
+    classes: Counter[str] = Counter()
+    unit = "clips"
+    for clip in clips:
+        if clip.frames is None:
+            classes.update(clip.classes)
+        else:
+            unit = "frames"
+            classes.update({name: clip.frames.count(name) for name in clip.classes})
+    for name in dict.fromkeys([*expected.classes, *sorted(classes)]):
+        yield _count(f"{unit} of {name}", expected.classes.get(name), classes[name])
+
+
+def _left_out(listing: Listing) -> Iterable[Line]:
+    for why, count in listing.left_out.items():
+        yield _count(f"left out: {why}", None, count)
+
+
+def _files(
+    clips: Sequence[ListedClip], media: Sequence[Media], facts: dict[Media, FileFacts]
+) -> Iterable[Line]:
+    """Files that are missing, and those that cannot be used, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for clip, one in zip(clips, media, strict=True):
+        reason = why_unusable(clip, facts[one])
+        if reason is not None:
+            reasons.setdefault(reason, []).append(clip.path)
+    yield _fault("missing files", reasons.pop(NOT_FOUND, []))
+    if not reasons:
+        yield _fault("unreadable files", [])
+    for reason, names in sorted(reasons.items()):
+        yield _fault(f"unreadable: {reason}", names)
+
+
+def _sets(what: str, key: dict[Media, str] | dict[Media, int | None]) -> Line:
+    """How many files share a key with others."""
+    sizes = [
+        size for value, size in Counter(key.values()).items() if size > 1 and value is not None
+    ]
+    if not sizes:
+        return Line(what, "-", "0", "ok")
+    sets = "1 set" if len(sizes) == 1 else f"{len(sizes)} sets"
+    return Line(what, "-", f"{sum(sizes)} in {sets}", "unknown")
+
+
+def _lengths(
+    clips: Sequence[ListedClip], media: Sequence[Media], facts: dict[Media, FileFacts]
+) -> Iterable[Line]:
+    """Videos with another number of frames than of labels."""
+    surplus = [
+        (clip.path, surplus_labels(len(clip.frames.codes), facts[one].frames, one.pictures))
+        for clip, one in zip(clips, media, strict=True)
+        if clip.frames is not None
+    ]
+    if surplus:
+        longer = [name for name, count in surplus if count > 0]
+        shorter = [name for name, count in surplus if count < 0]
+        yield _note("videos with more labels than frames", longer)
+        yield _note("videos with fewer labels than frames", shorter)
+
+
+def _count(what: str, expected: int | None, found: int) -> Line:
+    if expected is None:
+        return Line(what, "-", f"{found:,}", "unknown")
+    return Line(what, f"{expected:,}", f"{found:,}", "ok" if found == expected else "differs")
+
+
+def _fault(what: str, names: Sequence[str]) -> Line:
+    """Of what there should be nothing."""
+    names = list(dict.fromkeys(names))
+    return Line(what, "0", f"{len(names):,}", "differs" if names else "ok", names[:_SHOWN])
+
+
+def _note(what: str, names: Sequence[str]) -> Line:
+    """Of what nobody says how much there should be; nothing is always right."""
+    state: State = "unknown" if names else "ok"
+    return Line(what, "-", f"{len(names):,}", state, list(names[:_SHOWN]))

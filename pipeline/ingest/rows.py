@@ -1,0 +1,135 @@
+"""Manifest rows from what a data set lists and what its files turn out to be."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from pipeline.common.errors import UserError
+from pipeline.datasets.base import ListedClip
+from pipeline.datasets.corpora import Corpus
+from pipeline.datasets.frame_names import FrameNames
+from pipeline.datasets.media import FileFacts, Media
+from pipeline.tables.manifest import OK, QUARANTINED, Clip
+
+
+def manifest_rows(
+    listed: Sequence[ListedClip],
+    media: Sequence[Media],
+    facts: Mapping[Media, FileFacts],
+    classes: Sequence[str],
+) -> tuple[list[Clip], dict[str, FrameNames], dict[str, Media]]:
+    """Manifest rows in order of `clip_id`, never empty of readable clips; in the same order, the
+    classes of frames where frames are labelled; and each clip's file."""
+    clips = []
+    frames = {}
+    files = {}
+    for name, item, one in zip(clip_ids(listed), listed, media, strict=True):
+        file = facts[one]
+        fps, length = _timing(item, file)
+        reason = why_unusable(item, file)
+        if item.frames is not None:
+            frames[name] = item.frames
+        files[name] = one
+        clips.append(
+            Clip(
+                clip_id=name,
+                path=item.path,
+                sha256=file.sha256,
+                label=item.label,
+                label_index=None if item.label is None else classes.index(item.label),
+                subject=item.subject,
+                group=item.group,
+                split=item.split,
+                fold=item.fold,
+                start_s=item.start_s,
+                end_s=item.end_s,
+                fps=fps,
+                frames=file.frames,
+                duration_s=length,
+                width=file.width,
+                height=file.height,
+                corpus=item.corpus,
+                pictures=item.images is not None,
+                first_picture=item.images.first if item.images else None,
+                faces=item.faces,
+                landmarks=item.images.landmarks if item.images else None,
+                person=item.person,
+                traits=json.dumps(dict(item.traits), sort_keys=True) if item.traits else None,
+                status=OK if reason is None else QUARANTINED,
+                reason=reason,
+            )
+        )
+    reasons = Counter(clip.reason for clip in clips if clip.reason)
+    if reasons.total() == len(clips):
+        reason, count = reasons.most_common(1)[0]
+        raise UserError(
+            f"none of the {len(clips)} clips can be used; {count} of them: {reason} "
+            f"(first: '{next(clip.path for clip in clips if clip.reason == reason)}'); "
+            "is dataset.root right?"
+        )
+    clips.sort(key=lambda clip: clip.clip_id)
+    labelled = {clip.clip_id: frames[clip.clip_id] for clip in clips if clip.clip_id in frames}
+    return clips, labelled, files
+
+
+def clip_ids(listed: Sequence[ListedClip]) -> list[str]:
+    """A readable name for each: the path without its suffix, and `@start-end` for a part.
+
+    Where two names are equal (a.mp4 beside a.avi), both keep their suffixes. Of several corpora
+    each name begins with its corpus.
+    """
+    several = len({clip.corpus for clip in listed}) > 1
+    paths = [f"{clip.corpus}/{clip.path}" if several else clip.path for clip in listed]
+    short = [
+        path if clip.images else posixpath.splitext(path)[0]
+        for path, clip in zip(paths, listed, strict=True)
+    ]
+    files: dict[str, set[str]] = {}
+    for name, path in zip(short, paths, strict=True):
+        files.setdefault(name, set()).add(path)
+    return [
+        (name if len(files[name]) == 1 else path) + _part(clip)
+        for name, path, clip in zip(short, paths, listed, strict=True)
+    ]
+
+
+def media_of(listed: Sequence[ListedClip], found: Sequence[Corpus]) -> list[Media]:
+    """The file or folder of each clip."""
+    roots = {corpus.name: corpus.wanted.root for corpus in found}
+    media = []
+    for clip in listed:
+        root = roots[clip.corpus]
+        if clip.images is None:
+            media.append(Media(root / clip.path))
+            continue
+        points = clip.images.landmarks
+        media.append(
+            Media(root / clip.path, True, clip.images.first, root / points if points else None)
+        )
+    return media
+
+
+def why_unusable(clip: ListedClip, file: FileFacts) -> str | None:
+    """Why a listed clip is quarantined; None: it is not."""
+    if file.reason is None and (clip.start_s or 0.0) >= (_timing(clip, file)[1] or float("inf")):
+        return "starts after the end of the file"
+    return file.reason
+
+
+def _timing(clip: ListedClip, file: FileFacts) -> tuple[float | None, float | None]:
+    """Pictures a second, and seconds."""
+    if clip.images is None:
+        return file.fps, file.duration_s
+    return clip.images.fps, file.frames and file.frames / clip.images.fps
+
+
+def _part(clip: ListedClip) -> str:
+    if clip.person:
+        return f"@{clip.person}"
+    if clip.start_s is None and clip.end_s is None:
+        return ""
+    end = "end" if clip.end_s is None else f"{clip.end_s!r}".removesuffix(".0")
+    return f"@{clip.start_s or 0.0!r}".removesuffix(".0") + f"-{end}"

@@ -1,0 +1,160 @@
+"""From a data set's folder to the manifest and the splits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from pipeline.common.params import DatasetParams
+from pipeline.datasets.base import ListedClip, Listing, adapter_module
+from pipeline.datasets.corpora import corpora, list_all, settle
+from pipeline.datasets.file_cache import FileCache, twins_of
+from pipeline.datasets.frame_names import classes_shown, frame_table
+from pipeline.datasets.media import FileFacts
+from pipeline.ingest.checks import OUT, check_classes, check_leaks, drop_leaks
+from pipeline.ingest.classes import choose_classes, map_classes
+from pipeline.ingest.notes import notes_of, other_lengths, protocol_note, set_facts
+from pipeline.ingest.rows import manifest_rows, media_of
+from pipeline.ingest.splits import assign_splits
+from pipeline.runner.workers import Limits
+from pipeline.store import Store, code_version, digest
+from pipeline.tables.manifest import (
+    FRAME_LABELS,
+    MANIFEST,
+    OK,
+    SPLITS,
+    SPLITS_SCHEMA,
+    Clip,
+    write_manifest,
+    write_table,
+)
+
+ROOM = "ingest"
+
+
+def ingest(
+    params: DatasetParams,
+    workers: int = 1,
+    folder: Path = Path(),
+    limits: Limits | None = None,
+    faces: Literal["detect", "aligned"] = "detect",
+) -> None:
+    """Write the manifest, the splits and the frame labels below `folder`.
+
+    What was written for the same listing, files and settings before is taken from the store.
+
+    Args:
+        params: the `dataset` section.
+        workers: processes that look at new clips, or render the demo.
+        folder: the repository, or an experiment's copy of it.
+        limits: of the processes that look at clips.
+        faces: `faces.source`.
+
+    Raises:
+        UserError: the data set, its classes or its splits cannot be used; see the functions
+            called here.
+    """
+    found = corpora(params, faces)
+    about = found[0].about
+    if any(corpus.adapter == "demo" for corpus in found):
+        from pipeline.datasets.adapters.demo import render
+
+        render(params.demo, workers)
+    listing = list_all(found)
+    params = settle(params, about, listing.clips)
+    mapped = map_classes(listing.clips, params)
+    classes, excluded = choose_classes(mapped.clips, params, about.classes)
+    listed = [clip for clip in mapped.clips if not clip.classes.isdisjoint(classes)]
+    left_out = {**listing.left_out, **mapped.left_out}
+    blank = sum(clip.frames is not None for clip in mapped.clips) - sum(
+        clip.frames is not None for clip in listed
+    )
+    if blank:
+        left_out["videos without a frame of a class that is kept"] = blank
+    media = media_of(listed, found)
+    with FileCache() as cache:
+        described = cache.describe(list(dict.fromkeys(media)), workers, limits)
+        facts = dict(zip(dict.fromkeys(media), described, strict=True))
+        store = Store()
+        adapters = [adapter_module(corpus.adapter) for corpus in found]
+        code = code_version(__name__, *adapters)
+        about_files = [facts[one] for one in media]
+        key = _key(code, params, listing, left_out, listed, excluded, about_files)
+        if _restore(store, key, folder):
+            return
+        clips, frames, files = manifest_rows(listed, media, facts, classes)
+        usable = {files[clip.clip_id]: None for clip in clips if clip.status == OK}
+        same = twins_of({one: facts[one] for one in usable}, cache)
+        twins = [same.get(files[clip.clip_id]) for clip in clips]
+    shown = classes_shown(clips, frames)
+    splits = assign_splits(clips, params, twins, shown)
+    folds, dropped = (
+        drop_leaks(clips, splits.folds, params, twins)
+        if params.leaks == "drop"
+        else (splits.folds, [])
+    )
+    check_leaks(clips, folds, params, twins)
+    check_classes(clips, folds, classes, params, twins, shown)
+    remarks = [*splits.remarks, *dropped, *other_lengths(clips, frames)]
+    notes = notes_of(listing, left_out, excluded, clips, twins, remarks)
+    notes["protocol"] = protocol_note(params, about, listing.metric, len(folds))
+    notes["sets"] = [set_facts(corpus) for corpus in found]
+    write_manifest(clips, folder / MANIFEST, classes=classes, dataset=params.name, notes=notes)
+    write_table(_splits_table(clips, folds), folder / SPLITS)
+    write_table(frame_table(frames, classes), folder / FRAME_LABELS)
+    _keep(store, key, folder)
+
+
+def _splits_table(clips: Sequence[Clip], folds: Sequence[Sequence[str]]) -> pa.Table:
+    used = [
+        (clip.clip_id, fold, side)
+        for fold, sides in enumerate(folds)
+        for clip, side in zip(clips, sides, strict=True)
+        if side != OUT
+    ]
+    # by columns: from rows pyarrow would import pandas, for a second
+    columns = [
+        pa.array(column, field.type)
+        for column, field in zip(zip(*used, strict=True), SPLITS_SCHEMA, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=SPLITS_SCHEMA)
+
+
+def _key(
+    code: str,
+    params: DatasetParams,
+    listing: Listing,
+    left_out: dict[str, int],
+    listed: Sequence[ListedClip],
+    excluded: dict[str, int],
+    facts: Sequence[FileFacts],
+) -> str:
+    """Digest of all that the three files depend on; not of where the folder lies."""
+    elsewhere = {"root", "manifest", "demo", "train_on", "test_on"}
+    settings = params.model_dump(mode="json", exclude=elsewhere)
+    rows = [
+        {
+            **vars(clip),
+            "where": "",
+            "frames": clip.frames and clip.frames.digest(),
+            "images": clip.images and vars(clip.images),
+        }
+        for clip in listed
+    ]
+    rest = [excluded, left_out, listing.unused, listing.remarks, listing.metric]
+    return digest(settings, rows, list(map(vars, facts)), rest, code)
+
+
+def _restore(store: Store, key: str, folder: Path) -> bool:
+    return all(
+        store.get_file(ROOM, digest(key, name.as_posix()), folder / name)
+        for name in (MANIFEST, SPLITS, FRAME_LABELS)
+    )
+
+
+def _keep(store: Store, key: str, folder: Path) -> None:
+    for name in (MANIFEST, SPLITS, FRAME_LABELS):
+        store.put_file(ROOM, digest(key, name.as_posix()), folder / name)

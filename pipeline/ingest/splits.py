@@ -1,0 +1,209 @@
+"""Protocols: which clip trains, validates and tests in which fold."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.common.errors import UserError
+from pipeline.common.params import DatasetParams
+from pipeline.datasets.frame_names import classes_shown
+from pipeline.datasets.groups import units
+from pipeline.tables.manifest import OK, Clip
+
+UNCHECKED = "no subject is named: whether a person stands on two sides is not known"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """`folds[f][i]` is train, val or test for clip i; `remarks` are for the reader."""
+
+    folds: list[list[str]]
+    remarks: list[str]
+
+
+def assign_splits(
+    clips: Sequence[Clip],
+    params: DatasetParams,
+    twins: Sequence[int | None],
+    shown: Sequence[frozenset[str]] | None = None,
+) -> Splits:
+    """Divide the clips by `dataset.protocol`; see the functions below.
+
+    A `split` column (holdout, official) or `fold` column (kfold) is used as it is. Whatever is
+    divided here never separates a unit of `ties.units`, and depends on nothing but the
+    arguments.
+
+    Args:
+        clips: in manifest order, labels set.
+        params: `protocol`, `group_by`, `folds`, `test_fraction`, `val_fraction`, `seed`.
+        twins: per clip a number shared by clips of the same pictures, or None.
+        shown: per clip the classes that it shows; its label if left out.
+
+    Raises:
+        UserError: the columns or the number of groups do not allow the protocol.
+    """
+    shown = classes_shown(clips) if shown is None else shown
+    has_split = any(clip.split for clip in clips)
+    if params.protocol == "official" or (params.protocol == "holdout" and has_split):
+        return _given_splits(clips, params, twins, shown)
+    if params.protocol == "kfold" and any(clip.fold is not None for clip in clips):
+        folds, remarks = _given_folds(clips, params)
+    else:
+        folds, remarks = _made_folds(clips, params, twins)
+    unit = units(clips, params, twins)
+    carved = [
+        _carve(sides, clips, unit, params, shown, f" of fold {f}") for f, sides in enumerate(folds)
+    ]
+    return Splits(carved, remarks)
+
+
+def _given_splits(
+    clips: Sequence[Clip],
+    params: DatasetParams,
+    twins: Sequence[int | None],
+    shown: Sequence[frozenset[str]],
+) -> Splits:
+    """The `split` column: without val, val is carved from train; without test, val tests."""
+    missing = [clip for clip in clips if clip.split is None]
+    if len(missing) == len(clips):
+        raise UserError(
+            "dataset.protocol: official needs a column 'split' (or folders train, val, test); "
+            "without one choose kfold, loso or holdout"
+        )
+    if missing:
+        raise UserError(
+            f"{len(missing)} clips have no split, first: '{missing[0].clip_id}'; "
+            "every row needs one of train, val, test"
+        )
+    sides = [clip.split or "" for clip in clips]
+    if "train" not in sides:
+        raise UserError("the column 'split' has no train")
+    if "test" in sides and "val" in sides:
+        unknown = params.group_by == "subject" and all(clip.subject is None for clip in clips)
+        return Splits([sides], [UNCHECKED] if unknown else [])
+    remarks = []
+    if "test" not in sides:
+        if "val" not in sides:
+            raise UserError("the column 'split' has neither test nor val: nothing to test on")
+        sides = ["test" if side == "val" else side for side in sides]
+        remarks.append("no test split is given: the given val is the test split")
+    remarks.append(f"val is {params.val_fraction:g} of the given train, chosen by us")
+    return Splits([_carve(sides, clips, units(clips, params, twins), params, shown)], remarks)
+
+
+def _given_folds(clips: Sequence[Clip], params: DatasetParams) -> tuple[list[list[str]], list[str]]:
+    """The `fold` column, its values in order renumbered from 0."""
+    missing = [clip for clip in clips if clip.fold is None]
+    if missing:
+        raise UserError(
+            f"{len(missing)} clips have no fold, first: '{missing[0].clip_id}'; "
+            "every row needs one, or none"
+        )
+    numbers = sorted({clip.fold for clip in clips if clip.fold is not None})
+    if len(numbers) < 2:
+        raise UserError(f"the column 'fold' has one value ({numbers[0]}); two are needed at least")
+    remarks = [f"the {len(numbers)} folds are those of the column 'fold'"]
+    return [_sides(clip.fold == number for clip in clips) for number in numbers], remarks
+
+
+def _made_folds(
+    clips: Sequence[Clip], params: DatasetParams, twins: Sequence[int | None]
+) -> tuple[list[list[str]], list[str]]:
+    """Holdout, kfold (both stratified by class) or loso over the units."""
+    unit = units(clips, params, twins)
+    names = sorted(set(unit))
+    if params.protocol == "loso":
+        if params.group_by == "clip":
+            raise UserError("dataset.protocol: loso needs dataset.group_by: subject or group")
+        remarks = []
+        subjects = len({clip.subject for clip in clips})
+        if params.group_by == "subject" and len(names) < subjects:
+            remarks.append(
+                f"{subjects} subjects form {len(names)} folds: some share a group or pictures"
+            )
+        _enough(2, len(names), params, "loso")
+        return [_sides(u == name for u in unit) for name in names], remarks
+    if params.protocol == "holdout":
+        count = max(2, round(1 / params.test_fraction))
+        _enough(count, len(names), params, f"dataset.test_fraction: {params.test_fraction:g}")
+        tests = _stratified(clips, unit, range(len(clips)), count, params.seed)[:1]
+    else:
+        count = int(params.folds)
+        _enough(count, len(names), params, f"dataset.folds: {params.folds}")
+        tests = _stratified(clips, unit, range(len(clips)), count, params.seed)
+    return [_sides(row in test for row in range(len(clips))) for test in tests], []
+
+
+def _sides(in_test: Iterable[bool]) -> list[str]:
+    return ["test" if test else "train" for test in in_test]
+
+
+def _enough(wanted: int, found: int, params: DatasetParams, setting: str) -> None:
+    if found < wanted:
+        raise UserError(
+            f"{setting} needs at least {wanted} {params.group_by}s, there are {found} to divide: "
+            "choose fewer folds or add clips"
+        )
+
+
+def _carve(
+    sides: list[str],
+    clips: Sequence[Clip],
+    unit: Sequence[int],
+    params: DatasetParams,
+    shown: Sequence[frozenset[str]],
+    fold: str = "",
+) -> list[str]:
+    """Turn `dataset.val_fraction` of the training units into validation.
+
+    Of the stratified candidates the one is taken that leaves the most classes in train, and
+    among those the one with the most classes in val: the first in case of a tie.
+    """
+    rows = [row for row, side in enumerate(sides) if side == "train"]
+    groups = {unit[row] for row in rows}
+    if len(groups) < 2:
+        raise UserError(
+            f"the training part{fold} has {len(groups)} {params.group_by}: none can be set aside "
+            f"for validation; add clips{_of_others(params.group_by)}"
+        )
+    most = max(Counter(clips[row].label for row in rows).values())
+    count = max(2, min(round(1 / params.val_fraction), len(groups), most))
+
+    def classes_left(candidate: set[int]) -> tuple[int, int]:
+        readable = [row for row in rows if clips[row].status == OK]
+        left = frozenset().union(*(shown[row] for row in readable if row not in candidate))
+        held = frozenset().union(*(shown[row] for row in readable if row in candidate))
+        return len(left), len(held)
+
+    candidates = _stratified(clips, unit, rows, count, params.seed)
+    val = max((candidate for candidate in candidates if candidate), key=classes_left)
+    return ["val" if row in val else side for row, side in enumerate(sides)]
+
+
+def _stratified(
+    clips: Sequence[Clip], unit: Sequence[int], rows: Sequence[int], count: int, seed: int
+) -> list[set[int]]:
+    """Divide rows into `count` parts of like class shares without breaking a unit."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    # a video whose frames are labelled has no class of its own: it counts as any other
+    labels = [clips[row].label or "" for row in rows]
+    most = max(Counter(labels).values())
+    if most < count:
+        raise UserError(
+            f"{count} parts are wanted, but no class has more than {most} clips: "
+            "choose fewer folds or a larger dataset.test_fraction or dataset.val_fraction"
+        )
+    splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # a class with fewer clips than parts: whether it hurts is judged by checks.py
+        warnings.filterwarnings("ignore", category=UserWarning)
+        parts = list(splitter.split(labels, labels, [unit[row] for row in rows]))
+    return [{rows[int(i)] for i in test} for _, test in parts]
+
+
+def _of_others(unit: str) -> str:
+    return "" if unit == "clip" else f" of other {unit}s"

@@ -1,0 +1,1 @@
+"""The landmark stage: the face's landmarks in every sampled frame."""

@@ -1,0 +1,120 @@
+"""Landmarks of a clip's face: 106, 98 or 68 points in every frame.
+
+The networks are fed as InsightFace's `Landmark` class feeds them (2d106 and 68) and as PFLD's
+authors do (98), in batches where the graph allows.
+
+T frames, P landmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.common.errors import ClipError
+from pipeline.geometry.alignment import apply
+from pipeline.geometry.landmark_schemes import SCHEMES, Scheme
+from pipeline.networks.landmarks import LandmarkNetwork
+from pipeline.networks.packs import ModelSpec
+from pipeline.networks.sessions import Device, runtime_version
+from pipeline.runner.work import ClipWorkBase, upstream_reason
+from pipeline.tables.manifest import Clip
+from pipeline.tables.shards import ShardReader, fixed, to_numpy
+from pipeline.video.frames import decode_jpeg
+
+
+def landmark_schema(scheme: Scheme) -> pa.Schema:
+    """Of the stage's rows: every frame of data/faces, points in crop and in picture pixels."""
+    points = pa.list_(pa.float32(), 2 * scheme.points)
+    return pa.schema(
+        [
+            pa.field("clip_id", pa.string(), nullable=False),
+            pa.field("frame_index", pa.int32(), nullable=False),
+            pa.field("valid", pa.bool_(), nullable=False),
+            pa.field("points_crop", points, nullable=False),
+            pa.field("points_image", points, nullable=False),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class LandmarkClip(ClipWorkBase):
+    """The landmark stage's work on a clip; see `pipeline.runner.engine.ClipWork`.
+
+    Attributes:
+        faces: the out of align.
+        model: the pack's landmark network.
+    """
+
+    faces: Path
+    model: ModelSpec
+    device: Device = "cpu"
+
+    @property
+    def stage(self) -> str:
+        return "landmark"
+
+    @property
+    def schema(self) -> pa.Schema:
+        return landmark_schema(SCHEMES[self.model.scheme])
+
+    @cached_property
+    def _faces(self) -> ShardReader:
+        return ShardReader(self.faces)
+
+    @cached_property
+    def _network(self) -> LandmarkNetwork:
+        return LandmarkNetwork(self.model, device=self.device)
+
+    def inputs(self, clip: Clip) -> list[Any]:
+        """The clip's faces, the network, and what runs it."""
+        return [
+            self._faces.entry(clip.clip_id).key,
+            self.model.identity,
+            runtime_version(self.device),
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        scheme = SCHEMES[self.model.scheme]
+        return {"scheme": scheme.name, "N": scheme.points, "model_sha256": self.model.sha256}
+
+    def upstream_failure(self, clip: Clip) -> str | None:
+        return upstream_reason(clip.clip_id, self._faces)
+
+    def setup(self) -> None:
+        _ = self._network
+
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
+        columns = ["frame_index", "valid", "bbox", "matrix", "context"]
+        for faces in self._faces.pieces(clip.clip_id, columns):
+            yield self._piece(faces)
+
+    def _piece(self, faces: pa.Table) -> pa.Table:
+        valid = faces.column("valid").to_numpy()
+        boxes = to_numpy(faces.column("bbox"), (4,))
+        matrices = to_numpy(faces.column("matrix"), (2, 3))
+        in_image = np.zeros((len(valid), SCHEMES[self.model.scheme].points, 2), np.float32)
+        in_crop = np.zeros_like(in_image)
+        rows = np.flatnonzero(valid)
+        if len(rows):
+            jpegs = faces.column("context").take(rows).to_pylist()
+            contexts = np.stack([decode_jpeg(jpeg) for jpeg in jpegs])
+            in_image[rows] = self._network.locate(contexts, boxes[rows])
+        for row in rows:
+            in_crop[row] = apply(matrices[row], in_image[row])
+        if not np.isfinite(in_crop).all():
+            raise ClipError("the landmark network gave a number that is not finite")
+        columns = [
+            faces.column("frame_index"),
+            faces.column("valid"),
+            fixed(in_crop),
+            fixed(in_image),
+        ]
+        schema = self.schema.remove(0)  # the engine writes clip_id
+        return pa.table(columns, names=schema.names).cast(schema)

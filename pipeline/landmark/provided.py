@@ -1,0 +1,93 @@
+"""Landmarks that the data set supplies: 68 points a picture, read by the decode stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.common.errors import ClipError
+from pipeline.geometry.alignment import apply
+from pipeline.geometry.landmark_schemes import SCHEMES
+from pipeline.landmark.clip import landmark_schema
+from pipeline.runner.work import ClipWorkBase, upstream_reason
+from pipeline.tables.manifest import Clip
+from pipeline.tables.shards import ShardReader, fixed, to_numpy
+
+SCHEME = SCHEMES["68"]
+
+
+@dataclass(frozen=True)
+class SuppliedLandmarkClip(ClipWorkBase):
+    """The landmark stage's work where `faces.landmarks` is `supplied`; see `LandmarkClip`.
+
+    Attributes:
+        frames: the out of decode, which holds the points.
+        faces: the out of align.
+    """
+
+    frames: Path
+    faces: Path
+
+    @property
+    def stage(self) -> str:
+        return "landmark"
+
+    @property
+    def schema(self) -> pa.Schema:
+        return landmark_schema(SCHEME)
+
+    @cached_property
+    def _frames(self) -> ShardReader:
+        return ShardReader(self.frames)
+
+    @cached_property
+    def _faces(self) -> ShardReader:
+        return ShardReader(self.faces)
+
+    def inputs(self, clip: Clip) -> list[Any]:
+        """The clip's frames, which hold the points, and its faces."""
+        keys = [reader.entry(clip.clip_id).key for reader in (self._frames, self._faces)]
+        return ["supplied", *keys, clip.landmarks is not None]
+
+    def facts(self) -> dict[str, Any]:
+        return {"scheme": SCHEME.name, "N": SCHEME.points, "model_sha256": None}
+
+    def upstream_failure(self, clip: Clip) -> str | None:
+        return upstream_reason(clip.clip_id, self._faces)
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
+        """The clip's rows.
+
+        Raises:
+            ClipError: the data set has no landmarks for this clip.
+        """
+        if clip.landmarks is None:
+            raise ClipError(
+                "the data set supplies no landmarks: set faces.landmarks=pack (where it has some, "
+                "they are read with faces.source=aligned)"
+            )
+        frames = self._frames.pieces(clip.clip_id, ["points"])
+        faces = self._faces.pieces(clip.clip_id, ["frame_index", "valid", "matrix"])
+        for given, face in zip(frames, faces, strict=True):
+            yield self._piece(given.column("points"), face)
+
+    def _piece(self, given: pa.ChunkedArray, faces: pa.Table) -> pa.Table:
+        valid = faces.column("valid").to_numpy() & given.is_valid().to_numpy()
+        matrices = to_numpy(faces.column("matrix"), (2, 3))
+        in_image = np.zeros((len(valid), SCHEME.points, 2), np.float32)
+        in_crop = np.zeros_like(in_image)
+        for row in np.flatnonzero(valid):
+            in_image[row] = np.array(given[row].as_py(), np.float32).reshape(-1, 2)
+            in_crop[row] = apply(matrices[row], in_image[row])
+        columns = [faces.column("frame_index"), pa.array(valid), fixed(in_crop), fixed(in_image)]
+        schema = self.schema.remove(0)  # the engine writes clip_id
+        return pa.table(columns, names=schema.names).cast(schema)

@@ -1,0 +1,1 @@
+"""Face packs and what runs their networks."""

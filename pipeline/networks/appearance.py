@@ -1,0 +1,178 @@
+"""The appearance network: embedding and last feature map of aligned faces, and where on the
+input its cells look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from pipeline.common.errors import ClipError, UserError
+from pipeline.geometry.alignment import CROP_PX
+from pipeline.networks.image_network import ImageNetwork, Precision
+from pipeline.networks.packs import ModelSpec
+from pipeline.networks.sessions import Device, find_map_tensor, load_graph
+
+WINDOWED = ("Conv", "MaxPool", "AveragePool")
+POINTWISE = (
+    *("Add", "Sub", "Mul", "Div", "BatchNormalization", "PRelu", "Relu", "LeakyRelu", "Clip"),
+    *("Sigmoid", "HardSigmoid", "HardSwish", "Identity", "Dropout", "Concat", "Cast"),
+)
+
+
+@dataclass(frozen=True)
+class Centres:
+    """Cell i looks at pixel `first + i * step`; whole numbers are pixel centres."""
+
+    first: float
+    step: float
+
+
+def map_centres(model: onnx.ModelProto, tensor: str, cells: int, input_px: int) -> Centres:
+    """Receptive field centres of a tensor [N, C, h, w] with `cells` rows and columns.
+
+    Where the graph holds something else than convolutions, pooling and pointwise operations on
+    the way, the cells are taken to divide the picture evenly.
+    """
+    known = {model.graph.input[0].name: Centres(0.0, 1.0)}
+    for node in model.graph.node:
+        before = next((known[name] for name in node.input if name in known), None)
+        if before is None:
+            continue
+        if node.op_type in POINTWISE:
+            known[node.output[0]] = before
+        elif node.op_type in WINDOWED:
+            after = _through_window(node, before)
+            if after is not None:
+                known[node.output[0]] = after
+    step = input_px / cells
+    return known.get(tensor, Centres((step - 1) / 2, step))
+
+
+def _through_window(node: onnx.NodeProto, before: Centres) -> Centres | None:
+    """Moves centres through a sliding window; None where the axes differ or padding is implied."""
+    attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+    kernel = attributes.get("kernel_shape", [])
+    strides = attributes.get("strides", [1, 1])
+    dilations = attributes.get("dilations", [1, 1])
+    begins = attributes.get("pads", [0, 0, 0, 0])[:2]
+    square = all(len(set(values)) == 1 for values in (kernel, strides, dilations, begins))
+    if not square or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+        return None
+    shift = dilations[0] * (kernel[0] - 1) / 2 - begins[0]
+    return Centres(before.first + shift * before.step, before.step * strides[0])
+
+
+MapShape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What comes out of an embedding network."""
+
+    map_tensor: str
+    map_shape: MapShape
+    embedding_dim: int
+
+
+@cache
+def layout(spec: ModelSpec) -> Layout:
+    """The pack's word for it, or what the graph says where the pack is silent.
+
+    Raises:
+        UserError: neither says, or the network takes no aligned crops.
+    """
+    if spec.input_px != CROP_PX:
+        raise UserError(
+            f"{spec.path.name} takes {spec.input_px} pixels, the aligned crops have {CROP_PX}: "
+            "choose another pack"
+        )
+    tensor, shape, width = spec.map_tensor, spec.map_shape, spec.embedding_dim
+    if tensor is None or shape is None or width is None:
+        graph = load_graph(spec.path)
+        if tensor is None or shape is None:
+            found_tensor, found_shape = find_map_tensor(graph)
+            if tensor not in (None, found_tensor):
+                raise UserError(
+                    f"{spec.path.name}: give map_shape beside map_tensor: {tensor} in pack.yaml"
+                )
+            tensor, shape = found_tensor, found_shape
+        if width is None:
+            width = graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    if not width:
+        raise UserError(f"{spec.path.name}: give models.embedding.embedding_dim in pack.yaml")
+    return Layout(tensor, shape, width)
+
+
+def centres(spec: ModelSpec) -> Centres:
+    """Which crop pixels the cells of the map look at."""
+    out = layout(spec)
+    return map_centres(load_graph(spec.path), out.map_tensor, out.map_shape[2], CROP_PX)
+
+
+class AppearanceNetwork:
+    """A pack's embedding network with its last feature map as a second output.
+
+    Raises:
+        UserError: the graph cannot be loaded, or has no such map tensor.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        batch: int,
+        device: Device = "cpu",
+        threads: int = 1,
+        precision: Precision = "fp32",
+    ) -> None:
+        self.layout = layout(spec)
+        self._name = spec.path.name
+        self._network = ImageNetwork(
+            spec,
+            batch=batch,
+            device=device,
+            threads=threads,
+            extra_outputs=[self.layout.map_tensor],
+            precision=precision,
+        )
+
+    def describe(
+        self, crops: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Aligned RGB crops uint8 [T, S, S, 3] -> embeddings [T, D] as they leave the network,
+        not normalised, and maps [T, C, h, w].
+
+        Raises:
+            UserError: the shapes are not those of the layout.
+        """
+        embeddings, maps = self._network.run(crops)
+        embeddings = embeddings.reshape(len(crops), -1)
+        found = (embeddings.shape[1], *maps.shape[1:])
+        expected = (self.layout.embedding_dim, *self.layout.map_shape)
+        if found != expected:
+            raise UserError(
+                f"{self._name} gives embedding_dim and map_shape {list(found)}, pack.yaml says "
+                f"{list(expected)}: correct models.embedding"
+            )
+        return embeddings, maps
+
+
+def to_half(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """float32 to float16, refusing what float16 cannot hold.
+
+    A face embedding network's values lie below 100; one beyond 65504 means a broken graph or a
+    wrong mean and std. Clipping it would hide that, and scaling a clip would make clips
+    incomparable.
+
+    Raises:
+        ClipError: a value is not finite or larger than 65504.
+    """
+    largest = float(np.abs(values).max(initial=0.0))
+    if not largest <= float(np.finfo(np.float16).max):
+        raise ClipError(f"the appearance network gave {largest:g}, more than float16 can hold")
+    return values.astype(np.float16)

@@ -1,0 +1,201 @@
+"""Which number format the appearance network is run in on this machine.
+
+A face network that takes pictures in batches, where its graph can: ONNX Runtime, or torch.
+
+B images, S pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from pipeline.networks.dynamic_shapes import SAME, any_batch
+from pipeline.networks.packs import ModelSpec
+from pipeline.networks.preprocessing import normalisation
+from pipeline.networks.sessions import (
+    CPU,
+    Device,
+    batchable,
+    choose_provider,
+    load_graph,
+    make_session,
+)
+from pipeline.networks.tuned import graph_source
+
+Images = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+# float32 [B, 3, S, S] -> the outputs, float32 [B, ...]
+Run = Callable[[Floats], list[Floats]]
+Precision = Literal["fp32", "bf16"]
+
+# the nodes that `torch_graph` imports; looked at first, because importing torch takes 2 s. Without
+# MatMul, which is imported for fine-tuning alone: the demo pack's network holds one, and the
+# figures that are published of it are ONNX Runtime's
+TORCH_KINDS = frozenset(
+    {"Conv", "BatchNormalization", "PRelu", "Relu", "LeakyRelu", "Clip", "Sigmoid", "Identity"}
+    | {"Add", "Sub", "Mul", "Div", "Dropout", "Flatten", "Reshape", "Gemm", "Constant"}
+)
+
+
+class ImageNetwork:
+    """One input, a square RGB picture; any outputs, the first axis of each counting pictures.
+
+    Args:
+        spec: the network and how to feed it.
+        batch: the most pictures at once; 1 where the graph allows no more.
+        extra_outputs: internal tensors that `run` gives behind the graph's first output.
+        precision: `bf16` runs the graph in torch, where it can be imported exactly.
+
+    `in_torch` tells whether that was so.
+
+    Raises:
+        UserError: the graph cannot be loaded, or has no such tensor.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        batch: int,
+        device: Device = "cpu",
+        threads: int = 1,
+        extra_outputs: Sequence[str] = (),
+        precision: Precision = "fp32",
+    ) -> None:
+        self._normalisation = normalisation(spec)
+        self._spec = spec
+        self._graph = graph_source(spec)
+        self._device = device
+        self._threads = threads
+        session = make_session(
+            self._graph, threads=threads, device=device, extra_outputs=extra_outputs
+        )
+        self._outputs = [session.get_outputs()[0].name, *extra_outputs]
+        self.in_torch = False
+        self._run, self.batch = self._choose(session, batch, precision)
+
+    def run(self, images: Images) -> list[Floats]:
+        """The outputs for pictures uint8 [B, S, S, 3], RGB; each float32 [B, ...]."""
+        parts = [
+            self._run(self._normalisation.blob(images[start : start + self.batch]))
+            for start in range(0, len(images), self.batch)
+        ]
+        return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
+
+    def _choose(
+        self, session: onnxruntime.InferenceSession, batch: int, precision: Precision
+    ) -> tuple[Run, int]:
+        """The fastest way to run the graph that gives what the graph itself gives."""
+        original = self._in(session)
+        trial = self._normalisation.blob(_trial(self._spec.input_px))
+        truth = [np.concatenate(two) for two in zip(*_one_by_one(original, trial), strict=True)]
+        if precision == "bf16":
+            imported = self._in_torch(trial, truth)
+            if imported is not None:
+                self.in_torch = True
+                return imported, batch
+        if batch == 1:
+            return original, 1
+        if batchable(session):
+            # a promise only: some published graphs reshape to a single row further down
+            # (deepinsight/insightface#2878) and fail or mix pictures up
+            return (original, batch) if _same(original, trial, truth) else (original, 1)
+        freed = self._freed()
+        return (freed, batch) if freed and _same(freed, trial, truth) else (original, 1)
+
+    def _in(self, session: onnxruntime.InferenceSession) -> Run:
+        name = session.get_inputs()[0].name
+
+        def run(blob: Floats) -> list[Floats]:
+            found = session.run(self._outputs, {name: np.ascontiguousarray(blob)})
+            # some graphs flatten everything into one row
+            return [tensor.reshape(len(blob), -1, *tensor.shape[2:]) for tensor in found]
+
+        return run
+
+    def _freed(self) -> Run | None:
+        """The graph with its batch of one made any number, if ONNX Runtime can load that."""
+        try:
+            session = make_session(
+                any_batch(load_graph(self._graph)).SerializeToString(),
+                threads=self._threads,
+                device=self._device,
+                extra_outputs=self._outputs[1:],
+            )
+        except Exception:  # whatever it is, the original graph works
+            return None
+        return self._in(session)
+
+    def _in_torch(self, trial: Floats, truth: list[Floats]) -> Run | None:
+        """In bfloat16, if the import is exact in float32."""
+        graph = load_graph(self._graph)
+        if not {node.op_type for node in graph.graph.node} <= TORCH_KINDS:
+            return None
+        from pipeline.networks.torch_graph import NotImportable, TorchRun, import_graph
+
+        try:
+            module = import_graph(graph, self._outputs)
+            run = TorchRun(module, device=self._device, threads=self._threads)
+        except NotImportable:
+            return None
+        return run.in_bfloat16() if _same(run, trial, truth) else None
+
+
+def _trial(side: int) -> Images:
+    """Two pictures that differ: uint8 [2, S, S, 3]."""
+    ramp = np.arange(side * side * 3, dtype=np.uint32).reshape(1, side, side, 3)
+    return np.concatenate([ramp * 7 % 251, ramp * 11 % 241]).astype(np.uint8)
+
+
+def _one_by_one(run: Run, blob: Floats) -> list[list[Floats]]:
+    return [run(blob[row : row + 1]) for row in range(len(blob))]
+
+
+def _same(run: Run, blob: Floats, truth: list[Floats]) -> bool:
+    """Whether the pictures together give what each gives alone in the original graph."""
+    try:
+        found = run(blob)
+    except Exception:  # the runtimes' exceptions share no base of their own
+        return False
+    return len(found) == len(truth) and all(
+        one.shape == other.shape
+        and bool((np.abs(one - other) <= SAME * float(np.abs(other).max() or 1.0)).all())
+        for one, other in zip(found, truth, strict=True)
+    )
+
+
+# AMD since Zen 4; Intel since Cooper Lake, and as matrices since Sapphire Rapids
+CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+def resolve_precision(asked: Literal["auto", "fp32", "bf16"], device: Device) -> Precision:
+    """`auto` is bf16 where products of bfloat16 are fast: part of the appearance stage's key.
+
+    One core of an AMD EPYC with avx512_bf16, 16 crops at a time: MobileFaceNet takes 3.3 ms a crop
+    in torch bf16, 4.8 ms in ONNX Runtime fp32.
+    """
+    if asked != "auto":
+        return asked
+    if choose_provider(device) == CPU:
+        return "bf16" if _cpu_has_bf16() else "fp32"
+    # imported here: torch takes 2 s, and a processor tells by itself
+    import torch
+
+    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def _cpu_has_bf16() -> bool:
+    """As Linux tells on x86-64; elsewhere no, which is safe and may be slower."""
+    try:
+        lines = CPU_INFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return not CPU_FLAGS.isdisjoint(flags.split())

@@ -1,0 +1,54 @@
+"""The networks in use, as ingest lists them: `data/networks/<role>.json`, one file a role.
+
+A stage depends on the files of the roles that it uses, so that DVC runs it again when another
+network takes the place of one of them, wherever the pack lies and whatever it is called.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.common.errors import UserError
+from pipeline.common.files import write_whole
+from pipeline.networks.packs import Pack, Role, describe_pack, load_pack
+
+NETWORKS = Path("data/networks")
+
+
+def list_networks(name_or_path: str, folder: Path = NETWORKS) -> None:
+    """Write the identity of each of a pack's networks.
+
+    Raises:
+        UserError: as `load_pack`.
+    """
+    pack = describe_pack(name_or_path)
+    for role in pack.models:
+        text = json.dumps(_listed(pack, role), indent=2, sort_keys=True) + "\n"
+        write_whole(folder / f"{role}.json", text.encode())
+
+
+def load_listed(name_or_path: str, *roles: Role, folder: Path = NETWORKS) -> Pack:
+    """`load_pack` for some roles, whose networks must be the listed ones.
+
+    Raises:
+        UserError: one is another, or is not listed; or as `load_pack`.
+    """
+    pack = load_pack(name_or_path, roles)
+    for role in roles:
+        path = folder / f"{role}.json"
+        try:
+            listed = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise UserError(f"{path} cannot be read: run `dvc repro`") from None
+        # as JSON has it: lists, not tuples
+        if listed != json.loads(json.dumps(_listed(pack, role))):
+            raise UserError(
+                f"pack {pack.name}: its {role} changed since it was listed: run `dvc repro` again"
+            )
+    return pack
+
+
+def _listed(pack: Pack, role: Role) -> dict[str, Any]:
+    return {"pack": pack.name, "licence": pack.licence, **pack.models[role].identity}

@@ -1,0 +1,70 @@
+"""Pictures to network input: colour order, mean and standard deviation.
+
+B images, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.networks.packs import Channels, ModelSpec
+from pipeline.networks.sessions import load_graph
+
+# what the networks of a kind were trained with, as InsightFace's classes assume it
+MEAN_STD = {"2d106": (127.5, 128.0), "68": (127.5, 128.0), "arcface": (127.5, 127.5)}
+PFLD_MEAN_STD = (0.0, 255.0)
+# InsightFace's classes look for a built-in normalisation among the graph's first nodes
+FIRST_NODES = 8
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """`(x - mean) / std` in the channel order `colour`, x in 0..255."""
+
+    colour: str
+    mean: Channels
+    std: Channels
+
+    def blob(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """RGB images, uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory."""
+        count, height, width, _ = images.shape
+        rows = images.reshape(count * height, width, 3)
+        if self.colour == "bgr":
+            rows = np.asarray(cv2.cvtColor(rows, cv2.COLOR_RGB2BGR), dtype=np.uint8)
+        # 256 quotients a channel instead of one a pixel: 0.03 ms instead of 0.3 for 112 x 112
+        scaled = np.asarray(cv2.LUT(rows, self._table), dtype=np.float32)
+        return scaled.reshape(count, height, width, 3).transpose(0, 3, 1, 2)
+
+    @cached_property
+    def _table(self) -> npt.NDArray[np.float32]:
+        """What each of 0..255 becomes in each channel: [1, 256, 3]."""
+        values = np.arange(256, dtype=np.float32)[None, :, None]
+        mean = np.asarray(self.mean, dtype=np.float32)
+        return np.divide(values - mean, np.asarray(self.std), dtype=np.float32)
+
+
+def normalisation(spec: ModelSpec) -> Normalisation:
+    """The pack's mean and std or, where it gives none, those InsightFace's classes would use."""
+    if spec.mean is not None and spec.std is not None:
+        return Normalisation(spec.colour, spec.mean, spec.std)
+    if spec.kind == "pfld98":
+        mean, std = PFLD_MEAN_STD
+    elif _normalises_itself(spec):
+        mean, std = 0.0, 1.0
+    else:
+        mean, std = MEAN_STD[spec.kind]
+    return Normalisation(spec.colour, (mean, mean, mean), (std, std, std))
+
+
+def _normalises_itself(spec: ModelSpec) -> bool:
+    """Whether the graph begins with a subtraction and a multiplication, as MXNet exports do."""
+    names = [node.name for node in load_graph(spec.path).graph.node[:FIRST_NODES]]
+    if spec.kind in ("2d106", "68") and "bn_data" in names[:3]:
+        return True
+    subtracts = any(name.startswith(("Sub", "_minus")) for name in names)
+    return subtracts and any(name.startswith(("Mul", "_mul")) for name in names)

@@ -1,0 +1,125 @@
+"""A pack's embedding network with the weights that fine-tuning gave it.
+
+`<folder>/backbone.json` says whether there are any; `backbone.safetensors` holds them by the names
+of the graph's initializers. The graph stays the pack's: where its map is, where its cells look
+and how it is fed do not change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from pipeline.common.errors import UserError
+from pipeline.networks.packs import ModelSpec
+from pipeline.networks.sessions import load_graph
+from pipeline.store import file_sha256
+
+FACTS = "backbone.json"
+WEIGHTS = "backbone.safetensors"
+
+
+def tuned(spec: ModelSpec, folder: Path) -> ModelSpec:
+    """The network with the folder's weights; the pack's own where fine-tuning is switched off.
+
+    Raises:
+        UserError: the folder is absent or damaged, or its weights are another network's.
+    """
+    facts = read_facts(folder)
+    if not facts["enabled"]:
+        return spec
+    if facts["model_sha256"] != spec.sha256:
+        raise UserError(f"{folder} was tuned from another network: run `dvc repro finetune`")
+    path = folder / WEIGHTS
+    if not path.is_file() or file_sha256(path) != facts["weights_sha256"]:
+        raise UserError(f"{path} is absent or damaged: run `dvc repro --force finetune`")
+    # absolute: it is opened by worker processes too
+    return replace(spec, weights=path.resolve(), weights_sha256=facts["weights_sha256"])
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What the finetune stage says of itself.
+
+    Raises:
+        UserError: it has not run.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{folder / FACTS} cannot be read: run `dvc repro finetune`") from None
+    return facts
+
+
+def graph_source(spec: ModelSpec) -> Path | bytes:
+    """What ONNX Runtime and `load_graph` are given: the pack's file, or its tuned graph.
+
+    Raises:
+        UserError: the weights cannot be read, or do not fit the graph.
+    """
+    spec.require_unchanged()
+    if spec.weights is None:
+        return spec.path
+    try:
+        weights = load_file(spec.weights)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{spec.weights} cannot be read ({error}): run `dvc repro finetune`"
+        ) from None
+    return with_weights(load_graph(spec.path), weights).SerializeToString()
+
+
+def with_weights(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """The graph, its initializers made `unshared`, with some of them replaced.
+
+    Raises:
+        UserError: it has no such initializer, or one of another length.
+    """
+    model = unshared(model)
+    places = {item.name: item for item in model.graph.initializer}
+    for name, array in weights.items():
+        place = places.get(name)
+        if place is None or int(np.prod(place.dims)) != array.size:
+            raise UserError(f"the tuned weights do not fit the graph at {name}")
+        place.CopyFrom(numpy_helper.from_array(array.reshape(list(place.dims)), name))
+    return model
+
+
+def unshared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which each use of an initializer has one of its own.
+
+    Exporters merge constants that happen to be equal, e.g. all PReLU slopes of a fresh network,
+    and put an Identity in the place of the others; training would have to move them as one.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    places = {item.name: item for item in copy.graph.initializer}
+    aliases = {
+        node.output[0]: node.input[0]
+        for node in copy.graph.node
+        if node.op_type == "Identity" and node.input[0] in places
+    }
+    nodes = [node for node in copy.graph.node if node.output[0] not in aliases]
+    del copy.graph.node[:]
+    copy.graph.node.extend(nodes)
+    used: dict[str, int] = {}
+    for node in copy.graph.node:
+        for position, given in enumerate(node.input):
+            name = aliases.get(given, given)
+            if name not in places:
+                continue
+            node.input[position] = name
+            used[name] = used.get(name, 0) + 1
+            if used[name] > 1:
+                own = copy.graph.initializer.add()
+                own.CopyFrom(places[name])
+                own.name = node.input[position] = f"{name}#{used[name]}"
+    return copy

@@ -1,0 +1,243 @@
+"""Pictures for the page, read from the stages' shards and encoded as data URIs.
+
+An aligned face with its landmarks and its region graph drawn on.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.geometry.topology import SYMMETRIC
+from pipeline.tables.manifest import Clip
+from pipeline.tables.shards import ShardReader, to_numpy
+from pipeline.video.frames import decode_jpeg, encode_jpeg
+
+# Okabe & Ito's palette, distinguishable with any colour vision (jfly.uni-koeln.de/color), RGB
+BLUE = (0, 114, 178)
+ORANGE = (230, 159, 0)
+YELLOW = (240, 228, 66)
+WHITE = (255, 255, 255)
+BLACK = (0, 0, 0)
+SHIFT = 4  # OpenCV draws in 1/16 pixel
+BOW = 0.12  # a symmetric edge bends by this part of its length, clear of the nodes between
+
+Image = npt.NDArray[np.uint8]
+
+
+def draw_graph(
+    crop_rgb: Image,
+    points: np.ndarray,
+    node_xy: np.ndarray,
+    edges: Sequence[Sequence[int]],
+    edge_types: Sequence[str],
+    visible: np.ndarray,
+    *,
+    scale: int = 3,
+) -> Image:
+    """Landmarks as dots, adjacent edges blue, symmetric edges orange and bowed, nodes as discs.
+
+    Args:
+        crop_rgb: uint8 [S, S, 3], the aligned crop.
+        points: landmarks [P, 2] in crop pixels.
+        node_xy: region centres [N, 2] in crop coordinates from 0 to 1.
+        edges: pairs of node numbers; of an edge's two directions one is drawn.
+        edge_types: `"adjacent"` or `"symmetric"` for each edge.
+        visible: [N]; nodes that are 0 are drawn hollow (white in a blue ring) and their
+            edges thin.
+        scale: enlargement of the crop.
+
+    Returns:
+        uint8 [S * scale, S * scale, 3], RGB.
+    """
+    side = crop_rgb.shape[0] * scale
+    image: Image = np.asarray(
+        cv2.resize(crop_rgb, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
+    )
+    nodes = node_xy * side
+    for kind, colour in ((SYMMETRIC, ORANGE), ("adjacent", BLUE)):
+        drawn = np.zeros_like(image)
+        for (start, end), edge_type in zip(edges, edge_types, strict=True):
+            if edge_type == kind and start < end:
+                seen = bool(visible[start] and visible[end])
+                curve = _bowed(nodes[start], nodes[end], BOW if kind == SYMMETRIC else 0.0)
+                width = max(1, round(scale / 2)) if seen else 1
+                cv2.polylines(drawn, [curve], False, WHITE, width, cv2.LINE_AA, SHIFT)
+        strength = 0.8 * drawn[..., :1] / 255.0
+        blended = image * (1 - strength) + np.array(colour) * strength
+        image = np.asarray(blended.round(), dtype=np.uint8)
+    for point in (points + 0.5) * scale:
+        _disc(image, point, scale / 3 + 0.7, BLACK)
+        _disc(image, point, scale / 3, YELLOW)
+    for node, seen in zip(nodes, visible, strict=True):
+        outer, inner = (WHITE, BLUE) if seen else (BLUE, WHITE)
+        _disc(image, node, scale + 1.0, outer)
+        _disc(image, node, scale - 0.25, inner)
+    return image
+
+
+def _disc(image: Image, centre: np.ndarray, radius: float, colour: tuple[int, int, int]) -> None:
+    x, y, r = _fixed(np.append(centre, radius + 0.5)).tolist()
+    cv2.circle(image, (x, y), r, colour, -1, cv2.LINE_AA, SHIFT)
+
+
+def _fixed(position: np.ndarray) -> npt.NDArray[np.int32]:
+    """Positions between pixel edges as OpenCV's fixed-point positions of pixel centres."""
+    return np.round((position - 0.5) * (1 << SHIFT)).astype(np.int32)
+
+
+def _bowed(start: np.ndarray, end: np.ndarray, bow: float) -> npt.NDArray[np.int32]:
+    """A quadratic Bezier curve that leaves the straight line downwards by `bow` of its length."""
+    across = (end - start)[::-1] * (-1.0, 1.0)
+    across = across if across[1] >= 0 else -across
+    middle = (start + end) / 2 + 2 * bow * across
+    t = np.linspace(0.0, 1.0, 17)[:, None]
+    return _fixed((1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end)
+
+
+THUMB_PX = 112
+JPEG_QUALITY = 85
+MAX_SUBJECTS = 8
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Thumbnails in a table: `columns` are subjects, each row a class with one cell a column."""
+
+    columns: list[str]
+    rows: list[dict[str, object]]
+
+
+def data_uri(image_rgb: np.ndarray) -> str:
+    """uint8[H,W,3] RGB -> a JPEG data URI; the same picture gives the same text."""
+    data = encode_jpeg(image_rgb, JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+
+
+def clip_sheet(clips: Sequence[Clip], classes: Sequence[str], frames: ShardReader) -> Sheet:
+    """The middle sampled frame of the first clip of each class and subject."""
+    usable = [clip for clip in clips if frames.entry(clip.clip_id).status == "ok"]
+    subjects = sorted({clip.subject or "" for clip in usable})[:MAX_SUBJECTS]
+    first: dict[tuple[str | None, str], Clip] = {}
+    for clip in usable:
+        first.setdefault((clip.label, clip.subject or ""), clip)
+    rows: list[dict[str, object]] = []
+    names = classes if any(label for label, _ in first) else [None]
+    for name in names:
+        chosen = [first.get((name, subject)) for subject in subjects]
+        cells = [_middle_frame(clip, frames) if clip else None for clip in chosen]
+        rows.append({"name": name or "video", "cells": cells})
+    return Sheet([subject or "all" for subject in subjects], rows)
+
+
+def face_tiles(
+    clips: Sequence[Clip],
+    classes: Sequence[str],
+    count: int,
+    *,
+    faces: ShardReader,
+    landmarks: ShardReader,
+    graphs: ShardReader,
+) -> list[dict[str, str]]:
+    """Aligned faces with landmarks and region graph drawn on, spread over classes and clips."""
+    tiles = []
+    for clip in _spread(clips, classes, count, graphs):
+        row = _middle_valid(clip.clip_id, faces)
+        if row is None:
+            continue
+        image = _draw(clip.clip_id, row, faces, landmarks, graphs)
+        tiles.append({"image": data_uri(image), "label": clip.label or "", "clip": clip.clip_id})
+    return tiles
+
+
+def plain_face(clip_id: str, faces: ShardReader, frame_index: int | None = None) -> str | None:
+    """The aligned face in the middle of a clip, or nearest to a frame; None: none was found."""
+    if faces.entry(clip_id).status != "ok":
+        return None
+    row = _middle_valid(clip_id, faces)
+    if frame_index is not None:
+        row = _nearest_valid(clip_id, frame_index, faces)
+    return None if row is None else data_uri(_crop(clip_id, row, faces))
+
+
+def mean_face(clip_ids: Sequence[str], faces: ShardReader) -> np.ndarray | None:
+    """The mean of the aligned faces in the middle of some clips, uint8[S,S,3]; None: no face."""
+    rows = [(clip, _middle_valid(clip, faces)) for clip in clip_ids if faces.entry(clip).ok]
+    crops = [_crop(clip, row, faces) for clip, row in rows if row is not None]
+    if not crops:
+        return None
+    mean: np.ndarray = np.mean(crops, axis=0).round().astype(np.uint8)
+    return mean
+
+
+def _middle_frame(clip: Clip, frames: ShardReader) -> str:
+    middle = frames.entry(clip.clip_id).rows // 2
+    image = decode_jpeg(frames.row(clip.clip_id, middle, ["jpeg"]).column("jpeg")[0].as_py())
+    scale = THUMB_PX / min(image.shape[:2])
+    return data_uri(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+
+
+def _spread(
+    clips: Sequence[Clip], classes: Sequence[str], count: int, graphs: ShardReader
+) -> list[Clip]:
+    """Round-robin over the classes, within a class evenly over its clips."""
+    usable = [clip for clip in clips if graphs.entry(clip.clip_id).status == "ok"]
+    share = -(-count // max(1, len(classes)))
+    picked: list[Clip] = []
+    for name in classes:
+        # a clip whose frames are labelled shows several classes
+        mine = [clip for clip in usable if clip.label in (name, None)]
+        steps = np.linspace(0, len(mine) - 1, min(share, len(mine))).round().astype(int)
+        picked += [mine[step] for step in dict.fromkeys(steps.tolist())]
+    return list({clip.clip_id: clip for clip in picked}.values())[:count]
+
+
+def _middle_valid(clip_id: str, faces: ShardReader) -> int | None:
+    valid = faces.read(clip_id, columns=["valid"]).column("valid").to_numpy()
+    rows = np.flatnonzero(valid)
+    return int(rows[len(rows) // 2]) if len(rows) else None
+
+
+def _nearest_valid(clip_id: str, frame_index: int, faces: ShardReader) -> int | None:
+    seen = faces.read(clip_id, columns=["valid", "frame_index"])
+    rows = np.flatnonzero(seen.column("valid").to_numpy())
+    if not len(rows):
+        return None
+    away = np.abs(seen.column("frame_index").to_numpy()[rows] - frame_index)
+    return int(rows[away.argmin()])
+
+
+def _crop(clip_id: str, row: int, faces: ShardReader) -> np.ndarray:
+    """uint8[S,S,3] RGB."""
+    side = int(faces.facts["crop_px"])
+    crop_bytes = faces.row(clip_id, row, ["crop"]).column("crop")[0].as_py()
+    return np.frombuffer(crop_bytes, np.uint8).reshape(side, side, 3)
+
+
+def _draw(
+    clip_id: str, row: int, faces: ShardReader, landmarks: ShardReader, graphs: ShardReader
+) -> np.ndarray:
+    crop = _crop(clip_id, row, faces)
+    points = _pairs(landmarks.row(clip_id, row, ["points_crop"]).column("points_crop"))[0]
+    graph = graphs.row(clip_id, row, ["node_xy", "visible"])
+    nodes = _pairs(graph.column("node_xy"))[0]
+    return draw_graph(
+        crop,
+        points,
+        nodes,
+        graphs.facts["edges"],
+        graphs.facts["edge_types"],
+        to_numpy(graph.column("visible"), (len(nodes),))[0],
+        scale=3,
+    )
+
+
+def _pairs(column: pa.ChunkedArray) -> np.ndarray:
+    """Lists of 2n numbers as [rows, n, 2]."""
+    return to_numpy(column, (column.type.list_size // 2, 2))

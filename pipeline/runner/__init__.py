@@ -1,0 +1,1 @@
+"""Runs a stage's work on every clip: worker pool, Ray cluster, assembly."""

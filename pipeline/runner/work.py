@@ -1,0 +1,131 @@
+"""What a stage does to one clip, and how a worker process does it into the store."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from pipeline.common.errors import ClipError
+from pipeline.runner.threads import use_one_thread
+from pipeline.store import Place, Store, code_version, digest
+from pipeline.tables.manifest import Clip
+from pipeline.tables.shards import ShardReader, well_cut
+
+
+class ClipWork(Protocol):
+    """A stage's work: a picklable frozen dataclass.
+
+    `key`, `facts` and `upstream_failure` are called in the parent process, without
+    `setup`; `setup` and `run` in a worker. The parent has nothing to decode or infer with:
+    heavy libraries are imported where they are used. The clip's name is not part of its
+    content: `run` may leave the column `clip_id` out, and the engine writes it when it
+    assembles the out, so that a clip that was renamed or stands in the manifest twice is
+    computed once.
+
+    A work uses one thread, of which there is one a core, in as many processes; see
+    `pipeline.runner.threads`.
+    """
+
+    @property
+    def stage(self) -> str:
+        """The store's room: "decode", "align", ..."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the out's rows, `clip_id` among them."""
+
+    def key(self, clip: Clip) -> str:
+        """A digest of everything the result depends on."""
+
+    def facts(self) -> dict[str, Any]:
+        """About the whole out, JSON-able; for the index."""
+
+    def upstream_failure(self, clip: Clip) -> str | None:
+        """Why an earlier stage has nothing for this clip."""
+
+    def setup(self) -> None:
+        """Open models and readers; called once a process."""
+
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
+        """The clip's rows in pieces of `PIECE_ROWS` rows, the last one shorter; at least one.
+
+        A piece is let go before the next is asked for: of an hour of video, hold little
+        more than one.
+
+        Raises:
+            ClipError: the clip is bad and is quarantined, for good.
+        """
+
+
+class PickledByFields:
+    """Base of frozen dataclasses whose cached properties open readers and networks.
+
+    What was opened stays behind when the object is pickled for a worker process.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+
+
+class ClipWorkBase(PickledByFields, abc.ABC):
+    """Base of works: the code that a work reaches is a part of every key."""
+
+    @property
+    def code(self) -> str:
+        """Digest of the code that the work reaches, and of the libraries that this imports."""
+        return code_version(type(self).__module__)
+
+    @abc.abstractmethod
+    def inputs(self, clip: Clip) -> list[Any]:
+        """Everything but code that the clip's result depends on; see `digest` for the types."""
+
+    def key(self, clip: Clip) -> str:
+        """See `ClipWork`."""
+        return digest(self.code, self.inputs(clip))
+
+
+def upstream_reason(clip_id: str, *readers: ShardReader) -> str | None:
+    """Why one of the earlier stages has nothing for the clip, if so."""
+    entries = (reader.entry(clip_id) for reader in readers)
+    return next((entry.reason or entry.status for entry in entries if not entry.ok), None)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A clip and the key that its result is kept under."""
+
+    clip: Clip
+    key: str
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """Computes an item into the store; see `pipeline.runner.workers.Job`."""
+
+    work: ClipWork
+    root: Place
+
+    def start(self) -> None:
+        use_one_thread()
+        self.work.setup()
+
+    def do(self, item: Item) -> int | str:
+        """The bytes of its entry, or why the clip is bad, which is remembered."""
+        store = Store(self.root)
+        pieces = well_cut(self.work.run(item.clip))
+        try:
+            return store.put_table(self.work.stage, item.key, map(_nameless, pieces))
+        except ClipError as error:
+            store.put_failure(self.work.stage, item.key, error.reason)
+            return error.reason
+
+
+def _nameless(table: pa.Table) -> pa.Table:
+    """The rows alone, as they are kept: without the clip's name."""
+    if "clip_id" in table.column_names:
+        table = table.drop_columns(["clip_id"])
+    return table.replace_schema_metadata()

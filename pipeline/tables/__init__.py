@@ -1,0 +1,1 @@
+"""The Parquet tables that more than one stage uses: schemas and readers."""

@@ -1,0 +1,276 @@
+"""The manifest: one `Clip` a video, how it is split, and how its path is made safe.
+
+Three files are written by the ingest stage and read by all later ones: the manifest
+(what the clips are), the splits (which fold uses a clip for what) and the frame labels
+(for tasks labelled frame by frame). None holds an absolute path or a time of day, so
+equal data gives equal bytes on every machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from pipeline.common.errors import UserError
+from pipeline.common.files import writing_to
+
+MANIFEST = Path("data/manifest.parquet")
+SPLITS = Path("data/splits.parquet")
+FRAME_LABELS = Path("data/frame_labels.parquet")
+
+METADATA_KEY = b"arpgnet"
+
+OK = "ok"
+QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled face video, or one part of a video when `start_s`/`end_s` are set.
+
+    `path` is POSIX and relative to the root of its `corpus`; times are seconds after the
+    first picture; `sha256` is that of the whole file (empty when it could not be read).
+
+    A clip of `pictures` is a folder of them, `sha256` that of all of them, `fps` their rate and
+    `first_picture` the number in the name of the video's first frame (None: they follow one another
+    without gaps). `faces` is `detect`, or how the data set says where the face is: `aligned`, the
+    pictures are faces that were cut out already; `landmarks`, by 68 points a picture in the folder
+    `landmarks`. `person` is which of two people is meant, by place in the picture: left or right.
+    `traits` is what the data set says of the subject (gender, age), as sorted JSON or None.
+    """
+
+    clip_id: str
+    path: str
+    sha256: str
+    label: str | None = None
+    label_index: int | None = None
+    subject: str | None = None
+    group: str | None = None
+    split: str | None = None
+    fold: int | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    fps: float | None = None
+    frames: int | None = None
+    duration_s: float | None = None
+    width: int | None = None
+    height: int | None = None
+    corpus: str = ""
+    pictures: bool = False
+    first_picture: int | None = None
+    faces: str = "detect"
+    landmarks: str | None = None
+    person: str | None = None
+    traits: str | None = None
+    status: str = OK
+    reason: str | None = None
+
+    @property
+    def trait_values(self) -> dict[str, str]:
+        """Trait -> value; empty where nothing is said."""
+        values: dict[str, str] = json.loads(self.traits or "{}")
+        return values
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The clips in manifest order, and the class names in label order."""
+
+    clips: list[Clip]
+    classes: list[str]
+    dataset: str
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("label_index", pa.int32()),
+        pa.field("subject", pa.string()),
+        pa.field("group", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("fold", pa.int32()),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        pa.field("fps", pa.float64()),
+        pa.field("frames", pa.int32()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("corpus", pa.string(), nullable=False),
+        pa.field("pictures", pa.bool_(), nullable=False),
+        pa.field("first_picture", pa.int32()),
+        pa.field("faces", pa.string(), nullable=False),
+        pa.field("landmarks", pa.string()),
+        pa.field("person", pa.string()),
+        pa.field("traits", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+
+SPLITS_SCHEMA = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("fold", pa.int32(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+)
+
+FRAME_LABELS_SCHEMA = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("frame_index", pa.int32(), nullable=False),
+        pa.field("label_index", pa.int32(), nullable=False),
+    ]
+)
+
+
+def write_manifest(
+    clips: Sequence[Clip],
+    path: Path = MANIFEST,
+    *,
+    classes: list[str],
+    dataset: str,
+    notes: dict[str, Any] | None = None,
+) -> None:
+    """Write the manifest; equal arguments give equal bytes.
+
+    Raises:
+        ValueError: two clips have the same `clip_id`, or a status is neither of the two.
+    """
+    ids = {clip.clip_id for clip in clips}
+    if len(ids) != len(clips):
+        raise ValueError("clip_id must be unique in the manifest")
+    strange = {clip.status for clip in clips} - {OK, QUARANTINED}
+    if strange:
+        raise ValueError(f"unknown clip status: {sorted(strange)}")
+    facts = {"classes": classes, "dataset": dataset, "notes": notes or {}}
+    schema = with_facts(MANIFEST_SCHEMA, facts)
+    write_table(table_of([asdict(clip) for clip in clips], schema), path)
+
+
+def read_manifest(path: Path = MANIFEST) -> Manifest:
+    """Read what `write_manifest` wrote.
+
+    Raises:
+        UserError: the file is absent or is not a manifest.
+    """
+    table = _read(path, MANIFEST_SCHEMA, "manifest")
+    facts = read_facts(table.schema)
+    names = [item.name for item in fields(Clip)]
+    columns = [table.column(name).to_pylist() for name in names]
+    clips = [Clip(*row) for row in zip(*columns, strict=True)]
+    return Manifest(clips, facts["classes"], facts["dataset"], facts["notes"])
+
+
+def read_splits(path: Path = SPLITS) -> pa.Table:
+    """The table of `SPLITS_SCHEMA`: every clip at most once in every fold.
+
+    Raises:
+        UserError: the file is absent or has other columns.
+    """
+    return _read(path, SPLITS_SCHEMA, "table of splits")
+
+
+def read_frame_label_table(path: Path = FRAME_LABELS) -> pa.Table:
+    """The table of `FRAME_LABELS_SCHEMA`; empty where clips, not frames, are labelled.
+
+    Raises:
+        UserError: the file is absent or has other columns.
+    """
+    return _read(path, FRAME_LABELS_SCHEMA, "table of frame labels")
+
+
+def with_facts(schema: pa.Schema, facts: dict[str, Any]) -> pa.Schema:
+    """`schema` with `facts` as sorted JSON in its metadata."""
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return schema.with_metadata({METADATA_KEY: text.encode()})
+
+
+def read_facts(schema: pa.Schema) -> dict[str, Any]:
+    """The facts that `with_facts` put into a schema; empty when there are none."""
+    facts: dict[str, Any] = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    return facts
+
+
+def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """A table from plain rows; a key that is left out is null.
+
+    `pa.Table.from_pylist` would import pandas, which takes longer than all else that a
+    stage with nothing to do does.
+    """
+    if not rows:
+        return schema.empty_table()
+    lines = "\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
+    text = lines.encode()
+    table = pyarrow.json.read_json(
+        pa.BufferReader(text),
+        # one block: a row may not be longer than a block
+        read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+        parse_options=pyarrow.json.ParseOptions(
+            explicit_schema=schema.remove_metadata(), unexpected_field_behavior="error"
+        ),
+    )
+    # the reader forgets which columns may be null
+    return pa.Table.from_arrays(table.columns, schema=schema)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write one small Parquet file with deterministic bytes, making its folder.
+
+    Raises:
+        UserError: the disk is full, or the folder may not be written.
+    """
+    with writing_to(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(
+            table, path, compression="zstd", use_dictionary=False, write_statistics=False
+        )
+
+
+def resolve_inside(root: Path, relative: str) -> Path:
+    """Join a manifest's path to the data set's root; the result lies inside the root.
+
+    Symbolic links are followed before the check, so a link that leaves the root is refused.
+
+    Raises:
+        UserError: the path is empty, absolute, climbs with "..", or leads out of the root.
+    """
+    pure = PurePosixPath(relative)
+    if not relative or pure.is_absolute() or ".." in pure.parts or "\0" in relative:
+        raise UserError(
+            f"path {relative!r} must be relative to the data set's root and without '..': mend it"
+        )
+    base = root.resolve()
+    try:
+        full = (base / pure).resolve()
+    except (OSError, RuntimeError):
+        return base / pure  # links in a circle: whoever opens it finds no file
+    if not full.is_relative_to(base) or full == base:
+        raise UserError(
+            f"path {relative!r} leads out of the data set's root: copy the file into the root"
+        )
+    return full
+
+
+def _read(path: Path, schema: pa.Schema, what: str) -> pa.Table:
+    try:
+        table = pq.ParquetFile(path).read()
+    except FileNotFoundError:
+        raise UserError(f"{path} not found: run `dvc repro ingest` first") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}): run `dvc repro ingest`") from None
+    if not table.schema.equals(schema):
+        raise UserError(f"{path} is not a {what} of this version: run `dvc repro ingest`")
+    return table

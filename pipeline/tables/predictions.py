@@ -1,0 +1,158 @@
+"""`artifacts/predictions.parquet`: what each model thinks of each clip, or labelled frame, that
+it did not train on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.common.errors import UserError
+
+PREDICTIONS = Path("artifacts/predictions.parquet")
+NETWORK = "arpgnet"
+
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("frame_index", pa.int32()),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("fold", pa.int32(), nullable=False),
+        pa.field("seed", pa.int32(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("label_index", pa.int32(), nullable=False),
+        pa.field("probabilities", pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is scored: each one's clip (str [U]) and class (int64 [U]); of frames their numbers in
+    the video too (int64 [U])."""
+
+    clip_id: np.ndarray
+    label: np.ndarray
+    frame_index: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """All rows of the table as arrays of the same length (rows), in file order.
+
+    `frame_index` is -1 where whole clips are predicted. `probabilities` is float64 `[rows,
+    classes]`, NaN where there is no prediction; `predicted` is the most probable class, -1 where
+    there is none.
+    """
+
+    classes: list[str]
+    clip_id: np.ndarray
+    frame_index: np.ndarray
+    model: np.ndarray
+    fold: np.ndarray
+    seed: np.ndarray
+    split: np.ndarray
+    label: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        known = ~np.isnan(self.probabilities).any(axis=1)
+        return np.where(known, np.nan_to_num(self.probabilities).argmax(axis=1), -1)
+
+    def select(self, rows: np.ndarray) -> Predictions:
+        """The rows where the boolean array is true."""
+        columns = {name: value[rows] for name, value in vars(self).items() if name != "classes"}
+        return Predictions(self.classes, **columns)
+
+
+def prediction_rows(
+    units: Units,
+    probabilities: np.ndarray | None,
+    *,
+    model: str,
+    fold: int,
+    seed: int,
+    split: str,
+) -> pa.Table:
+    """A table of one model's predictions of one split; without probabilities, of none.
+
+    Args:
+        units: what is predicted, U of them.
+        probabilities: [U, K]; rows of NaN where there is no prediction.
+    """
+    count = len(units)
+    values = pa.nulls(count, pa.list_(pa.float32()))
+    if probabilities is not None:
+        assert len(probabilities) == count
+        known = ~np.isnan(probabilities).any(axis=1)
+        classes = probabilities.shape[1]
+        ends = np.concatenate([[0], np.cumsum(known) * classes]).astype(np.int32)
+        flat = pa.array(probabilities[known].astype(np.float32).ravel())
+        # pyarrow says "null" by a null offset at the row's start
+        offsets = pa.array(ends, mask=np.append(~known, False))
+        values = pa.ListArray.from_arrays(offsets, flat)
+    frame = units.frame_index
+    columns = [
+        pa.array(units.clip_id, pa.string()),
+        pa.nulls(count, pa.int32()) if frame is None else pa.array(frame.astype(np.int32)),
+        pa.array([model] * count, pa.string()),
+        pa.array(np.full(count, fold, np.int32)),
+        pa.array(np.full(count, seed, np.int32)),
+        pa.array([split] * count, pa.string()),
+        pa.array(units.label.astype(np.int32)),
+        values,
+    ]
+    return pa.Table.from_arrays(columns, schema=PREDICTIONS_SCHEMA)
+
+
+def write_predictions(tables: Sequence[pa.Table], classes: Sequence[str], path: Path) -> None:
+    """Write all rows to `path`; the class names go into the schema's metadata."""
+    schema = PREDICTIONS_SCHEMA.with_metadata({b"classes": json.dumps(list(classes)).encode()})
+    table = pa.concat_tables(tables).cast(schema)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, compression="zstd", row_group_size=65536)
+
+
+def read_predictions(path: Path = PREDICTIONS) -> Predictions:
+    """Read the table.
+
+    Raises:
+        UserError: the file is absent.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} not found: run `dvc repro train` first")
+    table = pq.read_table(path)
+    classes: list[str] = json.loads(table.schema.metadata[b"classes"])
+    column = table.column("probabilities").combine_chunks()
+    known = column.is_valid().to_numpy(zero_copy_only=False)
+    probabilities = np.full((len(table), len(classes)), np.nan)
+    values = column.drop_null().flatten().to_numpy()
+    probabilities[known] = values.reshape(-1, len(classes))
+
+    def strings(name: str) -> np.ndarray:
+        # a million frames repeat a few names: they are turned into Python strings once
+        found = table.column(name).combine_chunks().dictionary_encode()
+        names = np.array(found.dictionary.to_pylist(), dtype=object)
+        taken: np.ndarray = names[found.indices.to_numpy()]
+        return taken
+
+    return Predictions(
+        classes=classes,
+        clip_id=strings("clip_id"),
+        frame_index=table.column("frame_index").fill_null(-1).to_numpy().astype(np.int64),
+        model=strings("model"),
+        fold=table.column("fold").to_numpy(),
+        seed=table.column("seed").to_numpy(),
+        split=strings("split"),
+        label=table.column("label_index").to_numpy(),
+        probabilities=probabilities,
+    )

@@ -1,0 +1,217 @@
+"""A network's attention weights, averaged to what a person can look at.
+
+A weight means little beside the number of keys that share it: a region with five neighbours is
+attended to more than one with two, whatever the network has learned. Each figure therefore stands
+beside the one of an even attention: equal weights on all keys that the graph, the window and the
+masks allow.
+
+Shape letters: B views, T frames, N regions, H heads, L layers, S keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.arpgnet import ARPGNet, adjacency, masked_mean
+from models.fusion import FusionConfig
+from pipeline.training.features import Batch
+
+SOURCES = ("own", "other")  # sequence that a frame attends to: its own, or the other branch's
+OFFSETS = 6  # frames to either side that are told apart
+COURSE = 8  # parts of a clip
+
+
+def attends_to_regions(network: ARPGNet) -> bool:
+    """Whether there is an attention over regions: graph layers, or the attention readout."""
+    config = network.config
+    return "relation" in config.fusion.streams and (
+        config.relation.layers > 0 or config.relation.readout == "attention"
+    )
+
+
+def edge_kinds(config: Any, facts: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Bool [N, N] (target, source) of each kind of edge that the network has; together they cover
+    the adjacency, and no pair is in two of them."""
+    edges_2E = torch.tensor(facts["edges"], dtype=torch.int64).reshape(-1, 2).T
+    count = len(facts["names"])
+    self_NN = torch.eye(count, dtype=torch.bool)
+    found = {}
+    for number, name in enumerate(("adjacent", "symmetric")):
+        of_kind = torch.tensor([kind == name for kind in facts["edge_types"]], dtype=torch.bool)
+        chosen = edges_2E[:, of_kind]
+        type_E = torch.full((chosen.shape[1],), number)
+        wanted = tuple({name} & set(config.relation.edge_types))
+        found[name] = adjacency(chosen, type_E, count, wanted) & ~self_NN
+    both_NN = found["adjacent"] & found["symmetric"]
+    kinds = {
+        "self": self_NN,
+        "adjacent": found["adjacent"] & ~both_NN,
+        "symmetric": found["symmetric"] & ~both_NN,
+        "adjacent and symmetric": both_NN,
+    }
+    return {name: mask for name, mask in kinds.items() if mask.any()}
+
+
+def frame_attention(network: ARPGNet, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """How much each region is attended to in each frame, and by an even attention.
+
+    Averaged as `region_attention` does it, of each frame by itself: float64 [B, T, N] each, rows
+    sum to 1, or are 0 where no region is visible. Nothing behind the region graph is computed.
+    """
+    out = network.relation(batch.nodes, batch.node_xy, batch.visible, attention=True)
+    visible = batch.visible & batch.valid[..., None]
+    found = (_received(*_given(network, out, visible, even=even)).numpy() for even in (False, True))
+    return next(found), next(found)
+
+
+def region_attention(
+    network: ARPGNet, out: Mapping[str, Tensor], batch: Batch, kinds: Mapping[str, Tensor]
+) -> dict[str, np.ndarray]:
+    """How much each region is attended to, a view.
+
+    The weights of heads and layers are averaged; what a region is given by the visible regions of
+    a frame is averaged over them, weighted by the readout's attention where it has one, then over
+    valid frames. A hidden region gets nothing and gives nothing.
+
+    Args:
+        out: of the network with `attention=True`.
+        kinds: of `edge_kinds`.
+
+    Returns:
+        `attention` and `even`, [B, N], rows that sum to 1; where the graph has layers also
+        `edges` and `even_edges`, [B, kinds], rows that sum to 1.
+    """
+    visible = batch.visible & batch.valid[..., None]
+    found = {}
+    for name, edges in (("attention", "edges"), ("even", "even_edges")):
+        weight_BTN, alpha_BTNN = _given(network, out, visible, even=name == "even")
+        if alpha_BTNN is not None:
+            pairs_BTNN = weight_BTN[..., None] * alpha_BTNN
+            shares = [(pairs_BTNN * mask).sum((-2, -1)) for mask in kinds.values()]
+            found[edges] = _over_frames(torch.stack(shares, -1), visible)
+        found[name] = _over_frames(_received(weight_BTN, alpha_BTNN), visible)
+    return found
+
+
+def _given(
+    network: ARPGNet, out: Mapping[str, Tensor], visible: Tensor, *, even: bool
+) -> tuple[Tensor, Tensor | None]:
+    """What each region counts in its frame [B, T, N], and what it gives to which [B, T, N, N]."""
+    alpha_BTNN = _graph_weights(network, out, visible, even=even)
+    if "readout_attention_BTN" in out and not even:
+        return out["readout_attention_BTN"].double(), alpha_BTNN
+    return visible.double() / visible.sum(-1, keepdim=True).clamp(min=1), alpha_BTNN
+
+
+def _received(weight_BTN: Tensor, alpha_BTNN: Tensor | None) -> Tensor:
+    if alpha_BTNN is None:
+        return weight_BTN
+    return (weight_BTN[..., None, :] @ alpha_BTNN).squeeze(-2)
+
+
+def _graph_weights(
+    network: ARPGNet, out: Mapping[str, Tensor], visible: Tensor, *, even: bool
+) -> Tensor | None:
+    """Weights [B, T, N, N], mean over heads and layers; None where the graph has no layers."""
+    if "region_attention_LBTHNN" not in out:
+        return None
+    if not even:
+        return out["region_attention_LBTHNN"].double().mean((0, 3))
+    adjacency_NN = network.relation.get_buffer("adjacency_NN")
+    own_NN = torch.eye(len(adjacency_NN), dtype=torch.bool)
+    mask = (adjacency_NN & (visible[..., None, :] | own_NN)).double()
+    return mask / mask.sum(-1, keepdim=True)
+
+
+def _over_frames(x_BTF: Tensor, visible: Tensor) -> np.ndarray:
+    """Mean over the frames that show a region."""
+    return masked_mean(x_BTF, visible.any(-1)).numpy()
+
+
+def time_attention(
+    config: FusionConfig, out: Mapping[str, Tensor], valid_BT: Tensor
+) -> dict[str, dict[str, np.ndarray]]:
+    """How the fusion's attention lies in time and between the two sequences.
+
+    Returns:
+        For each stream: `offsets` and `even_offsets` [B, sources, 2 * R + 1], the mean over the
+        stream's frames of what they give to frames -R to +R away in `SOURCES` (heads and layers
+        averaged; together at most 1, less where a window reaches beyond R = `OFFSETS`); `shares`
+        and `even_shares` [B, sources], which sum to 1 (0 where no frame sees another); and
+        `course` and `even_course` [B, COURSE], what is given to each part of the clip's valid
+        frames. Empty where the fusion does not attend.
+    """
+    found = {}
+    for stream in config.streams:
+        alpha_LBHTS = out.get(f"fusion_attention_{stream}_LBHTS")
+        if alpha_LBHTS is not None:
+            own = _by_source(config, alpha_LBHTS.double().mean(2))
+            found[stream] = _in_time(own, valid_BT, "")
+            found[stream] |= _in_time(_even_in_time(config, valid_BT), valid_BT, "even_")
+    return found
+
+
+def _by_source(config: FusionConfig, alpha_LBTS: Tensor) -> Tensor:
+    """Weights [sources, B, T, T], mean over layers."""
+    layers, views, frames, _ = alpha_LBTS.shape
+    found = alpha_LBTS.new_zeros(len(SOURCES), views, frames, frames)
+    for layer, alpha_BTS in enumerate(alpha_LBTS):
+        sources = config.sources(layer)
+        for source, part in zip(sources, alpha_BTS.split(frames, -1), strict=False):
+            found[SOURCES.index(source)] += part / layers
+    return found
+
+
+def _even_in_time(config: FusionConfig, valid_BT: Tensor) -> Tensor:
+    """As `_by_source`, of equal weights on the keys within the windows."""
+    frames = valid_BT.shape[1]
+    apart = _apart(frames).abs()
+    layers = []
+    for layer in range(config.layers):
+        near = [apart <= config.reach(source, frames) for source in config.sources(layer)]
+        keys = torch.cat(near, -1) & valid_BT.repeat(1, len(near))[:, None]
+        layers.append(keys.double() / keys.sum(-1, keepdim=True).clamp(min=1))
+    # layers of mode serial read other sequences, and all of one mode equally many
+    return _by_source(config, torch.stack(layers))
+
+
+def _in_time(alpha: Tensor, valid_BT: Tensor, prefix: str) -> dict[str, np.ndarray]:
+    """Of weights [sources, B, T, T]."""
+    frames = valid_BT.shape[1]
+    apart = _apart(frames)
+    offsets = [alpha * (apart == offset) for offset in range(-OFFSETS, OFFSETS + 1)]
+    given = torch.stack([part.sum(-1) for part in offsets], -1)  # [sources, B, T, 2 R + 1]
+    shares = alpha.sum(-1)
+    part_BT = _course(valid_BT)
+    received_BT = (alpha * valid_BT[:, :, None]).sum((0, 2))
+    course = [(received_BT * (part_BT == part)).sum(1) for part in range(COURSE)]
+    return {
+        f"{prefix}offsets": torch.stack([masked_mean(x, valid_BT) for x in given], 1).numpy(),
+        f"{prefix}shares": torch.stack(
+            [masked_mean(x[..., None], valid_BT)[:, 0] for x in shares], 1
+        ).numpy(),
+        f"{prefix}course": torch.stack(course, -1).numpy(),
+    }
+
+
+def _apart(frames: int) -> Tensor:
+    """Key frame minus query frame, [T, T]."""
+    step = torch.arange(frames)
+    return step - step[:, None]
+
+
+def _course(valid_BT: Tensor) -> Tensor:
+    """Which of `COURSE` equal parts of its clip's valid frames a frame is in; -1 not valid."""
+    rank = valid_BT.cumsum(1) - 1
+    part = rank * COURSE // valid_BT.sum(1, keepdim=True).clamp(min=1)
+    return torch.where(valid_BT, part, -1)
+
+
+def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The same arrays of several batches, view after view."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,96 @@
+"""A trained network as a file, with all that is needed to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.arpgnet import ARPGNet, ARPGNetConfig
+from pipeline.common.errors import UserError
+from pipeline.tables.curves import RUNS
+from pipeline.training.network import build_network, config_from_dict
+from pipeline.training.state import Weights, read_tensors, write_tensors
+
+MODEL = "model.safetensors"
+
+
+def save_run(
+    folder: Path, config: ARPGNetConfig, weights: Weights, info: Mapping[str, Any]
+) -> None:
+    """Write a trained network with all that is needed to use it.
+
+    Args:
+        folder: of the run; the file is `MODEL` in it.
+        config: of the network.
+        weights: its state dict.
+        info: `classes`, `params` (the settings it was trained with), `features` (the facts of the
+            region graph and of the inputs), `fold`, `seed` and what else should be known.
+    """
+    write_tensors(folder / MODEL, weights, {**info, "network": asdict(config)})
+
+
+def load_run(folder: Path) -> tuple[ARPGNet, dict[str, Any]]:
+    """A trained network in evaluation mode on the CPU, and what was kept about it.
+
+    Returns:
+        The network and a mapping with `classes`, `params`, `network`, `features`, `fold`, `seed`,
+        `best_epoch` and `validation`.
+
+    Raises:
+        UserError: there is no network of this version in the folder.
+    """
+    path = folder / MODEL
+    tensors, info = read_tensors(path)
+    try:
+        # weights are about to be replaced: their random start must not disturb the caller's
+        with torch.random.fork_rng(devices=[]):
+            network = build_network(config_from_dict(info["network"]), info["features"])
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path} was written by another version ({reason}): run `dvc repro train`"
+        ) from None
+    return network.eval(), info
+
+
+def runs(root: Path = Path()) -> list[str]:
+    """Names of the trained runs.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = sorted(path.parent.name for path in (root / RUNS).glob(f"*/{MODEL}"))
+    if not found:
+        raise UserError(f"no trained network in {root / RUNS}: run `dvc repro train` first")
+    return found
+
+
+def find_run(run: str | None, root: Path = Path()) -> str:
+    """The run of this name; of none, the best one.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    name = best_run(root) if run is None else run
+    if not (root / RUNS / name / MODEL).is_file():
+        raise UserError(f"no run {name} in {root / RUNS}: there is {', '.join(runs(root))}")
+    return name
+
+
+def best_run(root: Path = Path()) -> str:
+    """The run with the best validation score, by the score that chose its epoch; of equal ones the
+    first by name."""
+
+    def score(name: str) -> float:
+        info = load_run(root / RUNS / name)[1]
+        chosen = info["params"]["train"]["select"]
+        if chosen == "auto":
+            chosen = "uar" if info["task"] == "clip" else "macro_f1"
+        return float(info["validation"][f"val_{chosen}"])
+
+    return max(runs(root), key=score)

@@ -1,0 +1,325 @@
+"""The labelled clips' features, loaded once for every fold and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from models.arpgnet import pool_nodes
+from pipeline.common.errors import UserError
+from pipeline.store import digest
+from pipeline.tables.manifest import (
+    Clip,
+    Manifest,
+    read_frame_label_table,
+)
+from pipeline.tables.shards import ShardReader, to_numpy
+from pipeline.training.features import Features, Room, empty_features
+
+
+@dataclass(frozen=True)
+class Share:
+    """One process's view of who holds what.
+
+    Attributes:
+        rank: this process's number.
+        owner: int64 [M], the process that holds a clip's features.
+        place: int64 [R], where in this process's features a row lies; -1: another's.
+        length: rows of this process's features.
+    """
+
+    rank: int
+    owner: np.ndarray
+    place: np.ndarray
+    length: int
+
+    @classmethod
+    def deal(cls, frames: np.ndarray, rank: int = 0, world: int = 1) -> Share:
+        """Deal out clips by their number of frames (int64 [M]), there and back: 0, 1, 1, 0, ...
+
+        Every process gets about as many frames, and of every fold about as many clips, which
+        neighbours in the manifest would not give it.
+        """
+        turn = np.arange(len(frames)) % (2 * world)
+        owner = np.empty(len(frames), np.int64)
+        owner[np.argsort(-frames, kind="stable")] = np.minimum(turn, 2 * world - 1 - turn)
+        mine = np.repeat(owner == rank, frames)
+        place = np.where(mine, np.cumsum(mine) - 1, -1)
+        return cls(rank, owner, place, int(mine.sum()))
+
+    def mine(self, clips: np.ndarray | int) -> np.ndarray:
+        """Which of these clips are held here: bool."""
+        here: np.ndarray = self.owner[clips] == self.rank
+        return here
+
+    def held(self, rows: np.ndarray) -> np.ndarray:
+        """Where the rows lie in the features: int64; -1 for padding (-1) and another's."""
+        found: np.ndarray = np.where(rows >= 0, self.place[rows], -1)
+        return found
+
+
+APPEARANCE_FACTS = ("embedding_dim", "map_shape")
+GRAPH_FACTS = ("regions", "names", "edges", "edge_types", "mirror")
+
+
+@dataclass(frozen=True)
+class FrameLabels:
+    """The labelled frames of a clip, in order: their numbers in the video (int64 [L]) and their
+    classes (int64 [L], -1 for a frame that the data set's makers have left out)."""
+
+    index: np.ndarray
+    label: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Features and what they mean.
+
+    `clip_ids` names the M usable clips. Frames of clip m are the rows `first[m]` up to
+    `first[m + 1]` (int64 [M + 1]); `frame_index` (int64 [R]) are their numbers in the video, and
+    `valid` (bool [R]) says which show a face. `share` says of which clips `features` are; of all,
+    where one process trains. `label` (int64 [M]) is a clip's class; where frames are labelled it
+    is -1, and `frame_labels` has an entry a clip. `facts` are those of the appearance and the
+    graph stage that a network or a prediction needs, `keys` each clip's upstream keys and
+    `pooling_key` a digest of the pooling that all clips share. `room` is what shared features lie
+    in.
+    """
+
+    clip_ids: list[str]
+    first: np.ndarray
+    frame_index: np.ndarray
+    valid: np.ndarray
+    label: np.ndarray
+    share: Share
+    features: Features
+    facts: dict[str, Any]
+    keys: dict[str, str]
+    pooling_key: str
+    frame_labels: Mapping[str, FrameLabels] | None = None
+    room: Room | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that is being spawned: the room instead of what lies in it."""
+        assert self.room is not None, "features that are not shared are not copied either"
+        return {**vars(self), "features": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, features=state["room"].features())
+
+    def rows(self, clips: np.ndarray) -> np.ndarray:
+        """All rows of some clips, clip by clip: int64."""
+        spans = [np.arange(self.first[clip], self.first[clip + 1]) for clip in clips]
+        return np.concatenate(spans) if spans else np.zeros(0, np.int64)
+
+
+def read_frame_labels(table: pa.Table) -> dict[str, FrameLabels] | None:
+    """The table of `FRAME_LABELS_SCHEMA` by clip; None where it is empty: clips are labelled."""
+    if not len(table):
+        return None
+    clip = table.column("clip_id").combine_chunks().dictionary_encode()
+    code, names = clip.indices.to_numpy(), clip.dictionary.to_pylist()
+    index = table.column("frame_index").to_numpy().astype(np.int64)
+    label = table.column("label_index").to_numpy().astype(np.int64)
+    order = np.lexsort((index, code))
+    ends = np.searchsorted(code[order], np.arange(len(names) + 1))
+    return {
+        name: FrameLabels(index[order[start:end]], label[order[start:end]])
+        for name, start, end in zip(names, ends[:-1], ends[1:], strict=True)
+    }
+
+
+def labels_of(
+    clips: Sequence[Clip], table: pa.Table
+) -> tuple[dict[str, int], dict[str, FrameLabels] | None]:
+    """The class of every labelled clip, and None; or, where frames are labelled, -1 for every clip,
+    and its frames' classes.
+
+    Args:
+        table: of `FRAME_LABELS_SCHEMA`.
+    """
+    frame_labels = read_frame_labels(table)
+    if frame_labels is None:
+        return {c.clip_id: c.label_index for c in clips if c.label_index is not None}, None
+    nothing = FrameLabels(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    of_each = {c.clip_id: frame_labels.get(c.clip_id, nothing) for c in clips}
+    return dict.fromkeys(of_each, -1), of_each
+
+
+def load_dataset(
+    labels: Mapping[str, int],
+    appearance: ShardReader,
+    graphs: ShardReader,
+    *,
+    frame_labels: Mapping[str, FrameLabels] | None = None,
+    device: torch.device | str = "cpu",
+    rank: int = 0,
+    world: int = 1,
+    shared: bool = False,
+) -> Dataset:
+    """Read the features of the labelled clips that no stage has quarantined.
+
+    Node features are pooled from the map clip by clip, so the map itself is never held: N x C
+    numbers a frame instead of h x w x C.
+
+    Args:
+        labels: class index of each clip (-1 where its frames are labelled), in manifest order.
+        frame_labels: of each clip, where frames are labelled.
+        device: where the maps are pooled.
+        rank, world: of `world` processes, the number of the one whose share is read.
+        shared: keep them where processes that this one spawns can read them (`Dataset.room`).
+
+    Raises:
+        UserError: no clip is usable, or there are fewer than processes.
+    """
+    clip_ids = [clip for clip in labels if appearance.entry(clip).ok and graphs.entry(clip).ok]
+    if not clip_ids:
+        raise UserError("no clip has features to train on: see the reasons in reports/index.html")
+    if len(clip_ids) < world:
+        raise UserError(f"{len(clip_ids)} usable clips cannot be shared by {world} processes")
+    facts = {name: appearance.facts[name] for name in APPEARANCE_FACTS}
+    facts |= {name: graphs.facts[name] for name in GRAPH_FACTS}
+    length = np.array([appearance.entry(clip).rows for clip in clip_ids])
+    first = np.cumsum([0, *length])
+    share = Share.deal(length, rank, world)
+    room = Room(share.length, facts) if shared else None
+    features = empty_features(share.length, facts, room)
+    frame_index, valid = np.zeros(first[-1], np.int64), np.zeros(first[-1], bool)
+    constant = graphs.facts["pooling"]
+    pooling = None if constant is None else torch.tensor(constant, device=device)
+    for number, clip in enumerate(clip_ids):
+        rows = slice(first[number], first[number + 1])
+        # of another process's clip the small columns alone
+        mine = share.mine(number)
+        seen = appearance.read(clip, None if mine else ["frame_index", "valid"])
+        graph = graphs.read(clip, None if mine else ["valid"])
+        if len(seen) != len(graph):
+            raise UserError(
+                f"clip {clip}: {len(seen)} frames in data/appearance but {len(graph)} in "
+                "data/graphs: run `dvc repro`"
+            )
+        frame_index[rows] = seen["frame_index"].to_numpy()
+        valid[rows] = seen["valid"].to_numpy() & graph["valid"].to_numpy()
+        if mine:
+            start = int(share.place[rows.start])
+            span = slice(start, start + len(seen))
+            _fill(features, span, valid[rows], seen, graph, facts, pooling, device)
+    return Dataset(
+        clip_ids,
+        first,
+        frame_index,
+        valid,
+        np.array([labels[clip] for clip in clip_ids], np.int64),
+        share,
+        features,
+        facts,
+        {clip: f"{appearance.entry(clip).key} {graphs.entry(clip).key}" for clip in clip_ids},
+        digest(constant),
+        frame_labels,
+        room,
+    )
+
+
+def _fill(
+    features: Features,
+    span: slice,
+    valid: np.ndarray,
+    seen: pa.Table,
+    graph: pa.Table,
+    facts: Mapping[str, Any],
+    constant_NS: Tensor | None,
+    device: torch.device | str,
+) -> None:
+    """Write a clip's rows from its tables."""
+    channels, height, width = facts["map_shape"]
+    regions = len(facts["names"])
+    pooling = constant_NS
+    if pooling is None:
+        stored = to_numpy(graph["pooling"], (regions, height * width))
+        pooling = as_float(stored, valid).to(device)
+    fill(
+        features,
+        span,
+        valid,
+        embedding=to_numpy(seen["embedding"], (facts["embedding_dim"],)),
+        maps=to_numpy(seen["map"], (channels, height, width)),
+        node_xy=to_numpy(graph["node_xy"], (regions, 2)),
+        visible=to_numpy(graph["visible"], (regions,)),
+        pooling=pooling,
+    )
+
+
+def fill(
+    features: Features,
+    span: slice,
+    valid: np.ndarray,
+    *,
+    embedding: np.ndarray,
+    maps: np.ndarray,
+    node_xy: np.ndarray,
+    visible: np.ndarray,
+    pooling: Tensor,
+) -> None:
+    """Write the features of T frames, as the appearance and the graph stage store them.
+
+    Maps are pooled where `pooling` lies, and are not kept.
+
+    Shapes:
+        valid: bool [T]; rows that are not are written as zeros.
+        embedding, maps: float16 [T, E] and [T, C, h, w].
+        node_xy, visible: [T, N, 2] and [T, N].
+        pooling: float32 [N, h * w] of all frames, or [T, N, h * w].
+    """
+    map_TChw = as_float(maps, valid).to(pooling.device)
+    weights = pooling if pooling.ndim == 2 else pooling[None]
+    features.nodes[span] = pool_nodes(map_TChw[None], weights)[0].cpu()
+    features.map_vector[span] = map_TChw.mean(dim=(-2, -1)).cpu()
+    features.embedding[span] = as_float(embedding, valid)
+    features.node_xy[span] = as_float(node_xy, valid)
+    features.visible[span] = as_float(visible, valid).bool()
+    features.valid[span] = torch.from_numpy(valid)
+
+
+def as_float(values: np.ndarray, valid: np.ndarray) -> Tensor:
+    """float32 rows, zero where a frame is not valid (whatever was stored there)."""
+    rows = values.astype(np.float32)
+    rows[~valid] = 0
+    return torch.from_numpy(rows)
+
+
+def class_counts(labels: Sequence[int] | np.ndarray, classes: int) -> list[int]:
+    """How many of the labels (-1: none) are of each class."""
+    known = np.asarray(labels, dtype=np.int64)
+    return np.bincount(known[known >= 0], minlength=classes).tolist()
+
+
+def load(
+    manifest: Manifest,
+    root: Path,
+    device: torch.device | str = "cpu",
+    *,
+    rank: int = 0,
+    world: int = 1,
+    shared: bool = False,
+) -> tuple[Dataset, dict[str, int]]:
+    """The usable clips' features, of several processes each its share; and the class of every
+    labelled clip, quarantined ones too (-1 where frames are labelled). See `load_dataset`."""
+    table = read_frame_label_table(root / "data/frame_labels.parquet")
+    labels, frame_labels = labels_of(manifest.clips, table)
+    dataset = load_dataset(
+        labels,
+        ShardReader(root / "data/appearance"),
+        ShardReader(root / "data/graphs"),
+        frame_labels=frame_labels,
+        device=device,
+        rank=rank,
+        world=world,
+        shared=shared,
+    )
+    return dataset, labels

@@ -1,0 +1,111 @@
+"""The network that the settings and the data's facts ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.arpgnet import EDGE_TYPES, ARPGNet, ARPGNetConfig, RelationConfig
+from models.fusion import FusionConfig
+from pipeline.common.errors import UserError
+from pipeline.common.params import Params
+from pipeline.training.features import Batch
+
+
+def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[str, Tensor]:
+    """The network's outputs for a batch, with its attention weights where they are asked for."""
+    out: dict[str, Tensor] = network(
+        embedding_BTE=batch.embedding,
+        map_BTC=batch.map_vector,
+        nodes_BTNC=batch.nodes,
+        node_xy_BTN2=batch.node_xy,
+        visible_BTN=batch.visible,
+        valid_BT=batch.valid,
+        attention=attention,
+    )
+    return out
+
+
+def network_config(
+    params: Params, facts: Mapping[str, Any], num_classes: int, frames: int
+) -> ARPGNetConfig:
+    """Settings of ARPGNet.
+
+    Args:
+        params: `relation`, `fusion` and `appearance.vector` are read.
+        facts: `embedding_dim` and `map_shape` of the appearance stage.
+        frames: T of the longest view, for learned time positions.
+        num_classes: K.
+
+    Raises:
+        UserError: the settings do not fit together.
+    """
+    relation, fusion = params.relation, params.fusion
+    try:
+        return ARPGNetConfig(
+            num_classes=num_classes,
+            embedding_dim=facts["embedding_dim"],
+            map_channels=facts["map_shape"][0],
+            width=fusion.width,
+            appearance_vector=params.appearance.vector,
+            dropout=fusion.head_dropout,
+            relation=RelationConfig(
+                conv=relation.conv,
+                layers=relation.layers,
+                heads=relation.heads,
+                readout=relation.readout,
+                position=relation.position,
+                edge_types=tuple(relation.edges),
+                dropout=relation.dropout,
+            ),
+            fusion=FusionConfig(
+                mode=fusion.mode,
+                layers=fusion.layers,
+                heads=fusion.heads,
+                # null in params.yaml is the whole clip, -1 for the network
+                window=-1 if fusion.window is None else fusion.window,
+                window_cross=-1 if fusion.window_cross is None else fusion.window_cross,
+                position=fusion.position,
+                max_frames=frames,
+                conv=fusion.conv,
+                feed_forward=fusion.feed_forward,
+                share_weights=fusion.share_weights,
+                dropout=fusion.dropout,
+            ),
+        )
+    except ValueError as error:
+        raise UserError(f"params.yaml: {error}") from None
+
+
+def config_from_dict(values: Mapping[str, Any]) -> ARPGNetConfig:
+    """The inverse of `dataclasses.asdict` after a trip through JSON."""
+    relation = dict(values["relation"])
+    relation["edge_types"] = tuple(relation["edge_types"])
+    parts = {"relation": RelationConfig(**relation), "fusion": FusionConfig(**values["fusion"])}
+    return ARPGNetConfig(**{**values, **parts})
+
+
+def build_network(config: ARPGNetConfig, facts: Mapping[str, Any]) -> ARPGNet:
+    """A freshly initialised network on the region graph.
+
+    Args:
+        facts: `edges` [[source, target], ...], `edge_types` (a name an edge) and `names`
+            (a name a region) of the graph stage.
+    """
+    edges = torch.tensor(facts["edges"], dtype=torch.int64).reshape(-1, 2)
+    kinds = [EDGE_TYPES.index(name) for name in facts["edge_types"]]
+    return ARPGNet(
+        config,
+        edge_index_2E=edges.T.contiguous(),
+        edge_type_E=torch.tensor(kinds, dtype=torch.int64),
+        num_nodes=len(facts["names"]),
+    )
+
+
+def logits_of(module: Any, batch: Batch) -> Tensor:
+    """Logits [B, K] of clips, or [B, T, K] of frames where the batch's labels are of frames."""
+    out = run_network(module, batch)
+    return out["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]

@@ -1,0 +1,290 @@
+"""What is learned and scored: a class a clip (AFEW, RML and kin), or a class a frame (Aff-Wild2).
+
+A task says which views train and evaluate, what the label of a view is, and how the probabilities
+of overlapping views become one prediction of each scored unit. Shape letters: U units (clips, or
+labelled frames), V views, T frames of a view, K classes.
+
+Which frames of a clip the network is shown together: segments of a clip, windows of a video.
+
+Shape letters: V views, T frames of each. A view is a row of int64 row numbers into the features;
+-1 pads where a clip is shorter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.common.params import TrainParams
+from pipeline.tables.predictions import Units
+from pipeline.training.data import Dataset
+
+
+@dataclass(frozen=True)
+class Views:
+    """V views: `rows` int64 [V, T], and the clip (int64 [V]) that each shows."""
+
+    rows: np.ndarray
+    clip: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def segments(
+    dataset: Dataset, clips: np.ndarray, frames: int, place: np.ndarray, nearest: np.ndarray
+) -> Views:
+    """One view of each clip: a frame of each of `frames` equal segments, in their order.
+
+    A clip of no more frames than that is shown whole and padded. A frame without a face gives
+    way to the nearest one with a face in the same segment.
+
+    Args:
+        clips: int64 [V].
+        place: float [V, frames], where in its segment a frame is taken, 0 <= place < 1. 0.5 is
+            the centre; a random one gives the segment sampling of Wang et al., ECCV 2016 (TSN).
+        nearest: of `nearest_valid`.
+    """
+    start, length = dataset.first[clips], np.diff(dataset.first)[clips]
+    step = np.arange(frames)
+    # the whole product before the division: (i + 0.5) * n / T may fall on the wrong side of a row
+    low = step * length[:, None] // frames
+    high = np.maximum(low + 1, -((-(step + 1) * length[:, None]) // frames))
+    offset = np.floor((step + place) * length[:, None] / frames + 1e-9).astype(np.int64)
+    offset = np.clip(offset, low, high - 1)
+    short = length <= frames
+    offset[short] = step
+    rows = start[:, None] + offset
+    inside = offset < length[:, None]
+    rows = np.where(inside, rows, -1)
+    other = nearest[rows]  # -1 looks at some frame, and is put right below
+    near = (other >= start[:, None] + low) & (other < start[:, None] + high)
+    swap = inside & near & ~short[:, None]
+    return Views(np.where(swap, other, rows), clips)
+
+
+def windows(dataset: Dataset, clips: np.ndarray, window: int, stride: int) -> Views:
+    """`window` consecutive frames at every `stride`-th frame; the last one ends with the clip.
+
+    Every frame is in at least one window if `stride` <= `window`; a shorter clip is padded.
+    """
+    rows, owner = [], []
+    for clip in clips:
+        start, end = int(dataset.first[clip]), int(dataset.first[clip + 1])
+        last = max(start, end - window)
+        begins = np.unique(np.append(np.arange(start, last, stride), last))
+        view = begins[:, None] + np.arange(window)
+        rows.append(np.where(view < end, view, -1))
+        owner.append(np.full(len(begins), clip, np.int64))
+    return Views(np.concatenate(rows).astype(np.int64), np.concatenate(owner))
+
+
+def nearest_valid(dataset: Dataset) -> np.ndarray:
+    """For each row the row of the same clip that has a face and is nearest in the video.
+
+    Of two equally near ones the earlier. A clip without a face: -1.
+
+    Returns:
+        int64 [R].
+    """
+    valid = dataset.valid
+    found = np.full(len(valid), -1, np.int64)
+    for start, end in zip(dataset.first[:-1], dataset.first[1:], strict=True):
+        seen = start + np.flatnonzero(valid[start:end])
+        found[start:end] = nearest_of(dataset.frame_index, seen, dataset.frame_index[start:end])
+    return found
+
+
+def nearest_of(frame_index: np.ndarray, rows: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Of `rows` (int64, ascending in time) the one nearest in the video to each wanted frame."""
+    if not len(rows):
+        return np.full(len(wanted), -1, np.int64)
+    times = frame_index[rows]
+    after = np.clip(np.searchsorted(times, wanted), 0, len(rows) - 1)
+    before = np.maximum(after - 1, 0)
+    closer = np.abs(times[before] - wanted) <= np.abs(times[after] - wanted)
+    nearest: np.ndarray = rows[np.where(closer, before, after)]
+    return nearest
+
+
+class Task(Protocol):
+    """One of the two below.
+
+    Attributes:
+        name: what a unit is, `clip` or `frame`.
+        dataset: of all clips.
+        frames: T of the longest view.
+        select: the validation score that chooses the epoch, `uar` or `macro_f1`.
+    """
+
+    name: str
+    dataset: Dataset
+    frames: int
+    select: str
+
+    def training(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
+        """The views of one epoch, in clip order."""
+        ...
+
+    def evaluation(self, clips: np.ndarray) -> Views:
+        """The views that `combine` expects."""
+        ...
+
+    def labels(self, views: Views) -> np.ndarray:
+        """int64 [V] or [V, T]: the label of each view or of each of its frames, -1 for none."""
+        ...
+
+    def units(self, clips: np.ndarray) -> Units:
+        """What of these clips is scored."""
+        ...
+
+    def combine(self, clips: np.ndarray, views: Views, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities of the evaluation's views, [V, K] or [V, T, K] -> of the units, [U, K].
+
+        NaN where there is none.
+        """
+        ...
+
+
+class ClipTask:
+    """A class a clip: one frame of each of T segments, at random in training, centred otherwise.
+
+    With `train.offsets: n` a clip is seen n times in evaluation, at n equally spaced places of
+    the segments, and the probabilities are averaged.
+    """
+
+    name = "clip"
+
+    def __init__(self, dataset: Dataset, params: TrainParams) -> None:
+        self.dataset = dataset
+        longest = int(np.diff(dataset.first).max())
+        self.frames = min(params.frames or longest, longest)
+        self.offsets = params.offsets
+        self.select: str = "uar" if params.select == "auto" else params.select
+        self._nearest = nearest_valid(dataset)
+
+    def training(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
+        return self._segments(clips, rng.random((len(clips), self.frames)))
+
+    def evaluation(self, clips: np.ndarray) -> Views:
+        place = (np.arange(self.offsets) + 0.5) / self.offsets
+        every = np.tile(place, len(clips))[:, None].repeat(self.frames, axis=1)
+        return self._segments(np.repeat(clips, self.offsets), every)
+
+    def _segments(self, clips: np.ndarray, place: np.ndarray) -> Views:
+        return segments(self.dataset, clips, self.frames, place, self._nearest)
+
+    def labels(self, views: Views) -> np.ndarray:
+        return self.dataset.label[views.clip]
+
+    def units(self, clips: np.ndarray) -> Units:
+        names = np.array([self.dataset.clip_ids[clip] for clip in clips], dtype=object)
+        return Units(names, self.dataset.label[clips], None)
+
+    def combine(self, clips: np.ndarray, views: Views, probabilities: np.ndarray) -> np.ndarray:
+        mean: np.ndarray = probabilities.reshape(len(clips), self.offsets, -1).mean(axis=1)
+        return mean
+
+
+class FrameTask:
+    """A class a frame: windows of `train.window` frames at every `train.stride`-th frame.
+
+    The probabilities of overlapping windows are averaged. Every labelled frame is scored: one
+    that was not sampled or shows no face takes the prediction of the nearest one that does, as
+    is usual on Aff-Wild2. Labels of -1 (left out by the data set's makers) are neither learned
+    nor scored.
+    """
+
+    name = "frame"
+
+    def __init__(self, dataset: Dataset, params: TrainParams) -> None:
+        assert dataset.frame_labels is not None
+        self.dataset = dataset
+        self.frames, self.stride = params.window, params.stride
+        self.select: str = "macro_f1" if params.select == "auto" else params.select
+        self._label = self._labels_of_rows()
+
+    def training(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
+        views = windows(self.dataset, clips, self.frames, self.stride)
+        taught = (self.labels(views) >= 0).any(axis=1)
+        return Views(views.rows[taught], views.clip[taught])
+
+    def evaluation(self, clips: np.ndarray) -> Views:
+        return windows(self.dataset, clips, self.frames, self.stride)
+
+    def labels(self, views: Views) -> np.ndarray:
+        return np.where(views.rows >= 0, self._label[views.rows], -1)
+
+    def units(self, clips: np.ndarray) -> Units:
+        names = [self.dataset.clip_ids[clip] for clip in clips]
+        return frame_units(names, self.dataset)
+
+    def combine(self, clips: np.ndarray, views: Views, probabilities: np.ndarray) -> np.ndarray:
+        low = self.dataset.first[clips].min()
+        high = self.dataset.first[clips + 1].max()
+        seen = views.rows >= 0
+        rows = views.rows[seen] - low
+        classes = probabilities.shape[-1]
+        count = np.bincount(rows, minlength=high - low)
+        total = np.stack(
+            [
+                np.bincount(rows, probabilities[..., k][seen], minlength=high - low)
+                for k in range(classes)
+            ],
+            axis=1,
+        )
+        mean = total / np.maximum(count, 1)[:, None]
+        source = self.source(clips)
+        return np.where(source[:, None] >= 0, mean[source - low], np.nan)
+
+    def source(self, clips: np.ndarray) -> np.ndarray:
+        """The row whose prediction each unit takes; -1 where the video shows no face: int64 [U]."""
+        found = []
+        for clip in clips:
+            start, end = self.dataset.first[clip], self.dataset.first[clip + 1]
+            seen = start + np.flatnonzero(self.dataset.valid[start:end])
+            scored = _scored(self.dataset, self.dataset.clip_ids[clip])[0]
+            found.append(nearest_of(self.dataset.frame_index, seen, scored))
+        return np.concatenate(found)
+
+    def _labels_of_rows(self) -> np.ndarray:
+        """The label of each row; -1 where its frame has none, or shows no face: int64 [R]."""
+        label = np.full(len(self.dataset.frame_index), -1, np.int64)
+        assert self.dataset.frame_labels is not None
+        for clip, name in enumerate(self.dataset.clip_ids):
+            span = slice(self.dataset.first[clip], self.dataset.first[clip + 1])
+            known = self.dataset.frame_labels[name]
+            if not len(known.index):
+                continue
+            frames = self.dataset.frame_index[span]
+            at = np.minimum(np.searchsorted(known.index, frames), len(known.index) - 1)
+            label[span] = np.where(known.index[at] == frames, known.label[at], -1)
+        return np.where(self.dataset.valid, label, -1)
+
+
+def make_task(dataset: Dataset, params: TrainParams) -> Task:
+    """The task that the labels ask for."""
+    if dataset.frame_labels is None:
+        return ClipTask(dataset, params)
+    return FrameTask(dataset, params)
+
+
+def frame_units(clip_ids: list[str], dataset: Dataset) -> Units:
+    """Every scored frame of some clips, those of quarantined ones too."""
+    scored = [_scored(dataset, name) for name in clip_ids]
+    lengths = [len(index) for index, _ in scored]
+    return Units(
+        np.repeat(np.array(clip_ids, dtype=object), lengths),
+        np.concatenate([label for _, label in scored] or [np.zeros(0, np.int64)]),
+        np.concatenate([index for index, _ in scored] or [np.zeros(0, np.int64)]),
+    )
+
+
+def _scored(dataset: Dataset, clip_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """The frames of a clip that have a label of 0 or more, and their labels."""
+    assert dataset.frame_labels is not None
+    labels = dataset.frame_labels[clip_id]
+    kept = labels.label >= 0
+    return labels.index[kept], labels.label[kept]

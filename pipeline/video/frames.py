@@ -1,0 +1,69 @@
+"""A frame that was chosen, on its way into data/frames.
+
+Pictures as JPEG bytes and back; RGB outside, OpenCV's BGR nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """JPEG of an RGB uint8 picture [H,W,3]; the same picture gives the same bytes.
+
+    Raises:
+        ValueError: the picture cannot be encoded, e.g. a side is longer than 65,500 pixels.
+    """
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    try:
+        done, buffer = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    except cv2.error:
+        done = False
+    if not done:
+        raise ValueError(f"a picture of {image.shape[1]}x{image.shape[0]} cannot be kept as JPEG")
+    return bytes(buffer.tobytes())
+
+
+def decode_jpeg(jpeg: bytes) -> np.ndarray:
+    """The RGB uint8 picture [H,W,3] of `encode_jpeg`.
+
+    Raises:
+        ValueError: the bytes are not a picture.
+    """
+    bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError("not a JPEG picture")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+@dataclass(frozen=True)
+class KeptFrame:
+    """A chosen frame: `index` counts the video's frames, `time_s` from the first one on.
+
+    `points` are the data set's own landmarks, x y after x y in pixels of the picture that is kept;
+    None where it has none.
+    """
+
+    index: int
+    time_s: float
+    width: int
+    height: int
+    jpeg: bytes
+    decoder: str
+    points: list[float] | None = None
+
+
+def shrink(image: np.ndarray, max_side: int | None) -> np.ndarray:
+    """The picture with its longer side at most `max_side`; never enlarged.
+
+    Area interpolation: each new pixel is the mean of those it covers, so nothing aliases.
+    """
+    height, width = image.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return image
+    scale = max_side / max(height, width)
+    target = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(image, target, interpolation=cv2.INTER_AREA)

@@ -1,0 +1,190 @@
+"""What the stages before `report` leave behind, by hand and full of text that must be escaped."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from helpers.outputs import OutWriter
+from pipeline.tables.manifest import Clip, write_manifest
+from pipeline.tables.shards import fixed
+
+CLASSES = ["<b>calm</b>", "joy"]
+EVIL = "<script>alert(1)</script>"
+
+
+def clip(number: int, **changes: Any) -> Clip:
+    values: dict[str, Any] = dict.fromkeys(Clip.__dataclass_fields__)
+    values |= {
+        "clip_id": f"clip{number}", "path": f"clip{number}.mp4", "sha256": f"{number:064x}",
+        "label": CLASSES[number % 2], "label_index": number % 2, "subject": f"s{number // 2}",
+        "corpus": "csv", "pictures": False, "faces": "detect", "status": "ok",
+    }  # fmt: skip
+    return Clip(**(values | changes))
+
+
+def frame_rows(count: int = 3) -> dict[str, pa.Table]:
+    """One clip's rows of every stage that the page draws from."""
+    noise = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
+    jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
+    points = np.tile(np.linspace(20, 90, 10, dtype=np.float32), (count, 1))
+    nodes = np.tile(np.array([0.3, 0.5, 0.7, 0.5], np.float32), (count, 1))
+    return {
+        "frames": pa.table({"jpeg": [jpeg] * count}),
+        "faces": pa.table(
+            {
+                "frame_index": pa.array(range(count), pa.int32()),
+                "valid": [True] * count,
+                "crop": [noise.tobytes()] * count,
+            }
+        ),
+        "landmarks": pa.table({"points_crop": fixed(points)}),
+        "appearance": pa.table({"valid": [True] * count}),
+        "graphs": pa.table(
+            {"node_xy": fixed(nodes), "visible": fixed(np.ones((count, 2), np.float32))}
+        ),
+    }
+
+
+FACTS: dict[str, dict[str, Any]] = {
+    "frames": {},
+    "faces": {"crop_px": 112, "pack": "demo", "licence": "MIT"},
+    "landmarks": {},
+    "appearance": {},
+    "graphs": {"edges": [[0, 1], [1, 0]], "edge_types": ["symmetric", "symmetric"]},
+}
+SCORE = {"mean": 0.5, "std": 0.1, "ci_low": 0.4, "ci_high": 0.6}
+SCORES = dict.fromkeys(("uar", "war", "macro_f1", "coverage"), SCORE)
+
+
+PLAIN = {"variant": "v", "role": "test"}
+BINS = [
+    {"from": 0.4, "to": 0.6, "predictions": 3, "confidence": 0.5, "right": 1.0, "ci_low": 1.0,
+     "ci_high": 1.0},
+    {"from": 0.8, "to": 1.0, "predictions": 1, "confidence": 0.9, "right": 0.0},
+]  # fmt: skip
+MISTAKE = {
+    "clip_id": "clip1", "frame_index": None, "label": CLASSES[1], "named": CLASSES[0],
+    "probability": 0.875, "probability_of_label": 0.125, "networks": 2, "wrong": 1,
+}  # fmt: skip
+
+
+TRAITS = [
+    {
+        "trait": EVIL,
+        "unnamed": 3,
+        "rows": [
+            {"value": "<i>old</i>", "clips": 12, "subjects": 3, "unit": "subject", "uar": SCORE,
+             "war": SCORE},
+            {"value": "young", "clips": 4, "subjects": 1},
+        ],
+    }
+]  # fmt: skip
+
+
+def details(gain: float, traits: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    model = {
+        "scores": SCORES,
+        "seeds": [0, 1],
+        "confusion": [[2, 1, 0], [0, 2, 1]],
+        "per_class": {name: {"recall": 0.5, "support": 3.0} for name in CLASSES},
+    }
+    return {
+        "models": {"arpgnet": model, "majority": model},
+        "gain_over_baselines": {"majority": {"uar": {**SCORE, "mean": gain}}},
+        "runs": [{"fold": 0, "uar": 0.25}, {"fold": 1, "uar": 0.75}],
+        "confidence": 0.95, "bootstrap": 100, "interval_unit": "subject", "intervals_over": 3,
+        "missing": "wrong", "ece_bins": 15, "predictions_sha256": "mine", "reliability": BINS,
+        "subjects": {
+            "rows": [
+                {"subject": EVIL, "clips": 2, "predictions": 2, "uar": 0.25, "war": 0.5},
+                {"subject": "bo", "clips": 1, "predictions": 4, "uar": None, "war": None},
+            ],
+            "unnamed": 3,
+            "quartiles": {"uar": [0.25] * 5, "war": [0.5] * 5},
+        },
+        "traits": {"fewest_clips": 10, "fewest_subjects": 2, "tables": list(traits)},
+        "mistakes": [MISTAKE, {**MISTAKE, "clip_id": "clip3"}],
+    }  # fmt: skip
+
+
+def explanations() -> dict[str, Any]:
+    """Of two regions, with one confused pair."""
+    source = {
+        "share": 0.25,
+        "even": 0.5,
+        "offsets": [0.0, 0.25, 0.0],
+        "even_offsets": [0.0, 0.5, 0.0],
+    }
+    group = {
+        "views": 9, "clips": ["clip0", "clip1", "clip3"], "probability": 0.75,
+        "attention": [0.75, 0.25], "even": [0.5, 0.5], "drop": [0.2, None],
+        "agreement": {
+            "rho": 0.62, "even_rho": 0.3, "halves_rho": 0.9, "regions": 49, "agree": True,
+        },
+        "edges": [{"kind": "self", "attention": 0.5, "even": 0.25}],
+        "time": {"relation": {"sources": {"own": source, "other": source}, "from": -1,
+                              "course": [0.5, None, 1.5]},
+                 "appearance": {"sources": {"own": source}, "from": -1, "course": [1.0] * 3}},
+    }  # fmt: skip
+    return {
+        "unit": "clips", "most_a_class": 16, "networks": ["fold0-seed0"], "classes": CLASSES,
+        "regions": {
+            "kind": "landmark", "names": [EVIL, "chin"], "xy": [[0.3, 0.5], [0.7, 0.5]],
+            "seen": [1.0, 0.4], "compared_from": 0.5,
+        },
+        "hidden_from": ["relation"], "agree_from": 0.5, "all": group,
+        "by_class": [{**group, "label": CLASSES[0], "right": 7}],
+        "pairs": [
+            {**group, "label": CLASSES[0], "named": CLASSES[1], "predictions": 5, "views": 2}
+        ],
+    }  # fmt: skip
+
+
+def write_outs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]] = ()) -> None:
+    clips = [clip(n) for n in range(4)]
+    clips[3] = clip(3, status="quarantined", reason=EVIL)
+    notes = {
+        "listed": 4, "left_out": {EVIL: 3},
+        "protocol": {"protocol": "kfold", "group_by": "subject", "words": EVIL},
+        "sets": [
+            {"name": "csv", "adapter": "csv", "title": "own", "licence": "yours"} | PLAIN,
+            {"name": "rml", "adapter": "rml", "title": EVIL, "licence": "research | x"} | PLAIN,
+        ],
+        "excluded": {"fear": 2}, "quarantined": {EVIL: 1},
+        "twins": {"clips": 2, "sets": 1}, "unused_files": {"count": 0, "first": []}, "remarks": [],
+    }  # fmt: skip
+    write_manifest(
+        clips, root / "data/manifest.parquet", classes=CLASSES, dataset="csv", notes=notes
+    )
+    for name, table in frame_rows().items():
+        schema = pa.schema([pa.field("clip_id", pa.string()), *table.schema])
+        with OutWriter(root / "data" / name, schema, FACTS[name]) as writer:
+            for one in clips:
+                if one.status != "ok" or (name == "graphs" and one.clip_id == "clip2"):
+                    writer.add_quarantined(one.clip_id, "0" * 64, one.reason or "no face found")
+                    continue
+                ids = pa.array([one.clip_id] * table.num_rows)
+                writer.add(one.clip_id, "0" * 64, [table.add_column(0, "clip_id", ids)])
+    reports = root / "reports"
+    (reports / "plots").mkdir(parents=True)
+    lean = {"ece": {"mean": 0.12, "std": 0.01}, "overconfidence": {"mean": -0.03}}
+    metrics = {
+        **SCORES,
+        "clips": 4,
+        "folds": 2,
+        "seeds": 2,
+        "val_uar": {"mean": 0.7},
+        "fold_mean": SCORES,
+        **lean,
+    }
+    (reports / "metrics.json").write_text(json.dumps(metrics))
+    (reports / "evaluation.json").write_text(json.dumps(details(gain, traits)))
+    (reports / "explanations.json").write_text(json.dumps(explanations()))
+    (reports / "plots/curves.csv").write_text(
+        "run,epoch,train_loss,val_loss,val_uar\nfold0-seed0,0,2.0,2.1,0.2\nfold0-seed0,1,1.0,1.5,0.6\n"
+    )

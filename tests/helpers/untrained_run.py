@@ -1,0 +1,85 @@
+"""A workspace with a run whose network has learned nothing: the least that predict needs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from pipeline.common.params import Params, load_params, parse_params
+from pipeline.export.write import Exported
+from pipeline.geometry.regions import region_topology
+from pipeline.networks.appearance import layout
+from pipeline.networks.packs import load_pack
+from pipeline.publish import write
+from pipeline.publish.write import publish
+from pipeline.report.card import CARD
+from pipeline.report.settings import settings_digest
+from pipeline.store import file_sha256
+from pipeline.tables.predictions import PREDICTIONS
+from pipeline.training.checkpoints import save_run
+from pipeline.training.network import build_network, network_config
+
+CLASSES = ["anger", "happiness", "neutral"]
+
+
+def write_run(
+    root: Path, settings: dict[str, Any] | None = None, task: str = "clip", seed: int = 0
+) -> Path:
+    """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "params.yaml").open("w") as file:
+        YAML().dump(settings or {"engine": {"name": "local"}}, file)
+    params = parse_params(settings or {})
+    (root / "artifacts/backbone").mkdir(parents=True)
+    (root / "artifacts/backbone/backbone.json").write_text(json.dumps({"enabled": False}))
+    out = layout(load_pack(params.faces.pack).models["embedding"])
+    graph = params.graph
+    topology = region_topology(graph.regions, graph.grid, graph.neighbourhood)
+    facts = {
+        "embedding_dim": out.embedding_dim,
+        "map_shape": list(out.map_shape),
+        "regions": graph.regions,
+        "names": list(topology.names),
+        "edges": [list(edge) for edge in topology.edges],
+        "edge_types": list(topology.edge_types),
+        "mirror": list(topology.mirror),
+    }
+    frames = params.train.window if task == "frame" else params.decode.frames
+    config = network_config(params, facts, len(CLASSES), frames)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        weights = build_network(config, facts).state_dict()
+    info = {
+        "classes": CLASSES,
+        "params": {"train": params.train.model_dump()},
+        "features": facts,
+        "task": task,
+        "fold": 0,
+        "seed": 0,
+        "best_epoch": 0,
+        "validation": {"val_uar": 0.5, "val_macro_f1": 0.5},
+    }
+    save_run(root / "artifacts/runs/fold0-seed0", config, weights, info)
+    return root
+
+
+def publish_untrained(root: Path, target: Path) -> Path:
+    """What `publish` writes of such a run; without the ONNX file, which needs the stages' outs."""
+    (root / PREDICTIONS).write_bytes(b"predictions")
+    digest, params = file_sha256(root / PREDICTIONS), load_params(root / "params.yaml")
+    (root / CARD).write_text(f"# Card\n\n{digest} {settings_digest(params)}\n")
+    (root / "reports").mkdir(exist_ok=True)
+    details = {"predictions_sha256": digest, "runs": []}
+    (root / "reports/evaluation.json").write_text(json.dumps(details))
+
+    def no_export(params: Params, out: Path, **_: Any) -> Exported:
+        out.write_bytes(b"onnx")
+        return Exported("", 0.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "export", no_export)
+        publish(params, target, root=root)
+    return target

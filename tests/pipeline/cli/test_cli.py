@@ -1,0 +1,102 @@
+"""`arpgnet`: one clear line on a mistake, and a true look at the machine."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.in_process import REPOSITORY, arpgnet
+from helpers.predictions_tables import write_run
+
+
+def test_it_is_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "models", "verify", "bufalo_l"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "did you mean 'buffalo_l'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_lists_packs_with_licence_and_place() -> None:
+    done = arpgnet("models", "list")
+    assert done.returncode == 0
+    for pack in ("demo", "open", "buffalo_l", "buffalo_s"):
+        assert pack in done.stdout
+    assert "non-commercial" in done.stdout
+
+
+def test_verifies_the_demo_pack() -> None:
+    done = arpgnet("models", "verify", "demo")
+    assert done.returncode == 0, done.stderr
+    assert "verified" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("models", "verify", "bufalo_l"), "buffalo_l"),
+        (("models", "fetch", "buffalo_s"), "--accept-licence"),
+        (("compare", "no-such-run", "workspace"), "git revision"),
+        (("ablate", "--rows", "nonsense"), "--list"),
+        (("export", "--check", "no-such-file.onnx"), "cannot be loaded"),
+        (("publish", "docs"), "docs is not empty"),
+        (("publish", "--check", "docs"), "no folder that `arpgnet publish` wrote"),
+        (("publish", "--check", "--run", "fold0-seed0", "docs"), "do not go together"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: tuple[str, ...], said: str) -> None:
+    done = arpgnet(*arguments)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_doctor_names_packages_packs_and_store(own_store: Path) -> None:
+    done = arpgnet("doctor")
+    for word in ("torch", "insightface", "training device", "pack demo", "store", "params.yaml"):
+        assert word in done.stdout
+    assert done.returncode == 0, done.stdout
+
+
+def test_doctor_says_what_to_do_about_an_unusable_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("ARPGNET_STORE", str(blocked / "store"))
+    done = arpgnet("doctor")
+    assert done.returncode == 1
+    assert "ARPGNET_STORE" in done.stdout
+
+
+def test_store_starts_empty_and_says_so() -> None:
+    assert "0 damaged entries" in arpgnet("store", "verify").stdout
+    assert "0 entries" in arpgnet("store", "gc", "--dry-run").stdout
+    assert arpgnet("store", "stats").returncode == 0
+
+
+def test_compares_two_predictions_files(tmp_path: Path) -> None:
+    a = str(write_run(tmp_path / "a", {0: {"s0-0"}, 1: set()}))
+    b = str(write_run(tmp_path / "b", {0: set(), 1: set()}))
+    done = arpgnet("compare", a, b, "--json", str(tmp_path / "found.json"))
+    assert done.returncode == 0, done.stderr
+    assert "macro-F1" in done.stdout
+    kept = json.loads((tmp_path / "found.json").read_text())
+    assert kept == json.loads(arpgnet("compare", a, b, "--json", "-").stdout)
+    assert kept["clips"] == 24
+
+
+def test_lists_the_ablations() -> None:
+    done = arpgnet("ablate", "--list", "--rows", "edges-none,window-all")
+    assert done.returncode == 0, done.stderr
+    assert "relation.edges=[]" in done.stdout
+    assert "fusion.window=null" in done.stdout
+    assert "vector-embedding" not in done.stdout

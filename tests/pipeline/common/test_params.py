@@ -1,0 +1,105 @@
+"""params.yaml is validated strictly, and every mistake gets one line with its remedy."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from pipeline.common.errors import UserError
+from pipeline.common.params import FORBIDDEN_KEYS, DatasetName, Params, load_params, parse_params
+from pipeline.datasets.base import ADAPTERS
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def _keys(node: Any, trail: str = "") -> set[str]:
+    if not isinstance(node, dict):
+        return {trail}
+    return set().union(*(_keys(value, f"{trail}.{key}") for key, value in node.items()))
+
+
+def test_file_states_every_setting_with_its_default() -> None:
+    raw = YAML(typ="safe").load((REPOSITORY / "params.yaml").read_text())
+    assert _keys(raw) == _keys(Params().model_dump())
+    assert parse_params(raw) == Params()
+
+
+def test_no_key_that_dvc_ignores() -> None:
+    names = {key.split(".")[-1] for key in _keys(Params().model_dump())}
+    assert not names & FORBIDDEN_KEYS
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"fusion": {"headz": 8}}, "fusion.headz: unknown key; did you mean 'fusion.heads'?"),
+        ({"fusionn": {}}, "fusionn: unknown key; did you mean 'fusion'?"),
+        ({"dataset": {"demo": {"subject": 3}}}, "did you mean 'dataset.demo.subjects'?"),
+        ({"train": {"xyzzy": 1}}, "train.xyzzy: unknown key; valid here: folds, seeds"),
+        ({"fusion": {"heads": 0}}, "fusion.heads: 0 is not valid: input should be greater"),
+        ({"fusion": {"mode": "paralel"}}, "'parallel', 'concat'"),
+        ({"fusion": {"heads": 3}}, "fusion.heads: 3 does not divide fusion.width: 64"),
+        ({"relation": {"heads": 5}}, "relation.heads: 5 does not divide fusion.width: 64"),
+        ({"train": {"lr": "abc"}}, "train.lr: 'abc' is not valid"),
+        ({"dataset": {"name": "csv", "manifest": "a.csv"}}, "dataset.root must be set"),
+        ({"dataset": {"name": "csv", "root": "x"}}, "dataset.manifest must name the csv"),
+        ({"dataset": {"classes": ["a", "a"]}}, "dataset.classes names a class twice"),
+        ({"align": {"size": 3}}, "align.size: no key may be called 'size'"),
+        ({"fusion": None}, "fusion: None is not valid"),
+        ({"dataset": {"name": "rmll"}}, "'cross'; did you mean 'rml'?"),
+        ({"dataset": {"folds": "auot"}}, "input should be 'auto'; did you mean 'auto'?"),
+        ({"relation": {"edges": ["adjacnt"]}}, "relation.edges[0]: 'adjacnt' is not valid"),
+        (
+            {"dataset": {"name": "cross", "train_on": [{"nam": "rml", "root": "x"}]}},
+            "dataset.train_on[0].nam: unknown key; did you mean 'dataset.train_on[0].name'?",
+        ),
+        (
+            {"dataset": {"name": "cross", "train_on": [{"name": "rml"}]}},
+            "dataset.train_on[0].root is missing",
+        ),
+    ],
+)
+def test_mistakes_get_one_clear_line(raw: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_params(raw)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_name_is_said_once() -> None:
+    for raw in (
+        {"dataset": {"name": "rmll"}},
+        {"dataset": {"folds": "auot"}},
+        {"dataset": {"name": "cross", "train_on": [{"nam": "rml"}]}},
+    ):
+        with pytest.raises(UserError) as caught:
+            parse_params(raw)
+        assert str(caught.value).count("dataset.") <= 2
+        assert ";" not in str(caught.value).replace("; did you mean", "")
+
+
+def test_names_of_data_sets_are_those_of_the_adapters() -> None:
+    assert set(get_args(DatasetName)) == set(ADAPTERS)
+
+
+@given(st.text(alphabet="abcdefghijklmnop_", min_size=1, max_size=12))
+def test_unknown_keys_never_pass(name: str) -> None:
+    if name in Params.model_fields:
+        return
+    with pytest.raises(UserError, match=r"unknown key|no key may be called"):
+        parse_params({name: 1})
+
+
+def test_missing_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not found: run from the folder"):
+        load_params(tmp_path / "params.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1\n")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_params(broken)
+    broken.write_text("- 1\n")
+    with pytest.raises(UserError, match="must hold a mapping"):
+        load_params(broken)

@@ -1,0 +1,120 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from helpers.faces_tables import HEIGHT, MATRIX, WIDTH, write_tables
+from helpers.outputs import OutWriter
+from helpers.synthetic_face import face_points
+from pipeline.common.params import EngineParams
+from pipeline.geometry.crop import map_cells
+from pipeline.geometry.grid import grid_visible
+from pipeline.geometry.landmark_regions import landmark_nodes, landmark_pooling
+from pipeline.graph.clip import GraphClip
+from pipeline.runner.engine import run_clips
+from pipeline.tables.shards import ShardReader, fixed, to_numpy
+
+ENGINE = EngineParams(workers=1)
+VALID = {"a": [True, False, True], "bad": []}
+POINTS = face_points("98")
+
+
+def write_upstream(root, map_shape=(32, 7, 7)):
+    """frames, faces and landmarks of two clips; of appearance the index alone, without any map."""
+    clips = write_tables(root, VALID)
+    schema = pa.schema(
+        [
+            ("clip_id", pa.string()),
+            ("frame_index", pa.int32()),
+            ("valid", pa.bool_()),
+            ("points_crop", pa.list_(pa.float32(), 196)),
+        ]
+    )
+    with OutWriter(root / "landmarks", schema, {"scheme": "98", "N": 98}) as writer:
+        valid = np.array(VALID["a"])
+        points = np.where(valid[:, None, None], POINTS, 0).astype(np.float32)
+        columns = [["a"] * 3, np.array([0, 3, 6], np.int32), valid, fixed(points)]
+        writer.add("a", "1" * 64, [pa.table(columns, schema=schema)])
+        writer.add_quarantined("bad", "", "cannot be decoded")
+    facts = {"map_shape": list(map_shape), "map_centres": [0.0, 112 / map_shape[2]]}
+    with OutWriter(root / "appearance", pa.schema([("clip_id", pa.string())]), facts):
+        pass
+    return clips
+
+
+def work(root, regions="grid", patches=7, neighbourhood=4):
+    folders = (root / name for name in ("frames", "faces", "landmarks", "appearance"))
+    return GraphClip(*folders, regions, patches, neighbourhood)
+
+
+def test_grid_rows_and_facts(tmp_path):
+    clips = write_upstream(tmp_path)
+    run_clips(work(tmp_path), clips, tmp_path / "out", ENGINE)
+    out = ShardReader(tmp_path / "out")
+    table = out.read("a")
+    assert table.column_names == ["clip_id", "frame_index", "valid", "node_xy", "visible"]
+    nodes = to_numpy(table.column("node_xy"), (49, 2))
+    visible = to_numpy(table.column("visible"), (49,))
+    np.testing.assert_allclose(nodes[0, [0, 6, 48]] * 14, [(1, 1), (13, 1), (13, 13)], rtol=1e-6)
+    frame = np.array([[WIDTH, HEIGHT]])
+    expected = grid_visible(7, POINTS[None], MATRIX[None], frame, "98")[0]
+    np.testing.assert_array_equal(visible[[0, 2]], [expected, expected])
+    assert 0 < expected.sum() < 49
+    assert not nodes[1].any()
+    assert not visible[1].any()
+    facts = out.facts
+    assert len(facts["edges"]) == len(facts["edge_types"]) == 210
+    assert facts["map_shape"] == [32, 7, 7]
+    assert facts["mirror"][:7] == [6, 5, 4, 3, 2, 1, 0]
+    np.testing.assert_array_equal(facts["pooling"], np.eye(49))
+    assert out.entry("bad").reason == "cannot be decoded"
+
+
+def test_stored_grid_pooling_pools_the_stored_map(tmp_path):
+    clips = write_upstream(tmp_path, map_shape=(8, 14, 14))
+    run_clips(work(tmp_path, patches=5), clips, tmp_path / "out", ENGINE)
+    pooling = np.array(ShardReader(tmp_path / "out").facts["pooling"])
+    maps = torch.randn(1, 8, 14, 14, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.adaptive_avg_pool2d(maps, 5).flatten(2).numpy()
+    np.testing.assert_allclose(maps.flatten(2).numpy() @ pooling.T, expected, atol=1e-5)
+
+
+def test_landmark_regions_have_pooling_in_every_row(tmp_path):
+    clips = write_upstream(tmp_path)
+    run_clips(work(tmp_path, "landmark"), clips, tmp_path / "out", ENGINE)
+    out = ShardReader(tmp_path / "out")
+    assert out.facts["pooling"] is None
+    assert len(out.facts["names"]) == 20
+    table = out.read("a")
+    pooling = to_numpy(table.column("pooling"), (20, 49))
+    cells = map_cells(7, 7, 0.0, 16.0)
+    assert pooling.dtype == np.float16
+    expected = landmark_pooling(POINTS[None], "98", cells)[0]
+    np.testing.assert_allclose(pooling[0], expected, atol=1e-3)
+    np.testing.assert_allclose(pooling[[0, 2]].astype(np.float64).sum(axis=2), 1.0, atol=2e-3)
+    assert not pooling[1].any()
+    nodes = to_numpy(table.column("node_xy"), (20, 2))
+    np.testing.assert_allclose(nodes[2], landmark_nodes(POINTS[None], "98")[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("regions", ["grid", "landmark"])
+def test_equal_bytes_whether_computed_or_reused(tmp_path, regions):
+    clips = write_upstream(tmp_path)
+    assert run_clips(work(tmp_path, regions), clips, tmp_path / "one", ENGINE).done == 1
+    assert run_clips(work(tmp_path, regions), clips, tmp_path / "two", ENGINE).reused == 1
+    for name in ("index.parquet", "part-00000.parquet"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_keys_follow_what_the_rows_depend_on(tmp_path):
+    clip = write_upstream(tmp_path)[0]
+    base = work(tmp_path).key(clip)
+    assert work(tmp_path, neighbourhood=8).key(clip) == base
+    assert work(tmp_path, patches=5).key(clip) != base
+    marks = work(tmp_path, "landmark").key(clip)
+    assert marks != base
+    assert work(tmp_path, "landmark", patches=5).key(clip) == marks
+    (tmp_path / "fine").mkdir()
+    write_upstream(tmp_path / "fine", map_shape=(32, 14, 14))
+    assert work(tmp_path / "fine").key(clip) == base
+    assert work(tmp_path / "fine", "landmark").key(clip) != marks

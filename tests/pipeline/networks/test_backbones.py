@@ -1,0 +1,172 @@
+"""Weights of graphs and of checkpoints land where they belong, and nothing else is loaded."""
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from helpers import backbone_graphs, graphs
+from pipeline.common.errors import UserError
+from pipeline.networks import packs
+from pipeline.networks.appearance import AppearanceNetwork, Centres, centres, layout
+from pipeline.networks.backbones import ARCHITECTURES, load_backbone
+from pipeline.networks.image_network import TORCH_KINDS
+from pipeline.networks.sessions import find_map_tensor, make_session
+
+PARITY = 1e-4
+CROPS = np.random.default_rng(0).uniform(-1, 1, (2, 3, 112, 112)).astype(np.float32)
+
+
+def run_graph(model: onnx.ModelProto) -> list[np.ndarray]:
+    tensor, _ = find_map_tensor(model)
+    session = make_session(model.SerializeToString(), extra_outputs=[tensor])
+    return session.run(None, {session.get_inputs()[0].name: CROPS})
+
+
+def run_network(network: nn.Module) -> list[np.ndarray]:
+    with torch.inference_mode():
+        return [tensor.numpy() for tensor in network(torch.from_numpy(CROPS))]
+
+
+@pytest.fixture(scope="module")
+def small() -> nn.Module:
+    return backbone_graphs.random_network(ARCHITECTURES["mobilefacenet"]())
+
+
+@pytest.mark.parametrize(
+    "arch", ["iresnet18", pytest.param("iresnet50", marks=pytest.mark.slow), "mobilefacenet"]
+)
+def test_a_graph_s_weights_give_what_the_graph_gives(arch: str, tmp_path: Path) -> None:
+    network = backbone_graphs.random_network(ARCHITECTURES[arch]())
+    model = backbone_graphs.exported(network)
+    if arch != "mobilefacenet":  # its matrix has no shift, and is exported as a MatMul
+        assert {node.op_type for node in model.graph.node} <= TORCH_KINDS
+    loaded = load_backbone(arch, backbone_graphs.save(model, tmp_path / "net.onnx"))
+    for ours, theirs in zip(run_network(loaded), run_graph(model), strict=True):
+        assert 0.1 < np.abs(theirs).max() < 100
+        assert np.abs(ours - theirs).max() <= PARITY
+
+
+def test_batch_norms_that_were_not_folded_come_back_as_they_were(
+    small: nn.Module, tmp_path: Path
+) -> None:
+    model = backbone_graphs.exported(small, folded=False)
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("BatchNormalization") > 40
+    loaded = load_backbone("mobilefacenet", backbone_graphs.save(model, tmp_path / "net.onnx"))
+    for name, tensor in small.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_another_topology_is_refused_by_the_layer_where_it_differs(
+    small: nn.Module, tmp_path: Path
+) -> None:
+    path = backbone_graphs.save(backbone_graphs.exported(small), tmp_path / "net.onnx")
+    with pytest.raises(UserError, match=r"net\.onnx as iresnet18: conv1\.weight has the shape"):
+        load_backbone("iresnet18", path)
+    path = backbone_graphs.save(graphs.arcface_mobilefacenet(), tmp_path / "short.onnx")
+    with pytest.raises(UserError, match=r"short\.onnx as mobilefacenet: "):
+        load_backbone("mobilefacenet", path)
+
+
+@pytest.mark.parametrize("suffix", ["pt", "pth", "safetensors"])
+def test_checkpoints_load_by_name(small: nn.Module, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"backbone.{suffix}"
+    state = small.state_dict()
+    if suffix == "safetensors":
+        save_file(state, path)
+    else:
+        # as saved from data-parallel training, in half precision, with other things beside it
+        halves = {f"module.{k}": v.half() if v.is_floating_point() else v for k, v in state.items()}
+        torch.save({"epoch": 3, "state_dict_backbone": halves}, path)
+    loaded = load_backbone("mobilefacenet", path)
+    assert all(value.dtype != torch.float16 for value in loaded.state_dict().values())
+    closeness = PARITY if suffix == "safetensors" else 0.1
+    for ours, theirs in zip(run_network(loaded), run_network(small), strict=True):
+        assert np.abs(ours - theirs).max() <= closeness
+
+
+class Trap:
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (Path("sprung"),))
+
+
+def test_a_checkpoint_that_holds_a_program_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, data in (
+        ("a.pt", pickle.dumps(Trap(), protocol=2)),
+        ("b.pth", b"nonsense"),
+        ("c.pt", b""),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=f"{name} is no readable checkpoint of tensors"):
+            load_backbone("iresnet18", tmp_path / name)
+    (tmp_path / "d.safetensors").write_bytes(b"\0" * 16)
+    with pytest.raises(UserError, match=r"d\.safetensors is no readable checkpoint"):
+        load_backbone("iresnet18", tmp_path / "d.safetensors")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "net.pt")
+    with pytest.raises(UserError, match=r"net\.pt does not hold the weights of iresnet18"):
+        load_backbone("iresnet18", tmp_path / "net.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(UserError, match=r"list\.pt holds no state dict"):
+        load_backbone("iresnet18", tmp_path / "list.pt")
+    with pytest.raises(UserError, match="arch: resnet: unknown network; known: iresnet18"):
+        load_backbone("resnet", tmp_path / "net.pt")
+
+
+def checkpoint_pack(folder: Path, network: nn.Module, arch: str | None) -> Path:
+    graphs.small_pack(folder)
+    path = folder / "net.safetensors"
+    save_file(network.state_dict(), path)
+    text = (folder / "pack.yaml").read_text()
+    old = hashlib.sha256((folder / "embedding.onnx").read_bytes()).hexdigest()
+    text = text.replace("file: embedding.onnx", "file: net.safetensors")
+    text = text.replace(
+        f"sha256: {old}", f"sha256: {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    )
+    text = text.rstrip("\n") + (f"\n    arch: {arch}\n" if arch else "\n")
+    (folder / "pack.yaml").write_text(text)
+    return folder
+
+
+def test_a_pack_may_hold_a_checkpoint(small: nn.Module, tmp_path: Path, own_store: Path) -> None:
+    folder = checkpoint_pack(tmp_path / "mine", small, "mobilefacenet")
+    spec = packs.load_pack(str(folder), roles=("embedding",)).models["embedding"]
+    assert spec.sha256 == hashlib.sha256((folder / "net.safetensors").read_bytes()).hexdigest()
+    assert spec.path.is_relative_to(own_store)
+    assert layout(spec).map_shape == (512, 7, 7)
+    assert centres(spec) == Centres(0.0, 16.0)
+    crops = np.random.default_rng(1).integers(0, 256, (3, 112, 112, 3), np.uint8)
+    embeddings, maps = AppearanceNetwork(spec, batch=2).describe(crops)
+    blob = torch.from_numpy((crops.transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 127.5)
+    with torch.inference_mode():
+        expected, expected_maps = small(blob)
+    assert np.abs(embeddings - expected.numpy()).max() <= PARITY
+    assert np.abs(maps - expected_maps.numpy()).max() <= PARITY
+    # the second time it is there
+    before = spec.path.stat().st_mtime_ns
+    assert packs.load_pack(str(folder), roles=("embedding",)).models["embedding"] == spec
+    assert spec.path.stat().st_mtime_ns == before
+
+
+def test_a_checkpoint_needs_the_name_of_its_network(small: nn.Module, tmp_path: Path) -> None:
+    folder = checkpoint_pack(tmp_path / "mine", small, None)
+    with pytest.raises(UserError, match=r"needs kind: arcface and the name of its arch"):
+        packs.load_pack(str(folder))
+    graphs.small_pack(tmp_path / "other")
+    path = tmp_path / "other" / "pack.yaml"
+    path.write_text(path.read_text() + "    arch: iresnet18\n")
+    with pytest.raises(UserError, match="is a graph and has no arch"):
+        packs.load_pack(str(tmp_path / "other"))

@@ -1,0 +1,1 @@
+from helpers.training_fixtures import one_thread, separable  # noqa: F401

@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from pipeline.common.params import TrainParams
+from pipeline.training.schedule import class_weights, is_embedding, learning_rate, make_optimizer
+
+
+def test_rate_rises_to_lr_and_falls_to_almost_nothing() -> None:
+    params = TrainParams(lr=0.1, warmup=0.2)
+    rates = [learning_rate(step, 100, params) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1 / 21)
+    assert rates[20] == max(rates) == pytest.approx(0.1)
+    assert rates[:21] == sorted(rates[:21])
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert 0 < rates[-1] < 1e-4
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0])
+def test_extreme_warm_up(warmup: float) -> None:
+    params = TrainParams(lr=0.1, warmup=warmup)
+    assert all(0 < learning_rate(step, 10, params) <= 0.1 for step in range(10))
+
+
+@pytest.mark.parametrize(("kind", "ratio"), [("balanced", 4.0), ("sqrt", 2.0)])
+def test_rare_class_weighs_more(kind: str, ratio: float) -> None:
+    counts = [40, 10, 20]
+    weight = class_weights(counts, kind)
+    assert weight is not None
+    assert (weight[1] / weight[0]).item() == pytest.approx(ratio)
+    mean = (weight * torch.tensor(counts)).sum() / sum(counts)
+    assert mean.item() == pytest.approx(1)
+
+
+def test_no_class_weights() -> None:
+    assert class_weights([1, 2], "none") is None
+
+
+def test_only_matrices_decay() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
+    network.register_parameter("position_table", torch.nn.Parameter(torch.zeros(4, 2)))
+    optimizer = make_optimizer(network, TrainParams(weight_decay=0.5))
+    decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    named = {name: decay[id(p)] for name, p in network.named_parameters()}
+    assert named.pop("0.weight") == 0.5
+    assert set(named.values()) == {0.0}
+    assert is_embedding("fusion.stream_embedding")
+    assert not is_embedding("embedding_scale.weight")

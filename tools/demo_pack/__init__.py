@@ -1,0 +1,1 @@
+"""Training of the `demo` face pack on rendered stills: `python -m tools.demo_pack.train`."""
