@@ -18,7 +18,16 @@ from typing import Any
 from ruamel.yaml import YAML
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PARTS = ("pipeline", "stages", "models", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+PARTS = (
+    "arpgnet",
+    "pipeline",
+    "stages",
+    "models",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvcignore",
+    ".gitignore",
+)
 
 
 def assets_folder(named: str | None) -> Path:
@@ -70,7 +79,7 @@ class Project:
             source = REPOSITORY / part
             if source.is_dir():
                 ignored = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(source, root / part, ignore=ignored)
+                shutil.copytree(source, root / part, symlinks=True, ignore=ignored)
             else:
                 shutil.copy(source, root / part)
         self.set(settings)
@@ -128,7 +137,7 @@ class Project:
 
     def stage(self, name: str) -> tuple[float, str]:
         """One stage as DVC runs it."""
-        return self.run(sys.executable, "-m", f"stages.{name}")
+        return self.run(sys.executable, "-m", f"arpgnet.stages.{name}")
 
 
 def _accelerator() -> str:

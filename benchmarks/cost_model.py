@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import nnls
 
-from pipeline.runner.assembly import FEW, MANY, TARGET_BYTES
+from arpgnet.pipeline.runner.assembly import FEW, MANY, TARGET_BYTES
 
 # bytes a second of a shared file system or bucket, of all machines together: an assumption
 STORAGE = 1e9

@@ -23,11 +23,11 @@ from common import heading, table, write_out
 from multiply_adds import multiply_adds, peak
 from safetensors.torch import save_file
 
-from pipeline.networks.backbones import ARCHITECTURES
-from pipeline.networks.checkpoint_graph import graph_of_checkpoint
-from pipeline.networks.image_network import ImageNetwork
-from pipeline.networks.packs import ModelSpec
-from pipeline.networks.sessions import find_map_tensor, load_graph
+from arpgnet.pipeline.networks.backbones import ARCHITECTURES
+from arpgnet.pipeline.networks.checkpoint_graph import graph_of_checkpoint
+from arpgnet.pipeline.networks.image_network import ImageNetwork
+from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.sessions import find_map_tensor, load_graph
 
 CROP_PX = 112
 WAYS = {"ONNX Runtime, float32": "fp32", "torch, bfloat16": "bf16"}

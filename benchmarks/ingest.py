@@ -108,7 +108,7 @@ def measure(name: str, place: Path, scale: float) -> list[list[str]]:
     project = Project(place / f"{name}_project", chosen)
     paths = "\0".join(map(str, write.folders)).encode()
     each = ("xargs", "-0", "-P", str(WORKERS), "-n", "8", "sh", "-c")
-    ingest = (sys.executable, "-m", "stages.ingest")
+    ingest = (sys.executable, "-m", "arpgnet.stages.ingest")
     steps = {
         "listing alone": lambda: watch(project, *each, LIST, "sh", given=paths),
         "hashing alone": lambda: watch(project, *each, HASH, "sh", given=paths),

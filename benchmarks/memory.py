@@ -35,7 +35,7 @@ def watch(project: Project, stage: str) -> tuple[float, float, float, float]:
     start = time.perf_counter()
     with (project.root / f"{stage}.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", f"stages.{stage}"],
+            [sys.executable, "-m", f"arpgnet.stages.{stage}"],
             cwd=project.root,
             env=project.environment,
             stdout=log,

@@ -32,11 +32,11 @@ from common import REPOSITORY, assets_folder, heading, table, write_out
 from rendered import LONG_FPS, repeat
 
 sys.path.insert(0, str(REPOSITORY / "tests"))
+from arpgnet.pipeline.predict.features import Row, cut_out, rows_of
+from arpgnet.pipeline.predict.model import load_model
+from arpgnet.pipeline.predict.predictor import Options, Predictor
+from arpgnet.pipeline.video.stream import plan, stream
 from helpers.untrained_run import write_run
-from pipeline.predict.features import Row, cut_out, rows_of
-from pipeline.predict.model import load_model
-from pipeline.predict.predictor import Options, Predictor
-from pipeline.video.stream import plan, stream
 
 WINDOW_S = 2.0
 

@@ -23,10 +23,10 @@ from common import REPOSITORY, Project, assets_folder, heading, table, write_out
 from reference_loop import DETECTOR, EMBEDDING, LANDMARKS
 from steps import step_table
 
-from pipeline.geometry.landmark_schemes import scheme_indices
-from pipeline.geometry.tracks import iou
-from pipeline.store import file_sha256
-from pipeline.tables.shards import ShardReader, to_numpy
+from arpgnet.pipeline.geometry.landmark_schemes import scheme_indices
+from arpgnet.pipeline.geometry.tracks import iou
+from arpgnet.pipeline.store import file_sha256
+from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 
 STAGES = ("decode", "align", "landmark", "appearance")
 PACK = """\

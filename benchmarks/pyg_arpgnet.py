@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GATConv
 
-from models.arpgnet import ARPGNetConfig
-from models.fusion import sinusoidal_positions
+from arpgnet.models.arpgnet import ARPGNetConfig
+from arpgnet.models.fusion import sinusoidal_positions
 
 STREAMS = ("appearance", "relation")
 

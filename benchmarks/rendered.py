@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 
-from pipeline.demo import render_dataset
+from arpgnet.pipeline.demo import render_dataset
 
 LONG_FPS = 25
 

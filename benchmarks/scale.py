@@ -39,7 +39,7 @@ from cost_model import (
 from memory import settings
 from preprocess import asl_clips, write_clips, write_pack
 
-from pipeline.tables.shards import ShardReader
+from arpgnet.pipeline.tables.shards import ShardReader
 
 OUTS = {
     "decode": "frames",

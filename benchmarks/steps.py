@@ -15,16 +15,16 @@ import torch
 from common import table
 from multiply_adds import multiply_adds, peak
 
-from pipeline.common.params import AlignParams, DecodeParams
-from pipeline.geometry.alignment import context, similarity, warp
-from pipeline.networks.appearance import AppearanceNetwork
-from pipeline.networks.detector import Detections, make_detector
-from pipeline.networks.follower import Follower
-from pipeline.networks.image_network import resolve_precision
-from pipeline.networks.landmarks import LandmarkNetwork
-from pipeline.networks.packs import load_pack
-from pipeline.video.container import Upright, open_video
-from pipeline.video.frames import decode_jpeg, encode_jpeg
+from arpgnet.pipeline.common.params import AlignParams, DecodeParams
+from arpgnet.pipeline.geometry.alignment import context, similarity, warp
+from arpgnet.pipeline.networks.appearance import AppearanceNetwork
+from arpgnet.pipeline.networks.detector import Detections, make_detector
+from arpgnet.pipeline.networks.follower import Follower
+from arpgnet.pipeline.networks.image_network import resolve_precision
+from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
+from arpgnet.pipeline.networks.packs import load_pack
+from arpgnet.pipeline.video.container import Upright, open_video
+from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 
 T = TypeVar("T")
 

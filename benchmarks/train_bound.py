@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from models.arpgnet import ARPGNet
+from arpgnet.models.arpgnet import ARPGNet
 
 
 @dataclass(frozen=True)

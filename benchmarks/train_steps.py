@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch_geometric.data import Batch as Graphs
 
-from models.arpgnet import ARPGNet
-from pipeline.common.params import Params, load_params, parse_params
-from pipeline.geometry.grid import grid_topology
-from pipeline.training.features import Batch, Features
-from pipeline.training.network import build_network, logits_of, network_config
+from arpgnet.models.arpgnet import ARPGNet
+from arpgnet.pipeline.common.params import Params, load_params, parse_params
+from arpgnet.pipeline.geometry.grid import grid_topology
+from arpgnet.pipeline.training.features import Batch, Features
+from arpgnet.pipeline.training.network import build_network, logits_of, network_config
 
 FRAMES, GRID, CHANNELS, CLASSES = 16, 7, 512, 7
 LR, CLIP = 1e-3, 1.0

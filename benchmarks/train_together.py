@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 from train_bound import seconds_of
 from train_steps import LR, Clips, Step, autocast, made_features, our_network, our_step, settings
 
-from models import chunked
+from arpgnet.models import chunked
 
 NAMES = {
     "map_BTC": "map_vector",

@@ -25,9 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import chunked
-from models.attention import CONVS, Edges, candidate_keys
-from models.fusion import Fusion, FusionConfig, check_choice
+from arpgnet.models import chunked
+from arpgnet.models.attention import CONVS, Edges, candidate_keys
+from arpgnet.models.fusion import Fusion, FusionConfig, check_choice
 
 RelationConv = Literal["gat", "gatv2"]
 Readout = Literal["mean", "attention", "flatten"]

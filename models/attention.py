@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from models import chunked
+from arpgnet.models import chunked
 
 ConvName = Literal["gat", "gatv2", "dot"]
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.attention import CONVS, ConvName, Edges, candidate_keys
+from arpgnet.models.attention import CONVS, ConvName, Edges, candidate_keys
 
 FusionMode = Literal["parallel", "concat", "add", "cross", "serial", "appearance", "relation"]
 TimePosition = Literal["sinusoidal", "learned", "none"]

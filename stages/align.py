@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.align.clip import AlignClip
-from pipeline.common.params import load_params
-from pipeline.common.stage import run
-from pipeline.networks.listed import load_listed
-from pipeline.runner.engine import run_clips
-from pipeline.tables.manifest import read_manifest
+from arpgnet.pipeline.align.clip import AlignClip
+from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.networks.listed import load_listed
+from arpgnet.pipeline.runner.engine import run_clips
+from arpgnet.pipeline.tables.manifest import read_manifest
 
 FRAMES = Path("data/frames")
 OUT = Path("data/faces")

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.appearance.clip import AppearanceClip
-from pipeline.common.params import load_params
-from pipeline.common.stage import run
-from pipeline.networks.image_network import resolve_precision
-from pipeline.networks.listed import load_listed
-from pipeline.networks.tuned import tuned
-from pipeline.runner.engine import run_clips
-from pipeline.tables.manifest import read_manifest
+from arpgnet.pipeline.appearance.clip import AppearanceClip
+from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.networks.image_network import resolve_precision
+from arpgnet.pipeline.networks.listed import load_listed
+from arpgnet.pipeline.networks.tuned import tuned
+from arpgnet.pipeline.runner.engine import run_clips
+from arpgnet.pipeline.tables.manifest import read_manifest
 
 FACES = Path("data/faces")
 BACKBONE = Path("artifacts/backbone")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.common.params import load_params
-from pipeline.common.stage import run
-from pipeline.datasets.corpora import dataset_roots
-from pipeline.decode.clip import DecodeClip
-from pipeline.runner.engine import run_clips
-from pipeline.tables.manifest import read_manifest
+from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.datasets.corpora import dataset_roots
+from arpgnet.pipeline.decode.clip import DecodeClip
+from arpgnet.pipeline.runner.engine import run_clips
+from arpgnet.pipeline.tables.manifest import read_manifest
 
 OUT = Path("data/frames")
 

@@ -1,8 +1,8 @@
 """evaluate: metrics with intervals, beside their baselines."""
 
-from pipeline.common.params import load_params
-from pipeline.common.stage import run
-from pipeline.evaluate.run import evaluate
+from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.evaluate.run import evaluate
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """explain: what the networks attend to, and whether hiding it makes a difference."""
 
-from pipeline.common.params import load_params
-from pipeline.common.stage import run
-from pipeline.explain.run import explain
-from pipeline.runner.dispatch import processes_here
+from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.explain.run import explain
+from arpgnet.pipeline.runner.dispatch import processes_here
 
 
 def main() -> None:

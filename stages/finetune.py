@@ -4,9 +4,9 @@ Reads data/manifest.parquet, data/frames and data/faces (what they show is not l
 artifacts/backbone.
 """
 
-from pipeline.common.params import load_params
-from pipeline.common.stage import run
-from pipeline.finetune.run import finetune
+from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.finetune.run import finetune
 
 
 def main() -> None:

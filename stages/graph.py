@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.common.params import load_params
-from pipeline.common.stage import run
-from pipeline.graph.clip import GraphClip
-from pipeline.runner.engine import run_clips
-from pipeline.tables.manifest import read_manifest
+from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.graph.clip import GraphClip
+from arpgnet.pipeline.runner.engine import run_clips
+from arpgnet.pipeline.tables.manifest import read_manifest
 
 FRAMES = Path("data/frames")
 FACES = Path("data/faces")

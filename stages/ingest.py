@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipeline.common.params import load_params
-from pipeline.common.stage import run
-from pipeline.finetune.listed import write_stills_list
-from pipeline.ingest.run import ingest
-from pipeline.networks.listed import list_networks
-from pipeline.runner.dispatch import crew
-from pipeline.tables.manifest import OK, read_manifest, read_splits
+from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.finetune.listed import write_stills_list
+from arpgnet.pipeline.ingest.run import ingest
+from arpgnet.pipeline.networks.listed import list_networks
+from arpgnet.pipeline.runner.dispatch import crew
+from arpgnet.pipeline.tables.manifest import OK, read_manifest, read_splits
 
 
 def main() -> None:

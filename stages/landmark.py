@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.common.params import FacesParams, load_params
-from pipeline.common.stage import run
-from pipeline.landmark.clip import LandmarkClip
-from pipeline.landmark.provided import SuppliedLandmarkClip
-from pipeline.networks.listed import load_listed
-from pipeline.runner.engine import run_clips
-from pipeline.tables.manifest import read_manifest
+from arpgnet.pipeline.common.params import FacesParams, load_params
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.landmark.clip import LandmarkClip
+from arpgnet.pipeline.landmark.provided import SuppliedLandmarkClip
+from arpgnet.pipeline.networks.listed import load_listed
+from arpgnet.pipeline.runner.engine import run_clips
+from arpgnet.pipeline.tables.manifest import read_manifest
 
 FRAMES = Path("data/frames")
 FACES = Path("data/faces")

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from pipeline.common.files import write_whole
-from pipeline.common.params import load_params
-from pipeline.common.stage import run
-from pipeline.report.card import CARD, model_card
-from pipeline.report.page import gather, render
+from arpgnet.pipeline.common.files import write_whole
+from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.report.card import CARD, model_card
+from arpgnet.pipeline.report.page import gather, render
 
 PAGE = Path("reports/index.html")
 

@@ -1,8 +1,8 @@
 """train: ARPGNet and its baselines, every fold with every seed."""
 
-from pipeline.common.params import load_params
-from pipeline.common.stage import run
-from pipeline.train.run import train
+from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.train.run import train
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.common.params import Params
-from pipeline.store.code import PROJECT, import_closure
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.store.code import PROJECT, import_closure
 
 REPOSITORY = Path(__file__).parents[1]
 DAG: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())[
@@ -20,12 +20,12 @@ ORDER += ["evaluate", "explain", "report"]
 
 # what computes a stage's rows, where it is not all that the stage's file reaches: where a data set
 # lies changes no frame
-WORKS = {"decode": ["pipeline.decode.clip", "pipeline.runner.engine"]}
+WORKS = {"decode": ["arpgnet.pipeline.decode.clip", "arpgnet.pipeline.runner.engine"]}
 
 
 def used_by(stage: str) -> dict[str, Path]:
     """The modules that a stage's results and files depend on."""
-    return import_closure(REPOSITORY, *WORKS.get(stage, [f"stages.{stage}"]))
+    return import_closure(REPOSITORY, *WORKS.get(stage, [f"arpgnet.stages.{stage}"]))
 
 
 def code_deps(stage: str) -> list[str]:
@@ -37,7 +37,7 @@ def covers(dep: str, file: str) -> bool:
 
 
 def module_file(name: str) -> Path | None:
-    base = REPOSITORY / name.replace(".", "/")
+    base = REPOSITORY / name.removeprefix("arpgnet.").replace(".", "/")
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
         if candidate.is_file():
             return candidate
@@ -55,7 +55,7 @@ def imports(file: Path) -> frozenset[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
-            if name.split(".")[0] in {"pipeline", "models", "stages"}:
+            if name.startswith("arpgnet."):
                 target = module_file(name)
                 if target:
                     found.add(target)
@@ -64,7 +64,7 @@ def imports(file: Path) -> frozenset[Path]:
 
 def test_stages_stand_in_the_order_of_the_design() -> None:
     assert list(DAG) == ORDER
-    assert all(DAG[stage]["cmd"] == f"python -m stages.{stage}" for stage in DAG)
+    assert all(DAG[stage]["cmd"] == f"python -m arpgnet.stages.{stage}" for stage in DAG)
 
 
 @pytest.mark.parametrize("stage", [stage for stage in ORDER if stage != "ingest"])

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from arpgnet.pipeline.geometry.alignment import apply
+from arpgnet.pipeline.tables.manifest import MANIFEST, SPLITS, Manifest, read_manifest, read_splits
+from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
+from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 from helpers import in_process, rendered_trees
 from helpers.support import REPOSITORY, TINY, Workspace
-from pipeline.geometry.alignment import apply
-from pipeline.tables.manifest import MANIFEST, SPLITS, Manifest, read_manifest, read_splits
-from pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
-from pipeline.tables.shards import ShardReader, to_numpy
 
 SETTINGS = {
     **{name: value for name, value in TINY.items() if name.startswith(("fusion.", "relation."))},

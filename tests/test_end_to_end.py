@@ -14,17 +14,17 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.datasets.corpora import dataset_roots
+from arpgnet.pipeline.networks.sessions import make_session
+from arpgnet.pipeline.runner.work import ClipWork
+from arpgnet.pipeline.store.code import import_closure, left_out
+from arpgnet.pipeline.tables.manifest import read_manifest
+from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
+from arpgnet.pipeline.training.checkpoints import load_run
 from helpers import in_process, store_entries
 from helpers.killed_runs import PATIENCE_S, begin, kill, wait_for
 from helpers.support import TINY, Workspace
-from pipeline.common.params import load_params
-from pipeline.datasets.corpora import dataset_roots
-from pipeline.networks.sessions import make_session
-from pipeline.runner.work import ClipWork
-from pipeline.store.code import import_closure, left_out
-from pipeline.tables.manifest import read_manifest
-from pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
-from pipeline.training.checkpoints import load_run
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_all_code_that_a_worker_loads_is_in_the_key(
     finished: Workspace, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What really runs, against what is read from the source files."""
-    main = importlib.import_module(f"stages.{stage}")
+    main = importlib.import_module(f"arpgnet.stages.{stage}")
     monkeypatch.chdir(finished.root)
     works: list[ClipWork] = []
     monkeypatch.setattr(main, "run_clips", lambda work, *_: works.append(work))
@@ -177,7 +177,7 @@ def test_all_code_that_a_worker_loads_is_in_the_key(
     (tmp_path / "work").write_bytes(pickle.dumps((work, read_manifest().clips[0])))
     done = finished.run("python", "-c", LOADED, str(tmp_path / "work"))
     # imported by `packs`, which is left out; the key has its part as `ModelSpec.conversion`
-    elsewhere = {"pipeline.networks.checkpoint_graph"}
+    elsewhere = {"arpgnet.pipeline.networks.checkpoint_graph"}
     loaded = {name for name in done.stdout.split() if not left_out(name)} - elsewhere
     closure = set(import_closure(finished.root, type(work).__module__))
     assert type(work).__module__ in loaded

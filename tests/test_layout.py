@@ -35,7 +35,7 @@ FILES = [
 
 def package_of(name: str) -> str | None:
     """`networks` of `pipeline.networks.packs`, `models` of `models.fusion`; None: not ours."""
-    top, *rest = name.split(".")
+    top, *rest = name.removeprefix("arpgnet.").split(".")
     if top == "pipeline":
         return rest[0] if rest else None
     return top if top in LAYER else None

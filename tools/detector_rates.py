@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 
-from pipeline.demo.arrays import Floats, Image
-from pipeline.demo.clip import render_clip
-from pipeline.demo.frame import RenderedFrame
-from pipeline.demo.prototypes import CLASSES
-from pipeline.demo.subject import SUBJECT_SEEDS_DEMO
+from arpgnet.pipeline.demo.arrays import Floats, Image
+from arpgnet.pipeline.demo.clip import render_clip
+from arpgnet.pipeline.demo.frame import RenderedFrame
+from arpgnet.pipeline.demo.prototypes import CLASSES
+from arpgnet.pipeline.demo.subject import SUBJECT_SEEDS_DEMO
 
 YUNET = "open/yunet_n_dynamic.onnx"
 SCRFD = "insightface/scrfd_2.5g_bnkps.onnx"

@@ -17,8 +17,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.ablate.rows import Row
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.ablate.rows import Row
+from arpgnet.pipeline.common.errors import UserError
 
 # between them the stages from a clip's features to a prediction
 DECIDING = ("graph", "train")

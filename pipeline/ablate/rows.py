@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params, parse_params
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,19 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from pipeline.ablate.experiments import check_base, is_finished, render_report, run_experiment
-from pipeline.ablate.rows import ROWS, Row, changed
-from pipeline.common.errors import UserError
-from pipeline.common.files import write_json
-from pipeline.common.params import Params
-from pipeline.compare.run import compare
-from pipeline.compare.sources import WORKSPACE, Side, read_side
-from pipeline.report.ablations import ABLATION, FAILED, OK, SAME, read_ablations
+from arpgnet.pipeline.ablate.experiments import (
+    check_base,
+    is_finished,
+    render_report,
+    run_experiment,
+)
+from arpgnet.pipeline.ablate.rows import ROWS, Row, changed
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import write_json
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.compare.run import compare
+from arpgnet.pipeline.compare.sources import WORKSPACE, Side, read_side
+from arpgnet.pipeline.report.ablations import ABLATION, FAILED, OK, SAME, read_ablations
 
 # of a comparison: what is said once for all rows
 SHARED = ("clips", "interval_unit", "intervals_over", "missing", "bootstrap", "confidence")

@@ -12,20 +12,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.align.provided import face_of_points, nominal_face, whole_picture
-from pipeline.common.errors import ClipError
-from pipeline.common.params import AlignParams
-from pipeline.geometry.alignment import CONTEXT_QUALITY, CROP_PX, context, similarity, warp
-from pipeline.geometry.tracks import Track, choose, link, of_person
-from pipeline.networks.detector import Detections, Detector, Image, open_detector
-from pipeline.networks.follower import make_follower
-from pipeline.networks.packs import Pack
-from pipeline.networks.sessions import Device, runtime_version
-from pipeline.runner.spool import Spool
-from pipeline.runner.work import ClipWorkBase
-from pipeline.tables.manifest import QUARANTINED, Clip
-from pipeline.tables.shards import ShardReader, fixed
-from pipeline.video.frames import decode_jpeg, encode_jpeg
+from arpgnet.pipeline.align.provided import face_of_points, nominal_face, whole_picture
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.common.params import AlignParams
+from arpgnet.pipeline.geometry.alignment import CONTEXT_QUALITY, CROP_PX, context, similarity, warp
+from arpgnet.pipeline.geometry.tracks import Track, choose, link, of_person
+from arpgnet.pipeline.networks.detector import Detections, Detector, Image, open_detector
+from arpgnet.pipeline.networks.follower import make_follower
+from arpgnet.pipeline.networks.packs import Pack
+from arpgnet.pipeline.networks.sessions import Device, runtime_version
+from arpgnet.pipeline.runner.spool import Spool
+from arpgnet.pipeline.runner.work import ClipWorkBase
+from arpgnet.pipeline.tables.manifest import QUARANTINED, Clip
+from arpgnet.pipeline.tables.shards import ShardReader, fixed
+from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 
 # every frame of data/frames is a row; where `valid` is false the numbers are 0, `crop` (raw RGB
 # bytes) and `context` (JPEG) are empty

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity
+from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity
 
 # x1 y1 x2 y2 of the detector's box in a 112 px crop: the median over 535 frames of 21 people
 # (YuNet); standard deviations 3.5, 3.5, 3.4, 1.7

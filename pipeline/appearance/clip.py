@@ -15,19 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.geometry.alignment import CROP_PX
-from pipeline.networks.appearance import (
+from arpgnet.pipeline.geometry.alignment import CROP_PX
+from arpgnet.pipeline.networks.appearance import (
     AppearanceNetwork,
     centres,
     layout,
     to_half,
 )
-from pipeline.networks.image_network import Precision
-from pipeline.networks.packs import ModelSpec
-from pipeline.networks.sessions import Device, runtime_version
-from pipeline.runner.work import ClipWorkBase, upstream_reason
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import ShardReader, fixed
+from arpgnet.pipeline.networks.image_network import Precision
+from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.sessions import Device, runtime_version
+from arpgnet.pipeline.runner.work import ClipWorkBase, upstream_reason
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import ShardReader, fixed
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""`python -m pipeline.cli` is `arpgnet`."""
+"""`python -m arpgnet.pipeline.cli` is `arpgnet`."""
 
-from pipeline.cli.main import main
+from arpgnet.pipeline.cli.main import main
 
 main()

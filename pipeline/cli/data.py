@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.ingest.dry_run import Findings
+    from arpgnet.pipeline.ingest.dry_run import Findings
 
 data = typer.Typer(help="Data sets of the field: which there are, checking one, using one.")
 
@@ -26,7 +26,7 @@ def list_sets(
     ] = False,
 ) -> None:
     """Name, documented counts, protocol, metric and licence of every set with an adapter."""
-    from pipeline.datasets.listing import markdown, rows
+    from arpgnet.pipeline.datasets.listing import markdown, rows
 
     if as_markdown:
         typer.echo(markdown(), nl=False)
@@ -58,9 +58,9 @@ def check_set(
     ] = False,
 ) -> None:
     """What lies there against what the set's documentation says; exit status 1 if it differs."""
-    from pipeline.common.params import load_params, parse_params
-    from pipeline.ingest.dry_run import check
-    from pipeline.runner.dispatch import crew
+    from arpgnet.pipeline.common.params import load_params, parse_params
+    from arpgnet.pipeline.ingest.dry_run import check
+    from arpgnet.pipeline.runner.dispatch import crew
 
     if name is None:
         if variant or manifest:
@@ -86,7 +86,7 @@ def use_preset(
     variant: Annotated[str | None, typer.Option(help="As dataset.variant.")] = None,
 ) -> None:
     """Put a preset into params.yaml; what an earlier one set goes back to its default."""
-    from pipeline.datasets.presets import use
+    from arpgnet.pipeline.datasets.presets import use
 
     for line in use(name, root, manifest=manifest, variant=variant):
         typer.echo(line)

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.common.errors import UserError
-from pipeline.common.gpus import why_no_cuda
-from pipeline.common.params import PARAMS_FILE, load_params
-from pipeline.store import Address, Store, folder_of, store_place
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.gpus import why_no_cuda
+from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
+from arpgnet.pipeline.store import Address, Store, folder_of, store_place
 
 PACKAGES = (
     "torch", "torch-geometric", "lightning-fabric", "dvc", "dvclive", "insightface",
@@ -85,7 +85,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _packs() -> Iterator[Finding]:
-    from pipeline.networks.packs import describe_all
+    from arpgnet.pipeline.networks.packs import describe_all
 
     wanted = _wanted_pack()
     for status in describe_all():

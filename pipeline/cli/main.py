@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.cli.data import data
-from pipeline.cli.predict import predict_videos
-from pipeline.cli.publish import publish_network
-from pipeline.cli.serve import serve_videos
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.cli.data import data
+from arpgnet.pipeline.cli.predict import predict_videos
+from arpgnet.pipeline.cli.publish import publish_network
+from arpgnet.pipeline.cli.serve import serve_videos
+from arpgnet.pipeline.common.errors import UserError
 
 app = typer.Typer(
     help="ARPGNet: from face video to expression metrics. Run the pipeline with `dvc repro`.",
@@ -45,7 +45,7 @@ def main() -> None:
 @models.command("list")
 def list_packs() -> None:
     """Known packs, their licences, and whether their files are here."""
-    from pipeline.networks.packs import describe_all
+    from arpgnet.pipeline.networks.packs import describe_all
 
     table = Table("pack", "here", "licence", "where")
     for status in describe_all():
@@ -66,8 +66,8 @@ def fetch_pack(
     ] = None,
 ) -> None:
     """Download a pack, check every file's sha256, put it in place at once or not at all."""
-    from pipeline.networks.fetch import fetch
-    from pipeline.networks.packs import user_models_folder
+    from arpgnet.pipeline.networks.fetch import fetch
+    from arpgnet.pipeline.networks.packs import user_models_folder
 
     folder = fetch(pack, accept_licence=accept_licence, into=into or user_models_folder())
     typer.echo(f"{pack}: verified, in {folder}")
@@ -78,7 +78,7 @@ def verify_pack(
     pack: Annotated[str, typer.Argument(help="a pack's name, or a folder with a pack.yaml")],
 ) -> None:
     """Read every file of a pack again and compare its sha256."""
-    from pipeline.networks.packs import verify
+    from arpgnet.pipeline.networks.packs import verify
 
     problems = verify(pack)
     if problems:
@@ -89,7 +89,7 @@ def verify_pack(
 @store.command("stats")
 def store_stats() -> None:
     """Entries, remembered failures and megabytes of each room."""
-    from pipeline.store import Store
+    from arpgnet.pipeline.store import Store
 
     kept = Store()
     table = Table("room", "entries", "failures", "MB", title=str(kept.root))
@@ -101,7 +101,7 @@ def store_stats() -> None:
 @store.command("verify")
 def store_verify() -> None:
     """Read every entry again; damaged ones are deleted and will be computed anew."""
-    from pipeline.store import Store
+    from arpgnet.pipeline.store import Store
 
     damaged = Store().verify()
     typer.echo(f"{len(damaged)} damaged entries deleted")
@@ -113,7 +113,7 @@ def store_gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Delete entries that no run has read or written for a while."""
-    from pipeline.store import Store
+    from arpgnet.pipeline.store import Store
 
     removed = Store().gc(unused_days=unused_days, dry_run=dry_run)
     verb = "would go" if dry_run else "deleted"
@@ -132,11 +132,11 @@ def compare_runs(
     ] = False,
 ) -> None:
     """Two runs on the same test clips: paired bootstrap over subjects, and McNemar."""
-    from pipeline.common.files import json_text, write_json
-    from pipeline.common.params import load_params
-    from pipeline.compare.run import compare
-    from pipeline.compare.sources import read_side
-    from pipeline.compare.table import sentences, table
+    from arpgnet.pipeline.common.files import json_text, write_json
+    from arpgnet.pipeline.common.params import load_params
+    from arpgnet.pipeline.compare.run import compare
+    from arpgnet.pipeline.compare.sources import read_side
+    from arpgnet.pipeline.compare.table import sentences, table
 
     result = compare(read_side(a), read_side(b), load_params().evaluate, common=common)
     if json_file == "-":
@@ -157,10 +157,10 @@ def ablate_network(
     list_rows: Annotated[bool, typer.Option("--list", help="Only show the table's rows.")] = False,
 ) -> None:
     """The network with one part changed or removed, a DVC experiment each, into the report."""
-    from pipeline.ablate.experiments import check_base, is_finished, override
-    from pipeline.ablate.rows import choose
-    from pipeline.ablate.run import ablate
-    from pipeline.common.params import load_params
+    from arpgnet.pipeline.ablate.experiments import check_base, is_finished, override
+    from arpgnet.pipeline.ablate.rows import choose
+    from arpgnet.pipeline.ablate.run import ablate
+    from arpgnet.pipeline.common.params import load_params
 
     chosen = choose(None if rows is None else [name.strip() for name in rows.split(",")])
     if not (list_rows or dry_run):
@@ -188,9 +188,9 @@ def export_network(
     ] = None,
 ) -> None:
     """A trained network as ONNX, for any number of clips and frames; or check such a file."""
-    from pipeline.common.params import load_params
-    from pipeline.export.check import check as check_file
-    from pipeline.export.write import export
+    from arpgnet.pipeline.common.params import load_params
+    from arpgnet.pipeline.export.check import check as check_file
+    from arpgnet.pipeline.export.write import export
 
     if check is not None:
         found = check_file(check)
@@ -209,7 +209,7 @@ def export_network(
 @app.command()
 def doctor() -> None:
     """What is installed, which devices and packs, where the store is, what is wrong."""
-    from pipeline.cli.doctor import examine
+    from arpgnet.pipeline.cli.doctor import examine
 
     findings = examine()
     table = Table("", "what", "found", "what to do", show_lines=False)

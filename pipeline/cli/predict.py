@@ -43,9 +43,9 @@ def predict_videos(
     ] = None,
 ) -> None:
     """A table for each video: every face in every frame, with the classes' probabilities."""
-    from pipeline.predict.predictor import Options
-    from pipeline.predict.run import predict
-    from pipeline.predict.source import open_model
+    from arpgnet.pipeline.predict.predictor import Options
+    from arpgnet.pipeline.predict.run import predict
+    from arpgnet.pipeline.predict.source import open_model
 
     options = Options(form, out, faces, landmarks, window, overlay, page, seconds)
     good = predict(

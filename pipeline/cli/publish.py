@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 
 def publish_network(
@@ -20,15 +20,15 @@ def publish_network(
     ] = False,
 ) -> None:
     """Weights, ONNX, classes, settings and model card in one folder with checksums."""
-    from pipeline.publish.sums import check_sums
+    from arpgnet.pipeline.publish.sums import check_sums
 
     if check:
         if run is not None:
             raise UserError("--run and --check do not go together")
         typer.echo(f"{folder}: {check_sums(folder)} files, all as they were published")
         return
-    from pipeline.common.params import load_params
-    from pipeline.publish.write import publish
+    from arpgnet.pipeline.common.params import load_params
+    from arpgnet.pipeline.publish.write import publish
 
     done = publish(load_params(), folder, run=run)
     size = f"{done.bytes / 1e6:.1f} MB"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 
 def serve_videos(
@@ -48,9 +48,9 @@ def serve_videos(
     """A web page to drop a video on: progress, results, the page of `predict --page`."""
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise UserError("serving needs two more packages: pip install 'arpgnet[serve]'")
-    from pipeline.serve.app import Limits
-    from pipeline.serve.run import Options, serve
-    from pipeline.serve.worker import Source
+    from arpgnet.pipeline.serve.app import Limits
+    from arpgnet.pipeline.serve.run import Options, serve
+    from arpgnet.pipeline.serve.worker import Source
 
     limits = Limits(round(max_mb * 1e6), max_minutes * 60, hours * 3600, keep is not None, root)
     options = Options(host, port, token_file, tuple(allow_host or ()), keep, jobs, queue)

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 FOLDER = Path(tempfile.gettempdir()) / "arpgnet-gpus"

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
 FORBIDDEN_KEYS = frozenset({"size", "nfiles"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 
 def run(main: Callable[[], None]) -> None:

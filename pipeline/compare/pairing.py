@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.common.errors import UserError
-from pipeline.compare.sources import Side
-from pipeline.tables.predictions import Predictions
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.compare.sources import Side
+from arpgnet.pipeline.tables.predictions import Predictions
 
 Key = tuple[str, int]  # clip_id, frame_index (-1: the whole clip)
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import EvaluateParams
-from pipeline.compare.mcnemar import mcnemar
-from pipeline.compare.pairing import Key, keys, paired
-from pipeline.compare.sources import Side
-from pipeline.evaluate.bootstrap import two_sided_p
-from pipeline.evaluate.summary import interval_units, rounded, score_model, spread
-from pipeline.tables.predictions import Predictions
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import EvaluateParams
+from arpgnet.pipeline.compare.mcnemar import mcnemar
+from arpgnet.pipeline.compare.pairing import Key, keys, paired
+from arpgnet.pipeline.compare.sources import Side
+from arpgnet.pipeline.evaluate.bootstrap import two_sided_p
+from arpgnet.pipeline.evaluate.summary import interval_units, rounded, score_model, spread
+from arpgnet.pipeline.tables.predictions import Predictions
 
 COMPARED = ("uar", "war", "macro_f1")
 

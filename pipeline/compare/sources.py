@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.common.errors import UserError
-from pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, copy_out
-from pipeline.store import file_sha256
-from pipeline.tables.manifest import MANIFEST, read_manifest
-from pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, copy_out
+from arpgnet.pipeline.store import file_sha256
+from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
+from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
 
 WORKSPACE = "workspace"
 People = Mapping[str, dict[str, str | None]]

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
-from pipeline.common.errors import UserError
-from pipeline.datasets.frame_names import FrameNames
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.frame_names import FrameNames
 
 FaceSource = Literal["detect", "aligned", "landmarks"]
 Metric = Literal["war", "uar", "macro_f1", "abaw2"]
@@ -213,4 +213,4 @@ def adapter(name: str) -> Adapter:
 
 def adapter_module(name: str) -> str:
     """The dotted name of its module, e.g. for `code_version`."""
-    return f"pipeline.datasets.adapters.{ADAPTERS[name]}"
+    return f"arpgnet.pipeline.datasets.adapters.{ADAPTERS[name]}"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import CorpusParams, DatasetParams
-from pipeline.datasets.base import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import CorpusParams, DatasetParams
+from arpgnet.pipeline.datasets.base import (
     About,
     ListedClip,
     Listing,
@@ -19,8 +19,8 @@ from pipeline.datasets.base import (
     WrongRootError,
     adapter,
 )
-from pipeline.datasets.recognise import what_lies_there
-from pipeline.datasets.root import resolve_root
+from arpgnet.pipeline.datasets.recognise import what_lies_there
+from arpgnet.pipeline.datasets.root import resolve_root
 
 CROSS = Recipe("official", "trained on some data sets, tested on others")
 
@@ -143,7 +143,7 @@ def _corpus(
         known = f"known: {', '.join(about.variants)}" if about.variants else "it has none"
         raise UserError(f"dataset.variant: {corpus.name} has no '{corpus.variant}'; {known}")
     if corpus.name == "demo":
-        from pipeline.datasets.adapters.demo import demo_root
+        from arpgnet.pipeline.datasets.adapters.demo import demo_root
 
         root = demo_root(params.demo)
     else:

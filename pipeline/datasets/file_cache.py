@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.common.errors import UserError
-from pipeline.common.progress import track
-from pipeline.datasets import fingerprint
-from pipeline.datasets.fingerprint import Pictures, find_twins
-from pipeline.datasets.media import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.progress import track
+from arpgnet.pipeline.datasets import fingerprint
+from arpgnet.pipeline.datasets.fingerprint import Pictures, find_twins
+from arpgnet.pipeline.datasets.media import (
     NOT_FOUND,
     FileFacts,
     Media,
@@ -33,8 +33,8 @@ from pipeline.datasets.media import (
     state,
     whole_thumbnails,
 )
-from pipeline.runner.workers import Crashed, Limits, TimedOut, run_in_workers
-from pipeline.store import code_version, digest, file_sha256, store_root
+from arpgnet.pipeline.runner.workers import Crashed, Limits, TimedOut, run_in_workers
+from arpgnet.pipeline.store import code_version, digest, file_sha256, store_root
 
 # an interrupted first run keeps what it has found
 _BATCH = 64
@@ -47,7 +47,7 @@ _FEW_FOLDERS = 100
 
 def facts_version() -> str:
     """Changes whenever the same bytes might be described otherwise."""
-    return code_version("pipeline.datasets.media")
+    return code_version("arpgnet.pipeline.datasets.media")
 
 
 class FileCache:

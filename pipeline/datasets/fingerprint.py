@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.common.errors import ClipError
-from pipeline.datasets.groups import connected
-from pipeline.video import image_folder as folders
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.datasets.groups import connected
+from arpgnet.pipeline.video import image_folder as folders
 
 SIDE = 16
 # the first 32 frames, every 4th, tell performances apart; more would only cost time
@@ -71,7 +71,7 @@ def thumbnails(path: Path, extent: tuple[int, int] = START) -> np.ndarray:
     Raises:
         ClipError: the file is no video, or not one frame can be decoded.
     """
-    from pipeline.video.container import open_video
+    from arpgnet.pipeline.video.container import open_video
 
     with open_video(path) as (container, stream):
         return frame_thumbnails(container.decode(stream), extent)

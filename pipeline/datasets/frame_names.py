@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.common.errors import UserError
-from pipeline.tables.manifest import FRAME_LABELS_SCHEMA, Clip
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.tables.manifest import FRAME_LABELS_SCHEMA, Clip
 
 # how a frame without a class may be written
 NOTHING = frozenset({"", "-1"})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import DatasetParams
-from pipeline.tables.manifest import Clip
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.tables.manifest import Clip
 
 
 def components(count: int, keys: Iterable[Sequence[Hashable | None]]) -> list[int]:

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 
 def lines_of(path: Path) -> list[str]:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from pipeline.common.errors import UserError
-from pipeline.tables.manifest import resolve_inside
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.tables.manifest import resolve_inside
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.datasets.base import ADAPTERS, About, adapter
+from arpgnet.pipeline.datasets.base import ADAPTERS, About, adapter
 
 COLUMNS = (
     "name", "title", "clips", "subjects", "classes", "protocol", "metric", "licence", "variants",

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.common.errors import ClipError
-from pipeline.datasets import fingerprint
-from pipeline.store import digest, file_sha256
-from pipeline.video.image_folder import first_picture, folder_sha256, folder_state, read_folder
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.datasets import fingerprint
+from arpgnet.pipeline.store import digest, file_sha256
+from arpgnet.pipeline.video.image_folder import (
+    first_picture,
+    folder_sha256,
+    folder_state,
+    read_folder,
+)
 
 NOT_FOUND = "file not found"
 NOT_A_FILE = "not a file"
@@ -113,7 +118,7 @@ def _folder_state(media: Media) -> str | None:
 
 def _examine_video(path: Path, facts: FileFacts) -> Seen:
     """Opened once for both: that is 3 ms of the 15 which a clip of 256 px takes."""
-    from pipeline.video.container import describe, first_frame, open_video
+    from arpgnet.pipeline.video.container import describe, first_frame, open_video
 
     names = ("fps", "frames", "duration_s", "width", "height")
     with open_video(path) as (container, stream):

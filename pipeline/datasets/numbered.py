@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.common.errors import UserError
-from pipeline.datasets.base import Images, ListedClip, Listing, Wanted
-from pipeline.datasets.layout import is_video, named_folders, relative, unused_files
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.base import Images, ListedClip, Listing, Wanted
+from arpgnet.pipeline.datasets.layout import is_video, named_folders, relative, unused_files
 
 # where the row stands, the clip's number, its class
 Row = tuple[str, int, str]

@@ -14,10 +14,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
-from pipeline.common.errors import UserError
-from pipeline.common.files import write_whole
-from pipeline.common.params import PARAMS_FILE, Params, parse_params
-from pipeline.datasets.root import resolve_root
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import write_whole
+from arpgnet.pipeline.common.params import PARAMS_FILE, Params, parse_params
+from arpgnet.pipeline.datasets.root import resolve_root
 
 FOLDER = Path("params")
 # no file: all defaults

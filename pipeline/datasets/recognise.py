@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.datasets.base import ADAPTERS, adapter
+from arpgnet.pipeline.datasets.base import ADAPTERS, adapter
 
 _SHOWN = 6
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 # `dvc exp run --temp` and the queue run in <repository>/.dvc/tmp/exps/<kind>/<name>, a
 # checkout without the files that git ignores

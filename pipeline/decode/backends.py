@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
-from pipeline.video.container import Upright, open_video
-from pipeline.video.survey import Survey, fingerprint
+from arpgnet.pipeline.video.container import Upright, open_video
+from arpgnet.pipeline.video.survey import Survey, fingerprint
 
 # of MPEG-TS decord 0.6.0 skips the start and shows later frames in its place
 _FOR_DECORD = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})

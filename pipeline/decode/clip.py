@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from pipeline.common.errors import ClipError, UserError
-from pipeline.common.params import DecodeParams
-from pipeline.decode.image_folder import keep_pictures
-from pipeline.runner.spool import Spool
-from pipeline.runner.work import ClipWorkBase
-from pipeline.store import digest, file_sha256, library_version
-from pipeline.tables.manifest import OK, Clip, resolve_inside
-from pipeline.tables.shards import PIECE_ROWS
-from pipeline.video.frames import KeptFrame, encode_jpeg, shrink
-from pipeline.video.image_folder import folder_sha256
-from pipeline.video.sampling import choose, inside
+from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.decode.image_folder import keep_pictures
+from arpgnet.pipeline.runner.spool import Spool
+from arpgnet.pipeline.runner.work import ClipWorkBase
+from arpgnet.pipeline.store import digest, file_sha256, library_version
+from arpgnet.pipeline.tables.manifest import OK, Clip, resolve_inside
+from arpgnet.pipeline.tables.shards import PIECE_ROWS
+from arpgnet.pipeline.video.frames import KeptFrame, encode_jpeg, shrink
+from arpgnet.pipeline.video.image_folder import folder_sha256
+from arpgnet.pipeline.video.sampling import choose, inside
 
 if TYPE_CHECKING:
-    from pipeline.video.survey import Survey
+    from arpgnet.pipeline.video.survey import Survey
 
 FRAMES_SCHEMA = pa.schema(
     [
@@ -133,8 +133,8 @@ def keep_frames(
         UserError: the file is absent or may not be read.
     """
     # imported here: av takes 0.4 s, and a run without new clips needs none of it
-    from pipeline.decode.backends import BACKENDS, Refused
-    from pipeline.video.survey import survey
+    from arpgnet.pipeline.decode.backends import BACKENDS, Refused
+    from arpgnet.pipeline.video.survey import survey
 
     start = start_s or 0.0
     decoder = "decord" if params.backend == "decord" else "pyav"
@@ -160,8 +160,8 @@ def _taking(
     taken: _Taken, path: Path, params: DecodeParams, start_s: float, end_s: float | None
 ) -> Callable[[int, Any], None]:
     """A watch for `survey` that takes the frames which the packets let expect to be chosen."""
-    from pipeline.video.container import Upright
-    from pipeline.video.forecast import forecast_times
+    from arpgnet.pipeline.video.container import Upright
+    from arpgnet.pipeline.video.forecast import forecast_times
 
     times = forecast_times(path)
     wanted: set[int] = set()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.common.errors import ClipError
-from pipeline.common.params import DecodeParams
-from pipeline.tables.manifest import Clip
-from pipeline.video.frames import KeptFrame, encode_jpeg, shrink
-from pipeline.video.image_folder import decode_picture, is_jpeg, read_folder
-from pipeline.video.sampling import choose, inside
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.video.frames import KeptFrame, encode_jpeg, shrink
+from arpgnet.pipeline.video.image_folder import decode_picture, is_jpeg, read_folder
+from arpgnet.pipeline.video.sampling import choose, inside
 
 DECODER = "pictures"
 # a folder of which less than this can be read is not the clip that was labelled

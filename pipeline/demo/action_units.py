@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.demo.anatomy import Anatomy, bump, smoothstep
-from pipeline.demo.arrays import Floats
+from arpgnet.pipeline.demo.anatomy import Anatomy, bump, smoothstep
+from arpgnet.pipeline.demo.arrays import Floats
 
 ACTION_UNITS = (
     *("AU1", "AU2", "AU4", "AU5", "AU6", "AU7", "AU9", "AU10", "AU12L", "AU12R", "AU14L", "AU14R"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.demo.arrays import Floats
+from arpgnet.pipeline.demo.arrays import Floats
 
 SIDES = (-1.0, 1.0)  # image-left, image-right
 

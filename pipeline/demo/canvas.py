@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipeline.demo.arrays import Floats
-from pipeline.demo.rig import DOMAIN_X, DOMAIN_Y
+from arpgnet.pipeline.demo.arrays import Floats
+from arpgnet.pipeline.demo.rig import DOMAIN_X, DOMAIN_Y
 
 SHIFT = 4  # fractional bits of OpenCV's polygon coordinates
 

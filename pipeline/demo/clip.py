@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pipeline.demo.arrays import Image
-from pipeline.demo.frame import FACE_HEIGHT, RenderedFrame, render
-from pipeline.demo.prototypes import CLASSES, prototype
-from pipeline.demo.rig import Expression, Pose
-from pipeline.demo.scene import GRAIN_ROOM, draw_scene
-from pipeline.demo.script import write_script
-from pipeline.demo.skin import bake_head
+from arpgnet.pipeline.demo.arrays import Image
+from arpgnet.pipeline.demo.frame import FACE_HEIGHT, RenderedFrame, render
+from arpgnet.pipeline.demo.prototypes import CLASSES, prototype
+from arpgnet.pipeline.demo.rig import Expression, Pose
+from arpgnet.pipeline.demo.scene import GRAIN_ROOM, draw_scene
+from arpgnet.pipeline.demo.script import write_script
+from arpgnet.pipeline.demo.skin import bake_head
 
 _LEAVE = 2.4  # face units by which an occluder withdraws
 

@@ -17,16 +17,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.common.errors import UserError
-from pipeline.demo.action_units import ACTION_UNITS
-from pipeline.demo.arrays import Floats
-from pipeline.demo.clip import render_clip
-from pipeline.demo.frame import RenderedFrame
-from pipeline.demo.landmarks import POINT_COUNT
-from pipeline.demo.prototypes import CLASSES
-from pipeline.demo.subject import SUBJECT_SEEDS_DEMO
-from pipeline.runner.threads import use_one_thread
-from pipeline.runner.workers import Crashed, run_in_workers
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.demo.action_units import ACTION_UNITS
+from arpgnet.pipeline.demo.arrays import Floats
+from arpgnet.pipeline.demo.clip import render_clip
+from arpgnet.pipeline.demo.frame import RenderedFrame
+from arpgnet.pipeline.demo.landmarks import POINT_COUNT
+from arpgnet.pipeline.demo.prototypes import CLASSES
+from arpgnet.pipeline.demo.subject import SUBJECT_SEEDS_DEMO
+from arpgnet.pipeline.runner.threads import use_one_thread
+from arpgnet.pipeline.runner.workers import Crashed, run_in_workers
 
 MANIFEST = "manifest.csv"
 SETTINGS = "settings.json"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.demo.anatomy import SIDES
-from pipeline.demo.arrays import Floats, Image
-from pipeline.demo.patch import Ink, Patch
-from pipeline.demo.rig import DOMAIN_X, DOMAIN_Y, Eye, Mouth, Pose, Shape
-from pipeline.demo.subject import Subject
-from pipeline.demo.wrinkles import RELIEF_PPU
+from arpgnet.pipeline.demo.anatomy import SIDES
+from arpgnet.pipeline.demo.arrays import Floats, Image
+from arpgnet.pipeline.demo.patch import Ink, Patch
+from arpgnet.pipeline.demo.rig import DOMAIN_X, DOMAIN_Y, Eye, Mouth, Pose, Shape
+from arpgnet.pipeline.demo.subject import Subject
+from arpgnet.pipeline.demo.wrinkles import RELIEF_PPU
 
 
 def _light_at(shade: Floats, points: Floats) -> Floats:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.demo import landmarks as lm
-from pipeline.demo.action_units import ACTION_UNITS
-from pipeline.demo.arrays import Floats, Image
-from pipeline.demo.paint import paint_frame
-from pipeline.demo.prototypes import CLASSES, draw_variant
-from pipeline.demo.rig import Expression, Pose, Rig
-from pipeline.demo.scene import Scene, draw_scene
-from pipeline.demo.skin import Head, bake_head
+from arpgnet.pipeline.demo import landmarks as lm
+from arpgnet.pipeline.demo.action_units import ACTION_UNITS
+from arpgnet.pipeline.demo.arrays import Floats, Image
+from arpgnet.pipeline.demo.paint import paint_frame
+from arpgnet.pipeline.demo.prototypes import CLASSES, draw_variant
+from arpgnet.pipeline.demo.rig import Expression, Pose, Rig
+from arpgnet.pipeline.demo.scene import Scene, draw_scene
+from arpgnet.pipeline.demo.skin import Head, bake_head
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = np.deg2rad((20.0, 12.0, 12.0))
 FACE_HEIGHT = 2.45  # of the detectors' box, face units: from the upper forehead to the chin

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.demo.anatomy import SIDES, height
-from pipeline.demo.arrays import Floats, Image
-from pipeline.demo.patch import Patch
-from pipeline.demo.rig import Pose
-from pipeline.demo.subject import Subject
+from arpgnet.pipeline.demo.anatomy import SIDES, height
+from arpgnet.pipeline.demo.arrays import Floats, Image
+from arpgnet.pipeline.demo.patch import Patch
+from arpgnet.pipeline.demo.rig import Pose
+from arpgnet.pipeline.demo.subject import Subject
 
 _RIM_HALF = (0.31, 0.235)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipeline.demo import canvas
-from pipeline.demo.anatomy import Anatomy, brow_curve, smoothstep
-from pipeline.demo.arrays import Floats
-from pipeline.demo.subject import Subject
+from arpgnet.pipeline.demo import canvas
+from arpgnet.pipeline.demo.anatomy import Anatomy, brow_curve, smoothstep
+from arpgnet.pipeline.demo.arrays import Floats
+from arpgnet.pipeline.demo.subject import Subject
 
 
 def brow_strokes(face: Anatomy, side: float, rng: np.random.Generator) -> list[Floats]:

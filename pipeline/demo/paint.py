@@ -8,14 +8,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.demo import canvas
-from pipeline.demo.action_units import unit
-from pipeline.demo.arrays import Floats, Image, Scalar
-from pipeline.demo.features import draw_eyes, draw_mouth
-from pipeline.demo.glasses import draw_glasses
-from pipeline.demo.rig import DOMAIN_X, DOMAIN_Y, GRID_STEP, PIVOT, Expression, Pose, Shape
-from pipeline.demo.scene import BODY_X, BODY_Y, SPRITE_PPU, Scene
-from pipeline.demo.skin import LEVELS, Head
+from arpgnet.pipeline.demo import canvas
+from arpgnet.pipeline.demo.action_units import unit
+from arpgnet.pipeline.demo.arrays import Floats, Image, Scalar
+from arpgnet.pipeline.demo.features import draw_eyes, draw_mouth
+from arpgnet.pipeline.demo.glasses import draw_glasses
+from arpgnet.pipeline.demo.rig import DOMAIN_X, DOMAIN_Y, GRID_STEP, PIVOT, Expression, Pose, Shape
+from arpgnet.pipeline.demo.scene import BODY_X, BODY_Y, SPRITE_PPU, Scene
+from arpgnet.pipeline.demo.skin import LEVELS, Head
 
 MAP_STEP = 4  # px between nodes of the inverse map
 _ORIGIN: Scalar = (DOMAIN_X[0], DOMAIN_Y[0], 0.0, 0.0)

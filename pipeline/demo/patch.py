@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipeline.demo.arrays import Floats, Image
-from pipeline.demo.canvas import SHIFT
+from arpgnet.pipeline.demo.arrays import Floats, Image
+from arpgnet.pipeline.demo.canvas import SHIFT
 
 Ink = tuple[float, ...]  # RGB in [0, 255]
 

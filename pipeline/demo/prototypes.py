@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.demo.action_units import ACTION_UNITS, AU
-from pipeline.demo.arrays import Floats
+from arpgnet.pipeline.demo.action_units import ACTION_UNITS, AU
+from arpgnet.pipeline.demo.arrays import Floats
 
 # the first of each is the prototype
 _VARIANTS = {

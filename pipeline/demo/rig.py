@@ -7,9 +7,15 @@ from functools import cached_property
 
 import numpy as np
 
-from pipeline.demo import landmarks as lm
-from pipeline.demo.action_units import HANDLES, handle_motion, handle_weights, one_sided, unit
-from pipeline.demo.anatomy import (
+from arpgnet.pipeline.demo import landmarks as lm
+from arpgnet.pipeline.demo.action_units import (
+    HANDLES,
+    handle_motion,
+    handle_weights,
+    one_sided,
+    unit,
+)
+from arpgnet.pipeline.demo.anatomy import (
     SIDES,
     Anatomy,
     brow_curve,
@@ -18,7 +24,7 @@ from pipeline.demo.anatomy import (
     smoothstep,
     with_depth,
 )
-from pipeline.demo.arrays import Floats
+from arpgnet.pipeline.demo.arrays import Floats
 
 # the canonical square that textures and the skin grid cover
 DOMAIN_X, DOMAIN_Y = (-1.75, 1.75), (-2.125, 2.0)

@@ -8,10 +8,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from pipeline.demo import canvas
-from pipeline.demo.anatomy import smoothstep
-from pipeline.demo.arrays import Floats, Image
-from pipeline.demo.subject import Subject
+from arpgnet.pipeline.demo import canvas
+from arpgnet.pipeline.demo.anatomy import smoothstep
+from arpgnet.pipeline.demo.arrays import Floats, Image
+from arpgnet.pipeline.demo.subject import Subject
 
 SPRITE_PPU = 48
 GRAIN_ROOM = 64  # px by which the bank of noise exceeds the frame

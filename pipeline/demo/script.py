@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.demo.action_units import ACTION_UNITS, AU
-from pipeline.demo.anatomy import smoothstep
-from pipeline.demo.arrays import Floats
-from pipeline.demo.frame import FACE_HEIGHT, MAX_PITCH, MAX_ROLL, MAX_YAW
-from pipeline.demo.prototypes import draw_variant
-from pipeline.demo.rig import Pose
-from pipeline.demo.subject import Subject
+from arpgnet.pipeline.demo.action_units import ACTION_UNITS, AU
+from arpgnet.pipeline.demo.anatomy import smoothstep
+from arpgnet.pipeline.demo.arrays import Floats
+from arpgnet.pipeline.demo.frame import FACE_HEIGHT, MAX_PITCH, MAX_ROLL, MAX_YAW
+from arpgnet.pipeline.demo.prototypes import draw_variant
+from arpgnet.pipeline.demo.rig import Pose
+from arpgnet.pipeline.demo.subject import Subject
 
 DURATION_S = (1.2, 2.4)
 

@@ -8,13 +8,21 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from pipeline.demo import canvas
-from pipeline.demo.anatomy import SIDES, Anatomy, brow_curve, bump, contour, height, smoothstep
-from pipeline.demo.arrays import Floats
-from pipeline.demo.hair import brow_strokes, paint_hair
-from pipeline.demo.rig import GRID_STEP, Rig
-from pipeline.demo.subject import Subject, draw_subject
-from pipeline.demo.wrinkles import RELIEF_PPU, Fold, draw_folds
+from arpgnet.pipeline.demo import canvas
+from arpgnet.pipeline.demo.anatomy import (
+    SIDES,
+    Anatomy,
+    brow_curve,
+    bump,
+    contour,
+    height,
+    smoothstep,
+)
+from arpgnet.pipeline.demo.arrays import Floats
+from arpgnet.pipeline.demo.hair import brow_strokes, paint_hair
+from arpgnet.pipeline.demo.rig import GRID_STEP, Rig
+from arpgnet.pipeline.demo.subject import Subject, draw_subject
+from arpgnet.pipeline.demo.wrinkles import RELIEF_PPU, Fold, draw_folds
 
 COLOUR_PPU = 96
 LEVELS = (96, 72, 48, 24)  # a small face samples a small texture, or it would flicker

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.demo.action_units import ACTION_UNITS, AU
-from pipeline.demo.anatomy import Anatomy, draw_anatomy
-from pipeline.demo.arrays import Floats
+from arpgnet.pipeline.demo.action_units import ACTION_UNITS, AU
+from arpgnet.pipeline.demo.anatomy import Anatomy, draw_anatomy
+from arpgnet.pipeline.demo.arrays import Floats
 
 Colour = tuple[float, float, float]  # RGB in [0, 255]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.demo import canvas
-from pipeline.demo.anatomy import SIDES, bump
-from pipeline.demo.arrays import Floats
-from pipeline.demo.subject import Subject
+from arpgnet.pipeline.demo import canvas
+from arpgnet.pipeline.demo.anatomy import SIDES, bump
+from arpgnet.pipeline.demo.arrays import Floats
+from arpgnet.pipeline.demo.subject import Subject
 
 RELIEF_PPU = 56
 

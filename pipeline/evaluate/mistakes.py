@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.tables.predictions import Predictions
+from arpgnet.pipeline.tables.predictions import Predictions
 
 MOST = 8
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluate.bootstrap import interval, resample_confusions
-from pipeline.evaluate.metrics import ECE_BINS, confidence_bin
+from arpgnet.pipeline.evaluate.bootstrap import interval, resample_confusions
+from arpgnet.pipeline.evaluate.metrics import ECE_BINS, confidence_bin
 
 
 def reliability(

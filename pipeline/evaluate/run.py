@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.common.files import write_json
-from pipeline.common.params import EvaluateParams
-from pipeline.evaluate.plots import (
+from arpgnet.pipeline.common.files import write_json
+from arpgnet.pipeline.common.params import EvaluateParams
+from arpgnet.pipeline.evaluate.plots import (
     write_confusion,
     write_curves,
     write_mean_curves,
     write_reliability,
     write_subjects,
 )
-from pipeline.evaluate.summary import summarise
-from pipeline.evaluate.traits import trait_scores
-from pipeline.store import file_sha256
-from pipeline.tables.curves import RUNS, read_curves
-from pipeline.tables.manifest import read_manifest
-from pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
+from arpgnet.pipeline.evaluate.summary import summarise
+from arpgnet.pipeline.evaluate.traits import trait_scores
+from arpgnet.pipeline.store import file_sha256
+from arpgnet.pipeline.tables.curves import RUNS, read_curves
+from arpgnet.pipeline.tables.manifest import read_manifest
+from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
 
 METRICS = Path("reports/metrics.json")
 DETAILS = Path("reports/evaluation.json")

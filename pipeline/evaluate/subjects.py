@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluate.metrics import Missing, scores
-from pipeline.tables.predictions import Predictions
+from arpgnet.pipeline.evaluate.metrics import Missing, scores
+from arpgnet.pipeline.tables.predictions import Predictions
 
 SHOWN = ("uar", "war")
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import EvaluateParams
-from pipeline.evaluate.bootstrap import interval, resample_confusions
-from pipeline.evaluate.metrics import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import EvaluateParams
+from arpgnet.pipeline.evaluate.bootstrap import interval, resample_confusions
+from arpgnet.pipeline.evaluate.metrics import (
     ECE_BINS,
     SCORES,
     calibration_error,
@@ -25,10 +25,10 @@ from pipeline.evaluate.metrics import (
     per_class,
     scores,
 )
-from pipeline.evaluate.mistakes import confident_mistakes
-from pipeline.evaluate.reliability import reliability
-from pipeline.evaluate.subjects import subject_scores
-from pipeline.tables.predictions import NETWORK, Predictions
+from arpgnet.pipeline.evaluate.mistakes import confident_mistakes
+from arpgnet.pipeline.evaluate.reliability import reliability
+from arpgnet.pipeline.evaluate.subjects import subject_scores
+from arpgnet.pipeline.tables.predictions import NETWORK, Predictions
 
 DECIMALS = 6
 FOLD_MEANS = ("war", "uar", "macro_f1")

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.common.params import EvaluateParams
-from pipeline.evaluate.summary import interval_units, rounded, score_model, spread
-from pipeline.tables.predictions import Predictions
+from arpgnet.pipeline.common.params import EvaluateParams
+from arpgnet.pipeline.evaluate.summary import interval_units, rounded, score_model, spread
+from arpgnet.pipeline.tables.predictions import Predictions
 
 SHOWN = ("uar", "war")
 # below these a score says more about chance, or about one person, than about the group

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.common.errors import UserError
-from pipeline.tables.curves import RUNS
-from pipeline.tables.predictions import Predictions
-from pipeline.training.state import read_info
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.tables.predictions import Predictions
+from arpgnet.pipeline.training.state import read_info
 
 
 def runs_by_fold(root: Path) -> dict[int, Path]:

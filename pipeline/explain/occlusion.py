@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.arpgnet import ARPGNet
-from pipeline.training.features import Batch
-from pipeline.training.network import run_network
+from arpgnet.models.arpgnet import ARPGNet
+from arpgnet.pipeline.training.features import Batch
+from arpgnet.pipeline.training.network import run_network
 
 
 def probabilities(out: Mapping[str, Tensor], batch: Batch) -> Tensor:

@@ -15,21 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.arpgnet import ARPGNet
-from pipeline.common.errors import UserError
-from pipeline.common.files import write_json
-from pipeline.common.params import TrainParams
-from pipeline.common.progress import track
-from pipeline.explain.agreement import AGREE, SEEN, agreement
-from pipeline.explain.choose import choose, confused, confused_clips, runs_by_fold, tested
-from pipeline.explain.occlusion import can_hide, drops, probabilities
-from pipeline.explain.plots import write_tables
-from pipeline.runner.workers import Crashed, run_in_workers
-from pipeline.store import Store, code_version, digest, file_sha256
-from pipeline.tables.manifest import read_frame_label_table, read_manifest, read_splits
-from pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
-from pipeline.tables.shards import INDEX, ShardReader
-from pipeline.training.attention import (
+from arpgnet.models.arpgnet import ARPGNet
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import write_json
+from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.common.progress import track
+from arpgnet.pipeline.explain.agreement import AGREE, SEEN, agreement
+from arpgnet.pipeline.explain.choose import choose, confused, confused_clips, runs_by_fold, tested
+from arpgnet.pipeline.explain.occlusion import can_hide, drops, probabilities
+from arpgnet.pipeline.explain.plots import write_tables
+from arpgnet.pipeline.runner.workers import Crashed, run_in_workers
+from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
+from arpgnet.pipeline.tables.manifest import read_frame_label_table, read_manifest, read_splits
+from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
+from arpgnet.pipeline.tables.shards import INDEX, ShardReader
+from arpgnet.pipeline.training.attention import (
     OFFSETS,
     SOURCES,
     attends_to_regions,
@@ -38,12 +38,12 @@ from pipeline.training.attention import (
     region_attention,
     time_attention,
 )
-from pipeline.training.checkpoints import MODEL, load_run
-from pipeline.training.data import Dataset, labels_of, load_dataset
-from pipeline.training.device import keep_freed_memory
-from pipeline.training.network import run_network
-from pipeline.training.state import read_info
-from pipeline.training.tasks import Task, Views, make_task
+from arpgnet.pipeline.training.checkpoints import MODEL, load_run
+from arpgnet.pipeline.training.data import Dataset, labels_of, load_dataset
+from arpgnet.pipeline.training.device import keep_freed_memory
+from arpgnet.pipeline.training.network import run_network
+from arpgnet.pipeline.training.state import read_info
+from arpgnet.pipeline.training.tasks import Task, Views, make_task
 
 EXPLANATIONS = Path("reports/explanations.json")
 TABLES = Path("reports/attention")

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import TrainParams
-from pipeline.export.parity import TOLERANCE
-from pipeline.networks.sessions import make_session
-from pipeline.tables.manifest import MANIFEST, read_manifest
-from pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
-from pipeline.training.data import load
-from pipeline.training.tasks import Task, Views, make_task
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.export.parity import TOLERANCE
+from arpgnet.pipeline.networks.sessions import make_session
+from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
+from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
+from arpgnet.pipeline.training.data import load
+from arpgnet.pipeline.training.tasks import Task, Views, make_task
 
 # the training settings that decide what is shown to the network in evaluation
 VIEWS = ("frames", "offsets", "window", "stride")

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.arpgnet import ARPGNet
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params
-from pipeline.export.parity import longest
-from pipeline.export.traceable import input_names
-from pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX
-from pipeline.networks.packs import load_pack
-from pipeline.networks.preprocessing import normalisation
-from pipeline.tables.shards import ShardReader
-from pipeline.training.data import APPEARANCE_FACTS, GRAPH_FACTS
+from arpgnet.models.arpgnet import ARPGNet
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.export.parity import longest
+from arpgnet.pipeline.export.traceable import input_names
+from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX
+from arpgnet.pipeline.networks.packs import load_pack
+from arpgnet.pipeline.networks.preprocessing import normalisation
+from arpgnet.pipeline.tables.shards import ShardReader
+from arpgnet.pipeline.training.data import APPEARANCE_FACTS, GRAPH_FACTS
 
 INPUTS = {
     "embedding": "float32 [clips, frames, E]: the appearance network's embedding of the crop",

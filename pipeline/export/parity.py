@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.arpgnet import ARPGNet, Standardize
-from models.fusion import BAND_FRAMES
-from pipeline.common.errors import UserError
-from pipeline.export.traceable import ARGUMENTS, OUTPUTS, input_names
-from pipeline.networks.sessions import make_session
+from arpgnet.models.arpgnet import ARPGNet, Standardize
+from arpgnet.models.fusion import BAND_FRAMES
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.export.traceable import ARGUMENTS, OUTPUTS, input_names
+from arpgnet.pipeline.networks.sessions import make_session
 
 # on logits as on probabilities; float32 rounding alone gives about 1e-6
 TOLERANCE = 1e-4

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.arpgnet import ARPGNet, RelationBranch
-from models.attention import GAT, MASKED_SCORE, NEGATIVE_SLOPE, Edges, GATv2
-from models.fusion import Fusion, FusionConfig
+from arpgnet.models.arpgnet import ARPGNet, RelationBranch
+from arpgnet.models.attention import GAT, MASKED_SCORE, NEGATIVE_SLOPE, Edges, GATv2
+from arpgnet.models.fusion import Fusion, FusionConfig
 
 # name in the graph -> argument of `ARPGNet.forward`
 ARGUMENTS = {

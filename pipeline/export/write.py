@@ -13,14 +13,14 @@ from typing import Any
 import onnx
 import torch
 
-from models.arpgnet import ARPGNet
-from pipeline.common.files import write_whole
-from pipeline.common.params import Params
-from pipeline.export.facts import metadata
-from pipeline.export.parity import check_parity, longest, random_inputs
-from pipeline.export.traceable import OUTPUTS, TraceableNet
-from pipeline.tables.curves import RUNS
-from pipeline.training.checkpoints import find_run, load_run
+from arpgnet.models.arpgnet import ARPGNet
+from arpgnet.pipeline.common.files import write_whole
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.export.facts import metadata
+from arpgnet.pipeline.export.parity import check_parity, longest, random_inputs
+from arpgnet.pipeline.export.traceable import OUTPUTS, TraceableNet
+from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.training.checkpoints import find_run, load_run
 
 OPSET = 17  # the first with LayerNormalization as one operator
 

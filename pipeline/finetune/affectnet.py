@@ -17,8 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.common.params import FinetuneParams
-from pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Still, needed, stills_root
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.finetune.stills import (
+    IMAGE_SUFFIXES,
+    Listing,
+    Part,
+    Still,
+    needed,
+    stills_root,
+)
 
 CLASSES = ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"]
 PARTS: dict[str, Part] = {"train_set": "train", "val_set": "val"}

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.common.params import FinetuneParams
 
 GREY = 127.5
 # of an erased rectangle, in parts of the crop's side (Zhong et al., AAAI 2020, arXiv:1708.04896)

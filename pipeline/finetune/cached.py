@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from pipeline.training.state import KeptState, read_info, write_tensors
+from arpgnet.pipeline.training.state import KeptState, read_info, write_tensors
 
 
 class KeptTuning(KeptState):

@@ -16,18 +16,18 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from pipeline.common.params import AlignParams
-from pipeline.common.progress import track
-from pipeline.finetune.stills import Still
-from pipeline.finetune.target import thumbnail
-from pipeline.geometry.alignment import CROP_PX, similarity, warp
-from pipeline.networks.detector import Detector, Image, find_faces, make_detector
-from pipeline.networks.packs import ModelSpec
-from pipeline.networks.sessions import Device, runtime_version
-from pipeline.runner.threads import use_one_thread
-from pipeline.runner.work import PickledByFields
-from pipeline.runner.workers import Limits, run_in_workers
-from pipeline.store import Place, Store, code_version, digest
+from arpgnet.pipeline.common.params import AlignParams
+from arpgnet.pipeline.common.progress import track
+from arpgnet.pipeline.finetune.stills import Still
+from arpgnet.pipeline.finetune.target import thumbnail
+from arpgnet.pipeline.geometry.alignment import CROP_PX, similarity, warp
+from arpgnet.pipeline.networks.detector import Detector, Image, find_faces, make_detector
+from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.sessions import Device, runtime_version
+from arpgnet.pipeline.runner.threads import use_one_thread
+from arpgnet.pipeline.runner.work import PickledByFields
+from arpgnet.pipeline.runner.workers import Limits, run_in_workers
+from arpgnet.pipeline.store import Place, Store, code_version, digest
 
 ROOM = "stills"
 # a killed run loses one chunk a worker; smaller ones make many small files in the store

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import FinetuneParams
-from pipeline.finetune.crops import Crop, CropJob, make_crops
-from pipeline.finetune.stills import Listing, Still
-from pipeline.finetune.target import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.finetune.crops import Crop, CropJob, make_crops
+from arpgnet.pipeline.finetune.stills import Listing, Still
+from arpgnet.pipeline.finetune.target import (
     MIN_CORRELATION,
     SAME_FACE,
     SAME_FILE,
@@ -27,9 +27,9 @@ from pipeline.finetune.target import (
     Target,
     thumbnail,
 )
-from pipeline.geometry.alignment import CROP_PX
-from pipeline.runner.workers import Limits
-from pipeline.store import folder_of
+from arpgnet.pipeline.geometry.alignment import CROP_PX
+from arpgnet.pipeline.runner.workers import Limits
+from arpgnet.pipeline.store import folder_of
 
 
 @dataclass(frozen=True)

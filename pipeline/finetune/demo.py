@@ -12,22 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import FinetuneParams
-from pipeline.common.progress import track
-from pipeline.demo import CLASSES
-from pipeline.demo.arrays import Image
-from pipeline.demo.frame import render
-from pipeline.demo.rig import Expression
-from pipeline.demo.scene import GRAIN_ROOM, draw_scene
-from pipeline.demo.script import write_script
-from pipeline.demo.skin import bake_head
-from pipeline.finetune.folder import list_folder
-from pipeline.finetune.stills import Listing
-from pipeline.runner.threads import use_one_thread
-from pipeline.runner.workers import run_in_workers
-from pipeline.store import code_version, digest, store_root
-from pipeline.video.frames import encode_jpeg
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.common.progress import track
+from arpgnet.pipeline.demo import CLASSES
+from arpgnet.pipeline.demo.arrays import Image
+from arpgnet.pipeline.demo.frame import render
+from arpgnet.pipeline.demo.rig import Expression
+from arpgnet.pipeline.demo.scene import GRAIN_ROOM, draw_scene
+from arpgnet.pipeline.demo.script import write_script
+from arpgnet.pipeline.demo.skin import bake_head
+from arpgnet.pipeline.finetune.folder import list_folder
+from arpgnet.pipeline.finetune.stills import Listing
+from arpgnet.pipeline.runner.threads import use_one_thread
+from arpgnet.pipeline.runner.workers import run_in_workers
+from arpgnet.pipeline.store import code_version, digest, store_root
+from arpgnet.pipeline.video.frames import encode_jpeg
 
 FIRST_SUBJECT = 300_000
 FRAME_PX = 256

@@ -15,14 +15,14 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import FinetuneParams
-from pipeline.finetune.augment import augment
-from pipeline.finetune.data import Stills
-from pipeline.finetune.network import Trainee
-from pipeline.training.schedule import class_weights, warm_cosine
-from pipeline.training.selection import unweighted_recall
-from pipeline.training.state import State, epoch_seed, snapshot
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.finetune.augment import augment
+from arpgnet.pipeline.finetune.data import Stills
+from arpgnet.pipeline.finetune.network import Trainee
+from arpgnet.pipeline.training.schedule import class_weights, warm_cosine
+from arpgnet.pipeline.training.selection import unweighted_recall
+from arpgnet.pipeline.training.state import State, epoch_seed, snapshot
 
 GRAD_CLIP = 1.0
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import FinetuneParams
-from pipeline.datasets.layout import split_folders, visible_files
-from pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Still, stills_root
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.datasets.layout import split_folders, visible_files
+from arpgnet.pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Still, stills_root
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:

@@ -10,11 +10,11 @@ import hashlib
 import json
 from pathlib import Path
 
-from pipeline.common.files import write_whole
-from pipeline.common.params import FinetuneParams
-from pipeline.datasets.file_cache import FileCache
-from pipeline.finetune.sets import list_stills
-from pipeline.store import digest
+from arpgnet.pipeline.common.files import write_whole
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.datasets.file_cache import FileCache
+from arpgnet.pipeline.finetune.sets import list_stills
+from arpgnet.pipeline.store import digest
 
 STILLS = Path("data/stills.json")
 
@@ -41,7 +41,7 @@ def stills_digest(params: FinetuneParams, workers: int) -> str:
     """
     if params.dataset == "demo":
         # imported here: it brings the renderer
-        from pipeline.finetune.demo import stills_version
+        from arpgnet.pipeline.finetune.demo import stills_version
 
         return stills_version(params)
     listing = list_stills(params, workers)

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from pipeline.common.errors import UserError
-from pipeline.networks.packs import ModelSpec
-from pipeline.networks.preprocessing import Normalisation, normalisation
-from pipeline.networks.sessions import find_map_tensor, load_graph
-from pipeline.networks.torch_graph import NotImportable, import_graph
-from pipeline.networks.tuned import unshared
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.preprocessing import Normalisation, normalisation
+from arpgnet.pipeline.networks.sessions import find_map_tensor, load_graph
+from arpgnet.pipeline.networks.torch_graph import NotImportable, import_graph
+from arpgnet.pipeline.networks.tuned import unshared
 
 
 class Head(nn.Module):

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import FinetuneParams
-from pipeline.finetune.stills import Listing, Still, needed, stills_root
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.finetune.stills import Listing, Still, needed, stills_root
 
 CLASSES = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"]
 LABELS = "EmoLabel/list_patition_label.txt"

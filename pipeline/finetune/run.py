@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.common.files import partial, replace_folder, writing_to
-from pipeline.common.params import Params
-from pipeline.networks.tuned import FACTS, WEIGHTS
-from pipeline.store import Store
-from pipeline.tables.manifest import read_manifest
+from arpgnet.pipeline.common.files import partial, replace_folder, writing_to
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.networks.tuned import FACTS, WEIGHTS
+from arpgnet.pipeline.store import Store
+from arpgnet.pipeline.tables.manifest import read_manifest
 
 BACKBONE = Path("artifacts/backbone")
 DATA = Path("data")
@@ -28,7 +28,7 @@ def finetune(params: Params, *, root: Path = Path(), store: Store | None = None)
         _write(root / BACKBONE, {"enabled": False}, None)
         return "finetune: off (finetune.enabled: false)"
     # imported here: torch takes 2 s, and most runs have fine-tuning switched off
-    from pipeline.finetune.tune import tune
+    from arpgnet.pipeline.finetune.tune import tune
 
     store = store or Store()
     fresh = partial(root / BACKBONE)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.common.params import FinetuneParams
-from pipeline.finetune.stills import Listing
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.finetune.stills import Listing
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
@@ -14,10 +14,10 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
     """
     # imported when chosen: the demo's brings the renderer
     if params.dataset == "demo":
-        from pipeline.finetune import demo
+        from arpgnet.pipeline.finetune import demo
 
         return demo.list_stills(params, workers)
-    from pipeline.finetune import affectnet, fer2013, folder, rafdb
+    from arpgnet.pipeline.finetune import affectnet, fer2013, folder, rafdb
 
     chosen = {"affectnet": affectnet, "fer2013": fer2013, "folder": folder, "rafdb": rafdb}
     return chosen[params.dataset].list_stills(params, workers)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import FinetuneParams
-from pipeline.datasets.root import resolve_root
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.datasets.root import resolve_root
 
 Part = Literal["train", "val"]
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})

@@ -27,9 +27,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.geometry.alignment import CROP_PX
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import ShardReader
+from arpgnet.pipeline.geometry.alignment import CROP_PX
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import ShardReader
 
 SIDE = 16
 MIN_CORRELATION = 0.97

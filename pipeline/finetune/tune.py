@@ -9,23 +9,23 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import FinetuneParams, Params
-from pipeline.common.progress import track
-from pipeline.finetune.cached import KeptTuning
-from pipeline.finetune.crops import CropJob
-from pipeline.finetune.data import Stills, load_stills
-from pipeline.finetune.fit import Tuner
-from pipeline.finetune.network import build_trainee, tuned_weights
-from pipeline.finetune.sets import list_stills
-from pipeline.finetune.target import Target
-from pipeline.networks.listed import load_listed
-from pipeline.networks.packs import ModelSpec
-from pipeline.runner.dispatch import crew
-from pipeline.store import Store, code_version, digest, file_sha256
-from pipeline.tables.manifest import Clip
-from pipeline.training.device import reproducible, resolve_device
-from pipeline.training.state import State
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import FinetuneParams, Params
+from arpgnet.pipeline.common.progress import track
+from arpgnet.pipeline.finetune.cached import KeptTuning
+from arpgnet.pipeline.finetune.crops import CropJob
+from arpgnet.pipeline.finetune.data import Stills, load_stills
+from arpgnet.pipeline.finetune.fit import Tuner
+from arpgnet.pipeline.finetune.network import build_trainee, tuned_weights
+from arpgnet.pipeline.finetune.sets import list_stills
+from arpgnet.pipeline.finetune.target import Target
+from arpgnet.pipeline.networks.listed import load_listed
+from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.runner.dispatch import crew
+from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.training.device import reproducible, resolve_device
+from arpgnet.pipeline.training.state import State
 
 # of every machine, for their number is part of the result
 THREADS = 4

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.geometry.alignment import CROP_PX
-from pipeline.geometry.landmark_schemes import scheme_indices
+from arpgnet.pipeline.geometry.alignment import CROP_PX
+from arpgnet.pipeline.geometry.landmark_schemes import scheme_indices
 
 # share of the brow-to-chin distance that lies above the brows: the neoclassical canon of equal
 # facial thirds (hairline to brow = brow to nose base = nose base to chin; Farkas et al. 1985)

@@ -9,9 +9,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.geometry.alignment import CROP_PX
-from pipeline.geometry.crop import Floats, cell_centres, face_hulls, inside_frame, inside_hull
-from pipeline.geometry.topology import Pair, Topology, build_topology
+from arpgnet.pipeline.geometry.alignment import CROP_PX
+from arpgnet.pipeline.geometry.crop import (
+    Floats,
+    cell_centres,
+    face_hulls,
+    inside_frame,
+    inside_hull,
+)
+from arpgnet.pipeline.geometry.topology import Pair, Topology, build_topology
 
 # a patch counts as visible when at least half of these many points a side show face
 SAMPLES_PER_SIDE = 4

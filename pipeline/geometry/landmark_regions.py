@@ -14,10 +14,17 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.geometry.alignment import CROP_PX
-from pipeline.geometry.crop import FOREHEAD, Floats, divided, face_hulls, inside_frame, inside_hull
-from pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
-from pipeline.geometry.topology import Pair, Topology, build_topology
+from arpgnet.pipeline.geometry.alignment import CROP_PX
+from arpgnet.pipeline.geometry.crop import (
+    FOREHEAD,
+    Floats,
+    divided,
+    face_hulls,
+    inside_frame,
+    inside_hull,
+)
+from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
+from arpgnet.pipeline.geometry.topology import Pair, Topology, build_topology
 
 SIDED = ("forehead", "brow", "eye", "nostril", "cheek", "mouth_corner", "jaw")
 CENTRAL = ("glabella", "nose_bridge", "nose_tip", "upper_lip", "lower_lip", "chin")

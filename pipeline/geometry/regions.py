@@ -6,15 +6,15 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.geometry.crop import map_cells
-from pipeline.geometry.grid import grid_nodes, grid_topology, grid_visible
-from pipeline.geometry.landmark_regions import (
+from arpgnet.pipeline.geometry.crop import map_cells
+from arpgnet.pipeline.geometry.grid import grid_nodes, grid_topology, grid_visible
+from arpgnet.pipeline.geometry.landmark_regions import (
     landmark_nodes,
     landmark_pooling,
     landmark_topology,
     landmark_visible,
 )
-from pipeline.geometry.topology import Topology
+from arpgnet.pipeline.geometry.topology import Topology
 
 Regions = Literal["grid", "landmark"]
 

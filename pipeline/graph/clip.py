@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.geometry.grid import grid_pooling
-from pipeline.geometry.regions import Regions, place_regions, region_topology
-from pipeline.geometry.topology import Topology
-from pipeline.runner.work import ClipWorkBase, upstream_reason
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import ShardReader, fixed, to_numpy
+from arpgnet.pipeline.geometry.grid import grid_pooling
+from arpgnet.pipeline.geometry.regions import Regions, place_regions, region_topology
+from arpgnet.pipeline.geometry.topology import Topology
+from arpgnet.pipeline.runner.work import ClipWorkBase, upstream_reason
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import ShardReader, fixed, to_numpy
 
 
 @dataclass(frozen=True)

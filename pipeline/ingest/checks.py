@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import DatasetParams
-from pipeline.datasets.frame_names import classes_shown
-from pipeline.datasets.groups import components
-from pipeline.tables.manifest import OK, Clip
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.datasets.frame_names import classes_shown
+from arpgnet.pipeline.datasets.groups import components
+from arpgnet.pipeline.tables.manifest import OK, Clip
 
 # the side of a clip that a fold does not use
 OUT = "out"

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import DatasetParams
-from pipeline.datasets.base import ListedClip
-from pipeline.datasets.frame_names import LEFT_OUT, FrameNames
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.datasets.base import ListedClip
+from arpgnet.pipeline.datasets.frame_names import LEFT_OUT, FrameNames
 
 
 def choose_classes(

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pipeline.common.params import DatasetParams
-from pipeline.datasets.base import Expected, ListedClip, Listing
-from pipeline.datasets.corpora import Corpus, corpora
-from pipeline.datasets.file_cache import FileCache, twins_of
-from pipeline.datasets.media import NOT_FOUND, FileFacts, Media
-from pipeline.ingest.notes import surplus_labels
-from pipeline.ingest.rows import media_of, why_unusable
-from pipeline.runner.workers import Limits
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.datasets.base import Expected, ListedClip, Listing
+from arpgnet.pipeline.datasets.corpora import Corpus, corpora
+from arpgnet.pipeline.datasets.file_cache import FileCache, twins_of
+from arpgnet.pipeline.datasets.media import NOT_FOUND, FileFacts, Media
+from arpgnet.pipeline.ingest.notes import surplus_labels
+from arpgnet.pipeline.ingest.rows import media_of, why_unusable
+from arpgnet.pipeline.runner.workers import Limits
 
 State = Literal["ok", "differs", "unknown"]
 _SHOWN = 5
@@ -67,7 +67,7 @@ def check(
     """
     found = corpora(params, faces)
     if any(corpus.adapter == "demo" for corpus in found):
-        from pipeline.datasets.adapters.demo import render
+        from arpgnet.pipeline.datasets.adapters.demo import render
 
         render(params.demo, workers)
     return [_check(corpus, workers, limits, verify) for corpus in found]

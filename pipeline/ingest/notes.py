@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.common.params import DatasetParams
-from pipeline.datasets.base import About, Listing
-from pipeline.datasets.corpora import CROSS, Corpus
-from pipeline.datasets.frame_names import FrameNames
-from pipeline.tables.manifest import Clip
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.datasets.base import About, Listing
+from arpgnet.pipeline.datasets.corpora import CROSS, Corpus
+from arpgnet.pipeline.datasets.frame_names import FrameNames
+from arpgnet.pipeline.tables.manifest import Clip
 
 _UNUSED_SHOWN = 10
 

@@ -7,12 +7,12 @@ import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from pipeline.common.errors import UserError
-from pipeline.datasets.base import ListedClip
-from pipeline.datasets.corpora import Corpus
-from pipeline.datasets.frame_names import FrameNames
-from pipeline.datasets.media import FileFacts, Media
-from pipeline.tables.manifest import OK, QUARANTINED, Clip
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.base import ListedClip
+from arpgnet.pipeline.datasets.corpora import Corpus
+from arpgnet.pipeline.datasets.frame_names import FrameNames
+from arpgnet.pipeline.datasets.media import FileFacts, Media
+from arpgnet.pipeline.tables.manifest import OK, QUARANTINED, Clip
 
 
 def manifest_rows(

@@ -8,20 +8,20 @@ from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.common.params import DatasetParams
-from pipeline.datasets.base import ListedClip, Listing, adapter_module
-from pipeline.datasets.corpora import corpora, list_all, settle
-from pipeline.datasets.file_cache import FileCache, twins_of
-from pipeline.datasets.frame_names import classes_shown, frame_table
-from pipeline.datasets.media import FileFacts
-from pipeline.ingest.checks import OUT, check_classes, check_leaks, drop_leaks
-from pipeline.ingest.classes import choose_classes, map_classes
-from pipeline.ingest.notes import notes_of, other_lengths, protocol_note, set_facts
-from pipeline.ingest.rows import manifest_rows, media_of
-from pipeline.ingest.splits import assign_splits
-from pipeline.runner.workers import Limits
-from pipeline.store import Store, code_version, digest
-from pipeline.tables.manifest import (
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.datasets.base import ListedClip, Listing, adapter_module
+from arpgnet.pipeline.datasets.corpora import corpora, list_all, settle
+from arpgnet.pipeline.datasets.file_cache import FileCache, twins_of
+from arpgnet.pipeline.datasets.frame_names import classes_shown, frame_table
+from arpgnet.pipeline.datasets.media import FileFacts
+from arpgnet.pipeline.ingest.checks import OUT, check_classes, check_leaks, drop_leaks
+from arpgnet.pipeline.ingest.classes import choose_classes, map_classes
+from arpgnet.pipeline.ingest.notes import notes_of, other_lengths, protocol_note, set_facts
+from arpgnet.pipeline.ingest.rows import manifest_rows, media_of
+from arpgnet.pipeline.ingest.splits import assign_splits
+from arpgnet.pipeline.runner.workers import Limits
+from arpgnet.pipeline.store import Store, code_version, digest
+from arpgnet.pipeline.tables.manifest import (
     FRAME_LABELS,
     MANIFEST,
     OK,
@@ -60,7 +60,7 @@ def ingest(
     found = corpora(params, faces)
     about = found[0].about
     if any(corpus.adapter == "demo" for corpus in found):
-        from pipeline.datasets.adapters.demo import render
+        from arpgnet.pipeline.datasets.adapters.demo import render
 
         render(params.demo, workers)
     listing = list_all(found)

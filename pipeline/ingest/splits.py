@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import DatasetParams
-from pipeline.datasets.frame_names import classes_shown
-from pipeline.datasets.groups import units
-from pipeline.tables.manifest import OK, Clip
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.datasets.frame_names import classes_shown
+from arpgnet.pipeline.datasets.groups import units
+from arpgnet.pipeline.tables.manifest import OK, Clip
 
 UNCHECKED = "no subject is named: whether a person stands on two sides is not known"
 

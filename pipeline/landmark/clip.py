@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.common.errors import ClipError
-from pipeline.geometry.alignment import apply
-from pipeline.geometry.landmark_schemes import SCHEMES, Scheme
-from pipeline.networks.landmarks import LandmarkNetwork
-from pipeline.networks.packs import ModelSpec
-from pipeline.networks.sessions import Device, runtime_version
-from pipeline.runner.work import ClipWorkBase, upstream_reason
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import ShardReader, fixed, to_numpy
-from pipeline.video.frames import decode_jpeg
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.geometry.alignment import apply
+from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES, Scheme
+from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
+from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.sessions import Device, runtime_version
+from arpgnet.pipeline.runner.work import ClipWorkBase, upstream_reason
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import ShardReader, fixed, to_numpy
+from arpgnet.pipeline.video.frames import decode_jpeg
 
 
 def landmark_schema(scheme: Scheme) -> pa.Schema:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.common.errors import ClipError
-from pipeline.geometry.alignment import apply
-from pipeline.geometry.landmark_schemes import SCHEMES
-from pipeline.landmark.clip import landmark_schema
-from pipeline.runner.work import ClipWorkBase, upstream_reason
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import ShardReader, fixed, to_numpy
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.geometry.alignment import apply
+from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES
+from arpgnet.pipeline.landmark.clip import landmark_schema
+from arpgnet.pipeline.runner.work import ClipWorkBase, upstream_reason
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import ShardReader, fixed, to_numpy
 
 SCHEME = SCHEMES["68"]
 

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from pipeline.common.errors import ClipError, UserError
-from pipeline.geometry.alignment import CROP_PX
-from pipeline.networks.image_network import ImageNetwork, Precision
-from pipeline.networks.packs import ModelSpec
-from pipeline.networks.sessions import Device, find_map_tensor, load_graph
+from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.geometry.alignment import CROP_PX
+from arpgnet.pipeline.networks.image_network import ImageNetwork, Precision
+from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.sessions import Device, find_map_tensor, load_graph
 
 WINDOWED = ("Conv", "MaxPool", "AveragePool")
 POINTWISE = (

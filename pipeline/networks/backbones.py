@@ -23,10 +23,10 @@ from onnx import numpy_helper
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.iresnet import CROP_PX, DEPTHS, iresnet
-from models.mobilefacenet import FoamliuMobileFaceNet, MobileFaceNet
-from pipeline.common.errors import UserError
-from pipeline.networks.sessions import load_graph
+from arpgnet.models.iresnet import CROP_PX, DEPTHS, iresnet
+from arpgnet.models.mobilefacenet import FoamliuMobileFaceNet, MobileFaceNet
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks.sessions import load_graph
 
 ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     **{name: partial(iresnet, name) for name in DEPTHS},

@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from pipeline.common.files import partial, writing_to
-from pipeline.store import code_version, digest, store_root
+from arpgnet.pipeline.common.files import partial, writing_to
+from arpgnet.pipeline.store import code_version, digest, store_root
 
 FOLDER = "graphs"  # in the store's folder
 _OPSET = 17
@@ -37,8 +37,8 @@ def graph_of_checkpoint(path: Path, arch: str, sha256: str) -> Path:
 def _export(path: Path, arch: str, graph: Path) -> None:
     import torch
 
-    from models.iresnet import CROP_PX
-    from pipeline.networks.backbones import load_backbone
+    from arpgnet.models.iresnet import CROP_PX
+    from arpgnet.pipeline.networks.backbones import load_backbone
 
     class Embedding(torch.nn.Module):
         """Without the map, which is found in the graph as in any other."""

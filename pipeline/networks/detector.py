@@ -19,12 +19,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import AlignParams
-from pipeline.geometry.tracks import iou
-from pipeline.networks.dynamic_shapes import SAME, any_sides
-from pipeline.networks.packs import ModelSpec, Pack
-from pipeline.networks.sessions import Device, load_graph, make_session
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import AlignParams
+from arpgnet.pipeline.geometry.tracks import iou
+from arpgnet.pipeline.networks.dynamic_shapes import SAME, any_sides
+from arpgnet.pipeline.networks.packs import ModelSpec, Pack
+from arpgnet.pipeline.networks.sessions import Device, load_graph, make_session
 
 # boxes that overlap more are one face; SCRFD's own value
 NMS_IOU = 0.4

@@ -13,9 +13,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from pipeline.common.errors import UserError
-from pipeline.networks.packs import ModelEntry, PackEntry, find_fault, known_entries
-from pipeline.store import file_sha256
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks.packs import ModelEntry, PackEntry, find_fault, known_entries
+from arpgnet.pipeline.store import file_sha256
 
 CHUNK = 1 << 20
 TIMEOUT_S = 30

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.common.params import AlignParams
-from pipeline.geometry.tracks import iou
-from pipeline.networks.detector import (
+from arpgnet.pipeline.common.params import AlignParams
+from arpgnet.pipeline.geometry.tracks import iou
+from arpgnet.pipeline.networks.detector import (
     GRID_PX,
     Detections,
     Detector,

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from pipeline.networks.dynamic_shapes import SAME, any_batch
-from pipeline.networks.packs import ModelSpec
-from pipeline.networks.preprocessing import normalisation
-from pipeline.networks.sessions import (
+from arpgnet.pipeline.networks.dynamic_shapes import SAME, any_batch
+from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.preprocessing import normalisation
+from arpgnet.pipeline.networks.sessions import (
     CPU,
     Device,
     batchable,
@@ -26,7 +26,7 @@ from pipeline.networks.sessions import (
     load_graph,
     make_session,
 )
-from pipeline.networks.tuned import graph_source
+from arpgnet.pipeline.networks.tuned import graph_source
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -137,7 +137,7 @@ class ImageNetwork:
         graph = load_graph(self._graph)
         if not {node.op_type for node in graph.graph.node} <= TORCH_KINDS:
             return None
-        from pipeline.networks.torch_graph import NotImportable, TorchRun, import_graph
+        from arpgnet.pipeline.networks.torch_graph import NotImportable, TorchRun, import_graph
 
         try:
             module = import_graph(graph, self._outputs)

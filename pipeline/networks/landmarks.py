@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.common.errors import UserError
-from pipeline.geometry.alignment import CONTEXT_PX, CONTEXT_SCALE, apply, square_matrix
-from pipeline.geometry.landmark_schemes import SCHEMES
-from pipeline.networks.image_network import ImageNetwork
-from pipeline.networks.packs import ModelSpec
-from pipeline.networks.sessions import CPU, CUDA, Device, choose_provider
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.geometry.alignment import CONTEXT_PX, CONTEXT_SCALE, apply, square_matrix
+from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES
+from arpgnet.pipeline.networks.image_network import ImageNetwork
+from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.sessions import CPU, CUDA, Device, choose_provider
 
 # Side of the square around the box that the network sees, in parts of the box's longer side.
 # PFLD's tight square, checked on 75 frames of 6 people: with 1.0 it differs from itself on the

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.common.errors import UserError
-from pipeline.common.files import write_whole
-from pipeline.networks.packs import Pack, Role, describe_pack, load_pack
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import write_whole
+from arpgnet.pipeline.networks.packs import Pack, Role, describe_pack, load_pack
 
 NETWORKS = Path("data/networks")
 

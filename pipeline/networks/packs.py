@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.common.errors import UserError
-from pipeline.networks.checkpoint_graph import graph_key, graph_of_checkpoint
-from pipeline.store import file_sha256
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks.checkpoint_graph import graph_key, graph_of_checkpoint
+from arpgnet.pipeline.store import file_sha256
 
 Role = Literal["detector", "landmark", "embedding"]
 Kind = Literal["scrfd", "yunet", "2d106", "pfld98", "68", "arcface"]
@@ -128,11 +128,11 @@ class PackEntry(_Strict):
     def _every_role(self) -> PackEntry:
         for role in ROLES:
             if role not in self.models:
-                raise ValueError(f"models.{role} is missing")
+                raise ValueError(f"arpgnet.models.{role} is missing")
             kind = self.models[role].kind
             if kind not in KINDS[role]:
                 raise ValueError(
-                    f"models.{role}.kind: '{kind}' is not one of {', '.join(KINDS[role])}"
+                    f"arpgnet.models.{role}.kind: '{kind}' is not one of {', '.join(KINDS[role])}"
                 )
         return self
 

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.networks.packs import Channels, ModelSpec
-from pipeline.networks.sessions import load_graph
+from arpgnet.pipeline.networks.packs import Channels, ModelSpec
+from arpgnet.pipeline.networks.sessions import load_graph
 
 # what the networks of a kind were trained with, as InsightFace's classes assume it
 MEAN_STD = {"2d106": (127.5, 128.0), "68": (127.5, 128.0), "arcface": (127.5, 127.5)}

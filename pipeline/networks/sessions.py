@@ -15,8 +15,8 @@ from typing import Literal
 import onnx
 import onnxruntime
 
-from pipeline.common.errors import UserError
-from pipeline.common.gpus import choose_gpus
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.gpus import choose_gpus
 
 Device = Literal["auto", "cpu", "cuda"]
 CPU = "CPUExecutionProvider"

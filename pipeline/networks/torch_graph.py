@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import fx, nn
 
-from pipeline.common.gpus import use_cuda
-from pipeline.networks.sessions import Device
+from arpgnet.pipeline.common.gpus import use_cuda
+from arpgnet.pipeline.networks.sessions import Device
 
 Attributes = dict[str, Any]
 Make = Callable[["_Importer", onnx.NodeProto, Attributes], fx.Node]

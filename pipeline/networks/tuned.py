@@ -19,10 +19,10 @@ from onnx import numpy_helper
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from pipeline.common.errors import UserError
-from pipeline.networks.packs import ModelSpec
-from pipeline.networks.sessions import load_graph
-from pipeline.store import file_sha256
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.sessions import load_graph
+from arpgnet.pipeline.store import file_sha256
 
 FACTS = "backbone.json"
 WEIGHTS = "backbone.safetensors"

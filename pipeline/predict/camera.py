@@ -17,9 +17,9 @@ import av
 import cv2
 import numpy as np
 
-from pipeline.common.errors import ClipError, UserError
-from pipeline.video.container import Upright
-from pipeline.video.stream import Shown
+from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.video.container import Upright
+from arpgnet.pipeline.video.stream import Shown
 
 HELD = 2
 CAMERA = re.compile(r"camera:(\d+)")

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.geometry.alignment import similarity, warp
-from pipeline.geometry.tracks import iou
-from pipeline.networks.detector import Detections
+from arpgnet.pipeline.geometry.alignment import similarity, warp
+from arpgnet.pipeline.geometry.tracks import iou
+from arpgnet.pipeline.networks.detector import Detections
 
 Describe = Callable[[np.ndarray], np.ndarray]
 

@@ -14,21 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.geometry.alignment import CONTEXT_QUALITY, apply, context, similarity, warp
-from pipeline.geometry.grid import grid_pooling
-from pipeline.geometry.regions import place_regions
-from pipeline.networks.appearance import AppearanceNetwork, centres, to_half
-from pipeline.networks.image_network import resolve_precision
-from pipeline.networks.landmarks import LandmarkNetwork
-from pipeline.predict.model import Model
-from pipeline.predict.output import Regions
-from pipeline.predict.windows import Found
-from pipeline.training.attention import attends_to_regions, frame_attention
-from pipeline.training.data import Dataset, Share, fill
-from pipeline.training.features import Features, empty_features
-from pipeline.training.network import logits_of
-from pipeline.training.tasks import ClipTask, Views
-from pipeline.video.frames import decode_jpeg, encode_jpeg
+from arpgnet.pipeline.geometry.alignment import CONTEXT_QUALITY, apply, context, similarity, warp
+from arpgnet.pipeline.geometry.grid import grid_pooling
+from arpgnet.pipeline.geometry.regions import place_regions
+from arpgnet.pipeline.networks.appearance import AppearanceNetwork, centres, to_half
+from arpgnet.pipeline.networks.image_network import resolve_precision
+from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
+from arpgnet.pipeline.predict.model import Model
+from arpgnet.pipeline.predict.output import Regions
+from arpgnet.pipeline.predict.windows import Found
+from arpgnet.pipeline.training.attention import attends_to_regions, frame_attention
+from arpgnet.pipeline.training.data import Dataset, Share, fill
+from arpgnet.pipeline.training.features import Features, empty_features
+from arpgnet.pipeline.training.network import logits_of
+from arpgnet.pipeline.training.tasks import ClipTask, Views
+from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.geometry.alignment import context
-from pipeline.predict.faces import Face
-from pipeline.predict.features import Networks
-from pipeline.predict.output import Regions, Row
-from pipeline.predict.windows import Scored
+from arpgnet.pipeline.geometry.alignment import context
+from arpgnet.pipeline.predict.faces import Face
+from arpgnet.pipeline.predict.features import Networks
+from arpgnet.pipeline.predict.output import Regions, Row
+from arpgnet.pipeline.predict.windows import Scored
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.common.errors import UserError
-from pipeline.networks.detector import Detector
-from pipeline.networks.follower import make_follower
-from pipeline.predict.faces import WAITING, Face, Identities, Tracklet
-from pipeline.predict.features import Networks, cut_out, rows_of
-from pipeline.predict.features import Row as FeatureRow
-from pipeline.predict.frame import Frame, landmarks
-from pipeline.predict.model import Model
-from pipeline.predict.output import Row
-from pipeline.predict.windows import OVERLAP, Scored
-from pipeline.video.frames import decode_jpeg, encode_jpeg, shrink
-from pipeline.video.stream import Shown
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks.detector import Detector
+from arpgnet.pipeline.networks.follower import make_follower
+from arpgnet.pipeline.predict.faces import WAITING, Face, Identities, Tracklet
+from arpgnet.pipeline.predict.features import Networks, cut_out, rows_of
+from arpgnet.pipeline.predict.features import Row as FeatureRow
+from arpgnet.pipeline.predict.frame import Frame, landmarks
+from arpgnet.pipeline.predict.model import Model
+from arpgnet.pipeline.predict.output import Row
+from arpgnet.pipeline.predict.windows import OVERLAP, Scored
+from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg, shrink
+from arpgnet.pipeline.video.stream import Shown
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from models.arpgnet import ARPGNet
-from pipeline.common.errors import UserError
-from pipeline.common.params import PARAMS_FILE, Params, TrainParams, load_params
-from pipeline.geometry.regions import region_topology
-from pipeline.networks.appearance import layout
-from pipeline.networks.packs import ModelSpec, Pack, load_pack
-from pipeline.networks.tuned import tuned
-from pipeline.publish.needs import median_s, sound_clips
-from pipeline.tables.curves import RUNS
-from pipeline.tables.manifest import MANIFEST, read_manifest
-from pipeline.tables.shards import INDEX, ShardReader
-from pipeline.training.checkpoints import find_run, load_run
+from arpgnet.models.arpgnet import ARPGNet
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import PARAMS_FILE, Params, TrainParams, load_params
+from arpgnet.pipeline.geometry.regions import region_topology
+from arpgnet.pipeline.networks.appearance import layout
+from arpgnet.pipeline.networks.packs import ModelSpec, Pack, load_pack
+from arpgnet.pipeline.networks.tuned import tuned
+from arpgnet.pipeline.publish.needs import median_s, sound_clips
+from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
+from arpgnet.pipeline.tables.shards import INDEX, ShardReader
+from arpgnet.pipeline.training.checkpoints import find_run, load_run
 
 BACKBONE = Path("artifacts/backbone")
 

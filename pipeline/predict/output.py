@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.common.files import writing_to
+from arpgnet.pipeline.common.files import writing_to
 
 Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat"]
 FORMATS: tuple[Format, ...] = get_args(Format)

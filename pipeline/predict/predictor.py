@@ -5,20 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.common.errors import UserError
-from pipeline.common.progress import Watch, track
-from pipeline.common.stopping import ctrl_c
-from pipeline.networks.detector import open_detector
-from pipeline.predict.camera import LiveFrames
-from pipeline.predict.features import Networks
-from pipeline.predict.live import LivePass, rhythm_of
-from pipeline.predict.model import Model
-from pipeline.predict.output import WITH_LANDMARKS, Format, Head, Table, Together, open_table
-from pipeline.predict.overlay.overlay import Overlay, overlay_path
-from pipeline.predict.page.page import Page, page_path
-from pipeline.predict.video import VideoPass, Which
-from pipeline.predict.windows import Layout, clip_layout, frame_layout
-from pipeline.video.stream import Plan, Unexpected, plan, survey_plan
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.progress import Watch, track
+from arpgnet.pipeline.common.stopping import ctrl_c
+from arpgnet.pipeline.networks.detector import open_detector
+from arpgnet.pipeline.predict.camera import LiveFrames
+from arpgnet.pipeline.predict.features import Networks
+from arpgnet.pipeline.predict.live import LivePass, rhythm_of
+from arpgnet.pipeline.predict.model import Model
+from arpgnet.pipeline.predict.output import (
+    WITH_LANDMARKS,
+    Format,
+    Head,
+    Table,
+    Together,
+    open_table,
+)
+from arpgnet.pipeline.predict.overlay.overlay import Overlay, overlay_path
+from arpgnet.pipeline.predict.page.page import Page, page_path
+from arpgnet.pipeline.predict.video import VideoPass, Which
+from arpgnet.pipeline.predict.windows import Layout, clip_layout, frame_layout
+from arpgnet.pipeline.video.stream import Plan, Unexpected, plan, survey_plan
 
 # a video that is this much longer than a training clip is still shown as one
 WHOLE = 1.5

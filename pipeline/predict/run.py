@@ -8,15 +8,15 @@ from pathlib import Path
 
 import cv2
 
-from pipeline.common.errors import ClipError, UserError
-from pipeline.datasets.layout import videos_below
-from pipeline.predict.camera import is_live
-from pipeline.predict.model import Model
-from pipeline.predict.output import SUFFIX
-from pipeline.predict.overlay.overlay import SUFFIX as OVERLAY
-from pipeline.predict.overlay.overlay import overlay_path
-from pipeline.predict.page.page import FILM, film_path, page_path
-from pipeline.predict.predictor import Options, Predictor
+from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.datasets.layout import videos_below
+from arpgnet.pipeline.predict.camera import is_live
+from arpgnet.pipeline.predict.model import Model
+from arpgnet.pipeline.predict.output import SUFFIX
+from arpgnet.pipeline.predict.overlay.overlay import SUFFIX as OVERLAY
+from arpgnet.pipeline.predict.overlay.overlay import overlay_path
+from arpgnet.pipeline.predict.page.page import FILM, film_path, page_path
+from arpgnet.pipeline.predict.predictor import Options, Predictor
 
 
 def predict(

@@ -6,18 +6,18 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import PARAMS_FILE, load_params
-from pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, copy_out
-from pipeline.predict.model import BACKBONE, Model, load_model, put_together
-from pipeline.publish.needs import NEEDS, pack_files, read_needs
-from pipeline.publish.sums import SUMS, check_sums
-from pipeline.publish.write import BACKBONE as PUBLISHED_BACKBONE
-from pipeline.publish.write import PARAMS
-from pipeline.tables.curves import RUNS
-from pipeline.tables.manifest import MANIFEST
-from pipeline.tables.shards import INDEX
-from pipeline.training.checkpoints import MODEL
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
+from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, copy_out
+from arpgnet.pipeline.predict.model import BACKBONE, Model, load_model, put_together
+from arpgnet.pipeline.publish.needs import NEEDS, pack_files, read_needs
+from arpgnet.pipeline.publish.sums import SUMS, check_sums
+from arpgnet.pipeline.publish.write import BACKBONE as PUBLISHED_BACKBONE
+from arpgnet.pipeline.publish.write import PARAMS
+from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.tables.manifest import MANIFEST
+from arpgnet.pipeline.tables.shards import INDEX
+from arpgnet.pipeline.training.checkpoints import MODEL
 
 
 def open_model(given: str | None = None, run: str | None = None, root: Path = Path()) -> Model:

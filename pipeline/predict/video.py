@@ -15,19 +15,19 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.common.errors import ClipError
-from pipeline.common.progress import Tracker
-from pipeline.geometry.tracks import Track, choose, iou, link
-from pipeline.networks.detector import Detections, Detector
-from pipeline.networks.follower import make_follower
-from pipeline.predict.faces import WAITING, Face, Identities, largest_first
-from pipeline.predict.features import Cut, Networks, cut_out, rows_of
-from pipeline.predict.features import Row as FeatureRow
-from pipeline.predict.frame import Frame, landmarks
-from pipeline.predict.output import Regions, Row
-from pipeline.predict.windows import ClipScores, Found, FrameScores, Layout, Window, nearest
-from pipeline.video.frames import decode_jpeg, encode_jpeg, shrink
-from pipeline.video.stream import Plan, stream
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.common.progress import Tracker
+from arpgnet.pipeline.geometry.tracks import Track, choose, iou, link
+from arpgnet.pipeline.networks.detector import Detections, Detector
+from arpgnet.pipeline.networks.follower import make_follower
+from arpgnet.pipeline.predict.faces import WAITING, Face, Identities, largest_first
+from arpgnet.pipeline.predict.features import Cut, Networks, cut_out, rows_of
+from arpgnet.pipeline.predict.features import Row as FeatureRow
+from arpgnet.pipeline.predict.frame import Frame, landmarks
+from arpgnet.pipeline.predict.output import Regions, Row
+from arpgnet.pipeline.predict.windows import ClipScores, Found, FrameScores, Layout, Window, nearest
+from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg, shrink
+from arpgnet.pipeline.video.stream import Plan, stream
 
 Which = Literal["all", "main"]
 

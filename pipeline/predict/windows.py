@@ -17,8 +17,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from pipeline.common.params import DecodeParams
-from pipeline.video.sampling import choose
+from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.video.sampling import choose
 
 # windows a frame lies in; a step that divides the window lets them share the frames looked at
 OVERLAP = 4

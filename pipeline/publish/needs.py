@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.common.errors import UserError
-from pipeline.networks.packs import Pack
-from pipeline.tables.manifest import MANIFEST, OK, Clip, read_manifest
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks.packs import Pack
+from arpgnet.pipeline.tables.manifest import MANIFEST, OK, Clip, read_manifest
 
 NEEDS = "predict.json"
 

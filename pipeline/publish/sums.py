@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from pipeline.common.errors import UserError
-from pipeline.store import file_sha256
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.store import file_sha256
 
 SUMS = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")

@@ -13,21 +13,21 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.common.errors import UserError
-from pipeline.common.files import partial, writing_to
-from pipeline.common.params import Params
-from pipeline.export.write import export
-from pipeline.networks.packs import load_pack
-from pipeline.networks.tuned import FACTS, WEIGHTS, read_facts
-from pipeline.publish.needs import NEEDS, write_needs
-from pipeline.publish.sums import SUMS, check_sums, write_sums
-from pipeline.report.card import CARD
-from pipeline.report.sentences import plain
-from pipeline.report.settings import settings_digest, shareable
-from pipeline.store import file_sha256
-from pipeline.tables.curves import RUNS
-from pipeline.tables.predictions import PREDICTIONS
-from pipeline.training.checkpoints import MODEL, best_run, load_run, runs
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import partial, writing_to
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.export.write import export
+from arpgnet.pipeline.networks.packs import load_pack
+from arpgnet.pipeline.networks.tuned import FACTS, WEIGHTS, read_facts
+from arpgnet.pipeline.publish.needs import NEEDS, write_needs
+from arpgnet.pipeline.publish.sums import SUMS, check_sums, write_sums
+from arpgnet.pipeline.report.card import CARD
+from arpgnet.pipeline.report.sentences import plain
+from arpgnet.pipeline.report.settings import settings_digest, shareable
+from arpgnet.pipeline.store import file_sha256
+from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.tables.predictions import PREDICTIONS
+from arpgnet.pipeline.training.checkpoints import MODEL, best_run, load_run, runs
 
 CLASSES = "classes.json"
 PARAMS = "params.yaml"

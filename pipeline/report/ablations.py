@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.common.errors import UserError
-from pipeline.report.sentences import interval, plus_minus
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.report.sentences import interval, plus_minus
 
 ABLATION = Path("comparisons/ablation.json")
 # a row was measured; could not be; has the full network's own settings

@@ -12,8 +12,8 @@ from typing import Any
 
 import jinja2
 
-from pipeline.report.page import Results, coverage_view, tested
-from pipeline.report.sentences import (
+from arpgnet.pipeline.report.page import Results, coverage_view, tested
+from arpgnet.pipeline.report.sentences import (
     MODEL_NAMES,
     TILES,
     calibration,
@@ -24,10 +24,10 @@ from pipeline.report.sentences import (
     single_runs,
     verdict,
 )
-from pipeline.report.settings import settings_digest, shareable
-from pipeline.report.views import spread, traits_view
-from pipeline.tables.manifest import Manifest
-from pipeline.tables.predictions import NETWORK
+from arpgnet.pipeline.report.settings import settings_digest, shareable
+from arpgnet.pipeline.report.views import spread, traits_view
+from arpgnet.pipeline.tables.manifest import Manifest
+from arpgnet.pipeline.tables.predictions import NETWORK
 
 CARD = Path("artifacts/MODEL_CARD.md")
 # adapters of one's own clips: the pipeline knows neither what they are nor whose
@@ -47,7 +47,7 @@ SETTINGS = (
 def model_card(results: Results) -> str:
     """The card; every text from data is escaped, and equal results give equal bytes."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.report", "."),
+        loader=jinja2.PackageLoader("arpgnet.pipeline.report", "."),
         # every value that the template is given, its own text excepted
         finalize=plain,
         undefined=jinja2.StrictUndefined,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from pipeline.report.heat_maps import heat_maps, time_chart
-from pipeline.report.images import mean_face
-from pipeline.tables.shards import ShardReader
+from arpgnet.pipeline.report.heat_maps import heat_maps, time_chart
+from arpgnet.pipeline.report.images import mean_face
+from arpgnet.pipeline.tables.shards import ShardReader
 
 MOST_NAMED = 3  # regions that a sentence names
 FEWEST = 8  # views from which on two maps are compared in words

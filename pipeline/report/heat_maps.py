@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Patch, Rectangle
 
-from pipeline.report.charts import BLUE, ORANGE, STYLE, to_svg
+from arpgnet.pipeline.report.charts import BLUE, ORANGE, STYLE, to_svg
 
 # even steps look even, and colour-blind readers see the same (Nunez et al. 2018, PLoS ONE 13(7))
 COLOURS = "cividis"

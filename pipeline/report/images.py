@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.geometry.topology import SYMMETRIC
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import ShardReader, to_numpy
-from pipeline.video.frames import decode_jpeg, encode_jpeg
+from arpgnet.pipeline.geometry.topology import SYMMETRIC
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
+from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 
 # Okabe & Ito's palette, distinguishable with any colour vision (jfly.uni-koeln.de/color), RGB
 BLUE = (0, 114, 178)

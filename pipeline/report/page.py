@@ -17,13 +17,13 @@ import numpy as np
 from markupsafe import Markup
 from ruamel.yaml import YAML
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params
-from pipeline.report.ablations import ablations_view, read_ablations
-from pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
-from pipeline.report.explanations import explanations_view
-from pipeline.report.images import BLUE, ORANGE, clip_sheet, face_tiles
-from pipeline.report.sentences import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.report.ablations import ablations_view, read_ablations
+from arpgnet.pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
+from arpgnet.pipeline.report.explanations import explanations_view
+from arpgnet.pipeline.report.images import BLUE, ORANGE, clip_sheet, face_tiles
+from arpgnet.pipeline.report.sentences import (
     MODEL_NAMES,
     TILES,
     calibration,
@@ -34,11 +34,11 @@ from pipeline.report.sentences import (
     single_runs,
     verdict,
 )
-from pipeline.report.settings import shareable
-from pipeline.report.views import mistakes_view, subjects_view, traits_view
-from pipeline.tables.manifest import Clip, Manifest, read_manifest
-from pipeline.tables.predictions import NETWORK
-from pipeline.tables.shards import ShardReader
+from arpgnet.pipeline.report.settings import shareable
+from arpgnet.pipeline.report.views import mistakes_view, subjects_view, traits_view
+from arpgnet.pipeline.tables.manifest import Clip, Manifest, read_manifest
+from arpgnet.pipeline.tables.predictions import NETWORK
+from arpgnet.pipeline.tables.shards import ShardReader
 
 # a stage's folder under data/ -> the stage, in their order
 STAGES = {
@@ -103,7 +103,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
 def render(results: Results) -> str:
     """The page's HTML; every text from data is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.report", "."),
+        loader=jinja2.PackageLoader("arpgnet.pipeline.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -113,7 +113,9 @@ def render(results: Results) -> str:
     counts = np.asarray(network["confusion"])[:, : len(classes)]
     clips, shards = results.manifest.clips, results.shards
     return environment.get_template("page.html.j2").render(
-        style=Markup(files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")),
+        style=Markup(
+            files("arpgnet.pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
+        ),
         run=_run_facts(results),
         tiles=list(_tiles(results)),
         rivals=list(_rivals(results)),

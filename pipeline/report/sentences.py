@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.tables.predictions import NETWORK
+from arpgnet.pipeline.tables.predictions import NETWORK
 
 # CommonMark 0.31, section 2.4: a backslash before ASCII punctuation makes it plain
 SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#$])")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
-from pipeline.common.params import Params
-from pipeline.store import digest
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.store import digest
 
 # in the place of every folder: the settings stay valid where there must be one
 LEFT_OUT = "left-out"

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.report.images import plain_face
-from pipeline.report.sentences import number
-from pipeline.tables.shards import ShardReader
+from arpgnet.pipeline.report.images import plain_face
+from arpgnet.pipeline.report.sentences import number
+from arpgnet.pipeline.tables.shards import ShardReader
 
 
 def mistakes_view(

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.common.errors import UserError
-from pipeline.common.files import partial, writing_to
-from pipeline.common.params import EngineParams
-from pipeline.common.progress import Tracker, track
-from pipeline.runner.dispatch import spread
-from pipeline.runner.workers import Crashed, Limits, WorkerError
-from pipeline.store import Place, Store
-from pipeline.tables.shards import IndexRow, ShardFile, shard_name
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import partial, writing_to
+from arpgnet.pipeline.common.params import EngineParams
+from arpgnet.pipeline.common.progress import Tracker, track
+from arpgnet.pipeline.runner.dispatch import spread
+from arpgnet.pipeline.runner.workers import Crashed, Limits, WorkerError
+from arpgnet.pipeline.store import Place, Store
+from arpgnet.pipeline.tables.shards import IndexRow, ShardFile, shard_name
 
 # few files under DVC, each of them rewritten and fetched quickly
 TARGET_BYTES = 32 << 20

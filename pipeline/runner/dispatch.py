@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-from pipeline.common.params import EngineParams
-from pipeline.runner.cluster.run import Fleet, run_on_ray
-from pipeline.runner.workers import Job, Limits, cores, run_in_workers
+from arpgnet.pipeline.common.params import EngineParams
+from arpgnet.pipeline.runner.cluster.run import Fleet, run_on_ray
+from arpgnet.pipeline.runner.workers import Job, Limits, cores, run_in_workers
 
 
 def crew(engine: EngineParams) -> tuple[int, Limits]:

@@ -13,17 +13,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.common.errors import UserError
-from pipeline.common.files import partial, replace_folder, writing_to
-from pipeline.common.params import EngineParams
-from pipeline.common.progress import Tracker, track
-from pipeline.runner.assembly import Member, Part, PartJob, Written, cut_into_parts, write_parts
-from pipeline.runner.dispatch import spread
-from pipeline.runner.work import ClipJob, ClipWork, Item
-from pipeline.runner.workers import NO_MEMORY, Crashed, TimedOut, WorkerError
-from pipeline.store import Store
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import IndexRow, quarantined, write_index
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import partial, replace_folder, writing_to
+from arpgnet.pipeline.common.params import EngineParams
+from arpgnet.pipeline.common.progress import Tracker, track
+from arpgnet.pipeline.runner.assembly import (
+    Member,
+    Part,
+    PartJob,
+    Written,
+    cut_into_parts,
+    write_parts,
+)
+from arpgnet.pipeline.runner.dispatch import spread
+from arpgnet.pipeline.runner.work import ClipJob, ClipWork, Item
+from arpgnet.pipeline.runner.workers import NO_MEMORY, Crashed, TimedOut, WorkerError
+from arpgnet.pipeline.store import Store
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import IndexRow, quarantined, write_index
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from types import TracebackType
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 # a clip of a few seconds never touches the disk
 IN_MEMORY_BYTES = 32 << 20

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipeline.common.errors import ClipError
-from pipeline.runner.threads import use_one_thread
-from pipeline.store import Place, Store, code_version, digest
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import ShardReader, well_cut
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.runner.threads import use_one_thread
+from arpgnet.pipeline.store import Place, Store, code_version, digest
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import ShardReader, well_cut
 
 
 class ClipWork(Protocol):

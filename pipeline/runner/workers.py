@@ -24,9 +24,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.common.errors import UserError
-from pipeline.runner.threads import ONE_THREAD
-from pipeline.store.code import STATE_AT_START, sources_state
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.runner.threads import ONE_THREAD
+from arpgnet.pipeline.store.code import STATE_AT_START, sources_state
 
 # how often an item is given to a worker before the item is blamed
 _TRIES = 2

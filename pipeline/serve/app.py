@@ -20,13 +20,13 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from pipeline.common.errors import UserError
-from pipeline.predict.output import FORMATS, Format
-from pipeline.serve.guard import Access, Guard, refusal
-from pipeline.serve.jobs import Busy, Job, Jobs, Wanted
-from pipeline.serve.names import below, shown_name
-from pipeline.serve.uploads import Pace, Refused, to_file, to_memory
-from pipeline.serve.worker import Ready
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.predict.output import FORMATS, Format
+from arpgnet.pipeline.serve.guard import Access, Guard, refusal
+from arpgnet.pipeline.serve.jobs import Busy, Job, Jobs, Wanted
+from arpgnet.pipeline.serve.names import below, shown_name
+from arpgnet.pipeline.serve.uploads import Pace, Refused, to_file, to_memory
+from arpgnet.pipeline.serve.worker import Ready
 
 # the page runs and shows nothing but what comes from here
 PAGE_POLICY = (
@@ -179,7 +179,7 @@ def make_app(jobs: Jobs, ready: Ready, limits: Limits, access: Access) -> Guard:
 
 
 def _add_page(app: FastAPI) -> None:
-    web = files("pipeline.serve") / "web"
+    web = files("arpgnet.pipeline.serve") / "web"
 
     def add(address: str, content: bytes, kind: str) -> None:
         @app.get(address)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from pipeline.common.errors import UserError
-from pipeline.predict.output import SUFFIX, Format
-from pipeline.serve.worker import CANCELLED, TABLE, Outcome, Ready, Task
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.predict.output import SUFFIX, Format
+from arpgnet.pipeline.serve.worker import CANCELLED, TABLE, Outcome, Ready, Task
 
 State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
 ENDED = frozenset({"done", "failed", "cancelled"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path, PurePosixPath
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 UNNAMED = "video"
 _LONGEST = 120

@@ -18,12 +18,12 @@ from types import FrameType
 
 import uvicorn
 
-from pipeline.common.errors import UserError
-from pipeline.common.files import writing_to
-from pipeline.serve.app import Limits, make_app
-from pipeline.serve.guard import Access, is_loopback
-from pipeline.serve.jobs import Jobs
-from pipeline.serve.worker import Source, Worker
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import writing_to
+from arpgnet.pipeline.serve.app import Limits, make_app
+from arpgnet.pipeline.serve.guard import Access, is_loopback
+from arpgnet.pipeline.serve.jobs import Jobs
+from arpgnet.pipeline.serve.worker import Source, Worker
 
 TOKEN = "ARPGNET_TOKEN"
 _SHORTEST_TOKEN = 16

@@ -22,9 +22,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.common.errors import ClipError, UserError
-from pipeline.predict.output import SUFFIX, Format
-from pipeline.runner.workers import end_with_parent
+from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.predict.output import SUFFIX, Format
+from arpgnet.pipeline.runner.workers import end_with_parent
 
 TABLE = "result"
 # 8K; a picture is held in memory several times
@@ -176,8 +176,8 @@ def _work(pipe: Connection, source: Source) -> None:
         pipe.send_bytes(json.dumps(message).encode())
 
     with contextlib.suppress(EOFError, BrokenPipeError):
-        from pipeline.predict.predictor import Options, Predictor
-        from pipeline.predict.source import open_model
+        from arpgnet.pipeline.predict.predictor import Options, Predictor
+        from arpgnet.pipeline.predict.source import open_model
 
         options = Options(page=True, window_s=source.window_s, longest_s=source.longest_s)
         try:
@@ -196,7 +196,7 @@ def _check_window(predictor: Any) -> None:
     """What every video would fail of is said at once: that the length of a window is unknown."""
     import numpy as np
 
-    from pipeline.video.stream import Plan
+    from arpgnet.pipeline.video.stream import Plan
 
     predictor.layout(Plan(np.array([0.0, 0.04]), 0.04, whole=True, certain=True))
 
@@ -204,8 +204,8 @@ def _check_window(predictor: Any) -> None:
 def _predict(predictor: Any, task: Task, say: Callable[..., None]) -> Outcome:
     from dataclasses import replace
 
-    from pipeline.predict.run import reason
-    from pipeline.video.container import probe
+    from arpgnet.pipeline.predict.run import reason
+    from arpgnet.pipeline.video.container import probe
 
     said = 0.0
 

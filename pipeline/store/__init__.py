@@ -1,6 +1,6 @@
 """Finished results by key, in a folder or on object storage; see `pipeline.store.results`."""
 
-from pipeline.store.address import (
+from arpgnet.pipeline.store.address import (
     STORE_VARIABLE,
     Address,
     Place,
@@ -8,11 +8,11 @@ from pipeline.store.address import (
     store_place,
     store_root,
 )
-from pipeline.store.backend import Removed
-from pipeline.store.code import code_version, library_version, project_version
-from pipeline.store.digests import digest, file_sha256
-from pipeline.store.entries import Kind
-from pipeline.store.results import RoomStats, Store
+from arpgnet.pipeline.store.backend import Removed
+from arpgnet.pipeline.store.code import code_version, library_version, project_version
+from arpgnet.pipeline.store.digests import digest, file_sha256
+from arpgnet.pipeline.store.entries import Kind
+from arpgnet.pipeline.store.results import RoomStats, Store
 
 __all__ = [
     "STORE_VARIABLE",

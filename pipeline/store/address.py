@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, cast
 from urllib.parse import unquote, urlsplit
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 STORE_VARIABLE = "ARPGNET_STORE"
 

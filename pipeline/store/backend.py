@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipeline.store.address import Place
-from pipeline.store.entries import Entry, Sink
+from arpgnet.pipeline.store.address import Place
+from arpgnet.pipeline.store.entries import Entry, Sink
 
 
 @dataclass(frozen=True)

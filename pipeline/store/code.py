@@ -13,8 +13,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.store.digests import digest
+from arpgnet.pipeline.store.digests import digest
 
+# folders below _ROOT, the repository or, of a wheel, `arpgnet` itself; a module is called
+# here without that first name
+NAME = "arpgnet."
 PROJECT = ("models", "pipeline", "stages")
 
 # Modules and packages that cannot change what a work computes; the closure ends at them.
@@ -90,6 +93,7 @@ def import_closure(root: Path, *entries: str) -> dict[str, Path]:
         ModuleNotFoundError: an entry is no module there.
     """
     found: dict[str, Path] = {}
+    entries = tuple(name.removeprefix(NAME) for name in entries)
     seen, todo = set(entries), list(entries)
     while todo:
         name = todo.pop()
@@ -134,8 +138,8 @@ class _Parsed:
         tree = ast.parse(source, str(where))
         names = set(_imported_names(tree))
         tops = {name.partition(".")[0] for name in names}
-        self.imports = {name for name in names if name.partition(".")[0] in PROJECT}
-        self.libraries = tops - set(PROJECT) - sys.stdlib_module_names
+        self.imports = {name.removeprefix(NAME) for name in names if name.startswith(NAME)}
+        self.libraries = tops - {"arpgnet"} - sys.stdlib_module_names
         _strip_docstrings(tree)
         self.digest = digest(ast.dump(tree, annotate_fields=False))
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.common.errors import UserError
-from pipeline.common.files import writing_to
-from pipeline.store.address import STORE_VARIABLE
-from pipeline.store.backend import Removed
-from pipeline.store.entries import TRAILER, DamagedError, Entry, Sink, intact
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import writing_to
+from arpgnet.pipeline.store.address import STORE_VARIABLE
+from arpgnet.pipeline.store.backend import Removed
+from arpgnet.pipeline.store.entries import TRAILER, DamagedError, Entry, Sink, intact
 
 TEMPORARY = "tmp-"
 # a temporary file this old belongs to a process that was killed

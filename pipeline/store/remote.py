@@ -22,12 +22,12 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from pipeline.common.errors import UserError
-from pipeline.common.files import writing_to
-from pipeline.store.address import Address, Scheme
-from pipeline.store.backend import Removed
-from pipeline.store.entries import TRAILER, DamagedError, Entry, Sink, intact
-from pipeline.store.retry import LostWriteError, Patience
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import writing_to
+from arpgnet.pipeline.store.address import Address, Scheme
+from arpgnet.pipeline.store.backend import Removed
+from arpgnet.pipeline.store.entries import TRAILER, DamagedError, Entry, Sink, intact
+from arpgnet.pipeline.store.retry import LostWriteError, Patience
 
 Result = TypeVar("Result")
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.common.files import partial, replace_folder, writing_to
-from pipeline.common.progress import track
-from pipeline.store.address import Place, store_place
-from pipeline.store.backend import Backend, Removed
-from pipeline.store.entries import DamagedError, Entry, Kind, blocks
-from pipeline.store.local import Folder
+from arpgnet.pipeline.common.files import partial, replace_folder, writing_to
+from arpgnet.pipeline.common.progress import track
+from arpgnet.pipeline.store.address import Place, store_place
+from arpgnet.pipeline.store.backend import Backend, Removed
+from arpgnet.pipeline.store.entries import DamagedError, Entry, Kind, blocks
+from arpgnet.pipeline.store.local import Folder
 
 # ms per 100 MB to write and to read, and the part left, of 90 % JPEG bytes: none 7, 1, 1.00;
 # lz4 47, 14, 1.00; zstd 133, 25, 1.00. Of MobileFaceNet's maps in float16: none 8, 1, 1.00;
@@ -206,7 +206,7 @@ class Store:
 def _backend(root: Place) -> Backend:
     if isinstance(root, Path):
         return Folder(root)
-    from pipeline.store.remote import Bucket
+    from arpgnet.pipeline.store.remote import Bucket
 
     return Bucket(root)
 

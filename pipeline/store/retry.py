@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline.common.errors import UserError
-from pipeline.store.address import STORE_VARIABLE, Address
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.store.address import STORE_VARIABLE, Address
 
 TIMEOUT_VARIABLE = "ARPGNET_STORE_TIMEOUT_S"
 

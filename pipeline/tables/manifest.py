@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from pipeline.common.errors import UserError
-from pipeline.common.files import writing_to
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import writing_to
 
 MANIFEST = Path("data/manifest.parquet")
 SPLITS = Path("data/splits.parquet")

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 PREDICTIONS = Path("artifacts/predictions.parquet")
 NETWORK = "arpgnet"

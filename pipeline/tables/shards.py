@@ -29,8 +29,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.common.errors import UserError
-from pipeline.tables.manifest import OK, QUARANTINED, read_facts, table_of, with_facts, write_table
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.tables.manifest import (
+    OK,
+    QUARANTINED,
+    read_facts,
+    table_of,
+    with_facts,
+    write_table,
+)
 
 # shorter lists cost little, and stay lists for whoever opens a shard with other tools
 _LONG = 1024

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipeline.common.params import TrainParams
-from pipeline.training.features import Batch, Statistics
+from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.training.features import Batch, Statistics
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from pipeline.training.state import KeptState, Weights, read_tensors, write_tensors
+from arpgnet.pipeline.training.state import KeptState, Weights, read_tensors, write_tensors
 
 # the name of each of a fold's baselines, and its probabilities of the test units, float64 [U, K]
 Fitted = list[tuple[str, np.ndarray]]

@@ -10,7 +10,7 @@ from typing import Self
 from dvclive.live import Live
 from scmrepo.exceptions import SCMError
 
-from pipeline.tables.curves import CURVES
+from arpgnet.pipeline.tables.curves import CURVES
 
 
 class _Live(Live):

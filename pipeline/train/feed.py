@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from pipeline.training.features import Batch, Features
+from arpgnet.pipeline.training.features import Batch, Features
 
 
 def batches(

@@ -24,19 +24,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from models.arpgnet import ARPGNet
-from pipeline.common.errors import UserError
-from pipeline.common.params import TrainParams
-from pipeline.train.augment import Augment
-from pipeline.train.feed import batches, together
-from pipeline.train.processes import total
-from pipeline.training.data import Dataset, class_counts
-from pipeline.training.features import Features, statistics
-from pipeline.training.network import logits_of
-from pipeline.training.schedule import class_weights, learning_rate, make_optimizer
-from pipeline.training.selection import macro_f1, unweighted_recall
-from pipeline.training.state import State, epoch_seed, snapshot
-from pipeline.training.tasks import Task, Views
+from arpgnet.models.arpgnet import ARPGNet
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.train.augment import Augment
+from arpgnet.pipeline.train.feed import batches, together
+from arpgnet.pipeline.train.processes import total
+from arpgnet.pipeline.training.data import Dataset, class_counts
+from arpgnet.pipeline.training.features import Features, statistics
+from arpgnet.pipeline.training.network import logits_of
+from arpgnet.pipeline.training.schedule import class_weights, learning_rate, make_optimizer
+from arpgnet.pipeline.training.selection import macro_f1, unweighted_recall
+from arpgnet.pipeline.training.state import State, epoch_seed, snapshot
+from arpgnet.pipeline.training.tasks import Task, Views
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from pipeline.common.errors import UserError
-from pipeline.training.data import Dataset, class_counts
-from pipeline.training.tasks import Task
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.training.data import Dataset, class_counts
+from arpgnet.pipeline.training.tasks import Task
 
 Part = Literal["train", "val", "test"]
 

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.train.folds import Fold
-from pipeline.training.data import Dataset
-from pipeline.training.selection import macro_f1, unweighted_recall
-from pipeline.training.tasks import FrameTask, Task
+from arpgnet.pipeline.train.folds import Fold
+from arpgnet.pipeline.training.data import Dataset
+from arpgnet.pipeline.training.selection import macro_f1, unweighted_recall
+from arpgnet.pipeline.training.tasks import FrameTask, Task
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 # above this many numbers (400 MB of float64) an input is no cheap baseline any more: the grid is

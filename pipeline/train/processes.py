@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import distributed
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import TrainParams
-from pipeline.training.device import alone, make_fabric
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.training.device import alone, make_fabric
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

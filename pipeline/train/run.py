@@ -12,32 +12,32 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params
-from pipeline.common.progress import Tracker, track
-from pipeline.runner.workers import Crashed, run_in_workers
-from pipeline.store import Store, code_version, digest
-from pipeline.tables.curves import RUNS
-from pipeline.tables.manifest import read_manifest, read_splits
-from pipeline.tables.predictions import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.progress import Tracker, track
+from arpgnet.pipeline.runner.workers import Crashed, run_in_workers
+from arpgnet.pipeline.store import Store, code_version, digest
+from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.tables.manifest import read_manifest, read_splits
+from arpgnet.pipeline.tables.predictions import (
     NETWORK,
     PREDICTIONS,
     Units,
     prediction_rows,
     write_predictions,
 )
-from pipeline.train.cached import KeptBaselines, KeptRun, Outcome
-from pipeline.train.curve_log import RunLog
-from pipeline.train.folds import Fold, Part, check_fold, read_folds
-from pipeline.train.probes import Probes, baselines
-from pipeline.train.processes import Processes
-from pipeline.train.side_by_side import RunJob, workers
-from pipeline.train.training import Planned, Training
-from pipeline.training.checkpoints import save_run
-from pipeline.training.data import Dataset, load
-from pipeline.training.device import keep_freed_memory, reproducible, resolve_device
-from pipeline.training.network import network_config
-from pipeline.training.tasks import Task, frame_units, make_task
+from arpgnet.pipeline.train.cached import KeptBaselines, KeptRun, Outcome
+from arpgnet.pipeline.train.curve_log import RunLog
+from arpgnet.pipeline.train.folds import Fold, Part, check_fold, read_folds
+from arpgnet.pipeline.train.probes import Probes, baselines
+from arpgnet.pipeline.train.processes import Processes
+from arpgnet.pipeline.train.side_by_side import RunJob, workers
+from arpgnet.pipeline.train.training import Planned, Training
+from arpgnet.pipeline.training.checkpoints import save_run
+from arpgnet.pipeline.training.data import Dataset, load
+from arpgnet.pipeline.training.device import keep_freed_memory, reproducible, resolve_device
+from arpgnet.pipeline.training.network import network_config
+from arpgnet.pipeline.training.tasks import Task, frame_units, make_task
 
 # a killed run loses at most about this much work, and saving takes a small part of it
 CHECKPOINT_SECONDS = 5.0
@@ -258,12 +258,12 @@ class Networks:
         }
 
     def _key(self, fold: Fold, seed: int) -> str:
-        code = code_version("pipeline.train.training")
+        code = code_version("arpgnet.pipeline.train.training")
         return digest(code, self._settings(), self._data(fold), fold.number, seed)
 
     def baselines_of(self, fold: Fold) -> KeptBaselines:
         """The place of a fold's baselines."""
-        code = code_version("pipeline.train.probes")
+        code = code_version("arpgnet.pipeline.train.probes")
         return KeptBaselines(self.store, digest(code, self._settings()["train"], self._data(fold)))
 
     def _data(self, fold: Fold) -> list[Any]:

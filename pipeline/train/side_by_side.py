@@ -14,19 +14,19 @@ from typing import Any
 import psutil
 import torch
 
-from models.arpgnet import ARPGNetConfig
-from pipeline.common.params import Params
-from pipeline.runner.dispatch import processes_here
-from pipeline.runner.workers import tell
-from pipeline.store import Place, Store
-from pipeline.train.cached import Fitted
-from pipeline.train.folds import Fold
-from pipeline.train.probes import Probes, baselines
-from pipeline.train.processes import Processes
-from pipeline.train.training import Planned, Training
-from pipeline.training.data import Dataset
-from pipeline.training.device import keep_freed_memory
-from pipeline.training.tasks import make_task
+from arpgnet.models.arpgnet import ARPGNetConfig
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.runner.dispatch import processes_here
+from arpgnet.pipeline.runner.workers import tell
+from arpgnet.pipeline.store import Place, Store
+from arpgnet.pipeline.train.cached import Fitted
+from arpgnet.pipeline.train.folds import Fold
+from arpgnet.pipeline.train.probes import Probes, baselines
+from arpgnet.pipeline.train.processes import Processes
+from arpgnet.pipeline.train.training import Planned, Training
+from arpgnet.pipeline.training.data import Dataset
+from arpgnet.pipeline.training.device import keep_freed_memory
+from arpgnet.pipeline.training.tasks import make_task
 
 # of a worker, beside the features: 0.8 GB for the demo's network, more for wide ones
 WORKER_BYTES = 2 << 30

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 import torch
 
-from models.arpgnet import ARPGNetConfig
-from pipeline.common.params import TrainParams
-from pipeline.store import Store
-from pipeline.train.cached import KeptRun, Outcome
-from pipeline.train.fit import Run, Trainer
-from pipeline.train.folds import Fold
-from pipeline.train.processes import Processes
-from pipeline.training.data import Dataset
-from pipeline.training.device import reproducible
-from pipeline.training.features import place
-from pipeline.training.network import build_network
-from pipeline.training.state import State, epoch_seed
-from pipeline.training.tasks import Task
+from arpgnet.models.arpgnet import ARPGNetConfig
+from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.store import Store
+from arpgnet.pipeline.train.cached import KeptRun, Outcome
+from arpgnet.pipeline.train.fit import Run, Trainer
+from arpgnet.pipeline.train.folds import Fold
+from arpgnet.pipeline.train.processes import Processes
+from arpgnet.pipeline.training.data import Dataset
+from arpgnet.pipeline.training.device import reproducible
+from arpgnet.pipeline.training.features import place
+from arpgnet.pipeline.training.network import build_network
+from arpgnet.pipeline.training.state import State, epoch_seed
+from arpgnet.pipeline.training.tasks import Task
 
 # is given an epoch's number, and its losses and scores
 OnEpoch = Callable[[int, dict[str, float]], None]

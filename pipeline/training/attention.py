@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.arpgnet import ARPGNet, adjacency, masked_mean
-from models.fusion import FusionConfig
-from pipeline.training.features import Batch
+from arpgnet.models.arpgnet import ARPGNet, adjacency, masked_mean
+from arpgnet.models.fusion import FusionConfig
+from arpgnet.pipeline.training.features import Batch
 
 SOURCES = ("own", "other")  # sequence that a frame attends to: its own, or the other branch's
 OFFSETS = 6  # frames to either side that are told apart

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from models.arpgnet import ARPGNet, ARPGNetConfig
-from pipeline.common.errors import UserError
-from pipeline.tables.curves import RUNS
-from pipeline.training.network import build_network, config_from_dict
-from pipeline.training.state import Weights, read_tensors, write_tensors
+from arpgnet.models.arpgnet import ARPGNet, ARPGNetConfig
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.training.network import build_network, config_from_dict
+from arpgnet.pipeline.training.state import Weights, read_tensors, write_tensors
 
 MODEL = "model.safetensors"
 

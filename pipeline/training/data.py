@@ -12,16 +12,16 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from models.arpgnet import pool_nodes
-from pipeline.common.errors import UserError
-from pipeline.store import digest
-from pipeline.tables.manifest import (
+from arpgnet.models.arpgnet import pool_nodes
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.store import digest
+from arpgnet.pipeline.tables.manifest import (
     Clip,
     Manifest,
     read_frame_label_table,
 )
-from pipeline.tables.shards import ShardReader, to_numpy
-from pipeline.training.features import Features, Room, empty_features
+from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
+from arpgnet.pipeline.training.features import Features, Room, empty_features
 
 
 @dataclass(frozen=True)

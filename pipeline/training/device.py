@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pipeline.common.errors import UserError
-from pipeline.common.gpus import use_cuda
-from pipeline.common.params import FinetuneParams, TrainParams
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.gpus import use_cuda
+from arpgnet.pipeline.common.params import FinetuneParams, TrainParams
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -18,7 +18,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from models.arpgnet import Moments
+from arpgnet.models.arpgnet import Moments
 
 # share of the accelerator's free memory, and of the machine's, that the features may take
 DEVICE_SHARE = 0.5

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.arpgnet import EDGE_TYPES, ARPGNet, ARPGNetConfig, RelationConfig
-from models.fusion import FusionConfig
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params
-from pipeline.training.features import Batch
+from arpgnet.models.arpgnet import EDGE_TYPES, ARPGNet, ARPGNetConfig, RelationConfig
+from arpgnet.models.fusion import FusionConfig
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.training.features import Batch
 
 
 def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[str, Tensor]:

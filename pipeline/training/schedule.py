@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pipeline.common.params import TrainParams
+from arpgnet.pipeline.common.params import TrainParams
 
 
 def make_optimizer(network: nn.Module, params: TrainParams) -> torch.optim.AdamW:

@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline.common.errors import UserError
-from pipeline.store import Store
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.store import Store
 
 METADATA = "arpgnet"
 

@@ -17,9 +17,9 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.common.params import TrainParams
-from pipeline.tables.predictions import Units
-from pipeline.training.data import Dataset
+from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.tables.predictions import Units
+from arpgnet.pipeline.training.data import Dataset
 
 
 @dataclass(frozen=True)

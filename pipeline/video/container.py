@@ -13,7 +13,7 @@ import av.logging
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.common.errors import ClipError, UserError
 
 # FFmpeg also "decodes" text as a terminal's screen, and playlists open other files
 _FORMATS = (

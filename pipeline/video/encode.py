@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from pipeline.common.files import partial, writing_to
-from pipeline.video.container import first_frame, open_video, upright_angle
-from pipeline.video.sound import Sound
+from arpgnet.pipeline.common.files import partial, writing_to
+from arpgnet.pipeline.video.container import first_frame, open_video, upright_angle
+from arpgnet.pipeline.video.sound import Sound
 
 # 640 x 480, 30 frames a second: about 1 Mbit/s
 QUALITY = {"preset": "veryfast", "crf": "20"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.video.container import frame_rate, open_video
+from arpgnet.pipeline.video.container import frame_rate, open_video
 
 
 def forecast_times(path: Path) -> np.ndarray | None:

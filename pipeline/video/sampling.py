@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.common.params import DecodeParams
+from arpgnet.pipeline.common.params import DecodeParams
 
 # slack of a window's ends: a time in a file is rounded, 7 / 25 is not 0.28
 _TICK_S = 1e-6

@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 
-from pipeline.video.container import open_video
+from arpgnet.pipeline.video.container import open_video
 
 # what MP4 holds and browsers or usual players play
 COPIED = frozenset({"aac", "mp3", "opus", "flac", "ac3", "eac3", "alac"})

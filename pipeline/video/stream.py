@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.common.errors import ClipError
-from pipeline.video.container import Upright, frame_rate, open_video
-from pipeline.video.forecast import forecast_times
-from pipeline.video.survey import REORDER, Seen, survey, walk
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.video.container import Upright, frame_rate, open_video
+from arpgnet.pipeline.video.forecast import forecast_times
+from arpgnet.pipeline.video.survey import REORDER, Seen, survey, walk
 
 # containers count time in ticks of up to 1/90000 s, and sums of them are rounded
 _SAME_TIME_S = 1e-6

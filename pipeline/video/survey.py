@@ -11,9 +11,9 @@ from typing import Any
 import av
 import numpy as np
 
-from pipeline.common.errors import ClipError
-from pipeline.video.chunks import Chunks
-from pipeline.video.container import Upright, declared_duration, frame_rate, open_video
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.video.chunks import Chunks
+from arpgnet.pipeline.video.container import Upright, declared_duration, frame_rate, open_video
 
 # is given each frame's number and the frame, whether it will turn out to be sound or not
 Watch = Callable[[int, Any], None]

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from arpgnet.pipeline.tables.manifest import read_manifest
+from arpgnet.pipeline.tables.shards import ShardReader
 from helpers.damage import Way, all_ways
 from helpers.sources import Source, make_sources
 from helpers.support import TINY, Workspace
 from helpers.truth import Row, Verdict, judge
-from pipeline.tables.manifest import read_manifest
-from pipeline.tables.shards import ShardReader
 
 PATIENCE_S = 1500
 # what the user is told
@@ -84,7 +84,7 @@ def judged(
         patch.setenv("ARPGNET_STORE", str(root / "store"))
         workspace = Workspace(root / "project", settings)
         for stage in ("ingest", "decode"):
-            workspace.run("timeout", str(PATIENCE_S), "python", "-m", f"stages.{stage}")
+            workspace.run("timeout", str(PATIENCE_S), "python", "-m", f"arpgnet.stages.{stage}")
     manifest = {
         clip.path: clip for clip in read_manifest(workspace.root / "data/manifest.parquet").clips
     }

@@ -114,7 +114,9 @@ def test_a_file_that_changes_after_it_was_listed_is_not_taken_for_the_old_one(
 def test_a_full_disk_is_one_line_and_running_again_goes_on(workspace: Workspace) -> None:
     """A limit on the length of files stands for the disk: both refuse the write."""
     done(workspace, "ingest")
-    limited = workspace.run("bash", "-c", "ulimit -f 4; python -m stages.decode", check=False)
+    limited = workspace.run(
+        "bash", "-c", "ulimit -f 4; python -m arpgnet.stages.decode", check=False
+    )
     assert limited.returncode == 1
     assert len(limited.stderr.strip().splitlines()) == 1, limited.stderr
     assert "is full" in limited.stderr

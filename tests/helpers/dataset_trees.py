@@ -11,11 +11,18 @@ from unittest import mock
 import cv2
 import numpy as np
 
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.ingest.run import ingest
+from arpgnet.pipeline.runner.workers import run_in_workers
+from arpgnet.pipeline.tables.manifest import (
+    MANIFEST,
+    SPLITS,
+    Clip,
+    Manifest,
+    read_manifest,
+    read_splits,
+)
 from helpers.tiny_videos import write_video
-from pipeline.common.params import DatasetParams
-from pipeline.ingest.run import ingest
-from pipeline.runner.workers import run_in_workers
-from pipeline.tables.manifest import MANIFEST, SPLITS, Clip, Manifest, read_manifest, read_splits
 
 
 def video(path: Path, frames: int = 8) -> Path:
@@ -58,7 +65,7 @@ def ingested(
     """The manifest that ingest writes below `out`; with one worker, without a process for it."""
     settings = DatasetParams(**{"name": name, "root": str(root), **params})
     run = at_once if workers == 1 else run_in_workers
-    with mock.patch("pipeline.datasets.file_cache.run_in_workers", run):
+    with mock.patch("arpgnet.pipeline.datasets.file_cache.run_in_workers", run):
         ingest(settings, workers=workers, folder=out, faces=faces)
     return read_manifest(out / MANIFEST)
 

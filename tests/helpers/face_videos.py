@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.demo.clip import render_clip
+from arpgnet.pipeline.demo.clip import render_clip
 
 
 def film(

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from arpgnet.pipeline.align.clip import FACES_SCHEMA
+from arpgnet.pipeline.decode.clip import FRAMES_SCHEMA
+from arpgnet.pipeline.geometry.alignment import context, warp
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import fixed
+from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 from helpers.outputs import OutWriter
-from pipeline.align.clip import FACES_SCHEMA
-from pipeline.decode.clip import FRAMES_SCHEMA
-from pipeline.geometry.alignment import context, warp
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import fixed
-from pipeline.video.frames import decode_jpeg, encode_jpeg
 
 WIDTH, HEIGHT = 320, 240
 MATRIX = np.array([[0.8, 0.1, -60.0], [-0.1, 0.8, -20.0]], np.float32)

@@ -15,8 +15,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from pipeline.cli import main as cli
-from pipeline.common.stage import run
+from arpgnet.pipeline.cli import main as cli
+from arpgnet.pipeline.common.stage import run
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -27,8 +27,8 @@ def arpgnet(*arguments: str, folder: Path = REPOSITORY) -> CompletedProcess[str]
 
 
 def stage(name: str, folder: Path) -> CompletedProcess[str]:
-    """`python -m stages.<name>` in a folder."""
-    main = import_module(f"stages.{name}").main
+    """`python -m arpgnet.stages.<name>` in a folder."""
+    main = import_module(f"arpgnet.stages.{name}").main
     return _called(lambda: run(main), [name], folder)
 
 

@@ -43,8 +43,8 @@ def stage_of(processes: list[psutil.Process]) -> tuple[str, psutil.Process | Non
     for one in processes:
         with contextlib.suppress(psutil.Error):
             words = " ".join(one.cmdline())
-            if "-m stages." in words and not words.startswith("/bin/sh"):
-                return words.split("-m stages.")[1].split()[0], one
+            if "-m arpgnet.stages." in words and not words.startswith("/bin/sh"):
+                return words.split("-m arpgnet.stages.")[1].split()[0], one
     return "(dvc)", None
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.runner.assembly import TARGET_BYTES
-from pipeline.tables.shards import IndexRow, ShardFile, quarantined, write_index
+from arpgnet.pipeline.runner.assembly import TARGET_BYTES
+from arpgnet.pipeline.tables.shards import IndexRow, ShardFile, quarantined, write_index
 
 
 class OutWriter:

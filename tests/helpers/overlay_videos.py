@@ -7,9 +7,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.predict.output import Head, Row
-from pipeline.predict.overlay.overlay import Overlay
-from pipeline.video.stream import plan
+from arpgnet.pipeline.predict.output import Head, Row
+from arpgnet.pipeline.predict.overlay.overlay import Overlay
+from arpgnet.pipeline.video.stream import plan
 
 CLASSES = ["anger", "happiness", "neutral"]
 GREY = 128

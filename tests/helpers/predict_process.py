@@ -21,7 +21,7 @@ def start_predict(
     """In a session of its own; `before` is called in the process before it begins."""
     words = ["predict", "--model", str(workspace), "--window", str(window), *map(str, arguments)]
     return subprocess.Popen(
-        [sys.executable, "-c", "from pipeline.cli.main import main; main()", *words],
+        [sys.executable, "-c", "from arpgnet.pipeline.cli.main import main; main()", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.tables.manifest import Clip, write_manifest
-from pipeline.tables.predictions import PREDICTIONS, Units, prediction_rows, write_predictions
+from arpgnet.pipeline.tables.manifest import Clip, write_manifest
+from arpgnet.pipeline.tables.predictions import (
+    PREDICTIONS,
+    Units,
+    prediction_rows,
+    write_predictions,
+)
 
 CLASSES = ["calm", "glad"]
 SUBJECTS, CLIPS = 6, 4

@@ -3,8 +3,8 @@
 import struct
 from pathlib import Path
 
+from arpgnet.pipeline.demo import render_dataset
 from helpers.support import TINY
-from pipeline.demo import render_dataset
 
 CLASSES = ("anger", "happiness", "surprise")
 

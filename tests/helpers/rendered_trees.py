@@ -10,13 +10,13 @@ import av
 import cv2
 import numpy as np
 
+from arpgnet.pipeline.datasets.adapters import afew, affwild2, ckplus, ravdess, rml
+from arpgnet.pipeline.demo import RenderedFrame, render_clip
+from arpgnet.pipeline.demo.dataset import encode
+from arpgnet.pipeline.geometry.alignment import CROP_PX, similarity
+from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES
+from arpgnet.pipeline.video.frames import encode_jpeg
 from helpers.dataset_trees import text
-from pipeline.datasets.adapters import afew, affwild2, ckplus, ravdess, rml
-from pipeline.demo import RenderedFrame, render_clip
-from pipeline.demo.dataset import encode
-from pipeline.geometry.alignment import CROP_PX, similarity
-from pipeline.geometry.landmark_schemes import SCHEMES
-from pipeline.video.frames import encode_jpeg
 
 SIDE = 160
 # rendered so many a second, and shown faster: 7 to 14 frames hold a whole expression

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from arpgnet.pipeline.tables.manifest import Clip, write_manifest
+from arpgnet.pipeline.tables.shards import fixed
 from helpers.outputs import OutWriter
-from pipeline.tables.manifest import Clip, write_manifest
-from pipeline.tables.shards import fixed
 
 CLASSES = ["<b>calm</b>", "joy"]
 EVIL = "<script>alert(1)</script>"

@@ -13,12 +13,12 @@ from pathlib import Path
 import httpx
 import uvicorn
 
-from pipeline.serve.app import Limits, make_app
-from pipeline.serve.guard import Access
-from pipeline.serve.jobs import Jobs
-from pipeline.serve.run import listening
-from pipeline.serve.uploads import Pace
-from pipeline.serve.worker import CANCELLED, TABLE, Outcome, Ready, Task
+from arpgnet.pipeline.serve.app import Limits, make_app
+from arpgnet.pipeline.serve.guard import Access
+from arpgnet.pipeline.serve.jobs import Jobs
+from arpgnet.pipeline.serve.run import listening
+from arpgnet.pipeline.serve.uploads import Pace
+from arpgnet.pipeline.serve.worker import CANCELLED, TABLE, Outcome, Ready, Task
 
 LOCAL = "http://127.0.0.1:8765"
 
@@ -119,7 +119,8 @@ class Server:
 @contextmanager
 def server(model: Path, *arguments: str) -> Iterator[Server]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", "serve", "--model", str(model), "--port", "0",
+        [sys.executable, "-m", "arpgnet.pipeline.cli", "serve",
+         "--model", str(model), "--port", "0",
          "--window", "0.6", *arguments],
         stdout=subprocess.PIPE,
         text=True,

@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from arpgnet.pipeline.demo import render_dataset
 from helpers import made_videos as made
-from pipeline.demo import render_dataset
 
 FRAMES = 60
 SIDE = {"width": 160, "height": 120, "frames": FRAMES}

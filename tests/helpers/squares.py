@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from pipeline.common.errors import ClipError, UserError
-from pipeline.runner.assembly import Lost, Part, PartJob, Written
-from pipeline.store import digest
-from pipeline.tables.manifest import Clip
+from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.runner.assembly import Lost, Part, PartJob, Written
+from arpgnet.pipeline.store import digest
+from arpgnet.pipeline.tables.manifest import Clip
 
 
 @dataclass(frozen=True)

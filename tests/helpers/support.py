@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 REPOSITORY = Path(__file__).parents[2]
 PARTS = (
+    "arpgnet",
     "pipeline",
     "stages",
     "models",
@@ -58,7 +59,8 @@ class Workspace:
         for part in PARTS:
             source = REPOSITORY / part
             if source.is_dir():
-                shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, root / part, symlinks=True, ignore=ignored)
             else:
                 shutil.copy(source, root / part)
         (root / ".dvc").mkdir()
@@ -120,4 +122,4 @@ class Workspace:
 
     def stage(self, name: str) -> subprocess.CompletedProcess[str]:
         """One stage as DVC runs it, its exit status left to the caller."""
-        return self.run("python", "-m", f"stages.{name}", check=False)
+        return self.run("python", "-m", f"arpgnet.stages.{name}", check=False)

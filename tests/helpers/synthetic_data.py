@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from helpers.outputs import OutWriter
-from pipeline.common.params import Params, parse_params
-from pipeline.tables.manifest import (
+from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.tables.manifest import (
     FRAME_LABELS_SCHEMA,
     SPLITS_SCHEMA,
     Clip,
     write_manifest,
     write_table,
 )
-from pipeline.tables.shards import fixed
+from arpgnet.pipeline.tables.shards import fixed
+from helpers.outputs import OutWriter
 
 CLASSES = ["anger", "joy", "neutral"]
 FRAMES, EMBEDDING, CHANNELS, SIDE = 4, 6, 5, 2

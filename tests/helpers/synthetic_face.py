@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
+from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
 
 CENTRE = 55.5  # the crop's middle: whole numbers are pixel centres
 

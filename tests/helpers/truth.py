@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from arpgnet.pipeline.video.frames import decode_jpeg
 from helpers.sources import Source
-from pipeline.video.frames import decode_jpeg
 
 # a row's time may differ from the truth by what Matroska and decord round to
 TIME_S = 2e-3

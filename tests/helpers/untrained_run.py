@@ -8,19 +8,19 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from pipeline.common.params import Params, load_params, parse_params
-from pipeline.export.write import Exported
-from pipeline.geometry.regions import region_topology
-from pipeline.networks.appearance import layout
-from pipeline.networks.packs import load_pack
-from pipeline.publish import write
-from pipeline.publish.write import publish
-from pipeline.report.card import CARD
-from pipeline.report.settings import settings_digest
-from pipeline.store import file_sha256
-from pipeline.tables.predictions import PREDICTIONS
-from pipeline.training.checkpoints import save_run
-from pipeline.training.network import build_network, network_config
+from arpgnet.pipeline.common.params import Params, load_params, parse_params
+from arpgnet.pipeline.export.write import Exported
+from arpgnet.pipeline.geometry.regions import region_topology
+from arpgnet.pipeline.networks.appearance import layout
+from arpgnet.pipeline.networks.packs import load_pack
+from arpgnet.pipeline.publish import write
+from arpgnet.pipeline.publish.write import publish
+from arpgnet.pipeline.report.card import CARD
+from arpgnet.pipeline.report.settings import settings_digest
+from arpgnet.pipeline.store import file_sha256
+from arpgnet.pipeline.tables.predictions import PREDICTIONS
+from arpgnet.pipeline.training.checkpoints import save_run
+from arpgnet.pipeline.training.network import build_network, network_config
 
 CLASSES = ["anger", "happiness", "neutral"]
 

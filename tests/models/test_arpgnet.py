@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.arpgnet import (
+from arpgnet.models.arpgnet import (
     EDGE_TYPES,
     AppearanceVector,
     ARPGNet,
@@ -21,7 +21,7 @@ from models.arpgnet import (
     masked_mean,
     pool_nodes,
 )
-from models.fusion import FusionConfig, FusionMode
+from arpgnet.models.fusion import FusionConfig, FusionMode
 
 CLIPS, FRAMES, GRID, CHANNELS, EMBEDDING, CLASSES = 3, 5, 3, 6, 10, 4
 NODES = GRID * GRID

@@ -7,8 +7,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.nn import GATConv, GATv2Conv
 
-from models import attention
-from models.attention import CONVS, GAT, DotAttention, Edges, GATv2, PairScore, candidate_keys
+from arpgnet.models import attention
+from arpgnet.models.attention import (
+    CONVS,
+    GAT,
+    DotAttention,
+    Edges,
+    GATv2,
+    PairScore,
+    candidate_keys,
+)
 
 PAIRS = {"gat": (GAT, GATConv), "gatv2": (GATv2, GATv2Conv)}
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models import chunked
-from models.attention import GAT, Edges, candidate_keys
+from arpgnet.models import chunked
+from arpgnet.models.attention import GAT, Edges, candidate_keys
 
 GRAPHS, NODES, WIDTH, HEADS = 7, 12, 8, 2
 

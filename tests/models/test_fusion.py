@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models import fusion as fusion_module
-from models.attention import GAT, DotAttention, GATv2
-from models.fusion import Fusion, FusionConfig, FusionMode
+from arpgnet.models import fusion as fusion_module
+from arpgnet.models.attention import GAT, DotAttention, GATv2
+from arpgnet.models.fusion import Fusion, FusionConfig, FusionMode
 
 WIDTH, HEADS = 8, 2
 ATTENDING = [mode for mode in get_args(FusionMode) if mode not in ("concat", "add")]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.iresnet import DEPTHS, iresnet
-from models.mobilefacenet import FoamliuMobileFaceNet, MobileFaceNet
+from arpgnet.models.iresnet import DEPTHS, iresnet
+from arpgnet.models.mobilefacenet import FoamliuMobileFaceNet, MobileFaceNet
 
 # weights without the running statistics, as InsightFace's own classes have them
 MILLIONS = {"iresnet18": 24.03, "iresnet34": 34.14, "iresnet50": 43.59, "iresnet100": 65.16}

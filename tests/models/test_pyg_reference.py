@@ -8,9 +8,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch_geometric.data import Batch
 
+from arpgnet.models.arpgnet import ARPGNet, ARPGNetConfig, RelationConfig
+from arpgnet.models.fusion import FusionConfig
 from benchmarks.pyg_arpgnet import PygARPGNet, clip_graph, frame_graphs
-from models.arpgnet import ARPGNet, ARPGNetConfig, RelationConfig
-from models.fusion import FusionConfig
 
 CLIPS, FRAMES, NODES, CHANNELS, STEPS = 4, 5, 6, 12, 5
 

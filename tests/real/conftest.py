@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.networks.packs import Pack, load_pack
+from arpgnet.pipeline.networks.packs import Pack, load_pack
 
 _BESIDE = Path(__file__).parents[2].parent / "shared" / "assets"
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.common.params import DecodeParams
-from pipeline.decode.clip import keep_frames
-from pipeline.geometry.alignment import similarity, warp
-from pipeline.networks.backbones import load_backbone
-from pipeline.networks.detector import find_faces, make_detector
-from pipeline.networks.packs import Pack
-from pipeline.networks.preprocessing import normalisation
-from pipeline.networks.sessions import load_graph, make_session
-from pipeline.networks.torch_graph import import_graph
-from pipeline.video.frames import decode_jpeg
+from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.decode.clip import keep_frames
+from arpgnet.pipeline.geometry.alignment import similarity, warp
+from arpgnet.pipeline.networks.backbones import load_backbone
+from arpgnet.pipeline.networks.detector import find_faces, make_detector
+from arpgnet.pipeline.networks.packs import Pack
+from arpgnet.pipeline.networks.preprocessing import normalisation
+from arpgnet.pipeline.networks.sessions import load_graph, make_session
+from arpgnet.pipeline.networks.torch_graph import import_graph
+from arpgnet.pipeline.video.frames import decode_jpeg
 
 PARITY = 1e-4
 CLIPS = ("asl/again.mkv", "asl/book.mkv", "ravdess/01-01-01-01-01-01-01.mp4")

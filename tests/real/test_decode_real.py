@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.common.params import DecodeParams
-from pipeline.decode.backends import Decord, PyAV, import_decord
-from pipeline.decode.clip import keep_frames
-from pipeline.video.container import probe
-from pipeline.video.survey import survey
+from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.decode.backends import Decord, PyAV, import_decord
+from arpgnet.pipeline.decode.clip import keep_frames
+from arpgnet.pipeline.video.container import probe
+from arpgnet.pipeline.video.survey import survey
 
 
 def clips(assets: Path) -> list[Path]:

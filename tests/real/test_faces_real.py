@@ -10,14 +10,14 @@ import pyarrow as pa
 import pytest
 from insightface.data import get_image
 
+from arpgnet.pipeline.align.clip import AlignClip
+from arpgnet.pipeline.common.params import AlignParams
+from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply
+from arpgnet.pipeline.networks import packs
+from arpgnet.pipeline.networks.detector import Detector, find_faces, iou, make_detector
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import to_numpy
 from helpers.outputs import OutWriter
-from pipeline.align.clip import AlignClip
-from pipeline.common.params import AlignParams
-from pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply
-from pipeline.networks import packs
-from pipeline.networks.detector import Detector, find_faces, iou, make_detector
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import to_numpy
 
 FRAMES_A_CLIP = 2
 

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.common.params import DecodeParams
-from pipeline.decode.clip import keep_frames
-from pipeline.geometry.alignment import apply, context, similarity, warp
-from pipeline.geometry.grid import grid_visible
-from pipeline.geometry.landmark_regions import landmark_visible
-from pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
-from pipeline.networks.appearance import AppearanceNetwork, Centres, centres, layout
-from pipeline.networks.detector import find_faces, make_detector
-from pipeline.networks.landmarks import LandmarkNetwork
-from pipeline.networks.packs import ModelSpec, Pack
-from pipeline.video.frames import decode_jpeg
+from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.decode.clip import keep_frames
+from arpgnet.pipeline.geometry.alignment import apply, context, similarity, warp
+from arpgnet.pipeline.geometry.grid import grid_visible
+from arpgnet.pipeline.geometry.landmark_regions import landmark_visible
+from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
+from arpgnet.pipeline.networks.appearance import AppearanceNetwork, Centres, centres, layout
+from arpgnet.pipeline.networks.detector import find_faces, make_detector
+from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
+from arpgnet.pipeline.networks.packs import ModelSpec, Pack
+from arpgnet.pipeline.video.frames import decode_jpeg
 
 # who signs in which clip, by eye; the last is RAVDESS's actor
 PEOPLE = {

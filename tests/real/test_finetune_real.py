@@ -7,18 +7,18 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.align.clip import AlignClip
-from pipeline.appearance.clip import AppearanceClip
-from pipeline.common.params import DecodeParams, EngineParams, Params, parse_params
-from pipeline.decode.clip import DecodeClip, keep_frames
-from pipeline.finetune.run import BACKBONE, finetune
-from pipeline.networks.packs import Pack
-from pipeline.networks.tuned import tuned
-from pipeline.runner.engine import run_clips
-from pipeline.store import file_sha256
-from pipeline.tables.manifest import Clip, read_manifest, write_manifest
-from pipeline.tables.shards import ShardReader, to_numpy
-from pipeline.video.frames import decode_jpeg
+from arpgnet.pipeline.align.clip import AlignClip
+from arpgnet.pipeline.appearance.clip import AppearanceClip
+from arpgnet.pipeline.common.params import DecodeParams, EngineParams, Params, parse_params
+from arpgnet.pipeline.decode.clip import DecodeClip, keep_frames
+from arpgnet.pipeline.finetune.run import BACKBONE, finetune
+from arpgnet.pipeline.networks.packs import Pack
+from arpgnet.pipeline.networks.tuned import tuned
+from arpgnet.pipeline.runner.engine import run_clips
+from arpgnet.pipeline.store import file_sha256
+from arpgnet.pipeline.tables.manifest import Clip, read_manifest, write_manifest
+from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
+from arpgnet.pipeline.video.frames import decode_jpeg
 
 ENGINE = EngineParams(workers=1)
 TARGET = ("asl/again.mkv", "asl/bird.mkv")

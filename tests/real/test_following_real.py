@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.common.params import AlignParams, DecodeParams
-from pipeline.decode.clip import keep_frames
-from pipeline.geometry.alignment import context, similarity, warp
-from pipeline.geometry.landmark_schemes import scheme_indices
-from pipeline.networks.appearance import AppearanceNetwork
-from pipeline.networks.detector import Detections, Detector, make_detector
-from pipeline.networks.follower import Follower
-from pipeline.networks.image_network import ImageNetwork
-from pipeline.networks.landmarks import LandmarkNetwork
-from pipeline.networks.packs import ModelSpec, Pack
-from pipeline.video.frames import decode_jpeg
+from arpgnet.pipeline.common.params import AlignParams, DecodeParams
+from arpgnet.pipeline.decode.clip import keep_frames
+from arpgnet.pipeline.geometry.alignment import context, similarity, warp
+from arpgnet.pipeline.geometry.landmark_schemes import scheme_indices
+from arpgnet.pipeline.networks.appearance import AppearanceNetwork
+from arpgnet.pipeline.networks.detector import Detections, Detector, make_detector
+from arpgnet.pipeline.networks.follower import Follower
+from arpgnet.pipeline.networks.image_network import ImageNetwork
+from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
+from arpgnet.pipeline.networks.packs import ModelSpec, Pack
+from arpgnet.pipeline.video.frames import decode_jpeg
 
 CLIPS = ("asl/book.mkv", "asl/hungry.mkv")
 FRAMES = 40

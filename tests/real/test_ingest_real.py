@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import DatasetParams
-from pipeline.datasets.fingerprint import correlation, distance, thumbnails
-from pipeline.ingest.run import ingest
-from pipeline.tables.manifest import MANIFEST, SPLITS, read_manifest, read_splits
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.datasets.fingerprint import correlation, distance, thumbnails
+from arpgnet.pipeline.ingest.run import ingest
+from arpgnet.pipeline.tables.manifest import MANIFEST, SPLITS, read_manifest, read_splits
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.decode.clip import keep_frames
+from arpgnet.pipeline.predict.model import load_model
+from arpgnet.pipeline.predict.predictor import Options, Predictor
+from arpgnet.pipeline.video.frames import decode_jpeg
 from helpers.two_people import compose
 from helpers.untrained_run import write_run
-from pipeline.common.params import DecodeParams
-from pipeline.decode.clip import keep_frames
-from pipeline.predict.model import load_model
-from pipeline.predict.predictor import Options, Predictor
-from pipeline.video.frames import decode_jpeg
 
 ACTORS = ("ravdess/01-01-01-01-01-01-01.mp4", "asl/want.mkv")
 SIGNERS = ("asl/sister.mkv", "asl/no.mkv")  # of all pairs the most alike to the network

@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import DatasetParams
-from pipeline.ingest.run import ingest
-from pipeline.tables.manifest import MANIFEST, OK, SPLITS, Manifest, read_manifest, read_splits
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.ingest.run import ingest
+from arpgnet.pipeline.tables.manifest import (
+    MANIFEST,
+    OK,
+    SPLITS,
+    Manifest,
+    read_manifest,
+    read_splits,
+)
 
 # of one clip each: they cannot be learnt from
 SINGLE = ["calm", "sadness"]

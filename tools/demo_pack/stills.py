@@ -18,9 +18,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-import pipeline.demo
-from pipeline.demo import ACTION_UNITS, render_still
-from pipeline.demo.landmarks import mirror_order
+import arpgnet.pipeline.demo
+from arpgnet.pipeline.demo import ACTION_UNITS, render_still
+from arpgnet.pipeline.demo.landmarks import mirror_order
 
 TRAIN_SUBJECTS = 100_000
 HELD_OUT_SUBJECTS = 200_000
@@ -135,7 +135,7 @@ _TRUTH = ("images", "landmarks", "keypoints", "boxes", "action_units")
 def _cache_key(plan: StillPlan) -> str:
     """A digest of the plan and of the renderer's source, so that an edited renderer re-renders."""
     digest = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode())
-    source = Path(pipeline.demo.__file__).parent
+    source = Path(arpgnet.pipeline.demo.__file__).parent
     for path in sorted(source.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import torch
 
-from pipeline.demo import ACTION_UNITS
+from arpgnet.pipeline.demo import ACTION_UNITS
 from tools.demo_pack import card, evaluate, export
 from tools.demo_pack.detector import train_detector
 from tools.demo_pack.embedding import ActionUnitHeads, train_embedding

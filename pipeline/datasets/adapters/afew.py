@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.datasets.base import (
+from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
     Images,
@@ -14,7 +14,7 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.layout import (
+from arpgnet.pipeline.datasets.layout import (
     class_of,
     first_match,
     folders_in,

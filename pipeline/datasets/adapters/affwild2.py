@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.common.errors import UserError
-from pipeline.datasets.base import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
     Images,
@@ -24,9 +24,9 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.frame_names import FrameNames
-from pipeline.datasets.label_files import lines_of
-from pipeline.datasets.layout import first_match, folders_in, is_video, relative
+from arpgnet.pipeline.datasets.frame_names import FrameNames
+from arpgnet.pipeline.datasets.label_files import lines_of
+from arpgnet.pipeline.datasets.layout import first_match, folders_in, is_video, relative
 
 # as the first line of a label file names them; a file of 2020 or 2021 has the first seven
 CLASSES = {

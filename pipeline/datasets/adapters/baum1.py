@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.common.errors import UserError
-from pipeline.datasets.base import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
     ListedClip,
@@ -19,8 +19,8 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.label_files import lines_of
-from pipeline.datasets.layout import (
+from arpgnet.pipeline.datasets.label_files import lines_of
+from arpgnet.pipeline.datasets.layout import (
     class_of,
     first_match,
     folders_in,

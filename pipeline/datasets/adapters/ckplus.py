@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from pipeline.common.errors import UserError
-from pipeline.datasets.base import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
     Images,
@@ -20,8 +20,8 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.label_files import lines_of
-from pipeline.datasets.layout import (
+from arpgnet.pipeline.datasets.label_files import lines_of
+from arpgnet.pipeline.datasets.layout import (
     class_of,
     every_nth,
     first_match,

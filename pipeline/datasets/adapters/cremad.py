@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.datasets.base import (
+from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
     ListedClip,
@@ -18,7 +18,13 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.layout import class_of, relative, several_folds, unused_files, videos_below
+from arpgnet.pipeline.datasets.layout import (
+    class_of,
+    relative,
+    several_folds,
+    unused_files,
+    videos_below,
+)
 
 # in the order of the labels 0 to 5 in public code, alphabetical
 CLASSES = {

@@ -9,11 +9,19 @@ import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.common.errors import UserError
-from pipeline.datasets.base import About, FaceSource, Images, ListedClip, Listing, Recipe, Wanted
-from pipeline.datasets.frame_names import read_frame_names
-from pipeline.datasets.layout import SPLIT_NAMES
-from pipeline.tables.manifest import resolve_inside
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.base import (
+    About,
+    FaceSource,
+    Images,
+    ListedClip,
+    Listing,
+    Recipe,
+    Wanted,
+)
+from arpgnet.pipeline.datasets.frame_names import read_frame_names
+from arpgnet.pipeline.datasets.layout import SPLIT_NAMES
+from arpgnet.pipeline.tables.manifest import resolve_inside
 
 REQUIRED = ("path",)
 # one of the two: a class a clip, or a file with a class a frame

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.common.params import DemoParams
-from pipeline.common.progress import track
-from pipeline.datasets.adapters.csv_file import read_csv
-from pipeline.datasets.base import About, Listing, Recipe, Wanted
-from pipeline.store import code_version, digest, store_root
+from arpgnet.pipeline.common.params import DemoParams
+from arpgnet.pipeline.common.progress import track
+from arpgnet.pipeline.datasets.adapters.csv_file import read_csv
+from arpgnet.pipeline.datasets.base import About, Listing, Recipe, Wanted
+from arpgnet.pipeline.store import code_version, digest, store_root
 
 MANIFEST = "manifest.csv"
 
@@ -33,7 +33,7 @@ ABOUT = About(
 
 def demo_root(demo: DemoParams) -> Path:
     """A folder of the store named after the demo's settings and the renderer's source."""
-    return store_root() / "demo" / digest(demo, code_version("pipeline.demo.dataset"))
+    return store_root() / "demo" / digest(demo, code_version("arpgnet.pipeline.demo.dataset"))
 
 
 def list_clips(wanted: Wanted) -> Listing:
@@ -47,7 +47,7 @@ def render(demo: DemoParams, workers: int) -> None:
     # the renderer writes the manifest last
     if (root / MANIFEST).is_file():
         return
-    from pipeline.demo import CLASSES, render_dataset
+    from arpgnet.pipeline.demo import CLASSES, render_dataset
 
     count = demo.subjects * demo.clips_per_class * len(CLASSES)
     with track(count, "render the demo") as tracker:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.datasets.base import About, Expected, Listing, Recipe, Wanted, WrongRootError
-from pipeline.datasets.label_files import rows_of
-from pipeline.datasets.layout import class_of, named_folders
-from pipeline.datasets.numbered import Form, find_forms, listing, official_folds, rows_in
+from arpgnet.pipeline.datasets.base import About, Expected, Listing, Recipe, Wanted, WrongRootError
+from arpgnet.pipeline.datasets.label_files import rows_of
+from arpgnet.pipeline.datasets.layout import class_of, named_folders
+from arpgnet.pipeline.datasets.numbered import Form, find_forms, listing, official_folds, rows_in
 
 CLASSES = {
     "1": "happiness",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.datasets.base import (
+from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
     ListedClip,
@@ -15,7 +15,13 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.layout import class_of, folders_in, relative, unused_files, videos_below
+from arpgnet.pipeline.datasets.layout import (
+    class_of,
+    folders_in,
+    relative,
+    unused_files,
+    videos_below,
+)
 
 # the folders of a subject, in alphabetical order, and the code in a clip's name
 CODES = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.common.errors import UserError
-from pipeline.datasets.base import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
     Images,
@@ -16,9 +16,15 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.label_files import rows_of
-from pipeline.datasets.layout import class_of, first_match, folders_in, named_folders, unused_files
-from pipeline.tables.manifest import resolve_inside
+from arpgnet.pipeline.datasets.label_files import rows_of
+from arpgnet.pipeline.datasets.layout import (
+    class_of,
+    first_match,
+    folders_in,
+    named_folders,
+    unused_files,
+)
+from arpgnet.pipeline.tables.manifest import resolve_inside
 
 CLASSES = {
     "Happy": "happiness",

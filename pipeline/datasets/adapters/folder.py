@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from pipeline.datasets.base import About, ListedClip, Listing, Recipe, Wanted, WrongRootError
-from pipeline.datasets.layout import is_video, relative, split_folders, unused_files
+from arpgnet.pipeline.datasets.base import (
+    About,
+    ListedClip,
+    Listing,
+    Recipe,
+    Wanted,
+    WrongRootError,
+)
+from arpgnet.pipeline.datasets.layout import is_video, relative, split_folders, unused_files
 
 ABOUT = About(
     title="your own: a folder a class",

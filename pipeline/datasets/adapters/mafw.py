@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.datasets.base import About, Expected, Listing, Recipe, Wanted, WrongRootError
-from pipeline.datasets.label_files import rows_of
-from pipeline.datasets.layout import class_of, first_match, named_folders
-from pipeline.datasets.numbered import Form, find_forms, listing, official_folds, rows_in
+from arpgnet.pipeline.datasets.base import About, Expected, Listing, Recipe, Wanted, WrongRootError
+from arpgnet.pipeline.datasets.label_files import rows_of
+from arpgnet.pipeline.datasets.layout import class_of, first_match, named_folders
+from arpgnet.pipeline.datasets.numbered import Form, find_forms, listing, official_folds, rows_in
 
 # in the order of the set's label table, which numbers them from 1
 EMOTIONS = (

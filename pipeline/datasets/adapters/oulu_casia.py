@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from pipeline.datasets.base import (
+from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
     Images,
@@ -20,7 +20,7 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.layout import (
+from arpgnet.pipeline.datasets.layout import (
     class_of,
     every_nth,
     first_match,

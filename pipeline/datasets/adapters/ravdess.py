@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from pipeline.datasets.base import (
+from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
     ListedClip,
@@ -20,7 +20,7 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.layout import (
+from arpgnet.pipeline.datasets.layout import (
     class_of,
     is_video,
     relative,
@@ -28,7 +28,7 @@ from pipeline.datasets.layout import (
     unused_files,
     visible_files,
 )
-from pipeline.video.image_folder import natural
+from arpgnet.pipeline.video.image_folder import natural
 
 CLASSES = {
     "01": "neutral",

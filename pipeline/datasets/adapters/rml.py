@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.datasets.base import (
+from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
     ListedClip,
@@ -13,8 +13,8 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.layout import class_of, relative, unused_files, videos_below
-from pipeline.video.image_folder import natural
+from arpgnet.pipeline.datasets.layout import class_of, relative, unused_files, videos_below
+from arpgnet.pipeline.video.image_folder import natural
 
 # the first two letters of a clip's name, in alphabetical order
 CLASSES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.datasets.base import (
+from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
     ListedClip,
@@ -14,7 +14,13 @@ from pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from pipeline.datasets.layout import class_of, first_match, relative, unused_files, videos_below
+from arpgnet.pipeline.datasets.layout import (
+    class_of,
+    first_match,
+    relative,
+    unused_files,
+    videos_below,
+)
 
 SPEAKERS = ("DC", "JE", "JK", "KL")
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pipeline.predict.output import Row
-from pipeline.predict.overlay.marks import (
+from arpgnet.pipeline.predict.output import Row
+from arpgnet.pipeline.predict.overlay.marks import (
     BLACK,
     BOLD,
     Colour,

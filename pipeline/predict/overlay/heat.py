@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipeline.predict.output import Regions, Row
+from arpgnet.pipeline.predict.output import Regions, Row
 
 # so many times an even attention, or its inverse, is the fullest colour
 TOP = 1.5

@@ -12,13 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.predict.output import Head, Row
-from pipeline.predict.overlay.boxes import draw_faces
-from pipeline.predict.overlay.heat import draw_heat
-from pipeline.predict.overlay.marks import sizes
-from pipeline.predict.overlay.strip import Strip
-from pipeline.video.encode import Encoder
-from pipeline.video.stream import InStep, Plan
+from arpgnet.pipeline.predict.output import Head, Row
+from arpgnet.pipeline.predict.overlay.boxes import draw_faces
+from arpgnet.pipeline.predict.overlay.heat import draw_heat
+from arpgnet.pipeline.predict.overlay.marks import sizes
+from arpgnet.pipeline.predict.overlay.strip import Strip
+from arpgnet.pipeline.video.encode import Encoder
+from arpgnet.pipeline.video.stream import InStep, Plan
 
 SUFFIX = ".overlay.mp4"
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from pipeline.predict.output import Row
-from pipeline.predict.overlay.boxes import named
-from pipeline.predict.overlay.marks import (
+from arpgnet.pipeline.predict.output import Row
+from arpgnet.pipeline.predict.overlay.boxes import named
+from arpgnet.pipeline.predict.overlay.marks import (
     BOLD,
     FAINT,
     GREY,

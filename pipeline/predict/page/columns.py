@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.predict.output import Regions, Row
+from arpgnet.pipeline.predict.output import Regions, Row
 
 # shares are kept in steps of 1 / 65534; the highest number says that there is none
 STEPS = 65534

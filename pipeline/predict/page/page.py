@@ -20,12 +20,12 @@ import cv2
 import jinja2
 from markupsafe import Markup
 
-from pipeline.common.files import partial, writing_to
-from pipeline.predict.output import Head, Row
-from pipeline.predict.overlay.marks import PALETTE
-from pipeline.predict.page.columns import Columns
-from pipeline.video.encode import Encoder
-from pipeline.video.stream import InStep, Plan
+from arpgnet.pipeline.common.files import partial, writing_to
+from arpgnet.pipeline.predict.output import Head, Row
+from arpgnet.pipeline.predict.overlay.marks import PALETTE
+from arpgnet.pipeline.predict.page.columns import Columns
+from arpgnet.pipeline.video.encode import Encoder
+from arpgnet.pipeline.video.stream import InStep, Plan
 
 SUFFIX = ".html"
 # of the video beside the page, or until it is in it
@@ -113,9 +113,9 @@ class Page:
                 film.unlink()
 
     def _render(self, film: str, beside: str, complete: bool) -> str:
-        here = files("pipeline.predict.page")
+        here = files("arpgnet.pipeline.predict.page")
         environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("pipeline.predict.page", ""),
+            loader=jinja2.PackageLoader("arpgnet.pipeline.predict.page", ""),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
         )

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import UserError
 
 # the least that Ray accepts, bytes: results go through the store, not through Ray
 _OBJECTS = 80 << 20

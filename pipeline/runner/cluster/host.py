@@ -12,9 +12,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from pipeline.common.errors import UserError
-from pipeline.runner.workers import Crew, Job, Limits, WorkerError
-from pipeline.store import project_version
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.runner.workers import Crew, Job, Limits, WorkerError
+from arpgnet.pipeline.store import project_version
 
 # where weights and the store are found goes with the work; secrets do not: each machine has its own
 _SETTINGS = (

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.common.errors import UserError
-from pipeline.runner.cluster.connect import connected
-from pipeline.runner.cluster.host import Answer, Host, our_settings, our_version
-from pipeline.runner.workers import Crashed, Job, Limits, WorkerError
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.runner.cluster.connect import connected
+from arpgnet.pipeline.runner.cluster.host import Answer, Host, our_settings, our_version
+from arpgnet.pipeline.runner.workers import Crashed, Job, Limits, WorkerError
 
 # an item whose machine was lost this often may be what brings machines down
 _TRIES = 5

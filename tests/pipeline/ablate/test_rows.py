@@ -5,11 +5,11 @@ import re
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.ablate.experiments import override, reason
-from pipeline.ablate.rows import ROWS, Row, changed, choose
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params, load_params
-from pipeline.training.network import network_config
+from arpgnet.pipeline.ablate.experiments import override, reason
+from arpgnet.pipeline.ablate.rows import ROWS, Row, changed, choose
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params, load_params
+from arpgnet.pipeline.training.network import network_config
 
 FACTS = {"embedding_dim": 8, "map_shape": [4, 7, 7]}
 

@@ -8,18 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from arpgnet.pipeline.align.clip import FACES_SCHEMA, AlignClip
+from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.common.params import AlignParams, EngineParams
+from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity, warp
+from arpgnet.pipeline.networks.listed import list_networks
+from arpgnet.pipeline.networks.packs import load_pack
+from arpgnet.pipeline.runner.engine import run_clips
+from arpgnet.pipeline.tables.manifest import QUARANTINED, Clip, write_manifest
+from arpgnet.pipeline.tables.shards import PIECE_ROWS, ShardReader, to_numpy
+from arpgnet.pipeline.video.frames import decode_jpeg
 from helpers import graphs
 from helpers.outputs import OutWriter
-from pipeline.align.clip import FACES_SCHEMA, AlignClip
-from pipeline.common.errors import ClipError, UserError
-from pipeline.common.params import AlignParams, EngineParams
-from pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity, warp
-from pipeline.networks.listed import list_networks
-from pipeline.networks.packs import load_pack
-from pipeline.runner.engine import run_clips
-from pipeline.tables.manifest import QUARANTINED, Clip, write_manifest
-from pipeline.tables.shards import PIECE_ROWS, ShardReader, to_numpy
-from pipeline.video.frames import decode_jpeg
 
 CELL = 64  # the detectors see 128 px of a 256 px picture
 FRAMES_SCHEMA = pa.schema(
@@ -253,7 +253,7 @@ def test_work_in_use_can_be_sent_to_a_worker(work: AlignClip) -> None:
 def test_main_reads_params_and_manifest(
     decoded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stages import align
+    from arpgnet.stages import align
 
     folder = graphs.small_pack(tmp_path / "p")
     (tmp_path / "params.yaml").write_text(f"faces: {{pack: {folder}}}\n")

@@ -9,19 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from arpgnet.pipeline.align.clip import AlignClip
+from arpgnet.pipeline.align.provided import NOMINAL_BOX, face_of_points, nominal_face, whole_picture
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.common.params import AlignParams
+from arpgnet.pipeline.decode.clip import FRAMES_SCHEMA
+from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity, warp
+from arpgnet.pipeline.networks.packs import Pack, load_pack
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import to_numpy
+from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 from helpers import graphs
 from helpers.outputs import OutWriter
 from helpers.synthetic_face import face_points
-from pipeline.align.clip import AlignClip
-from pipeline.align.provided import NOMINAL_BOX, face_of_points, nominal_face, whole_picture
-from pipeline.common.errors import ClipError
-from pipeline.common.params import AlignParams
-from pipeline.decode.clip import FRAMES_SCHEMA
-from pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity, warp
-from pipeline.networks.packs import Pack, load_pack
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import to_numpy
-from pipeline.video.frames import decode_jpeg, encode_jpeg
 
 
 def picture(seed: int, width: int, height: int) -> np.ndarray:

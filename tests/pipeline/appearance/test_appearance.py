@@ -5,16 +5,16 @@ import onnx
 import pytest
 from insightface.model_zoo.arcface_onnx import ArcFaceONNX
 
+from arpgnet.pipeline.appearance.clip import AppearanceClip
+from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.common.params import EngineParams
+from arpgnet.pipeline.networks.appearance import AppearanceNetwork, layout, to_half
+from arpgnet.pipeline.networks.packs import load_pack
+from arpgnet.pipeline.networks.sessions import make_session
+from arpgnet.pipeline.runner.engine import run_clips
+from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 from helpers import graphs
 from helpers.faces_tables import crop, write_tables
-from pipeline.appearance.clip import AppearanceClip
-from pipeline.common.errors import ClipError, UserError
-from pipeline.common.params import EngineParams
-from pipeline.networks.appearance import AppearanceNetwork, layout, to_half
-from pipeline.networks.packs import load_pack
-from pipeline.networks.sessions import make_session
-from pipeline.runner.engine import run_clips
-from pipeline.tables.shards import ShardReader, to_numpy
 
 ENGINE = EngineParams(workers=1)
 CROPS = np.stack([crop(0, row) for row in range(5)])

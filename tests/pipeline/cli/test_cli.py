@@ -13,7 +13,7 @@ from helpers.predictions_tables import write_run
 
 def test_it_is_a_program() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "models", "verify", "bufalo_l"],
+        [sys.executable, "-m", "arpgnet.pipeline.cli", "models", "verify", "bufalo_l"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

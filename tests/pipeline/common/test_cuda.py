@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from pipeline.common.errors import UserError
-from pipeline.common.gpus import use_cuda
-from pipeline.common.params import TrainParams
-from pipeline.training.device import resolve_device
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.gpus import use_cuda
+from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.training.device import resolve_device
 
 
 @pytest.fixture

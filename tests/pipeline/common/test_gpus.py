@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.common.gpus import VISIBLE, take_seats, visible_gpus
+from arpgnet.pipeline.common.gpus import VISIBLE, take_seats, visible_gpus
 
 GPUS = ["GPU-a", "GPU-b", "GPU-c"]
 SCRIPT = """
 import sys
 from pathlib import Path
-from pipeline.common.gpus import take_seats
+from arpgnet.pipeline.common.gpus import take_seats
 print(*take_seats(sys.argv[3:], int(sys.argv[2]), Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """

@@ -8,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import FORBIDDEN_KEYS, DatasetName, Params, load_params, parse_params
-from pipeline.datasets.base import ADAPTERS
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import (
+    FORBIDDEN_KEYS,
+    DatasetName,
+    Params,
+    load_params,
+    parse_params,
+)
+from arpgnet.pipeline.datasets.base import ADAPTERS
 
 REPOSITORY = Path(__file__).parents[3]
 

@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from pipeline.common import progress, stage
-from pipeline.common.errors import UserError
+from arpgnet.pipeline.common import progress, stage
+from arpgnet.pipeline.common.errors import UserError
 
 
 @pytest.fixture

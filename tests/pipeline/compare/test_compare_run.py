@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import EvaluateParams
+from arpgnet.pipeline.compare.run import compare
+from arpgnet.pipeline.compare.sources import read_side
+from arpgnet.pipeline.compare.table import sentences, table
+from arpgnet.pipeline.evaluate.bootstrap import two_sided_p
 from helpers.predictions_tables import labels, write_run
-from pipeline.common.errors import UserError
-from pipeline.common.params import EvaluateParams
-from pipeline.compare.run import compare
-from pipeline.compare.sources import read_side
-from pipeline.compare.table import sentences, table
-from pipeline.evaluate.bootstrap import two_sided_p
 
 ALL = sorted(labels())
 

@@ -6,13 +6,13 @@ from unittest import mock
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.datasets.base import ADAPTERS, About, Recipe, adapter
+from arpgnet.pipeline.datasets.corpora import corpora, dataset_roots, settle
+from arpgnet.pipeline.ingest.run import ingest
+from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from helpers.dataset_trees import at_once, by_path, ingested, pictures, sides, text, video
-from pipeline.common.errors import UserError
-from pipeline.common.params import DatasetParams
-from pipeline.datasets.base import ADAPTERS, About, Recipe, adapter
-from pipeline.datasets.corpora import corpora, dataset_roots, settle
-from pipeline.ingest.run import ingest
-from pipeline.tables.manifest import MANIFEST, read_manifest
 
 
 def rml(root, speakers=3):
@@ -43,7 +43,7 @@ def joined(tmp_path, **params):
 
 def cross(folder, **settings):
     """The manifest of several sets, written below the folder."""
-    with mock.patch("pipeline.datasets.file_cache.run_in_workers", at_once):
+    with mock.patch("arpgnet.pipeline.datasets.file_cache.run_in_workers", at_once):
         ingest(DatasetParams(**{"name": "cross", **settings}), workers=1, folder=folder)
     return read_manifest(folder / MANIFEST)
 

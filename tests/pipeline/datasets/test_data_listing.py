@@ -4,9 +4,9 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from pipeline.cli.main import app
-from pipeline.datasets.base import ADAPTERS
-from pipeline.datasets.listing import COLUMNS, field_sets, markdown, rows
+from arpgnet.pipeline.cli.main import app
+from arpgnet.pipeline.datasets.base import ADAPTERS
+from arpgnet.pipeline.datasets.listing import COLUMNS, field_sets, markdown, rows
 
 REPOSITORY = Path(__file__).parents[3]
 

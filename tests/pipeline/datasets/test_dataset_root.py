@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.datasets.root import resolve_root
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.root import resolve_root
 
 
 @pytest.fixture

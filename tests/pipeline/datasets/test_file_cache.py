@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 
+from arpgnet.pipeline.datasets import file_cache as facts
+from arpgnet.pipeline.datasets.file_cache import FileCache
+from arpgnet.pipeline.datasets.media import Media
+from arpgnet.pipeline.runner.workers import Crashed, Limits, run_in_workers
 from helpers.tiny_videos import write_video
-from pipeline.datasets import file_cache as facts
-from pipeline.datasets.file_cache import FileCache
-from pipeline.datasets.media import Media
-from pipeline.runner.workers import Crashed, Limits, run_in_workers
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.datasets import fingerprint
+from arpgnet.pipeline.datasets.fingerprint import Pictures, find_twins, same_pictures, thumbnails
+from arpgnet.pipeline.datasets.groups import connected
 from helpers.tiny_videos import write_video
-from pipeline.common.errors import ClipError
-from pipeline.datasets import fingerprint
-from pipeline.datasets.fingerprint import Pictures, find_twins, same_pictures, thumbnails
-from pipeline.datasets.groups import connected
 
 
 def unused(row: int) -> np.ndarray:

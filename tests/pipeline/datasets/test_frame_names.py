@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.datasets.frame_names import read_frame_names
+from arpgnet.pipeline.ingest.run import ingest
+from arpgnet.pipeline.tables.manifest import FRAME_LABELS, MANIFEST, read_manifest
 from helpers.tiny_videos import write_video
-from pipeline.common.errors import UserError
-from pipeline.common.params import DatasetParams
-from pipeline.datasets.frame_names import read_frame_names
-from pipeline.ingest.run import ingest
-from pipeline.tables.manifest import FRAME_LABELS, MANIFEST, read_manifest
 
 FRAMES = 40  # of the tiny videos
 

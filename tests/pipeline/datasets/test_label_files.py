@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.datasets.label_files import lines_of
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.label_files import lines_of
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli.main import app
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params, load_params
-from pipeline.datasets.base import adapter
-from pipeline.datasets.listing import field_sets
-from pipeline.datasets.presets import preset_names, use
+from arpgnet.pipeline.cli.main import app
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params, load_params
+from arpgnet.pipeline.datasets.base import adapter
+from arpgnet.pipeline.datasets.listing import field_sets
+from arpgnet.pipeline.datasets.presets import preset_names, use
 
 REPOSITORY = Path(__file__).parents[3]
 CROSS = "ckplus-to-ravdess"

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.common.errors import ClipError, UserError
-from pipeline.common.params import DecodeParams
-from pipeline.decode.clip import DecodeClip
-from pipeline.decode.image_folder import keep_pictures
-from pipeline.store import digest
-from pipeline.tables.manifest import Clip
-from pipeline.video.frames import KeptFrame, decode_jpeg
-from pipeline.video.image_folder import folder_sha256
+from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.decode.clip import DecodeClip
+from arpgnet.pipeline.decode.image_folder import keep_pictures
+from arpgnet.pipeline.store import digest
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.video.frames import KeptFrame, decode_jpeg
+from arpgnet.pipeline.video.image_folder import folder_sha256
 
 HEIGHT, WIDTH = 96, 128
 ALL = DecodeParams(sampling="all")

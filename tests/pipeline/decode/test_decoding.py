@@ -6,17 +6,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.decode.backends import Decord, PyAV, Refused, import_decord
+from arpgnet.pipeline.decode.clip import DecodeClip, keep_frames, shrink
+from arpgnet.pipeline.store import file_sha256
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.video.container import probe
+from arpgnet.pipeline.video.forecast import forecast_times
+from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
+from arpgnet.pipeline.video.survey import survey
 from helpers import made_videos as made
-from pipeline.common.errors import ClipError, UserError
-from pipeline.common.params import DecodeParams
-from pipeline.decode.backends import Decord, PyAV, Refused, import_decord
-from pipeline.decode.clip import DecodeClip, keep_frames, shrink
-from pipeline.store import file_sha256
-from pipeline.tables.manifest import Clip
-from pipeline.video.container import probe
-from pipeline.video.forecast import forecast_times
-from pipeline.video.frames import decode_jpeg, encode_jpeg
-from pipeline.video.survey import survey
 
 needs_decord = pytest.mark.skipif(import_decord() is None, reason="decord is not installed")
 ALL = DecodeParams(sampling="all")
@@ -107,7 +107,9 @@ def test_a_wrong_forecast_costs_a_second_pass_and_no_more(
     path = video(videos, "h264.mp4")
     right = [frame.jpeg for frame in keep_frames(path, DecodeParams(frames=7))]
     for wrong in (None, np.arange(23) / 25.0):
-        monkeypatch.setattr("pipeline.video.forecast.forecast_times", lambda _, it=wrong: it)
+        monkeypatch.setattr(
+            "arpgnet.pipeline.video.forecast.forecast_times", lambda _, it=wrong: it
+        )
         assert [frame.jpeg for frame in keep_frames(path, DecodeParams(frames=7))] == right
 
 

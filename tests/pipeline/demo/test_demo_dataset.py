@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.demo import CLASSES, render_clip, render_dataset
-from pipeline.demo.dataset import encode
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.demo import CLASSES, render_clip, render_dataset
+from arpgnet.pipeline.demo.dataset import encode
 
 SMALL = {"subjects": 1, "clips_per_class": 1, "frame_px": 32, "fps": 5.0, "seed": 3}
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.demo import (
+from arpgnet.pipeline.demo import (
     ACTION_UNITS,
     CLASSES,
     SUBJECT_SEEDS_DEMO,
@@ -15,11 +15,11 @@ from pipeline.demo import (
     render_clip,
     render_still,
 )
-from pipeline.demo import landmarks as lm
-from pipeline.demo.action_units import AU
-from pipeline.demo.anatomy import draw_anatomy
-from pipeline.demo.prototypes import prototype
-from pipeline.demo.rig import Expression, Pose, Rig
+from arpgnet.pipeline.demo import landmarks as lm
+from arpgnet.pipeline.demo.action_units import AU
+from arpgnet.pipeline.demo.anatomy import draw_anatomy
+from arpgnet.pipeline.demo.prototypes import prototype
+from arpgnet.pipeline.demo.rig import Expression, Pose, Rig
 
 FRONT = Pose(yaw=0.0, pitch=0.0, roll=0.0, centre=(128.0, 128.0), scale=70.0)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.demo import CLASSES
-from pipeline.demo.action_units import AU
-from pipeline.demo.frame import MAX_PITCH, MAX_ROLL, MAX_YAW
-from pipeline.demo.script import Script, write_script
-from pipeline.demo.subject import draw_subject
+from arpgnet.pipeline.demo import CLASSES
+from arpgnet.pipeline.demo.action_units import AU
+from arpgnet.pipeline.demo.frame import MAX_PITCH, MAX_ROLL, MAX_YAW
+from arpgnet.pipeline.demo.script import Script, write_script
+from arpgnet.pipeline.demo.subject import draw_subject
 
 TAKES = 60
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluate.bootstrap import interval, resample_confusions, resample_weights
+from arpgnet.pipeline.evaluate.bootstrap import interval, resample_confusions, resample_weights
 
 
 def test_every_resample_draws_as_many_clusters() -> None:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluate.metrics import calibration_error
-from pipeline.evaluate.mistakes import confident_mistakes
-from pipeline.evaluate.reliability import reliability
-from pipeline.evaluate.subjects import subject_scores
-from pipeline.tables.predictions import Predictions
+from arpgnet.pipeline.evaluate.metrics import calibration_error
+from arpgnet.pipeline.evaluate.mistakes import confident_mistakes
+from arpgnet.pipeline.evaluate.reliability import reliability
+from arpgnet.pipeline.evaluate.subjects import subject_scores
+from arpgnet.pipeline.tables.predictions import Predictions
 
 CLASSES = ["calm", "glad"]
 

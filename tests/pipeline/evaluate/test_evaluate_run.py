@@ -10,14 +10,19 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import EvaluateParams
-from pipeline.evaluate import traits
-from pipeline.evaluate.run import evaluate
-from pipeline.evaluate.summary import interval_units
-from pipeline.tables.manifest import Clip, write_manifest
-from pipeline.tables.predictions import PREDICTIONS, Units, prediction_rows, write_predictions
-from pipeline.train.curve_log import CurveLog
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import EvaluateParams
+from arpgnet.pipeline.evaluate import traits
+from arpgnet.pipeline.evaluate.run import evaluate
+from arpgnet.pipeline.evaluate.summary import interval_units
+from arpgnet.pipeline.tables.manifest import Clip, write_manifest
+from arpgnet.pipeline.tables.predictions import (
+    PREDICTIONS,
+    Units,
+    prediction_rows,
+    write_predictions,
+)
+from arpgnet.pipeline.train.curve_log import CurveLog
 
 CLASSES = ["calm", "glad"]
 SUBJECTS, SEEDS, FOLDS = 6, (0, 5), 2

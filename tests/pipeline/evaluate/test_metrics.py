@@ -12,7 +12,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from pipeline.evaluate.metrics import calibration_error, confusion_counts, per_class, scores
+from arpgnet.pipeline.evaluate.metrics import calibration_error, confusion_counts, per_class, scores
 
 CLASSES = 4
 PAIRS = st.lists(

@@ -10,30 +10,30 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from helpers.synthetic_data import LOST, REGIONS, small_params, write_data
-from models.arpgnet import ARPGNet
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params, parse_params
-from pipeline.explain import run
-from pipeline.explain.agreement import agreement, spearman
-from pipeline.explain.choose import choose, confused, confused_clips
-from pipeline.explain.occlusion import can_hide, drops, run_network, without
-from pipeline.explain.plots import write_tables
-from pipeline.explain.run import EXPLANATIONS, explain
-from pipeline.runner.workers import Crashed
-from pipeline.store import Store
-from pipeline.tables.manifest import read_manifest
-from pipeline.tables.predictions import Predictions
-from pipeline.train.run import train
-from pipeline.training.attention import (
+from arpgnet.models.arpgnet import ARPGNet
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.explain import run
+from arpgnet.pipeline.explain.agreement import agreement, spearman
+from arpgnet.pipeline.explain.choose import choose, confused, confused_clips
+from arpgnet.pipeline.explain.occlusion import can_hide, drops, run_network, without
+from arpgnet.pipeline.explain.plots import write_tables
+from arpgnet.pipeline.explain.run import EXPLANATIONS, explain
+from arpgnet.pipeline.runner.workers import Crashed
+from arpgnet.pipeline.store import Store
+from arpgnet.pipeline.tables.manifest import read_manifest
+from arpgnet.pipeline.tables.predictions import Predictions
+from arpgnet.pipeline.train.run import train
+from arpgnet.pipeline.training.attention import (
     edge_kinds,
     frame_attention,
     region_attention,
     time_attention,
 )
-from pipeline.training.data import Dataset, load
-from pipeline.training.features import Batch
-from pipeline.training.network import build_network, network_config
+from arpgnet.pipeline.training.data import Dataset, load
+from arpgnet.pipeline.training.features import Batch
+from arpgnet.pipeline.training.network import build_network, network_config
+from helpers.synthetic_data import LOST, REGIONS, small_params, write_data
 
 ORDER = torch.arange(8)
 
@@ -323,8 +323,8 @@ def test_workers_explain_as_one_process_does(
     train(small_params(epochs=2), root=tmp_path)
     # passes of 2 clips, so that there are some for every worker
     monkeypatch.setattr(run, "FRAMES", 8)
-    monkeypatch.setattr("pipeline.common.progress._PLAIN_EVERY_S", 0.0)
-    monkeypatch.setattr("pipeline.common.progress._QUIET_S", 0.0)
+    monkeypatch.setattr("arpgnet.pipeline.common.progress._PLAIN_EVERY_S", 0.0)
+    monkeypatch.setattr("arpgnet.pipeline.common.progress._QUIET_S", 0.0)
     found = []
     for workers in (1, 2):
         explain(tmp_path, workers=workers, store=Store(tmp_path / f"store{workers}"))

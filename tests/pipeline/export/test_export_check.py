@@ -8,17 +8,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.export.check import check
+from arpgnet.pipeline.export.facts import metadata
+from arpgnet.pipeline.export.parity import TOLERANCE
+from arpgnet.pipeline.export.write import export, to_onnx
+from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.tables.predictions import PREDICTIONS
+from arpgnet.pipeline.train.run import train
+from arpgnet.pipeline.training.checkpoints import best_run, load_run, runs
 from helpers.synthetic_data import FRAMES, LOST, SUBJECTS, small_params, write_data
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params
-from pipeline.export.check import check
-from pipeline.export.facts import metadata
-from pipeline.export.parity import TOLERANCE
-from pipeline.export.write import export, to_onnx
-from pipeline.tables.curves import RUNS
-from pipeline.tables.predictions import PREDICTIONS
-from pipeline.train.run import train
-from pipeline.training.checkpoints import best_run, load_run, runs
 
 
 @pytest.fixture(scope="module")

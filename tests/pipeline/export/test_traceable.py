@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from models.arpgnet import ARPGNet, ARPGNetConfig, RelationConfig
-from models.fusion import BAND_FRAMES, FusionConfig
-from pipeline.common.errors import UserError
-from pipeline.export.parity import TOLERANCE, check_parity, largest_difference, longest, trials
-from pipeline.export.traceable import OUTPUTS, TraceableNet, input_names
-from pipeline.export.write import to_onnx
-from pipeline.networks.sessions import make_session
+from arpgnet.models.arpgnet import ARPGNet, ARPGNetConfig, RelationConfig
+from arpgnet.models.fusion import BAND_FRAMES, FusionConfig
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.export.parity import (
+    TOLERANCE,
+    check_parity,
+    largest_difference,
+    longest,
+    trials,
+)
+from arpgnet.pipeline.export.traceable import OUTPUTS, TraceableNet, input_names
+from arpgnet.pipeline.export.write import to_onnx
+from arpgnet.pipeline.networks.sessions import make_session
 
 REGIONS = 6
 

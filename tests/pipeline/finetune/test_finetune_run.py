@@ -12,25 +12,25 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from arpgnet.pipeline.appearance.clip import AppearanceClip
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.finetune import crops, tune
+from arpgnet.pipeline.finetune.augment import augment
+from arpgnet.pipeline.finetune.crops import CropJob
+from arpgnet.pipeline.finetune.fit import Tuner
+from arpgnet.pipeline.finetune.network import build_trainee, tuned_weights
+from arpgnet.pipeline.finetune.run import BACKBONE, finetune
+from arpgnet.pipeline.finetune.stills import Still
+from arpgnet.pipeline.networks.appearance import AppearanceNetwork
+from arpgnet.pipeline.networks.listed import list_networks
+from arpgnet.pipeline.networks.packs import ModelSpec, load_pack
+from arpgnet.pipeline.networks.sessions import load_graph, make_session
+from arpgnet.pipeline.networks.tuned import tuned, unshared, with_weights
+from arpgnet.pipeline.runner.workers import Crashed, Limits
+from arpgnet.pipeline.store import Store
+from arpgnet.pipeline.tables.manifest import write_manifest
 from helpers import faces_tables, graphs
-from pipeline.appearance.clip import AppearanceClip
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params, parse_params
-from pipeline.finetune import crops, tune
-from pipeline.finetune.augment import augment
-from pipeline.finetune.crops import CropJob
-from pipeline.finetune.fit import Tuner
-from pipeline.finetune.network import build_trainee, tuned_weights
-from pipeline.finetune.run import BACKBONE, finetune
-from pipeline.finetune.stills import Still
-from pipeline.networks.appearance import AppearanceNetwork
-from pipeline.networks.listed import list_networks
-from pipeline.networks.packs import ModelSpec, load_pack
-from pipeline.networks.sessions import load_graph, make_session
-from pipeline.networks.tuned import tuned, unshared, with_weights
-from pipeline.runner.workers import Crashed, Limits
-from pipeline.store import Store
-from pipeline.tables.manifest import write_manifest
 
 CLASSES = ("left", "right")
 

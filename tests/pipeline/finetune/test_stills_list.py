@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import FinetuneParams
-from pipeline.finetune import listed
-from pipeline.finetune.listed import write_stills_list
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.finetune import listed
+from arpgnet.pipeline.finetune.listed import write_stills_list
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_notices_what_changes_a_still_and_nothing_else(stills: Path, tmp_path: P
 def test_unchanged_files_are_not_read_again(
     stills: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.datasets import file_cache as facts
+    from arpgnet.pipeline.datasets import file_cache as facts
 
     read: list[str] = []
     original = facts.file_sha256
@@ -81,7 +81,7 @@ def test_rendered_stills_are_told_by_their_settings_and_the_renderer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They need not be rendered for it."""
-    from pipeline.finetune import demo
+    from arpgnet.pipeline.finetune import demo
 
     found = []
     for subjects, code in ((4, "a"), (5, "a"), (4, "b")):

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import FinetuneParams
-from pipeline.finetune.sets import list_stills
-from pipeline.finetune.stills import Listing
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.finetune.sets import list_stills
+from arpgnet.pipeline.finetune.stills import Listing
 
 
 def listed(dataset: str, root: Path, **more: Any) -> Listing:
@@ -155,8 +155,8 @@ def test_affectnet_is_numbered_pictures_and_labels(tmp_path: Path) -> None:
 
 
 def test_the_demo_renders_other_people_once(own_store: Path) -> None:
-    from pipeline.demo import CLASSES, SUBJECT_SEEDS_DEMO
-    from pipeline.finetune.demo import FIRST_SUBJECT, render_expression
+    from arpgnet.pipeline.demo import CLASSES, SUBJECT_SEEDS_DEMO
+    from arpgnet.pipeline.finetune.demo import FIRST_SUBJECT, render_expression
     from tools.demo_pack.stills import HELD_OUT_SUBJECTS, TRAIN_SUBJECTS
 
     assert max(max(SUBJECT_SEEDS_DEMO), TRAIN_SUBJECTS, HELD_OUT_SUBJECTS) + 50_000 < FIRST_SUBJECT

@@ -4,14 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.finetune.crops import Crop
+from arpgnet.pipeline.finetune.data import choose_parts, refusals
+from arpgnet.pipeline.finetune.stills import Still
+from arpgnet.pipeline.finetune.target import MIN_CORRELATION, Target, thumbnail
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 from helpers import faces_tables
-from pipeline.common.params import FinetuneParams
-from pipeline.finetune.crops import Crop
-from pipeline.finetune.data import choose_parts, refusals
-from pipeline.finetune.stills import Still
-from pipeline.finetune.target import MIN_CORRELATION, Target, thumbnail
-from pipeline.tables.manifest import Clip
-from pipeline.video.frames import decode_jpeg, encode_jpeg
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from insightface.utils import face_align
 
-from pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity, warp
+from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity, warp
 
 
 def turned(angle: float, scale: float, shift: tuple[float, float]) -> np.ndarray:

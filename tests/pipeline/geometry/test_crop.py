@@ -3,8 +3,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arpgnet.pipeline.geometry.crop import divided, face_hulls, inside_frame, inside_hull, upward
 from helpers.synthetic_face import face_points
-from pipeline.geometry.crop import divided, face_hulls, inside_frame, inside_hull, upward
 
 
 @given(seed=st.integers(0, 200), corners=st.integers(3, 30))

@@ -4,9 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arpgnet.pipeline.geometry.grid import grid_nodes, grid_pooling, grid_topology, grid_visible
+from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES
 from helpers.synthetic_face import face_points
-from pipeline.geometry.grid import grid_nodes, grid_pooling, grid_topology, grid_visible
-from pipeline.geometry.landmark_schemes import SCHEMES
 
 SCHEME = "106"
 SHIFT = np.array([[1.0, 0.0, -200.0], [0.0, 1.0, -100.0]])  # the crop lies inside the frame

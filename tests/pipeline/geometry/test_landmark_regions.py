@@ -3,9 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.synthetic_face import face_points
-from pipeline.geometry.crop import map_cells
-from pipeline.geometry.landmark_regions import (
+from arpgnet.pipeline.geometry.crop import map_cells
+from arpgnet.pipeline.geometry.landmark_regions import (
     NAMES,
     anchor_weights,
     landmark_nodes,
@@ -13,7 +12,8 @@ from pipeline.geometry.landmark_regions import (
     landmark_topology,
     landmark_visible,
 )
-from pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
+from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
+from helpers.synthetic_face import face_points
 
 SCHEME_NAMES = ["106", "98", "68"]
 CELLS = map_cells(7, 7, 7.5, 16.0)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.demo.landmarks import mirror_order
-from pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
+from arpgnet.pipeline.demo.landmarks import mirror_order
+from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
 
 NAMES = ("106", "98", "68")
 # of InsightFace's 106 points, those that stand for iBUG's 68, in iBUG's order (public mapping)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.geometry.tracks import Track, choose, iou, link, of_person
+from arpgnet.pipeline.geometry.tracks import Track, choose, iou, link, of_person
 
 NOBODY = np.zeros((0, 4), dtype=np.float32)
 

@@ -3,16 +3,16 @@ import pyarrow as pa
 import pytest
 import torch
 
+from arpgnet.pipeline.common.params import EngineParams
+from arpgnet.pipeline.geometry.crop import map_cells
+from arpgnet.pipeline.geometry.grid import grid_visible
+from arpgnet.pipeline.geometry.landmark_regions import landmark_nodes, landmark_pooling
+from arpgnet.pipeline.graph.clip import GraphClip
+from arpgnet.pipeline.runner.engine import run_clips
+from arpgnet.pipeline.tables.shards import ShardReader, fixed, to_numpy
 from helpers.faces_tables import HEIGHT, MATRIX, WIDTH, write_tables
 from helpers.outputs import OutWriter
 from helpers.synthetic_face import face_points
-from pipeline.common.params import EngineParams
-from pipeline.geometry.crop import map_cells
-from pipeline.geometry.grid import grid_visible
-from pipeline.geometry.landmark_regions import landmark_nodes, landmark_pooling
-from pipeline.graph.clip import GraphClip
-from pipeline.runner.engine import run_clips
-from pipeline.tables.shards import ShardReader, fixed, to_numpy
 
 ENGINE = EngineParams(workers=1)
 VALID = {"a": [True, False, True], "bad": []}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import DatasetParams
-from pipeline.datasets.base import ListedClip
-from pipeline.ingest.classes import choose_classes
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.datasets.base import ListedClip
+from arpgnet.pipeline.ingest.classes import choose_classes
 
 CLIPS = [
     ListedClip(f"{label}{number}.mp4", label, where=f"line {number}")

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from arpgnet.pipeline.cli.main import app
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import CorpusParams, DatasetParams
+from arpgnet.pipeline.datasets.adapters import rml
+from arpgnet.pipeline.datasets.base import Expected
+from arpgnet.pipeline.ingest.dry_run import Findings, check
 from helpers.dataset_trees import pictures, text, video
-from pipeline.cli.main import app
-from pipeline.common.errors import UserError
-from pipeline.common.params import CorpusParams, DatasetParams
-from pipeline.datasets.adapters import rml
-from pipeline.datasets.base import Expected
-from pipeline.ingest.dry_run import Findings, check
 
 CODES = ("an", "di", "fe", "ha", "sa", "su")
 EIGHT = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"

@@ -7,14 +7,20 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.datasets import file_cache as facts
+from arpgnet.pipeline.datasets.base import ListedClip
+from arpgnet.pipeline.ingest.rows import clip_ids
+from arpgnet.pipeline.ingest.run import ingest
+from arpgnet.pipeline.tables.manifest import (
+    FRAME_LABELS,
+    MANIFEST,
+    SPLITS,
+    read_manifest,
+    read_splits,
+)
 from helpers.tiny_videos import write_video
-from pipeline.common.errors import UserError
-from pipeline.common.params import DatasetParams
-from pipeline.datasets import file_cache as facts
-from pipeline.datasets.base import ListedClip
-from pipeline.ingest.rows import clip_ids
-from pipeline.ingest.run import ingest
-from pipeline.tables.manifest import FRAME_LABELS, MANIFEST, SPLITS, read_manifest, read_splits
 
 SUBJECTS, LABELS = 4, ("fear", "joy")
 
@@ -215,7 +221,7 @@ def test_clip_ids_are_unique():
 
 
 def test_demo_is_rendered_once(tmp_path, monkeypatch):
-    import pipeline.demo
+    import arpgnet.pipeline.demo
 
     calls = []
 
@@ -228,7 +234,7 @@ def test_demo_is_rendered_once(tmp_path, monkeypatch):
                 rows.append(f"{label}/s{subject:02d}_c0.mp4,{label},s{subject:02d}")
         (root / "manifest.csv").write_text("\n".join(rows))
 
-    monkeypatch.setattr(pipeline.demo, "render_dataset", render, raising=False)
+    monkeypatch.setattr(arpgnet.pipeline.demo, "render_dataset", render, raising=False)
     small = DatasetParams(demo={"subjects": 4, "clips_per_class": 1, "frame_px": 96})
     for _ in range(2):
         ingest(small, folder=tmp_path)

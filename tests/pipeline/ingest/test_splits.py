@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import DatasetParams
-from pipeline.datasets.groups import components, units
-from pipeline.ingest.checks import check_classes, check_leaks, drop_leaks
-from pipeline.ingest.splits import assign_splits
-from pipeline.tables.manifest import Clip
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.datasets.groups import components, units
+from arpgnet.pipeline.ingest.checks import check_classes, check_leaks, drop_leaks
+from arpgnet.pipeline.ingest.splits import assign_splits
+from arpgnet.pipeline.tables.manifest import Clip
 
 # what `auto` stands for with clips of one's own
 OWN = {"protocol": "kfold", "group_by": "subject", "folds": 4}

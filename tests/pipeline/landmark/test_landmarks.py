@@ -8,18 +8,18 @@ from insightface.app.common import Face
 from insightface.model_zoo.arcface_onnx import ArcFaceONNX
 from insightface.model_zoo.landmark import Landmark
 
+from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.common.params import EngineParams
+from arpgnet.pipeline.geometry.alignment import apply, context, square_matrix
+from arpgnet.pipeline.landmark.clip import LandmarkClip
+from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
+from arpgnet.pipeline.networks.packs import load_pack
+from arpgnet.pipeline.networks.preprocessing import normalisation
+from arpgnet.pipeline.networks.sessions import make_session
+from arpgnet.pipeline.runner.engine import run_clips
+from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 from helpers import graphs
 from helpers.faces_tables import BOX, MATRIX, picture, stored_context, write_tables
-from pipeline.common.errors import ClipError, UserError
-from pipeline.common.params import EngineParams
-from pipeline.geometry.alignment import apply, context, square_matrix
-from pipeline.landmark.clip import LandmarkClip
-from pipeline.networks.landmarks import LandmarkNetwork
-from pipeline.networks.packs import load_pack
-from pipeline.networks.preprocessing import normalisation
-from pipeline.networks.sessions import make_session
-from pipeline.runner.engine import run_clips
-from pipeline.tables.shards import ShardReader, to_numpy
 
 MIDDLE = np.array([32.0, 32.0, 160.0, 160.0])
 ENGINE = EngineParams(workers=1)

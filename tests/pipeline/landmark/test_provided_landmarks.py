@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.decode.clip import FRAMES_SCHEMA
+from arpgnet.pipeline.geometry.alignment import apply
+from arpgnet.pipeline.landmark.provided import SuppliedLandmarkClip
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 from helpers.faces_tables import MATRIX, write_tables
 from helpers.outputs import OutWriter
 from helpers.synthetic_face import face_points
-from pipeline.common.errors import ClipError
-from pipeline.decode.clip import FRAMES_SCHEMA
-from pipeline.geometry.alignment import apply
-from pipeline.landmark.provided import SuppliedLandmarkClip
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import ShardReader, to_numpy
 
 CLIP = Clip("c", "c", "", pictures=True, landmarks="points")
 

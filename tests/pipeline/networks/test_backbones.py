@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks import packs
+from arpgnet.pipeline.networks.appearance import AppearanceNetwork, Centres, centres, layout
+from arpgnet.pipeline.networks.backbones import ARCHITECTURES, load_backbone
+from arpgnet.pipeline.networks.image_network import TORCH_KINDS
+from arpgnet.pipeline.networks.sessions import find_map_tensor, make_session
 from helpers import backbone_graphs, graphs
-from pipeline.common.errors import UserError
-from pipeline.networks import packs
-from pipeline.networks.appearance import AppearanceNetwork, Centres, centres, layout
-from pipeline.networks.backbones import ARCHITECTURES, load_backbone
-from pipeline.networks.image_network import TORCH_KINDS
-from pipeline.networks.sessions import find_map_tensor, make_session
 
 PARITY = 1e-4
 CROPS = np.random.default_rng(0).uniform(-1, 1, (2, 3, 112, 112)).astype(np.float32)

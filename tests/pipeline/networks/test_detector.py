@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from insightface.model_zoo import get_model
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks.detector import Detections, find_faces, make_detector
+from arpgnet.pipeline.networks.packs import ModelSpec, load_pack
+from arpgnet.pipeline.store import file_sha256
 from helpers import graphs
-from pipeline.common.errors import UserError
-from pipeline.networks.detector import Detections, find_faces, make_detector
-from pipeline.networks.packs import ModelSpec, load_pack
-from pipeline.store import file_sha256
 
 MAKERS = {"scrfd": graphs.small_pack, "yunet": graphs.small_open_pack}
 

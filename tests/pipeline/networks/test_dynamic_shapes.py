@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from arpgnet.pipeline.networks.dynamic_shapes import any_batch, any_sides
+from arpgnet.pipeline.networks.sessions import make_session
 from helpers import graphs
-from pipeline.networks.dynamic_shapes import any_batch, any_sides
-from pipeline.networks.sessions import make_session
 
 
 def fixed_at_one() -> onnx.ModelProto:

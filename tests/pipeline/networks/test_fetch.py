@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks import packs
+from arpgnet.pipeline.networks.fetch import download, fetch
 from helpers import graphs
-from pipeline.common.errors import UserError
-from pipeline.networks import packs
-from pipeline.networks.fetch import download, fetch
 
 FILES = ("detector.onnx", "landmark.onnx", "embedding.onnx")
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arpgnet.pipeline.networks.detector import GRID_PX, Detections, make_detector
+from arpgnet.pipeline.networks.follower import Follower
+from arpgnet.pipeline.networks.packs import load_pack
 from helpers import graphs
-from pipeline.networks.detector import GRID_PX, Detections, make_detector
-from pipeline.networks.follower import Follower
-from pipeline.networks.packs import load_pack
 
 SIDE = 40
 

@@ -11,11 +11,11 @@ import torch
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks.listed import list_networks, load_listed
+from arpgnet.pipeline.networks.packs import ROLES, load_pack
+from arpgnet.pipeline.store import file_sha256
 from helpers import graphs
-from pipeline.common.errors import UserError
-from pipeline.networks.listed import list_networks, load_listed
-from pipeline.networks.packs import ROLES, load_pack
-from pipeline.store import file_sha256
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_another_file_is_another_network_and_leaves_the_others(pack: Path, tmp_p
 
 def checkpoint_pack(folder: Path, arch: str = "mobilefacenet") -> Path:
     """A pack whose embedding network is a checkpoint."""
-    from pipeline.networks.backbones import ARCHITECTURES
+    from arpgnet.pipeline.networks.backbones import ARCHITECTURES
 
     pack = graphs.small_pack(folder)
     torch.manual_seed(0)
@@ -117,7 +117,7 @@ def test_the_code_of_a_checkpoint_s_network_belongs_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`models/` makes what such a pack gives: an edit there is another network."""
-    from pipeline.networks import checkpoint_graph
+    from arpgnet.pipeline.networks import checkpoint_graph
 
     pack = checkpoint_pack(tmp_path / "pack")
     before = listed(pack, tmp_path / "networks")
@@ -129,7 +129,7 @@ def test_the_code_of_a_checkpoint_s_network_belongs_to_it(
     after = listed(pack, tmp_path / "networks")
     assert {role for role in ROLES if after[role] != before[role]} == {"embedding"}
     # what that digest covers: tests/pipeline/store/test_code.py
-    assert entries == ["pipeline.networks.checkpoint_graph"]
+    assert entries == ["arpgnet.pipeline.networks.checkpoint_graph"]
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -7,9 +7,9 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks import packs
 from helpers import graphs
-from pipeline.common.errors import UserError
-from pipeline.networks import packs
 
 
 @pytest.fixture(autouse=True)

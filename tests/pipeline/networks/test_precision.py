@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.networks import image_network as precision
-from pipeline.networks.image_network import resolve_precision
+from arpgnet.pipeline.networks import image_network as precision
+from arpgnet.pipeline.networks.image_network import resolve_precision
 
 WITH = "processor\t: 0\nflags\t\t: fpu sse2 avx512_bf16 avx2\n"
 MATRICES = "flags : amx_tile amx_bf16\n"

@@ -4,8 +4,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from arpgnet.pipeline.networks.appearance import Centres, map_centres
 from helpers import graphs
-from pipeline.networks.appearance import Centres, map_centres
 
 
 def convolutions(layers):

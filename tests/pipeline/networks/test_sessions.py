@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 from insightface.model_zoo import SCRFD, ArcFaceONNX, Landmark, get_model
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks import sessions
 from helpers import graphs
-from pipeline.common.errors import UserError
-from pipeline.networks import sessions
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from arpgnet.pipeline.networks.image_network import TORCH_KINDS
+from arpgnet.pipeline.networks.sessions import make_session
+from arpgnet.pipeline.networks.torch_graph import MAKERS, NotImportable, import_graph, to_bfloat16
 from helpers import graphs
-from pipeline.networks.image_network import TORCH_KINDS
-from pipeline.networks.sessions import make_session
-from pipeline.networks.torch_graph import MAKERS, NotImportable, import_graph, to_bfloat16
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((3, 4, 6, 6)).astype(np.float32)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.geometry.alignment import ARCFACE_TEMPLATE
-from pipeline.networks.detector import Detections
-from pipeline.predict.faces import WAITING, Face, Identities
+from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE
+from arpgnet.pipeline.networks.detector import Detections
+from arpgnet.pipeline.predict.faces import WAITING, Face, Identities
 
 SIDE = 40
 COLOURS = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250]], np.uint8)

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from arpgnet.pipeline.cli.main import app
+from arpgnet.pipeline.common.errors import UserError
 from helpers.face_videos import pictures_of
 from helpers.in_process import arpgnet
 from helpers.predict_process import start_predict
 from helpers.untrained_run import CLASSES, write_run
-from pipeline.cli.main import app
-from pipeline.common.errors import UserError
 
 PROBABILITIES = [f"p_{name}" for name in CLASSES]
 

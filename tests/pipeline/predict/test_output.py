@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.predict.output import SUFFIX, Format, Head, Row, open_table
+from arpgnet.pipeline.predict.output import SUFFIX, Format, Head, Row, open_table
 
 HEAD = Head("a, b.mp4", ["anger", "neutral"], 2)
 ROWS = [

@@ -12,18 +12,18 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
+from arpgnet.pipeline.cli.main import app
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.progress import Tracker
+from arpgnet.pipeline.predict.model import load_model
+from arpgnet.pipeline.predict.predictor import Options, Predictor
+from arpgnet.pipeline.predict.video import VideoPass
+from arpgnet.pipeline.video.frames import encode_jpeg
+from arpgnet.pipeline.video.stream import plan
 from helpers.face_videos import film, pictures_of
 from helpers.made_videos import cut, sound_only
 from helpers.two_people import compose
 from helpers.untrained_run import CLASSES, write_run
-from pipeline.cli.main import app
-from pipeline.common.errors import UserError
-from pipeline.common.progress import Tracker
-from pipeline.predict.model import load_model
-from pipeline.predict.predictor import Options, Predictor
-from pipeline.predict.video import VideoPass
-from pipeline.video.frames import encode_jpeg
-from pipeline.video.stream import plan
 
 DECODE = {"decode": {"frames": 4}}
 PROBABILITIES = [f"p_{name}" for name in CLASSES]

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from arpgnet.pipeline.cli.main import app
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.predict.model import load_model
+from arpgnet.pipeline.predict.source import open_model
+from arpgnet.pipeline.publish.sums import write_sums
+from arpgnet.pipeline.store import file_sha256
+from arpgnet.pipeline.tables.manifest import Clip, write_manifest
 from helpers.face_videos import film_of_a_face
 from helpers.untrained_run import CLASSES, publish_untrained, write_run
-from pipeline.cli.main import app
-from pipeline.common.errors import UserError
-from pipeline.predict.model import load_model
-from pipeline.predict.source import open_model
-from pipeline.publish.sums import write_sums
-from pipeline.store import file_sha256
-from pipeline.tables.manifest import Clip, write_manifest
 
 
 @pytest.fixture(scope="module")

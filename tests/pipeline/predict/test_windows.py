@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.common.params import DecodeParams
-from pipeline.predict.windows import (
+from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.predict.windows import (
     ClipScores,
     Found,
     FrameScores,
@@ -14,7 +14,7 @@ from pipeline.predict.windows import (
     clip_layout,
     frame_layout,
 )
-from pipeline.video.sampling import choose
+from arpgnet.pipeline.video.sampling import choose
 
 SAMPLING = st.sampled_from(["uniform", "fps", "all"])
 

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import torch
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.export.write import Exported
+from arpgnet.pipeline.publish import write
+from arpgnet.pipeline.publish.write import publish
+from arpgnet.pipeline.report.settings import settings_digest
+from arpgnet.pipeline.store import file_sha256
+from arpgnet.pipeline.tables.predictions import PREDICTIONS
+from arpgnet.pipeline.train.run import train
 from helpers.synthetic_data import small_params, write_data
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params, parse_params
-from pipeline.export.write import Exported
-from pipeline.publish import write
-from pipeline.publish.write import publish
-from pipeline.report.settings import settings_digest
-from pipeline.store import file_sha256
-from pipeline.tables.predictions import PREDICTIONS
-from pipeline.train.run import train
 
 PARAMS = small_params(epochs=1)
 

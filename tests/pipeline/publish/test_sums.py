@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.publish.sums import SUMS, check_sums, write_sums
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.publish.sums import SUMS, check_sums, write_sums
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.report.ablations import ABLATION, ablations_view, read_ablations
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.report.ablations import ABLATION, ablations_view, read_ablations
 
 
 def row(name: str, low: float, high: float, removes: str | None = None) -> dict[str, Any]:

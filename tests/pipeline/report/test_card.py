@@ -7,12 +7,12 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.report.card import model_card
+from arpgnet.pipeline.report.page import gather
+from arpgnet.pipeline.report.sentences import plain
+from arpgnet.pipeline.report.settings import shareable
 from helpers.report_outputs import EVIL, TRAITS, write_outs
-from pipeline.common.params import Params, parse_params
-from pipeline.report.card import model_card
-from pipeline.report.page import gather
-from pipeline.report.sentences import plain
-from pipeline.report.settings import shareable
 
 NASTY = [
     *(EVIL, "a | b", "[x](http://e.org)", "![x](y)", "*bold* _it_ **b**", "`code`", "# head"),

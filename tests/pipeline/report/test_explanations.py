@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.report.explanations import agreement_sentence
+from arpgnet.pipeline.report.page import gather, render
 from helpers.report_outputs import EVIL, explanations, write_outs
-from pipeline.common.params import Params
-from pipeline.report.explanations import agreement_sentence
-from pipeline.report.page import gather, render
 
 
 def facts(**changed: Any) -> dict[str, Any]:

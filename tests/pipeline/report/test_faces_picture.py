@@ -1,8 +1,8 @@
 import numpy as np
 
+from arpgnet.pipeline.geometry.grid import grid_nodes, grid_topology
+from arpgnet.pipeline.report.images import BLUE, ORANGE, WHITE, YELLOW, draw_graph
 from helpers.synthetic_face import face_points
-from pipeline.geometry.grid import grid_nodes, grid_topology
-from pipeline.report.images import BLUE, ORANGE, WHITE, YELLOW, draw_graph
 
 GREY = np.full((112, 112, 3), 128, np.uint8)
 NO_POINTS = np.empty((0, 2), np.float32)

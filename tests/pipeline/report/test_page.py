@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
+from arpgnet.pipeline.report.images import data_uri, plain_face
+from arpgnet.pipeline.report.page import gather, quarantined, render
+from arpgnet.pipeline.report.views import subjects_view
+from arpgnet.pipeline.tables.shards import ShardReader
 from helpers.outputs import OutWriter
 from helpers.report_outputs import BINS, EVIL, SCORE, SCORES, TRAITS, write_outs
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params
-from pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
-from pipeline.report.images import data_uri, plain_face
-from pipeline.report.page import gather, quarantined, render
-from pipeline.report.views import subjects_view
-from pipeline.tables.shards import ShardReader
 
 
 def test_data_is_escaped_and_the_same_data_gives_the_same_page(tmp_path: Path) -> None:

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.squares import Squares, clips, contents
-from pipeline.common.errors import UserError
-from pipeline.common.files import partial
-from pipeline.common.params import EngineParams
-from pipeline.runner import assembly
-from pipeline.runner.assembly import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import partial
+from arpgnet.pipeline.common.params import EngineParams
+from arpgnet.pipeline.runner import assembly
+from arpgnet.pipeline.runner.assembly import (
     Lost,
     Member,
     Part,
@@ -22,11 +21,12 @@ from pipeline.runner.assembly import (
     cut_into_parts,
     write_parts,
 )
-from pipeline.runner.engine import Summary, run_clips
-from pipeline.runner.workers import Crashed
-from pipeline.store import Store
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import ShardReader, shard_name
+from arpgnet.pipeline.runner.engine import Summary, run_clips
+from arpgnet.pipeline.runner.workers import Crashed
+from arpgnet.pipeline.store import Store
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import ShardReader, shard_name
+from helpers.squares import Squares, clips, contents
 
 ONE = EngineParams(workers=1)
 TWO = EngineParams(workers=2)

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.common.params import EngineParams
+from arpgnet.pipeline.runner.engine import Summary, run_clips
+from arpgnet.pipeline.store import Store
+from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.shards import PIECE_ROWS, ShardReader
 from helpers.squares import Squares, clips, contents
-from pipeline.common.errors import ClipError, UserError
-from pipeline.common.params import EngineParams
-from pipeline.runner.engine import Summary, run_clips
-from pipeline.store import Store
-from pipeline.tables.manifest import Clip
-from pipeline.tables.shards import PIECE_ROWS, ShardReader
 
 ONE = EngineParams(workers=1)
 TWO = EngineParams(workers=2)

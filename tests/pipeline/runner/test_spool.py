@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.common.errors import UserError
-from pipeline.runner.spool import Spool
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.runner.spool import Spool
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20), st.integers(1, 200))

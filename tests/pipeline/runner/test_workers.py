@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers.predict_process import default_ctrl_c
-from pipeline.common.errors import UserError
-from pipeline.runner import workers
-from pipeline.runner.workers import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.runner import workers
+from arpgnet.pipeline.runner.workers import (
     NO_MEMORY,
     Crashed,
     Limits,
@@ -20,6 +19,7 @@ from pipeline.runner.workers import (
     WorkerError,
     run_in_workers,
 )
+from helpers.predict_process import default_ctrl_c
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def test_workers_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
 SCRIPT = """
 import sys, time
 from dataclasses import dataclass
-from pipeline.common.stage import run
-from pipeline.runner.workers import run_in_workers
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.runner.workers import run_in_workers
 
 @dataclass(frozen=True)
 class Naps:

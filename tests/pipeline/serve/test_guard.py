@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from arpgnet.pipeline.serve.guard import Access
 from helpers.serving import LOCAL, Service, service
-from pipeline.serve.guard import Access
 
 TOKEN = "a-token-for-tests-0123456789"
 OPEN = Access(TOKEN, frozenset({"box.example"}), any_address=True, port=8765)

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.serve.names import below, shown_name
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.serve.names import below, shown_name
 
 
 @pytest.mark.parametrize(

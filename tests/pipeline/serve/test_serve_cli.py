@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from arpgnet.pipeline.cli import serve as cli_serve
+from arpgnet.pipeline.cli.main import app
+from arpgnet.pipeline.common.errors import UserError
 from helpers.untrained_run import write_run
-from pipeline.cli import serve as cli_serve
-from pipeline.cli.main import app
-from pipeline.common.errors import UserError
 
 
 def line(*arguments: str | Path) -> str:

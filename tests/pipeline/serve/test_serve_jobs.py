@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.serve.jobs import Busy, Job, Jobs, Wanted
+from arpgnet.pipeline.serve.worker import Outcome, Task
 from helpers.serving import MadeUp, wait_for
-from pipeline.common.errors import UserError
-from pipeline.serve.jobs import Busy, Job, Jobs, Wanted
-from pipeline.serve.worker import Outcome, Task
 
 
 class Clock:

@@ -14,13 +14,13 @@ import pandas as pd
 import psutil
 import pytest
 
+from arpgnet.pipeline.serve.worker import Source, Task, Worker
+from arpgnet.pipeline.video.frames import encode_jpeg
 from helpers.face_videos import film_of_a_face
 from helpers.made_videos import write
 from helpers.overlay_videos import film
 from helpers.serving import Server, server, wait_for
 from helpers.untrained_run import CLASSES, write_run
-from pipeline.serve.worker import Source, Task, Worker
-from pipeline.video.frames import encode_jpeg
 
 LONGEST_MINUTES = "0.1"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from arpgnet.pipeline.serve.uploads import Pace
 from helpers.serving import Service, service, wait_for
-from pipeline.serve.uploads import Pace
 
 LIMIT = 100_000
 PACE = Pace(silence_s=0.3, slowest=10_000)

@@ -3,8 +3,8 @@ from itertools import count
 
 import pytest
 
+from arpgnet.pipeline.store import Store, store_place
 from helpers.s3_server import CREDENTIALS, PREFIX, Remote, S3Server, s3_server
-from pipeline.store import Store, store_place
 
 _numbers = count()
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.store import Address, store_place, store_root
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.store import Address, store_place, store_root
 
 
 @pytest.mark.parametrize(

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store import code, code_version, library_version
-from pipeline.store.code import LEFT_OUT, PROJECT, closure_digest, import_closure, left_out
+from arpgnet.pipeline.store import code, code_version, library_version
+from arpgnet.pipeline.store.code import LEFT_OUT, PROJECT, closure_digest, import_closure, left_out
 
 REPOSITORY = Path(__file__).parents[3]
 
 PIECES = {
     "pipeline/__init__.py": "",
-    "pipeline/work.py": '"""A work."""\nfrom pipeline.tools import near\nimport numpy\n',
+    "pipeline/work.py": '"""A work."""\nfrom arpgnet.pipeline.tools import near\nimport numpy\n',
     "pipeline/tools/__init__.py": "",
-    "pipeline/tools/near.py": "def far():\n    import models.net\n    return models.net\n",
+    "pipeline/tools/near.py": "def far():\n    import arpgnet.models.net\n    return models.net\n",
     "pipeline/tools/idle.py": "x = 1\n",
-    "pipeline/common/progress.py": "import pipeline.tools.idle\n",
+    "pipeline/common/progress.py": "import arpgnet.pipeline.tools.idle\n",
     "models/__init__.py": "",
-    "models/net.py": "from pipeline.common.progress import track\nwidth = 3  # columns\n",
+    "models/net.py": "from arpgnet.pipeline.common.progress import track\nwidth = 3  # columns\n",
 }
 REACHED = [
     *("models", "models.net", "pipeline"),
@@ -70,15 +70,16 @@ def test_digest_passes_over_comments_docstrings_and_layout(project: Path) -> Non
     before = closure_digest(project, "pipeline.work")
     (project / "models/net.py").write_text(
         '"""A network."""\n\n'
-        "from pipeline.common.progress import track\n\n# of columns\nwidth = 3\n"
+        "from arpgnet.pipeline.common.progress import track\n\n# of columns\nwidth = 3\n"
         '"""How wide it is."""\n'
     )
     (project / "pipeline/tools/near.py").write_text(
-        'def far():\n    """Fetch it."""\n\n    import models.net\n\n    return models.net\n'
+        'def far():\n    """Fetch it."""\n\n'
+        "    import arpgnet.models.net\n\n    return models.net\n"
     )
     assert closure_digest(project, "pipeline.work") == before
     (project / "models/net.py").write_text(
-        "from pipeline.common.progress import track\nwidth = '3'\n"
+        "from arpgnet.pipeline.common.progress import track\nwidth = '3'\n"
     )
     assert closure_digest(project, "pipeline.work") != before
 
@@ -127,7 +128,7 @@ def entries() -> list[str]:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "code_version":
                 for argument in node.args:
                     if isinstance(argument, ast.Constant):
-                        found.add(argument.value)
+                        found.add(argument.value.removeprefix("arpgnet."))
                     elif getattr(argument, "id", "") == "__name__":
                         found.add(name)
             bases = [getattr(base, "id", "") for base in getattr(node, "bases", [])]
@@ -153,7 +154,7 @@ def imported(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
-    return {name for name in found if name.split(".")[0] in PROJECT}
+    return {name.removeprefix("arpgnet.") for name in found if name.startswith("arpgnet.")}
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.store import Store, digest, store_place
+from arpgnet.pipeline.store.retry import Patience
 from helpers.s3_server import Remote, S3Server
-from pipeline.common.errors import UserError
-from pipeline.store import Store, digest, store_place
-from pipeline.store.retry import Patience
 
 KEY = digest("a key")
 TABLE = pa.table({"x": pa.array([1, 2, None], pa.int32()), "jpeg": [b"a", b"", b"\xff\x00"]})

@@ -5,9 +5,9 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.store.address import Address
-from pipeline.store.retry import Patience
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.store.address import Address
+from arpgnet.pipeline.store.retry import Patience
 
 ADDRESS = Address("s3", PurePosixPath("bucket/prefix"))
 HASTY = Patience(attempts=4, first_wait_s=0.001)

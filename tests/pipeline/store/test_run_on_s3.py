@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from arpgnet.pipeline.demo import render_dataset
 from helpers.s3_server import Remote
 from helpers.support import TINY, Workspace
-from pipeline.demo import render_dataset
 
 CLIPS = 8
 STAGES = ("ingest", "decode", "align")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.common.errors import UserError
-from pipeline.common.params import DecodeParams
-from pipeline.store import Store, code_version, digest, file_sha256, store_root
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.store import Store, code_version, digest, file_sha256, store_root
 
 KEY = digest("a key")
 TABLE = pa.table({"x": pa.array([1, 2, None], pa.int32()), "jpeg": [b"a", b"", b"\xff\x00"]})

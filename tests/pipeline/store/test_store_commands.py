@@ -2,9 +2,9 @@
 
 import pytest
 
+from arpgnet.pipeline.store import digest
 from helpers.in_process import arpgnet
 from helpers.s3_server import Remote
-from pipeline.store import digest
 
 KEY = digest("a key")
 

@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from arpgnet.pipeline.store import Store, digest
 from helpers.s3_server import Remote
-from pipeline.store import Store, digest
 
 PROCESSES = 8
 KEYS = [digest("shared", number) for number in range(6)]
@@ -14,7 +14,7 @@ ROUNDS = 2
 WRITER = """
 import os, sys
 import pyarrow as pa
-from pipeline.store import Store
+from arpgnet.pipeline.store import Store
 
 number, rounds, folder, address, *keys = sys.argv[1:]
 number, rows = int(number), 1000 * (int(number) + 1)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.common.errors import UserError
-from pipeline.tables.manifest import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.tables.manifest import (
     SPLITS_SCHEMA,
     Clip,
     read_manifest,
@@ -68,7 +68,7 @@ def test_tables_of_plain_rows_are_exact(rows: list[dict[str, object]]) -> None:
 def test_pandas_is_not_imported_for_a_manifest(tmp_path: Path) -> None:
     """It takes longer than everything else that ingest does when nothing is new."""
     code = (
-        "import sys; from pathlib import Path; from pipeline.tables.manifest import *;"
+        "import sys; from pathlib import Path; from arpgnet.pipeline.tables.manifest import *;"
         "path = Path(sys.argv[1]); clip = Clip('a', 'a.mp4', 'ab', fps=25.0);"
         "write_manifest([clip], path, classes=['x'], dataset='csv');"
         "assert read_manifest(path).clips == [clip]; print('pandas' in sys.modules)"

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from helpers.outputs import OutWriter
-from pipeline.common.errors import UserError
-from pipeline.tables.shards import (
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.tables.shards import (
     PIECE_ROWS,
     ShardReader,
     cut,
@@ -21,6 +20,7 @@ from pipeline.tables.shards import (
     to_numpy,
     write_index,
 )
+from helpers.outputs import OutWriter
 
 SCHEMA = pa.schema(
     [

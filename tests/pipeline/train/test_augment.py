@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.train.augment import Augment
+from arpgnet.pipeline.training.features import Batch, Features, Statistics, statistics
 from helpers.synthetic_data import MIRROR
-from pipeline.common.params import TrainParams
-from pipeline.train.augment import Augment
-from pipeline.training.features import Batch, Features, Statistics, statistics
 
 CLIPS, FRAMES, NODES, CHANNELS, EMBEDDING = 6, 5, 4, 3, 2
 

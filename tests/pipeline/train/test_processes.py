@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from arpgnet.pipeline.tables.predictions import PREDICTIONS, read_predictions
 from helpers.support import free_port
 from helpers.synthetic_data import write_data
-from pipeline.tables.predictions import PREDICTIONS, read_predictions
 
 REPOSITORY = Path(__file__).parents[3]
 # no dropout: its masks are the one thing that differs between one process and several
@@ -31,7 +31,7 @@ def command(processes: int) -> list[str]:
     start = [sys.executable, "-m"]
     if processes > 1:
         start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-    return [*start, "stages.train"]
+    return [*start, "arpgnet.stages.train"]
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -100,7 +100,11 @@ def test_two_nodes(alone: Path, tmp_path: Path) -> None:
     logs = [(tmp_path / f"log{node}").open("w+") for node in range(2)]
     nodes = [
         subprocess.Popen(
-            [*start, "-m", "stages.train"], cwd=root, env=environment(root), stdout=log, stderr=log
+            [*start, "-m", "arpgnet.stages.train"],
+            cwd=root,
+            env=environment(root),
+            stdout=log,
+            stderr=log,
         )
         for log in logs
     ]
@@ -146,9 +150,9 @@ def test_killed_process_ends_all_and_the_next_run_goes_on(alone: Path, tmp_path:
 def test_no_common_store_is_said(tmp_path: Path) -> None:
     script = tmp_path / "look.py"
     script.write_text(
-        "from pipeline.common.params import TrainParams\n"
-        "from pipeline.common.stage import run\n"
-        "from pipeline.train.processes import Processes\n"
+        "from arpgnet.pipeline.common.params import TrainParams\n"
+        "from arpgnet.pipeline.common.stage import run\n"
+        "from arpgnet.pipeline.train.processes import Processes\n"
         "def main():\n"
         "    processes = Processes(TrainParams(device='cpu'))\n"
         "    assert processes.agreed(lambda: 1) == 1\n"

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import f1_score, recall_score
 
-from pipeline.training.selection import macro_f1, unweighted_recall
+from arpgnet.pipeline.training.selection import macro_f1, unweighted_recall
 
 
 def test_scores_equal_scikit_learn() -> None:

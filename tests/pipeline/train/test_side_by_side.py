@@ -13,29 +13,29 @@ import psutil
 import pytest
 import torch
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.runner import dispatch as spread
+from arpgnet.pipeline.runner.workers import Crashed
+from arpgnet.pipeline.store import Store
+from arpgnet.pipeline.tables.curves import read_curves
+from arpgnet.pipeline.tables.manifest import read_manifest
+from arpgnet.pipeline.tables.predictions import PREDICTIONS
+from arpgnet.pipeline.train import run as stage
+from arpgnet.pipeline.train import side_by_side
+from arpgnet.pipeline.train.curve_log import RunLog
+from arpgnet.pipeline.train.processes import Processes
+from arpgnet.pipeline.train.run import RUNS, train
+from arpgnet.pipeline.train.side_by_side import workers
+from arpgnet.pipeline.training.device import reproducible
 from helpers.synthetic_data import small_params, write_data
-from pipeline.common.errors import UserError
-from pipeline.common.params import Params
-from pipeline.runner import dispatch as spread
-from pipeline.runner.workers import Crashed
-from pipeline.store import Store
-from pipeline.tables.curves import read_curves
-from pipeline.tables.manifest import read_manifest
-from pipeline.tables.predictions import PREDICTIONS
-from pipeline.train import run as stage
-from pipeline.train import side_by_side
-from pipeline.train.curve_log import RunLog
-from pipeline.train.processes import Processes
-from pipeline.train.run import RUNS, train
-from pipeline.train.side_by_side import workers
-from pipeline.training.device import reproducible
 
 REPOSITORY = Path(__file__).parents[3]
 # a state is saved after every epoch
 SCRIPT = """
-from pipeline.common.params import load_params
-from pipeline.common.stage import run
-from pipeline.train.run import train
+from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.train.run import train
 run(lambda: train(load_params(), checkpoint_seconds=0.0))
 """
 SETTINGS = """

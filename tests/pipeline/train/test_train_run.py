@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 import torch
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import EvaluateParams, Params
+from arpgnet.pipeline.evaluate.summary import summarise
+from arpgnet.pipeline.store import Store
+from arpgnet.pipeline.tables.curves import read_curves
+from arpgnet.pipeline.tables.manifest import SPLITS_SCHEMA, read_manifest, read_splits, write_table
+from arpgnet.pipeline.tables.predictions import PREDICTIONS, Predictions, read_predictions
+from arpgnet.pipeline.train import run
+from arpgnet.pipeline.train.fit import State, Trainer
+from arpgnet.pipeline.train.run import RUNS, train
+from arpgnet.pipeline.training.checkpoints import MODEL, load_run
+from arpgnet.pipeline.training.data import load
+from arpgnet.pipeline.training.network import logits_of
+from arpgnet.pipeline.training.tasks import ClipTask
 from helpers.synthetic_data import CLASSES, FRAMES, LOST, small_params, write_data
-from pipeline.common.errors import UserError
-from pipeline.common.params import EvaluateParams, Params
-from pipeline.evaluate.summary import summarise
-from pipeline.store import Store
-from pipeline.tables.curves import read_curves
-from pipeline.tables.manifest import SPLITS_SCHEMA, read_manifest, read_splits, write_table
-from pipeline.tables.predictions import PREDICTIONS, Predictions, read_predictions
-from pipeline.train import run
-from pipeline.train.fit import State, Trainer
-from pipeline.train.run import RUNS, train
-from pipeline.training.checkpoints import MODEL, load_run
-from pipeline.training.data import load
-from pipeline.training.network import logits_of
-from pipeline.training.tasks import ClipTask
 
 
 def files(root: Path) -> dict[str, bytes]:

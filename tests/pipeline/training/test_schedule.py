@@ -1,8 +1,13 @@
 import pytest
 import torch
 
-from pipeline.common.params import TrainParams
-from pipeline.training.schedule import class_weights, is_embedding, learning_rate, make_optimizer
+from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.training.schedule import (
+    class_weights,
+    is_embedding,
+    learning_rate,
+    make_optimizer,
+)
 
 
 def test_rate_rises_to_lr_and_falls_to_almost_nothing() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.data import Share
+from arpgnet.pipeline.training.data import Share
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=60).map(np.array)
 

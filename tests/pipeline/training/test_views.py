@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.common.params import TrainParams
-from pipeline.training.data import Dataset, FrameLabels, Share
-from pipeline.training.features import Features
-from pipeline.training.tasks import ClipTask, FrameTask, nearest_valid, segments, windows
+from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.training.data import Dataset, FrameLabels, Share
+from arpgnet.pipeline.training.features import Features
+from arpgnet.pipeline.training.tasks import ClipTask, FrameTask, nearest_valid, segments, windows
 
 lengths = st.lists(st.integers(1, 40), min_size=1, max_size=5)
 

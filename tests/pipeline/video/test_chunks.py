@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.video.chunks import Chunks
+from arpgnet.pipeline.video.container import open_video
+from arpgnet.pipeline.video.survey import survey
 from helpers import made_videos as made
-from pipeline.common.errors import ClipError
-from pipeline.video.chunks import Chunks
-from pipeline.video.container import open_video
-from pipeline.video.survey import survey
 
 
 def broken(path: Path) -> list[int]:

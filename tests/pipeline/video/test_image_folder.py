@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.common.errors import ClipError
-from pipeline.video.image_folder import (
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.video.image_folder import (
     decode_picture,
     first_picture,
     folder_sha256,

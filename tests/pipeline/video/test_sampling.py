@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.common.params import DecodeParams
-from pipeline.video.sampling import choose
+from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.video.sampling import choose
 
 gaps = st.lists(st.floats(0.001, 2.0), min_size=0, max_size=200)
 counts = st.integers(1, 300)

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.video.stream import Unexpected, plan, stream, survey_plan
+from arpgnet.pipeline.video.survey import survey
 from helpers.made_videos import FRAMES, cut, number_of, shifted, write
-from pipeline.common.errors import ClipError
-from pipeline.video.stream import Unexpected, plan, stream, survey_plan
-from pipeline.video.survey import survey
 
 IRREGULAR = np.cumsum([0, *([33, 41, 120, 20] * 20)])[:FRAMES].tolist()
 

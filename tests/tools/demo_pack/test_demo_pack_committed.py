@@ -12,8 +12,8 @@ from insightface.app.common import Face
 from insightface.model_zoo import get_model
 from ruamel.yaml import YAML
 
-import pipeline
-from pipeline.demo import RenderedFrame, render_still
+from arpgnet import pipeline
+from arpgnet.pipeline.demo import RenderedFrame, render_still
 from tools.demo_pack import card
 from tools.demo_pack.evaluate import iou
 from tools.demo_pack.export import session, with_output

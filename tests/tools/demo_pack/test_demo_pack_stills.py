@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.demo import ACTION_UNITS, render_still
+from arpgnet.pipeline.demo import ACTION_UNITS, render_still
 from tools.demo_pack import stills
 from tools.demo_pack.stills import HELD_OUT_SUBJECTS, StillPlan, load_stills, mirrored
 

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.adapters.afew import CLASSES
 from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
-from pipeline.common.errors import UserError
-from pipeline.datasets.adapters.afew import CLASSES
 
 EACH = {"Train_AFEW": 4, "Val_AFEW": 2}
 FACES = {

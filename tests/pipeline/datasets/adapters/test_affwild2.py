@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.ingest.run import ingest
+from arpgnet.pipeline.tables.manifest import FRAME_LABELS, MANIFEST, SPLITS
 from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
-from pipeline.common.errors import UserError
-from pipeline.ingest.run import ingest
-from pipeline.tables.manifest import FRAME_LABELS, MANIFEST, SPLITS
 
 EIGHT = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 SEVEN = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise"

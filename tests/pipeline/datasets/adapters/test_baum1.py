@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
 from helpers.dataset_trees import by_path, ingested, sides, text, video
-from pipeline.common.errors import UserError
 
 SIX = ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
 SPONTANEOUS = (

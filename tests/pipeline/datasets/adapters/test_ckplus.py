@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.adapters.ckplus import CLASSES
 from helpers.dataset_trees import by_path, ingested, pictures, sides, text
-from pipeline.common.errors import UserError
-from pipeline.datasets.adapters.ckplus import CLASSES
 
 SUBJECTS = ("S005", "S010", "S501", "S999")
 

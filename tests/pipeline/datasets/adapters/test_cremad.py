@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.adapters.cremad import CLASSES
 from helpers.dataset_trees import by_path, ingested, sides, text, video
-from pipeline.common.errors import UserError
-from pipeline.datasets.adapters.cremad import CLASSES
 
 ORDER = ["anger", "disgust", "fear", "happiness", "neutral", "sadness"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.datasets.adapters.csv_file import read_csv
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.adapters.csv_file import read_csv
 
 
 def read(tmp_path: Path, text: str | bytes) -> list:

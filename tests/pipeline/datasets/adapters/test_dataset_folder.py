@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.common.errors import UserError
-from pipeline.datasets.adapters.folder import list_clips
-from pipeline.datasets.base import Listing, Wanted
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.adapters.folder import list_clips
+from arpgnet.pipeline.datasets.base import Listing, Wanted
 
 
 def listing(root: Path, *files: str) -> Listing:

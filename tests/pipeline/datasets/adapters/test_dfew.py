@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.adapters.dfew import CLASSES
 from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
-from pipeline.common.errors import UserError
-from pipeline.datasets.adapters.dfew import CLASSES
 
 # fold k tests clips 7k-6 to 7k, one of each class
 CLIPS = {number: (number - 1) % 7 + 1 for number in range(1, 36)}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.adapters.enterface05 import CODES
 from helpers.dataset_trees import by_path, ingested, sides, text, video
-from pipeline.common.errors import UserError
-from pipeline.datasets.adapters.enterface05 import CODES
 
 
 def tree(root, sentences=("sentence 1/", "sentence 2/"), space=" "):

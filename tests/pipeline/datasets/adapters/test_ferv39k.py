@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.adapters.ferv39k import CLASSES, CROPS, SCENES
 from helpers.dataset_trees import by_path, ingested, pictures, sides, text
-from pipeline.common.errors import UserError
-from pipeline.datasets.adapters.ferv39k import CLASSES, CROPS, SCENES
 
 TEST = [f"Action/{name}/{number:04d}" for name in CLASSES for number in range(1)]
 TRAIN = [f"War/{name}/{number:04d}" for name in CLASSES for number in range(2)]

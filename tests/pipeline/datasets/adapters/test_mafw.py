@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.adapters.mafw import EMOTIONS
 from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
-from pipeline.common.errors import UserError
-from pipeline.datasets.adapters.mafw import EMOTIONS
 
 LISTS = "Train & Test Set"
 COMPOUND = [*EMOTIONS, "anger_disgust", "fear_sadness_anxiety"]

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
 from helpers.dataset_trees import by_path, ingested, pictures, sides, text
-from pipeline.common.errors import UserError
 
 EXPRESSIONS = ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
 

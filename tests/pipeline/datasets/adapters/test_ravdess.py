@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
 from helpers.dataset_trees import by_path, ingested, sides, text, video
-from pipeline.common.errors import UserError
 
 ORDER = ["neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.adapters.rml import CLASSES
 from helpers.dataset_trees import by_path, ingested, sides, text, video
-from pipeline.common.errors import UserError
-from pipeline.datasets.adapters.rml import CLASSES
 
 
 def tree(root):

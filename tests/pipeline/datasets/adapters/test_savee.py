@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.adapters.savee import CLASSES, SPEAKERS
 from helpers.dataset_trees import by_path, ingested, sides, text, video
-from pipeline.common.errors import UserError
-from pipeline.datasets.adapters.savee import CLASSES, SPEAKERS
 
 
 def tree(root, below="AudioVisualClip"):

@@ -6,12 +6,12 @@ import av
 import numpy as np
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.predict.output import Head, Row
+from arpgnet.pipeline.predict.overlay.marks import colour_of
+from arpgnet.pipeline.predict.overlay.overlay import Overlay
+from arpgnet.pipeline.video.stream import plan
 from helpers.overlay_videos import CLASSES, GREY, film, frames_of, overlay, sound_of
-from pipeline.common.errors import UserError
-from pipeline.predict.output import Head, Row
-from pipeline.predict.overlay.marks import colour_of
-from pipeline.predict.overlay.overlay import Overlay
-from pipeline.video.stream import plan
 
 VARIABLE = [0, 40, 60, 150, 190, 1000, 1033]
 # what 4:2:0 and H.264 leave of a colour, per channel

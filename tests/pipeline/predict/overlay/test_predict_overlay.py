@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from arpgnet.pipeline.cli.main import app
+from arpgnet.pipeline.predict.overlay.marks import colour_of
 from helpers.face_videos import film_of_a_face
 from helpers.overlay_videos import film, frames_of
 from helpers.untrained_run import write_run
-from pipeline.cli.main import app
-from pipeline.predict.overlay.marks import colour_of
 
 
 @pytest.fixture(scope="module")

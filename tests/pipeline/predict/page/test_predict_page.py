@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arpgnet.pipeline.predict.output import Head, Regions, Row
+from arpgnet.pipeline.predict.page import page as page_module
+from arpgnet.pipeline.predict.page.columns import NO_REGIONS
+from arpgnet.pipeline.predict.page.page import Page, film_path, page_path
+from arpgnet.pipeline.video.stream import plan
 from helpers.overlay_videos import CLASSES, film, frames_of
-from pipeline.predict.output import Head, Regions, Row
-from pipeline.predict.page import page as page_module
-from pipeline.predict.page.columns import NO_REGIONS
-from pipeline.predict.page.page import Page, film_path, page_path
-from pipeline.video.stream import plan
 
 NAMES = ["left eye", "right eye", "mouth"]
 TIMES = [0, 40, 60, 150, 190]

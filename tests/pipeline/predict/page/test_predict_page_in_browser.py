@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from arpgnet.pipeline.predict.output import Head, Regions, Row
+from arpgnet.pipeline.predict.page.page import Page as Written
+from arpgnet.pipeline.video.stream import plan
 from helpers.browser import browser, until, watched  # noqa: F401 - a fixture
 from helpers.overlay_videos import CLASSES, film
-from pipeline.predict.output import Head, Regions, Row
-from pipeline.predict.page.page import Page as Written
-from pipeline.video.stream import plan
 
 # 4 s; face 0 turns from anger to happiness at 2 s, face 1 is there in the second half only
 FRAMES, STEP_MS = 100, 40

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.slow
 SCRIPT = """
 import sys
 from pathlib import Path
-from pipeline.common.params import EngineParams
-from pipeline.runner.engine import run_clips
-from pipeline.common.stage import run
+from arpgnet.pipeline.common.params import EngineParams
+from arpgnet.pipeline.runner.engine import run_clips
+from arpgnet.pipeline.common.stage import run
 from helpers.squares import Squares, clips
 
 def main():

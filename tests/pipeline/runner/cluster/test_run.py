@@ -10,22 +10,22 @@ from typing import Any
 
 import pytest
 
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import partial
+from arpgnet.pipeline.common.params import EngineParams
+from arpgnet.pipeline.runner import assembly, engine
+from arpgnet.pipeline.runner import dispatch as spread
+from arpgnet.pipeline.runner.cluster import run as cluster_run
+from arpgnet.pipeline.runner.cluster.connect import connected
+from arpgnet.pipeline.runner.cluster.host import Host, our_version
+from arpgnet.pipeline.runner.cluster.run import Fleet, run_on_ray
+from arpgnet.pipeline.runner.engine import Summary, run_clips
+from arpgnet.pipeline.runner.work import ClipJob
+from arpgnet.pipeline.runner.workers import Crashed, Job, Limits, WorkerError
+from arpgnet.pipeline.store import Store
+from arpgnet.pipeline.tables.manifest import Clip
 from helpers.ray_cluster import Cluster, Environment
 from helpers.squares import SlowParts, Squares, clips, contents
-from pipeline.common.errors import UserError
-from pipeline.common.files import partial
-from pipeline.common.params import EngineParams
-from pipeline.runner import assembly, engine
-from pipeline.runner import dispatch as spread
-from pipeline.runner.cluster import run as cluster_run
-from pipeline.runner.cluster.connect import connected
-from pipeline.runner.cluster.host import Host, our_version
-from pipeline.runner.cluster.run import Fleet, run_on_ray
-from pipeline.runner.engine import Summary, run_clips
-from pipeline.runner.work import ClipJob
-from pipeline.runner.workers import Crashed, Job, Limits, WorkerError
-from pipeline.store import Store
-from pipeline.tables.manifest import Clip
 
 
 @dataclass(frozen=True)
