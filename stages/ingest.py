@@ -13,6 +13,7 @@ from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.finetune.listed import write_stills_list
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.networks.listed import list_networks
+from arpgnet.pipeline.networks.packs import describe_pack
 from arpgnet.pipeline.runner.dispatch import crew
 from arpgnet.pipeline.tables.manifest import OK, read_manifest, read_splits
 
@@ -21,10 +22,11 @@ def main() -> None:
     """Write the tables of clips, data/networks/ and data/stills.json."""
     params = load_params()
     workers, limits = crew(params.engine)
-    # first, because what is wrong with them is known at once
+    # what is wrong with the pack is said before the clips are looked at
+    describe_pack(params.faces.pack)
+    ingest(params.dataset, workers, limits=limits, faces=params.faces.source)
     list_networks(params.faces.pack)
     write_stills_list(params.finetune, workers)
-    ingest(params.dataset, workers, limits=limits, faces=params.faces.source)
     print(summary())
 
 

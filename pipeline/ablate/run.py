@@ -15,11 +15,11 @@ from arpgnet.pipeline.ablate.experiments import (
 )
 from arpgnet.pipeline.ablate.rows import ROWS, Row, changed
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.files import write_json
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.compare.run import compare
 from arpgnet.pipeline.compare.sources import WORKSPACE, Side, read_side
 from arpgnet.pipeline.report.ablations import ABLATION, FAILED, OK, SAME, read_ablations
+from arpgnet.pipeline.tables.text_files import write_json
 
 # of a comparison: what is said once for all rows
 SHARED = ("clips", "interval_unit", "intervals_over", "missing", "bootstrap", "confidence")

@@ -132,11 +132,11 @@ def compare_runs(
     ] = False,
 ) -> None:
     """Two runs on the same test clips: paired bootstrap over subjects, and McNemar."""
-    from arpgnet.pipeline.common.files import json_text, write_json
     from arpgnet.pipeline.common.params import load_params
     from arpgnet.pipeline.compare.run import compare
     from arpgnet.pipeline.compare.sources import read_side
     from arpgnet.pipeline.compare.table import sentences, table
+    from arpgnet.pipeline.tables.text_files import json_text, write_json
 
     result = compare(read_side(a), read_side(b), load_params().evaluate, common=common)
     if json_file == "-":

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import errno
-import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from arpgnet.pipeline.common.errors import UserError
 
@@ -63,22 +60,3 @@ def replace_folder(fresh: Path, target: Path) -> None:
     elif target.exists() or target.is_symlink():
         target.unlink()
     fresh.rename(target)
-
-
-def json_text(values: dict[str, Any]) -> str:
-    """Sorted, indented, with a newline at its end; NaN is refused."""
-    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return text + "\n"
-
-
-def write_json(values: dict[str, Any], path: Path) -> None:
-    """Put the whole file in place, or leave the former one."""
-    write_whole(path, json_text(values).encode())
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

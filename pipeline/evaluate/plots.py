@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arpgnet.pipeline.common.files import write_csv
 from arpgnet.pipeline.tables.curves import CURVES
 from arpgnet.pipeline.tables.predictions import Predictions
+from arpgnet.pipeline.tables.text_files import write_csv
 
 NO_PREDICTION = "none"
 # a browser draws the table of `dvc plots`

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arpgnet.pipeline.common.files import write_json
 from arpgnet.pipeline.common.params import EvaluateParams
 from arpgnet.pipeline.evaluate.plots import (
     write_confusion,
@@ -19,6 +18,7 @@ from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.curves import RUNS, read_curves
 from arpgnet.pipeline.tables.manifest import read_manifest
 from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
+from arpgnet.pipeline.tables.text_files import write_json
 
 METRICS = Path("reports/metrics.json")
 DETAILS = Path("reports/evaluation.json")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from arpgnet.pipeline.common.files import write_csv
+from arpgnet.pipeline.tables.text_files import write_csv
 
 
 def write_tables(facts: Mapping[str, Any], folder: Path) -> None:

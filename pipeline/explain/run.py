@@ -17,7 +17,6 @@ from torch import Tensor
 
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.files import write_json
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.common.progress import track
 from arpgnet.pipeline.explain.agreement import AGREE, SEEN, agreement
@@ -29,6 +28,7 @@ from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
 from arpgnet.pipeline.tables.manifest import read_frame_label_table, read_manifest, read_splits
 from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader
+from arpgnet.pipeline.tables.text_files import write_json
 from arpgnet.pipeline.training.attention import (
     OFFSETS,
     SOURCES,

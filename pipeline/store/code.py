@@ -22,12 +22,13 @@ PROJECT = ("models", "pipeline", "stages")
 
 # Modules and packages that cannot change what a work computes; the closure ends at them.
 LEFT_OUT: dict[str, str] = {
-    "pipeline.runner.cluster": "decides on which machine an item is computed",
-    "pipeline.common": "settings (their values are parts of keys), errors, progress, GPUs",
+    "pipeline.common": "settings (their values are parts of keys), messages, progress, files "
+    "written whole or not at all, and which of several equal GPUs is used",
     "pipeline.networks.packs": "finds networks; all that it says of one is in `ModelSpec.identity`",
+    "pipeline.runner.cluster": "decides on which machine an item is computed",
     "pipeline.runner.dispatch": "decides where an item is computed",
-    "pipeline.store": "gives back the bytes that it was given; checked by sha256",
     "pipeline.runner.workers": "runs a job; `threads` beside it sets what its processes use",
+    "pipeline.store": "gives back the bytes that it was given; checked by sha256",
 }
 
 # what a distribution is called where it is not called like its top-level package

@@ -22,7 +22,7 @@ from arpgnet.pipeline.tables.predictions import (
     prediction_rows,
     write_predictions,
 )
-from arpgnet.pipeline.train.curve_log import CurveLog
+from arpgnet.pipeline.train.curve_log import RunLog
 
 CLASSES = ["calm", "glad"]
 SUBJECTS, SEEDS, FOLDS = 6, (0, 5), 2
@@ -77,10 +77,11 @@ def write(root: Path, *, subjects: bool = True, said: dict[str, str] | None = No
             where = {"model": "arpgnet", "fold": fold, "seed": seed}
             tables += rows(test, WRONG[seed], split="test", **where)
             tables += rows([c for c in LABELS if c not in test], set(), split="val", **where)
-            with CurveLog(root / f"artifacts/runs/fold{fold}-seed{seed}/curves") as log:
+            curves = root / f"artifacts/runs/fold{fold}-seed{seed}/curves"
+            with RunLog(curves, lambda: None) as log:
                 for epoch in range(2 + fold):
                     scores = {"val_uar": 0.1 * epoch, "val_macro_f1": 0.1 * epoch}
-                    log.add({"train_loss": 1.0 + seed, "val_loss": 2.0, **scores})
+                    log.add(epoch, {"train_loss": 1.0 + seed, "val_loss": 2.0, **scores})
         where = {"model": "majority", "fold": fold, "seed": 0, "split": "test"}
         tables += rows(test, {clip for clip in test if LABELS[clip] == 1}, **where)
     write_predictions(tables, CLASSES, root / PREDICTIONS)

@@ -142,7 +142,7 @@ ENTRIES = entries()
 
 def test_every_kind_of_result_has_an_entry() -> None:
     assert len(ENTRIES) >= 12
-    for name in ("decode.clip", "align.clip", "graph.clip", "train.run"):
+    for name in ("decode.clip", "align.clip", "graph.clip", "train.training", "train.probes"):
         assert f"pipeline.{name}" in ENTRIES
 
 

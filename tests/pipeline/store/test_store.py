@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DecodeParams
-from arpgnet.pipeline.store import Store, code_version, digest, file_sha256, store_root
+from arpgnet.pipeline.store import Store, digest, file_sha256, store_root
 
 KEY = digest("a key")
 TABLE = pa.table({"x": pa.array([1, 2, None], pa.int32()), "jpeg": [b"a", b"", b"\xff\x00"]})
@@ -333,26 +333,6 @@ def test_digest_takes_settings_and_refuses_what_has_no_form() -> None:
             digest(strange)
     with pytest.raises(ValueError, match="JSON"):
         digest(float("nan"))
-
-
-def test_code_version_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "some_package"
-    (package / "inner").mkdir(parents=True)
-    for name in ("__init__", "one", "inner/__init__", "inner/two"):
-        (package / f"{name}.py").write_text(f"x = {name!r}\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-
-    def version(*names: str) -> str:
-        code_version.cache_clear()
-        return code_version(*names)
-
-    whole, one = version("some_package"), version("some_package.one")
-    (package / "inner/two.py").write_text("x = 2\n")
-    assert version("some_package") != whole
-    assert version("some_package.one") == one
-    assert version("some_package.one", "some_package.inner") not in (one, whole)
-    with pytest.raises(ModuleNotFoundError):
-        version("some_package.three")
 
 
 def test_file_sha256(tmp_path: Path) -> None:
