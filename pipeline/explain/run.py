@@ -47,7 +47,7 @@ from arpgnet.pipeline.training.tasks import Task, Views, make_task
 
 EXPLANATIONS = Path("reports/explanations.json")
 TABLES = Path("reports/attention")
-# clips a class (windows: as many a class together): on 2 cores 10 seconds for the demo, 128 clips
+# clips a class (windows: as many a class together): 18 s of CPU time for the demo, 135 clips
 MOST = 16
 FRAMES = 128  # in a pass; a longer view is cut to these in its middle
 FEW = 4  # passes that are not worth a worker

@@ -27,7 +27,7 @@ from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.training.device import reproducible, resolve_device
 from arpgnet.pipeline.training.state import State
 
-# of every machine, for their number is part of the result
+# on every machine, however many cores it has: their number is part of the result
 THREADS = 4
 # settings that the key has by what they choose, or that choose nothing
 _ELSEWHERE = {"enabled", "dataset", "root", "subjects", "aligned", "device", "precision"}
