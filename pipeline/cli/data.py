@@ -22,7 +22,7 @@ MARKS = {"ok": "[green]ok[/]", "differs": "[red]differs[/]", "unknown": "unknown
 @data.command("list")
 def list_sets(
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="The table that README.md shows.")
+        bool, typer.Option("--markdown", help="The table of docs/datasets.md, as Markdown.")
     ] = False,
 ) -> None:
     """Name, documented counts, protocol, metric and licence of every set with an adapter."""

@@ -35,7 +35,7 @@ def rows() -> list[tuple[str, ...]]:
 
 
 def markdown() -> str:
-    """The table for README.md."""
+    """Return the table of docs/datasets.md."""
     table = [COLUMNS, ("---",) * len(COLUMNS), *((f"`{row[0]}`", *row[1:]) for row in rows())]
     return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in table) + "\n"
 

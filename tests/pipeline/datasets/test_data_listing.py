@@ -1,4 +1,4 @@
-"""`arpgnet data list`, and its copy in README.md."""
+"""`arpgnet data list`, and its copy in docs/datasets.md."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from arpgnet.pipeline.datasets.listing import COLUMNS, field_sets, markdown, row
 REPOSITORY = Path(__file__).parents[3]
 
 
-def test_the_readme_shows_the_table() -> None:
+def test_the_docs_show_the_table() -> None:
     done = CliRunner().invoke(app, ["data", "list", "--markdown"])
     assert done.exit_code == 0
     assert done.output == markdown()
-    assert f"\n\n{markdown()}\n" in (REPOSITORY / "README.md").read_text()
+    assert f"\n\n{markdown()}\n" in (REPOSITORY / "docs/datasets.md").read_text()
 
 
 def test_every_set_of_the_field_has_a_row() -> None:

@@ -57,11 +57,13 @@ def test_a_preset_is_valid_and_leaves_no_trace(name: str, here: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted({*field_sets(), CROSS}))
 def test_a_preset_says_what_to_expect(name: str) -> None:
-    head = (REPOSITORY / "params" / f"{name}.yaml").read_text().split("\ndataset:")[0].splitlines()
-    assert all(line.startswith("# ") for line in head)
-    for word, line in zip(("", "Expected: ", "Time: ", "Licence: "), head, strict=True):
-        assert line.removeprefix("# ").startswith(word)
-    assert "Obtain: " in head[-1]
+    head = (REPOSITORY / "params" / f"{name}.yaml").read_text().split("\ndataset:")[0]
+    assert all(line.startswith("# ") for line in head.splitlines())
+    # continuation lines are indented
+    said = re.split(r"\n# (?! )", head.removeprefix("# "))
+    for word, line in zip(("", "Expected: ", "Time: ", "License: "), said, strict=True):
+        assert line.startswith(word)
+    assert "Obtain:" in said[-1]
 
 
 def test_each_change_is_said(here: Path) -> None:
