@@ -17,6 +17,7 @@ LONGEST = [
     "test_cluster.py",
     "test_end_to_end.py",
     "test_datasets_end_to_end.py",
+    "test_side_by_side.py",
     "test_engine.py",
     "test_environment.py",
     "test_assembly.py",
