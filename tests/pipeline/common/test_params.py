@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import (
     FORBIDDEN_KEYS,
+    RENAMED,
     DatasetName,
     Params,
     load_params,
@@ -85,6 +86,23 @@ def test_a_wrong_name_is_said_once() -> None:
             parse_params(raw)
         assert str(caught.value).count("dataset.") <= 2
         assert ";" not in str(caught.value).replace("; did you mean", "")
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_renamed_settings_are_refused_with_the_new_name(old: str) -> None:
+    place, _, value = old.partition(": ")
+    section, key = place.split(".")
+    with pytest.raises(UserError) as caught:
+        parse_params({section: {key: value or 0.1}}, "mine.yaml")
+    assert str(caught.value) == f"mine.yaml: '{old}' was renamed: write '{RENAMED[old]}'"
+
+
+@pytest.mark.parametrize("new", RENAMED.values())
+def test_new_names_are_settings(new: str) -> None:
+    place, _, value = new.partition(": ")
+    section, key = place.split(".")
+    default = Params().model_dump()[section][key]
+    parse_params({section: {key: value or default}})
 
 
 def test_names_of_data_sets_are_those_of_the_adapters() -> None:
