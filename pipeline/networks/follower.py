@@ -68,8 +68,8 @@ class Follower:
     detector: Detector
     pad_retry: float
     full_every: int
-    max_interpolation_s: float = 0.0
-    first_scale: float = 1.0
+    max_interpolation_s: float
+    first_scale: float
     _shape: tuple[int, ...] = ()
     _since_full: int = 0
     # how far a face went from one look to the next, in parts of its side
