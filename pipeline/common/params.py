@@ -49,6 +49,7 @@ class DemoParams(Section):
     seed: NonNegative = 0
 
 
+# the only list of them: `datasets.base.ADAPTERS` derives the modules from it
 DatasetName = Literal[
     "demo",
     "csv",
@@ -60,11 +61,11 @@ DatasetName = Literal[
     "ferv39k",
     "mafw",
     "ckplus",
+    "oulu_casia",
     "ravdess",
     "cremad",
     "enterface05",
     "savee",
-    "oulu_casia",
     "baum1",
 ]
 
