@@ -400,6 +400,13 @@ def test_missing_input_is_named(drop: str, settings: ARPGNetConfig, message: str
         build(settings)(**inputs)
 
 
+@pytest.mark.parametrize("settings", [ARPGNetConfig, RelationConfig, FusionConfig])
+def test_settings_have_no_defaults_that_could_disagree_with_the_file(settings: type) -> None:
+    for field in dataclasses.fields(settings):
+        assert field.default is dataclasses.MISSING, field.name
+        assert field.default_factory is dataclasses.MISSING, field.name
+
+
 @pytest.mark.parametrize(
     ("part", "changes", "message"),
     [
