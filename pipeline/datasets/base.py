@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Literal, Protocol, cast, get_args
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import DatasetName
+from arpgnet.pipeline.common.params import DatasetName, DatasetParams
 from arpgnet.pipeline.datasets.frame_names import FrameNames
 
 FaceSource = Literal["detect", "aligned", "landmarks"]
 Metric = Literal["war", "uar", "macro_f1", "abaw2"]
+
+IMAGE_FPS = DatasetParams().image_fps
 
 # `dataset.name` -> module, imported only when chosen, so that a stage starts in milliseconds
 ADAPTERS = {name: "csv_file" if name == "csv" else name for name in get_args(DatasetName)}
@@ -41,7 +43,7 @@ class Images:
     `landmarks`.
     """
 
-    fps: float = 25.0
+    fps: float = IMAGE_FPS
     first: int | None = None
     landmarks: str | None = None
 
@@ -108,7 +110,7 @@ class Wanted:
     variant: str = ""
     faces: Literal["detect", "aligned"] = "detect"
     manifest: str | None = None
-    fps: float = 25.0
+    fps: float = IMAGE_FPS
 
 
 @dataclass(frozen=True)
