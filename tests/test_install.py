@@ -44,7 +44,7 @@ if __name__ == "__main__":
         in_worker = pool.submit(inspect.getfile, ARPGNet).result()
     ours = [module for name, module in sys.modules.items() if name.split(".")[0] == "arpgnet"]
     report = {
-        "files": [in_worker, *(one.__file__ for one in ours if one.__file__)],
+        "files": [in_worker, *(file for one in ours if (file := getattr(one, "__file__", None)))],
         "others": sorted({"models", "pipeline", "stages"} & set(sys.modules)),
         "path": [str(Path(place).resolve()) for place in sys.path],
     }
