@@ -7,8 +7,8 @@ A run of a stage that computes everything takes
 
 where `passed` are the frames of the videos, which decode goes through to get at those it keeps,
 and `looks` the frames in which align looks for a face; it does not in one that follows the last
-look by less than `align.leap_s`. Small outs are written by one process, whatever the workers. Then
-DVC hashes the out and copies it into its cache.
+look by less than `align.max_interpolation_s`. Small outs are written by one process, whatever the
+workers. Then DVC hashes the out and copies it into its cache.
 """
 
 from __future__ import annotations
@@ -47,9 +47,11 @@ class Amount:
     looks: int
 
     @classmethod
-    def of(cls, clips: int, frames: int, passed: int, *, fps: float, leap_s: float) -> Amount:
+    def of(
+        cls, clips: int, frames: int, passed: int, *, fps: float, max_interpolation_s: float
+    ) -> Amount:
         """Of frames that are spread evenly over the videos."""
-        return cls(clips, frames, passed, min(frames, round(passed / fps / leap_s)))
+        return cls(clips, frames, passed, min(frames, round(passed / fps / max_interpolation_s)))
 
     @property
     def row(self) -> np.ndarray:

@@ -52,11 +52,11 @@ COLUMNS = dict.fromkeys(OUTS, PLAIN) | {"decode": (*PLAIN, PASSED), "align": (*P
 # of one process; the settings below say how much they are to do
 AFTER = ("train", "evaluate", "explain", "report")
 EPOCHS, FOLDS = 10, 2
-FPS, LEAP_S = 30.0, 0.14
+FPS, MAX_INTERPOLATION_S = 30.0, 0.14
 ALL, FEW = None, 16
 NODES = (1, 16, 256)
 SETS = {
-    name: Amount.of(*counts, fps=FPS, leap_s=LEAP_S)
+    name: Amount.of(*counts, fps=FPS, max_interpolation_s=MAX_INTERPOLATION_S)
     for name, counts in {
         "AFEW, 16 frames a clip": (1_156, 16 * 1_156, 100_048),
         "DFEW, 16 frames a clip": (16_372, 16 * 16_372, 60 * 16_372),
@@ -93,7 +93,9 @@ class Bench:
         index = ShardReader(project.root / "data/frames")
         kept = sum(index.entry(clip).rows for clip in index.clip_ids)
         passed = repeat * sum(map(_length, sources))
-        amount = Amount.of(len(index.clip_ids), kept, passed, fps=FPS, leap_s=LEAP_S)
+        amount = Amount.of(
+            len(index.clip_ids), kept, passed, fps=FPS, max_interpolation_s=MAX_INTERPOLATION_S
+        )
         for stage, (seconds, read, written) in cold.items():
             again, *moved = warm[stage]
             held = _bytes(project.store / stage), _bytes(project.root / "data" / OUTS[stage])
@@ -113,7 +115,7 @@ class Bench:
             dataset__folds=FOLDS,
             decode__sampling="all" if frames is None else "uniform",
             decode__frames=frames or 16,
-            align__leap_s=LEAP_S,
+            align__max_interpolation_s=MAX_INTERPOLATION_S,
             faces__pack=str(self.pack),
             engine__workers=workers,
             train__epochs=EPOCHS,

@@ -83,7 +83,7 @@ def step_table(assets: Path, pack_folder: Path, clips: int = 10) -> str:
         jpegs = list(_decoded(path, clock))
         frames += len(jpegs)
         follower = Follower(
-            looks, align.pad_retry, align.full_every, align.leap_s, align.first_scale
+            looks, align.pad_retry, align.full_every, align.max_interpolation_s, align.first_scale
         )
         pictures = (
             (seconds, clock.time("JPEG decoding", decode_jpeg, jpeg)) for seconds, jpeg in jpegs

@@ -18,7 +18,7 @@ S = h * w map cells, D width, F fused features (2 D where two streams are concat
 H heads, L layers, K classes, G = B * T graphs.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -38,7 +38,7 @@ EDGE_TYPES = ("adjacent", "symmetric")  # the value in `edge_type` is the index 
 Moments = tuple[Tensor, Tensor]  # mean and standard deviation of each feature
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RelationConfig:
     """Settings of the relation branch.
 
@@ -55,14 +55,14 @@ class RelationConfig:
         attention_dropout: on attention weights.
     """
 
-    conv: RelationConv = "gat"
-    layers: int = 2
-    heads: int = 4
-    readout: Readout = "mean"
-    position: NodePosition = "learned"
-    edge_types: tuple[str, ...] = EDGE_TYPES
-    dropout: float = 0.1
-    attention_dropout: float = 0.0
+    conv: RelationConv
+    layers: int
+    heads: int
+    readout: Readout
+    position: NodePosition
+    edge_types: tuple[str, ...]
+    dropout: float
+    attention_dropout: float
 
     def __post_init__(self) -> None:
         check_choice("relation.conv", self.conv, get_args(RelationConv))
@@ -74,9 +74,11 @@ class RelationConfig:
             raise ValueError(f"relation.layers is {self.layers}; use 0 (no graph) or more")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ARPGNetConfig:
     """Settings of `ARPGNet`; plain values, so that a parameter file can hold them.
+
+    There are no defaults here: `params.yaml` has them, and `network_config` passes them on.
 
     Attributes:
         num_classes: K.
@@ -91,11 +93,11 @@ class ARPGNetConfig:
     num_classes: int
     embedding_dim: int
     map_channels: int
-    width: int = 128
-    appearance_vector: AppearanceVector = "embedding"
-    dropout: float = 0.3
-    relation: RelationConfig = field(default_factory=RelationConfig)
-    fusion: FusionConfig = field(default_factory=FusionConfig)
+    width: int
+    appearance_vector: AppearanceVector
+    dropout: float
+    relation: RelationConfig
+    fusion: FusionConfig
 
     def __post_init__(self) -> None:
         check_choice("appearance_vector", self.appearance_vector, get_args(AppearanceVector))

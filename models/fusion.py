@@ -29,7 +29,7 @@ TimePosition = Literal["sinusoidal", "learned", "none"]
 BAND_FRAMES = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FusionConfig:
     """Settings of `Fusion`.
 
@@ -50,18 +50,18 @@ class FusionConfig:
         attention_dropout: on attention weights.
     """
 
-    mode: FusionMode = "parallel"
-    layers: int = 2
-    heads: int = 4
-    window: int | None = 2
-    window_cross: int | None = None
-    position: TimePosition = "sinusoidal"
-    max_frames: int = 256
-    conv: ConvName = "gat"
-    feed_forward: bool = False
-    share_weights: bool = False
-    dropout: float = 0.1
-    attention_dropout: float = 0.0
+    mode: FusionMode
+    layers: int
+    heads: int
+    window: int | None
+    window_cross: int | None
+    position: TimePosition
+    max_frames: int
+    conv: ConvName
+    feed_forward: bool
+    share_weights: bool
+    dropout: float
+    attention_dropout: float
 
     def __post_init__(self) -> None:
         check_choice("fusion.mode", self.mode, get_args(FusionMode))

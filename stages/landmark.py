@@ -11,7 +11,7 @@ from pathlib import Path
 from arpgnet.pipeline.common.params import FacesParams, load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.landmark.clip import LandmarkClip
-from arpgnet.pipeline.landmark.provided import SuppliedLandmarkClip
+from arpgnet.pipeline.landmark.provided import ProvidedLandmarkClip
 from arpgnet.pipeline.networks.listed import load_listed
 from arpgnet.pipeline.runner.engine import run_clips
 from arpgnet.pipeline.tables.manifest import read_manifest
@@ -27,10 +27,10 @@ def main() -> None:
     print(f"landmark: {run_clips(work, read_manifest().clips, LANDMARKS, params.engine)}")
 
 
-def landmark_work(faces: FacesParams) -> LandmarkClip | SuppliedLandmarkClip:
+def landmark_work(faces: FacesParams) -> LandmarkClip | ProvidedLandmarkClip:
     """What is done to a clip, by `faces.landmarks`."""
-    if faces.landmarks == "supplied":
-        return SuppliedLandmarkClip(FRAMES, FACES)
+    if faces.landmarks == "provided":
+        return ProvidedLandmarkClip(FRAMES, FACES)
     pack = load_listed(faces.pack, "landmark")
     return LandmarkClip(FACES, pack.models["landmark"], faces.device)
 

@@ -261,7 +261,7 @@ def test_trained_on_ckplus_and_scored_on_ravdess(run: Run, ckplus: Path, tmp_pat
 
 def test_ckplus_gives_its_own_landmarks(run: Run, ckplus: Path) -> None:
     own = {"dataset.name": "ckplus", "dataset.root": str(ckplus), "graph.regions": "landmark"}
-    given = {"faces.source": "aligned", "faces.landmarks": "supplied"}
+    given = {"faces.source": "aligned", "faces.landmarks": "provided"}
     workspace = run(own | given, "graph")
     manifest = read_manifest(workspace.root / MANIFEST)
     assert len(manifest.clips) == 4 * 7

@@ -21,6 +21,11 @@ from arpgnet.pipeline.common.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
 FORBIDDEN_KEYS = frozenset({"size", "nfiles"})
+# a key, or `key: value`, of an earlier version -> what it is called now; the old one is refused
+RENAMED = {
+    "align.leap_s": "align.max_interpolation_s",
+    "faces.landmarks: supplied": "faces.landmarks: provided",
+}
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -44,6 +49,7 @@ class DemoParams(Section):
     seed: NonNegative = 0
 
 
+# the only list of them: `datasets.base.ADAPTERS` derives the modules from it
 DatasetName = Literal[
     "demo",
     "csv",
@@ -55,11 +61,11 @@ DatasetName = Literal[
     "ferv39k",
     "mafw",
     "ckplus",
+    "oulu_casia",
     "ravdess",
     "cremad",
     "enterface05",
     "savee",
-    "oulu_casia",
     "baum1",
 ]
 
@@ -135,7 +141,7 @@ class FacesParams(Section):
 
     pack: Annotated[str, Field(min_length=1)] = "demo"
     source: Literal["detect", "aligned"] = "detect"
-    landmarks: Literal["pack", "supplied"] = "pack"
+    landmarks: Literal["pack", "provided"] = "pack"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -147,7 +153,7 @@ class AlignParams(Section):
     pad_retry: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
     full_every: Positive = 100
     first_scale: Annotated[float, Field(ge=0.25, le=1.0)] = 0.5
-    leap_s: Annotated[float, Field(ge=0.0, le=0.5)] = 0.14
+    max_interpolation_s: Annotated[float, Field(ge=0.0, le=0.5)] = 0.14
     main_face: Literal["longest", "largest", "centre"] = "longest"
     track_iou: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
 
@@ -346,23 +352,28 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
 
 def parse_params(raw: dict[str, Any], source: str = "params.yaml") -> Params:
     """Validate a nested mapping of settings; see `load_params`."""
-    _refuse_forbidden(raw, source)
+    _refuse_names(raw, source)
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{source}: {'; '.join(_explain_all(error.errors()))}") from None
 
 
-def _refuse_forbidden(node: Any, source: str, trail: str = "") -> None:
+def _refuse_names(node: Any, source: str, trail: str = "") -> None:
+    """Refuse keys that DVC ignores, and keys and values under their names of an earlier version."""
     if not isinstance(node, dict):
         return
     for key, value in node.items():
+        place = f"{trail}{key}"
         if key in FORBIDDEN_KEYS:
             raise UserError(
-                f"{source}: {trail}{key}: no key may be called '{key}', "
+                f"{source}: {place}: no key may be called '{key}', "
                 "because DVC would not notice a change of it; choose another name"
             )
-        _refuse_forbidden(value, source, f"{trail}{key}.")
+        for old in (place, f"{place}: {value}"):
+            if old in RENAMED:
+                raise UserError(f"{source}: '{old}' was renamed: write '{RENAMED[old]}'")
+        _refuse_names(value, source, f"{place}.")
 
 
 def _explain_all(items: Sequence[Any]) -> list[str]:

@@ -17,33 +17,19 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, get_args
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetName, DatasetParams
 from arpgnet.pipeline.datasets.frame_names import FrameNames
 
 FaceSource = Literal["detect", "aligned", "landmarks"]
 Metric = Literal["war", "uar", "macro_f1", "abaw2"]
 
-# modules, not classes: imported only when chosen, so that a stage starts in milliseconds
-ADAPTERS = {
-    "demo": "demo",
-    "csv": "csv_file",
-    "folder": "folder",
-    "rml": "rml",
-    "afew": "afew",
-    "affwild2": "affwild2",
-    "dfew": "dfew",
-    "ferv39k": "ferv39k",
-    "mafw": "mafw",
-    "ckplus": "ckplus",
-    "oulu_casia": "oulu_casia",
-    "ravdess": "ravdess",
-    "cremad": "cremad",
-    "enterface05": "enterface05",
-    "savee": "savee",
-    "baum1": "baum1",
-}
+IMAGE_FPS = DatasetParams().image_fps
+
+# `dataset.name` -> module, imported only when chosen, so that a stage starts in milliseconds
+ADAPTERS = {name: "csv_file" if name == "csv" else name for name in get_args(DatasetName)}
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,7 @@ class Images:
     `landmarks`.
     """
 
-    fps: float = 25.0
+    fps: float = IMAGE_FPS
     first: int | None = None
     landmarks: str | None = None
 
@@ -124,7 +110,7 @@ class Wanted:
     variant: str = ""
     faces: Literal["detect", "aligned"] = "detect"
     manifest: str | None = None
-    fps: float = 25.0
+    fps: float = IMAGE_FPS
 
 
 @dataclass(frozen=True)

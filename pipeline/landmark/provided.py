@@ -1,4 +1,4 @@
-"""Landmarks that the data set supplies: 68 points a picture, read by the decode stage."""
+"""Landmarks that the data set provides: 68 points a picture, read by the decode stage."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SCHEME = SCHEMES["68"]
 
 
 @dataclass(frozen=True)
-class SuppliedLandmarkClip(ClipWorkBase):
-    """The landmark stage's work where `faces.landmarks` is `supplied`; see `LandmarkClip`.
+class ProvidedLandmarkClip(ClipWorkBase):
+    """The landmark stage's work where `faces.landmarks` is `provided`; see `LandmarkClip`.
 
     Attributes:
         frames: the out of decode, which holds the points.
@@ -53,7 +53,7 @@ class SuppliedLandmarkClip(ClipWorkBase):
     def inputs(self, clip: Clip) -> list[Any]:
         """The clip's frames, which hold the points, and its faces."""
         keys = [reader.entry(clip.clip_id).key for reader in (self._frames, self._faces)]
-        return ["supplied", *keys, clip.landmarks is not None]
+        return ["provided", *keys, clip.landmarks is not None]
 
     def facts(self) -> dict[str, Any]:
         return {"scheme": SCHEME.name, "N": SCHEME.points, "model_sha256": None}
@@ -72,7 +72,7 @@ class SuppliedLandmarkClip(ClipWorkBase):
         """
         if clip.landmarks is None:
             raise ClipError(
-                "the data set supplies no landmarks: set faces.landmarks=pack (where it has some, "
+                "the data set provides no landmarks: set faces.landmarks=pack (where it has some, "
                 "they are read with faces.source=aligned)"
             )
         frames = self._frames.pieces(clip.clip_id, ["points"])

@@ -59,7 +59,8 @@ class Follower:
         pad_retry: see `find_faces`; for looks at the whole picture.
         full_every: frames from one look at the whole picture to the next, at the latest; that
             is when a face that was not there before is found. 1: always the whole picture.
-        leap_s: the longest time in which a face that keeps still is not looked for. 0: never.
+        max_interpolation_s: seconds over which a face that keeps still is interpolated instead of
+            detected. 0: never.
         first_scale: of the first look, in parts of the detector's. A face of less than about 25 of
             640 pixels may then go unnoticed beside a larger one until the next full look. 1: none.
     """
@@ -67,8 +68,8 @@ class Follower:
     detector: Detector
     pad_retry: float
     full_every: int
-    leap_s: float = 0.0
-    first_scale: float = 1.0
+    max_interpolation_s: float
+    first_scale: float
     _shape: tuple[int, ...] = ()
     _since_full: int = 0
     # how far a face went from one look to the next, in parts of its side
@@ -77,14 +78,14 @@ class Follower:
     def follow(self, frames: Iterable[tuple[float, Image]]) -> Iterator[tuple[Image, Detections]]:
         """Each frame with its faces, in order; frames are (seconds, RGB uint8 [H, W, 3]).
 
-        At most `leap_s` of frames are held at a time.
+        At most `max_interpolation_s` of frames are held at a time.
         """
         found: Detections | None = None
-        for leap in _leaps(frames, self.leap_s):
-            self._since_full += len(leap)
-            last = self._find(leap[-1], found)
-            between = self._between(found, leap[:-1], last)
-            yield from zip(leap, [*between, last], strict=True)
+        for group in _groups(frames, self.max_interpolation_s):
+            self._since_full += len(group)
+            last = self._find(group[-1], found)
+            between = self._between(found, group[:-1], last)
+            yield from zip(group, [*between, last], strict=True)
             found = last
 
     def _between(
@@ -154,8 +155,8 @@ class Follower:
         return None if overlaps.max() > JUMP else together
 
 
-def _leaps(frames: Iterable[tuple[float, Image]], leap_s: float) -> Iterator[list[Image]]:
-    """The frames in groups whose last one is at most `leap_s` behind the last of the group before.
+def _groups(frames: Iterable[tuple[float, Image]], longest_s: float) -> Iterator[list[Image]]:
+    """The frames in groups whose last is at most `longest_s` behind the last of the group before.
 
     The first frame is a group of its own.
     """
@@ -163,7 +164,7 @@ def _leaps(frames: Iterable[tuple[float, Image]], leap_s: float) -> Iterator[lis
     start: float | None = None
     latest = 0.0
     for time_s, image in frames:
-        if group and start is not None and time_s - start > leap_s:
+        if group and start is not None and time_s - start > longest_s:
             yield group
             group, start = [], latest
         group.append(image)
@@ -287,6 +288,6 @@ def make_follower(detector: Detector, align: AlignParams) -> Follower:
         detector,
         pad_retry=align.pad_retry,
         full_every=align.full_every,
-        leap_s=align.leap_s,
+        max_interpolation_s=align.max_interpolation_s,
         first_scale=align.first_scale,
     )

@@ -83,8 +83,10 @@ class LivePass:
         self._identities = Identities(
             lambda crops: networks.appearance.describe(crops)[0], self._params.align.track_iou
         )
-        # a follower that leaps would wait for frames
-        self._follower = replace(make_follower(detector, self._params.align), leap_s=0.0)
+        # a follower that interpolates would wait for frames
+        self._follower = replace(
+            make_follower(detector, self._params.align), max_interpolation_s=0.0
+        )
         self._coming: deque[Shown] = deque()
         self._scale = 1.0
         self._waiting: deque[tuple[Frame, dict[int, Scored]]] = deque()

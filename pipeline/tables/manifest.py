@@ -12,7 +12,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.json
@@ -89,35 +90,20 @@ class Manifest:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-MANIFEST_SCHEMA = pa.schema(
-    [
-        pa.field("clip_id", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("sha256", pa.string(), nullable=False),
-        pa.field("label", pa.string()),
-        pa.field("label_index", pa.int32()),
-        pa.field("subject", pa.string()),
-        pa.field("group", pa.string()),
-        pa.field("split", pa.string()),
-        pa.field("fold", pa.int32()),
-        pa.field("start_s", pa.float64()),
-        pa.field("end_s", pa.float64()),
-        pa.field("fps", pa.float64()),
-        pa.field("frames", pa.int32()),
-        pa.field("duration_s", pa.float64()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("corpus", pa.string(), nullable=False),
-        pa.field("pictures", pa.bool_(), nullable=False),
-        pa.field("first_picture", pa.int32()),
-        pa.field("faces", pa.string(), nullable=False),
-        pa.field("landmarks", pa.string()),
-        pa.field("person", pa.string()),
-        pa.field("traits", pa.string()),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("reason", pa.string()),
-    ]
-)
+_COLUMN_TYPES = {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}
+
+
+def schema_of(row: type) -> pa.Schema:
+    """Make a column of each field of a dataclass; it may be null where the field may be None."""
+    columns = []
+    for name, hint in get_type_hints(row).items():
+        kinds = set(get_args(hint) or (hint,))
+        (kind,) = kinds - {NoneType}
+        columns.append(pa.field(name, _COLUMN_TYPES[kind], nullable=NoneType in kinds))
+    return pa.schema(columns)
+
+
+MANIFEST_SCHEMA = schema_of(Clip)
 
 SPLITS_SCHEMA = pa.schema(
     [

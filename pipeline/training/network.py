@@ -14,6 +14,9 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.training.features import Batch
 
+# the networks can drop attention weights too; it is no setting, and off
+ATTENTION_DROPOUT = 0.0
+
 
 def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[str, Tensor]:
     """The network's outputs for a batch, with its attention weights where they are asked for."""
@@ -60,6 +63,7 @@ def network_config(
                 position=relation.position,
                 edge_types=tuple(relation.edges),
                 dropout=relation.dropout,
+                attention_dropout=ATTENTION_DROPOUT,
             ),
             fusion=FusionConfig(
                 mode=fusion.mode,
@@ -74,6 +78,7 @@ def network_config(
                 feed_forward=fusion.feed_forward,
                 share_weights=fusion.share_weights,
                 dropout=fusion.dropout,
+                attention_dropout=ATTENTION_DROPOUT,
             ),
         )
     except ValueError as error:

@@ -22,6 +22,7 @@ from arpgnet.models.arpgnet import (
     pool_nodes,
 )
 from arpgnet.models.fusion import FusionConfig, FusionMode
+from helpers.network_configs import arpgnet_config
 
 CLIPS, FRAMES, GRID, CHANNELS, EMBEDDING, CLASSES = 3, 5, 3, 6, 10, 4
 NODES = GRID * GRID
@@ -45,14 +46,14 @@ def grid_edges() -> tuple[Tensor, Tensor]:
 def config(
     relation: dict[str, Any] | None = None, fusion: dict[str, Any] | None = None, **top: Any
 ) -> ARPGNetConfig:
-    return ARPGNetConfig(
+    return arpgnet_config(
+        {"heads": 2, "readout": "mean", **(relation or {})},
+        {"heads": 2, "window": 1, "window_cross": None, "feed_forward": False, **(fusion or {})},
         num_classes=CLASSES,
         embedding_dim=EMBEDDING,
         map_channels=CHANNELS,
         width=8,
-        relation=RelationConfig(**{"heads": 2, **(relation or {})}),
-        fusion=FusionConfig(**{"heads": 2, "window": 1, **(fusion or {})}),
-        **top,
+        **{"appearance_vector": "embedding", **top},
     )
 
 
@@ -399,14 +400,21 @@ def test_missing_input_is_named(drop: str, settings: ARPGNetConfig, message: str
         build(settings)(**inputs)
 
 
+@pytest.mark.parametrize("settings", [ARPGNetConfig, RelationConfig, FusionConfig])
+def test_settings_have_no_defaults_that_could_disagree_with_the_file(settings: type) -> None:
+    for field in dataclasses.fields(settings):
+        assert field.default is dataclasses.MISSING, field.name
+        assert field.default_factory is dataclasses.MISSING, field.name
+
+
 @pytest.mark.parametrize(
     ("part", "changes", "message"),
     [
-        (RelationConfig(), {"conv": "dot"}, "relation.conv is 'dot'"),
-        (RelationConfig(), {"readout": "max"}, "relation.readout"),
-        (RelationConfig(), {"position": "sinusoidal"}, "relation.position"),
-        (RelationConfig(), {"edge_types": ("near",)}, "choose one of adjacent, symmetric"),
-        (RelationConfig(), {"layers": -1}, "relation.layers is -1"),
+        (config().relation, {"conv": "dot"}, "relation.conv is 'dot'"),
+        (config().relation, {"readout": "max"}, "relation.readout"),
+        (config().relation, {"position": "sinusoidal"}, "relation.position"),
+        (config().relation, {"edge_types": ("near",)}, "choose one of adjacent, symmetric"),
+        (config().relation, {"layers": -1}, "relation.layers is -1"),
         (config(), {"appearance_vector": "cls"}, "choose one of embedding, map, both"),
     ],
 )

@@ -1,6 +1,5 @@
 """The banded fusion against plain loops over frames and neighbours."""
 
-import dataclasses
 from typing import get_args
 
 import pytest
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from arpgnet.models import fusion as fusion_module
 from arpgnet.models.attention import GAT, DotAttention, GATv2
 from arpgnet.models.fusion import Fusion, FusionConfig, FusionMode
+from helpers.network_configs import arpgnet_config
 
 WIDTH, HEADS = 8, 2
 ATTENDING = [mode for mode in get_args(FusionMode) if mode not in ("concat", "add")]
@@ -19,7 +19,8 @@ ATTENDING = [mode for mode in get_args(FusionMode) if mode not in ("concat", "ad
 
 def build(**settings_: object) -> Fusion:
     torch.manual_seed(0)
-    config = FusionConfig(**{"heads": HEADS, "dropout": 0.0, **settings_})  # type: ignore[arg-type]
+    plain = {"heads": HEADS, "window_cross": None, "feed_forward": False, "dropout": 0.0}
+    config = arpgnet_config(fusion=plain | settings_).fusion
     module = Fusion(config, WIDTH).double()
     for name, parameter in module.named_parameters():
         if name.endswith("bias"):
@@ -258,7 +259,7 @@ def test_shared_weights_halve_the_layers() -> None:
 )
 def test_bad_settings_say_what_to_do(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(FusionConfig(), **changes)
+        arpgnet_config(fusion=changes)
 
 
 def test_clip_longer_than_the_learned_table() -> None:

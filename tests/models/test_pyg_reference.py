@@ -8,24 +8,24 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch_geometric.data import Batch
 
-from arpgnet.models.arpgnet import ARPGNet, ARPGNetConfig, RelationConfig
-from arpgnet.models.fusion import FusionConfig
+from arpgnet.models.arpgnet import ARPGNet
 from benchmarks.pyg_arpgnet import PygARPGNet, clip_graph, frame_graphs
+from helpers.network_configs import arpgnet_config
 
 CLIPS, FRAMES, NODES, CHANNELS, STEPS = 4, 5, 6, 12, 5
 
 
 def test_same_losses_from_the_same_weights() -> None:
     torch.manual_seed(0)
-    config = ARPGNetConfig(
+    config = arpgnet_config(
+        {"heads": 2, "readout": "flatten", "dropout": 0.0},
+        {"heads": 2, "window": 1, "window_cross": None, "feed_forward": True, "dropout": 0.0},
         num_classes=3,
         embedding_dim=4,
         map_channels=CHANNELS,
         width=8,
         appearance_vector="map",
         dropout=0.0,
-        relation=RelationConfig(heads=2, readout="flatten", dropout=0.0),
-        fusion=FusionConfig(heads=2, window=1, feed_forward=True, dropout=0.0),
     )
     ring = torch.arange(NODES)
     edge_index = torch.stack([torch.cat([ring, ring]), torch.cat([ring.roll(1), ring.roll(-1)])])

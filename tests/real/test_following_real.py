@@ -54,7 +54,11 @@ def test_following_finds_what_full_looks_find(
     cosines, away = [], []
     for clip in frames:
         follower = Follower(
-            scrfd, settings.pad_retry, settings.full_every, settings.leap_s, settings.first_scale
+            scrfd,
+            settings.pad_retry,
+            settings.full_every,
+            settings.max_interpolation_s,
+            settings.first_scale,
         )
         images = [image for _, image in clip]
         near = [found for _, found in follower.follow(clip)]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.base import (
+    IMAGE_FPS,
     About,
     FaceSource,
     Images,
@@ -55,7 +56,7 @@ def list_clips(wanted: Wanted) -> Listing:
 
 
 def read_csv(
-    manifest: Path, root: Path, *, fps: float = 25.0, faces: FaceSource = "detect"
+    manifest: Path, root: Path, *, fps: float = IMAGE_FPS, faces: FaceSource = "detect"
 ) -> list[ListedClip]:
     """Read a manifest: UTF-8, a header, the columns `REQUIRED`, one of `LABELS`, any of `OPTIONAL`.
 

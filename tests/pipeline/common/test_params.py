@@ -8,9 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from arpgnet.models.arpgnet import AppearanceVector, NodePosition, Readout, RelationConv
+from arpgnet.models.attention import ConvName
+from arpgnet.models.fusion import FusionMode, TimePosition
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import (
     FORBIDDEN_KEYS,
+    RENAMED,
     DatasetName,
     Params,
     load_params,
@@ -21,21 +25,54 @@ from arpgnet.pipeline.datasets.base import ADAPTERS
 REPOSITORY = Path(__file__).parents[3]
 
 
-def _keys(node: Any, trail: str = "") -> set[str]:
-    if not isinstance(node, dict):
-        return {trail}
-    return set().union(*(_keys(value, f"{trail}.{key}") for key, value in node.items()))
+def _settings(node: dict[str, Any], trail: str = "") -> dict[str, Any]:
+    """Dotted key -> value; an empty mapping (`dataset.map`) is a value."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        inner = isinstance(value, dict) and value
+        found |= _settings(value, f"{trail}{key}.") if inner else {f"{trail}{key}": value}
+    return found
 
 
-def test_file_states_every_setting_with_its_default() -> None:
-    raw = YAML(typ="safe").load((REPOSITORY / "params.yaml").read_text())
-    assert _keys(raw) == _keys(Params().model_dump())
-    assert parse_params(raw) == Params()
+DEFAULTS = _settings(Params().model_dump())
+IN_FILE = _settings(YAML(typ="safe").load((REPOSITORY / "params.yaml").read_text()))
+
+
+def test_file_holds_every_setting_and_no_other() -> None:
+    assert list(IN_FILE) == list(DEFAULTS)
+
+
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_default_of_the_model_is_the_value_in_the_file(key: str) -> None:
+    assert DEFAULTS[key] == IN_FILE[key]
+    assert type(DEFAULTS[key]) is type(IN_FILE[key])
+
+
+def test_settings_made_without_a_file_equal_those_of_the_file() -> None:
+    assert Params() == load_params(REPOSITORY / "params.yaml")
 
 
 def test_no_key_that_dvc_ignores() -> None:
-    names = {key.split(".")[-1] for key in _keys(Params().model_dump())}
+    names = {key.split(".")[-1] for key in DEFAULTS}
     assert not names & FORBIDDEN_KEYS
+
+
+@pytest.mark.parametrize(
+    ("key", "choices"),
+    [
+        ("appearance.vector", AppearanceVector),
+        ("relation.conv", RelationConv),
+        ("relation.position", NodePosition),
+        ("relation.readout", Readout),
+        ("fusion.mode", FusionMode),
+        ("fusion.position", TimePosition),
+        ("fusion.conv", ConvName),
+    ],
+)
+def test_choices_of_a_network_are_those_of_its_setting(key: str, choices: Any) -> None:
+    section, name = key.split(".")
+    setting = Params.model_fields[section].annotation.model_fields[name]  # type: ignore[union-attr]
+    assert set(get_args(setting.annotation)) == set(get_args(choices))
 
 
 @pytest.mark.parametrize(
@@ -87,8 +124,27 @@ def test_a_wrong_name_is_said_once() -> None:
         assert ";" not in str(caught.value).replace("; did you mean", "")
 
 
-def test_names_of_data_sets_are_those_of_the_adapters() -> None:
-    assert set(get_args(DatasetName)) == set(ADAPTERS)
+@pytest.mark.parametrize("old", RENAMED)
+def test_renamed_settings_are_refused_with_the_new_name(old: str) -> None:
+    place, _, value = old.partition(": ")
+    section, key = place.split(".")
+    with pytest.raises(UserError) as caught:
+        parse_params({section: {key: value or 0.1}}, "mine.yaml")
+    assert str(caught.value) == f"mine.yaml: '{old}' was renamed: write '{RENAMED[old]}'"
+
+
+@pytest.mark.parametrize("new", RENAMED.values())
+def test_new_names_are_settings(new: str) -> None:
+    place, _, value = new.partition(": ")
+    section, key = place.split(".")
+    default = Params().model_dump()[section][key]
+    parse_params({section: {key: value or default}})
+
+
+def test_every_data_set_name_has_an_adapter_and_every_adapter_a_name() -> None:
+    modules = {path.stem for path in (REPOSITORY / "pipeline/datasets/adapters").glob("[!_]*.py")}
+    assert modules == set(ADAPTERS.values())
+    assert get_args(DatasetName) == tuple(ADAPTERS)
 
 
 @given(st.text(alphabet="abcdefghijklmnop_", min_size=1, max_size=12))

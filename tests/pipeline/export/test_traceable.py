@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from arpgnet.models.arpgnet import ARPGNet, ARPGNetConfig, RelationConfig
-from arpgnet.models.fusion import BAND_FRAMES, FusionConfig
+from arpgnet.models.arpgnet import ARPGNet
+from arpgnet.models.fusion import BAND_FRAMES
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.export.parity import (
     TOLERANCE,
@@ -19,6 +19,7 @@ from arpgnet.pipeline.export.parity import (
 from arpgnet.pipeline.export.traceable import OUTPUTS, TraceableNet, input_names
 from arpgnet.pipeline.export.write import to_onnx
 from arpgnet.pipeline.networks.sessions import make_session
+from helpers.network_configs import arpgnet_config
 
 REGIONS = 6
 
@@ -27,14 +28,15 @@ def network(*, vector: str = "map", relation: dict | None = None, **fusion: Any)
     torch.manual_seed(0)
     ring = [[i, (i + 1) % REGIONS] for i in range(REGIONS)]
     edges = torch.tensor(ring + [[b, a] for a, b in ring]).T.contiguous()
-    config = ARPGNetConfig(
+    plain = {"layers": 1, "heads": 2, "window": 2, "window_cross": None, "feed_forward": False}
+    config = arpgnet_config(
+        {"layers": 1, "heads": 2, "readout": "mean"} | (relation or {}),
+        plain | fusion,
         num_classes=4,
         embedding_dim=5,
         map_channels=3,
         width=8,
-        appearance_vector=vector,  # type: ignore[arg-type]
-        relation=RelationConfig(**({"layers": 1, "heads": 2} | (relation or {}))),
-        fusion=FusionConfig(**({"layers": 1, "heads": 2, "window": 2} | fusion)),
+        appearance_vector=vector,
     )
     built = ARPGNet(
         config,

@@ -11,7 +11,7 @@ import pytest
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.decode.clip import FRAMES_SCHEMA
 from arpgnet.pipeline.geometry.alignment import apply
-from arpgnet.pipeline.landmark.provided import SuppliedLandmarkClip
+from arpgnet.pipeline.landmark.provided import ProvidedLandmarkClip
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 from helpers.faces_tables import MATRIX, write_tables
@@ -22,7 +22,7 @@ CLIP = Clip("c", "c", "", pictures=True, landmarks="points")
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> SuppliedLandmarkClip:
+def work(tmp_path: Path) -> ProvidedLandmarkClip:
     """Three frames with points and one without; in the second no face was placed."""
     write_tables(tmp_path, {"c": [True, False, True, True], "bad": []})
     rows = ShardReader(tmp_path / "frames").read("c").to_pydict()
@@ -30,10 +30,10 @@ def work(tmp_path: Path) -> SuppliedLandmarkClip:
     rows["points"] = [*(points.ravel().tolist() for points in given), None]
     with OutWriter(tmp_path / "given", FRAMES_SCHEMA, {}) as writer:
         writer.add("c", "0" * 64, [pa.table(rows, schema=FRAMES_SCHEMA)])
-    return SuppliedLandmarkClip(tmp_path / "given", tmp_path / "faces")
+    return ProvidedLandmarkClip(tmp_path / "given", tmp_path / "faces")
 
 
-def test_points_are_those_given_and_their_place_in_the_crop(work: SuppliedLandmarkClip) -> None:
+def test_points_are_those_given_and_their_place_in_the_crop(work: ProvidedLandmarkClip) -> None:
     table = pa.concat_tables(work.run(CLIP))
     assert table.column("frame_index").to_pylist() == [0, 3, 6, 9]
     assert table.column("valid").to_pylist() == [True, False, True, False]
@@ -46,15 +46,15 @@ def test_points_are_those_given_and_their_place_in_the_crop(work: SuppliedLandma
     assert not in_crop[[1, 3]].any()
 
 
-def test_facts_name_the_scheme_and_no_network(work: SuppliedLandmarkClip) -> None:
+def test_facts_name_the_scheme_and_no_network(work: ProvidedLandmarkClip) -> None:
     assert work.facts() == {"scheme": "68", "N": 68, "model_sha256": None}
 
 
-def test_a_clip_that_has_none_says_what_to_set(work: SuppliedLandmarkClip) -> None:
-    with pytest.raises(ClipError, match=r"supplies no landmarks: set faces\.landmarks=pack"):
+def test_a_clip_that_has_none_says_what_to_set(work: ProvidedLandmarkClip) -> None:
+    with pytest.raises(ClipError, match=r"provides no landmarks: set faces\.landmarks=pack"):
         list(work.run(Clip("c", "c.avi", "")))
 
 
-def test_what_failed_before_stays_so(work: SuppliedLandmarkClip) -> None:
+def test_what_failed_before_stays_so(work: ProvidedLandmarkClip) -> None:
     assert work.upstream_failure(CLIP) is None
     assert work.upstream_failure(Clip("bad", "bad", "")) == "cannot be decoded"

@@ -62,12 +62,12 @@ def follow(
     images: list[np.ndarray],
     *,
     full_every: int = 1000,
-    leap_s: float = 0.0,
+    max_interpolation_s: float = 0.0,
     first_scale: float = 1.0,
     fps: float = 25.0,
 ) -> list[Detections]:
     """The faces of the images, one frame after the other."""
-    follower = Follower(detector, 0.0, full_every, leap_s, first_scale)
+    follower = Follower(detector, 0.0, full_every, max_interpolation_s, first_scale)
     pairs = list(follower.follow((n / fps, image) for n, image in enumerate(images)))
     assert all(one is other for (one, _), other in zip(pairs, images, strict=True))
     return [found for _, found in pairs]
@@ -162,7 +162,7 @@ def test_a_face_that_keeps_still_is_not_looked_for_in_between() -> None:
     """25 frames a second: every third is looked at, the others lie on a straight line."""
     detector = Squares()
     images = [scene((200 + n // 6, 100)) for n in range(13)]
-    found = follow(detector, images, leap_s=0.13)
+    found = follow(detector, images, max_interpolation_s=0.13)
     assert (detector.whole, len(detector.parts)) == (1, 4)
     for n, faces in enumerate(found):
         assert abs(float(faces.boxes[0, 0]) - (200 + n // 6)) <= 1
@@ -172,7 +172,7 @@ def test_a_face_that_keeps_still_is_not_looked_for_in_between() -> None:
 def test_a_face_that_moves_is_looked_for_in_every_frame_by_halves() -> None:
     detector = Squares()
     way = [(200 + 4 * n, 100) for n in range(13)]  # a tenth of a side a frame
-    found = follow(detector, [scene(corner) for corner in way], leap_s=0.13)
+    found = follow(detector, [scene(corner) for corner in way], max_interpolation_s=0.13)
     assert [corners(faces) for faces in found] == [[corner] for corner in way]
     assert detector.whole == 1
 
@@ -197,7 +197,7 @@ def test_where_the_first_look_finds_nothing_the_whole_picture_is_looked_at() -> 
 
 def test_sparse_frames_are_all_looked_at_however_still_the_face() -> None:
     detector = Squares()
-    follow(detector, [scene((200, 100))] * 10, leap_s=0.13, fps=5.0)
+    follow(detector, [scene((200, 100))] * 10, max_interpolation_s=0.13, fps=5.0)
     assert (detector.whole, len(detector.parts)) == (1, 9)
 
 

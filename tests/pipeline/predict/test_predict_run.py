@@ -212,7 +212,7 @@ def test_bad_videos_are_a_line_each_and_the_others_go_on(
     [
         ({"graph": {"regions": "landmark"}}, "another faces.pack or graph"),
         ({"graph": {"neighbourhood": 8}}, "(edges, edge_types)"),
-        ({"faces": {"landmarks": "supplied"}}, "faces.landmarks: pack"),
+        ({"faces": {"landmarks": "provided"}}, "faces.landmarks: pack"),
     ],
 )
 def test_settings_that_are_not_the_runs_are_refused(

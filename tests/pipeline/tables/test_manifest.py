@@ -1,6 +1,6 @@
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.tables.manifest import (
+    MANIFEST_SCHEMA,
     SPLITS_SCHEMA,
     Clip,
     read_manifest,
@@ -39,6 +40,21 @@ def test_a_manifest_comes_back(tmp_path: Path) -> None:
     assert manifest.clips == [FULL, BAD]
     assert (manifest.classes, manifest.dataset) == (["anger", "joy"], "csv")
     assert manifest.notes == {"dropped": {"a": 1}}
+
+
+def test_columns_are_the_fields_of_a_clip() -> None:
+    assert MANIFEST_SCHEMA.names == [field.name for field in fields(Clip)]
+    for field in fields(Clip):
+        column = MANIFEST_SCHEMA.field(field.name)
+        assert column.nullable == str(field.type).endswith("| None"), field.name
+    types = {
+        "path": pa.string(),
+        "label": pa.string(),
+        "fold": pa.int32(),
+        "start_s": pa.float64(),
+        "pictures": pa.bool_(),
+    }
+    assert {name: MANIFEST_SCHEMA.field(name).type for name in types} == types
 
 
 def test_equal_manifests_are_equal_bytes(tmp_path: Path) -> None:
