@@ -14,14 +14,14 @@ from arpgnet.pipeline.finetune.listed import write_stills_list
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.networks.listed import list_networks
 from arpgnet.pipeline.networks.packs import describe_pack
-from arpgnet.pipeline.runner.dispatch import crew
+from arpgnet.pipeline.runner.dispatch import pool_size
 from arpgnet.pipeline.tables.manifest import OK, read_manifest, read_splits
 
 
 def main() -> None:
     """Write the tables of clips, data/networks/ and data/stills.json."""
     params = load_params()
-    workers, limits = crew(params.engine)
+    workers, limits = pool_size(params.engine)
     # what is wrong with the pack is said before the clips are looked at
     describe_pack(params.faces.pack)
     ingest(params.dataset, workers, limits=limits, faces=params.faces.source)

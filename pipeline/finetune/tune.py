@@ -21,7 +21,7 @@ from arpgnet.pipeline.finetune.sets import list_stills
 from arpgnet.pipeline.finetune.target import Target
 from arpgnet.pipeline.networks.listed import load_listed
 from arpgnet.pipeline.networks.packs import ModelSpec
-from arpgnet.pipeline.runner.dispatch import crew
+from arpgnet.pipeline.runner.dispatch import pool_size
 from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.training.device import reproducible, resolve_device
@@ -47,7 +47,7 @@ def tune(
         UserError: the stills or the network do not allow it.
     """
     settings = params.finetune
-    workers, limits = crew(params.engine)
+    workers, limits = pool_size(params.engine)
     pack = load_listed(params.faces.pack, "detector", "embedding", folder=data / "networks")
     spec = pack.models["embedding"]
     listing = list_stills(settings, workers)

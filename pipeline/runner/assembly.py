@@ -22,7 +22,7 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import partial, writing_to
 from arpgnet.pipeline.common.params import EngineParams
 from arpgnet.pipeline.common.progress import Tracker, track
-from arpgnet.pipeline.runner.dispatch import spread
+from arpgnet.pipeline.runner.dispatch import dispatch
 from arpgnet.pipeline.runner.workers import Crashed, Limits, WorkerError
 from arpgnet.pipeline.store import Place, Store
 from arpgnet.pipeline.tables.shards import IndexRow, ShardFile, shard_name
@@ -168,12 +168,12 @@ def _results(
     changes: dict[str, Any] = {"gpus_per_worker": 0.0}
     if not engine.address or len(parts) < MANY:
         changes["name"] = "local"
-    hands = spread(
+    results = dispatch(
         job, parts, engine.model_copy(update=changes), note=progress.note, limits=Limits()
     )
-    with contextlib.closing(hands):
+    with contextlib.closing(results):
         try:
-            for part, result in hands:
+            for part, result in results:
                 if isinstance(result, Crashed):
                     raise UserError(
                         f"{job.out}: {shard_name(part.number)} cannot be written "

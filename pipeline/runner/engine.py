@@ -25,7 +25,7 @@ from arpgnet.pipeline.runner.assembly import (
     cut_into_parts,
     write_parts,
 )
-from arpgnet.pipeline.runner.dispatch import spread
+from arpgnet.pipeline.runner.dispatch import dispatch
 from arpgnet.pipeline.runner.work import ClipJob, ClipWork, Item
 from arpgnet.pipeline.runner.workers import NO_MEMORY, Crashed, TimedOut, WorkerError
 from arpgnet.pipeline.store import Store
@@ -177,7 +177,7 @@ class _Run:
         job = ClipJob(self._work, self._store.root)
         with track(len(items), self._work.stage) as progress:
             try:
-                for item, result in spread(job, items, self._engine, note=progress.note):
+                for item, result in dispatch(job, items, self._engine, note=progress.note):
                     self._finished(item, result, progress)
             except WorkerError as error:
                 name = error.item.clip.clip_id if error.item is not None else "(setup)"

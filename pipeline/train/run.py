@@ -60,7 +60,7 @@ def train(
     keep_freed_memory()
     processes = Processes(params.train)
     with reproducible(params.train.threads, algorithms=not processes.alone):
-        crew = workers(params, processes)
+        worker_count = workers(params, processes)
         manifest = read_manifest(root / "data/manifest.parquet")
         dataset, labels = load(
             manifest,
@@ -68,7 +68,7 @@ def train(
             processes.device,
             rank=processes.rank,
             world=processes.world,
-            shared=crew > 1,
+            shared=worker_count > 1,
         )
         task = make_task(dataset, params.train)
         splits = read_splits(root / "data/splits.parquet")
@@ -83,7 +83,7 @@ def train(
             task,
             store or Store(),
             processes,
-            crew,
+            worker_count,
             checkpoint_seconds,
         )
         rows = list(networks.run(folds, root / RUNS, tables))
@@ -119,7 +119,7 @@ class Networks:
     """Trains ARPGNet for every fold and seed, or takes finished runs from the store.
 
     Args:
-        crew: runs that go side by side, each in a process of its own; 1: one after the other here.
+        worker_count: runs trained at a time, each in its own process; 1: in turn, in this one.
     """
 
     def __init__(
@@ -130,11 +130,11 @@ class Networks:
         task: Task,
         store: Store,
         processes: Processes,
-        crew: int,
+        worker_count: int,
         checkpoint_seconds: float,
     ) -> None:
         self.params, self.classes, self.dataset, self.task = params, classes, dataset, task
-        self.store, self.processes, self.crew = store, processes, crew
+        self.store, self.processes, self.worker_count = store, processes, worker_count
         self.checkpoint_seconds = checkpoint_seconds
         self.config = network_config(params, dataset.facts, len(classes), task.frames)
 
@@ -160,13 +160,13 @@ class Networks:
         The baselines are fitted there too.
         """
         missing = [one for one in plan if not self.store.has(KeptRun.FINISHED, one.key, "file")]
-        if self.crew == 1 or len(missing) < 2:
+        if self.worker_count == 1 or len(missing) < 2:
             return set()
         unfitted = [fold for fold in folds if self.baselines_of(fold).finished() is None]
         logs: dict[str, RunLog] = {}
         done: set[str] = set()
 
-        def told(one: Planned, epoch: tuple[int, dict[str, float]]) -> None:
+        def report(one: Planned, epoch: tuple[int, dict[str, float]]) -> None:
             if one.key not in logs:
                 logs[one.key] = opened.enter_context(self._log(out / one.name, progress))
             logs[one.key].add(*epoch)
@@ -176,7 +176,7 @@ class Networks:
         )
         with ExitStack() as opened:
             items: list[Planned | Fold] = [*missing, *unfitted]
-            for item, result in run_in_workers(job, items, self.crew, told=told):
+            for item, result in run_in_workers(job, items, self.worker_count, on_report=report):
                 if isinstance(result, Crashed):
                     raise UserError(
                         f"a worker that trained died twice (exit code {result.exit_code}): not "

@@ -17,7 +17,7 @@ import torch
 from arpgnet.models.arpgnet import ARPGNetConfig
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.runner.dispatch import processes_here
-from arpgnet.pipeline.runner.workers import tell
+from arpgnet.pipeline.runner.workers import report
 from arpgnet.pipeline.store import Place, Store
 from arpgnet.pipeline.train.cached import Fitted
 from arpgnet.pipeline.train.folds import Fold
@@ -58,7 +58,7 @@ class RunJob:
     def do(self, item: Planned | Fold) -> Fitted | None:
         if isinstance(item, Fold):
             return self._probed(item)
-        self._training.run(item, lambda number, row: tell((number, row)))
+        self._training.run(item, lambda number, row: report((number, row)))
         return None
 
     @cached_property

@@ -66,11 +66,11 @@ def test_workers_write_what_one_process_writes(
     work: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some = [*clips(30, c5="bad", c29="bad"), Clip("twin", "twin.mp4", clips(1)[0].sha256)]
-    assert run_clips(work, some, tmp_path / "spread", TWO) == Summary(29, 0, 2)
-    monkeypatch.setattr(assembly, "spread", None)
+    assert run_clips(work, some, tmp_path / "dispatched", TWO) == Summary(29, 0, 2)
+    monkeypatch.setattr(assembly, "dispatch", None)
     monkeypatch.setattr(assembly, "FEW", 1000)
     assert run_clips(work, some, tmp_path / "alone", ONE).reused == 29
-    assert contents(tmp_path / "spread") == contents(tmp_path / "alone")
+    assert contents(tmp_path / "dispatched") == contents(tmp_path / "alone")
     reader = ShardReader(tmp_path / "alone")
     assert reader.clip_ids == [clip.clip_id for clip in some]
     shards = [reader.entry(name).shard for name in reader.clip_ids if reader.entry(name).ok]
@@ -205,7 +205,7 @@ def test_a_worker_that_cannot_write_says_which_file(
     def dying(job: PartJob, parts: list[Part], *about: object, **more: object) -> Iterator[object]:
         yield parts[0], Crashed(-9)
 
-    monkeypatch.setattr(assembly, "spread", dying)
+    monkeypatch.setattr(assembly, "dispatch", dying)
     monkeypatch.setattr(assembly, "FEW", 1)
     with pytest.raises(UserError, match=r"part-00000.parquet cannot be written .*exit code -9"):
         list(write_parts(job, [part_of(work, 3)], ONE))

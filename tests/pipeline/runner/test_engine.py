@@ -185,10 +185,10 @@ def test_workers_change_nothing_but_the_time(work: Squares, tmp_path: Path) -> N
     stores = [Store(tmp_path / name) for name in ("one", "two")]
     run_clips(Squares(work.traces), some, tmp_path / "alone", ONE, store=stores[0])
     before = work.processes()
-    summary = run_clips(work, some, tmp_path / "spread", TWO, store=stores[1])
+    summary = run_clips(work, some, tmp_path / "dispatched", TWO, store=stores[1])
     assert work.processes() - before == 2
     assert summary == Summary(58, 0, 2)
-    assert contents(tmp_path / "alone") == contents(tmp_path / "spread")
+    assert contents(tmp_path / "alone") == contents(tmp_path / "dispatched")
 
 
 def test_a_worker_that_dies_is_replaced(

@@ -62,7 +62,7 @@ def test_a_run_on_a_failing_server_is_the_run_in_a_folder(
         run(local, *STAGES)
     workspace = Workspace(tmp_path / "project", settings)
 
-    # access is withdrawn after two clips: one line, and what is finished is kept
+    # access is withdrawn after two clips: one line, and finished results are cached
     run(workspace, "ingest")
     server.fail("403", "PUT", "/decode/", after=2)
     done = workspace.stage("decode")
