@@ -268,7 +268,7 @@ def test_ckplus_gives_its_own_landmarks(run: Run, ckplus: Path) -> None:
     data = workspace.root / "data"
     frames, faces = ShardReader(data / "frames"), ShardReader(data / "faces")
     landmarks, graphs = ShardReader(data / "landmarks"), ShardReader(data / "graphs")
-    assert (landmarks.facts["scheme"], landmarks.facts["model_sha256"]) == ("68", None)
+    assert (landmarks.metadata["scheme"], landmarks.metadata["model_sha256"]) == ("68", None)
     for clip in manifest.clips:
         files = sorted((ckplus / str(clip.landmarks)).iterdir())
         shown = frames.read(clip.clip_id).column("frame_index").to_pylist()

@@ -77,7 +77,7 @@ class AlignClip(ClipWorkBase):
             clip.person,
         ]
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What holds for every clip."""
         return {
             "pack": self.pack.name,

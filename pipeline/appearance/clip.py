@@ -87,7 +87,7 @@ class AppearanceClip(ClipWorkBase):
             self.batch,
         ]
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         out, cells = layout(self.model), centres(self.model)
         return {
             "embedding_dim": out.embedding_dim,

@@ -20,7 +20,7 @@ from arpgnet.pipeline.runner.work import ClipWorkBase
 from arpgnet.pipeline.store import digest, file_sha256, library_version
 from arpgnet.pipeline.tables.manifest import OK, Clip, resolve_inside
 from arpgnet.pipeline.tables.shards import PIECE_ROWS
-from arpgnet.pipeline.video.frames import KeptFrame, encode_jpeg, shrink
+from arpgnet.pipeline.video.frames import CachedFrame, encode_jpeg, shrink
 from arpgnet.pipeline.video.image_folder import folder_sha256
 from arpgnet.pipeline.video.sampling import choose, inside
 
@@ -59,7 +59,7 @@ class DecodeClip(ClipWorkBase):
         numbers = [clip.first_picture, clip.fps, clip.landmarks] if clip.pictures else []
         return [*numbers, clip.sha256, clip.start_s, clip.end_s, self.params]
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {"decode": self.params.model_dump(mode="json"), "decoders": decoder_versions()}
 
     def upstream_failure(self, clip: Clip) -> str | None:
@@ -102,7 +102,7 @@ class DecodeClip(ClipWorkBase):
             raise UserError(f"{clip.path} changed since it was listed: run `dvc repro` again")
 
 
-def _table(frames: Sequence[KeptFrame]) -> pa.Table:
+def _table(frames: Sequence[CachedFrame]) -> pa.Table:
     schema = FRAMES_SCHEMA.remove(FRAMES_SCHEMA.get_field_index("clip_id"))
     # vars, not astuple: that one copies every JPEG
     rows = zip(*(vars(frame).values() for frame in frames), strict=True)
@@ -117,7 +117,7 @@ def keep_frames(
     params: DecodeParams,
     start_s: float | None = None,
     end_s: float | None = None,
-) -> Iterator[KeptFrame]:
+) -> Iterator[CachedFrame]:
     """The frames that `params` choose from [start_s, end_s), in order.
 
     A picture is shrunk and encoded as soon as it is decoded; no two are held at a time, and of
@@ -198,9 +198,9 @@ class _Taken:
             raise ClipError(str(error)) from None
         self._where[index] = self._spool.append(jpeg), width, height
 
-    def frame(self, index: int, time_s: float, decoder: str) -> KeptFrame:
+    def frame(self, index: int, time_s: float, decoder: str) -> CachedFrame:
         place, width, height = self._where[index]
-        return KeptFrame(index, time_s, width, height, self._spool.read(place), decoder)
+        return CachedFrame(index, time_s, width, height, self._spool.read(place), decoder)
 
 
 def decoder_versions() -> dict[str, str | None]:

@@ -29,7 +29,7 @@ from arpgnet.pipeline.runner.work import PickledByFields
 from arpgnet.pipeline.runner.workers import Limits, run_in_workers
 from arpgnet.pipeline.store import Place, Store, code_version, digest
 
-ROOM = "stills"
+NAMESPACE = "stills"
 # a killed run loses one chunk a worker; smaller ones make many small files in the store
 CHUNK = 64
 BAD_PICTURE = "not a readable picture"
@@ -82,16 +82,16 @@ class CropJob(PickledByFields):
         data = [_bytes(still) for still in chunk[1]]
         sums = ["" if item is None else hashlib.sha256(item).hexdigest() for item in data]
         store, key = Store(self.store), self._key(sums, chunk[1])
-        kept = store.get_table(ROOM, key)
-        if kept is not None:
-            rows = pa.concat_tables(kept).to_pylist()
+        cached = store.get_table(NAMESPACE, key)
+        if cached is not None:
+            rows = pa.concat_tables(cached).to_pylist()
             return [Crop(**row) for row in rows]
         crops = [
             self._crop(still, item, total)
             for still, item, total in zip(chunk[1], data, sums, strict=True)
         ]
         columns = {name: [getattr(crop, name) for crop in crops] for name in _SCHEMA.names}
-        store.put_table(ROOM, key, [pa.table(columns, schema=_SCHEMA)])
+        store.put_table(NAMESPACE, key, [pa.table(columns, schema=_SCHEMA)])
         return crops
 
     def identity(self) -> list[Any]:

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams, Params
 from arpgnet.pipeline.common.progress import track
-from arpgnet.pipeline.finetune.cached import KeptTuning
+from arpgnet.pipeline.finetune.cached import CachedTuning
 from arpgnet.pipeline.finetune.crops import CropJob
 from arpgnet.pipeline.finetune.data import Stills, load_stills
 from arpgnet.pipeline.finetune.fit import Tuner
@@ -36,7 +36,7 @@ _ELSEWHERE = {"enabled", "dataset", "root", "subjects", "aligned", "device", "pr
 def tune(
     params: Params, clips: Sequence[Clip], data: Path, store: Store, out: Path
 ) -> dict[str, Any]:
-    """Train, or take a finished run from the store; writes the weights and returns the facts.
+    """Train, or take a finished run from the store; write the weights, return the metadata.
 
     Args:
         clips, data: the target data, and the folder of its frames and faces, which no still may
@@ -60,11 +60,11 @@ def tune(
     with reproducible(THREADS):
         device, precision = resolve_device(settings)
         key = digest(_decides(settings, spec, stills), job.identity(), device, precision)
-        kept = KeptTuning(store, key)
-        if kept.finished(out) is None:
+        cached = CachedTuning(store, key)
+        if cached.finished(out) is None:
             fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
-            _train(fabric, spec, stills, settings, kept)
-        found = kept.finished(out)
+            _train(fabric, spec, stills, settings, cached)
+        found = cached.finished(out)
     if found is None:
         raise UserError(f"the store in {store.root} lost a run while it was written: run again")
     return {
@@ -78,24 +78,24 @@ def tune(
 
 
 def _train(
-    fabric: Fabric, spec: ModelSpec, stills: Stills, settings: FinetuneParams, kept: KeptTuning
+    fabric: Fabric, spec: ModelSpec, stills: Stills, settings: FinetuneParams, cached: CachedTuning
 ) -> None:
     torch.manual_seed(settings.seed)
     trainee = build_trainee(
         spec, settings.heads, len(stills.classes), train_norms=settings.train_norms
     )
     tuner = Tuner(fabric, trainee, stills, settings)
-    state = kept.checkpoint()
+    state = cached.checkpoint()
     done = len(state.history) if state else 0
     with track(settings.epochs * tuner.steps, "finetune") as progress:
         progress.advance(done * tuner.steps)
 
         def on_epoch(now: State) -> None:
             if len(now.history) < settings.epochs:
-                kept.save_checkpoint(now)
+                cached.save_checkpoint(now)
 
         state = tuner.fit(state, progress.advance, on_epoch)
-    facts = {
+    metadata = {
         "classes": stills.classes,
         "train": len(stills.train),
         "val": len(stills.val),
@@ -103,7 +103,7 @@ def _train(
         "best": state.best,
         "settings": settings.model_dump(exclude=_ELSEWHERE),
     }
-    kept.finish(tuned_weights(trainee), facts)
+    cached.finish(tuned_weights(trainee), metadata)
 
 
 def _decides(settings: FinetuneParams, spec: ModelSpec, stills: Stills) -> list[Any]:

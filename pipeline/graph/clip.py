@@ -84,11 +84,11 @@ class GraphClip(ClipWorkBase):
 
     @cached_property
     def _appearance(self) -> dict[str, Any]:
-        return ShardReader(self.appearance).facts
+        return ShardReader(self.appearance).metadata
 
     @property
     def _scheme(self) -> str:
-        return str(self._landmarks.facts["scheme"])
+        return str(self._landmarks.metadata["scheme"])
 
     def inputs(self, clip: Clip) -> list[Any]:
         """The clip's faces and landmarks, and where regions are looked for."""
@@ -100,7 +100,7 @@ class GraphClip(ClipWorkBase):
         keys = [reader.entry(clip.clip_id).key for reader in (self._faces, self._landmarks)]
         return [*keys, self._scheme, self.regions, geometry]
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         pooling = None
         if self.regions == "grid":
             pooling = grid_pooling(self.patches, *self._map_shape[1:]).tolist()
@@ -130,7 +130,9 @@ class GraphClip(ClipWorkBase):
 
     def _piece(self, landmarks: pa.Table, frames: pa.Table, faces: pa.Table) -> pa.Table:
         valid = landmarks.column("valid").to_numpy()
-        points = to_numpy(landmarks.column("points_crop"), (self._landmarks.facts["N"], 2))[valid]
+        points = to_numpy(landmarks.column("points_crop"), (self._landmarks.metadata["N"], 2))[
+            valid
+        ]
         matrices = to_numpy(faces.column("matrix"), (2, 3))[valid]
         frame_wh = np.stack([frames.column("width"), frames.column("height")], axis=1)[valid]
         arrays = self._place(points, matrices, frame_wh)

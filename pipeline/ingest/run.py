@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.datasets.base import ListedClip, Listing, adapter_module
-from arpgnet.pipeline.datasets.corpora import corpora, list_all, settle
+from arpgnet.pipeline.datasets.corpora import corpora, list_all, resolve_params
 from arpgnet.pipeline.datasets.file_cache import FileCache, twins_of
 from arpgnet.pipeline.datasets.frame_names import classes_shown, frame_table
 from arpgnet.pipeline.datasets.media import FileFacts
@@ -32,7 +32,7 @@ from arpgnet.pipeline.tables.manifest import (
     write_table,
 )
 
-ROOM = "ingest"
+NAMESPACE = "ingest"
 
 
 def ingest(
@@ -64,7 +64,7 @@ def ingest(
 
         render(params.demo, workers)
     listing = list_all(found)
-    params = settle(params, about, listing.clips)
+    params = resolve_params(params, about, listing.clips)
     mapped = map_classes(listing.clips, params)
     classes, excluded = choose_classes(mapped.clips, params, about.classes)
     listed = [clip for clip in mapped.clips if not clip.classes.isdisjoint(classes)]
@@ -150,11 +150,11 @@ def _key(
 
 def _restore(store: Store, key: str, folder: Path) -> bool:
     return all(
-        store.get_file(ROOM, digest(key, name.as_posix()), folder / name)
+        store.get_file(NAMESPACE, digest(key, name.as_posix()), folder / name)
         for name in (MANIFEST, SPLITS, FRAME_LABELS)
     )
 
 
 def _keep(store: Store, key: str, folder: Path) -> None:
     for name in (MANIFEST, SPLITS, FRAME_LABELS):
-        store.put_file(ROOM, digest(key, name.as_posix()), folder / name)
+        store.put_file(NAMESPACE, digest(key, name.as_posix()), folder / name)

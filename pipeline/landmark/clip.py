@@ -80,7 +80,7 @@ class LandmarkClip(ClipWorkBase):
             runtime_version(self.device),
         ]
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         scheme = SCHEMES[self.model.scheme]
         return {"scheme": scheme.name, "N": scheme.points, "model_sha256": self.model.sha256}
 

@@ -55,7 +55,7 @@ class SuppliedLandmarkClip(ClipWorkBase):
         keys = [reader.entry(clip.clip_id).key for reader in (self._frames, self._faces)]
         return ["supplied", *keys, clip.landmarks is not None]
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {"scheme": SCHEME.name, "N": SCHEME.points, "model_sha256": None}
 
     def upstream_failure(self, clip: Clip) -> str | None:

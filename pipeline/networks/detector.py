@@ -66,7 +66,7 @@ class Detections:
         return Detections(self.boxes[rows], self.scores[rows], self.kps[rows])
 
     @staticmethod
-    def together(parts: Sequence[Detections]) -> Detections:
+    def concat(parts: Sequence[Detections]) -> Detections:
         """All faces of several, one behind the other; at least one part."""
         return Detections(
             np.concatenate([part.boxes for part in parts]),
@@ -262,7 +262,7 @@ class YunetDetector:
 
 def _merge(levels: list[Detections]) -> Detections:
     """All levels together, most certain first, overlapping ones suppressed."""
-    found = Detections.together(levels)
+    found = Detections.concat(levels)
     found = found.picked(np.argsort(-found.scores, kind="stable"))
     overlap = iou(found.boxes, found.boxes)
     alive = np.ones(len(found), dtype=bool)

@@ -148,10 +148,10 @@ class Follower:
             if face is None or not part.holds(face.boxes[0], image):
                 return None
             faces.append(face)
-        together = Detections.together(faces)
+        concat = Detections.concat(faces)
         # two parts may have seen one face
-        overlaps = np.triu(iou(together.boxes, together.boxes), 1)
-        return None if overlaps.max() > JUMP else together
+        overlaps = np.triu(iou(concat.boxes, concat.boxes), 1)
+        return None if overlaps.max() > JUMP else concat
 
 
 def _leaps(frames: Iterable[tuple[float, Image]], leap_s: float) -> Iterator[list[Image]]:

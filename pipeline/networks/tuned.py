@@ -24,7 +24,7 @@ from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import load_graph
 from arpgnet.pipeline.store import file_sha256
 
-FACTS = "backbone.json"
+METADATA = "backbone.json"
 WEIGHTS = "backbone.safetensors"
 
 
@@ -34,29 +34,29 @@ def tuned(spec: ModelSpec, folder: Path) -> ModelSpec:
     Raises:
         UserError: the folder is absent or damaged, or its weights are another network's.
     """
-    facts = read_facts(folder)
-    if not facts["enabled"]:
+    metadata = read_metadata(folder)
+    if not metadata["enabled"]:
         return spec
-    if facts["model_sha256"] != spec.sha256:
+    if metadata["model_sha256"] != spec.sha256:
         raise UserError(f"{folder} was tuned from another network: run `dvc repro finetune`")
     path = folder / WEIGHTS
-    if not path.is_file() or file_sha256(path) != facts["weights_sha256"]:
+    if not path.is_file() or file_sha256(path) != metadata["weights_sha256"]:
         raise UserError(f"{path} is absent or damaged: run `dvc repro --force finetune`")
     # absolute: it is opened by worker processes too
-    return replace(spec, weights=path.resolve(), weights_sha256=facts["weights_sha256"])
+    return replace(spec, weights=path.resolve(), weights_sha256=metadata["weights_sha256"])
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
+def read_metadata(folder: Path) -> dict[str, Any]:
     """What the finetune stage says of itself.
 
     Raises:
         UserError: it has not run.
     """
     try:
-        facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        metadata: dict[str, Any] = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise UserError(f"{folder / FACTS} cannot be read: run `dvc repro finetune`") from None
-    return facts
+        raise UserError(f"{folder / METADATA} cannot be read: run `dvc repro finetune`") from None
+    return metadata
 
 
 def graph_source(spec: ModelSpec) -> Path | bytes:

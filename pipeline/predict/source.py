@@ -9,7 +9,7 @@ from pathlib import Path
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
 from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, copy_out
-from arpgnet.pipeline.predict.model import BACKBONE, Model, load_model, put_together
+from arpgnet.pipeline.predict.model import BACKBONE, Model, assemble, load_model
 from arpgnet.pipeline.publish.needs import NEEDS, pack_files, read_needs
 from arpgnet.pipeline.publish.sums import SUMS, check_sums
 from arpgnet.pipeline.publish.write import BACKBONE as PUBLISHED_BACKBONE
@@ -55,7 +55,7 @@ def load_published(folder: Path, run: str | None = None) -> Model:
         raise UserError(f"{folder} holds the run {needs.run} and no {run}: leave --run out")
     params = load_params(folder / PARAMS)
     backbone = folder / PUBLISHED_BACKBONE
-    model = put_together(needs.run, folder, params, backbone, clip_s=needs.clip_s)
+    model = assemble(needs.run, folder, params, backbone, clip_s=needs.clip_s)
     now = pack_files(model.pack)
     unlike = [role for role, digest in needs.pack.items() if now.get(role) != digest]
     if unlike:

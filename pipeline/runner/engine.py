@@ -125,7 +125,7 @@ class _Run:
             self._refuse_too_many_bad()
             index = [written.get(clip.clip_id) or self._quarantined(clip) for clip in self._clips]
             with writing_to(out):
-                write_index(fresh, index, self._work.facts())
+                write_index(fresh, index, self._work.metadata())
                 replace_folder(fresh, out)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)

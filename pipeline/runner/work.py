@@ -19,7 +19,7 @@ from arpgnet.pipeline.tables.shards import ShardReader, well_cut
 class ClipWork(Protocol):
     """A stage's work: a picklable frozen dataclass.
 
-    `key`, `facts` and `upstream_failure` are called in the parent process, without
+    `key`, `metadata` and `upstream_failure` are called in the parent process, without
     `setup`; `setup` and `run` in a worker. The parent has nothing to decode or infer with:
     heavy libraries are imported where they are used. The clip's name is not part of its
     content: `run` may leave the column `clip_id` out, and the engine writes it when it
@@ -32,7 +32,7 @@ class ClipWork(Protocol):
 
     @property
     def stage(self) -> str:
-        """The store's room: "decode", "align", ..."""
+        """The store's namespace: "decode", "align", ..."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -41,7 +41,7 @@ class ClipWork(Protocol):
     def key(self, clip: Clip) -> str:
         """A digest of everything the result depends on."""
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """About the whole out, JSON-able; for the index."""
 
     def upstream_failure(self, clip: Clip) -> str | None:

@@ -111,7 +111,7 @@ class Bucket:
             "unused: give the bucket a lifecycle rule, see docs/store.md"
         )
 
-    def sweep(self, room: str) -> None:
+    def sweep(self, namespace: str) -> None:
         """Nothing: what was not sent to its end is no object."""
 
     def _call(self, place: Address, what: str, attempt: Callable[[Any], Result]) -> Result:

@@ -155,8 +155,8 @@ def write_manifest(
     strange = {clip.status for clip in clips} - {OK, QUARANTINED}
     if strange:
         raise ValueError(f"unknown clip status: {sorted(strange)}")
-    facts = {"classes": classes, "dataset": dataset, "notes": notes or {}}
-    schema = with_facts(MANIFEST_SCHEMA, facts)
+    metadata = {"classes": classes, "dataset": dataset, "notes": notes or {}}
+    schema = with_json_metadata(MANIFEST_SCHEMA, metadata)
     write_table(table_of([asdict(clip) for clip in clips], schema), path)
 
 
@@ -167,11 +167,11 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
         UserError: the file is absent or is not a manifest.
     """
     table = _read(path, MANIFEST_SCHEMA, "manifest")
-    facts = read_facts(table.schema)
+    metadata = read_json_metadata(table.schema)
     names = [item.name for item in fields(Clip)]
     columns = [table.column(name).to_pylist() for name in names]
     clips = [Clip(*row) for row in zip(*columns, strict=True)]
-    return Manifest(clips, facts["classes"], facts["dataset"], facts["notes"])
+    return Manifest(clips, metadata["classes"], metadata["dataset"], metadata["notes"])
 
 
 def read_splits(path: Path = SPLITS) -> pa.Table:
@@ -192,16 +192,16 @@ def read_frame_label_table(path: Path = FRAME_LABELS) -> pa.Table:
     return _read(path, FRAME_LABELS_SCHEMA, "table of frame labels")
 
 
-def with_facts(schema: pa.Schema, facts: dict[str, Any]) -> pa.Schema:
-    """`schema` with `facts` as sorted JSON in its metadata."""
-    text = json.dumps(facts, sort_keys=True, ensure_ascii=False, allow_nan=False)
+def with_json_metadata(schema: pa.Schema, metadata: dict[str, Any]) -> pa.Schema:
+    """Put `metadata` as sorted JSON into the schema's metadata."""
+    text = json.dumps(metadata, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return schema.with_metadata({METADATA_KEY: text.encode()})
 
 
-def read_facts(schema: pa.Schema) -> dict[str, Any]:
-    """The facts that `with_facts` put into a schema; empty when there are none."""
-    facts: dict[str, Any] = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
-    return facts
+def read_json_metadata(schema: pa.Schema) -> dict[str, Any]:
+    """Read what `with_json_metadata` put into a schema; empty when there is none."""
+    metadata: dict[str, Any] = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    return metadata
 
 
 def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

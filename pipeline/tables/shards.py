@@ -33,9 +33,9 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.tables.manifest import (
     OK,
     QUARANTINED,
-    read_facts,
+    read_json_metadata,
     table_of,
-    with_facts,
+    with_json_metadata,
     write_table,
 )
 
@@ -214,19 +214,19 @@ def quarantined(clip_id: str, key: str, reason: str) -> IndexRow:
     return IndexRow(clip_id, key, -1, -1, 0, 0, QUARANTINED, reason)
 
 
-def write_index(folder: Path, rows: Sequence[IndexRow], facts: dict[str, Any]) -> None:
+def write_index(folder: Path, rows: Sequence[IndexRow], metadata: dict[str, Any]) -> None:
     """Make the folder an out, whose files are complete.
 
     Args:
         rows: of all clips, in manifest order.
-        facts: about the whole out, JSON-able.
+        metadata: about the whole out, JSON-able.
 
     Raises:
         ValueError: a clip is there twice.
     """
     if len({row.clip_id for row in rows}) != len(rows):
         raise ValueError("a clip is in the out twice")
-    schema = with_facts(INDEX_SCHEMA, facts)
+    schema = with_json_metadata(INDEX_SCHEMA, metadata)
     write_table(table_of([asdict(row) for row in rows], schema), folder / INDEX)
 
 
@@ -246,7 +246,7 @@ class ShardReader:
             raise UserError(f"{self.folder / INDEX} not found: {advice}") from None
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{self.folder / INDEX} is damaged ({error}): {advice}") from None
-        self.facts = read_facts(table.schema)
+        self.metadata = read_json_metadata(table.schema)
         columns = [table.column(item.name).to_pylist() for item in fields(IndexRow)]
         self._rows = {row[0]: IndexRow(*row) for row in zip(*columns, strict=True)}
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()

@@ -20,7 +20,7 @@ def batches(
     ahead of the one that is computed, and copied without waiting.
     """
     if features.device.type == device.type:
-        here = (together(device, parts) for parts in (rows, labels))
+        here = (concat(device, parts) for parts in (rows, labels))
         for row, label in zip(*here, strict=True):
             yield features.take(row, label)
         return
@@ -39,6 +39,6 @@ def batches(
             yield batch.to(device)
 
 
-def together(device: torch.device, parts: Sequence[Tensor]) -> Sequence[Tensor]:
+def concat(device: torch.device, parts: Sequence[Tensor]) -> Sequence[Tensor]:
     """The tensors on the device, by one copy: each of its own would make the host wait."""
     return torch.cat(list(parts)).to(device).split([len(part) for part in parts])

@@ -28,7 +28,7 @@ from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.train.augment import Augment
-from arpgnet.pipeline.train.feed import batches, together
+from arpgnet.pipeline.train.feed import batches, concat
 from arpgnet.pipeline.train.processes import total
 from arpgnet.pipeline.training.data import Dataset, class_counts
 from arpgnet.pipeline.training.features import Features, statistics
@@ -82,13 +82,13 @@ class Trainer:
     ) -> None:
         self.fabric, self.network, self.features = fabric, network, features
         self.task, self.run, self.params = task, run, params
-        self.share = dataset.share
-        rows = self.share.held(dataset.rows(run.train))
+        self.partition = dataset.partition
+        rows = self.partition.local_rows(dataset.rows(run.train))
         moments = statistics(features, torch.from_numpy(rows[rows >= 0]), partial(total, fabric))
         network.set_feature_statistics(
             embedding=moments.embedding, map_vector=moments.map_vector, nodes=moments.nodes
         )
-        mirror = torch.tensor(dataset.facts["mirror"], device=fabric.device)
+        mirror = torch.tensor(dataset.metadata["mirror"], device=fabric.device)
         self.augment = Augment(params, mirror, moments.to(fabric.device))
         classes = network.config.num_classes
         taught = task.labels(task.training(run.train, np.random.default_rng(0)))
@@ -176,7 +176,7 @@ class Trainer:
         parts = np.split(order, range(self.params.batch, len(order), self.params.batch))
         shared = zip(*(self._share(views, labels, part) for part in parts), strict=True)
         numbers, rows, own = map(list, shared)
-        places = together(self.fabric.device, numbers)
+        places = concat(self.fabric.device, numbers)
         summed = torch.zeros((), device=self.fabric.device)
         self.module.train()
         feed = batches(self.features, rows, own, self.fabric.device)
@@ -225,8 +225,8 @@ class Trainer:
 
         All must take every step: where none is its own, it is a view of nothing.
         """
-        own = np.flatnonzero(self.share.mine(views.clip[part]))
-        rows, label = self.share.held(views.rows[part[own]]), labels[part[own]]
+        own = np.flatnonzero(self.partition.mine(views.clip[part]))
+        rows, label = self.partition.local_rows(views.rows[part[own]]), labels[part[own]]
         if not len(own):
             own = np.zeros(1, np.int64)
             rows, label = np.full_like(views.rows[:1], -1), np.full_like(labels[:1], -1)
@@ -235,8 +235,8 @@ class Trainer:
     def _probabilities(self, views: Views) -> np.ndarray:
         """float32 [V, K] or [V, T, K]; every process computes its views and gets all."""
         labels = self.task.labels(views)
-        own = np.flatnonzero(self.share.mine(views.clip))
-        rows = torch.from_numpy(self.share.held(views.rows[own])).split(self.params.batch)
+        own = np.flatnonzero(self.partition.mine(views.clip))
+        rows = torch.from_numpy(self.partition.local_rows(views.rows[own])).split(self.params.batch)
         known = torch.from_numpy(labels[own]).split(self.params.batch)
         found = torch.zeros(*labels.shape, self.network.config.num_classes)
         self.average.eval()

@@ -87,7 +87,7 @@ class Probes:
         column = self._columns[name]
         step = max(1, -(-len(source) * column.shape[1] // MOST_VALUES)) if thin else 1
         source, label = source[::step], label[::step]
-        place = torch.from_numpy(self.task.dataset.share.held(source))
+        place = torch.from_numpy(self.task.dataset.partition.local_rows(source))
         inputs = torch.zeros(len(place), column.shape[1], dtype=torch.float64)
         inputs[place >= 0] = column[place[place >= 0]].double().cpu()
         inputs = self._total(inputs)
@@ -99,9 +99,9 @@ def mean_over_frames(value_RF: Tensor, dataset: Dataset) -> Tensor:
     """Mean of each feature over the valid frames of each clip: float64 [M, F]; zeros where there
     is none, or another process holds the clip."""
     means = torch.zeros(len(dataset.clip_ids), value_RF.shape[1], dtype=torch.float64)
-    for clip in np.flatnonzero(dataset.share.mine(np.arange(len(means)))):
+    for clip in np.flatnonzero(dataset.partition.mine(np.arange(len(means)))):
         rows = np.arange(dataset.first[clip], dataset.first[clip + 1])
-        place = torch.from_numpy(dataset.share.held(rows[dataset.valid[rows]]))
+        place = torch.from_numpy(dataset.partition.local_rows(rows[dataset.valid[rows]]))
         seen = value_RF[place].double()
         means[clip] = seen.sum(0) / max(len(seen), 1)
     return means

@@ -16,7 +16,7 @@ from arpgnet.pipeline.training.device import alone, make_fabric
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Kept = TypeVar("Kept")
+Cached = TypeVar("Cached")
 
 
 def total(fabric: Fabric, own: torch.Tensor) -> torch.Tensor:
@@ -58,7 +58,7 @@ class Processes:
         """See `total`."""
         return own if self.world == 1 else total(self.fabric, own)
 
-    def agreed(self, look: Callable[[], Kept | None]) -> Kept | None:
+    def agreed(self, look: Callable[[], Cached | None]) -> Cached | None:
         """What `look` finds in the store, if the first process finds it too.
 
         Raises:

@@ -1,8 +1,8 @@
 """Runs side by side in worker processes, on a CPU: each as it would come out alone.
 
 A run's products are too small to gain much from threads. All processes read the features from one
-place (`Room`). Workers put what they have trained into the store, and the stage's own process
-writes everything else.
+place (`SharedFeatures`). Workers put what they have trained into the store, and the stage's own
+process writes everything else.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def workers(params: Params, processes: Processes) -> int:
     """How many runs go side by side."""
     if not processes.alone:
         return 1
-    room = psutil.virtual_memory().available // WORKER_BYTES
-    return int(max(1, min(processes_here(params.engine, params.train.threads), room)))
+    storage = psutil.virtual_memory().available // WORKER_BYTES
+    return int(max(1, min(processes_here(params.engine, params.train.threads), storage)))
 
 
 @dataclass

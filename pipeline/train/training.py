@@ -11,7 +11,7 @@ import torch
 from arpgnet.models.arpgnet import ARPGNetConfig
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.store import Store
-from arpgnet.pipeline.train.cached import KeptRun, Outcome
+from arpgnet.pipeline.train.cached import CachedRun, Outcome
 from arpgnet.pipeline.train.fit import Run, Trainer
 from arpgnet.pipeline.train.folds import Fold
 from arpgnet.pipeline.train.processes import Processes
@@ -75,12 +75,12 @@ class Training:
 
     def _run(self, planned: Planned, on_epoch: OnEpoch) -> Outcome:
         fold, seed = planned.fold, planned.seed
-        kept = KeptRun(self.store, planned.key)
+        kept = CachedRun(self.store, planned.key)
         # an epoch number that training never reaches: the initial weights' own seed
         torch.manual_seed(epoch_seed(seed, fold.number, 2**31))
         trainer = Trainer(
             self.processes.fabric,
-            build_network(self.config, self.dataset.facts),
+            build_network(self.config, self.dataset.metadata),
             self.dataset,
             self.features,
             self.task,

@@ -34,15 +34,15 @@ def attends_to_regions(network: ARPGNet) -> bool:
     )
 
 
-def edge_kinds(config: Any, facts: Mapping[str, Any]) -> dict[str, Tensor]:
+def edge_kinds(config: Any, metadata: Mapping[str, Any]) -> dict[str, Tensor]:
     """Bool [N, N] (target, source) of each kind of edge that the network has; together they cover
     the adjacency, and no pair is in two of them."""
-    edges_2E = torch.tensor(facts["edges"], dtype=torch.int64).reshape(-1, 2).T
-    count = len(facts["names"])
+    edges_2E = torch.tensor(metadata["edges"], dtype=torch.int64).reshape(-1, 2).T
+    count = len(metadata["names"])
     self_NN = torch.eye(count, dtype=torch.bool)
     found = {}
     for number, name in enumerate(("adjacent", "symmetric")):
-        of_kind = torch.tensor([kind == name for kind in facts["edge_types"]], dtype=torch.bool)
+        of_kind = torch.tensor([kind == name for kind in metadata["edge_types"]], dtype=torch.bool)
         chosen = edges_2E[:, of_kind]
         type_E = torch.full((chosen.shape[1],), number)
         wanted = tuple({name} & set(config.relation.edge_types))

@@ -1,4 +1,4 @@
-"""The network that the settings and the data's facts ask for."""
+"""Build the network from the settings and the data's metadata."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[
 
 
 def network_config(
-    params: Params, facts: Mapping[str, Any], num_classes: int, frames: int
+    params: Params, metadata: Mapping[str, Any], num_classes: int, frames: int
 ) -> ARPGNetConfig:
     """Settings of ARPGNet.
 
     Args:
         params: `relation`, `fusion` and `appearance.vector` are read.
-        facts: `embedding_dim` and `map_shape` of the appearance stage.
+        metadata: `embedding_dim` and `map_shape` of the appearance stage.
         frames: T of the longest view, for learned time positions.
         num_classes: K.
 
@@ -47,8 +47,8 @@ def network_config(
     try:
         return ARPGNetConfig(
             num_classes=num_classes,
-            embedding_dim=facts["embedding_dim"],
-            map_channels=facts["map_shape"][0],
+            embedding_dim=metadata["embedding_dim"],
+            map_channels=metadata["map_shape"][0],
             width=fusion.width,
             appearance_vector=params.appearance.vector,
             dropout=fusion.head_dropout,
@@ -88,20 +88,20 @@ def config_from_dict(values: Mapping[str, Any]) -> ARPGNetConfig:
     return ARPGNetConfig(**{**values, **parts})
 
 
-def build_network(config: ARPGNetConfig, facts: Mapping[str, Any]) -> ARPGNet:
+def build_network(config: ARPGNetConfig, metadata: Mapping[str, Any]) -> ARPGNet:
     """A freshly initialised network on the region graph.
 
     Args:
-        facts: `edges` [[source, target], ...], `edge_types` (a name an edge) and `names`
+        metadata: `edges` [[source, target], ...], `edge_types` (a name an edge) and `names`
             (a name a region) of the graph stage.
     """
-    edges = torch.tensor(facts["edges"], dtype=torch.int64).reshape(-1, 2)
-    kinds = [EDGE_TYPES.index(name) for name in facts["edge_types"]]
+    edges = torch.tensor(metadata["edges"], dtype=torch.int64).reshape(-1, 2)
+    kinds = [EDGE_TYPES.index(name) for name in metadata["edge_types"]]
     return ARPGNet(
         config,
         edge_index_2E=edges.T.contiguous(),
         edge_type_E=torch.tensor(kinds, dtype=torch.int64),
-        num_nodes=len(facts["names"]),
+        num_nodes=len(metadata["names"]),
     )
 
 

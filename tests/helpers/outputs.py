@@ -20,11 +20,11 @@ class OutWriter:
         self,
         folder: Path,
         schema: pa.Schema,
-        facts: dict[str, Any],
+        metadata: dict[str, Any],
         target_bytes: int = TARGET_BYTES,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._schema, self._facts = folder, schema, facts
+        self._folder, self._schema, self._metadata = folder, schema, metadata
         self._target = target_bytes
         self._rows: list[IndexRow] = []
         self._files = 0
@@ -53,7 +53,7 @@ class OutWriter:
 
     def close(self) -> None:
         self._end_file()
-        write_index(self._folder, self._rows, self._facts)
+        write_index(self._folder, self._rows, self._metadata)
 
     def _end_file(self) -> None:
         if self._file is not None:

@@ -50,7 +50,7 @@ def frame_rows(count: int = 3) -> dict[str, pa.Table]:
     }
 
 
-FACTS: dict[str, dict[str, Any]] = {
+METADATA: dict[str, dict[str, Any]] = {
     "frames": {},
     "faces": {"crop_px": 112, "pack": "demo", "licence": "MIT"},
     "landmarks": {},
@@ -163,7 +163,7 @@ def write_outs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]] =
     )
     for name, table in frame_rows().items():
         schema = pa.schema([pa.field("clip_id", pa.string()), *table.schema])
-        with OutWriter(root / "data" / name, schema, FACTS[name]) as writer:
+        with OutWriter(root / "data" / name, schema, METADATA[name]) as writer:
             for one in clips:
                 if one.status != "ok" or (name == "graphs" and one.clip_id == "clip2"):
                     writer.add_quarantined(one.clip_id, "0" * 64, one.reason or "no face found")

@@ -204,9 +204,9 @@ def test_the_stage_writes_all_clips_with_reasons(work: AlignClip, tmp_path: Path
     assert reader.entry("broken").reason == "zero bytes"
     assert reader.read("hidden").schema.names == FACES_SCHEMA.names
     assert set(reader.read("two").column("clip_id").to_pylist()) == {"two"}
-    assert reader.facts["crop_px"] == CROP_PX
-    assert reader.facts["pack"] == work.pack.name
-    assert reader.facts["detector_sha256"] == work.pack.models["detector"].sha256
+    assert reader.metadata["crop_px"] == CROP_PX
+    assert reader.metadata["pack"] == work.pack.name
+    assert reader.metadata["detector_sha256"] == work.pack.models["detector"].sha256
     first = (out / "part-00000.parquet").read_bytes()
     again = run_clips(work, clips, out, EngineParams(workers=1))
     assert (again.done, again.reused) == (0, 3)

@@ -16,7 +16,7 @@ from arpgnet.pipeline.decode.clip import DecodeClip
 from arpgnet.pipeline.decode.image_folder import keep_pictures
 from arpgnet.pipeline.store import digest
 from arpgnet.pipeline.tables.manifest import Clip
-from arpgnet.pipeline.video.frames import KeptFrame, decode_jpeg
+from arpgnet.pipeline.video.frames import CachedFrame, decode_jpeg
 from arpgnet.pipeline.video.image_folder import folder_sha256
 
 HEIGHT, WIDTH = 96, 128
@@ -39,7 +39,7 @@ def folder_of(folder: Path, numbers: Iterable[int], suffix: str = ".jpg") -> Pat
 
 def kept(
     folder: Path, clip: Clip = CLIP, params: DecodeParams = ALL, landmarks: Path | None = None
-) -> list[KeptFrame]:
+) -> list[CachedFrame]:
     return list(keep_pictures(folder, clip, landmarks, params))
 
 

@@ -96,7 +96,7 @@ def files(project: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((project / BACKBONE).iterdir())}
 
 
-def facts(project: Path) -> dict[str, Any]:
+def metadata(project: Path) -> dict[str, Any]:
     return json.loads((project / BACKBONE / "backbone.json").read_text())
 
 
@@ -116,7 +116,7 @@ def test_switched_off_it_says_so_and_changes_nothing(tmp_path: Path) -> None:
 
 def test_stills_become_a_backbone_that_appearance_runs(project: Path) -> None:
     said = finetune(settings(project), root=project)
-    found = facts(project)
+    found = metadata(project)
     assert found["left_out"] == {"a face of the target data": 1, "not a readable picture": 1}
     assert found["train"] + found["val"] == 24
     assert found["history"][found["best"]]["val_uar"] == 1.0
@@ -134,8 +134,8 @@ def test_stills_become_a_backbone_that_appearance_runs(project: Path) -> None:
     assert np.abs(rounded_maps - maps).max() < 0.03 * np.abs(maps).max()
     clip = AppearanceClip(project / "data/faces", other, "pack", 2)
     plain = AppearanceClip(project / "data/faces", spec, "pack", 2)
-    assert clip.facts()["tuned_sha256"] == found["weights_sha256"]
-    assert "tuned_sha256" not in plain.facts()
+    assert clip.metadata()["tuned_sha256"] == found["weights_sha256"]
+    assert "tuned_sha256" not in plain.metadata()
 
 
 def test_stills_are_cut_in_worker_processes_and_found_again(
@@ -187,7 +187,7 @@ def test_equal_settings_give_equal_bytes_and_finished_runs_are_kept(
 
 def test_bfloat16_gives_weights_in_float32(project: Path) -> None:
     finetune(settings(project, precision="bf16-mixed", epochs=2), root=project)
-    assert facts(project)["history"][-1]["val_uar"] == 1.0
+    assert metadata(project)["history"][-1]["val_uar"] == 1.0
     with safe_open(project / BACKBONE / "backbone.safetensors", framework="np") as file:
         types = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
     assert types == {np.dtype(np.float32)}
@@ -199,15 +199,15 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     finetune(settings(project), root=project, store=Store(tmp_path / "undisturbed"))
     expected = files(project)
     epochs: list[int] = []
-    save = tune.KeptTuning.save_checkpoint
+    save = tune.CachedTuning.save_checkpoint
 
-    def killed(self: tune.KeptTuning, state: Any) -> None:
+    def killed(self: tune.CachedTuning, state: Any) -> None:
         save(self, state)
         epochs.append(len(state.history))
         if len(epochs) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(tune.KeptTuning, "save_checkpoint", killed)
+    monkeypatch.setattr(tune.CachedTuning, "save_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
         finetune(settings(project), root=project)
     assert files(project) == expected  # what was there before is not touched

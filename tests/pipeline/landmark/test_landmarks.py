@@ -125,7 +125,7 @@ def test_stage_writes_points_in_image_and_crop(tmp_path):
     summary = run_clips(work(tmp_path, spec), clips, tmp_path / "out", ENGINE)
     assert (summary.done, summary.quarantined) == (2, 1)
     out = ShardReader(tmp_path / "out")
-    assert (out.facts["scheme"], out.facts["N"]) == ("106", 106)
+    assert (out.metadata["scheme"], out.metadata["N"]) == ("106", 106)
     assert out.entry("bad").reason == "cannot be decoded"
     table = out.read("a")
     assert table.column("frame_index").to_pylist() == [0, 3, 6]

@@ -47,7 +47,7 @@ def test_points_are_those_given_and_their_place_in_the_crop(work: SuppliedLandma
 
 
 def test_facts_name_the_scheme_and_no_network(work: SuppliedLandmarkClip) -> None:
-    assert work.facts() == {"scheme": "68", "N": 68, "model_sha256": None}
+    assert work.metadata() == {"scheme": "68", "N": 68, "model_sha256": None}
 
 
 def test_a_clip_that_has_none_says_what_to_set(work: SuppliedLandmarkClip) -> None:

@@ -46,10 +46,10 @@ def run(workspace: Workspace, *stages: str) -> list[str]:
     return said
 
 
-def written(remote: Remote, room: str) -> list[str]:
-    """The keys of a room that were sent, each as often as it was."""
+def written(remote: Remote, namespace: str) -> list[str]:
+    """The keys of a namespace that were sent, each as often as it was."""
     names = [path for method, path in remote.server.requests if method == "PUT"]
-    return [name for name in names if f"/{room}/" in name and ".table" in name]
+    return [name for name in names if f"/{namespace}/" in name and ".table" in name]
 
 
 def test_a_run_on_a_failing_server_is_the_run_in_a_folder(

@@ -47,8 +47,8 @@ def rows(clip_id: str, seed: int, count: int = 5) -> pa.Table:
 
 def write(folder: Path, clips: int = 12, target_bytes: int = 30_000, split: bool = False) -> Path:
     """`split` gives each table as two chunks."""
-    facts = {"edges": [[0, 1]], "name": "é"}
-    with OutWriter(folder, SCHEMA, facts, target_bytes=target_bytes) as writer:
+    metadata = {"edges": [[0, 1]], "name": "é"}
+    with OutWriter(folder, SCHEMA, metadata, target_bytes=target_bytes) as writer:
         for number in range(clips):
             name = f"clip{number}"
             if number % 5 == 3:
@@ -67,7 +67,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     reader = ShardReader(write(tmp_path / "out"))
-    assert reader.facts == {"edges": [[0, 1]], "name": "é"}
+    assert reader.metadata == {"edges": [[0, 1]], "name": "é"}
     assert reader.clip_ids == [f"clip{number}" for number in range(12)]
     # backwards: clips are found by their place, not by their turn
     for number in reversed(range(12)):
