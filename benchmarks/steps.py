@@ -118,8 +118,8 @@ def _decoded(path: Path, clock: Clock) -> Iterator[tuple[float, bytes]]:
         frames = iter(container.decode(stream))
         quality = DecodeParams().jpeg_quality
         while (frame := clock.time("video decoding", next, frames, None)) is not None:
-            picture = clock.time("to RGB", upright.picture, frame)
-            jpeg = clock.time("JPEG encoding", encode_jpeg, picture, quality)
+            image = clock.time("to RGB", upright.image, frame)
+            jpeg = clock.time("JPEG encoding", encode_jpeg, image, quality)
             yield float(frame.pts * frame.time_base), jpeg
 
 

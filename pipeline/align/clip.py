@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from arpgnet.pipeline.align.provided import face_of_points, nominal_face, whole_picture
+from arpgnet.pipeline.align.provided import face_of_points, nominal_face, whole_image
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.common.params import AlignParams
 from arpgnet.pipeline.geometry.alignment import CONTEXT_QUALITY, CROP_PX, context, similarity, warp
@@ -108,7 +108,7 @@ class AlignClip(ClipWorkBase):
         """
         with Spool() as crops:
             if clip.faces != "detect":
-                yield from self._given(clip, crops)
+                yield from self._provided_faces(clip, crops)
                 return
             follower = make_follower(self._detector, self.align)
             frames = [
@@ -128,7 +128,7 @@ class AlignClip(ClipWorkBase):
                 raise ClipError(f"no face found in any of {len(frames)} frames")
             yield from self._tables(clip, rows)
 
-    def _given(self, clip: Clip, crops: Spool) -> Iterator[pa.Table]:
+    def _provided_faces(self, clip: Clip, crops: Spool) -> Iterator[pa.Table]:
         """The rows of a clip whose faces the data set gives."""
         frames: list[_Faces] = []
         for piece in self._reader.pieces(clip.clip_id, ["jpeg", "points"]):
@@ -137,7 +137,7 @@ class AlignClip(ClipWorkBase):
                 known = points.as_py()
                 matrix: NDArray[np.float32] | None
                 if clip.faces == "aligned":
-                    matrix = whole = whole_picture(*image.shape[1::-1])
+                    matrix = whole = whole_image(*image.shape[1::-1])
                     box, kps = nominal_face(whole)
                 elif known is None:
                     frames.append(_Faces(_NOTHING, [], []))
@@ -239,13 +239,13 @@ class _Rows:
             "bbox": fixed(self.bbox[rows]),
             "kps": fixed(self.kps[rows]),
             "matrix": fixed(self.matrix[rows]),
-            "crop": pa.array(self._pictures(rows, 0), pa.binary()),
-            "context": pa.array(self._pictures(rows, 1), pa.binary()),
+            "crop": pa.array(self._images(rows, 0), pa.binary()),
+            "context": pa.array(self._images(rows, 1), pa.binary()),
         }
         schema = FACES_SCHEMA.remove(FACES_SCHEMA.get_field_index("clip_id"))
         return pa.table(columns, schema=schema)
 
-    def _pictures(self, rows: slice, which: int) -> list[bytes]:
+    def _images(self, rows: slice, which: int) -> list[bytes]:
         return [
             self._crops.read(int(place) + which) if valid else b""
             for valid, place in zip(self.valid[rows], self.place[rows], strict=True)

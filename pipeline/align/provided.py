@@ -25,7 +25,7 @@ _NOSE, _MOUTH = 30, (48, 54)
 _FOREHEAD = 0.3
 
 
-def whole_picture(width: int, height: int) -> NDArray[np.float32]:
+def whole_image(width: int, height: int) -> NDArray[np.float32]:
     """The matrix [2, 3] that puts a picture into the 112 px crop, its sides' ratio kept.
 
     Middle on middle, with centres of pixels at whole numbers: a pixel of the crop is then the mean

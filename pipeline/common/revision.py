@@ -21,7 +21,7 @@ class NotInCache(Exception):  # noqa: N818
     """The revision knows the file, but its content is not on this machine."""
 
 
-def copy_out(
+def checkout(
     rev: str, root: Path, into: Path, paths: Iterable[Path], optional: Iterable[Path] = ()
 ) -> None:
     """Copy files and folders of the repository `root` at a revision, below the folder `into`.

@@ -101,7 +101,7 @@ def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> 
     return np.stack(pictures)
 
 
-def picture_thumbnails(pictures: folders.Pictures, extent: tuple[int, int] = START) -> np.ndarray:
+def image_thumbnails(pictures: folders.Pictures, extent: tuple[int, int] = START) -> np.ndarray:
     """`thumbnails` of a folder of pictures; those that cannot be read are passed over.
 
     Raises:
@@ -112,7 +112,7 @@ def picture_thumbnails(pictures: folders.Pictures, extent: tuple[int, int] = STA
     limit, step = extent
     found = []
     for name in pictures.names[:limit:step]:
-        image = folders.decode_picture((pictures.folder / name).read_bytes())
+        image = folders.decode_image((pictures.folder / name).read_bytes())
         if image is not None:
             grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
             found.append(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
@@ -135,10 +135,10 @@ def find_twins(clips: Sequence[Pictures], whole: Callable[[int], np.ndarray]) ->
     pairs = [
         (a, b)
         for a, b in _candidates(clips)
-        if same_pictures(clips[a].start, clips[b].start)
+        if same_images(clips[a].start, clips[b].start)
         and (
             min(movement(clips[a].start), movement(clips[b].start)) >= STILL
-            or same_pictures(whole(a), whole(b))
+            or same_images(whole(a), whole(b))
         )
     ]
     group = connected(len(clips), pairs)
@@ -146,7 +146,7 @@ def find_twins(clips: Sequence[Pictures], whole: Callable[[int], np.ndarray]) ->
     return [group[row] if row in with_twin else None for row in range(len(clips))]
 
 
-def same_pictures(a: np.ndarray, b: np.ndarray) -> bool:
+def same_images(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two stacks of thumbnails [n, SIDE, SIDE] show the same."""
     if abs(len(a) - len(b)) > 1:
         return False

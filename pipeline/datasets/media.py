@@ -13,7 +13,7 @@ from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.datasets import fingerprint
 from arpgnet.pipeline.store import digest, file_sha256
 from arpgnet.pipeline.video.image_folder import (
-    first_picture,
+    first_image,
     folder_sha256,
     folder_state,
     read_folder,
@@ -77,11 +77,11 @@ def examine(media: Media) -> Seen:
     try:
         if media.pictures:
             folder = read_folder(media.path, media.first)
-            first = first_picture(folder)
+            first = first_image(folder)
             facts = replace(
                 facts, frames=folder.frames, width=first.shape[1], height=first.shape[0]
             )
-            return facts, fingerprint.picture_thumbnails(folder)
+            return facts, fingerprint.image_thumbnails(folder)
         return _examine_video(media.path, facts)
     except ClipError as error:
         return FileFacts(sha256=facts.sha256, reason=error.reason), None
@@ -91,7 +91,7 @@ def whole_thumbnails(media: Media) -> np.ndarray:
     """The fingerprint of a whole readable clip, uint8 [n, side, side]."""
     if media.pictures:
         folder = read_folder(media.path, media.first)
-        return fingerprint.picture_thumbnails(folder, fingerprint.WHOLE)
+        return fingerprint.image_thumbnails(folder, fingerprint.WHOLE)
     return fingerprint.thumbnails(media.path, fingerprint.WHOLE)
 
 

@@ -83,7 +83,7 @@ class PyAV:
             try:
                 for index, frame in enumerate(container.decode(stream)):
                     if index in wanted:
-                        yield upright.picture(frame)
+                        yield upright.image(frame)
                     if index == indices[-1]:
                         return
             except (av.FFmpegError, OSError):

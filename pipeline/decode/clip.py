@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.common.params import DecodeParams
-from arpgnet.pipeline.decode.image_folder import keep_pictures
+from arpgnet.pipeline.decode.image_folder import keep_images
 from arpgnet.pipeline.runner.spool import Spool
 from arpgnet.pipeline.runner.work import ClipWorkBase
 from arpgnet.pipeline.store import digest, file_sha256, library_version
@@ -80,7 +80,7 @@ class DecodeClip(ClipWorkBase):
         if clip.pictures:
             points = resolve_inside(root, clip.landmarks) if clip.landmarks else None
             self._refuse_changed(clip, folder_sha256, path, points)
-            kept = keep_pictures(path, clip, points, self.params)
+            kept = keep_images(path, clip, points, self.params)
         else:
             self._refuse_changed(clip, file_sha256, path)
             kept = keep_frames(path, self.params, clip.start_s, clip.end_s)
@@ -148,8 +148,8 @@ def keep_frames(
         missing = np.array([index for index in indices.tolist() if index not in taken])
         try:
             pictures = BACKENDS[decoder].frames(path, found, missing) if len(missing) else ()
-            for index, picture in zip(missing.tolist(), pictures, strict=True):
-                taken.add(index, picture)
+            for index, image in zip(missing.tolist(), pictures, strict=True):
+                taken.add(index, image)
         except Refused as refusal:
             raise ClipError(str(refusal)) from None
         for index in indices.tolist():
@@ -173,7 +173,7 @@ def _taking(
 
     def watch(index: int, frame: Any) -> None:
         if index in wanted:
-            taken.add(index, upright.picture(frame))
+            taken.add(index, upright.image(frame))
 
     return watch
 
@@ -189,11 +189,11 @@ class _Taken:
     def __contains__(self, index: int) -> bool:
         return index in self._where
 
-    def add(self, index: int, picture: np.ndarray) -> None:
-        picture = shrink(picture, self._params.max_side)
-        height, width = picture.shape[:2]
+    def add(self, index: int, image: np.ndarray) -> None:
+        image = shrink(image, self._params.max_side)
+        height, width = image.shape[:2]
         try:
-            jpeg = encode_jpeg(picture, self._params.jpeg_quality)
+            jpeg = encode_jpeg(image, self._params.jpeg_quality)
         except ValueError as error:
             raise ClipError(str(error)) from None
         self._where[index] = self._spool.append(jpeg), width, height

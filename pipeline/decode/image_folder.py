@@ -12,7 +12,7 @@ from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.video.frames import CachedFrame, encode_jpeg, shrink
-from arpgnet.pipeline.video.image_folder import decode_picture, is_jpeg, read_folder
+from arpgnet.pipeline.video.image_folder import decode_image, is_jpeg, read_folder
 from arpgnet.pipeline.video.sampling import choose, inside
 
 DECODER = "pictures"
@@ -21,7 +21,7 @@ _LEAST_PART = 0.5
 _POINTS = 68
 
 
-def keep_pictures(
+def keep_images(
     folder: Path, clip: Clip, landmarks: Path | None, params: DecodeParams
 ) -> Iterator[CachedFrame]:
     """The pictures that `params` choose, in order; a JPEG's bytes are kept as they are.
@@ -50,7 +50,7 @@ def keep_pictures(
     for row in chosen.tolist():
         path = folder / pictures.names[row]
         data = path.read_bytes()
-        image = decode_picture(data)
+        image = decode_image(data)
         if image is None:
             lost += 1
             if lost > (1 - _LEAST_PART) * len(chosen):

@@ -32,7 +32,7 @@ from arpgnet.pipeline.store import Place, Store, code_version, digest
 NAMESPACE = "stills"
 # a killed run loses one chunk a worker; smaller ones make many small files in the store
 CHUNK = 64
-BAD_PICTURE = "not a readable picture"
+BAD_IMAGE = "not a readable picture"
 NO_FACE = "no face found"
 CRASHED = "crashed or hung the reader"
 _SCHEMA = pa.schema(
@@ -115,9 +115,9 @@ class CropJob(PickledByFields):
         )
 
     def _crop(self, still: Still, data: bytes | None, sha256: str) -> Crop:
-        image = None if data is None else _picture(still, data)
+        image = None if data is None else _image(still, data)
         if image is None:
-            return Crop(sha256, BAD_PICTURE)
+            return Crop(sha256, BAD_IMAGE)
         crop = self._aligned(image)
         if crop is None:
             return Crop(sha256, NO_FACE)
@@ -159,14 +159,14 @@ def _bytes(still: Still) -> bytes | None:
         return None
 
 
-def _picture(still: Still, data: bytes) -> Image | None:
+def _image(still: Still, data: bytes) -> Image | None:
     """RGB uint8 [H, W, 3]."""
     if still.grey is not None:
         side = math.isqrt(len(data))
         grey = np.frombuffer(data, np.uint8).reshape(side, side)
         return np.repeat(grey[:, :, None], 3, axis=2)
     try:
-        picture: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:
         return None
-    return None if picture is None else np.asarray(picture, dtype=np.uint8)
+    return None if image is None else np.asarray(image, dtype=np.uint8)

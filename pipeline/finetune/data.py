@@ -21,8 +21,8 @@ from arpgnet.pipeline.finetune.target import (
     MIN_CORRELATION,
     SAME_FACE,
     SAME_FILE,
+    SAME_IMAGE,
     SAME_PERSON,
-    SAME_PICTURE,
     SIDE,
     Target,
     thumbnail,
@@ -131,9 +131,9 @@ def refusals(stills: Sequence[Still], crops: Sequence[Crop], target: Target) -> 
         small = b"".join(crops[row].thumbnail or b"" for row in rows)
         pictures = target.pictures(np.frombuffer(small, np.uint8).reshape(-1, SIDE, SIDE))
         faces = target.faces(np.stack([thumbnail(_pixels(crops[row])) for row in rows]))
-        for row, picture, face in zip(rows, pictures, faces, strict=True):
-            if max(picture, face) >= MIN_CORRELATION:
-                reasons[row] = SAME_PICTURE if picture >= MIN_CORRELATION else SAME_FACE
+        for row, image, face in zip(rows, pictures, faces, strict=True):
+            if max(image, face) >= MIN_CORRELATION:
+                reasons[row] = SAME_IMAGE if image >= MIN_CORRELATION else SAME_FACE
     return reasons
 
 

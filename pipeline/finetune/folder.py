@@ -1,6 +1,6 @@
 """`finetune.dataset: folder`: the folders' names are the labels.
 
-`[<train|val>/]<class>/[<subject>/]<picture>`. A folder `test` beside `train` is left alone.
+`[<train|val>/]<class>/[<subject>/]<image>`. A folder `test` beside `train` is left alone.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ def summary(metadata: Mapping[str, Any]) -> str:
     best = metadata["history"][metadata["best"]]
     line = (
         f"finetune: {metadata['dataset']}, {metadata['train']} stills to train on, "
-        f"{metadata['val']} to select with, {len(metadata['classes'])} classes; validation UAR {best['val_uar']:.3f} "
-        f"after epoch {metadata['best'] + 1} of {len(metadata['history'])}"
+        f"{metadata['val']} to select with, {len(metadata['classes'])} classes; validation UAR "
+        f"{best['val_uar']:.3f} after epoch {metadata['best'] + 1} of {len(metadata['history'])}"
     )
     lost = "; ".join(f"{count} {reason}" for reason, count in metadata["left_out"].items())
     return f"{line}\nleft out: {lost}" if lost else line

@@ -35,7 +35,7 @@ SIDE = 16
 MIN_CORRELATION = 0.97
 SAME_FILE = "the same file as a clip of the target data"
 SAME_PERSON = "of a person of the target data"
-SAME_PICTURE = "a picture of the target data"
+SAME_IMAGE = "a picture of the target data"
 SAME_FACE = "a face of the target data"
 _BLOCK = 8192
 
@@ -53,12 +53,12 @@ class Target:
         self.sums = {clip.sha256 for clip in clips} - {""}
         self.people = {clip.subject for clip in clips if clip.subject is not None}
         ids = [clip.clip_id for clip in clips]
-        self._pictures = _units(list(_frames(ShardReader(frames), ids)))
+        self._images = _units(list(_frames(ShardReader(frames), ids)))
         self._faces = _units(list(_crops(ShardReader(faces), ids)))
 
     def pictures(self, thumbnails: np.ndarray) -> np.ndarray:
         """Correlation of each, uint8 [n, 16, 16], with the most alike picture: float32 [n]."""
-        return _nearest(thumbnails, self._pictures)
+        return _nearest(thumbnails, self._images)
 
     def faces(self, thumbnails: np.ndarray) -> np.ndarray:
         """Correlation of each, uint8 [n, 16, 16], with the most alike face: float32 [n]."""
@@ -100,9 +100,9 @@ def _frames(reader: ShardReader, clip_ids: Sequence[str]) -> Iterator[np.ndarray
             for data in piece.column("jpeg").to_pylist():
                 # a JPEG is made of waves; the first few alone take a quarter of the time
                 packed = np.frombuffer(data, np.uint8)
-                picture = cv2.imdecode(packed, cv2.IMREAD_REDUCED_GRAYSCALE_4)
-                if picture is not None:
-                    yield thumbnail(np.asarray(picture))
+                image = cv2.imdecode(packed, cv2.IMREAD_REDUCED_GRAYSCALE_4)
+                if image is not None:
+                    yield thumbnail(np.asarray(image))
 
 
 def _crops(reader: ShardReader, clip_ids: Sequence[str]) -> Iterator[np.ndarray]:

@@ -34,14 +34,14 @@ _ELSEWHERE = {"enabled", "dataset", "root", "subjects", "aligned", "device", "pr
 
 
 def tune(
-    params: Params, clips: Sequence[Clip], data: Path, store: Store, out: Path
+    params: Params, clips: Sequence[Clip], data: Path, store: Store, output: Path
 ) -> dict[str, Any]:
     """Train, or take a finished run from the store; write the weights, return the metadata.
 
     Args:
         clips, data: the target data, and the folder of its frames and faces, which no still may
             show.
-        out: the safetensors file.
+        output: the safetensors file.
 
     Raises:
         UserError: the stills or the network do not allow it.
@@ -61,10 +61,10 @@ def tune(
         device, precision = resolve_device(settings)
         key = digest(_decides(settings, spec, stills), job.identity(), device, precision)
         cached = CachedTuning(store, key)
-        if cached.finished(out) is None:
+        if cached.finished(output) is None:
             fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
             _train(fabric, spec, stills, settings, cached)
-        found = cached.finished(out)
+        found = cached.finished(output)
     if found is None:
         raise UserError(f"the store in {store.root} lost a run while it was written: run again")
     return {
@@ -72,7 +72,7 @@ def tune(
         "dataset": settings.dataset,
         "pack": pack.name,
         "model_sha256": spec.sha256,
-        "weights_sha256": file_sha256(out),
+        "weights_sha256": file_sha256(output),
         "left_out": stills.left_out,
     }
 

@@ -77,16 +77,16 @@ class SuppliedLandmarkClip(ClipWorkBase):
             )
         frames = self._frames.pieces(clip.clip_id, ["points"])
         faces = self._faces.pieces(clip.clip_id, ["frame_index", "valid", "matrix"])
-        for given, face in zip(frames, faces, strict=True):
-            yield self._piece(given.column("points"), face)
+        for stored, face in zip(frames, faces, strict=True):
+            yield self._piece(stored.column("points"), face)
 
-    def _piece(self, given: pa.ChunkedArray, faces: pa.Table) -> pa.Table:
-        valid = faces.column("valid").to_numpy() & given.is_valid().to_numpy()
+    def _piece(self, stored: pa.ChunkedArray, faces: pa.Table) -> pa.Table:
+        valid = faces.column("valid").to_numpy() & stored.is_valid().to_numpy()
         matrices = to_numpy(faces.column("matrix"), (2, 3))
         in_image = np.zeros((len(valid), SCHEME.points, 2), np.float32)
         in_crop = np.zeros_like(in_image)
         for row in np.flatnonzero(valid):
-            in_image[row] = np.array(given[row].as_py(), np.float32).reshape(-1, 2)
+            in_image[row] = np.array(stored[row].as_py(), np.float32).reshape(-1, 2)
             in_crop[row] = apply(matrices[row], in_image[row])
         columns = [faces.column("frame_index"), pa.array(valid), fixed(in_crop), fixed(in_image)]
         schema = self.schema.remove(0)  # the engine writes clip_id

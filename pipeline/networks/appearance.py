@@ -110,8 +110,8 @@ def layout(spec: ModelSpec) -> Layout:
 
 def centres(spec: ModelSpec) -> Centres:
     """Which crop pixels the cells of the map look at."""
-    out = layout(spec)
-    return map_centres(load_graph(spec.path), out.map_tensor, out.map_shape[2], CROP_PX)
+    found = layout(spec)
+    return map_centres(load_graph(spec.path), found.map_tensor, found.map_shape[2], CROP_PX)
 
 
 class AppearanceNetwork:

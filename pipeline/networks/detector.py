@@ -149,9 +149,9 @@ class ScrfdDetector:
         fixed = net.static_input_size
         self._net = net
         if fixed is not None:
-            freed = _freed(spec, session, threads, device)
-            if freed is not None:
-                self._net = SCRFD(None, session=freed, static_shape_sessions=False)
+            dynamic = _dynamic_shape_session(spec, session, threads, device)
+            if dynamic is not None:
+                self._net = SCRFD(None, session=dynamic, static_shape_sessions=False)
         self.any_sides = self._net.static_input_size is None
         if self.any_sides and fixed is not None:
             det_px, fixed = det_px or max(fixed), None
@@ -177,7 +177,7 @@ class ScrfdDetector:
         return Detections(rows[:, :4], rows[:, 4], np.asarray(kps, dtype=np.float32))
 
 
-def _freed(
+def _dynamic_shape_session(
     spec: ModelSpec, original: onnxruntime.InferenceSession, threads: int, device: Device
 ) -> onnxruntime.InferenceSession | None:
     """The graph for pictures of any sides, if it gives at its own sides what it gave before."""
@@ -187,16 +187,16 @@ def _freed(
     trial += np.linspace(-1, 1, source.shape[-1], dtype=np.float32)
     try:
         graph = any_sides(load_graph(spec.path)).SerializeToString()
-        freed = make_session(graph, threads=threads, device=device)
+        dynamic = make_session(graph, threads=threads, device=device)
         pairs = zip(
             original.run(None, {source.name: trial}),
-            freed.run(None, {source.name: trial}),
+            dynamic.run(None, {source.name: trial}),
             strict=True,
         )
         same = all(np.allclose(one, other, rtol=0, atol=SAME) for one, other in pairs)
     except Exception:  # whatever it is, the original graph works
         return None
-    return freed if same else None
+    return dynamic if same else None
 
 
 class YunetDetector:
@@ -235,9 +235,9 @@ class YunetDetector:
         return Detections(found.boxes * np.tile(back, 2), found.scores, found.kps * back)
 
     def look(self, part: Image) -> Detections:
-        blob = cv2.dnn.blobFromImage(part, swapRB=True)
+        inputs = cv2.dnn.blobFromImage(part, swapRB=True)
         maps = dict(
-            zip(self._outputs, self._session.run(self._outputs, {self._input: blob}), strict=True)
+            zip(self._outputs, self._session.run(self._outputs, {self._input: inputs}), strict=True)
         )
         return _merge([self._decode(maps, stride, part.shape[1]) for stride in YUNET_STRIDES])
 

@@ -25,32 +25,32 @@ def any_batch(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Slices that cut nothing off go too (PFLD-GhostNet has 22 of them, 13 % of its time).
     """
-    freed, dims = _copy(model), _dims(model)
-    _name_axis(freed.graph.input[:1], 0, "batch")
-    _name_axis([out for out in freed.graph.output if _first(out) == 1], 0, "batch")
-    for node, shape in _constants(freed, "Reshape", 1):
+    dynamic, dims = _copy(model), _dims(model)
+    _name_axis(dynamic.graph.input[:1], 0, "batch")
+    _name_axis([out for out in dynamic.graph.output if _first(out) == 1], 0, "batch")
+    for node, shape in _constants(dynamic, "Reshape", 1):
         if shape.size and shape[0] == 1 and dims.get(node.input[0], [0])[0] == 1:
             # in a Reshape, 0 stands for the input's own number
-            _replace(freed, node, 1, np.concatenate([[0], shape[1:]]).astype(np.int64))
-    _drop_idle_slices(freed, dims)
-    return freed
+            _replace(dynamic, node, 1, np.concatenate([[0], shape[1:]]).astype(np.int64))
+    _drop_idle_slices(dynamic, dims)
+    return dynamic
 
 
 def any_sides(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy that takes pictures of any sides: what resizes to fixed sides doubles, or so."""
-    freed, dims = _copy(model), _dims(model)
+    dynamic, dims = _copy(model), _dims(model)
     for axis, name in ((2, "height"), (3, "width")):
-        _name_axis(freed.graph.input[:1], axis, name)
-    for out in freed.graph.output:
+        _name_axis(dynamic.graph.input[:1], axis, name)
+    for out in dynamic.graph.output:
         for axis in range(1, len(out.type.tensor_type.shape.dim)):
             _name_axis([out], axis, f"{out.name}_{axis}")
-    for node, sides in _constants(freed, "Resize", 3):
+    for node, sides in _constants(dynamic, "Resize", 3):
         before = dims.get(node.input[0], [])
         if len(before) == len(sides) and all(before):
             scales = (sides / np.array(before)).astype(np.float32)
             del node.input[3]
-            _replace(freed, node, 2, scales)
-    return freed
+            _replace(dynamic, node, 2, scales)
+    return dynamic
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -83,7 +83,7 @@ class ImageNetwork:
     def run(self, images: Images) -> list[Floats]:
         """The outputs for pictures uint8 [B, S, S, 3], RGB; each float32 [B, ...]."""
         parts = [
-            self._run(self._normalisation.blob(images[start : start + self.batch]))
+            self._run(self._normalisation.model_input(images[start : start + self.batch]))
             for start in range(0, len(images), self.batch)
         ]
         return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
@@ -93,7 +93,7 @@ class ImageNetwork:
     ) -> tuple[Run, int]:
         """The fastest way to run the graph that gives what the graph itself gives."""
         original = self._in(session)
-        trial = self._normalisation.blob(_trial(self._spec.input_px))
+        trial = self._normalisation.model_input(_trial(self._spec.input_px))
         truth = [np.concatenate(two) for two in zip(*_one_by_one(original, trial), strict=True)]
         if precision == "bf16":
             imported = self._in_torch(trial, truth)
@@ -106,20 +106,20 @@ class ImageNetwork:
             # a promise only: some published graphs reshape to a single row further down
             # (deepinsight/insightface#2878) and fail or mix pictures up
             return (original, batch) if _same(original, trial, truth) else (original, 1)
-        freed = self._freed()
-        return (freed, batch) if freed and _same(freed, trial, truth) else (original, 1)
+        dynamic = self._dynamic_batch()
+        return (dynamic, batch) if dynamic and _same(dynamic, trial, truth) else (original, 1)
 
     def _in(self, session: onnxruntime.InferenceSession) -> Run:
         name = session.get_inputs()[0].name
 
-        def run(blob: Floats) -> list[Floats]:
-            found = session.run(self._outputs, {name: np.ascontiguousarray(blob)})
+        def run(inputs: Floats) -> list[Floats]:
+            found = session.run(self._outputs, {name: np.ascontiguousarray(inputs)})
             # some graphs flatten everything into one row
-            return [tensor.reshape(len(blob), -1, *tensor.shape[2:]) for tensor in found]
+            return [tensor.reshape(len(inputs), -1, *tensor.shape[2:]) for tensor in found]
 
         return run
 
-    def _freed(self) -> Run | None:
+    def _dynamic_batch(self) -> Run | None:
         """The graph with its batch of one made any number, if ONNX Runtime can load that."""
         try:
             session = make_session(
@@ -153,14 +153,14 @@ def _trial(side: int) -> Images:
     return np.concatenate([ramp * 7 % 251, ramp * 11 % 241]).astype(np.uint8)
 
 
-def _one_by_one(run: Run, blob: Floats) -> list[list[Floats]]:
-    return [run(blob[row : row + 1]) for row in range(len(blob))]
+def _one_by_one(run: Run, inputs: Floats) -> list[list[Floats]]:
+    return [run(inputs[row : row + 1]) for row in range(len(inputs))]
 
 
-def _same(run: Run, blob: Floats, truth: list[Floats]) -> bool:
+def _same(run: Run, inputs: Floats, truth: list[Floats]) -> bool:
     """Whether the pictures together give what each gives alone in the original graph."""
     try:
-        found = run(blob)
+        found = run(inputs)
     except Exception:  # the runtimes' exceptions share no base of their own
         return False
     return len(found) == len(truth) and all(

@@ -75,4 +75,4 @@ class LandmarkNetwork:
         zoom = side / CONTEXT_PX * CONTEXT_SCALE / scale
         shift = side / 2 - zoom * CONTEXT_PX / 2
         matrix = np.array([[zoom, 0.0, shift], [0.0, zoom, shift]])
-        return np.stack([cv2.warpAffine(picture, matrix, (side, side)) for picture in contexts])
+        return np.stack([cv2.warpAffine(image, matrix, (side, side)) for image in contexts])

@@ -30,7 +30,7 @@ class Normalisation:
     mean: Channels
     std: Channels
 
-    def blob(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def model_input(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """RGB images, uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory."""
         count, height, width, _ = images.shape
         rows = images.reshape(count * height, width, 3)

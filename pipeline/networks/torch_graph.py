@@ -271,8 +271,8 @@ class TorchRun:
         return self
 
     @torch.inference_mode()
-    def __call__(self, blob: Floats) -> list[Floats]:
-        images = torch.from_numpy(blob).to(
+    def __call__(self, inputs: Floats) -> list[Floats]:
+        images = torch.from_numpy(inputs).to(
             self._device, self._type, memory_format=torch.channels_last
         )
         return [tensor.float().contiguous().cpu().numpy() for tensor in self._module(images)]

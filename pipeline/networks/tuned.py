@@ -112,8 +112,8 @@ def unshared(model: onnx.ModelProto) -> onnx.ModelProto:
     copy.graph.node.extend(nodes)
     used: dict[str, int] = {}
     for node in copy.graph.node:
-        for position, given in enumerate(node.input):
-            name = aliases.get(given, given)
+        for position, tensor in enumerate(node.input):
+            name = aliases.get(tensor, tensor)
             if name not in places:
                 continue
             node.input[position] = name

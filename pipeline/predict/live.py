@@ -117,8 +117,8 @@ class LivePass:
 
     def _shrunk(self, frames: Iterable[Shown]) -> Iterator[tuple[float, np.ndarray]]:
         for shown in frames:
-            picture = shrink(shown.picture, self._params.decode.max_side)
-            self._scale = shown.picture.shape[1] / picture.shape[1]
+            picture = shrink(shown.image, self._params.decode.max_side)
+            self._scale = shown.image.shape[1] / picture.shape[1]
             self._coming.append(shown)
             yield shown.time_s, picture
 

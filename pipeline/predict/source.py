@@ -8,7 +8,7 @@ from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
-from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, copy_out
+from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, checkout
 from arpgnet.pipeline.predict.model import BACKBONE, Model, assemble, load_model
 from arpgnet.pipeline.publish.needs import NEEDS, pack_files, read_needs
 from arpgnet.pipeline.publish.sums import SUMS, check_sums
@@ -81,7 +81,7 @@ def load_revision(rev: str, run: str | None = None, root: Path = Path()) -> Mode
 def _fetch(rev: str, root: Path, into: Path) -> None:
     indices = [Path("data") / stage / INDEX for stage in ("frames", "appearance")]
     try:
-        copy_out(rev, root, into, [PARAMS_FILE, RUNS, BACKBONE], [MANIFEST, *indices])
+        checkout(rev, root, into, [PARAMS_FILE, RUNS, BACKBONE], [MANIFEST, *indices])
     except UnknownRevision as error:
         raise UserError(
             f"--model {rev}: no workspace with a params.yaml, no published folder with a {SUMS}, "

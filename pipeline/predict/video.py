@@ -139,8 +139,8 @@ class VideoPass:
         decode = self._params.decode
         picks = self._layout.picks
         for shown in stream(self._video, self._expected):
-            picture = shrink(shown.picture, decode.max_side)
-            self._scale = shown.picture.shape[1] / picture.shape[1]
+            picture = shrink(shown.image, decode.max_side)
+            self._scale = shown.image.shape[1] / picture.shape[1]
             self._sides = picture.shape[1], picture.shape[0]
             if self._picked < len(picks) and shown.index == picks[self._picked]:
                 self._picked += 1

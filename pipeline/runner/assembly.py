@@ -95,13 +95,13 @@ class PartJob:
 
     Attributes:
         root: of the store.
-        out: what is made, beside its place.
+        output: what is made, beside its place.
     """
 
     stage: str
     schema: pa.Schema
     root: Place
-    out: Path
+    output: Path
 
     def start(self) -> None:
         """There is nothing to open."""
@@ -117,7 +117,7 @@ class PartJob:
             raise UserError(f"{path} is not there on machine {socket.gethostname()}: {_SHARED}")
         store, lost = Store(self.root), []
         with (
-            writing_to(self.out),
+            writing_to(self.output),
             contextlib.closing(ShardFile(path.parent, part.number, self.schema)) as file,
         ):
             for member in part.members:
@@ -131,7 +131,7 @@ class PartJob:
 
     def path(self, part: Part) -> Path:
         """Where it is written."""
-        return partial(self.out) / shard_name(part.number)
+        return partial(self.output) / shard_name(part.number)
 
 
 def write_parts(
@@ -142,7 +142,7 @@ def write_parts(
     Raises:
         UserError: one cannot be written.
     """
-    with writing_to(job.out):
+    with writing_to(job.output):
         for part in parts:
             # here first: NFS may go on showing a folder without what others have made in it
             job.path(part).touch()
@@ -176,13 +176,13 @@ def _results(
             for part, result in results:
                 if isinstance(result, Crashed):
                     raise UserError(
-                        f"{job.out}: {shard_name(part.number)} cannot be written "
+                        f"{job.output}: {shard_name(part.number)} cannot be written "
                         f"({result} again and again, exit code {result.exit_code}): not enough "
                         "memory? set engine.workers: 1"
                     )
                 yield part, result
         except WorkerError as error:
-            raise RuntimeError(f"{job.out}: {error}") from None
+            raise RuntimeError(f"{job.output}: {error}") from None
 
 
 def _check_arrival(path: Path, size: int) -> None:

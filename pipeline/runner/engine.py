@@ -48,7 +48,7 @@ class Summary:
 def run_clips(
     work: ClipWork,
     clips: Sequence[Clip],
-    out: Path,
+    output: Path,
     engine: EngineParams,
     *,
     store: Store | None = None,
@@ -63,7 +63,7 @@ def run_clips(
     run = _Run(work, clips, engine, store or Store())
     run.look_up()
     run.compute()
-    run.assemble(out)
+    run.assemble(output)
     return Summary(run.done, len(clips) - run.done - len(run.bad), len(run.bad))
 
 
@@ -114,25 +114,25 @@ class _Run:
             self._store.sweep(self._work.stage)
         self._compute([Item(clip, key) for key, clip in self._missing.items()])
 
-    def assemble(self, out: Path) -> None:
+    def assemble(self, output: Path) -> None:
         """Write the out beside its place, then put it there."""
-        fresh = partial(out)
+        fresh = partial(output)
         shutil.rmtree(fresh, ignore_errors=True)
         try:
-            with writing_to(out):
+            with writing_to(output):
                 fresh.mkdir(parents=True)
-            written = self._write(out)
+            written = self._write(output)
             self._refuse_too_many_bad()
             index = [written.get(clip.clip_id) or self._quarantined(clip) for clip in self._clips]
-            with writing_to(out):
+            with writing_to(output):
                 write_index(fresh, index, self._work.metadata())
-                replace_folder(fresh, out)
+                replace_folder(fresh, output)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
-    def _write(self, out: Path) -> dict[str, IndexRow]:
+    def _write(self, output: Path) -> dict[str, IndexRow]:
         """The files, in as many rounds as entries turn out to be lost; the clips' rows."""
-        job = PartJob(self._work.stage, self._work.schema, self._store.root, out)
+        job = PartJob(self._work.stage, self._work.schema, self._store.root, output)
         written: dict[Part, Written] = {}
         again: set[str] = set()
         while True:
@@ -154,7 +154,7 @@ class _Run:
             again |= lost
             self._compute_again(lost)
         # with a clip that has turned bad there may be a file less
-        for path in set(partial(out).iterdir()) - set(map(job.path, parts)):
+        for path in set(partial(output).iterdir()) - set(map(job.path, parts)):
             path.unlink()
         return {row.clip_id: row for part in parts for row in written[part].rows}
 

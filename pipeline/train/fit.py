@@ -84,12 +84,16 @@ class Trainer:
         self.task, self.run, self.params = task, run, params
         self.partition = dataset.partition
         rows = self.partition.local_rows(dataset.rows(run.train))
-        moments = statistics(features, torch.from_numpy(rows[rows >= 0]), partial(total, fabric))
+        feature_statistics = statistics(
+            features, torch.from_numpy(rows[rows >= 0]), partial(total, fabric)
+        )
         network.set_feature_statistics(
-            embedding=moments.embedding, map_vector=moments.map_vector, nodes=moments.nodes
+            embedding=feature_statistics.embedding,
+            map_vector=feature_statistics.map_vector,
+            nodes=feature_statistics.nodes,
         )
         mirror = torch.tensor(dataset.metadata["mirror"], device=fabric.device)
-        self.augment = Augment(params, mirror, moments.to(fabric.device))
+        self.augment = Augment(params, mirror, feature_statistics.to(fabric.device))
         classes = network.config.num_classes
         taught = task.labels(task.training(run.train, np.random.default_rng(0)))
         weight = class_weights(class_counts(taught, classes), params.class_weights)

@@ -138,22 +138,22 @@ class Networks:
         self.checkpoint_seconds = checkpoint_seconds
         self.config = network_config(params, dataset.metadata, len(classes), task.frames)
 
-    def run(self, folds: Sequence[Fold], out: Path, tables: Tables) -> Iterator[pa.Table]:
-        """Write `<out>/fold<f>-seed<s>/` and yield validation and test rows, run by run."""
+    def run(self, folds: Sequence[Fold], output: Path, tables: Tables) -> Iterator[pa.Table]:
+        """Write `<output>/fold<f>-seed<s>/` and yield validation and test rows, run by run."""
         seeds = dict.fromkeys(self.params.train.seeds)
         plan = [Planned(fold, seed, self._key(fold, seed)) for fold in folds for seed in seeds]
         total = len(plan) * self.params.train.epochs
         with track(total, "train", quiet=not self.processes.first) as progress:
-            done = self._side_by_side(plan, folds, out, progress)
+            done = self._side_by_side(plan, folds, output, progress)
             for one in plan:
                 outcome = self._outcome(one) if one.key in done else None
                 # the store may have lost an entry since it was written
-                outcome = outcome or self._run(one, out / one.name, progress)
+                outcome = outcome or self._run(one, output / one.name, progress)
                 yield from tables.rows(one.fold, one.seed, "val", NETWORK, outcome.val)
                 yield from tables.rows(one.fold, one.seed, "test", NETWORK, outcome.test)
 
     def _side_by_side(
-        self, plan: Sequence[Planned], folds: Sequence[Fold], out: Path, progress: Tracker
+        self, plan: Sequence[Planned], folds: Sequence[Fold], output: Path, progress: Tracker
     ) -> set[str]:
         """Train what the store lacks in workers; return the keys of the runs that are written.
 
@@ -168,7 +168,7 @@ class Networks:
 
         def report(one: Planned, epoch: tuple[int, dict[str, float]]) -> None:
             if one.key not in logs:
-                logs[one.key] = opened.enter_context(self._log(out / one.name, progress))
+                logs[one.key] = opened.enter_context(self._log(output / one.name, progress))
             logs[one.key].add(*epoch)
 
         job = RunJob(
@@ -186,7 +186,7 @@ class Networks:
                     self.baselines_of(item).finish(result)
                 elif (outcome := self._outcome(item)) is not None:
                     logs[item.key].close()
-                    self._conclude(item, out / item.name, outcome, "trained", progress)
+                    self._conclude(item, output / item.name, outcome, "trained", progress)
                     done.add(item.key)
         return done
 

@@ -23,7 +23,7 @@ from arpgnet.pipeline.training.features import Batch
 
 SOURCES = ("own", "other")  # sequence that a frame attends to: its own, or the other branch's
 OFFSETS = 6  # frames to either side that are told apart
-COURSE = 8  # parts of a clip
+TIME_PARTS = 8  # parts of a clip
 
 
 def attends_to_regions(network: ARPGNet) -> bool:
@@ -63,14 +63,17 @@ def frame_attention(network: ARPGNet, batch: Batch) -> tuple[np.ndarray, np.ndar
     Averaged as `region_attention` does it, of each frame by itself: float64 [B, T, N] each, rows
     sum to 1, or are 0 where no region is visible. Nothing behind the region graph is computed.
     """
-    out = network.relation(batch.nodes, batch.node_xy, batch.visible, attention=True)
+    outputs = network.relation(batch.nodes, batch.node_xy, batch.visible, attention=True)
     visible = batch.visible & batch.valid[..., None]
-    found = (_received(*_given(network, out, visible, even=even)).numpy() for even in (False, True))
+    found = (
+        _received(*_received_weights(network, outputs, visible, even=even)).numpy()
+        for even in (False, True)
+    )
     return next(found), next(found)
 
 
 def region_attention(
-    network: ARPGNet, out: Mapping[str, Tensor], batch: Batch, kinds: Mapping[str, Tensor]
+    network: ARPGNet, outputs: Mapping[str, Tensor], batch: Batch, kinds: Mapping[str, Tensor]
 ) -> dict[str, np.ndarray]:
     """How much each region is attended to, a view.
 
@@ -79,7 +82,7 @@ def region_attention(
     valid frames. A hidden region gets nothing and gives nothing.
 
     Args:
-        out: of the network with `attention=True`.
+        outputs: of the network with `attention=True`.
         kinds: of `edge_kinds`.
 
     Returns:
@@ -89,7 +92,7 @@ def region_attention(
     visible = batch.visible & batch.valid[..., None]
     found = {}
     for name, edges in (("attention", "edges"), ("even", "even_edges")):
-        weight_BTN, alpha_BTNN = _given(network, out, visible, even=name == "even")
+        weight_BTN, alpha_BTNN = _received_weights(network, outputs, visible, even=name == "even")
         if alpha_BTNN is not None:
             pairs_BTNN = weight_BTN[..., None] * alpha_BTNN
             shares = [(pairs_BTNN * mask).sum((-2, -1)) for mask in kinds.values()]
@@ -98,13 +101,13 @@ def region_attention(
     return found
 
 
-def _given(
-    network: ARPGNet, out: Mapping[str, Tensor], visible: Tensor, *, even: bool
+def _received_weights(
+    network: ARPGNet, outputs: Mapping[str, Tensor], visible: Tensor, *, even: bool
 ) -> tuple[Tensor, Tensor | None]:
     """What each region counts in its frame [B, T, N], and what it gives to which [B, T, N, N]."""
-    alpha_BTNN = _graph_weights(network, out, visible, even=even)
-    if "readout_attention_BTN" in out and not even:
-        return out["readout_attention_BTN"].double(), alpha_BTNN
+    alpha_BTNN = _graph_weights(network, outputs, visible, even=even)
+    if "readout_attention_BTN" in outputs and not even:
+        return outputs["readout_attention_BTN"].double(), alpha_BTNN
     return visible.double() / visible.sum(-1, keepdim=True).clamp(min=1), alpha_BTNN
 
 
@@ -115,13 +118,13 @@ def _received(weight_BTN: Tensor, alpha_BTNN: Tensor | None) -> Tensor:
 
 
 def _graph_weights(
-    network: ARPGNet, out: Mapping[str, Tensor], visible: Tensor, *, even: bool
+    network: ARPGNet, outputs: Mapping[str, Tensor], visible: Tensor, *, even: bool
 ) -> Tensor | None:
     """Weights [B, T, N, N], mean over heads and layers; None where the graph has no layers."""
-    if "region_attention_LBTHNN" not in out:
+    if "region_attention_LBTHNN" not in outputs:
         return None
     if not even:
-        return out["region_attention_LBTHNN"].double().mean((0, 3))
+        return outputs["region_attention_LBTHNN"].double().mean((0, 3))
     adjacency_NN = network.relation.get_buffer("adjacency_NN")
     own_NN = torch.eye(len(adjacency_NN), dtype=torch.bool)
     mask = (adjacency_NN & (visible[..., None, :] | own_NN)).double()
@@ -134,7 +137,7 @@ def _over_frames(x_BTF: Tensor, visible: Tensor) -> np.ndarray:
 
 
 def time_attention(
-    config: FusionConfig, out: Mapping[str, Tensor], valid_BT: Tensor
+    config: FusionConfig, outputs: Mapping[str, Tensor], valid_BT: Tensor
 ) -> dict[str, dict[str, np.ndarray]]:
     """How the fusion's attention lies in time and between the two sequences.
 
@@ -143,12 +146,12 @@ def time_attention(
         stream's frames of what they give to frames -R to +R away in `SOURCES` (heads and layers
         averaged; together at most 1, less where a window reaches beyond R = `OFFSETS`); `shares`
         and `even_shares` [B, sources], which sum to 1 (0 where no frame sees another); and
-        `course` and `even_course` [B, COURSE], what is given to each part of the clip's valid
+        `by_part` and `even_course` [B, COURSE], what is given to each part of the clip's valid
         frames. Empty where the fusion does not attend.
     """
     found = {}
     for stream in config.streams:
-        alpha_LBHTS = out.get(f"fusion_attention_{stream}_LBHTS")
+        alpha_LBHTS = outputs.get(f"fusion_attention_{stream}_LBHTS")
         if alpha_LBHTS is not None:
             own = _by_source(config, alpha_LBHTS.double().mean(2))
             found[stream] = _in_time(own, valid_BT, "")
@@ -185,17 +188,21 @@ def _in_time(alpha: Tensor, valid_BT: Tensor, prefix: str) -> dict[str, np.ndarr
     frames = valid_BT.shape[1]
     apart = _apart(frames)
     offsets = [alpha * (apart == offset) for offset in range(-OFFSETS, OFFSETS + 1)]
-    given = torch.stack([part.sum(-1) for part in offsets], -1)  # [sources, B, T, 2 R + 1]
+    received_by_offset = torch.stack(
+        [part.sum(-1) for part in offsets], -1
+    )  # [sources, B, T, 2 R + 1]
     shares = alpha.sum(-1)
-    part_BT = _course(valid_BT)
+    part_BT = _time_part(valid_BT)
     received_BT = (alpha * valid_BT[:, :, None]).sum((0, 2))
-    course = [(received_BT * (part_BT == part)).sum(1) for part in range(COURSE)]
+    by_part = [(received_BT * (part_BT == part)).sum(1) for part in range(TIME_PARTS)]
     return {
-        f"{prefix}offsets": torch.stack([masked_mean(x, valid_BT) for x in given], 1).numpy(),
+        f"{prefix}offsets": torch.stack(
+            [masked_mean(x, valid_BT) for x in received_by_offset], 1
+        ).numpy(),
         f"{prefix}shares": torch.stack(
             [masked_mean(x[..., None], valid_BT)[:, 0] for x in shares], 1
         ).numpy(),
-        f"{prefix}course": torch.stack(course, -1).numpy(),
+        f"{prefix}course": torch.stack(by_part, -1).numpy(),
     }
 
 
@@ -205,10 +212,10 @@ def _apart(frames: int) -> Tensor:
     return step - step[:, None]
 
 
-def _course(valid_BT: Tensor) -> Tensor:
-    """Which of `COURSE` equal parts of its clip's valid frames a frame is in; -1 not valid."""
+def _time_part(valid_BT: Tensor) -> Tensor:
+    """Which of `TIME_PARTS` equal parts of its clip's valid frames a frame is in; -1 not valid."""
     rank = valid_BT.cumsum(1) - 1
-    part = rank * COURSE // valid_BT.sum(1, keepdim=True).clamp(min=1)
+    part = rank * TIME_PARTS // valid_BT.sum(1, keepdim=True).clamp(min=1)
     return torch.where(valid_BT, part, -1)
 
 

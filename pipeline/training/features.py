@@ -18,7 +18,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from arpgnet.models.arpgnet import Moments
+from arpgnet.models.arpgnet import MeanStd
 
 # fraction of the accelerator's free memory, and of the machine's, that the features may take
 DEVICE_SHARE = 0.5
@@ -80,7 +80,7 @@ class Features(Frames):
         return self.valid.device
 
     def take(self, rows_BT: Tensor, label: Tensor) -> Batch:
-        """Take the frames of int64 rows [B, T] on the features' device; -1 is padding, not valid."""
+        """Take the frames of int64 rows [B, T] on the features' device; -1 is padding."""
         index = rows_BT.clamp(min=0).flatten()
         taken = {
             name: value.index_select(0, index).unflatten(0, rows_BT.shape)
@@ -177,9 +177,9 @@ def place(features: Features, device: torch.device) -> Features:
 class Statistics:
     """Mean and standard deviation of each feature over the valid frames of some clips."""
 
-    embedding: Moments
-    map_vector: Moments
-    nodes: Moments
+    embedding: MeanStd
+    map_vector: MeanStd
+    nodes: MeanStd
 
     def to(self, device: torch.device) -> Statistics:
         moved = {
@@ -204,7 +204,7 @@ def statistics(
     """
     rows = rows.to(features.device)
     parts = rows[features.valid[rows]].split(CHUNK_ROWS)
-    moments: dict[str, Moments] = {}
+    by_name: dict[str, MeanStd] = {}
     for name in ("embedding", "map_vector", "nodes"):
         tensor = features.tensors()[name]
         # double: the difference of two large sums loses digits in single precision
@@ -219,5 +219,5 @@ def statistics(
         variance = squares / count - mean.square()
         # float16 cannot vary by less than 5e-4 of its value: what is far below that is rounding
         std = torch.where(variance > 1e-9 * squares / count, variance, 0.0).sqrt()
-        moments[name] = (mean.float(), std.float())
-    return Statistics(**moments)
+        by_name[name] = (mean.float(), std.float())
+    return Statistics(**by_name)

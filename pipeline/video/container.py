@@ -133,12 +133,10 @@ class Upright:
     def __init__(self) -> None:
         self._converter = VideoReformatter()
 
-    def picture(self, frame: Any) -> np.ndarray:
+    def image(self, frame: Any) -> np.ndarray:
         """[H,W,3] uint8 RGB, turned as the file asks for."""
-        picture: np.ndarray = self._converter.reformat(
-            frame, format="rgb24", threads=1
-        ).to_ndarray()
-        return np.ascontiguousarray(np.rot90(picture, upright_angle(frame) // 90))
+        image: np.ndarray = self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        return np.ascontiguousarray(np.rot90(image, upright_angle(frame) // 90))
 
 
 def _video_stream(container: Any) -> Any:

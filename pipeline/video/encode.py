@@ -118,11 +118,11 @@ class Encoder:
         self._track = self._add_track(width + width % 2, height + height % 2, options)
         self._sound = Sound(video, self._container, self._source.start_s)
 
-    def add(self, time_s: float, picture: np.ndarray) -> None:
+    def add(self, time_s: float, image: np.ndarray) -> None:
         """The next picture, RGB uint8 [H, W, 3], at seconds after the first one."""
         source = self._source
         even: Any = cv2.copyMakeBorder(
-            picture, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE
+            image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE
         )
         frame = self._converter.reformat(
             av.VideoFrame.from_ndarray(even, format="rgb24"),

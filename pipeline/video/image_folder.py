@@ -77,7 +77,7 @@ def is_jpeg(data: bytes) -> bool:
     return data[:2] == b"\xff\xd8"
 
 
-def decode_picture(data: bytes) -> np.ndarray | None:
+def decode_image(data: bytes) -> np.ndarray | None:
     """A picture [H,W,3] uint8 RGB, grey and other depths converted, turned as it asks for; None
     where the bytes hold no whole picture."""
     import cv2
@@ -93,14 +93,14 @@ def decode_picture(data: bytes) -> np.ndarray | None:
     return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def first_picture(pictures: Pictures) -> np.ndarray:
+def first_image(pictures: Pictures) -> np.ndarray:
     """The first of a folder's pictures that can be read.
 
     Raises:
         ClipError: none can.
     """
     for name in pictures.names:
-        image = decode_picture((pictures.folder / name).read_bytes())
+        image = decode_image((pictures.folder / name).read_bytes())
         if image is not None:
             return image
     raise ClipError(f"none of {len(pictures.names)} pictures can be read")

@@ -54,7 +54,7 @@ class Shown:
 
     index: int
     time_s: float
-    picture: np.ndarray
+    image: np.ndarray
 
 
 def plan(path: Path, longest_s: float | None = None) -> Plan:
@@ -106,8 +106,8 @@ def stream(path: Path, expected: Plan) -> Iterator[Shown]:
             if not expected.certain:
                 _check(seen, expected, timed)
             if expected.certain or len(waiting) > REORDER:
-                picture = upright.picture(waiting.popleft())
-                yield Shown(number, float(expected.times[number]), picture)
+                image = upright.image(waiting.popleft())
+                yield Shown(number, float(expected.times[number]), image)
                 number += 1
         if expected.certain and number == count:
             return
@@ -116,8 +116,8 @@ def stream(path: Path, expected: Plan) -> Iterator[Shown]:
         if seen.failed or seen.corrupt is not None or len(seen.stamps) != count:
             raise Unexpected
         while waiting:
-            picture = upright.picture(waiting.popleft())
-            yield Shown(number, float(expected.times[number]), picture)
+            image = upright.image(waiting.popleft())
+            yield Shown(number, float(expected.times[number]), image)
             number += 1
 
 
@@ -132,7 +132,7 @@ class InStep:
         self._frames = stream(path, expected)
         self._shown = next(self._frames)
         # upright
-        self.height, self.width = self._shown.picture.shape[:2]
+        self.height, self.width = self._shown.image.shape[:2]
 
     def at(self, index: int) -> Shown:
         while self._shown.index < index:

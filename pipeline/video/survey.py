@@ -127,7 +127,7 @@ def _decode(
     seen = Seen([])
     for frame in walk(path, container, stream, seen, timed):
         if len(seen.stamps) == 1:
-            seen.first = fingerprint(Upright().picture(frame))
+            seen.first = fingerprint(Upright().image(frame))
         if watch is not None:
             watch(len(seen.stamps) - 1, frame)
         if end_s is not None and _elapsed(seen.stamps, rate, timed) > end_s + _TICK:

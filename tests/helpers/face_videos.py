@@ -21,15 +21,15 @@ def film(
         stream.codec_context.time_base = Fraction(1, 1000)
         if rotation:
             stream.set_display_rotation(rotation)
-        for picture, time_ms in zip(pictures, times, strict=True):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        for image, time_ms in zip(pictures, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = int(time_ms), Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 
 
-def pictures_of(person: int, count: int = 24) -> list[np.ndarray]:
+def images_of(person: int, count: int = 24) -> list[np.ndarray]:
     """RGB pictures, at most 24, of somebody who begins to smile."""
     frames = render_clip(person, "happiness", 0, frame_px=192, fps=25.0)
     return [frame.image for frame in frames][:count]
@@ -37,6 +37,6 @@ def pictures_of(person: int, count: int = 24) -> list[np.ndarray]:
 
 def film_of_a_face(path: Path, count: int = 24) -> Path:
     """A video of so many frames in which somebody smiles and stops again."""
-    there = pictures_of(1)
+    there = images_of(1)
     both = [*there, *there[::-1]]
     return film(path, [both[number % len(both)] for number in range(count)])

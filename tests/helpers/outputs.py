@@ -10,7 +10,7 @@ from arpgnet.pipeline.runner.assembly import TARGET_BYTES
 from arpgnet.pipeline.tables.shards import IndexRow, ShardFile, quarantined, write_index
 
 
-class OutWriter:
+class OutputWriter:
     """Clip by clip in manifest order; a file ends with the clip that reaches `target_bytes`.
 
     Without `close`, which the end of a `with` calls, there is no index.
@@ -30,7 +30,7 @@ class OutWriter:
         self._files = 0
         self._file: ShardFile | None = None
 
-    def __enter__(self) -> "OutWriter":
+    def __enter__(self) -> "OutputWriter":
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -27,9 +27,9 @@ def film(
 ) -> Path:
     """Grey pictures with a white upper quarter, stored so that they are upright after `rotation`;
     a tone of a second in the codec `sound`."""
-    picture = np.full((height, width, 3), GREY, np.uint8)
-    picture[: height // 4] = 255
-    stored = np.ascontiguousarray(np.rot90(picture, -rotation // 90))
+    image = np.full((height, width, 3), GREY, np.uint8)
+    image[: height // 4] = 255
+    stored = np.ascontiguousarray(np.rot90(image, -rotation // 90))
     with av.open(str(path), "w") as container:
         track = container.add_stream("libx264", rate=25)
         track.height, track.width = stored.shape[:2]

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from arpgnet.pipeline.tables.manifest import Clip, write_manifest
 from arpgnet.pipeline.tables.shards import fixed
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 
 CLASSES = ["<b>calm</b>", "joy"]
 EVIL = "<script>alert(1)</script>"
@@ -145,7 +145,7 @@ def explanations() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_outs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]] = ()) -> None:
+def write_outputs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]] = ()) -> None:
     clips = [clip(n) for n in range(4)]
     clips[3] = clip(3, status="quarantined", reason=EVIL)
     notes = {
@@ -163,7 +163,7 @@ def write_outs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]] =
     )
     for name, table in frame_rows().items():
         schema = pa.schema([pa.field("clip_id", pa.string()), *table.schema])
-        with OutWriter(root / "data" / name, schema, METADATA[name]) as writer:
+        with OutputWriter(root / "data" / name, schema, METADATA[name]) as writer:
             for one in clips:
                 if one.status != "ok" or (name == "graphs" and one.clip_id == "clip2"):
                     writer.add_quarantined(one.clip_id, "0" * 64, one.reason or "no face found")

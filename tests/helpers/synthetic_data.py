@@ -17,7 +17,7 @@ from arpgnet.pipeline.tables.manifest import (
     write_table,
 )
 from arpgnet.pipeline.tables.shards import fixed
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 
 CLASSES = ["anger", "joy", "neutral"]
 FRAMES, EMBEDDING, CHANNELS, SIDE = 4, 6, 5, 2
@@ -89,8 +89,10 @@ def write_data(
     appearance_metadata = {"embedding_dim": EMBEDDING, "map_shape": [CHANNELS, SIDE, SIDE]}
     appearance_schema, graph_schema = schemas(per_frame_pooling)
     with (
-        OutWriter(root / "data/appearance", appearance_schema, appearance_metadata) as appearance,
-        OutWriter(root / "data/graphs", graph_schema, graph_metadata) as graphs,
+        OutputWriter(
+            root / "data/appearance", appearance_schema, appearance_metadata
+        ) as appearance,
+        OutputWriter(root / "data/graphs", graph_schema, graph_metadata) as graphs,
     ):
         for clip in clips:
             frames = FRAMES // 2 if clip.clip_id in short else FRAMES

@@ -98,10 +98,10 @@ def judge(source: Source, rows: Sequence[Row]) -> Verdict:
 
 def _shown(source: Source, row: Row) -> int | None:
     """Which frame of the undamaged video a row shows; None when it is none of them."""
-    picture = decode_jpeg(row.jpeg)
-    if row.index < len(source.pictures) and same(picture, source.pictures[row.index]):
+    image = decode_jpeg(row.jpeg)
+    if row.index < len(source.pictures) and same(image, source.pictures[row.index]):
         return row.index
-    return next((i for i, other in enumerate(source.pictures) if same(picture, other)), None)
+    return next((i for i, other in enumerate(source.pictures) if same(image, other)), None)
 
 
 def _timed(

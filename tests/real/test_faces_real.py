@@ -17,7 +17,7 @@ from arpgnet.pipeline.networks import packs
 from arpgnet.pipeline.networks.detector import Detector, find_faces, iou, make_detector
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import to_numpy
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 
 FRAMES_A_CLIP = 2
 
@@ -122,7 +122,7 @@ def test_a_clip_is_aligned_in_every_frame(assets: Path, pack: packs.Pack, tmp_pa
         "jpeg": jpegs,
     }
     table = pa.table({"clip_id": ["thanks"] * count, **columns})
-    with OutWriter(tmp_path / "frames", table.schema, {}) as writer:
+    with OutputWriter(tmp_path / "frames", table.schema, {}) as writer:
         writer.add("thanks", "0" * 64, [table])
     work = AlignClip(tmp_path / "frames", pack, AlignParams(), "cpu")
     faces = pa.concat_tables(work.run(Clip("thanks", "thanks.mkv", "0" * 64)))

@@ -32,7 +32,7 @@ def person(path: Path, frames: int) -> list[np.ndarray]:
     kept = keep_frames(path, DecodeParams(sampling="all"))
     pictures = [decode_jpeg(frame.jpeg) for frame in kept]
     middle = pictures[0].shape[1] // 2
-    cut = [picture[:360, middle - 120 : middle + 120] for picture in pictures]
+    cut = [image[:360, middle - 120 : middle + 120] for image in pictures]
     there_and_back = [*cut, *cut[-2:0:-1]]
     return [there_and_back[number % len(there_and_back)] for number in range(frames)]
 

@@ -7,7 +7,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.datasets import fingerprint
-from arpgnet.pipeline.datasets.fingerprint import Pictures, find_twins, same_pictures, thumbnails
+from arpgnet.pipeline.datasets.fingerprint import Pictures, find_twins, same_images, thumbnails
 from arpgnet.pipeline.datasets.groups import connected
 from helpers.tiny_videos import write_video
 
@@ -21,7 +21,7 @@ def test_thumbnails_follow_the_picture(tmp_path):
     assert (stack.shape, stack.dtype) == ((8, 16, 16), np.uint8)
     assert len(thumbnails(write_video(tmp_path / "b.mp4", 1, frames=9))) == 3
     # the disc is the brightest thing and moves
-    assert len({int(picture.argmax()) for picture in stack}) > 4
+    assert len({int(image.argmax()) for image in stack}) > 4
 
 
 def test_no_picture(tmp_path):
@@ -68,8 +68,8 @@ def test_still_pictures():
     still = np.repeat(rng.integers(0, 250, (1, 16, 16), dtype=np.uint8), 8, axis=0)
     other = np.repeat(rng.integers(0, 250, (1, 16, 16), dtype=np.uint8), 8, axis=0)
     noisy = still + rng.integers(0, 2, still.shape, dtype=np.uint8)
-    assert same_pictures(still, noisy)
-    assert not same_pictures(still, other)
+    assert same_images(still, noisy)
+    assert not same_images(still, other)
 
 
 def test_same_place_other_movement():
@@ -77,7 +77,7 @@ def test_same_place_other_movement():
     rng = np.random.default_rng(3)
     place = rng.integers(40, 200, (16, 16)).astype(np.int16)
     a, b = ((place + rng.integers(-3, 4, (8, 16, 16))).astype(np.uint8) for _ in range(2))
-    assert not same_pictures(a, b)
+    assert not same_images(a, b)
 
 
 @pytest.mark.parametrize("spread", [3, 9, 40], ids=["all near", "some near", "few near"])
@@ -95,7 +95,7 @@ def test_the_choice_of_candidates_loses_no_twin(spread, monkeypatch):
         for a in range(len(clips))
         for b in range(a + 1, len(clips))
         if abs((clips[a].frames or 0) - (clips[b].frames or 0)) <= fingerprint.LENGTH_TOLERANCE
-        and same_pictures(clips[a].start, clips[b].start)
+        and same_images(clips[a].start, clips[b].start)
     ]
     group = connected(len(clips), pairs)
     twins = {row for pair in pairs for row in pair}

@@ -13,7 +13,7 @@ import pytest
 from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.decode.clip import DecodeClip
-from arpgnet.pipeline.decode.image_folder import keep_pictures
+from arpgnet.pipeline.decode.image_folder import keep_images
 from arpgnet.pipeline.store import digest
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.video.frames import CachedFrame, decode_jpeg
@@ -24,7 +24,7 @@ ALL = DecodeParams(sampling="all")
 CLIP = Clip("c", "c", "", fps=25.0, pictures=True)
 
 
-def picture(number: int) -> np.ndarray:
+def image(number: int) -> np.ndarray:
     """A smooth BGR picture."""
     small = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return np.asarray(cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
@@ -33,14 +33,14 @@ def picture(number: int) -> np.ndarray:
 def folder_of(folder: Path, numbers: Iterable[int], suffix: str = ".jpg") -> Path:
     folder.mkdir(exist_ok=True)
     for number in numbers:
-        cv2.imwrite(str(folder / f"{number:05d}{suffix}"), picture(number))
+        cv2.imwrite(str(folder / f"{number:05d}{suffix}"), image(number))
     return folder
 
 
 def kept(
     folder: Path, clip: Clip = CLIP, params: DecodeParams = ALL, landmarks: Path | None = None
 ) -> list[CachedFrame]:
-    return list(keep_pictures(folder, clip, landmarks, params))
+    return list(keep_images(folder, clip, landmarks, params))
 
 
 def test_a_jpeg_is_kept_byte_by_byte_and_nothing_else_is(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_jpeg_is_kept_byte_by_byte_and_nothing_else_is(tmp_path: Path) -> None
     first, second, third = kept(folder)
     assert first.jpeg == third.jpeg == (folder / "00001.jpg").read_bytes()
     shown = decode_jpeg(second.jpeg)[..., ::-1]
-    assert np.abs(shown.astype(int) - picture(2)).mean() < 5
+    assert np.abs(shown.astype(int) - image(2)).mean() < 5
     assert {(frame.width, frame.height) for frame in (first, second)} == {(WIDTH, HEIGHT)}
     assert {frame.decoder for frame in (first, second)} == {"pictures"}
     assert first.points is None

@@ -136,7 +136,7 @@ def test_pyav_reads_what_decord_gets_wrong(videos: Path, name: str) -> None:
 @pytest.mark.parametrize("degrees", [90, 180, -90])
 def test_a_turned_video_is_upright_in_both(tmp_path: Path, degrees: int) -> None:
     path = made.write(tmp_path / "turned.mp4", rotation=degrees, frames=5)
-    upright = np.rot90(made.picture(3), degrees // 90)
+    upright = np.rot90(made.make_image(3), degrees // 90)
     (kept,) = keep_frames(path, DecodeParams(frames=1, backend="pyav"), 3 / 25, 4 / 25)
     assert np.abs(decode_jpeg(kept.jpeg).astype(int) - upright).mean() < 8
     info = probe(path)
@@ -218,7 +218,7 @@ def unusable(folder: Path) -> dict[Path, str]:
     text.write_text("not a video\n" * 99)
     screen.write_text("not a video\n" * 99)
     playlist.write_text("ffconcat version 1.0\nfile whole.mp4\n")
-    cv2.imwrite(str(still), made.picture(1))
+    cv2.imwrite(str(still), made.make_image(1))
     whole = made.write(folder / "whole.mp4", frames=5)
     return {
         empty: "the file is empty",

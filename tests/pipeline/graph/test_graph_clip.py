@@ -11,7 +11,7 @@ from arpgnet.pipeline.graph.clip import GraphClip
 from arpgnet.pipeline.runner.engine import run_clips
 from arpgnet.pipeline.tables.shards import ShardReader, fixed, to_numpy
 from helpers.faces_tables import HEIGHT, MATRIX, WIDTH, write_tables
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 from helpers.synthetic_face import face_points
 
 ENGINE = EngineParams(workers=1)
@@ -30,14 +30,14 @@ def write_upstream(root, map_shape=(32, 7, 7)):
             ("points_crop", pa.list_(pa.float32(), 196)),
         ]
     )
-    with OutWriter(root / "landmarks", schema, {"scheme": "98", "N": 98}) as writer:
+    with OutputWriter(root / "landmarks", schema, {"scheme": "98", "N": 98}) as writer:
         valid = np.array(VALID["a"])
         points = np.where(valid[:, None, None], POINTS, 0).astype(np.float32)
         columns = [["a"] * 3, np.array([0, 3, 6], np.int32), valid, fixed(points)]
         writer.add("a", "1" * 64, [pa.table(columns, schema=schema)])
         writer.add_quarantined("bad", "", "cannot be decoded")
     metadata = {"map_shape": list(map_shape), "map_centres": [0.0, 112 / map_shape[2]]}
-    with OutWriter(root / "appearance", pa.schema([("clip_id", pa.string())]), metadata):
+    with OutputWriter(root / "appearance", pa.schema([("clip_id", pa.string())]), metadata):
         pass
     return clips
 

@@ -19,7 +19,7 @@ from arpgnet.pipeline.networks.sessions import make_session
 from arpgnet.pipeline.runner.engine import run_clips
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 from helpers import graphs
-from helpers.faces_tables import BOX, MATRIX, picture, stored_context, write_tables
+from helpers.faces_tables import BOX, MATRIX, make_image, stored_context, write_tables
 
 MIDDLE = np.array([32.0, 32.0, 160.0, 160.0])
 ENGINE = EngineParams(workers=1)
@@ -66,7 +66,7 @@ def insightface_points(spec, frame, box):
 @pytest.mark.parametrize("change", [lambda m: m, renamed, one_row_only])
 def test_106_points_are_insightface_s(tmp_path, change):
     spec = landmark_spec(tmp_path / "p", change(graphs.landmark_2d106()))
-    frames = [picture(seed) for seed in range(len(BOXES))]
+    frames = [make_image(seed) for seed in range(len(BOXES))]
     contexts = np.stack([context(*pair) for pair in zip(frames, BOXES, strict=True)])
     found = LandmarkNetwork(spec).locate(contexts, BOXES)
     assert found.shape == (3, 106, 2)
@@ -106,7 +106,7 @@ def test_98_points_come_from_the_tight_square_in_rgb_over_255(tmp_path):
 def test_a_network_of_another_scheme_is_refused(tmp_path):
     spec = landmark_spec(tmp_path / "p", graphs.landmark_2d106(), "68")
     with pytest.raises(UserError, match="gives 212 numbers a face, expected 136"):
-        LandmarkNetwork(spec).locate(context(picture(0), BOXES[0])[None], BOXES[:1])
+        LandmarkNetwork(spec).locate(context(make_image(0), BOXES[0])[None], BOXES[:1])
 
 
 def test_points_move_with_the_matrix():

@@ -15,7 +15,7 @@ from arpgnet.pipeline.landmark.provided import SuppliedLandmarkClip
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 from helpers.faces_tables import MATRIX, write_tables
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 from helpers.synthetic_face import face_points
 
 CLIP = Clip("c", "c", "", pictures=True, landmarks="points")
@@ -28,7 +28,7 @@ def work(tmp_path: Path) -> SuppliedLandmarkClip:
     rows = ShardReader(tmp_path / "frames").read("c").to_pydict()
     given = [face_points("68") + shift for shift in (0.0, 1.0, 2.0)]
     rows["points"] = [*(points.ravel().tolist() for points in given), None]
-    with OutWriter(tmp_path / "given", FRAMES_SCHEMA, {}) as writer:
+    with OutputWriter(tmp_path / "given", FRAMES_SCHEMA, {}) as writer:
         writer.add("c", "0" * 64, [pa.table(rows, schema=FRAMES_SCHEMA)])
     return SuppliedLandmarkClip(tmp_path / "given", tmp_path / "faces")
 

@@ -36,11 +36,11 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
 def test_many_pictures_at_once_give_what_one_by_one_gave() -> None:
     model = fixed_at_one()
     before = model.SerializeToString()
-    freed = any_batch(model)
+    dynamic = any_batch(model)
     assert model.SerializeToString() == before
     x = np.random.default_rng(0).standard_normal((5, 2, 3, 3)).astype(np.float32)
     single = np.concatenate([run(model, x[row : row + 1])[0] for row in range(5)])
-    np.testing.assert_array_equal(run(freed, x)[0], single)
+    np.testing.assert_array_equal(run(dynamic, x)[0], single)
     with pytest.raises(Exception, match="Got: 5 Expected: 1"):
         run(model, x)
 

@@ -45,11 +45,11 @@ def test_centres_are_where_the_gradient_is(layers):
     )
     for weight in net.parameters():
         torch.nn.init.ones_(weight)
-    picture = torch.zeros(1, 1, 112, 112, requires_grad=True)
-    result = net(picture)
+    image = torch.zeros(1, 1, 112, 112, requires_grad=True)
+    result = net(image)
     cell = result.shape[-1] // 2
     result[0, 0, cell, cell].backward()
-    reached = np.flatnonzero(picture.grad[0, 0].sum(0).numpy())
+    reached = np.flatnonzero(image.grad[0, 0].sum(0).numpy())
     centres = map_centres(model, tensor, result.shape[-1], 112)
     assert centres.first + cell * centres.step == (reached[0] + reached[-1]) / 2
 

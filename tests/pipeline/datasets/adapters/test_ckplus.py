@@ -36,8 +36,8 @@ def tree(root, subjects=SUBJECTS):
 
 
 def landmarks(root, subject, number):
-    for picture in (1, 2, 3):
-        name = f"{subject}_{number}_{picture:08d}_landmarks.txt"
+    for image in (1, 2, 3):
+        name = f"{subject}_{number}_{image:08d}_landmarks.txt"
         text(root / "Landmarks" / subject / number / name, "1.0 2.0\n" * 68)
 
 

@@ -83,12 +83,12 @@ def test_the_file_is_h264_with_even_sides(tmp_path: Path) -> None:
 def test_a_portrait_video_is_upright(tmp_path: Path) -> None:
     video = film(tmp_path / "a.mp4", width=360, height=640, rotation=90)
     _, pictures = frames_of(overlay(tmp_path / "o.mp4", video, [(0, (100, 300, 200, 400), 1.0)]))
-    picture = pictures[0]
-    assert picture.shape[1] == 360
-    assert picture.shape[0] > 640
-    assert near(picture[40, 50:300], (255, 255, 255)).all()
-    assert near(picture[250, 50:300], (GREY, GREY, GREY)).all()
-    assert near(picture[350, 100], colour_of(0))
+    image = pictures[0]
+    assert image.shape[1] == 360
+    assert image.shape[0] > 640
+    assert near(image[40, 50:300], (255, 255, 255)).all()
+    assert near(image[250, 50:300], (GREY, GREY, GREY)).all()
+    assert near(image[350, 100], colour_of(0))
 
 
 def test_an_uncertain_face_is_dashed_and_thinner(tmp_path: Path) -> None:
@@ -134,9 +134,9 @@ def test_landmarks_are_dots(tmp_path: Path) -> None:
     points = np.array([[200.0, 200.0], [np.nan, np.nan]])
     made.add(Row(0, 0.0, 0, np.array([100.0, 120.0, 400.0, 340.0]), 0.9, VALUES, 1.0, points))
     made.close(True)
-    _, (picture,) = frames_of(tmp_path / "o.mp4")
-    assert np.abs(picture[198:203, 198:203].astype(int) - GREY).max() > 60
-    assert near(picture[230, 230], (GREY, GREY, GREY))
+    _, (image,) = frames_of(tmp_path / "o.mp4")
+    assert np.abs(image[198:203, 198:203].astype(int) - GREY).max() > 60
+    assert near(image[230, 230], (GREY, GREY, GREY))
 
 
 @pytest.mark.parametrize(
