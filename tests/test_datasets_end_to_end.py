@@ -133,7 +133,7 @@ def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
     # without supplied faces the video itself is looked through
     found = [name for name, clip in clips.items() if clip.faces == "detect"]
     assert found == [rendered_trees.AFEW_WITHOUT_FACES, lost]
-    assert [name for name, clip in clips.items() if not clip.pictures] == found
+    assert [name for name, clip in clips.items() if not clip.image_sequence] == found
     faces = ShardReader(workspace.root / "data/faces")
     assert {name for name in clips if not faces.entry(name).ok} == {lost}
     assert faces.entry(lost).reason == "no face found in any of 4 frames"
@@ -176,7 +176,7 @@ def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
         *("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other"),
     ]
     assert len(manifest.clips) == 7
-    assert all(clip.first_picture == 1 and clip.faces == "aligned" for clip in manifest.clips)
+    assert all(clip.first_image == 1 and clip.faces == "aligned" for clip in manifest.clips)
     # frames count from 0 as the labels do: picture 00002 is frame 1
     decoded = ShardReader(workspace.root / "data/frames")
     for clip in manifest.clips:

@@ -192,7 +192,7 @@ class FileCache:
     def _states(self, media: Sequence[Media], workers: int) -> dict[Media, str | None]:
         """What tells a changed file: of a folder, its pictures' lengths and times; None: absent."""
         unique = list(dict.fromkeys(media))
-        folders = [one for one in unique if one.pictures]
+        folders = [one for one in unique if one.image_sequence]
         found: dict[Media, str | None] = {}
         if len(folders) > _FEW_FOLDERS and workers > 1:
             parts = _parts(folders, workers)
@@ -203,7 +203,7 @@ class FileCache:
                     progress.advance(len(part))
         else:
             found = {one: state(one) for one in folders}
-        states = {one: found[one] if one.pictures else state(one) for one in unique}
+        states = {one: found[one] if one.image_sequence else state(one) for one in unique}
         return {one: known and f"{known} {self._version}" for one, known in states.items()}
 
     def _known(self, media: Media, state: str | None) -> FileFacts | None:

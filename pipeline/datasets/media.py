@@ -30,14 +30,14 @@ class Media:
     their landmarks (see `pipeline.tables.manifest.Clip`)."""
 
     path: Path
-    pictures: bool = False
+    image_sequence: bool = False
     first: int | None = None
     landmarks: Path | None = None
 
     @property
     def key(self) -> str:
         """The absolute path, and what else decides about the facts."""
-        if not self.pictures:
+        if not self.image_sequence:
             return str(self.path)
         return f"{self.path} {self.first} {self.landmarks or ''}".rstrip()
 
@@ -66,7 +66,7 @@ Seen = tuple[FileFacts, np.ndarray | None]
 def examine(media: Media) -> Seen:
     """Read a file whole. One that is absent, unreadable, empty or no video has a `reason`."""
     try:
-        if media.pictures:
+        if media.image_sequence:
             facts = FileFacts(sha256=digest(*map(folder_sha256, media.folders())))
         elif not media.path.is_file():
             return FileFacts(reason=NOT_A_FILE if media.path.exists() else NOT_FOUND), None
@@ -75,7 +75,7 @@ def examine(media: Media) -> Seen:
     except OSError:
         return FileFacts(reason=NOT_ALLOWED), None
     try:
-        if media.pictures:
+        if media.image_sequence:
             folder = read_folder(media.path, media.first)
             first = first_image(folder)
             facts = replace(
@@ -89,7 +89,7 @@ def examine(media: Media) -> Seen:
 
 def whole_thumbnails(media: Media) -> np.ndarray:
     """The fingerprint of a whole readable clip, uint8 [n, side, side]."""
-    if media.pictures:
+    if media.image_sequence:
         folder = read_folder(media.path, media.first)
         return fingerprint.image_thumbnails(folder, fingerprint.WHOLE)
     return fingerprint.thumbnails(media.path, fingerprint.WHOLE)
@@ -97,7 +97,7 @@ def whole_thumbnails(media: Media) -> np.ndarray:
 
 def state(media: Media) -> str | None:
     """Length and time of change, of a folder those of all its pictures; None: it is absent."""
-    return _folder_state(media) if media.pictures else file_state(media.path)
+    return _folder_state(media) if media.image_sequence else file_state(media.path)
 
 
 def file_state(path: Path) -> str | None:

@@ -24,7 +24,7 @@ class Form:
 
     folders: tuple[str, ...]
     name: str
-    pictures: bool = False
+    image_sequence: bool = False
     crops: bool = False
 
 
@@ -56,12 +56,12 @@ def find_forms(root: Path, forms: Sequence[Form]) -> list[Found]:
         (form, folders[0]) for form in forms if (folders := named_folders(root, *form.folders))
     ]
     return [
-        Found(form, folder, _numbered(folder, form.pictures, {other for _, other in there}))
+        Found(form, folder, _numbered(folder, form.image_sequence, {other for _, other in there}))
         for form, folder in there
     ]
 
 
-def _numbered(folder: Path, pictures: bool, others: Collection[Path]) -> dict[int, Path]:
+def _numbered(folder: Path, image_sequence: bool, others: Collection[Path]) -> dict[int, Path]:
     """The videos, or the folders of pictures, whose name is a number, however deep they lie."""
     found: dict[int, Path] = {}
     for name, folders, files in os.walk(folder):
@@ -69,12 +69,12 @@ def _numbered(folder: Path, pictures: bool, others: Collection[Path]) -> dict[in
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and here / name not in others
         )
-        names = folders if pictures else sorted(file for file in files if is_video(here / file))
+        names = folders if image_sequence else sorted(file for file in files if is_video(here / file))
         for clip in names:
-            stem = clip if pictures else Path(clip).stem
+            stem = clip if image_sequence else Path(clip).stem
             if stem.isdecimal():
                 found.setdefault(int(stem), here / clip)
-        if pictures:
+        if image_sequence:
             folders[:] = [name for name in folders if not name.isdecimal()]
     return found
 
@@ -163,20 +163,20 @@ def listing(
     root = wanted.root
     aligned = wanted.faces == "aligned"
     if aligned:
-        forms = sorted(forms, key=lambda one: not (one.form.crops and one.form.pictures))
+        forms = sorted(forms, key=lambda one: not (one.form.crops and one.form.image_sequence))
     clips = []
     taken = dict.fromkeys((one.folder for one in forms), 0)
     for number, entry in sorted(entries.items()):
         one = next((one for one in forms if number in one.clips), forms[0])
         taken[one.folder] += 1
-        crops = aligned and one.form.pictures and one.form.crops
+        crops = aligned and one.form.image_sequence and one.form.crops
         clips.append(
             ListedClip(
                 relative(one.path(number), root),
                 entry.label,
                 fold=entry.fold,
                 where=entry.where,
-                images=Images(fps=wanted.fps) if one.form.pictures else None,
+                images=Images(fps=wanted.fps) if one.form.image_sequence else None,
                 faces="aligned" if crops else "detect",
             )
         )

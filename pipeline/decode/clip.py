@@ -56,7 +56,7 @@ class DecodeClip(ClipWorkBase):
 
     def inputs(self, clip: Clip) -> list[Any]:
         """The bytes, the window and the settings."""
-        numbers = [clip.first_picture, clip.fps, clip.landmarks] if clip.pictures else []
+        numbers = [clip.first_image, clip.fps, clip.landmarks] if clip.image_sequence else []
         return [*numbers, clip.sha256, clip.start_s, clip.end_s, self.params]
 
     def metadata(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class DecodeClip(ClipWorkBase):
         """
         root = self.roots[clip.corpus]
         path = resolve_inside(root, clip.path)
-        if clip.pictures:
+        if clip.image_sequence:
             points = resolve_inside(root, clip.landmarks) if clip.landmarks else None
             self._refuse_changed(clip, folder_sha256, path, points)
             kept = keep_images(path, clip, points, self.params)
@@ -98,7 +98,7 @@ class DecodeClip(ClipWorkBase):
                 f"{clip.path} in {self.roots[clip.corpus]} cannot be read ({error.strerror}): "
                 "put it back or run `dvc repro` to list the clips anew"
             ) from None
-        if (digest(*found) if clip.pictures else found[0]) != clip.sha256:
+        if (digest(*found) if clip.image_sequence else found[0]) != clip.sha256:
             raise UserError(f"{clip.path} changed since it was listed: run `dvc repro` again")
 
 

@@ -30,7 +30,7 @@ def keep_images(
 
     Args:
         folder: of the pictures.
-        clip: its `fps`, `first_picture`, `start_s` and `end_s`.
+        clip: its `fps`, `first_image`, `start_s` and `end_s`.
         landmarks: folder of `<stem>_landmarks.txt`, 68 lines of x and y a picture; a picture
             without such a file has no points.
 
@@ -39,7 +39,7 @@ def keep_images(
             or landmarks are malformed.
         OSError: the folder is gone.
     """
-    pictures = read_folder(folder, clip.first_picture)
+    pictures = read_folder(folder, clip.first_image)
     times = pictures.index / (clip.fps or 1.0)
     start, end = clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s
     shown = inside(times, start, end)

@@ -158,7 +158,7 @@ def _lengths(
 ) -> Iterable[Line]:
     """Videos with another number of frames than of labels."""
     surplus = [
-        (clip.path, surplus_labels(len(clip.frames.codes), facts[one].frames, one.pictures))
+        (clip.path, surplus_labels(len(clip.frames.codes), facts[one].frames, one.image_sequence))
         for clip, one in zip(clips, media, strict=True)
         if clip.frames is not None
     ]

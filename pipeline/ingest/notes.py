@@ -89,7 +89,7 @@ def other_lengths(clips: Sequence[Clip], frames: Mapping[str, FrameNames]) -> li
     for clip in clips:
         if clip.clip_id not in frames:
             continue
-        surplus = surplus_labels(len(frames[clip.clip_id].codes), clip.frames, clip.pictures)
+        surplus = surplus_labels(len(frames[clip.clip_id].codes), clip.frames, clip.image_sequence)
         if surplus > 0:
             longer.append((clip.clip_id, surplus))
         elif surplus < 0:

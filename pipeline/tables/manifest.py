@@ -38,8 +38,8 @@ class Clip:
     `path` is POSIX and relative to the root of its `corpus`; times are seconds after the
     first picture; `sha256` is that of the whole file (empty when it could not be read).
 
-    A clip of `pictures` is a folder of them, `sha256` that of all of them, `fps` their rate and
-    `first_picture` the number in the name of the video's first frame (None: they follow one another
+    A clip of `image_sequence` is a folder of them, `sha256` that of all of them, `fps` their rate and
+    `first_image` the number in the name of the video's first frame (None: they follow one another
     without gaps). `faces` is `detect`, or how the data set says where the face is: `aligned`, the
     pictures are faces that were cut out already; `landmarks`, by 68 points a picture in the folder
     `landmarks`. `person` is which of two people is meant, by place in the picture: left or right.
@@ -63,8 +63,8 @@ class Clip:
     width: int | None = None
     height: int | None = None
     corpus: str = ""
-    pictures: bool = False
-    first_picture: int | None = None
+    image_sequence: bool = False
+    first_image: int | None = None
     faces: str = "detect"
     landmarks: str | None = None
     person: str | None = None
@@ -108,8 +108,8 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("corpus", pa.string(), nullable=False),
-        pa.field("pictures", pa.bool_(), nullable=False),
-        pa.field("first_picture", pa.int32()),
+        pa.field("image_sequence", pa.bool_(), nullable=False),
+        pa.field("first_image", pa.int32()),
         pa.field("faces", pa.string(), nullable=False),
         pa.field("landmarks", pa.string()),
         pa.field("person", pa.string()),

@@ -22,7 +22,7 @@ def clip(number: int, **changes: Any) -> Clip:
     values |= {
         "clip_id": f"clip{number}", "path": f"clip{number}.mp4", "sha256": f"{number:064x}",
         "label": CLASSES[number % 2], "label_index": number % 2, "subject": f"s{number // 2}",
-        "corpus": "csv", "pictures": False, "faces": "detect", "status": "ok",
+        "corpus": "csv", "image_sequence": False, "faces": "detect", "status": "ok",
     }  # fmt: skip
     return Clip(**(values | changes))
 

@@ -27,11 +27,11 @@ FOLDS = range(1, 6)
 
 FORMS = (
     Form(("clips",), "{:05d}.mp4"),
-    Form(("frames",), "{:05d}", pictures=True),
+    Form(("frames",), "{:05d}", image_sequence=True),
     Form(
         ("faces", "clips_faces", "frames_crop_align_224"),
         "{:05d}",
-        pictures=True,
+        image_sequence=True,
         crops=True,
     ),
 )

@@ -192,7 +192,7 @@ def test_pictures_in_a_csv(tmp_path):
     text(tmp_path / "own/all.csv", "\n".join(rows) + "\n")
     manifest = ingested("csv", tmp_path / "own", tmp_path, manifest="all.csv", image_fps=10.0)
     clip = by_path(manifest)["3"]
-    assert (clip.frames, clip.fps, clip.first_picture, clip.faces) == (4, 10.0, 10, "aligned")
+    assert (clip.frames, clip.fps, clip.first_image, clip.faces) == (4, 10.0, 10, "aligned")
     assert by_path(manifest)["0"].faces == "detect"
 
 

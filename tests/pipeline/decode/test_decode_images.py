@@ -21,7 +21,7 @@ from arpgnet.pipeline.video.image_folder import folder_sha256
 
 HEIGHT, WIDTH = 96, 128
 ALL = DecodeParams(sampling="all")
-CLIP = Clip("c", "c", "", fps=25.0, pictures=True)
+CLIP = Clip("c", "c", "", fps=25.0, image_sequence=True)
 
 
 def image(number: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_a_jpeg_is_kept_byte_by_byte_and_nothing_else_is(tmp_path: Path) -> None
 
 def test_numbers_are_frames_and_gaps_are_kept(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "f", [2, 3, 9])
-    counted = kept(folder, replace(CLIP, first_picture=1))
+    counted = kept(folder, replace(CLIP, first_image=1))
     assert [frame.index for frame in counted] == [1, 2, 8]
     assert [frame.time_s for frame in counted] == pytest.approx([0.04, 0.08, 0.32])
     assert [frame.index for frame in kept(folder)] == [0, 1, 2]
@@ -67,7 +67,7 @@ def test_numbers_are_frames_and_gaps_are_kept(tmp_path: Path) -> None:
 
 def test_sampling_chooses_among_the_pictures_that_are_there(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "f", [*range(1, 11), *range(31, 41)])
-    clip = replace(CLIP, fps=10.0, first_picture=1)
+    clip = replace(CLIP, fps=10.0, first_image=1)
     uniform = kept(folder, clip, DecodeParams(frames=4))
     assert [frame.index + 1 for frame in uniform] == [3, 8, 33, 38]
     twice_a_second = kept(folder, clip, DecodeParams(sampling="fps", fps=2.0))
@@ -147,5 +147,5 @@ def test_a_folder_that_changed_since_it_was_listed(tmp_path: Path) -> None:
 
 def test_the_key_follows_rate_and_numbering() -> None:
     work = DecodeClip({}, ALL)
-    changes = [{}, {"fps": 30.0}, {"first_picture": 1}, {"landmarks": "points"}, {"start_s": 1.0}]
+    changes = [{}, {"fps": 30.0}, {"first_image": 1}, {"landmarks": "points"}, {"start_s": 1.0}]
     assert len({work.key(replace(CLIP, **change)) for change in changes}) == len(changes)

@@ -18,7 +18,7 @@ from helpers.faces_tables import MATRIX, write_tables
 from helpers.outputs import OutputWriter
 from helpers.synthetic_face import face_points
 
-CLIP = Clip("c", "c", "", pictures=True, landmarks="points")
+CLIP = Clip("c", "c", "", image_sequence=True, landmarks="points")
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_supplied_faces_and_a_video_where_there_are_none(tmp_path):
     assert len(manifest.clips) == 7 * 6
     clips = by_path(manifest)
     clip = clips["Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/000000203"]
-    assert (clip.label, clip.split, clip.pictures, clip.faces) == ("fear", "train", True, "aligned")
+    assert (clip.label, clip.split, clip.image_sequence, clip.faces) == ("fear", "train", True, "aligned")
     assert (clip.frames, clip.fps) == (6, 25.0)
     fallen = clips["Val_AFEW/Disgust/000000100.avi"]
     assert (fallen.label, fallen.faces) == ("disgust", "detect")

@@ -50,7 +50,7 @@ def test_pictures_are_counted_from_one_and_have_gaps(tmp_path):
     assert manifest.classes == [name.lower() for name in EIGHT.split(",")]
     assert len(manifest.clips) == 7
     clip = by_path(manifest)["cropped_aligned/video10_1_left"]
-    assert (clip.first_picture, clip.frames, clip.faces, clip.split) == (1, 16, "aligned", "train")
+    assert (clip.first_image, clip.frames, clip.faces, clip.split) == (1, 16, "aligned", "train")
     assert {c.group for c in manifest.clips if "video10" in c.path} == {"video10_1"}
     table = pq.read_table(tmp_path / FRAME_LABELS).to_pandas()
     found = table[table.clip_id == clip.clip_id].label_index.to_numpy()

@@ -50,7 +50,7 @@ def test_labelled_sequences_in_folds_of_subjects(tmp_path):
     assert len(manifest.clips) == 4 * 7
     clip = by_path(manifest)["cohn-kanade-images/S010/005"]
     assert (clip.label, clip.subject, clip.fold) == ("happiness", "S010", 1)
-    assert (clip.pictures, clip.frames, clip.fps, clip.faces) == (True, 3, 30.0, "detect")
+    assert (clip.image_sequence, clip.frames, clip.fps, clip.faces) == (True, 3, 30.0, "detect")
     assert manifest.notes["left_out"] == {"sequence without an emotion": 4}
     assert manifest.notes["unused_files"]["first"] == ["FACS/S005/001/S005_001_00000003_facs.txt"]
     folds = sides(tmp_path)

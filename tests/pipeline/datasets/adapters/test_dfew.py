@@ -71,7 +71,7 @@ def test_official_folds_on_the_originals(both, tmp_path):
     assert len(manifest.clips) == 35
     clip = by_path(manifest)["Clip/original/part_2/11.mp4"]
     assert (clip.label, clip.fold, clip.subject, clip.group) == ("anger", 2, None, None)
-    assert not clip.pictures
+    assert not clip.image_sequence
     folds = sides(tmp_path)
     assert len(folds) == 5
     for fold, split in folds.items():
@@ -93,7 +93,7 @@ def test_aligned_crops_and_their_gaps(both, tmp_path):
     """Without its crops a clip is taken from the next form: here the 16 frames."""
     clips = by_path(ingested("dfew", both, tmp_path, faces="aligned", image_fps=20.0))
     crop = clips["Clip/clip_224x224/00011"]
-    assert (crop.label, crop.faces, crop.pictures, crop.frames, crop.fps) == (
+    assert (crop.label, crop.faces, crop.image_sequence, crop.frames, crop.fps) == (
         "anger",
         "aligned",
         True,
@@ -108,7 +108,7 @@ def test_a_clip_without_crops_is_found_in_its_original(tmp_path):
     root = originals(crops(splits(tmp_path / "dfew"), range(1, 35)))
     manifest = ingested("dfew", root, tmp_path, faces="aligned")
     clip = by_path(manifest)["Clip/original/part_2/35.mp4"]
-    assert (clip.faces, clip.pictures, clip.label) == ("detect", False, "fear")
+    assert (clip.faces, clip.image_sequence, clip.label) == ("detect", False, "fear")
     assert any(
         remark.endswith("34 from Clip/clip_224x224, 1 from Clip/original")
         for remark in manifest.notes["remarks"]
@@ -122,7 +122,7 @@ def test_crops_alone_are_looked_at_as_pictures(tmp_path):
         part = f"Clip/jpg_256/part_{number % 3}"
         pictures(root / part / f"{number:05d}", range(1, 5))
     clip = by_path(ingested("dfew", root, tmp_path))["Clip/jpg_256/part_2/00011"]
-    assert (clip.faces, clip.pictures, clip.label) == ("detect", True, "anger")
+    assert (clip.faces, clip.image_sequence, clip.label) == ("detect", True, "anger")
 
 
 def test_videos_of_the_crops(tmp_path):

@@ -43,7 +43,7 @@ def test_official_parts(tmp_path):
     assert len(manifest.clips) == 21
     clip = by_path(manifest)[f"{CROPS}/Action/Angry/0000"]
     assert (clip.label, clip.split, clip.subject, clip.faces) == ("anger", "test", None, "detect")
-    assert (clip.pictures, clip.frames, clip.first_picture) == (True, 6, None)
+    assert (clip.image_sequence, clip.frames, clip.first_image) == (True, 6, None)
     (split,) = sides(tmp_path).values()
     assert {name for name, side in split.items() if side == "test"} == {
         f"{CROPS}/{name}" for name in TEST

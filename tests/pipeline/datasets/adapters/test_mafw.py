@@ -61,7 +61,7 @@ def test_single_set(both, tmp_path):
     assert manifest.classes == list(EMOTIONS)
     assert len(manifest.clips) == 44
     clip = by_path(manifest)["data/clips/00027.mp4"]
-    assert (clip.label, clip.fold, clip.subject, clip.pictures) == ("fear", 3, None, False)
+    assert (clip.label, clip.fold, clip.subject, clip.image_sequence) == ("fear", 3, None, False)
     folds = sides(tmp_path)
     assert len(folds) == 5
     for fold, split in folds.items():
@@ -108,7 +108,7 @@ def test_faces_and_their_gaps(tmp_path):
         "detect",
         "anger",
     )
-    assert not any(clip.pictures for clip in ingested("mafw", root, tmp_path).clips)
+    assert not any(clip.image_sequence for clip in ingested("mafw", root, tmp_path).clips)
 
 
 def test_whole_pictures_are_no_faces(tmp_path):

@@ -29,7 +29,7 @@ def test_visible_light_and_strong_light(tmp_path):
     assert len(manifest.clips) == 4 * 6
     clip = by_path(manifest)["OriginalImg/VL/Strong/P011/Happiness"]
     assert (clip.label, clip.subject, clip.fold) == ("happiness", "P011", 3)
-    assert (clip.pictures, clip.frames, clip.fps, clip.faces) == (True, 4, 25.0, "detect")
+    assert (clip.image_sequence, clip.frames, clip.fps, clip.faces) == (True, 4, 25.0, "detect")
     assert manifest.notes["left_out"] == {"NI Dark (variant ni_dark)": 6}
     assert manifest.notes["unused_files"] == {
         "count": 1,
