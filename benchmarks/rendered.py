@@ -22,7 +22,7 @@ def render_sources(folder: Path) -> list[Path]:
 
 
 def write_copies(sources: list[Path], folder: Path, count: int, first: int = 0) -> Path:
-    """Files with the sources' pictures, no two with equal bytes; the csv that lists all there are.
+    """Files with the sources' images, no two with equal bytes; the csv that lists all there are.
 
     A box of type `free` behind the end, which decoders pass over, holds the file's number.
     """

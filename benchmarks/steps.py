@@ -85,11 +85,11 @@ def step_table(assets: Path, pack_folder: Path, clips: int = 10) -> str:
         follower = Follower(
             looks, align.pad_retry, align.full_every, align.leap_s, align.first_scale
         )
-        pictures = (
+        images = (
             (seconds, clock.time("JPEG decoding", decode_jpeg, jpeg)) for seconds, jpeg in jpegs
         )
         crops, contexts, boxes = [], [], []
-        for image, found in follower.follow(pictures):
+        for image, found in follower.follow(images):
             if len(found):
                 boxes.append(found.boxes[0])
                 crop, square = clock.time("crop and context", _cut, image, found)

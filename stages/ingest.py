@@ -46,7 +46,7 @@ def summary() -> str:
     twins = manifest.notes["twins"]
     if twins["clips"]:
         lines.append(
-            f"{twins['clips']} clips in {twins['sets']} sets show the same pictures: "
+            f"{twins['clips']} clips in {twins['sets']} sets show the same images: "
             "each set stays on one side"
         )
     unused = manifest.notes["unused_files"]

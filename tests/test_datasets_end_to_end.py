@@ -177,7 +177,7 @@ def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
     ]
     assert len(manifest.clips) == 7
     assert all(clip.first_image == 1 and clip.faces == "aligned" for clip in manifest.clips)
-    # frames count from 0 as the labels do: picture 00002 is frame 1
+    # frames count from 0 as the labels do: image 00002 is frame 1
     decoded = ShardReader(workspace.root / "data/frames")
     for clip in manifest.clips:
         numbers = decoded.read(clip.clip_id).column("frame_index").to_numpy() + 1
@@ -191,7 +191,7 @@ def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
     assert metrics["official"] == official["score"]
     assert metrics["official"]["mean"] == metrics["macro_f1"]["mean"]
     assert (metrics["clips"], metrics["folds"]) == (3, 1)
-    # every line of every label file stands beside its frame, where there is a picture or none
+    # every line of every label file stands beside its frame, where there is an image or none
     rows = read_predictions(workspace.root / PREDICTIONS)
     rows = rows.select((rows.model == NETWORK) & (rows.split == "test"))
     scored: dict[str, dict[int, int]] = {}
@@ -253,7 +253,7 @@ def test_trained_on_ckplus_and_scored_on_ravdess(run: Run, ckplus: Path, tmp_pat
         "3 left out: class neutral is mapped to nothing",
         "3 left out: class calm is mapped to nothing",
         "4 left out: ckplus: sequence without an emotion",
-        "1 left out: ravdess: sound without pictures (03)",
+        "1 left out: ravdess: sound without images (03)",
         "1 left out: ravdess: with sound (01), beside the same without (02)",
     ):
         assert line in page

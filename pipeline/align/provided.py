@@ -1,8 +1,8 @@
 """Faces that need not be looked for: the data set says where they are.
 
-`aligned`: every picture is a face that was cut out already (Aff-Wild2's and AFEW's crops). It is
+`aligned`: every image is a face that was cut out already (Aff-Wild2's and AFEW's crops). It is
 brought to 112 pixels as it is; keypoints and box are where they lie in a crop of our own.
-`landmarks`: 68 points a picture (CK+) give the five keypoints, and so the usual alignment.
+`landmarks`: 68 points an image (CK+) give the five keypoints, and so the usual alignment.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _FOREHEAD = 0.3
 
 
 def whole_image(width: int, height: int) -> NDArray[np.float32]:
-    """The matrix [2, 3] that puts a picture into the 112 px crop, its sides' ratio kept.
+    """The matrix [2, 3] that puts an image into the 112 px crop, its sides' ratio kept.
 
     Middle on middle, with centres of pixels at whole numbers: a pixel of the crop is then the mean
-    of four of a 224 px picture, and not one of them.
+    of four of a 224 px image, and not one of them.
     """
     scale = CROP_PX / max(width, height)
     shift = (CROP_PX - 1 - scale * (np.array([width, height]) - 1)) / 2
@@ -37,7 +37,7 @@ def whole_image(width: int, height: int) -> NDArray[np.float32]:
 
 
 def nominal_face(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Box [4] and keypoints [5, 2], in picture pixels, of a face that is a crop already."""
+    """Box [4] and keypoints [5, 2], in image pixels, of a face that is a crop already."""
     back = cv2.invertAffineTransform(matrix)
     return apply(back, NOMINAL_BOX.reshape(2, 2)).ravel(), apply(back, ARCFACE_TEMPLATE)
 

@@ -1,9 +1,9 @@
-"""Files that show the same pictures, by what the cache knows of them.
+"""Files that show the same images, by what the cache knows of them.
 
 What is known of each file: digest, format, fingerprint; looked up by path, length and time.
 
 The cache is one SQLite file in the store. A file whose absolute path, length and
-modification time are as before is not opened again, nor a folder of pictures of which that
+modification time are as before is not opened again, nor a folder of images of which that
 holds for every one; a changed version of the code or of PyAV makes all entries void.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.progress import track
 from arpgnet.pipeline.datasets import fingerprint
-from arpgnet.pipeline.datasets.fingerprint import Pictures, find_twins
+from arpgnet.pipeline.datasets.fingerprint import ClipStart, find_twins
 from arpgnet.pipeline.datasets.media import (
     NOT_FOUND,
     FileFacts,
@@ -181,22 +181,22 @@ class FileCache:
         """The thumbnails of a whole readable clip, made on the first call."""
         blob = self._blob(media, "whole")
         if blob is None:
-            pictures = whole_thumbnails(media)
+            images = whole_thumbnails(media)
             with self._usable(), self._db:
                 self._db.execute(
-                    "UPDATE files SET whole = ? WHERE path = ?", (pictures.tobytes(), media.key)
+                    "UPDATE files SET whole = ? WHERE path = ?", (images.tobytes(), media.key)
                 )
-            return pictures
+            return images
         return _unpacked(blob)
 
     def _states(self, media: Sequence[Media], workers: int) -> dict[Media, str | None]:
-        """What tells a changed file: of a folder, its pictures' lengths and times; None: absent."""
+        """What tells a changed file: of a folder, its images' lengths and times; None: absent."""
         unique = list(dict.fromkeys(media))
         folders = [one for one in unique if one.image_sequence]
         found: dict[Media, str | None] = {}
         if len(folders) > _FEW_FOLDERS and workers > 1:
             parts = _parts(folders, workers)
-            with track(len(folders), "list pictures") as progress:
+            with track(len(folders), "list images") as progress:
                 for part, result in run_in_workers(_States(), parts, workers):
                     known = result if isinstance(result, list) else [None] * len(part)
                     found.update(zip(part, known, strict=True))
@@ -223,10 +223,10 @@ class FileCache:
         # what the machine refuses today it may allow tomorrow without a change of the file;
         # without a sum of its bytes it was not read
         rows = []
-        for one, (facts, pictures) in fresh:
+        for one, (facts, images) in fresh:
             if facts.sha256:
                 text = json.dumps(vars(facts))
-                start = None if pictures is None else pictures.tobytes()
+                start = None if images is None else images.tobytes()
                 text = f"{text}\n{_sum(one, text, start)}"
                 rows.append((one.key, states[one], text, start))
         with self._usable(), self._db:
@@ -293,17 +293,17 @@ def _unpacked(blob: bytes | None) -> np.ndarray:
 
 
 def twins_of(facts: Mapping[Media, FileFacts], cache: FileCache) -> dict[Media, int | None]:
-    """Per readable file a number shared by those of the same pictures, or None.
+    """Per readable file a number shared by those of the same images, or None.
 
     Args:
         facts: of files that `cache.describe` found readable.
     """
     media = list(facts)
-    pictures = [
-        Pictures(_frames(file), start)
+    images = [
+        ClipStart(_frames(file), start)
         for file, start in zip(facts.values(), cache.starts(media), strict=True)
     ]
-    groups = find_twins(pictures, lambda row: cache.whole(media[row]))
+    groups = find_twins(images, lambda row: cache.whole(media[row]))
     return dict(zip(media, groups, strict=True))
 
 

@@ -1,7 +1,7 @@
 """Two ways to read chosen frames: decord and PyAV. Both only read forwards.
 
 Seeking is where decord gives a neighbour's frame (HEVC with open groups of pictures), so
-neither backend seeks. The pictures of the two are equal bit by bit.
+neither backend seeks. The images of the two are equal bit by bit.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Decord:
             for index in range(int(indices[-1]) + 1):
                 frame = reader.next()
                 if not index and fingerprint(frame.asnumpy()) != survey.first:
-                    raise Refused("decord's first picture differs")
+                    raise Refused("decord's first image differs")
                 if index in wanted:
                     yield frame.asnumpy()
         except (decord.DECORDError, RuntimeError, StopIteration) as error:

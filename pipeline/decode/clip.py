@@ -120,11 +120,11 @@ def keep_frames(
 ) -> Iterator[CachedFrame]:
     """The frames that `params` choose from [start_s, end_s), in order.
 
-    A picture is shrunk and encoded as soon as it is decoded; no two are held at a time, and of
+    An image is shrunk and encoded as soon as it is decoded; no two are held at a time, and of
     a long clip the JPEGs wait in a temporary file. Nothing comes before the whole clip has been
     looked at.
 
-    `backend: auto` is PyAV: the pass that finds out which frames are sound makes the pictures
+    `backend: auto` is PyAV: the pass that finds out which frames are sound makes the images
     too. decord notices no damage, so that it costs a pass of its own behind the survey.
 
     Raises:
@@ -147,8 +147,8 @@ def keep_frames(
         # all for decord; none for PyAV, unless the forecast was wrong
         missing = np.array([index for index in indices.tolist() if index not in taken])
         try:
-            pictures = BACKENDS[decoder].frames(path, found, missing) if len(missing) else ()
-            for index, image in zip(missing.tolist(), pictures, strict=True):
+            images = BACKENDS[decoder].frames(path, found, missing) if len(missing) else ()
+            for index, image in zip(missing.tolist(), images, strict=True):
                 taken.add(index, image)
         except Refused as refusal:
             raise ClipError(str(refusal)) from None
@@ -179,7 +179,7 @@ def _taking(
 
 
 class _Taken:
-    """Pictures that were taken so far, by frame number: shrunk, as JPEG, in the spool."""
+    """Images that were taken so far, by frame number: shrunk, as JPEG, in the spool."""
 
     def __init__(self, params: DecodeParams, spool: Spool) -> None:
         self._params = params
@@ -204,7 +204,7 @@ class _Taken:
 
 
 def decoder_versions() -> dict[str, str | None]:
-    """Versions of what makes the pictures; None for what is not installed."""
+    """Versions of what makes the images; None for what is not installed."""
     return {name: library_version(name) for name in ("decord", "av", "cv2")}
 
 

@@ -1,4 +1,4 @@
-"""From a folder of pictures to sampled frames: what `decode_clip` does for videos."""
+"""From a folder of images to sampled frames: what `decode_clip` does for videos."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ _POINTS = 68
 def keep_images(
     folder: Path, clip: Clip, landmarks: Path | None, params: DecodeParams
 ) -> Iterator[CachedFrame]:
-    """The pictures that `params` choose, in order; a JPEG's bytes are kept as they are.
+    """The images that `params` choose, in order; a JPEG's bytes are kept as they are.
 
-    A picture that cannot be read, or ends early, is passed over.
+    An image that cannot be read, or ends early, is passed over.
 
     Args:
-        folder: of the pictures.
+        folder: of the images.
         clip: its `fps`, `first_image`, `start_s` and `end_s`.
-        landmarks: folder of `<stem>_landmarks.txt`, 68 lines of x and y a picture; a picture
+        landmarks: folder of `<stem>_landmarks.txt`, 68 lines of x and y an image; an image
             without such a file has no points.
 
     Raises:
-        ClipError: no picture, less than half of the chosen ones can be read, none in the window,
+        ClipError: no image, less than half of the chosen ones can be read, none in the window,
             or landmarks are malformed.
         OSError: the folder is gone.
     """
-    pictures = read_folder(folder, clip.first_image)
-    times = pictures.index / (clip.fps or 1.0)
+    images = read_folder(folder, clip.first_image)
+    times = images.index / (clip.fps or 1.0)
     start, end = clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s
     shown = inside(times, start, end)
     if not len(shown):
-        raise ClipError(f"no picture between {start:g} s and {end:g} s")
+        raise ClipError(f"no image between {start:g} s and {end:g} s")
     chosen = shown[choose(times[shown], params)]
     lost = 0
     for row in chosen.tolist():
-        path = folder / pictures.names[row]
+        path = folder / images.names[row]
         data = path.read_bytes()
         image = decode_image(data)
         if image is None:
             lost += 1
             if lost > (1 - _LEAST_PART) * len(chosen):
-                raise ClipError(f"{lost} of {len(chosen)} pictures cannot be read")
+                raise ClipError(f"{lost} of {len(chosen)} images cannot be read")
             continue
         points = _points(landmarks / f"{path.stem}_landmarks.txt") if landmarks else None
         small = shrink(image, params.max_side)
@@ -63,7 +63,7 @@ def keep_images(
             scale = np.array(small.shape[1::-1]) / image.shape[1::-1]
             points = (points + 0.5) * scale - 0.5
         yield CachedFrame(
-            index=int(pictures.index[row]),
+            index=int(images.index[row]),
             time_s=float(times[row]),
             width=small.shape[1],
             height=small.shape[0],

@@ -1,4 +1,4 @@
-"""Pictures that differ from epoch to epoch: mirrored, shifted, scaled, tinted, partly hidden.
+"""Images that differ from epoch to epoch: mirrored, shifted, scaled, tinted, partly hidden.
 
 B crops; values 0..255, float32, channels first.
 """

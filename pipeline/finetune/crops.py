@@ -32,7 +32,7 @@ from arpgnet.pipeline.store import Place, Store, code_version, digest
 NAMESPACE = "stills"
 # a killed run loses one chunk a worker; smaller ones make many small files in the store
 CHUNK = 64
-BAD_IMAGE = "not a readable picture"
+BAD_IMAGE = "not a readable image"
 NO_FACE = "no face found"
 CRASHED = "crashed or hung the reader"
 _SCHEMA = pa.schema(
@@ -49,7 +49,7 @@ _SCHEMA = pa.schema(
 class Crop:
     """What became of a still: its sha256 ('' where it cannot be read), and why it has no crop.
 
-    `thumbnail` is that of the whole picture, see `pipeline.finetune.target`.
+    `thumbnail` is that of the whole image, see `pipeline.finetune.target`.
     """
 
     sha256: str

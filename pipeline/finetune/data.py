@@ -112,7 +112,7 @@ def choose_parts(
                 val += groups[names[place]]
     held = set(val)
     train = [row for row in kept if row not in held]
-    # a picture that stands on both sides would be recognised, not understood
+    # an image that stands on both sides would be recognised, not understood
     seen = {sums[row] for row in val}
     train = [row for row in train if sums[row] not in seen]
     return np.array(train, dtype=np.int64), np.array(sorted(val), dtype=np.int64)
@@ -129,9 +129,9 @@ def refusals(stills: Sequence[Still], crops: Sequence[Crop], target: Target) -> 
     rows = [row for row, reason in enumerate(reasons) if reason is None]
     if rows:
         small = b"".join(crops[row].thumbnail or b"" for row in rows)
-        pictures = target.pictures(np.frombuffer(small, np.uint8).reshape(-1, SIDE, SIDE))
+        images = target.images(np.frombuffer(small, np.uint8).reshape(-1, SIDE, SIDE))
         faces = target.faces(np.stack([thumbnail(_pixels(crops[row])) for row in rows]))
-        for row, image, face in zip(rows, pictures, faces, strict=True):
+        for row, image, face in zip(rows, images, faces, strict=True):
             if max(image, face) >= MIN_CORRELATION:
                 reasons[row] = SAME_IMAGE if image >= MIN_CORRELATION else SAME_FACE
     return reasons

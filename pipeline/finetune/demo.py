@@ -31,7 +31,7 @@ from arpgnet.pipeline.video.frames import encode_jpeg
 
 FIRST_SUBJECT = 300_000
 FRAME_PX = 256
-# a face's skin costs as much as five pictures of it: three of each class
+# a face's skin costs as much as five images of it: three of each class
 PER_CLASS = 3
 _RATE = 10.0
 _DONE = ".complete"

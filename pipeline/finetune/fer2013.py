@@ -1,4 +1,4 @@
-"""`finetune.dataset: fer2013`: one csv of 48 x 48 grey pictures.
+"""`finetune.dataset: fer2013`: one csv of 48 x 48 grey images.
 
 `finetune.root` is `fer2013.csv` (columns emotion, pixels, Usage), `icml_face_data.csv` (the same
 with blanks before the names), or the folder that holds one of them. Usage `Training` trains,

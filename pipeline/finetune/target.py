@@ -1,16 +1,16 @@
 """What the target data shows, so that no still of it is learnt from.
 
 A still is refused when its file is one of the target's, when it names one of the target's people,
-when it is a picture of the target's (whole, however scaled and compressed), or when its aligned
+when it is an image of the target's (whole, however scaled and compressed), or when its aligned
 face is a face of the target's (which finds cut-out stills too, as far as the detector puts the
-same points on them). Pictures and faces are compared as thumbnails of 16 x 16 grey levels, by
+same points on them). Images and faces are compared as thumbnails of 16 x 16 grey levels, by
 their correlation r, also mirrored.
 
 Measured on 256 faces of 6 people in 16 clips (ASL signers, RAVDESS), 1 - r to the nearest of 16
 frames of the clip that the still was cut from, median and 95 %; then to the nearest of another
 person, the smallest:
 
-                                   whole picture      aligned face
+                                   whole image      aligned face
     half the side, JPEG quality 50  0.000  0.000      0.017  0.095
     1.5 times the side, quality 80  0.000  0.000      0.002  0.026
     brighter, more contrast         0.000  0.003      0.005  0.017
@@ -35,13 +35,13 @@ SIDE = 16
 MIN_CORRELATION = 0.97
 SAME_FILE = "the same file as a clip of the target data"
 SAME_PERSON = "of a person of the target data"
-SAME_IMAGE = "a picture of the target data"
+SAME_IMAGE = "an image of the target data"
 SAME_FACE = "a face of the target data"
 _BLOCK = 8192
 
 
 class Target:
-    """Files, people, pictures and faces of the target data.
+    """Files, people, images and faces of the target data.
 
     Args:
         clips: of the manifest.
@@ -56,8 +56,8 @@ class Target:
         self._images = _units(list(_frames(ShardReader(frames), ids)))
         self._faces = _units(list(_crops(ShardReader(faces), ids)))
 
-    def pictures(self, thumbnails: np.ndarray) -> np.ndarray:
-        """Correlation of each, uint8 [n, 16, 16], with the most alike picture: float32 [n]."""
+    def images(self, thumbnails: np.ndarray) -> np.ndarray:
+        """Correlation of each, uint8 [n, 16, 16], with the most alike image: float32 [n]."""
         return _nearest(thumbnails, self._images)
 
     def faces(self, thumbnails: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ def _nearest(thumbnails: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _units(thumbnails: list[np.ndarray]) -> np.ndarray:
-    """Without their mean, and of length 1: float32 [n, 256]; a plain picture is 0."""
+    """Without their mean, and of length 1: float32 [n, 256]; a plain image is 0."""
     if not thumbnails:
         return np.empty((0, SIDE**2), np.float32)
     flat = np.stack(thumbnails).reshape(len(thumbnails), -1).astype(np.float32)

@@ -80,7 +80,7 @@ def inside_hull(hull: Floats, samples: Floats) -> npt.NDArray[np.bool_]:
 
 
 def inside_frame(matrix: Floats, samples: Floats, width: int, height: int) -> npt.NDArray[np.bool_]:
-    """Which crop samples show picture and not the border that alignment had to fill in.
+    """Which crop samples show image and not the border that alignment had to fill in.
 
     Args:
         matrix: 2x3, image to crop pixels.

@@ -1,6 +1,6 @@
 """Landmark schemes: which point of 106, 98 or 68 is which part of the face.
 
-Left and right are the picture's, not the subject's. The three schemes are written with the same
+Left and right are the image's, not the subject's. The three schemes are written with the same
 parts, so that whatever is defined on parts works for all of them.
 
 Sources:

@@ -69,11 +69,11 @@ def choose(
     """The clip's face; None when there are no tracks.
 
     `longest` counts frames, `largest` adds up areas, `centre` adds up nearness to the middle
-    of the picture; frames in which a track is not seen count nothing in all three. Ties go to
+    of the image; frames in which a track is not seen count nothing in all three. Ties go to
     the larger face, then to the first seen.
 
     Args:
-        frames: number of sampled frames; width, height: of the picture in pixels.
+        frames: number of sampled frames; width, height: of the image in pixels.
     """
     if not tracks:
         return None
@@ -96,13 +96,13 @@ def choose(
 
 
 def of_person(tracks: Sequence[Track], person: str, width: int) -> list[Track]:
-    """The tracks that may be the `left` or the `right` of two people in the picture.
+    """The tracks that may be the `left` or the `right` of two people in the image.
 
     Tracks that are seen in less than half as many frames as the longest one do not count. Of
-    several, the outermost on that side; a single one must lie in that half of the picture.
+    several, the outermost on that side; a single one must lie in that half of the image.
 
     Args:
-        width: of the picture in pixels.
+        width: of the image in pixels.
     """
     longest = max((len(track.frames) for track in tracks), default=0)
     place = {

@@ -92,7 +92,7 @@ def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) ->
         lines.append(replace(_fault("other bytes, same length and time", names), first=names))
     lines += [
         _sets("clips of the same bytes", {one: file.sha256 for one, file in usable.items()}),
-        _sets("clips of the same pictures", twins),
+        _sets("clips of the same images", twins),
         *_lengths(listing.clips, media, facts),
         _note("unused files", listing.unused),
     ]

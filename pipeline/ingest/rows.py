@@ -120,7 +120,7 @@ def why_unusable(clip: ListedClip, file: FileFacts) -> str | None:
 
 
 def _timing(clip: ListedClip, file: FileFacts) -> tuple[float | None, float | None]:
-    """Pictures a second, and seconds."""
+    """Images a second, and seconds."""
     if clip.images is None:
         return file.fps, file.duration_s
     return clip.images.fps, file.frames and file.frames / clip.images.fps

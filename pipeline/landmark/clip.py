@@ -30,7 +30,7 @@ from arpgnet.pipeline.video.frames import decode_jpeg
 
 
 def landmark_schema(scheme: Scheme) -> pa.Schema:
-    """Of the stage's rows: every frame of data/faces, points in crop and in picture pixels."""
+    """Of the stage's rows: every frame of data/faces, points in crop and in image pixels."""
     points = pa.list_(pa.float32(), 2 * scheme.points)
     return pa.schema(
         [

@@ -36,7 +36,7 @@ def map_centres(model: onnx.ModelProto, tensor: str, cells: int, input_px: int) 
     """Receptive field centres of a tensor [N, C, h, w] with `cells` rows and columns.
 
     Where the graph holds something else than convolutions, pooling and pointwise operations on
-    the way, the cells are taken to divide the picture evenly.
+    the way, the cells are taken to divide the image evenly.
     """
     known = {model.graph.input[0].name: Centres(0.0, 1.0)}
     for node in model.graph.node:

@@ -79,7 +79,7 @@ class Detector(Protocol):
     """Finds faces in an RGB image, uint8 `[H, W, 3]`."""
 
     any_sides: bool
-    """Whether `look` can be called: the graph takes pictures of any sides."""
+    """Whether `look` can be called: the graph takes images of any sides."""
 
     def detect(self, image: Image) -> Detections:
         """The faces of a whole image, which is scaled to the detector's side first."""
@@ -100,7 +100,7 @@ def make_detector(
     """The detector for a pack's `kind`.
 
     Args:
-        det_px: the longer side of the picture the network sees; None means the pack's.
+        det_px: the longer side of the image the network sees; None means the pack's.
 
     Raises:
         UserError: the graph has no keypoints, or takes another fixed size.
@@ -111,7 +111,7 @@ def make_detector(
 
 
 def find_faces(detector: Detector, image: Image, pad_retry: float) -> Detections:
-    """Detect, and when nothing is found look again with a border round the picture.
+    """Detect, and when nothing is found look again with a border round the image.
 
     Detectors are trained on faces within a scene and miss one that fills the frame
     (deepinsight/insightface#1518). A black border of `pad_retry` times the longer side, then of
@@ -161,7 +161,7 @@ class ScrfdDetector:
     def detect(self, image: Image) -> Detections:
         if not self.any_sides:
             return self._find(image, (self._px, self._px))
-        # InsightFace fills the picture up to a square: a quarter of 4:3 is black
+        # InsightFace fills the image up to a square: a quarter of 4:3 is black
         height, width = (round(side * self.scale(image)) for side in image.shape[:2])
         return self._find(image, (on_grid(width), on_grid(height)))
 
@@ -180,7 +180,7 @@ class ScrfdDetector:
 def _dynamic_shape_session(
     spec: ModelSpec, original: onnxruntime.InferenceSession, threads: int, device: Device
 ) -> onnxruntime.InferenceSession | None:
-    """The graph for pictures of any sides, if it gives at its own sides what it gave before."""
+    """The graph for images of any sides, if it gives at its own sides what it gave before."""
     source = original.get_inputs()[0]
     # noise has edges of every kind, and a ramp has none
     trial = np.random.default_rng(0).uniform(-1, 1, source.shape).astype(np.float32)

@@ -1,6 +1,6 @@
-"""Graphs that were exported for one picture of one size, freed of that.
+"""Graphs that were exported for one image of one size, freed of that.
 
-Published face networks often have their batch or their picture's sides written into constants,
+Published face networks often have their batch or their image's sides written into constants,
 although no layer needs it. What is made here is not trusted: whoever uses it compares its answers
 with the original graph's, and falls back to that.
 """
@@ -21,7 +21,7 @@ SAME = 1e-4
 
 
 def any_batch(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that takes any number of pictures: what reshapes to one row keeps each row's own.
+    """A copy that takes any number of images: what reshapes to one row keeps each row's own.
 
     Slices that cut nothing off go too (PFLD-GhostNet has 22 of them, 13 % of its time).
     """
@@ -37,7 +37,7 @@ def any_batch(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def any_sides(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that takes pictures of any sides: what resizes to fixed sides doubles, or so."""
+    """A copy that takes images of any sides: what resizes to fixed sides doubles, or so."""
     dynamic, dims = _copy(model), _dims(model)
     for axis, name in ((2, "height"), (3, "width")):
         _name_axis(dynamic.graph.input[:1], axis, name)
@@ -56,7 +56,7 @@ def any_sides(model: onnx.ModelProto) -> onnx.ModelProto:
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    del copy.graph.value_info[:]  # the shapes of one picture
+    del copy.graph.value_info[:]  # the shapes of one image
     return copy
 
 

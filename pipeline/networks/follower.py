@@ -1,13 +1,13 @@
-"""Faces from frame to frame: found once in the whole picture, then looked for where they were.
+"""Faces from frame to frame: found once in the whole image, then looked for where they were.
 
-A detector spends 86 ms on a whole 640 x 640 picture and 3 ms on the 120 x 120 pixels round a face
+A detector spends 86 ms on a whole 640 x 640 image and 3 ms on the 120 x 120 pixels round a face
 (SCRFD-2.5G, one core). The small look is the large one's middle: same scale, and its upper left
-corner on the detector's grid, so that the cells see what they see in the whole picture. On 179
+corner on the detector's grid, so that the cells see what they see in the whole image. On 179
 frames of 8 people, embeddings then have a cosine of 0.994 (median) to those behind a full look,
 0.988 with corners anywhere.
 
 The first look at a clip is at half the scale, a quarter of the time, and what it finds is looked at
-again nearby; where it finds nothing, or something that is not found again, the whole picture is
+again nearby; where it finds nothing, or something that is not found again, the whole image is
 looked at as it is.
 
 Where frames are dense, a face that is at nearly the same place a tenth of a second later is not
@@ -39,11 +39,11 @@ from arpgnet.pipeline.networks.detector import (
 BORDER = 0.15
 # the border grows with the face's last step: it must not leave the part that is looked at
 STEPS_AHEAD = 1.5
-# where that was not enough, before the whole picture is looked at
+# where that was not enough, before the whole image is looked at
 WIDE_BORDER = 0.75
 # a face that is larger than this in the full look is shrunk to it
 FACE_PX = 128
-# of the whole picture: where the parts add up to more, it is looked at
+# of the whole image: where the parts add up to more, it is looked at
 WORTH_IT = 0.5
 # a face that moved or grew by this much since the last frame, in parts of its side, is another
 JUMP = 0.5
@@ -56,9 +56,9 @@ class Follower:
     """Finds the faces of the successive frames of one clip.
 
     Args:
-        pad_retry: see `find_faces`; for looks at the whole picture.
-        full_every: frames from one look at the whole picture to the next, at the latest; that
-            is when a face that was not there before is found. 1: always the whole picture.
+        pad_retry: see `find_faces`; for looks at the whole image.
+        full_every: frames from one look at the whole image to the next, at the latest; that
+            is when a face that was not there before is found. 1: always the whole image.
         leap_s: the longest time in which a face that keeps still is not looked for. 0: never.
         first_scale: of the first look, in parts of the detector's. A face of less than about 25 of
             640 pixels may then go unnoticed beside a larger one until the next full look. 1: none.
@@ -117,7 +117,7 @@ class Follower:
         return found
 
     def _look_first(self, image: Image) -> Detections | None:
-        """The faces that a small copy of the whole picture shows; None if there are none."""
+        """The faces that a small copy of the whole image shows; None if there are none."""
         if self.first_scale == 1.0:
             return None
         scale = self.detector.scale(image) * self.first_scale
@@ -268,7 +268,7 @@ def _part_around(box: np.ndarray, full_scale: float, border: float) -> _Part:
     """The part to look at for a face, at the full look's scale unless the face is large there."""
     scale = min(full_scale, FACE_PX / _side(box))
     x1, y1, x2, y2 = box * scale
-    # the edge of the whole picture is an edge here too; a face shrunk to fit wants its border
+    # the edge of the whole image is an edge here too; a face shrunk to fit wants its border
     edge = 0.0 if scale == full_scale else -math.inf
     left, width = _span(max(x1 - border * (x2 - x1), edge), x2 + border * (x2 - x1))
     top, height = _span(max(y1 - border * (y2 - y1), edge), y2 + border * (y2 - y1))

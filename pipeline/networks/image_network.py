@@ -1,6 +1,6 @@
 """Which number format the appearance network is run in on this machine.
 
-A face network that takes pictures in batches, where its graph can: ONNX Runtime, or torch.
+A face network that takes images in batches, where its graph can: ONNX Runtime, or torch.
 
 B images, S pixels.
 """
@@ -44,11 +44,11 @@ TORCH_KINDS = frozenset(
 
 
 class ImageNetwork:
-    """One input, a square RGB picture; any outputs, the first axis of each counting pictures.
+    """One input, a square RGB image; any outputs, the first axis of each counting images.
 
     Args:
         spec: the network and how to feed it.
-        batch: the most pictures at once; 1 where the graph allows no more.
+        batch: the most images at once; 1 where the graph allows no more.
         extra_outputs: internal tensors that `run` gives behind the graph's first output.
         precision: `bf16` runs the graph in torch, where it can be imported exactly.
 
@@ -81,7 +81,7 @@ class ImageNetwork:
         self._run, self.batch = self._choose(session, batch, precision)
 
     def run(self, images: Images) -> list[Floats]:
-        """The outputs for pictures uint8 [B, S, S, 3], RGB; each float32 [B, ...]."""
+        """The outputs for images uint8 [B, S, S, 3], RGB; each float32 [B, ...]."""
         parts = [
             self._run(self._normalisation.model_input(images[start : start + self.batch]))
             for start in range(0, len(images), self.batch)
@@ -104,7 +104,7 @@ class ImageNetwork:
             return original, 1
         if batchable(session):
             # a promise only: some published graphs reshape to a single row further down
-            # (deepinsight/insightface#2878) and fail or mix pictures up
+            # (deepinsight/insightface#2878) and fail or mix images up
             return (original, batch) if _same(original, trial, truth) else (original, 1)
         dynamic = self._dynamic_batch()
         return (dynamic, batch) if dynamic and _same(dynamic, trial, truth) else (original, 1)
@@ -148,7 +148,7 @@ class ImageNetwork:
 
 
 def _trial(side: int) -> Images:
-    """Two pictures that differ: uint8 [2, S, S, 3]."""
+    """Two images that differ: uint8 [2, S, S, 3]."""
     ramp = np.arange(side * side * 3, dtype=np.uint32).reshape(1, side, side, 3)
     return np.concatenate([ramp * 7 % 251, ramp * 11 % 241]).astype(np.uint8)
 
@@ -158,7 +158,7 @@ def _one_by_one(run: Run, inputs: Floats) -> list[list[Floats]]:
 
 
 def _same(run: Run, inputs: Floats, truth: list[Floats]) -> bool:
-    """Whether the pictures together give what each gives alone in the original graph."""
+    """Whether the images together give what each gives alone in the original graph."""
     try:
         found = run(inputs)
     except Exception:  # the runtimes' exceptions share no base of their own

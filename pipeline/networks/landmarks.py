@@ -17,10 +17,10 @@ from arpgnet.pipeline.networks.sessions import CPU, CUDA, Device, choose_provide
 
 # Side of the square around the box that the network sees, in parts of the box's longer side.
 # PFLD's tight square, checked on 75 frames of 6 people: with 1.0 it differs from itself on the
-# mirrored picture by 5.0 % of the eye distance (1.2: 6.2 %), from the detector's keypoints by
+# mirrored image by 5.0 % of the eye distance (1.2: 6.2 %), from the detector's keypoints by
 # 5.0 % (1.2: 4.6 %, 1.3: 6.2 %)
 BOX_SCALE = {"2d106": 1.5, "68": 1.5, "pfld98": 1.0}
-# pictures at a time: on a CPU, PFLD takes 2.6 ms a picture by 4 and 3.1 ms by 16 (one core)
+# images at a time: on a CPU, PFLD takes 2.6 ms an image by 4 and 3.1 ms by 16 (one core)
 BATCH = {CPU: 4, CUDA: 32}
 
 Points = npt.NDArray[np.float32]

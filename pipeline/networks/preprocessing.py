@@ -1,4 +1,4 @@
-"""Pictures to network input: colour order, mean and standard deviation.
+"""Images to network input: colour order, mean and standard deviation.
 
 B images, H and W pixels.
 """

@@ -37,7 +37,7 @@ def import_graph(model: onnx.ModelProto, outputs: Sequence[str]) -> fx.GraphModu
 
     Its weights are buffers; `meta["initializers"]` says which of the graph's each of them is.
 
-    Shapes: [B, 3, S, S] float32 -> one tensor an output, the first axis counting pictures even
+    Shapes: [B, 3, S, S] float32 -> one tensor an output, the first axis counting images even
     where the graph was exported for one.
 
     Raises:
@@ -199,13 +199,13 @@ def _same(of: _Importer, node: onnx.NodeProto, attributes: Attributes) -> fx.Nod
 
 def _flatten(of: _Importer, node: onnx.NodeProto, attributes: Attributes) -> fx.Node:
     if attributes.get("axis", 1) != 1:
-        raise NotImportable("a flatten that mixes pictures")
+        raise NotImportable("a flatten that mixes images")
     return of.call(torch.flatten, of.value(node.input[0]), 1)
 
 
 def _reshape(of: _Importer, node: onnx.NodeProto, attributes: Attributes) -> fx.Node:
     shape = of.constants.get(node.input[1], np.zeros(0)).tolist()
-    # of one picture, or of as many as there are
+    # of one image, or of as many as there are
     if len(shape) != 2 or shape[0] not in (0, 1, -1) or shape[1] == 0:
         raise NotImportable(f"a reshape to {shape}")
     return of.call(torch.flatten, of.value(node.input[0]), 1)

@@ -1,6 +1,6 @@
 """Byte strings of one clip kept aside: in memory while they are few, then in a file.
 
-An hour of video has 100,000 pictures of 300 kB; what is known of them only at the end (whether
+An hour of video has 100,000 images of 300 kB; what is known of them only at the end (whether
 the file is sound, which face is the clip's) must not keep them in memory until then.
 """
 

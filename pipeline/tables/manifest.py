@@ -35,14 +35,14 @@ QUARANTINED = "quarantined"
 class Clip:
     """One labelled face video, or one part of a video when `start_s`/`end_s` are set.
 
-    `path` is POSIX and relative to the root of its `corpus`; times are seconds after the
-    first picture; `sha256` is that of the whole file (empty when it could not be read).
+    `path` is POSIX and relative to the root of its `corpus`; times are seconds after the first
+    frame; `sha256` is that of the whole file (empty when it could not be read).
 
-    A clip of `image_sequence` is a folder of them, `sha256` that of all of them, `fps` their rate and
+    An `image_sequence` is a folder of images: `sha256` is that of all of them, `fps` their rate and
     `first_image` the number in the name of the video's first frame (None: they follow one another
     without gaps). `faces` is `detect`, or how the data set says where the face is: `aligned`, the
-    pictures are faces that were cut out already; `landmarks`, by 68 points a picture in the folder
-    `landmarks`. `person` is which of two people is meant, by place in the picture: left or right.
+    images are faces that were cut out already; `landmarks`, by 68 points per image in the folder
+    `landmarks`. `person` is which of two people is meant, by place in the image: left or right.
     `traits` is what the data set says of the subject (gender, age), as sorted JSON or None.
     """
 

@@ -28,8 +28,8 @@ av.logging.set_level(av.logging.PANIC)
 class VideoInfo:
     """What a container says about its video; not verified, see `survey.survey`.
 
-    `width` and `height` are those of the upright picture; `rotation` is the angle in
-    degrees, counter-clockwise, that makes the stored picture upright (0, 90, 180, 270).
+    `width` and `height` are those of the upright image; `rotation` is the angle in
+    degrees, counter-clockwise, that makes the stored image upright (0, 90, 180, 270).
     """
 
     fps: float | None
@@ -118,12 +118,12 @@ def declared_duration(container: Any, stream: Any) -> float | None:
 
 
 def upright_angle(frame: Any) -> int:
-    """Counter-clockwise degrees that make the picture upright: 0, 90, 180 or 270."""
+    """Counter-clockwise degrees that make the image upright: 0, 90, 180 or 270."""
     return round(frame.rotation / 90) * 90 % 360
 
 
 class Upright:
-    """Makes pictures of a file's frames; FFmpeg's converter is set up once, not for each.
+    """Makes images of a file's frames; FFmpeg's converter is set up once, not for each.
 
     640 x 480, 2 cores of an AMD EPYC: 0.3 ms of CPU a frame less than `frame.to_ndarray("rgb24")`;
     without threads of its own 0.10 ms of CPU a frame, with them (FFmpeg's choice) 0.15 for the same
@@ -141,7 +141,7 @@ class Upright:
 
 def _video_stream(container: Any) -> Any:
     for stream in container.streams.video:
-        # the cover of a song is a video stream of one picture
+        # the cover of a song is a video stream of one image
         if not stream.disposition & av.stream.Disposition.attached_pic:
             if stream.codec_context is None:
                 raise ClipError("its codec is unknown")

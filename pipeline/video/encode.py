@@ -1,4 +1,4 @@
-"""Pictures with the times, the colours and the sound of a video into an MP4 file, H.264 and 4:2:0.
+"""Images with the times, the colours and the sound of a video into an MP4 file, H.264 and 4:2:0.
 
 The file is made under another name and put in place when it is finished.
 """
@@ -37,7 +37,7 @@ MATRICES = {
 
 @dataclass(frozen=True)
 class Source:
-    """What the pictures themselves do not tell.
+    """What the images themselves do not tell.
 
     Attributes:
         start_s: the first frame's time in the file.
@@ -84,12 +84,12 @@ def source_of(path: Path) -> Source:
 
 
 class Encoder:
-    """An MP4 file that pictures are added to.
+    """An MP4 file that images are added to.
 
     Args:
         path: where it is in the end; what was there is replaced.
         video: whose times, colours and sound it has.
-        width, height: of the pictures; of odd ones the last column or row is doubled.
+        width, height: of the images; of odd ones the last column or row is doubled.
         options: of libx264.
 
     Raises:
@@ -119,7 +119,7 @@ class Encoder:
         self._sound = Sound(video, self._container, self._source.start_s)
 
     def add(self, time_s: float, image: np.ndarray) -> None:
-        """The next picture, RGB uint8 [H, W, 3], at seconds after the first one."""
+        """The next image, RGB uint8 [H, W, 3], at seconds after the first one."""
         source = self._source
         even: Any = cv2.copyMakeBorder(
             image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE

@@ -1,6 +1,6 @@
 """A video's frames one after the other, for as long as it is: nothing waits for the file's end.
 
-The frames are those that `survey` finds: the same numbers, times and pictures. It knows them when
+The frames are those that `survey` finds: the same numbers, times and images. It knows them when
 it has decoded the whole file; here they are expected from the packets' times, each one is handed
 out when the 16 behind it have come undamaged, and whoever expected wrongly starts anew from a
 survey.
@@ -50,7 +50,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame: its number and time in the video, and the upright picture, RGB uint8 [H, W, 3]."""
+    """A frame: its number and time in the video, and the upright image, RGB uint8 [H, W, 3]."""
 
     index: int
     time_s: float

@@ -36,7 +36,7 @@ class Survey:
     over the frame rate. `frame_s` is the usual distance of frames. `whole` is False when
     `times` ends before the file does, because of damage. A survey that was asked to stop
     at `end_s` says nothing of what comes after it; `to_end` is False then. `first` is the
-    first picture's `fingerprint`, `container` FFmpeg's name of the format.
+    first image's `fingerprint`, `container` FFmpeg's name of the format.
     """
 
     times: np.ndarray
@@ -53,7 +53,7 @@ class Survey:
 def survey(path: Path, end_s: float | None = None, watch: Watch | None = None) -> Survey:
     """Decode the frames once, in order, keeping only their times.
 
-    Whoever wants pictures may watch the frames go by instead of decoding them again.
+    Whoever wants images may watch the frames go by instead of decoding them again.
     Frames from the first damaged one on do not count, nor do the 16 before it.
 
     Raises:
@@ -95,7 +95,7 @@ def survey(path: Path, end_s: float | None = None, watch: Watch | None = None) -
 
 
 def fingerprint(image: np.ndarray) -> int:
-    """A checksum of a picture's bytes."""
+    """A checksum of an image's bytes."""
     return zlib.crc32(np.ascontiguousarray(image).data)
 
 

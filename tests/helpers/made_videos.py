@@ -1,7 +1,7 @@
 """Small videos with every property that breaks decoders, written with PyAV.
 
 Frame i shows its own number as a pattern of black and white blocks, so that a test can
-read back from a decoded picture which frame it is.
+read back from a decoded image which frame it is.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def make_image(number: int, width: int = 320, height: int = 240) -> np.ndarray:
 
 
 def number_of(image: np.ndarray) -> int:
-    """The frame number that `make_image` drew, from the upper half of a decoded picture."""
+    """The frame number that `make_image` drew, from the upper half of a decoded image."""
     height, width = image.shape[:2]
     edges = np.linspace(0, width, _BITS + 1).astype(int)
     bits = [

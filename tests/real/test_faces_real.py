@@ -93,7 +93,7 @@ def test_yunet_is_decoded_as_opencv_does(
 def test_a_face_that_fills_the_frame_is_found_behind_a_border(
     frames: list[np.ndarray], scrfd: Detector
 ) -> None:
-    """The face's own box as the whole 256 px picture: missed as it is, found with a border."""
+    """The face's own box as the whole 256 px image: missed as it is, found with a border."""
     missed, errors = 0, []
     for frame in frames[::4]:
         face = scrfd.detect(frame)

@@ -81,7 +81,7 @@ def test_a_run_on_real_frames_goes_through(project: tuple[Path, Params], pack: P
     said = finetune(params, root=root)
     facts = json.loads((root / BACKBONE / "backbone.json").read_text())
     refused = {reason for reason in facts["left_out"] if "target data" in reason}
-    assert refused == {"a picture of the target data", "a face of the target data"}
+    assert refused == {"an image of the target data", "a face of the target data"}
     assert sum(facts["left_out"][reason] for reason in refused) == 2
     assert facts["train"] + facts["val"] >= 17
     assert "validation UAR" in said

@@ -1,4 +1,4 @@
-"""RAVDESS clips: modality 01 and 02 of one performance are the same pictures."""
+"""RAVDESS clips: modality 01 and 02 of one performance are the same images."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_split_by_modality_is_refused(clips, tmp_path):
         for row in rows
     ]
     naive.write_text("path,label,split\n" + "".join(lines))
-    with pytest.raises(UserError, match="show the same pictures but stand in test and") as error:
+    with pytest.raises(UserError, match="show the same images but stand in test and") as error:
         ingest(params(clips, naive, protocol="official"), folder=tmp_path)
     first, second = str(error.value).split("'")[1:4:2]
     assert performance(first) == performance(second)

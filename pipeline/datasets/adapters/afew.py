@@ -120,12 +120,12 @@ def _clips(
     """A class's videos or, where they lie there, folders of frames."""
     clips = []
     for path in sorted(folder.iterdir()):
-        pictures = path.is_dir() and not path.name.startswith(".")
-        if not (pictures or is_video(path)):
+        images = path.is_dir() and not path.name.startswith(".")
+        if not (images or is_video(path)):
             continue
-        supplied = faces / path.stem if faces and not pictures else None
-        if supplied is not None and any(supplied.glob("*.*")):
-            path, pictures = supplied, True
+        provided = faces / path.stem if faces and not images else None
+        if provided is not None and any(provided.glob("*.*")):
+            path, images = provided, True
         name = relative(path, wanted.root)
         clips.append(
             ListedClip(
@@ -133,9 +133,9 @@ def _clips(
                 label,
                 split=split,
                 where=name,
-                images=Images(fps=wanted.fps) if pictures else None,
+                images=Images(fps=wanted.fps) if images else None,
                 # Emotion-FAN's frames are cut out faces, as the supplied ones are
-                faces="aligned" if pictures and wanted.faces == "aligned" else "detect",
+                faces="aligned" if images and wanted.faces == "aligned" else "detect",
             )
         )
     return clips

@@ -21,7 +21,7 @@ from arpgnet.pipeline.video.frames import decode_jpeg
 from helpers import graphs
 from helpers.outputs import OutputWriter
 
-CELL = 64  # the detectors see 128 px of a 256 px picture
+CELL = 64  # the detectors see 128 px of a 256 px image
 FRAMES_SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),
@@ -41,8 +41,8 @@ def make_image(*cells: tuple[int, int]) -> np.ndarray:
     return image
 
 
-def frames_table(clip_id: str, pictures: list[np.ndarray]) -> pa.Table:
-    jpegs = [cv2.imencode(".jpg", image[:, :, ::-1])[1].tobytes() for image in pictures]
+def frames_table(clip_id: str, images: list[np.ndarray]) -> pa.Table:
+    jpegs = [cv2.imencode(".jpg", image[:, :, ::-1])[1].tobytes() for image in images]
     n = len(jpegs)
     columns = {
         "clip_id": [clip_id] * n,
@@ -67,8 +67,8 @@ CLIPS = {
 def decoded(tmp_path: Path) -> Path:
     folder = tmp_path / "data" / "frames"
     with OutputWriter(folder, FRAMES_SCHEMA, {}) as writer:
-        for number, (clip_id, pictures) in enumerate(CLIPS.items()):
-            writer.add(clip_id, f"{number:064x}", [frames_table(clip_id, pictures)])
+        for number, (clip_id, images) in enumerate(CLIPS.items()):
+            writer.add(clip_id, f"{number:064x}", [frames_table(clip_id, images)])
         writer.add_quarantined("broken", "", "zero bytes")
     return folder
 
@@ -131,8 +131,8 @@ def test_the_context_is_the_square_round_the_box(decoded: Path, tmp_path: Path) 
 def test_a_long_clip_comes_in_pieces_that_add_up(tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     hidden = range(60, 70)  # on both sides of the first piece's end
-    pictures = [make_image() if n in hidden else make_image((1, 2)) for n in range(150)]
-    table = frames_table("long", pictures)
+    images = [make_image() if n in hidden else make_image((1, 2)) for n in range(150)]
+    table = frames_table("long", images)
     pieces = [table.slice(start, PIECE_ROWS) for start in range(0, 150, PIECE_ROWS)]
     with OutputWriter(folder, FRAMES_SCHEMA, {}) as writer:
         writer.add("long", "0" * 64, pieces)

@@ -25,26 +25,26 @@ from helpers.synthetic_face import face_points
 
 
 def make_image(seed: int, width: int, height: int) -> np.ndarray:
-    """A smooth RGB picture."""
+    """A smooth RGB image."""
     small = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def faces(
     tmp_path: Path,
-    pictures: list[np.ndarray],
+    images: list[np.ndarray],
     points: list[np.ndarray | None],
     **of_clip: str,
 ) -> pa.Table:
-    """What align makes of a clip of these pictures and landmarks."""
-    count = len(pictures)
+    """What align makes of a clip of these images and landmarks."""
+    count = len(images)
     columns = {
         "clip_id": ["c"] * count,
         "frame_index": list(range(count)),
         "time_s": [n / 25 for n in range(count)],
-        "width": [image.shape[1] for image in pictures],
-        "height": [image.shape[0] for image in pictures],
-        "jpeg": [encode_jpeg(image, 95) for image in pictures],
+        "width": [image.shape[1] for image in images],
+        "height": [image.shape[0] for image in images],
+        "jpeg": [encode_jpeg(image, 95) for image in images],
         "decoder": ["pictures"] * count,
         "points": [None if one is None else one.ravel().tolist() for one in points],
     }
@@ -113,10 +113,10 @@ def test_points_that_coincide_give_no_face() -> None:
 
 
 def test_landmarks_place_the_face_in_every_frame_that_has_them(tmp_path: Path) -> None:
-    pictures = [make_image(seed, 200, 180) for seed in range(4)]
+    images = [make_image(seed, 200, 180) for seed in range(4)]
     points = [face_points("68") + shift for shift in (20.0, 30.0)]
     table = faces(
-        tmp_path, pictures, [points[0], None, np.ones((68, 2)), points[1]], faces="landmarks"
+        tmp_path, images, [points[0], None, np.ones((68, 2)), points[1]], faces="landmarks"
     )
     assert table.column("frame_index").to_pylist() == [0, 1, 2, 3]
     assert table.column("valid").to_pylist() == [True, False, False, True]
@@ -126,7 +126,7 @@ def test_landmarks_place_the_face_in_every_frame_that_has_them(tmp_path: Path) -
         matrix = face_of_points(one)[2]
         assert matrix is not None
         np.testing.assert_allclose(matrices[row], matrix, atol=1e-5)
-        stored = decode_jpeg(encode_jpeg(pictures[row], 95))
+        stored = decode_jpeg(encode_jpeg(images[row], 95))
         np.testing.assert_array_equal(crop, warp(stored, matrices[row]))
 
 

@@ -12,7 +12,7 @@ from arpgnet.pipeline.datasets.base import ADAPTERS, About, Recipe, adapter
 from arpgnet.pipeline.datasets.corpora import corpora, dataset_roots, resolve_params
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
-from helpers.dataset_trees import at_once, by_path, ingested, pictures, sides, text, video
+from helpers.dataset_trees import at_once, by_path, ingested, make_images, sides, text, video
 
 
 def rml(root, speakers=3):
@@ -187,7 +187,7 @@ def test_clips_of_ones_own_with_a_split_column_use_it(tmp_path):
 def test_pictures_in_a_csv(tmp_path):
     rows = ["path,label,subject,first_image,faces"]
     for number in range(8):
-        pictures(tmp_path / f"own/{number}", [10, 11, 13])
+        make_images(tmp_path / f"own/{number}", [10, 11, 13])
         rows.append(f"{number},{'ab'[number % 2]},p{number // 2},10,{'aligned' if number else ''}")
     text(tmp_path / "own/all.csv", "\n".join(rows) + "\n")
     manifest = ingested("csv", tmp_path / "own", tmp_path, manifest="all.csv", image_fps=10.0)

@@ -1,4 +1,4 @@
-"""Clips of the same pictures are found; others are not."""
+"""Clips of the same images are found; others are not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.datasets import fingerprint
-from arpgnet.pipeline.datasets.fingerprint import Pictures, find_twins, same_images, thumbnails
+from arpgnet.pipeline.datasets.fingerprint import ClipStart, find_twins, same_images, thumbnails
 from arpgnet.pipeline.datasets.groups import connected
 from helpers.tiny_videos import write_video
 
@@ -38,20 +38,20 @@ def test_twins_among_others(tmp_path):
         write_video(tmp_path / "longer.mp4", 5, frames=60),
     ]
     frames = [40] * 7 + [41, 60]
-    pictures = [Pictures(n, thumbnails(path)) for n, path in zip(frames, clips, strict=True)]
-    assert find_twins(pictures, unused) == [None, None, 2, None, 4, None, 2, 4, None]
+    images = [ClipStart(n, thumbnails(path)) for n, path in zip(frames, clips, strict=True)]
+    assert find_twins(images, unused) == [None, None, 2, None, 4, None, 2, 4, None]
 
 
 def test_twins_do_not_depend_on_the_order():
     rng = np.random.default_rng(0)
     base = [rng.integers(0, 255, (8, 16, 16), dtype=np.uint8) for _ in range(700)]
-    pictures = [Pictures(50 + n % 40, stack) for n, stack in enumerate(base)]
-    pictures.append(Pictures(52, base[3]))
-    pictures.append(Pictures(None, base[3]))
-    groups = find_twins(pictures, unused)
+    images = [ClipStart(50 + n % 40, stack) for n, stack in enumerate(base)]
+    images.append(ClipStart(52, base[3]))
+    images.append(ClipStart(None, base[3]))
+    groups = find_twins(images, unused)
     assert {row for row, group in enumerate(groups) if group is not None} == {3, 700}
-    order = rng.permutation(len(pictures))
-    shuffled = find_twins([pictures[row] for row in order], unused)
+    order = rng.permutation(len(images))
+    shuffled = find_twins([images[row] for row in order], unused)
     assert {int(order[row]) for row, group in enumerate(shuffled) if group is not None} == {3, 700}
 
 
@@ -59,8 +59,8 @@ def test_a_still_start_is_settled_by_the_whole_clip():
     black = np.zeros((8, 16, 16), np.uint8)
     rng = np.random.default_rng(1)
     whole = [rng.integers(0, 255, (12, 16, 16), dtype=np.uint8) for _ in range(2)]
-    pictures = [Pictures(96, black)] * 3
-    assert find_twins(pictures, lambda row: whole[row % 2]) == [0, None, 0]
+    images = [ClipStart(96, black)] * 3
+    assert find_twins(images, lambda row: whole[row % 2]) == [0, None, 0]
 
 
 def test_still_pictures():
@@ -87,7 +87,7 @@ def test_the_choice_of_candidates_loses_no_twin(spread, monkeypatch):
     course = rng.normal(128, 30, (8, 16, 16))
     starts = [course + rng.normal(0, rng.uniform(0, spread), course.shape) for _ in range(50)]
     clips = [
-        Pictures(int(rng.integers(30, 36)), np.clip(start, 0, 255).astype(np.uint8))
+        ClipStart(int(rng.integers(30, 36)), np.clip(start, 0, 255).astype(np.uint8))
         for start in starts
     ]
     pairs = [

@@ -1,4 +1,4 @@
-"""Folders of pictures through the decode stage: which are kept, and as what."""
+"""Folders of images through the decode stage: which are kept, and as what."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLIP = Clip("c", "c", "", fps=25.0, image_sequence=True)
 
 
 def image(number: int) -> np.ndarray:
-    """A smooth BGR picture."""
+    """A smooth BGR image."""
     small = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return np.asarray(cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
 
@@ -80,15 +80,15 @@ def test_a_part_of_the_pictures_by_time(tmp_path: Path) -> None:
     # 3 / 30 is 0.1, and a millionth more or less
     clip = replace(CLIP, fps=30.0, start_s=0.1000001, end_s=0.2)
     assert [frame.index for frame in kept(folder, clip)] == [3, 4, 5]
-    # the last picture is shown until 0.333 s
-    with pytest.raises(ClipError, match=r"^no picture between 0\.32 s and inf s$"):
+    # the last image is shown until 0.333 s
+    with pytest.raises(ClipError, match=r"^no image between 0\.32 s and inf s$"):
         kept(folder, replace(clip, start_s=0.32, end_s=None))
 
 
 def test_shrunk_pictures_take_their_landmarks_along(tmp_path: Path) -> None:
     folder, points = folder_of(tmp_path / "f", [1, 2]), tmp_path / "points"
     points.mkdir()
-    # centres of pixels lie at whole numbers: the picture begins at -0.5
+    # centres of pixels lie at whole numbers: the image begins at -0.5
     corners = np.tile([[-0.5, -0.5], [WIDTH - 0.5, HEIGHT - 0.5], [31.0, 10.0]], (23, 1))[:68]
     np.savetxt(points / "00001_landmarks.txt", corners, fmt="   %.7e")
     large, _ = kept(folder, landmarks=points)
@@ -125,7 +125,7 @@ def test_damaged_pictures_are_passed_over_up_to_a_half(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-50])
     assert [frame.index for frame in kept(folder)] == [1, 2, 5, 8, 9]
     (folder / "00010.jpg").write_bytes(b"")
-    with pytest.raises(ClipError, match=r"^6 of 10 pictures cannot be read$"):
+    with pytest.raises(ClipError, match=r"^6 of 10 images cannot be read$"):
         kept(folder)
 
 

@@ -32,7 +32,7 @@ def has_encoder(codec: str) -> bool:
 
 
 def numbers(path: Path, params: DecodeParams = ALL, **window: float) -> list[int]:
-    """Which frames the pictures show."""
+    """Which frames the images show."""
     return [
         made.number_of(decode_jpeg(frame.jpeg)) for frame in keep_frames(path, params, **window)
     ]

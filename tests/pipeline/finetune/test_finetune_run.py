@@ -68,7 +68,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             seed = 1000 * CLASSES.index(label) + number
             cv2.imwrite(str(folder / f"{number:02d}.png"), still(label, seed))
     cv2.imwrite(str(folder / "target.png"), faces_tables.crop(0, 1)[..., ::-1])
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"no image")
     return tmp_path
 
 
@@ -117,11 +117,11 @@ def test_switched_off_it_says_so_and_changes_nothing(tmp_path: Path) -> None:
 def test_stills_become_a_backbone_that_appearance_runs(project: Path) -> None:
     said = finetune(settings(project), root=project)
     found = metadata(project)
-    assert found["left_out"] == {"a face of the target data": 1, "not a readable picture": 1}
+    assert found["left_out"] == {"a face of the target data": 1, "not a readable image": 1}
     assert found["train"] + found["val"] == 24
     assert found["history"][found["best"]]["val_uar"] == 1.0
     assert "20 stills to train on, 4 to select with, 2 classes; validation UAR 1.000" in said
-    assert "left out: 1 a face of the target data; 1 not a readable picture" in said
+    assert "left out: 1 a face of the target data; 1 not a readable image" in said
     spec = spec_of(project)
     other = tuned(spec, project / BACKBONE)
     assert other.identity == spec.identity | {"weights_sha256": found["weights_sha256"]}
@@ -158,7 +158,7 @@ def test_stills_are_cut_in_worker_processes_and_found_again(
     monkeypatch.setenv("ARPGNET_STORE", str(job.store))
     (found,) = crops.make_crops(job, stills, 1, Limits())
     assert [crop.reason for crop in found[1]] == [
-        None, "no face found", "not a readable picture", "no face found",
+        None, "no face found", "not a readable image", "no face found",
     ]  # fmt: skip
     assert len(found[1][0].crop or b"") == 112 * 112 * 3
     monkeypatch.setattr(crops, "run_in_workers", in_process)
@@ -222,7 +222,7 @@ def test_mistakes_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UserError, match=r"fine-tuning diverged in epoch 0: lower finetune\.lr"):
         finetune(settings(project), root=project)
     for path in (project / "stills/left").iterdir():
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     with pytest.raises(UserError, match=r"no still of class 'left' to train on \(left out: 1 a"):
         finetune(settings(project), root=project)
     with pytest.raises(UserError, match=r"finetune\.device: cuda, but torch sees no CUDA device"):

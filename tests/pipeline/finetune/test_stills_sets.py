@@ -38,7 +38,7 @@ def test_folders_are_classes_and_folders_in_them_people(tmp_path: Path) -> None:
         ("sad/c.webp", "sad", None, None),
     ]
     assert listing.classes == ["happy", "sad"]
-    assert listing.left_out == {"not a picture, or not where one is looked for": 3}
+    assert listing.left_out == {"not an image, or not where one is looked for": 3}
 
 
 def test_split_folders_are_parts_and_the_test_part_is_left_alone(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_split_folders_are_parts_and_the_test_part_is_left_alone(tmp_path: Path)
 
 def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "happy/a.mp4")
-    with pytest.raises(UserError, match=r"finetune\.root: no picture at <class>/<picture>"):
+    with pytest.raises(UserError, match=r"finetune\.root: no image at <class>/<image>"):
         listed("folder", tmp_path)
     with pytest.raises(UserError, match=r"finetune\.root: '.*nowhere' does not exist"):
         listed("folder", tmp_path / "nowhere")

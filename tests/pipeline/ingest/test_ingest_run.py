@@ -150,7 +150,7 @@ def test_twins_stay_together(root, tmp_path):
     add_row(root, "again.avi,fear,s3")
     manifest = run(root, tmp_path, protocol="loso")
     assert manifest.notes["twins"] == {"clips": 2, "sets": 1}
-    assert manifest.notes["remarks"] == ["4 subjects form 3 folds: some share a group or pictures"]
+    assert manifest.notes["remarks"] == ["4 subjects form 3 folds: some share a group or images"]
     side = {
         (row["fold"], row["clip_id"]): row["split"]
         for row in read_splits(tmp_path / SPLITS).to_pylist()
@@ -159,7 +159,7 @@ def test_twins_stay_together(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("copied", "what"), [(True, "are the same file"), (False, "show the same pictures")]
+    ("copied", "what"), [(True, "are the same file"), (False, "show the same images")]
 )
 def test_twins_on_two_sides_are_refused(root, tmp_path, copied, what):
     if copied:
@@ -181,7 +181,7 @@ def test_same_pictures_with_two_labels_are_remarked(root, tmp_path):
     write_video(root / "again.mp4", 10, quality=10)
     add_row(root, "again.mp4,joy,s1")
     remarks = run(root, tmp_path).notes["remarks"]
-    assert remarks == ["1 sets of clips of the same pictures have several labels"]
+    assert remarks == ["1 sets of clips of the same images have several labels"]
 
 
 def test_parts_of_a_file(root, tmp_path):

@@ -139,7 +139,7 @@ def test_loso_joins_subjects_that_share_a_group():
     clips = [*clips, clip(90, subject="s3", group="g"), clip(91, subject="s4", group="g")]
     splits = divided(clips, protocol="loso")
     assert len(splits.folds) == 4
-    assert splits.remarks == ["5 subjects form 4 folds: some share a group or pictures"]
+    assert splits.remarks == ["5 subjects form 4 folds: some share a group or images"]
 
 
 def test_holdout_takes_about_the_fraction():
@@ -312,7 +312,7 @@ def test_shared_pictures_are_refused():
     clips = [clip(n, split=split) for n, split in enumerate(["train", "val", "test", "test"])]
     with pytest.raises(
         UserError,
-        match="'c000' and 'c003' show the same pictures but stand in train and test: put them",
+        match="'c000' and 'c003' show the same images but stand in train and test: put them",
     ):
         divided(clips, twins=[0, None, None, 0], protocol="official", group_by="clip")
 

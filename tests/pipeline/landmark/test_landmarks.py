@@ -98,7 +98,7 @@ def test_98_points_come_from_the_tight_square_in_rgb_over_255(tmp_path):
     box = np.array([[100.0, 50.0, 180.0, 150.0]])
     bias = next(w for w in model.graph.initializer if w.name == "output.b")
     rest = onnx.numpy_helper.to_array(bias).reshape(98, 2)
-    # a black picture leaves the bias: positions from 0 to 1 in the box's square, side 100 here
+    # a black image leaves the bias: positions from 0 to 1 in the box's square, side 100 here
     found = LandmarkNetwork(spec).locate(context(frame, box[0])[None], box)[0]
     np.testing.assert_allclose(found, rest * 100 + (90, 50), atol=1e-3)
 
@@ -135,7 +135,7 @@ def test_stage_writes_points_in_image_and_crop(tmp_path):
     assert not image[1].any()
     assert not in_crop[1].any()
     for row in (0, 2):
-        # the context as if it were the picture: the box lies in its middle two thirds
+        # the context as if it were the image: the box lies in its middle two thirds
         in_context = insightface_points(spec, stored_context(0, row), MIDDLE)
         expected = apply(cv2.invertAffineTransform(square_matrix(BOX, 192, 1.5)), in_context)
         np.testing.assert_allclose(image[row], expected, atol=2e-3)

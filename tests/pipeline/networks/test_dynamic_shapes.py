@@ -1,4 +1,4 @@
-"""Graphs freed of their batch and sides give what they gave before, on every picture."""
+"""Graphs freed of their batch and sides give what they gave before, on every image."""
 
 import numpy as np
 import onnx

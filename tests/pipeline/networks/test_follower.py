@@ -17,7 +17,7 @@ SIDE = 40
 
 
 class Squares:
-    """Finds white squares of any size on black; remembers the pictures it was shown."""
+    """Finds white squares of any size on black; remembers the images it was shown."""
 
     def __init__(self, px: int = 640, any_sides: bool = True) -> None:
         self.any_sides = any_sides
@@ -88,7 +88,7 @@ def test_after_the_first_look_only_the_surroundings_are_looked_at() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_it_finds_what_a_full_look_finds(data: st.DataObject) -> None:
-    """Whatever the way: slow, fast, jumping, leaving the picture, coming back."""
+    """Whatever the way: slow, fast, jumping, leaving the image, coming back."""
     x, y, images = 300, 200, []
     for _ in range(data.draw(st.integers(2, 12))):
         x = int(np.clip(x + data.draw(st.integers(-90, 90)), -SIDE, 640))

@@ -41,7 +41,7 @@ class Feed:
 
     def _write(self) -> None:
         there = images_of(1)
-        pictures = [*there, *there[::-1]]
+        images = [*there, *there[::-1]]
         try:
             # opened by Python, which lets other threads run while it waits for a reader
             with (
@@ -49,11 +49,11 @@ class Feed:
                 av.open(pipe, "w", format="matroska") as container,
             ):
                 stream = container.add_stream("mjpeg", rate=20)
-                stream.height, stream.width = pictures[0].shape[:2]
+                stream.height, stream.width = images[0].shape[:2]
                 stream.pix_fmt = "yuvj420p"
                 container.flags |= 0x0200  # AVFMT_FLAG_FLUSH_PACKETS
                 for number in range(self._count):
-                    image = np.ascontiguousarray(pictures[number % len(pictures)])
+                    image = np.ascontiguousarray(images[number % len(images)])
                     frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                     frame.pts, frame.time_base = number, Fraction(1, 20)
                     container.mux(stream.encode(frame))

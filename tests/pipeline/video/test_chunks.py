@@ -36,7 +36,7 @@ def gif(tmp_path: Path) -> Path:
 
 
 def chunk_starts(data: bytes) -> list[int]:
-    """Of the pictures in an AVI, before its index."""
+    """Of the images in an AVI, before its index."""
     end = data.index(b"idx1")
     starts, at = [], data.index(b"movi")
     while (at := data.find(b"00dc", at, end)) >= 0:

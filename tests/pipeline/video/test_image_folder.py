@@ -1,4 +1,4 @@
-"""Folders of pictures: which picture is which frame, and what can be read."""
+"""Folders of images: which image is which frame, and what can be read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TURNED = bytes.fromhex(
 
 @pytest.fixture
 def image() -> np.ndarray:
-    """A smooth BGR picture."""
+    """A smooth BGR image."""
     small = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return np.asarray(cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
 
@@ -65,8 +65,8 @@ def test_numbers_count_frames_and_have_gaps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        ((), "no picture in the folder"),
-        (("labels.txt",), "no picture in the folder"),
+        ((), "no image in the folder"),
+        (("labels.txt",), "no image in the folder"),
         (("00001.jpg", "1.png"), r"'0*1\.\w+' and '0*1\.\w+' have the same number"),
         (("00000.jpg", "00001.jpg"), "'00000.jpg' has a number before the first frame's, 1"),
         (("00001.jpg", "cover.jpg"), "'cover.jpg' has no number"),
@@ -129,7 +129,7 @@ def test_a_jpeg_is_known_by_its_bytes(image: np.ndarray) -> None:
 
 def test_the_first_picture_is_the_first_that_can_be_read(tmp_path: Path, image: np.ndarray) -> None:
     folder = files(tmp_path / "f", "1.jpg", "3.jpg")
-    with pytest.raises(ClipError, match=r"^none of 2 pictures can be read$"):
+    with pytest.raises(ClipError, match=r"^none of 2 images can be read$"):
         first_image(read_folder(folder, None))
     (folder / "2.png").write_bytes(encoded(image, ".png"))
     np.testing.assert_array_equal(first_image(read_folder(folder, None)), image[..., ::-1])

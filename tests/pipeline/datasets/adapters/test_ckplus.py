@@ -1,4 +1,4 @@
-"""CK+: pictures in one tree, emotions of some of them in another, landmarks in a third."""
+"""CK+: images in one tree, emotions of some of them in another, landmarks in a third."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.adapters.ckplus import CLASSES
-from helpers.dataset_trees import by_path, ingested, pictures, sides, text
+from helpers.dataset_trees import by_path, ingested, make_images, sides, text
 
 SUBJECTS = ("S005", "S010", "S501", "S999")
 
 
 def sequence(root, subject, number, code=None, images="cohn-kanade-images"):
     name = f"{subject}_{number}"
-    pictures(root / images / subject / number, (1, 2, 3), name=name + "_{:08d}.png")
+    make_images(root / images / subject / number, (1, 2, 3), name=name + "_{:08d}.png")
     if code is not None:
         label(root, subject, number, f"   {float(code):.7e}\n")
 

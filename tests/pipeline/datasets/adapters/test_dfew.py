@@ -6,7 +6,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.adapters.dfew import CLASSES
-from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
+from helpers.dataset_trees import by_path, ingested, make_images, sides, text, video
 
 # fold k tests clips 7k-6 to 7k, one of each class
 CLIPS = {number: (number - 1) % 7 + 1 for number in range(1, 36)}
@@ -40,7 +40,7 @@ def edit(root, place, before, after):
 
 def crops(root, numbers=CLIPS, form="clip_224x224", frames=6):
     for number in numbers:
-        pictures(
+        make_images(
             root / f"Clip/{form}/{number:05d}", range(1, frames + 1), f"{number:05d}_{{:05d}}.jpg"
         )
     return root
@@ -59,7 +59,7 @@ def both(tmp_path_factory):
     originals(root, [*CLIPS, 36])
     crops(root, [*range(1, 35), 36])
     for number in CLIPS:
-        pictures(root / f"Clip/clip_224x224_16f/{number:05d}", range(1, 17), "{}.jpg")
+        make_images(root / f"Clip/clip_224x224_16f/{number:05d}", range(1, 17), "{}.jpg")
     text(root / "Annotation/annotation.xlsx", "a table")
     return root
 
@@ -120,7 +120,7 @@ def test_crops_alone_are_looked_at_as_pictures(tmp_path):
     root = splits(tmp_path / "dfew", train="train", test="test")
     for number in CLIPS:
         part = f"Clip/jpg_256/part_{number % 3}"
-        pictures(root / part / f"{number:05d}", range(1, 5))
+        make_images(root / part / f"{number:05d}", range(1, 5))
     clip = by_path(ingested("dfew", root, tmp_path))["Clip/jpg_256/part_2/00011"]
     assert (clip.faces, clip.image_sequence, clip.label) == ("detect", True, "anger")
 
@@ -213,7 +213,7 @@ def test_what_is_missing_is_named(tmp_path):
 
 def test_links_out_of_the_root(tmp_path):
     root = crops(splits(tmp_path / "dfew"), range(2, 36))
-    outside = pictures(tmp_path / "elsewhere", range(1, 4))
+    outside = make_images(tmp_path / "elsewhere", range(1, 4))
     (root / "Clip/clip_224x224/00001").symlink_to(outside)
     with pytest.raises(UserError, match="leads out of the data set's root"):
         ingested("dfew", root, tmp_path)

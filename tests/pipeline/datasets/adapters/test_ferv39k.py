@@ -1,4 +1,4 @@
-"""FERV39k: two lists of one place, class and number a clip; crops, and whole pictures beside."""
+"""FERV39k: two lists of one place, class and number a clip; crops, and whole images beside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.adapters.ferv39k import CLASSES, CROPS, SCENES
-from helpers.dataset_trees import by_path, ingested, pictures, sides, text
+from helpers.dataset_trees import by_path, ingested, make_images, sides, text
 
 TEST = [f"Action/{name}/{number:04d}" for name in CLASSES for number in range(1)]
 TRAIN = [f"War/{name}/{number:04d}" for name in CLASSES for number in range(2)]
@@ -21,14 +21,14 @@ def lists(root, train=TRAIN, test=TEST, place="4_setups/All_scenes"):
 
 def clips(root, names=(*TRAIN, *TEST), form=CROPS, frames=6):
     for name in names:
-        pictures(root / form / name, range(frames), "{:02d}.jpg")
+        make_images(root / form / name, range(frames), "{:02d}.jpg")
     return root
 
 
 def test_official_parts(tmp_path):
     root = clips(lists(tmp_path / "ferv39k"))
     clips(root, ["War/Sad/0007"])
-    pictures(root / CROPS / "War", [1], "notes{}.jpg")
+    make_images(root / CROPS / "War", [1], "notes{}.jpg")
     text(root / "4_setups/22_scenes/test_Action.csv", "")
     manifest = ingested("ferv39k", root, tmp_path)
     assert manifest.classes == [

@@ -1,4 +1,4 @@
-"""MAFW: lists of five folds for the single and the compound set; videos, pictures and faces."""
+"""MAFW: lists of five folds for the single and the compound set; videos, images and faces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.adapters.mafw import EMOTIONS
-from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
+from helpers.dataset_trees import by_path, ingested, make_images, sides, text, video
 
 LISTS = "Train & Test Set"
 COMPOUND = [*EMOTIONS, "anger_disgust", "fear_sadness_anxiety"]
@@ -38,7 +38,7 @@ def videos(root, numbers, place="data/clips"):
 
 def faces(root, numbers, place="data/faces", frames=5):
     for number in numbers:
-        pictures(root / place / f"{number:05d}", range(1, frames + 1))
+        make_images(root / place / f"{number:05d}", range(1, frames + 1))
     return root
 
 
@@ -112,7 +112,7 @@ def test_faces_and_their_gaps(tmp_path):
 
 
 def test_whole_pictures_are_no_faces(tmp_path):
-    """`frames` shows the whole picture; crops may lie in a folder inside it."""
+    """`frames` shows the whole image; crops may lie in a folder inside it."""
     root = faces(splits(tmp_path / "mafw", SINGLE, place="split"), SINGLE, "data/frames", 7)
     faces(root, list(SINGLE)[:-1], "data/frames/frames_crop_align_224")
     whole = by_path(ingested("mafw", root, tmp_path))["data/frames/00025"]

@@ -10,7 +10,7 @@ from helpers.dataset_trees import by_path, ingested, sides, text, video
 
 
 def tree(root, below="AudioVisualClip"):
-    """Four speakers, two sentences a class, and recordings without pictures."""
+    """Four speakers, two sentences a class, and recordings without images."""
     for speaker in SPEAKERS:
         for code in CLASSES:
             for number in (1, 2):
