@@ -3,7 +3,7 @@
     python benchmarks/cluster.py [--clips 500] [--rounds 2] [--out FILE]
 
 Rendered clips, the demo pack, two workers. Starting is not counted: of every engine and stage a run
-on 12 clips is timed too, and taken off. Both engines in turn; the outs are compared.
+on 12 clips is timed too, and taken off. Both engines in turn; the outputs are compared.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def _measured(project: Project, stage: str) -> tuple[float, int, int]:
 
 
 def _committed(project: Project) -> tuple[float, int]:
-    """Seconds that DVC takes to hash and keep the outs, beyond finding nothing new; their bytes."""
+    """Seconds that DVC takes to hash and keep the outputs, beyond finding nothing new; their bytes."""
     project.run(sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm")
     command = (sys.executable, "-m", "dvc", "commit", "--quiet", "--force", *OUTS)
     first, second = (project.run(*command)[0] for _ in range(2))
@@ -179,7 +179,7 @@ def cost_table(costs: dict[str, Cost]) -> str:
         "workers, 1 core: ms a clip", "a frame", "a passed frame", "a look",
         "2 cores: times as fast",
         "look up: ms a clip", "write, one process: ms a frame",
-        "kB a frame: read", "written", "of both, to write the out", "in the store", "in the out",
+        "kB a frame: read", "written", "of both, to write the output", "in the store", "in the output",
     ]  # fmt: skip
     return table(header, rows)
 
@@ -209,7 +209,7 @@ def prediction_table(costs: dict[str, Cost], dvc: float) -> str:
     """
     rows = []
     for name, amount in SETS.items():
-        # the out lies in DVC's cache too
+        # the output lies in DVC's cache too
         kept = sum(cost.kept.of(amount) + 2 * cost.out.of(amount) for cost in costs.values())
         for nodes in NODES:
             total: dict[str, float] = defaultdict(float)

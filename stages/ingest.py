@@ -43,11 +43,11 @@ def summary() -> str:
         f"{'subject' if subjects == 1 else 'subjects'}, "
         f"{manifest.notes['protocol']['protocol']} with {folds} {'fold' if folds == 1 else 'folds'}"
     ]
-    twins = manifest.notes["twins"]
-    if twins["clips"]:
+    near_duplicates = manifest.notes["twins"]
+    if near_duplicates["clips"]:
         lines.append(
-            f"{twins['clips']} clips in {twins['sets']} sets show the same images: "
-            "each set stays on one side"
+            f"{near_duplicates['clips']} clips in {near_duplicates['sets']} sets show the same "
+            "images: each set stays on one side"
         )
     unused = manifest.notes["unused_files"]
     if unused["count"]:

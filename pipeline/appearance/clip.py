@@ -35,7 +35,7 @@ class AppearanceClip(ClipWorkBase):
     """The appearance stage's work on a clip; see `pipeline.runner.engine.ClipWork`.
 
     Attributes:
-        faces: the out of align.
+        faces: the output of align.
         model: the pack's embedding network.
         pack: the pack's name.
         batch: crops a forward pass; part of the key, because it changes last bits.

@@ -16,8 +16,8 @@ _NOT_THEIRS = frozenset(
 
 
 @contextmanager
-def writing_to(place: Path, advice: str = "free some space, or mend the folder") -> Iterator[None]:
-    """What fails inside is the user's to mend where the disk is full or the folder not theirs.
+def writing_to(place: Path, advice: str = "free some space, or fix the folder") -> Iterator[None]:
+    """What fails inside is the user's to fix where the disk is full or the folder not theirs.
 
     Raises:
         UserError: names `place` and gives the advice.

@@ -121,7 +121,9 @@ def image_thumbnails(images: folders.ImageFolder, extent: tuple[int, int] = STAR
     return np.stack(found)
 
 
-def find_twins(clips: Sequence[ClipStart], whole: Callable[[int], np.ndarray]) -> list[int | None]:
+def find_near_duplicates(
+    clips: Sequence[ClipStart], whole: Callable[[int], np.ndarray]
+) -> list[int | None]:
     """Group clips of the same images.
 
     Args:
@@ -142,8 +144,8 @@ def find_twins(clips: Sequence[ClipStart], whole: Callable[[int], np.ndarray]) -
         )
     ]
     group = connected(len(clips), pairs)
-    with_twin = {row for pair in pairs for row in pair}
-    return [group[row] if row in with_twin else None for row in range(len(clips))]
+    grouped = {row for pair in pairs for row in pair}
+    return [group[row] if row in grouped else None for row in range(len(clips))]
 
 
 def same_images(a: np.ndarray, b: np.ndarray) -> bool:

@@ -90,7 +90,7 @@ class DecodeClip(ClipWorkBase):
     def _refuse_changed(
         self, clip: Clip, sha256: Callable[[Path], str], *paths: Path | None
     ) -> None:
-        """The result is kept under the hash in the manifest; it must be of those bytes."""
+        """The result is stored under the hash in the manifest; it must be of those bytes."""
         try:
             found = [sha256(path) for path in paths if path]
         except OSError as error:

@@ -12,7 +12,7 @@ from torch import Tensor
 from arpgnet.pipeline.common.params import FinetuneParams
 
 GREY = 127.5
-# of an erased rectangle, in parts of the crop's side (Zhong et al., AAAI 2020, arXiv:1708.04896)
+# of an erased rectangle, as a fraction of the crop's side (Zhong et al., AAAI 2020, arXiv:1708.04896)
 ERASED = (0.15, 0.4)
 
 

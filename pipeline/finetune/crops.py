@@ -1,4 +1,4 @@
-"""Stills to aligned crops, in worker processes; what was computed is kept in the store.
+"""Stills to aligned crops, in worker processes; what was computed is cached in the store.
 
 N stills; a crop is uint8 [112, 112, 3], RGB.
 """

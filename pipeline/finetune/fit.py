@@ -43,7 +43,7 @@ class Tuner:
     def fit(
         self, state: State | None, on_step: Callable[[], None], on_epoch: Callable[[State], None]
     ) -> State:
-        """Train for all epochs, from `state` on where one is given; ends with the best weights.
+        """Train for all epochs, from `state` on if provided; ends with the best weights.
 
         Raises:
             UserError: the loss is no longer a number.

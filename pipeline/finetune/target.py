@@ -45,8 +45,8 @@ class Target:
 
     Args:
         clips: of the manifest.
-        frames: the out of decode.
-        faces: the out of align.
+        frames: the output of decode.
+        faces: the output of align.
     """
 
     def __init__(self, clips: Sequence[Clip], frames: Path, faces: Path) -> None:

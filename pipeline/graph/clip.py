@@ -28,7 +28,7 @@ class GraphClip(ClipWorkBase):
     """See `pipeline.runner.engine.ClipWork`. N regions, h x w the map's cells.
 
     Attributes:
-        frames, faces, landmarks, appearance: the outs of earlier stages; of frames the sizes are
+        frames, faces, landmarks, appearance: the outputs of earlier stages; of frames the sizes are
             read, of faces the matrices, of appearance the facts alone.
         regions: `grid` (`patches` x `patches` cells, 4 or 8 neighbours) or `landmark`.
     """

@@ -20,14 +20,14 @@ def notes_of(
     left_out: dict[str, int],
     excluded: dict[str, int],
     clips: Sequence[Clip],
-    twins: Sequence[int | None],
+    near_duplicates: Sequence[int | None],
     remarks: Sequence[str],
 ) -> dict[str, Any]:
     """Counts for the report: what was listed, left out, set aside, and tied together."""
     labels: dict[int, set[str | None]] = {}
-    for clip, twin in zip(clips, twins, strict=True):
-        if twin is not None and (clip.start_s, clip.end_s, clip.person) == (None, None, None):
-            labels.setdefault(twin, set()).add(clip.label)
+    for clip, group in zip(clips, near_duplicates, strict=True):
+        if group is not None and (clip.start_s, clip.end_s, clip.person) == (None, None, None):
+            labels.setdefault(group, set()).add(clip.label)
     doubtful = sum(len(names) > 1 for names in labels.values())
     if doubtful:
         remarks = [*remarks, f"{doubtful} sets of clips of the same images have several labels"]
@@ -37,8 +37,8 @@ def notes_of(
         "excluded": excluded,
         "quarantined": dict(Counter(clip.reason for clip in clips if clip.reason)),
         "twins": {
-            "clips": sum(twin is not None for twin in twins),
-            "sets": len({twin for twin in twins if twin is not None}),
+            "clips": sum(group is not None for group in near_duplicates),
+            "sets": len({group for group in near_duplicates if group is not None}),
         },
         "unused_files": {"count": len(listing.unused), "first": listing.unused[:_UNUSED_SHOWN]},
         "remarks": [*listing.remarks, *remarks],
@@ -70,7 +70,7 @@ def protocol_note(
     }
 
 
-def set_facts(corpus: Corpus) -> dict[str, Any]:
+def set_metadata(corpus: Corpus) -> dict[str, Any]:
     """What a reader must know of a data set: its name in full, and on which terms it is used."""
     about = corpus.about
     return {

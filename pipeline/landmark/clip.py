@@ -48,7 +48,7 @@ class LandmarkClip(ClipWorkBase):
     """The landmark stage's work on a clip; see `pipeline.runner.engine.ClipWork`.
 
     Attributes:
-        faces: the out of align.
+        faces: the output of align.
         model: the pack's landmark network.
     """
 

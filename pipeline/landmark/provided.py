@@ -27,8 +27,8 @@ class SuppliedLandmarkClip(ClipWorkBase):
     """The landmark stage's work where `faces.landmarks` is `supplied`; see `LandmarkClip`.
 
     Attributes:
-        frames: the out of decode, which holds the points.
-        faces: the out of align.
+        frames: the output of decode, which holds the points.
+        faces: the output of align.
     """
 
     frames: Path

@@ -149,7 +149,7 @@ def _fetch_archive(
             f"pack {entry.name}: the download is not a zip: it was discarded; run again"
         ) from None
     finally:
-        # sound, it has served; unsound, going on with it would never mend it
+        # sound, it has served; unsound, going on with it would never fix it
         part.unlink(missing_ok=True)
 
 

@@ -34,7 +34,7 @@ from arpgnet.pipeline.networks.detector import (
     on_grid,
 )
 
-# A face's own border, in parts of its sides. More costs time and changes nothing: medians of the
+# A face's own border, as a fraction of its sides. More costs time and changes nothing: medians of the
 # landmarks' difference to those behind a full look are 1.1 % of the eye distance at 0.05 to 0.2
 BORDER = 0.15
 # the border grows with the face's last step: it must not leave the part that is looked at
@@ -45,7 +45,7 @@ WIDE_BORDER = 0.75
 FACE_PX = 128
 # of the whole image: where the parts add up to more, it is looked at
 WORTH_IT = 0.5
-# a face that moved or grew by this much since the last frame, in parts of its side, is another
+# a face that moved or grew by this much since the last frame, as a fraction of its side, is another
 JUMP = 0.5
 # of its side: a face whose points moved by less is on a straight line in between
 STILL = 0.05
@@ -60,7 +60,7 @@ class Follower:
         full_every: frames from one look at the whole image to the next, at the latest; that
             is when a face that was not there before is found. 1: always the whole image.
         leap_s: the longest time in which a face that keeps still is not looked for. 0: never.
-        first_scale: of the first look, in parts of the detector's. A face of less than about 25 of
+        first_scale: of the first look, as a fraction of the detector's. A face of less than about 25 of
             640 pixels may then go unnoticed beside a larger one until the next full look. 1: none.
     """
 
@@ -71,7 +71,7 @@ class Follower:
     first_scale: float = 1.0
     _shape: tuple[int, ...] = ()
     _since_full: int = 0
-    # how far a face went from one look to the next, in parts of its side
+    # how far a face went from one look to the next, as a fraction of its side
     _pace: float = 0.0
 
     def follow(self, frames: Iterable[tuple[float, Image]]) -> Iterator[tuple[Image, Detections]]:
@@ -187,7 +187,7 @@ def _same_face(found: Detections, box: np.ndarray) -> Detections | None:
 
 
 def _step(before: np.ndarray, after: np.ndarray) -> float:
-    """The largest move of a box's edge, in parts of its side."""
+    """The largest move of a box's edge, as a fraction of its side."""
     return float(np.abs(after - before).max()) / _side(before)
 
 

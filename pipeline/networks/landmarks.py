@@ -15,7 +15,7 @@ from arpgnet.pipeline.networks.image_network import ImageNetwork
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import CPU, CUDA, Device, choose_provider
 
-# Side of the square around the box that the network sees, in parts of the box's longer side.
+# Side of the square around the box that the network sees, as a fraction of the box's longer side.
 # PFLD's tight square, checked on 75 frames of 6 people: with 1.0 it differs from itself on the
 # mirrored image by 5.0 % of the eye distance (1.2: 6.2 %), from the detector's keypoints by
 # 5.0 % (1.2: 4.6 %, 1.3: 6.2 %)

@@ -1,4 +1,4 @@
-"""A stage's out from the store: which clips lie in which file, and who writes the files.
+"""A stage's output from the store: which clips lie in which file, and who writes the files.
 
 The files do not depend on each other, so all workers write at once. Which clips lie in which
 file follows from the bytes of their entries, and not from who computed them, when, or with
@@ -39,7 +39,7 @@ _SHARED = "the project must lie on a file system that all machines of the cluste
 
 @dataclass(frozen=True)
 class Member:
-    """A clip of an out: its name, its key, and the bytes of its entry in the store."""
+    """A clip of an output: its name, its key, and the bytes of its entry in the store."""
 
     clip_id: str
     key: str
@@ -48,7 +48,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Part:
-    """A file of an out, and the clips that lie in it."""
+    """A file of an output, and the clips that lie in it."""
 
     number: int
     members: tuple[Member, ...]
@@ -70,7 +70,7 @@ class Lost:
 
 
 def cut_into_parts(members: Iterable[Member], target: int | None = None) -> list[Part]:
-    """The files of an out: one ends with the first clip that reaches `target` bytes of entries.
+    """The files of an output: one ends with the first clip that reaches `target` bytes of entries.
 
     Args:
         members: in manifest order.
@@ -91,7 +91,7 @@ def cut_into_parts(members: Iterable[Member], target: int | None = None) -> list
 
 @dataclass(frozen=True)
 class PartJob:
-    """Writes parts into the out that is being made; see `pipeline.runner.workers.Job`.
+    """Writes parts into the output that is being made; see `pipeline.runner.workers.Job`.
 
     Attributes:
         root: of the store.

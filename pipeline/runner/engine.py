@@ -1,6 +1,6 @@
-"""Runs a stage's per-clip work: looks up, computes what is missing, assembles the out.
+"""Runs a stage's per-clip work: looks up, computes what is missing, assembles the output.
 
-Every result goes into the store before it goes anywhere else, and the out is assembled
+Every result goes into the store before it goes anywhere else, and the output is assembled
 from the store in manifest order. So an interrupted run keeps what was finished, and the
 out's bytes do not depend on what was computed now, before, or in which order.
 """
@@ -53,7 +53,7 @@ def run_clips(
     *,
     store: Store | None = None,
 ) -> Summary:
-    """Make the stage's out for all clips, computing only what the store lacks.
+    """Make the stage's output for all clips, computing only what the store lacks.
 
     Raises:
         UserError: more than `engine.max_bad` of the clips are quarantined, or all of them;
@@ -115,7 +115,7 @@ class _Run:
         self._compute([Item(clip, key) for key, clip in self._missing.items()])
 
     def assemble(self, output: Path) -> None:
-        """Write the out beside its place, then put it there."""
+        """Write the output beside its place, then put it there."""
         fresh = partial(output)
         shutil.rmtree(fresh, ignore_errors=True)
         try:
@@ -210,9 +210,9 @@ class _Run:
         reasons = Counter(self.bad.values()).most_common(3)
         named = "; ".join(f"{reason} ({count})" for reason, count in reasons)
         remedy = (
-            "nothing is left to work with: mend the clips or the settings"
+            "nothing is left to work with: fix the clips or the settings"
             if bad == total
-            else f"mend them or raise engine.max_bad (now {self._engine.max_bad:g})"
+            else f"fix them or raise engine.max_bad (now {self._engine.max_bad:g})"
         )
         raise UserError(
             f"{self._work.stage}: {bad} of {total} clips are unusable: {named}; {remedy}"
@@ -220,7 +220,7 @@ class _Run:
 
 
 def _detail(result: Crashed | TimedOut) -> str:
-    """For the person who watches; the out says the same on every machine."""
+    """For the person who watches; the output says the same on every machine."""
     match result:
         case TimedOut():
             return " (engine.clip_timeout_s)"

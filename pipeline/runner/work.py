@@ -23,7 +23,7 @@ class ClipWork(Protocol):
     `setup`; `setup` and `run` in a worker. The parent has nothing to decode or infer with:
     heavy libraries are imported where they are used. The clip's name is not part of its
     content: `run` may leave the column `clip_id` out, and the engine writes it when it
-    assembles the out, so that a clip that was renamed or stands in the manifest twice is
+    assembles the output, so that a clip that was renamed or stands in the manifest twice is
     computed once.
 
     A work uses one thread, of which there is one a core, in as many processes; see
@@ -36,13 +36,13 @@ class ClipWork(Protocol):
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the out's rows, `clip_id` among them."""
+        """Of the output's rows, `clip_id` among them."""
 
     def key(self, clip: Clip) -> str:
         """A digest of everything the result depends on."""
 
     def metadata(self) -> dict[str, Any]:
-        """About the whole out, JSON-able; for the index."""
+        """About the whole output, JSON-able; for the index."""
 
     def upstream_failure(self, clip: Clip) -> str | None:
         """Why an earlier stage has nothing for this clip."""
@@ -96,7 +96,7 @@ def upstream_reason(clip_id: str, *readers: ShardReader) -> str | None:
 
 @dataclass(frozen=True)
 class Item:
-    """A clip and the key that its result is kept under."""
+    """A clip and the key that its result is stored under."""
 
     clip: Clip
     key: str

@@ -1,4 +1,4 @@
-"""What to do when object storage fails: wait and try again, or say what is to be mended."""
+"""What to do when object storage fails: wait and try again, or say what is to be fixed."""
 
 from __future__ import annotations
 

@@ -250,7 +250,7 @@ def resolve_inside(root: Path, relative: str) -> Path:
     pure = PurePosixPath(relative)
     if not relative or pure.is_absolute() or ".." in pure.parts or "\0" in relative:
         raise UserError(
-            f"path {relative!r} must be relative to the data set's root and without '..': mend it"
+            f"path {relative!r} must be relative to the data set's root and without '..': fix it"
         )
     base = root.resolve()
     try:

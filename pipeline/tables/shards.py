@@ -1,4 +1,4 @@
-"""A stage's out: a few Parquet files with a clip's rows in a row of row groups, and an index.
+"""A stage's output: a few Parquet files with a clip's rows in a row of row groups, and an index.
 
 Many small files are slow under DVC, and one file for everything cannot be read clip by
 clip; so `part-00000.parquet`, `part-00001.parquet`, ... hold about 32 MB each (see
@@ -151,10 +151,10 @@ class IndexRow:
 
 
 class ShardFile:
-    """Writes one file of an out, clip by clip in manifest order.
+    """Writes one file of an output, clip by clip in manifest order.
 
     Args:
-        folder: the out, which must be there.
+        folder: the output, which must be there.
         number: of the file.
         schema: of the rows, `clip_id` among them.
 
@@ -215,26 +215,26 @@ def quarantined(clip_id: str, key: str, reason: str) -> IndexRow:
 
 
 def write_index(folder: Path, rows: Sequence[IndexRow], metadata: dict[str, Any]) -> None:
-    """Make the folder an out, whose files are complete.
+    """Make the folder an output, whose files are complete.
 
     Args:
         rows: of all clips, in manifest order.
-        metadata: about the whole out, JSON-able.
+        metadata: about the whole output, JSON-able.
 
     Raises:
         ValueError: a clip is there twice.
     """
     if len({row.clip_id for row in rows}) != len(rows):
-        raise ValueError("a clip is in the out twice")
+        raise ValueError("a clip is in the output twice")
     schema = with_json_metadata(INDEX_SCHEMA, metadata)
     write_table(table_of([asdict(row) for row in rows], schema), folder / INDEX)
 
 
 class ShardReader:
-    """Reads an out clip by clip. Picklable: a copy opens the files anew.
+    """Reads an output clip by clip. Picklable: a copy opens the files anew.
 
     Raises:
-        UserError: the folder is not a finished out.
+        UserError: the folder is not a finished output.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -263,7 +263,7 @@ class ShardReader:
         """Where a clip lies.
 
         Raises:
-            UserError: the out does not know the clip; it is older than the manifest.
+            UserError: the output does not know the clip; it is older than the manifest.
         """
         try:
             return self._rows[clip_id]
@@ -283,7 +283,7 @@ class ShardReader:
     def pieces(self, clip_id: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """A clip's rows in order, `PIECE_ROWS` at a time; one piece is held.
 
-        All outs with a row a frame are cut alike: piece i of each has the same frames.
+        All outputs with a row a frame are cut alike: piece i of each has the same frames.
 
         Raises:
             UserError, ValueError: as `read`.

@@ -35,7 +35,7 @@ class RunLog:
     """
 
     def __init__(self, folder: Path | None, advance: Callable[[], None]) -> None:
-        # DVC tracks the folder as an out of the stage: no experiment and no dvc.yaml of its own
+        # DVC tracks the folder as an output of the stage: no experiment and no dvc.yaml of its own
         self._live = folder and _Live(str(folder), save_dvc_exp=False, dvcyaml=None)
         self._advance = advance
         self._epochs = 0

@@ -105,7 +105,7 @@ class Trainer:
         self.module, self.wrapped = fabric.setup(network, self.optimizer)
 
     def fit(self, state: State | None, on_epoch: Callable[[State], None]) -> State:
-        """Train until `finished`; continue from `state` where one is given.
+        """Train until `finished`; continue from `state` if provided.
 
         Args:
             on_epoch: called after each epoch with the state, whose tensors it must not keep.

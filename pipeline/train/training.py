@@ -28,7 +28,7 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Planned:
-    """A fold with a seed, and the key that the run is kept under."""
+    """A fold with a seed, and the key that the run is stored under."""
 
     fold: Fold
     seed: int

@@ -2,7 +2,7 @@
 
 A weight means little beside the number of keys that share it: a region with five neighbours is
 attended to more than one with two, whatever the network has learned. Each figure therefore stands
-beside the one of an even attention: equal weights on all keys that the graph, the window and the
+beside the one of uniform attention: equal weights on all keys that the graph, the window and the
 masks allow.
 
 Shape letters: B views, T frames, N regions, H heads, L layers, S keys.
@@ -58,7 +58,7 @@ def edge_kinds(config: Any, metadata: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def frame_attention(network: ARPGNet, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """How much each region is attended to in each frame, and by an even attention.
+    """How much each region is attended to in each frame, and by uniform attention.
 
     Averaged as `region_attention` does it, of each frame by itself: float64 [B, T, N] each, rows
     sum to 1, or are 0 where no region is visible. Nothing behind the region graph is computed.

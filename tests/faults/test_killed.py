@@ -24,7 +24,7 @@ from helpers.support import Workspace
 
 RUNS = 11
 KILLS = 4
-# the longest time between two kills, in parts of an undisturbed run: short ones hit the first
+# the longest time between two kills, as a fraction of an undisturbed run: short ones hit the first
 # stages again and again, long ones reach the last
 REACH = (0.4, 0.2, 0.6, 0.3, 0.5)
 # stages that a random moment seldom meets, short as they are: the last long run waits for them

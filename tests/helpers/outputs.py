@@ -1,4 +1,4 @@
-"""An out as a stage would leave it, for tests of what reads it."""
+"""An output as a stage would leave it, for tests of what reads it."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -22,7 +22,7 @@ SAME_BLOCK = 10.0
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the stage decode's out."""
+    """A row of the stage decode's output."""
 
     index: int
     time_s: float

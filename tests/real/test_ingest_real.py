@@ -77,14 +77,14 @@ def test_a_split_by_modality_is_refused(clips, tmp_path):
 def test_performances_are_far_apart(clips):
     """The thresholds lie in a wide gap; these are the figures quoted beside them."""
     found = {path: thumbnails(path) for path in sorted(clips.glob("*/*.m[kp][4v]"))}
-    twins, others = [], []
+    near_duplicates, others = [], []
     for a, b in itertools.combinations(found, 2):
         if a.parent == b.parent:
             same = a.parent.name == "ravdess" and performance(str(a)) == performance(str(b))
             pair = (distance(found[a], found[b]), correlation(found[a], found[b]))
-            (twins if same else others).append(pair)
-    assert len(twins) == 7
-    assert max(d for d, _ in twins) < 0.5
-    assert min(r for _, r in twins) > 0.99
+            (near_duplicates if same else others).append(pair)
+    assert len(near_duplicates) == 7
+    assert max(d for d, _ in near_duplicates) < 0.5
+    assert min(r for _, r in near_duplicates) > 0.99
     assert min(d for d, _ in others) > 6
     assert max(r for _, r in others) < 0.8

@@ -7,7 +7,12 @@ import pytest
 
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.datasets import fingerprint
-from arpgnet.pipeline.datasets.fingerprint import ClipStart, find_twins, same_images, thumbnails
+from arpgnet.pipeline.datasets.fingerprint import (
+    ClipStart,
+    find_near_duplicates,
+    same_images,
+    thumbnails,
+)
 from arpgnet.pipeline.datasets.groups import connected
 from helpers.tiny_videos import write_video
 
@@ -39,7 +44,7 @@ def test_twins_among_others(tmp_path):
     ]
     frames = [40] * 7 + [41, 60]
     images = [ClipStart(n, thumbnails(path)) for n, path in zip(frames, clips, strict=True)]
-    assert find_twins(images, unused) == [None, None, 2, None, 4, None, 2, 4, None]
+    assert find_near_duplicates(images, unused) == [None, None, 2, None, 4, None, 2, 4, None]
 
 
 def test_twins_do_not_depend_on_the_order():
@@ -48,10 +53,10 @@ def test_twins_do_not_depend_on_the_order():
     images = [ClipStart(50 + n % 40, stack) for n, stack in enumerate(base)]
     images.append(ClipStart(52, base[3]))
     images.append(ClipStart(None, base[3]))
-    groups = find_twins(images, unused)
+    groups = find_near_duplicates(images, unused)
     assert {row for row, group in enumerate(groups) if group is not None} == {3, 700}
     order = rng.permutation(len(images))
-    shuffled = find_twins([images[row] for row in order], unused)
+    shuffled = find_near_duplicates([images[row] for row in order], unused)
     assert {int(order[row]) for row, group in enumerate(shuffled) if group is not None} == {3, 700}
 
 
@@ -60,7 +65,7 @@ def test_a_still_start_is_settled_by_the_whole_clip():
     rng = np.random.default_rng(1)
     whole = [rng.integers(0, 255, (12, 16, 16), dtype=np.uint8) for _ in range(2)]
     images = [ClipStart(96, black)] * 3
-    assert find_twins(images, lambda row: whole[row % 2]) == [0, None, 0]
+    assert find_near_duplicates(images, lambda row: whole[row % 2]) == [0, None, 0]
 
 
 def test_still_pictures():
@@ -98,7 +103,7 @@ def test_the_choice_of_candidates_loses_no_twin(spread, monkeypatch):
         and same_images(clips[a].start, clips[b].start)
     ]
     group = connected(len(clips), pairs)
-    twins = {row for pair in pairs for row in pair}
-    assert twins
-    expected = [group[row] if row in twins else None for row in range(len(clips))]
-    assert find_twins(clips, unused) == expected
+    near_duplicates = {row for pair in pairs for row in pair}
+    assert near_duplicates
+    expected = [group[row] if row in near_duplicates else None for row in range(len(clips))]
+    assert find_near_duplicates(clips, unused) == expected

@@ -9,7 +9,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
-from arpgnet.pipeline.datasets import file_cache as facts
+from arpgnet.pipeline.datasets import file_cache
 from arpgnet.pipeline.datasets.base import ListedClip
 from arpgnet.pipeline.ingest.rows import clip_ids
 from arpgnet.pipeline.ingest.run import ingest
@@ -99,7 +99,7 @@ def test_second_run_opens_and_divides_nothing(root, tmp_path, monkeypatch):
         assert not items
         return iter(())
 
-    monkeypatch.setattr(facts, "run_in_workers", look)
+    monkeypatch.setattr(file_cache, "run_in_workers", look)
     monkeypatch.setitem(ingest.__globals__, "assign_splits", None)
     run(root, tmp_path / "b")
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")

@@ -106,7 +106,7 @@ def test_damaged_entries_are_computed_again(
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_a_clip_that_has_turned_bad_moves_the_others_up(work: Squares, tmp_path: Path) -> None:
-    """The out is the one of a run that never knew better."""
+    """The output is the one of a run that never knew better."""
     some = clips(30)
     run_clips(work, some, tmp_path / "out", TWO)
     # of 8 files the last one holds one clip alone

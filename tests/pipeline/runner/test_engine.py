@@ -167,7 +167,7 @@ def test_a_bug_names_its_clip_and_keeps_what_was_done(work: Squares, tmp_path: P
     with pytest.raises(RuntimeError, match=r"(?s)clip c3: .*KeyError: 'oops'"):
         run_clips(work, clips(5, c3="bug"), out, ONE)
     assert [path.name for path in out.iterdir()] == ["old"]
-    # mended: only the rest is computed, and the out is replaced
+    # fixed: only the rest is computed, and the output is replaced
     before = work.count()
     assert run_clips(work, clips(5), out, ONE) == Summary(2, 3, 0)
     assert work.count() - before == 2
