@@ -3,7 +3,7 @@
 A run of a stage that computes everything takes
 
     start + (clips x a + frames x b + passed x v + looks x w) / speedup      in the workers
-          +  clips x c + frames x d / workers         to look clips up, and to write the output's files
+          +  clips x c + frames x d / workers         to look clips up, and write the output's files
 
 where `passed` are the frames of the videos, which decode goes through to get at those it keeps,
 and `looks` the frames in which align looks for a face; it does not in one that follows the last

@@ -131,7 +131,7 @@ def _measured(project: Project, stage: str) -> tuple[float, int, int]:
 
 
 def _committed(project: Project) -> tuple[float, int]:
-    """Seconds that DVC takes to hash and keep the outputs, beyond finding nothing new; their bytes."""
+    """Return the seconds that DVC takes to hash and cache the outputs, and their bytes."""
     project.run(sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm")
     command = (sys.executable, "-m", "dvc", "commit", "--quiet", "--force", *OUTS)
     first, second = (project.run(*command)[0] for _ in range(2))
@@ -179,7 +179,8 @@ def cost_table(costs: dict[str, Cost]) -> str:
         "workers, 1 core: ms a clip", "a frame", "a passed frame", "a look",
         "2 cores: times as fast",
         "look up: ms a clip", "write, one process: ms a frame",
-        "kB a frame: read", "written", "of both, to write the output", "in the store", "in the output",
+        "kB a frame: read", "written", "of both, to write the output", "in the store",
+        "in the output",
     ]  # fmt: skip
     return table(header, rows)
 

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def summary() -> str:
-    """What the written files hold, in a few lines."""
+    """Return what the written files hold, in a few lines."""
     manifest = read_manifest()
     clips = manifest.clips
     folds = len(read_splits().column("fold").unique())

@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def landmark_work(faces: FacesParams) -> LandmarkClip | SuppliedLandmarkClip:
-    """What is done to a clip, by `faces.landmarks`."""
+    """Return what is done to a clip, by `faces.landmarks`."""
     if faces.landmarks == "supplied":
         return SuppliedLandmarkClip(FRAMES, FACES)
     pack = load_listed(faces.pack, "landmark")

@@ -67,7 +67,7 @@ class AlignClip(ClipWorkBase):
     schema = FACES_SCHEMA
 
     def inputs(self, clip: Clip) -> list[Any]:
-        """The clip's frames, and all that can change what is made of them."""
+        """Return the clip's frames, and all that can change what is made of them."""
         return [
             self._reader.entry(clip.clip_id).key,
             self.align,
@@ -78,7 +78,7 @@ class AlignClip(ClipWorkBase):
         ]
 
     def metadata(self) -> dict[str, Any]:
-        """What holds for every clip."""
+        """Return what holds for every clip."""
         return {
             "pack": self.pack.name,
             "licence": self.pack.licence,
@@ -87,7 +87,7 @@ class AlignClip(ClipWorkBase):
         }
 
     def upstream_failure(self, clip: Clip) -> str | None:
-        """Why there are no frames of this clip, or None."""
+        """Return why there are no frames of this clip, or None."""
         if clip.status == QUARANTINED:
             return clip.reason
         return self._reader.entry(clip.clip_id).reason
@@ -97,7 +97,7 @@ class AlignClip(ClipWorkBase):
         _ = self._detector
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
-        """The clip's rows of `FACES_SCHEMA` less `clip_id`, one for each row of its frames.
+        """Yield the clip's rows of `FACES_SCHEMA` less `clip_id`, one for each row of its frames.
 
         A face's crops are cut out when it is found, while its frame is there, and wait in a
         spool until it is known which face is the clip's. Nothing is looked for where the data
@@ -129,7 +129,7 @@ class AlignClip(ClipWorkBase):
             yield from self._tables(clip, rows)
 
     def _provided_faces(self, clip: Clip, crops: Spool) -> Iterator[pa.Table]:
-        """The rows of a clip whose faces the data set gives."""
+        """Yield the rows of a clip whose faces the data set gives."""
         frames: list[_Faces] = []
         for piece in self._reader.pieces(clip.clip_id, ["jpeg", "points"]):
             for jpeg, points in zip(piece.column("jpeg"), piece.column("points"), strict=True):
@@ -189,7 +189,7 @@ def _cut_out(
     crops: Spool,
     matrices: list[NDArray[np.float32] | None] | None = None,
 ) -> _Faces:
-    """Each face's 112 px crop and its context, into the spool one behind the other."""
+    """Return each face's 112 px crop and its context, into the spool one behind the other."""
     matrices = matrices or [similarity(kps) for kps in found.kps]
     places = []
     for matrix, box in zip(matrices, found.boxes, strict=True):
@@ -229,7 +229,7 @@ class _Rows:
             self.place[frame] = faces.places[pick]
 
     def table(self, frames: pa.Table, start: int) -> pa.Table:
-        """The rows for a piece of the frames that begins at number `start`."""
+        """Return the rows for a piece of the frames that begins at number `start`."""
         rows = slice(start, start + frames.num_rows)
         columns = {
             **{name: frames.column(name) for name in ("frame_index", "time_s")},

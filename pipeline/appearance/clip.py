@@ -78,7 +78,7 @@ class AppearanceClip(ClipWorkBase):
         )
 
     def inputs(self, clip: Clip) -> list[Any]:
-        """The clip's faces, the network, and what runs it."""
+        """Return the clip's faces, the network, and what runs it."""
         return [
             self._faces.entry(clip.clip_id).key,
             self.model.identity,

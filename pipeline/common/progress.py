@@ -35,7 +35,7 @@ class Tracker:
         self._terminal = sys.stderr.isatty()
 
     def advance(self, count: int = 1) -> None:
-        """`count` more items are finished."""
+        """Count `count` more items as finished."""
         self._done += count
         if self._watch is not None:
             self._watch(self._done, self._total)
@@ -87,7 +87,7 @@ class Tracker:
 def track(
     total: int, label: str, *, quiet: bool = False, watch: Watch | None = None
 ) -> Iterator[Tracker]:
-    """`with track(len(clips), "decode") as progress: ... progress.advance()`.
+    """Show progress: `with track(len(clips), "decode") as progress: ... progress.advance()`.
 
     Args:
         quiet: say nothing: another process does.

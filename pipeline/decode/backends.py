@@ -37,7 +37,7 @@ class Backend(Protocol):
     name: str
 
     def frames(self, path: Path, survey: Survey, indices: np.ndarray) -> Iterator[np.ndarray]:
-        """The frames [H,W,3] uint8 RGB, upright, of increasing `indices`.
+        """Yield the frames [H,W,3] uint8 RGB, upright, of increasing `indices`.
 
         Raises:
             Refused: the backend cannot read this file, or its frames are not the survey's.
@@ -93,7 +93,7 @@ class PyAV:
 
 @functools.cache
 def import_decord() -> Any:
-    """The module `decord`, silenced; None where it is not installed or does not load."""
+    """Return the module `decord`, silenced; None where it is not installed or does not load."""
     try:
         import decord
     except (ImportError, OSError, RuntimeError):
@@ -106,7 +106,7 @@ BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Decord(), 
 
 
 def _check_times(reader: Any, survey: Survey) -> None:
-    """decord's list of frames must be the survey's.
+    """Check that decord's list of frames is the survey's.
 
     With an edit list decord counts frames that are cut, gives them negative times, and
     repeats the last frame instead of the missing ones.

@@ -55,7 +55,7 @@ class DecodeClip(ClipWorkBase):
     schema: ClassVar[pa.Schema] = FRAMES_SCHEMA
 
     def inputs(self, clip: Clip) -> list[Any]:
-        """The bytes, the window and the settings."""
+        """Return the bytes, the window and the settings."""
         numbers = [clip.first_image, clip.fps, clip.landmarks] if clip.image_sequence else []
         return [*numbers, clip.sha256, clip.start_s, clip.end_s, self.params]
 
@@ -66,10 +66,10 @@ class DecodeClip(ClipWorkBase):
         return None if clip.status == OK else clip.reason or "quarantined at ingest"
 
     def setup(self) -> None:
-        """Nothing is kept between clips: an idle decord reader reads ahead without bound."""
+        """Do nothing: between clips, an idle decord reader would read ahead without bound."""
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
-        """The chosen frames, `FRAMES_SCHEMA` without `clip_id`.
+        """Yield the chosen frames, `FRAMES_SCHEMA` without `clip_id`.
 
         Raises:
             ClipError: the clip cannot be decoded, or less than half of it.
@@ -90,7 +90,7 @@ class DecodeClip(ClipWorkBase):
     def _refuse_changed(
         self, clip: Clip, sha256: Callable[[Path], str], *paths: Path | None
     ) -> None:
-        """The result is stored under the hash in the manifest; it must be of those bytes."""
+        """Refuse a file whose bytes are not those of the manifest's hash."""
         try:
             found = [sha256(path) for path in paths if path]
         except OSError as error:
@@ -118,7 +118,7 @@ def keep_frames(
     start_s: float | None = None,
     end_s: float | None = None,
 ) -> Iterator[CachedFrame]:
-    """The frames that `params` choose from [start_s, end_s), in order.
+    """Yield the frames that `params` choose from [start_s, end_s), in order.
 
     An image is shrunk and encoded as soon as it is decoded; no two are held at a time, and of
     a long clip the JPEGs wait in a temporary file. Nothing comes before the whole clip has been
@@ -159,7 +159,7 @@ def keep_frames(
 def _taking(
     taken: _Taken, path: Path, params: DecodeParams, start_s: float, end_s: float | None
 ) -> Callable[[int, Any], None]:
-    """A watch for `survey` that takes the frames which the packets let expect to be chosen."""
+    """Return a watch for `survey` that takes the frames expected to be chosen."""
     from arpgnet.pipeline.video.container import Upright
     from arpgnet.pipeline.video.forecast import forecast_times
 
@@ -204,12 +204,12 @@ class _Taken:
 
 
 def decoder_versions() -> dict[str, str | None]:
-    """Versions of what makes the images; None for what is not installed."""
+    """Return the versions of what makes the images; None for what is not installed."""
     return {name: library_version(name) for name in ("decord", "av", "cv2")}
 
 
 def _in_window(found: Survey, start_s: float, end_s: float | None) -> np.ndarray:
-    """Indices of the frames shown from `start_s` (included) to `end_s` (not)."""
+    """Return indices of the frames shown from `start_s` (included) to `end_s` (not)."""
     end = math.inf if end_s is None else end_s
     _refuse_truncated(found, start_s, end)
     shown = inside(found.times, start_s, end)

@@ -24,7 +24,7 @@ _POINTS = 68
 def keep_images(
     folder: Path, clip: Clip, landmarks: Path | None, params: DecodeParams
 ) -> Iterator[CachedFrame]:
-    """The images that `params` choose, in order; a JPEG's bytes are kept as they are.
+    """Yield the images that `params` choose, in order; a JPEG's bytes are kept as they are.
 
     An image that cannot be read, or ends early, is passed over.
 
@@ -81,7 +81,7 @@ def _jpeg(image: np.ndarray, quality: int) -> bytes:
 
 
 def _points(path: Path) -> np.ndarray | None:
-    """68 points [68, 2] in pixels, float64; None where there is no file."""
+    """Return 68 points [68, 2] in pixels, float64; None where there is no file."""
     try:
         numbers = [float(word) for word in path.read_text(encoding="ascii").split()]
     except FileNotFoundError:

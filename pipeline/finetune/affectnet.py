@@ -32,7 +32,7 @@ PARTS: dict[str, Part] = {"train_set": "train", "val_set": "val"}
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
-    """The images that have a label.
+    """Return the images that have a label.
 
     Raises:
         UserError: a folder of the layout is absent.
@@ -55,7 +55,7 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
 
 
 def _label(path: Path) -> int | str:
-    """The class's number, or why there is none; no pickle is loaded."""
+    """Return the class's number, or why there is none; no pickle is loaded."""
     try:
         label = int(np.load(path, allow_pickle=False).item())
     except FileNotFoundError:

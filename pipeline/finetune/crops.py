@@ -95,7 +95,7 @@ class CropJob(PickledByFields):
         return crops
 
     def identity(self) -> list[Any]:
-        """All but the stills that decides what is cut out of them."""
+        """Return all but the stills that decides what is cut out of them."""
         align = self.align
         return [
             code_version(__name__),
@@ -141,7 +141,7 @@ class CropJob(PickledByFields):
 def make_crops(
     job: CropJob, stills: Sequence[Still], workers: int, limits: Limits
 ) -> Iterator[tuple[int, list[Crop]]]:
-    """Chunks as they are finished: the place of the first still, and what became of each."""
+    """Yield finished chunks: the place of the first still, and the result of each."""
     chunks = [(start, stills[start : start + CHUNK]) for start in range(0, len(stills), CHUNK)]
     with track(len(stills), "stills") as progress:
         for (start, part), result in run_in_workers(job, chunks, workers, limits):
@@ -160,7 +160,7 @@ def _bytes(still: Still) -> bytes | None:
 
 
 def _image(still: Still, data: bytes) -> Image | None:
-    """RGB uint8 [H, W, 3]."""
+    """Decode a still: RGB uint8 [H, W, 3]."""
     if still.grey is not None:
         side = math.isqrt(len(data))
         grey = np.frombuffer(data, np.uint8).reshape(side, side)

@@ -89,7 +89,7 @@ def load_stills(
 def choose_parts(
     stills: Sequence[Still], sums: Sequence[str], kept: Sequence[int], params: FinetuneParams
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that train and that validate.
+    """Return rows that train and that validate.
 
     The set's own validation part where it has one; else `val_fraction` of the people, or of the
     different files where nobody is named, drawn class by class.
@@ -119,7 +119,7 @@ def choose_parts(
 
 
 def refusals(stills: Sequence[Still], crops: Sequence[Crop], target: Target) -> list[str | None]:
-    """Why each still is left out, or None."""
+    """Return why each still is left out, or None."""
     reasons = [crop.reason for crop in crops]
     for row, (still, crop) in enumerate(zip(stills, crops, strict=True)):
         if crop.sha256 in target.sums:
@@ -163,7 +163,7 @@ def _check(
 
 
 def _room(count: int, folder: Path) -> np.ndarray:
-    """A file without a name: a set of 300,000 takes 11 GB, and a killed run leaves nothing."""
+    """Map a file without a name: 300,000 stills take 11 GB; a killed run leaves nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     shape = (count, CROP_PX, CROP_PX, 3)
     with tempfile.TemporaryFile(dir=folder) as file:

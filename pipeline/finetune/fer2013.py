@@ -33,7 +33,7 @@ _LONGEST_FIELD = 1 << 20
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
-    """The rows of the csv.
+    """Return the rows of the csv.
 
     Raises:
         UserError: there is no such file, or it lacks a column.
@@ -61,7 +61,7 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
 
 
 def _still(number: int, row: list[str], emotion: int, pixels: int, usage: int) -> Still | str:
-    """A row as a still, or why it is none."""
+    """Return a row as a still, or why it is none."""
     if len(row) <= max(emotion, pixels, usage):
         return "a row with too few columns"
     if row[usage] == TEST:

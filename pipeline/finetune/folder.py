@@ -14,7 +14,7 @@ from arpgnet.pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Stil
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
-    """The images under `finetune.root`; hidden files are passed over in silence.
+    """Return the images under `finetune.root`; hidden files are passed over in silence.
 
     Raises:
         UserError: no image lies where one is looked for, or split folders stand beside others.

@@ -32,7 +32,7 @@ def write_stills_list(params: FinetuneParams, workers: int, path: Path = STILLS)
 
 
 def stills_digest(params: FinetuneParams, workers: int) -> str:
-    """Digest of every still's name, label, part, person and bytes.
+    """Return the digest of every still's name, label, part, person and bytes.
 
     A file whose length and time are as before is not read again.
 

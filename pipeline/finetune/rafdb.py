@@ -25,7 +25,7 @@ LABELS = "EmoLabel/list_patition_label.txt"
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
-    """The images that the list names and that are there.
+    """Return the images that the list names and that are there.
 
     Raises:
         UserError: the list or the images' folder is absent, or a line of the list is wrong.

@@ -42,7 +42,7 @@ def finetune(params: Params, *, root: Path = Path(), store: Store | None = None)
 
 
 def summary(metadata: Mapping[str, Any]) -> str:
-    """What came out, in one or two lines."""
+    """Return what came out, in one or two lines."""
     best = metadata["history"][metadata["best"]]
     line = (
         f"finetune: {metadata['dataset']}, {metadata['train']} stills to train on, "

@@ -48,7 +48,7 @@ class Listing:
 
 
 def stills_root(params: FinetuneParams) -> Path:
-    """The folder or file that `finetune.root` names.
+    """Return the folder or file that `finetune.root` names.
 
     Raises:
         UserError: it does not exist.
@@ -60,7 +60,7 @@ def stills_root(params: FinetuneParams) -> Path:
 
 
 def needed(path: Path, params: FinetuneParams, what: str) -> Path:
-    """A part of a set's layout.
+    """Return a part of a set's layout.
 
     Raises:
         UserError: it is absent.

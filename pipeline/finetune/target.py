@@ -57,16 +57,16 @@ class Target:
         self._faces = _units(list(_crops(ShardReader(faces), ids)))
 
     def images(self, thumbnails: np.ndarray) -> np.ndarray:
-        """Correlation of each, uint8 [n, 16, 16], with the most alike image: float32 [n]."""
+        """Return correlation of each, uint8 [n, 16, 16], with the most alike image: float32 [n]."""
         return _nearest(thumbnails, self._images)
 
     def faces(self, thumbnails: np.ndarray) -> np.ndarray:
-        """Correlation of each, uint8 [n, 16, 16], with the most alike face: float32 [n]."""
+        """Return correlation of each, uint8 [n, 16, 16], with the most alike face: float32 [n]."""
         return _nearest(thumbnails, self._faces)
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] RGB, or [H, W] -> uint8 [16, 16]."""
+    """Return uint8 [H, W, 3] RGB, or [H, W] -> uint8 [16, 16]."""
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.uint8)
@@ -83,7 +83,7 @@ def _nearest(thumbnails: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _units(thumbnails: list[np.ndarray]) -> np.ndarray:
-    """Without their mean, and of length 1: float32 [n, 256]; a plain image is 0."""
+    """Subtract the mean and scale to length 1: float32 [n, 256]; a plain image is 0."""
     if not thumbnails:
         return np.empty((0, SIDE**2), np.float32)
     flat = np.stack(thumbnails).reshape(len(thumbnails), -1).astype(np.float32)

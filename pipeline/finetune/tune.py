@@ -107,7 +107,7 @@ def _train(
 
 
 def _decides(settings: FinetuneParams, spec: ModelSpec, stills: Stills) -> list[Any]:
-    """What the weights depend on, as far as it is known before a device is chosen."""
+    """Return what the weights depend on, as far as it is known before a device is chosen."""
     parts = {
         name: [[stills.sums[row], int(stills.label[row])] for row in rows]
         for name, rows in (("train", stills.train), ("val", stills.val))

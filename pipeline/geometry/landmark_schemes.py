@@ -119,7 +119,7 @@ SCHEMES: dict[str, Scheme] = {
 
 
 def scheme_indices(name: str) -> dict[str, Indices]:
-    """Landmark indices by region.
+    """Return landmark indices by region.
 
     Keys, `*` standing for `left` and `right`: brow_*, brow_inner_*, eye_* (the ring of the lids),
     eye_outer_*, eye_inner_*, pupil_* (empty in 68), nose, nose_bridge, nose_tip, nostril_*, mouth,

@@ -91,7 +91,7 @@ class GraphClip(ClipWorkBase):
         return str(self._landmarks.metadata["scheme"])
 
     def inputs(self, clip: Clip) -> list[Any]:
-        """The clip's faces and landmarks, and where regions are looked for."""
+        """Return the clip's faces and landmarks, and where regions are looked for."""
         geometry: list[Any] = [
             self.patches
         ]  # the neighbourhood and the map's size change the facts alone
@@ -148,7 +148,7 @@ class GraphClip(ClipWorkBase):
     def _place(
         self, points: np.ndarray, matrices: np.ndarray, frame_wh: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """The columns of the valid frames."""
+        """Return the columns of the valid frames."""
         return place_regions(
             self.regions,
             self.patches,

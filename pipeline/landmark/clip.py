@@ -30,7 +30,7 @@ from arpgnet.pipeline.video.frames import decode_jpeg
 
 
 def landmark_schema(scheme: Scheme) -> pa.Schema:
-    """Of the stage's rows: every frame of data/faces, points in crop and in image pixels."""
+    """Return the schema of the stage's rows: every frame of data/faces, points in both pixels."""
     points = pa.list_(pa.float32(), 2 * scheme.points)
     return pa.schema(
         [
@@ -73,7 +73,7 @@ class LandmarkClip(ClipWorkBase):
         return LandmarkNetwork(self.model, device=self.device)
 
     def inputs(self, clip: Clip) -> list[Any]:
-        """The clip's faces, the network, and what runs it."""
+        """Return the clip's faces, the network, and what runs it."""
         return [
             self._faces.entry(clip.clip_id).key,
             self.model.identity,

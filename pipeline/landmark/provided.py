@@ -51,7 +51,7 @@ class SuppliedLandmarkClip(ClipWorkBase):
         return ShardReader(self.faces)
 
     def inputs(self, clip: Clip) -> list[Any]:
-        """The clip's frames, which hold the points, and its faces."""
+        """Return the clip's frames, which hold the points, and its faces."""
         keys = [reader.entry(clip.clip_id).key for reader in (self._frames, self._faces)]
         return ["supplied", *keys, clip.landmarks is not None]
 
@@ -62,10 +62,10 @@ class SuppliedLandmarkClip(ClipWorkBase):
         return upstream_reason(clip.clip_id, self._faces)
 
     def setup(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there is nothing to load."""
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
-        """The clip's rows.
+        """Yield the clip's rows.
 
         Raises:
             ClipError: the data set has no landmarks for this clip.

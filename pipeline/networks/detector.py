@@ -52,22 +52,22 @@ class Detections:
         return len(self.scores)
 
     def shifted(self, dx: float, dy: float) -> Detections:
-        """The same faces in an image whose origin lies at (-dx, -dy)."""
+        """Return the same faces in an image whose origin lies at (-dx, -dy)."""
         offset = np.array([dx, dy], dtype=np.float32)
         return Detections(self.boxes + np.tile(offset, 2), self.scores, self.kps + offset)
 
     def scaled(self, by: float) -> Detections:
-        """The same faces in an image that is `by` times as large."""
+        """Return the same faces in an image that is `by` times as large."""
         factor = np.float32(by)
         return Detections(self.boxes * factor, self.scores, self.kps * factor)
 
     def picked(self, rows: slice | NDArray) -> Detections:
-        """Some of the faces, or all in another order."""
+        """Return some of the faces, or all in another order."""
         return Detections(self.boxes[rows], self.scores[rows], self.kps[rows])
 
     @staticmethod
     def concat(parts: Sequence[Detections]) -> Detections:
-        """All faces of several, one behind the other; at least one part."""
+        """Return all faces of several, one behind the other; at least one part."""
         return Detections(
             np.concatenate([part.boxes for part in parts]),
             np.concatenate([part.scores for part in parts]),
@@ -82,22 +82,22 @@ class Detector(Protocol):
     """Whether `look` can be called: the graph takes images of any sides."""
 
     def detect(self, image: Image) -> Detections:
-        """The faces of a whole image, which is scaled to the detector's side first."""
+        """Return the faces of a whole image, which is scaled to the detector's side first."""
         ...
 
     def look(self, part: Image) -> Detections:
-        """The faces of a part, as it is; its sides are multiples of `GRID_PX`."""
+        """Return the faces of a part, as it is; its sides are multiples of `GRID_PX`."""
         ...
 
     def scale(self, image: Image) -> float:
-        """How many of the detector's pixels one of the image becomes in `detect`."""
+        """Return how many of the detector's pixels one of the image becomes in `detect`."""
         ...
 
 
 def make_detector(
     spec: ModelSpec, *, det_px: int | None, thresh: float, device: Device, threads: int = 1
 ) -> Detector:
-    """The detector for a pack's `kind`.
+    """Return the detector for a pack's `kind`.
 
     Args:
         det_px: the longer side of the image the network sees; None means the pack's.
@@ -180,7 +180,7 @@ class ScrfdDetector:
 def _dynamic_shape_session(
     spec: ModelSpec, original: onnxruntime.InferenceSession, threads: int, device: Device
 ) -> onnxruntime.InferenceSession | None:
-    """The graph for images of any sides, if it gives at its own sides what it gave before."""
+    """Open the graph for images of any sides, if its results at its own sides are the same."""
     source = original.get_inputs()[0]
     # noise has edges of every kind, and a ramp has none
     trial = np.random.default_rng(0).uniform(-1, 1, source.shape).astype(np.float32)
@@ -245,7 +245,7 @@ class YunetDetector:
         return self._px / max(image.shape[:2])
 
     def _decode(self, maps: dict[str, NDArray], stride: int, canvas_width: int) -> Detections:
-        """One level: cells in row order, offsets in strides, sizes as logarithms."""
+        """Return one level: cells in row order, offsets in strides, sizes as logarithms."""
         cls, obj, box, kps = (maps[f"{head}_{stride}"][0] for head in YUNET_HEADS)
         scores = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
         kept = np.flatnonzero(scores >= self._thresh)
@@ -261,7 +261,7 @@ class YunetDetector:
 
 
 def _merge(levels: list[Detections]) -> Detections:
-    """All levels together, most certain first, overlapping ones suppressed."""
+    """Return all levels together, most certain first, overlapping ones suppressed."""
     found = Detections.concat(levels)
     found = found.picked(np.argsort(-found.scores, kind="stable"))
     overlap = iou(found.boxes, found.boxes)
@@ -273,7 +273,7 @@ def _merge(levels: list[Detections]) -> Detections:
 
 
 def _resolve_px(spec: ModelSpec, det_px: int | None, fixed: tuple[int, int] | None) -> int:
-    """The detector's input side.
+    """Return the detector's input side.
 
     Raises:
         UserError: the graph's fixed input is not square or not the side asked for.
@@ -289,12 +289,12 @@ def _resolve_px(spec: ModelSpec, det_px: int | None, fixed: tuple[int, int] | No
 
 
 def on_grid(side: float) -> int:
-    """The next multiple of `GRID_PX`."""
+    """Return the next multiple of `GRID_PX`."""
     return -(-math.ceil(side) // GRID_PX) * GRID_PX
 
 
 def open_detector(pack: Pack, align: AlignParams, device: Device) -> Detector:
-    """The pack's detector as the settings ask for it."""
+    """Return the pack's detector as the settings ask for it."""
     # one thread whatever the number of workers: sums are then added in one order
     return make_detector(
         pack.models["detector"],

@@ -1,4 +1,4 @@
-"""Graphs that were exported for one image of one size, freed of that.
+"""Graphs exported for one image of one size, with dynamic shapes instead.
 
 Published face networks often have their batch or their image's sides written into constants,
 although no layer needs it. What is made here is not trusted: whoever uses it compares its answers
@@ -21,7 +21,7 @@ SAME = 1e-4
 
 
 def any_batch(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that takes any number of images: what reshapes to one row keeps each row's own.
+    """Return a copy that takes any number of images: what reshapes to one row keeps each row's own.
 
     Slices that cut nothing off go too (PFLD-GhostNet has 22 of them, 13 % of its time).
     """
@@ -37,7 +37,7 @@ def any_batch(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def any_sides(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that takes images of any sides: what resizes to fixed sides doubles, or so."""
+    """Return a copy that takes images of any sides: what resizes to fixed sides doubles, or so."""
     dynamic, dims = _copy(model), _dims(model)
     for axis, name in ((2, "height"), (3, "width")):
         _name_axis(dynamic.graph.input[:1], axis, name)
@@ -61,7 +61,7 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _dims(model: onnx.ModelProto) -> dict[str, Dims]:
-    """The dimensions of every tensor, 0 for one that is not fixed."""
+    """Return the dimensions of every tensor, 0 for one that is not fixed."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     values = [*graph.value_info, *graph.input, *graph.output]
     return {
@@ -82,7 +82,7 @@ def _name_axis(values: list[onnx.ValueInfoProto], axis: int, name: str) -> None:
 def _constants(
     model: onnx.ModelProto, kind: str, place: int
 ) -> Iterator[tuple[onnx.NodeProto, np.ndarray]]:
-    """Nodes of a kind whose input at `place` is a constant, and that constant."""
+    """Yield nodes of a kind whose input at `place` is a constant, and that constant."""
     known = {item.name: item for item in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
@@ -99,7 +99,7 @@ def _replace(model: onnx.ModelProto, node: onnx.NodeProto, place: int, value: np
 
 
 def _drop_idle_slices(model: onnx.ModelProto, dims: dict[str, Dims]) -> None:
-    """Only in the form of opset 9, which cannot run backwards."""
+    """Drop slices that cut nothing off, in the form of opset 9, which cannot run backwards."""
     outputs = {out.name for out in model.graph.output}
     same: dict[str, str] = {}
     kept = []

@@ -34,8 +34,8 @@ from arpgnet.pipeline.networks.detector import (
     on_grid,
 )
 
-# A face's own border, as a fraction of its sides. More costs time and changes nothing: medians of the
-# landmarks' difference to those behind a full look are 1.1 % of the eye distance at 0.05 to 0.2
+# A face's own border, as a fraction of its sides. More costs time and changes nothing: medians of
+# the landmarks' difference to those behind a full look are 1.1 % of the eye distance at 0.05 to 0.2
 BORDER = 0.15
 # the border grows with the face's last step: it must not leave the part that is looked at
 STEPS_AHEAD = 1.5
@@ -60,8 +60,9 @@ class Follower:
         full_every: frames from one look at the whole image to the next, at the latest; that
             is when a face that was not there before is found. 1: always the whole image.
         leap_s: the longest time in which a face that keeps still is not looked for. 0: never.
-        first_scale: of the first look, as a fraction of the detector's. A face of less than about 25 of
-            640 pixels may then go unnoticed beside a larger one until the next full look. 1: none.
+        first_scale: of the first look, as a fraction of the detector's. A face of less than about
+            25 of 640 pixels may then go unnoticed beside a larger one until the next full look.
+            1: none.
     """
 
     detector: Detector
@@ -75,7 +76,7 @@ class Follower:
     _pace: float = 0.0
 
     def follow(self, frames: Iterable[tuple[float, Image]]) -> Iterator[tuple[Image, Detections]]:
-        """Each frame with its faces, in order; frames are (seconds, RGB uint8 [H, W, 3]).
+        """Yield each frame with its faces, in order; frames are (seconds, RGB uint8 [H, W, 3]).
 
         At most `leap_s` of frames are held at a time.
         """
@@ -90,7 +91,7 @@ class Follower:
     def _between(
         self, first: Detections | None, images: list[Image], last: Detections
     ) -> list[Detections]:
-        """The faces of the images between two frames whose faces are known: on a straight line
+        """Interpolate the faces between two frames whose faces are known: on a straight line
         or, where they moved too far for that, by halves."""
         if not images:
             return []
@@ -103,7 +104,7 @@ class Follower:
         return [*left, middle, *self._between(middle, images[half + 1 :], last)]
 
     def _find(self, image: Image, before: Detections | None) -> Detections:
-        """The faces of an image, near those of a frame before if possible."""
+        """Return the faces of an image, near those of a frame before if possible."""
         found = None
         if self.detector.any_sides and self.full_every > 1:
             if before is None:
@@ -117,7 +118,7 @@ class Follower:
         return found
 
     def _look_first(self, image: Image) -> Detections | None:
-        """The faces that a small copy of the whole image shows; None if there are none."""
+        """Return the faces that a small copy of the whole image shows; None if there are none."""
         if self.first_scale == 1.0:
             return None
         scale = self.detector.scale(image) * self.first_scale
@@ -126,7 +127,7 @@ class Follower:
         return self._look_near(image, found) if found else None
 
     def _look_near(self, image: Image, before: Detections) -> Detections | None:
-        """All the faces there were, each near its place; None if that does not hold or pay."""
+        """Search near each known face; None if one is not found or the parts are too large."""
         scale = self.detector.scale(image)
         whole = scale**2 * image.shape[0] * image.shape[1]
         for border in (max(BORDER, STEPS_AHEAD * self._pace), WIDE_BORDER):
@@ -141,7 +142,7 @@ class Follower:
         return None
 
     def _look_at(self, image: Image, parts: list[_Part], before: Detections) -> Detections | None:
-        """One face in each part, the one that was there before; None where one is not."""
+        """Return one face in each part, the one that was there before; None where one is not."""
         faces = []
         for part, box in zip(parts, before.boxes, strict=True):
             face = _same_face(part.found(self.detector, image), box)
@@ -155,7 +156,7 @@ class Follower:
 
 
 def _leaps(frames: Iterable[tuple[float, Image]], leap_s: float) -> Iterator[list[Image]]:
-    """The frames in groups whose last one is at most `leap_s` behind the last of the group before.
+    """Group frames so that the last of each is at most `leap_s` behind the last one before.
 
     The first frame is a group of its own.
     """
@@ -176,7 +177,7 @@ def _leaps(frames: Iterable[tuple[float, Image]], leap_s: float) -> Iterator[lis
 
 
 def _same_face(found: Detections, box: np.ndarray) -> Detections | None:
-    """The one of the faces that lies where a face was, if it did not jump."""
+    """Return the one of the faces that lies where a face was, if it did not jump."""
     if not len(found):
         return None
     overlap = iou(box[None], found.boxes)[0]
@@ -187,7 +188,7 @@ def _same_face(found: Detections, box: np.ndarray) -> Detections | None:
 
 
 def _step(before: np.ndarray, after: np.ndarray) -> float:
-    """The largest move of a box's edge, as a fraction of its side."""
+    """Return the largest move of a box's edge, as a fraction of its side."""
     return float(np.abs(after - before).max()) / _side(before)
 
 
@@ -196,7 +197,7 @@ def _side(box: np.ndarray) -> float:
 
 
 def _straight(first: Detections, last: Detections, steps: int) -> list[Detections] | None:
-    """The faces of the `steps - 1` frames between two, on straight lines; None if not still.
+    """Return the faces of the `steps - 1` frames between two, on straight lines; None if not still.
 
     The same faces in the same order must be in both; what was followed is.
     """
@@ -230,12 +231,12 @@ class _Part:
     scale: float
 
     def found(self, detector: Detector, image: Image) -> Detections:
-        """Its faces, in pixels of the image."""
+        """Return its faces, in pixels of the image."""
         found = detector.look(self._cut(image))
         return found.shifted(self.left, self.top).scaled(1 / self.scale)
 
     def holds(self, box: np.ndarray, image: Image) -> bool:
-        """Whether a box in image pixels lies inside; one that ends at an edge may have been cut.
+        """Check whether a box in image pixels lies inside; at an edge it may have been cut.
 
         At an edge of the image it was not cut by us.
         """
@@ -247,7 +248,7 @@ class _Part:
         return bool(across and down)
 
     def _cut(self, image: Image) -> Image:
-        """The part as the detector would see it; black beyond the image's edges."""
+        """Return the part as the detector would see it; black beyond the image's edges."""
         if self.scale == 1.0:
             part = np.zeros((self.height, self.width, 3), dtype=np.uint8)
             x, y = max(self.left, 0), max(self.top, 0)
@@ -265,7 +266,7 @@ class _Part:
 
 
 def _part_around(box: np.ndarray, full_scale: float, border: float) -> _Part:
-    """The part to look at for a face, at the full look's scale unless the face is large there."""
+    """Return the part to search for a face, at the full scale unless the face is large."""
     scale = min(full_scale, FACE_PX / _side(box))
     x1, y1, x2, y2 = box * scale
     # the edge of the whole image is an edge here too; a face shrunk to fit wants its border
@@ -282,7 +283,7 @@ def _span(low: float, high: float) -> tuple[int, int]:
 
 
 def make_follower(detector: Detector, align: AlignParams) -> Follower:
-    """One that follows the faces of one clip, by the settings."""
+    """Return one that follows the faces of one clip, by the settings."""
     return Follower(
         detector,
         pad_retry=align.pad_retry,

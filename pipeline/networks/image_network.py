@@ -81,7 +81,7 @@ class ImageNetwork:
         self._run, self.batch = self._choose(session, batch, precision)
 
     def run(self, images: Images) -> list[Floats]:
-        """The outputs for images uint8 [B, S, S, 3], RGB; each float32 [B, ...]."""
+        """Return the outputs for images uint8 [B, S, S, 3], RGB; each float32 [B, ...]."""
         parts = [
             self._run(self._normalisation.model_input(images[start : start + self.batch]))
             for start in range(0, len(images), self.batch)
@@ -91,7 +91,7 @@ class ImageNetwork:
     def _choose(
         self, session: onnxruntime.InferenceSession, batch: int, precision: Precision
     ) -> tuple[Run, int]:
-        """The fastest way to run the graph that gives what the graph itself gives."""
+        """Return the fastest way to run the graph that gives what the graph itself gives."""
         original = self._in(session)
         trial = self._normalisation.model_input(_trial(self._spec.input_px))
         truth = [np.concatenate(two) for two in zip(*_one_by_one(original, trial), strict=True)]
@@ -120,7 +120,7 @@ class ImageNetwork:
         return run
 
     def _dynamic_batch(self) -> Run | None:
-        """The graph with its batch of one made any number, if ONNX Runtime can load that."""
+        """Return the graph with its batch of one made any number, if ONNX Runtime can load that."""
         try:
             session = make_session(
                 any_batch(load_graph(self._graph)).SerializeToString(),
@@ -133,7 +133,7 @@ class ImageNetwork:
         return self._in(session)
 
     def _in_torch(self, trial: Floats, truth: list[Floats]) -> Run | None:
-        """In bfloat16, if the import is exact in float32."""
+        """Import the graph in bfloat16, if the import is exact in float32."""
         graph = load_graph(self._graph)
         if not {node.op_type for node in graph.graph.node} <= TORCH_KINDS:
             return None
@@ -148,7 +148,7 @@ class ImageNetwork:
 
 
 def _trial(side: int) -> Images:
-    """Two images that differ: uint8 [2, S, S, 3]."""
+    """Make two images that differ: uint8 [2, S, S, 3]."""
     ramp = np.arange(side * side * 3, dtype=np.uint32).reshape(1, side, side, 3)
     return np.concatenate([ramp * 7 % 251, ramp * 11 % 241]).astype(np.uint8)
 
@@ -158,7 +158,7 @@ def _one_by_one(run: Run, inputs: Floats) -> list[list[Floats]]:
 
 
 def _same(run: Run, inputs: Floats, truth: list[Floats]) -> bool:
-    """Whether the images together give what each gives alone in the original graph."""
+    """Check whether the images together give what each gives alone in the original graph."""
     try:
         found = run(inputs)
     except Exception:  # the runtimes' exceptions share no base of their own
@@ -176,7 +176,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def resolve_precision(asked: Literal["auto", "fp32", "bf16"], device: Device) -> Precision:
-    """`auto` is bf16 where products of bfloat16 are fast: part of the appearance stage's key.
+    """Resolve `auto`: bf16 where products of bfloat16 are fast; part of the stage's key.
 
     One core of an AMD EPYC with avx512_bf16, 16 crops at a time: MobileFaceNet takes 3.3 ms a crop
     in torch bf16, 4.8 ms in ONNX Runtime fp32.
@@ -192,7 +192,7 @@ def resolve_precision(asked: Literal["auto", "fp32", "bf16"], device: Device) ->
 
 
 def _cpu_has_bf16() -> bool:
-    """As Linux tells on x86-64; elsewhere no, which is safe and may be slower."""
+    """Check Linux's flags on x86-64; elsewhere False, which is safe and may be slower."""
     try:
         lines = CPU_INFO.read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -41,7 +41,7 @@ class LandmarkNetwork:
         )
 
     def locate(self, contexts: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating]) -> Points:
-        """Landmarks in image pixels, float32 [T, P, 2].
+        """Return landmarks in image pixels, float32 [T, P, 2].
 
         Args:
             contexts: what `alignment.context` cut out of T RGB images, uint8 [T, 192, 192, 3].
@@ -68,7 +68,7 @@ class LandmarkNetwork:
         return np.stack(found)
 
     def _inputs(self, contexts: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The middle of each context that the network sees, uint8 [T, S, S, 3]."""
+        """Return the middle of each context that the network sees, uint8 [T, S, S, 3]."""
         side, scale = self._spec.input_px, BOX_SCALE[self._spec.kind]
         if (side, scale) == (CONTEXT_PX, CONTEXT_SCALE):
             return contexts

@@ -30,7 +30,7 @@ def list_networks(name_or_path: str, folder: Path = NETWORKS) -> None:
 
 
 def load_listed(name_or_path: str, *roles: Role, folder: Path = NETWORKS) -> Pack:
-    """`load_pack` for some roles, whose networks must be the listed ones.
+    """Return `load_pack` for some roles, whose networks must be the listed ones.
 
     Raises:
         UserError: one is another, or is not listed; or as `load_pack`.

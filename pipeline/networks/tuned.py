@@ -29,7 +29,7 @@ WEIGHTS = "backbone.safetensors"
 
 
 def tuned(spec: ModelSpec, folder: Path) -> ModelSpec:
-    """The network with the folder's weights; the pack's own where fine-tuning is switched off.
+    """Return the network with the folder's weights; the pack's own without fine-tuning.
 
     Raises:
         UserError: the folder is absent or damaged, or its weights are another network's.
@@ -47,7 +47,7 @@ def tuned(spec: ModelSpec, folder: Path) -> ModelSpec:
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """What the finetune stage says of itself.
+    """Return what the finetune stage says of itself.
 
     Raises:
         UserError: it has not run.
@@ -60,7 +60,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def graph_source(spec: ModelSpec) -> Path | bytes:
-    """What ONNX Runtime and `load_graph` are given: the pack's file, or its tuned graph.
+    """Return the input of ONNX Runtime and `load_graph`: the pack's file, or its tuned graph.
 
     Raises:
         UserError: the weights cannot be read, or do not fit the graph.
@@ -78,7 +78,7 @@ def graph_source(spec: ModelSpec) -> Path | bytes:
 
 
 def with_weights(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """The graph, its initializers made `unshared`, with some of them replaced.
+    """Return the graph, its initializers made `unshared`, with some of them replaced.
 
     Raises:
         UserError: it has no such initializer, or one of another length.
@@ -94,7 +94,7 @@ def with_weights(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> o
 
 
 def unshared(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which each use of an initializer has one of its own.
+    """Return a copy in which each use of an initializer has one of its own.
 
     Exporters merge constants that happen to be equal, e.g. all PReLU slopes of a fresh network,
     and put an Identity in the place of the others; training would have to move them as one.

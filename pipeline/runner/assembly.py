@@ -70,7 +70,7 @@ class Lost:
 
 
 def cut_into_parts(members: Iterable[Member], target: int | None = None) -> list[Part]:
-    """The files of an output: one ends with the first clip that reaches `target` bytes of entries.
+    """Divide an output into files: each ends with the clip that reaches `target` bytes.
 
     Args:
         members: in manifest order.
@@ -104,7 +104,7 @@ class PartJob:
     output: Path
 
     def start(self) -> None:
-        """There is nothing to open."""
+        """Do nothing: there is nothing to open."""
 
     def do(self, part: Part) -> Written | Lost:
         """Write the file of one part, which is there already; see `write_parts`.
@@ -130,14 +130,14 @@ class PartJob:
         return Lost(tuple(lost)) if lost else Written(tuple(file.rows), path.stat().st_size)
 
     def path(self, part: Part) -> Path:
-        """Where it is written."""
+        """Return where it is written."""
         return partial(self.output) / shard_name(part.number)
 
 
 def write_parts(
     job: PartJob, parts: Sequence[Part], engine: EngineParams
 ) -> Iterator[tuple[Part, Written | Lost]]:
-    """The files, as they are finished; by workers where that is faster.
+    """Write the files, by workers where that is faster; yield them as they are finished.
 
     Raises:
         UserError: one cannot be written.
@@ -186,7 +186,7 @@ def _results(
 
 
 def _check_arrival(path: Path, size: int) -> None:
-    """Whether what a worker wrote, maybe on another machine, is what lies here."""
+    """Check that the file that a worker wrote, maybe on another machine, has arrived here."""
     # opened: NFS then asks for the file's true length
     with path.open("rb") as file:
         here = os.fstat(file.fileno()).st_size
@@ -195,7 +195,7 @@ def _check_arrival(path: Path, size: int) -> None:
 
 
 def _named(table: pa.Table, clip_id: str, schema: pa.Schema) -> pa.Table:
-    """The table with its `clip_id` column, where the schema has one."""
+    """Add the `clip_id` column, where the schema has one."""
     place = schema.get_field_index("clip_id")
     if place < 0:
         return table

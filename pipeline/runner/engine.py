@@ -131,7 +131,7 @@ class _Run:
             shutil.rmtree(fresh, ignore_errors=True)
 
     def _write(self, output: Path) -> dict[str, IndexRow]:
-        """The files, in as many rounds as entries turn out to be lost; the clips' rows."""
+        """Write the files, again where entries turn out to be lost; return the clips' rows."""
         job = PartJob(self._work.stage, self._work.schema, self._store.root, output)
         written: dict[Part, Written] = {}
         again: set[str] = set()
@@ -148,7 +148,7 @@ class _Run:
                 break
             if lost & again:
                 raise UserError(
-                    f"{job.stage}: the store {job.root} lost what it was given a moment ago, "
+                    f"{job.stage}: the store {job.root} lost entries that were just written, "
                     "twice: `arpgnet store verify` reads all of it"
                 )
             again |= lost
@@ -159,7 +159,7 @@ class _Run:
         return {row.clip_id: row for part in parts for row in written[part].rows}
 
     def _members(self) -> list[Member]:
-        """The usable clips."""
+        """Return the usable clips."""
         usable = (clip.clip_id for clip in self._clips if clip.clip_id not in self.bad)
         keys = ((name, self._keys[name]) for name in usable)
         return [Member(name, key, self._sizes[key]) for name, key in keys]
@@ -169,7 +169,7 @@ class _Run:
         return quarantined(name, self._keys[name], self.bad[name])
 
     def _compute_again(self, keys: set[str]) -> None:
-        """Whose entry was damaged, or removed by another process."""
+        """Compute clips again whose entry was damaged, or removed by another process."""
         by_key = {self._keys[clip.clip_id]: clip for clip in self._clips}
         self._compute([Item(by_key[key], key) for key in sorted(keys)])
 
@@ -203,7 +203,7 @@ class _Run:
         progress.advance()
 
     def _refuse_too_many_bad(self) -> None:
-        """As soon as it is certain, not hours later."""
+        """Raise UserError as soon as too many clips are certain to be bad."""
         bad, total = len(self.bad), len(self._clips)
         if not bad or (bad < total and bad <= self._engine.max_bad * total):
             return
@@ -220,7 +220,7 @@ class _Run:
 
 
 def _detail(result: Crashed | TimedOut) -> str:
-    """For the person who watches; the output says the same on every machine."""
+    """Return details for the console; the output has the same text on every machine."""
     match result:
         case TimedOut():
             return " (engine.clip_timeout_s)"

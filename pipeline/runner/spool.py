@@ -57,7 +57,7 @@ class Spool:
         return len(self) - 1
 
     def read(self, number: int) -> bytes:
-        """What `append` stored under this number."""
+        """Return what `append` stored under this number."""
         start, end = self._ends[number : number + 2]
         self._file.seek(start)
         return bytes(self._file.read(end - start))

@@ -100,7 +100,7 @@ class Sink:
         return written
 
     def flush(self) -> None:
-        """Nothing: `seal` brings all of it to the file."""
+        """Do nothing: `seal` brings all of it to the file."""
 
     def seal(self) -> None:
         """Write the trailer."""

@@ -127,7 +127,7 @@ class Folder:
                     yield path, status
 
     def _storing(self) -> contextlib.AbstractContextManager[None]:
-        """Faults of the store's own files, with the store's remedy."""
+        """Explain faults of the store's own files, with the store's remedy."""
         return writing_to(self._root, _ADVICE)
 
 

@@ -78,7 +78,7 @@ class Bucket:
         raise DamagedError(place)
 
     def used(self, entry: Entry) -> None:
-        """Nothing: object storage keeps no time of use."""
+        """Do nothing: object storage keeps no time of use."""
 
     @contextmanager
     def writing(self, entry: Entry) -> Iterator[Sink]:
@@ -112,7 +112,7 @@ class Bucket:
         )
 
     def sweep(self, namespace: str) -> None:
-        """Nothing: what was not sent to its end is no object."""
+        """Do nothing: what was not sent to its end is no object."""
 
     def _call(self, place: Address, what: str, attempt: Callable[[Any], Result]) -> Result:
         client = _client(self._root, self._policy, _connection(), os.getpid())
@@ -120,7 +120,7 @@ class Bucket:
 
 
 def _connection() -> tuple[str | None, str | None]:
-    """Endpoint and region as the environment has them."""
+    """Return endpoint and region as the environment has them."""
     return _first(_ENDPOINT_VARIABLES), _first(_REGION_VARIABLES)
 
 
@@ -133,7 +133,7 @@ def _first(names: tuple[str, ...]) -> str | None:
 def _client(
     root: Address, policy: RetryPolicy, connection: tuple[str | None, str | None], _process: int
 ) -> Any:
-    """A pyarrow file system that can list `root`.
+    """Return a pyarrow file system that can list `root`.
 
     Raises:
         UserError: it cannot.
@@ -171,7 +171,7 @@ def _s3(policy: RetryPolicy, endpoint: str | None, region: str | None) -> Any:
 
 
 def _host(endpoint: str) -> tuple[str, str]:
-    """Scheme and host:port of an endpoint's URL."""
+    """Return scheme and host:port of an endpoint's URL."""
     try:
         parts = urlsplit(endpoint)
         port = parts.port
@@ -197,7 +197,7 @@ def _gs(policy: RetryPolicy, _endpoint: str | None, _region: str | None) -> Any:
 
 
 def _size(client: Any, place: Address) -> int | None:
-    """Bytes of an object, in one request; None where there is none."""
+    """Return the bytes of an object, in one request; None where there is none."""
     try:
         with client.open_input_file(str(place.path)) as file:
             return int(file.size())
@@ -206,7 +206,7 @@ def _size(client: Any, place: Address) -> int | None:
 
 
 def _fetched(client: Any, place: Address) -> Any:
-    """A local copy, at its start.
+    """Return a local copy, at its start.
 
     Raises:
         FileNotFoundError: there is none.
@@ -253,7 +253,7 @@ def _listing(client: Any, place: Address, recursive: bool) -> list[Any]:
 
 
 def _look_for_bucket(client: Any, place: Address) -> None:
-    """A listing says as little of a bucket that is not there as of an empty one."""
+    """Check that the bucket exists: a listing of none is like that of an empty one."""
     from pyarrow import fs
 
     if client.get_file_info(place.bucket).type == fs.FileType.NotFound:
@@ -261,7 +261,7 @@ def _look_for_bucket(client: Any, place: Address) -> None:
 
 
 def _spooling() -> AbstractContextManager[None]:
-    """Faults of the local temporary files, which have another remedy than the service's."""
+    """Explain faults of the local temporary files, whose remedy differs from the service's."""
     return writing_to(
         Path(tempfile.gettempdir()), "free some space, or set TMPDIR to a folder you may write"
     )

@@ -175,7 +175,7 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
 
 
 def read_splits(path: Path = SPLITS) -> pa.Table:
-    """The table of `SPLITS_SCHEMA`: every clip at most once in every fold.
+    """Return the table of `SPLITS_SCHEMA`: every clip at most once in every fold.
 
     Raises:
         UserError: the file is absent or has other columns.
@@ -184,7 +184,7 @@ def read_splits(path: Path = SPLITS) -> pa.Table:
 
 
 def read_frame_label_table(path: Path = FRAME_LABELS) -> pa.Table:
-    """The table of `FRAME_LABELS_SCHEMA`; empty where clips, not frames, are labelled.
+    """Return the table of `FRAME_LABELS_SCHEMA`; empty where clips, not frames, are labelled.
 
     Raises:
         UserError: the file is absent or has other columns.
@@ -205,7 +205,7 @@ def read_json_metadata(schema: pa.Schema) -> dict[str, Any]:
 
 
 def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """A table from plain rows; a key that is left out is null.
+    """Return a table from plain rows; a key that is left out is null.
 
     `pa.Table.from_pylist` would import pandas, which takes longer than all else that a
     stage with nothing to do does.

@@ -45,12 +45,12 @@ _NUMBERS = b"numbers"
 
 
 def packed_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema with long lists as bytes."""
+    """Return the schema with long lists as bytes."""
     return pa.schema([_packed_field(field) for field in schema])
 
 
 def pack(table: pa.Table) -> pa.Table:
-    """The table with long lists as bytes; each column in one chunk.
+    """Return the table with long lists as bytes; each column in one chunk.
 
     Raises:
         ValueError: a long list is null, or holds a null.
@@ -65,7 +65,7 @@ def pack(table: pa.Table) -> pa.Table:
 
 
 def unpack(table: pa.Table) -> pa.Table:
-    """The lists again; no number is copied."""
+    """Return the lists again; no number is copied."""
     for place, field in enumerate(table.schema):
         numbers = (field.metadata or {}).get(_NUMBERS)
         if numbers is not None:
@@ -200,7 +200,7 @@ class ShardFile:
         self.rows.append(IndexRow(clip_id, key, self._number, first, groups, rows, OK, None))
 
     def tell(self) -> int:
-        """Bytes written so far."""
+        """Return bytes written so far."""
         return int(self._file.tell())
 
     def close(self) -> None:
@@ -210,7 +210,7 @@ class ShardFile:
 
 
 def quarantined(clip_id: str, key: str, reason: str) -> IndexRow:
-    """Of the index, for a clip that has no rows."""
+    """Return the index row of a clip that has no rows."""
     return IndexRow(clip_id, key, -1, -1, 0, 0, QUARANTINED, reason)
 
 
@@ -260,7 +260,7 @@ class ShardReader:
         return list(self._rows)
 
     def entry(self, clip_id: str) -> IndexRow:
-        """Where a clip lies.
+        """Return where a clip lies.
 
         Raises:
             UserError: the output does not know the clip; it is older than the manifest.
@@ -271,7 +271,7 @@ class ShardReader:
             raise UserError(f"{self.folder} has no clip {clip_id!r}: run `dvc repro`") from None
 
     def read(self, clip_id: str, columns: list[str] | None = None) -> pa.Table:
-        """All of a clip's rows; of a long clip, choose small columns.
+        """Return all of a clip's rows; of a long clip, choose small columns.
 
         Raises:
             UserError: the clip is unknown, or its file is absent or damaged.
@@ -281,7 +281,7 @@ class ShardReader:
         return self._row_groups(row, range(row.row_groups), columns)
 
     def pieces(self, clip_id: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """A clip's rows in order, `PIECE_ROWS` at a time; one piece is held.
+        """Yield a clip's rows in order, `PIECE_ROWS` at a time; one piece is in memory.
 
         All outputs with a row a frame are cut alike: piece i of each has the same frames.
 
@@ -293,7 +293,7 @@ class ShardReader:
             yield self._row_groups(row, [group], columns)
 
     def row(self, clip_id: str, number: int, columns: list[str] | None = None) -> pa.Table:
-        """One of a clip's rows, counted from 0, as a table; reads no more than its piece.
+        """Return one of a clip's rows, counted from 0, as a table; reads no more than its piece.
 
         Raises:
             UserError, ValueError: as `read`.
@@ -337,18 +337,18 @@ class ShardReader:
 
 
 def shard_name(shard: int) -> str:
-    """The file name of one shard."""
+    """Return the file name of one shard."""
     return f"part-{shard:05d}.parquet"
 
 
 def cut(table: pa.Table) -> Iterator[pa.Table]:
-    """The pieces of a table that is small enough to be made at once."""
+    """Yield the pieces of a table that is small enough to be made at once."""
     for start in range(0, table.num_rows, PIECE_ROWS):
         yield table.slice(start, PIECE_ROWS)
 
 
 def well_cut(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The pieces as they are, refused where bytes would depend on how they were cut.
+    """Yield the pieces as they are, refused where bytes would depend on how they were cut.
 
     Raises:
         ValueError: there are no rows, or a piece does not have `PIECE_ROWS` rows (the last
@@ -367,7 +367,7 @@ def well_cut(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def fixed(array: np.ndarray, type: pa.DataType | None = None) -> pa.FixedSizeListArray:
-    """A column of fixed-length lists from an array [n, ...]; the inner axes are flattened.
+    """Return a column of fixed-length lists from an array [n, ...]; the inner axes are flattened.
 
     Args:
         type: of the numbers, e.g. `pa.float16()`; the array's own when absent.
@@ -383,7 +383,7 @@ def fixed(array: np.ndarray, type: pa.DataType | None = None) -> pa.FixedSizeLis
 
 
 def to_numpy(column: pa.ChunkedArray | pa.Array, shape: tuple[int, ...]) -> np.ndarray:
-    """A column of fixed-length lists as an array [n, *shape].
+    """Return a column of fixed-length lists as an array [n, *shape].
 
     Raises:
         ValueError: a row is null, or the lists are of another length.

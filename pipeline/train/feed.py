@@ -14,7 +14,7 @@ from arpgnet.pipeline.training.features import Batch, Features
 def batches(
     features: Features, rows: Sequence[Tensor], labels: Sequence[Tensor], device: torch.device
 ) -> Iterator[Batch]:
-    """The batches of int64 rows [B, T] and labels, in order, on `device`.
+    """Yield the batches of int64 rows [B, T] and labels, in order, on `device`.
 
     Features that do not lie there are gathered by a thread into page-locked memory, one batch
     ahead of the one that is computed, and copied without waiting.
@@ -40,5 +40,5 @@ def batches(
 
 
 def concat(device: torch.device, parts: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The tensors on the device, by one copy: each of its own would make the host wait."""
+    """Return the tensors on the device, by one copy: each of its own would make the host wait."""
     return torch.cat(list(parts)).to(device).split([len(part) for part in parts])

@@ -53,7 +53,7 @@ class Run:
 
 
 def finished(state: State, params: TrainParams) -> bool:
-    """All epochs done, or `patience` epochs without a better one."""
+    """Check whether all epochs are done, or `patience` epochs without a better one."""
     done = len(state.history)
     return done >= params.epochs or done - 1 - state.best >= params.patience
 
@@ -127,7 +127,7 @@ class Trainer:
         return state
 
     def predict(self, clips: np.ndarray) -> np.ndarray:
-        """Probabilities of the units of some clips, float32 [U, K]; NaN where there is none."""
+        """Predict probabilities of some clips' units, float32 [U, K]; NaN where there is none."""
         views = self.task.evaluation(clips)
         probabilities = self._probabilities(views).astype(np.float64)
         return self.task.combine(clips, views, probabilities).astype(np.float32)
@@ -148,7 +148,7 @@ class Trainer:
             state.best, state.best_weights = epoch, snapshot(self.average)
 
     def rank(self, row: dict[str, float]) -> tuple[float, float]:
-        """Better epochs rank higher: by the validation score, then by a lower validation loss."""
+        """Rank epochs: by the validation score, then by a lower validation loss."""
         return row[f"val_{self.task.select}"], -row["val_loss"]
 
     def _validate(self) -> dict[str, float]:
@@ -169,7 +169,7 @@ class Trainer:
         }
 
     def _train(self, epoch: int) -> float:
-        """One pass over the training views; returns the mean loss of a view."""
+        """Pass over the training views once; return the mean loss of a view."""
         seed = epoch_seed(self.run.seed, self.run.fold, epoch)
         torch.manual_seed(seed)
         draws = torch.Generator(self.fabric.device).manual_seed(seed)
@@ -225,7 +225,7 @@ class Trainer:
     def _share(
         self, views: Views, labels: np.ndarray, part: np.ndarray
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """This process's views of a batch: their numbers in it, their rows here and their labels.
+        """Return this process's views of a batch: numbers in it, local rows and labels.
 
         All must take every step: where none is its own, it is a view of nothing.
         """
@@ -237,7 +237,7 @@ class Trainer:
         return torch.from_numpy(own), torch.from_numpy(rows), torch.from_numpy(label)
 
     def _probabilities(self, views: Views) -> np.ndarray:
-        """float32 [V, K] or [V, T, K]; every process computes its views and gets all."""
+        """Return float32 [V, K] or [V, T, K]; every process computes its views and gets all."""
         labels = self.task.labels(views)
         own = np.flatnonzero(self.partition.mine(views.clip))
         rows = torch.from_numpy(self.partition.local_rows(views.rows[own])).split(self.params.batch)
@@ -255,11 +255,11 @@ class Trainer:
         return total(self.fabric, found).numpy()
 
     def _weight(self, labels: np.ndarray) -> float:
-        """The class weights of some labels, added; -1 weighs nothing."""
+        """Return the class weights of some labels, added; -1 weighs nothing."""
         return float(self._weight_of[labels[labels >= 0]].sum())
 
     def _loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Summed over labels. The same for training and validation: the curves can be compared."""
+        """Sum the loss over labels, alike in training and validation: curves can be compared."""
         return cross_entropy(
             logits.float().flatten(0, -2),
             label.flatten(),

@@ -75,7 +75,7 @@ class Probes:
         return list(self._columns)
 
     def examples(self, name: str, clips: np.ndarray, *, thin: bool = False) -> Examples:
-        """A probe's inputs and labels of the units of some clips.
+        """Return a probe's inputs and labels of the units of some clips.
 
         Args:
             thin: of many frames, give evenly spaced ones: enough to learn from.
@@ -108,7 +108,7 @@ def mean_over_frames(value_RF: Tensor, dataset: Dataset) -> Tensor:
 
 
 def majority(train: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
-    """The training labels' class frequencies for every test unit: float64 [U, K]."""
+    """Return the training labels' class frequencies for every test unit: float64 [U, K]."""
     share = np.bincount(train, minlength=classes) / len(train)
     return np.tile(share, (len(test), 1))
 
@@ -116,7 +116,7 @@ def majority(train: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
 def logistic_regression(
     train: Examples, val: Examples, test: np.ndarray, *, balanced: bool, select: str = "uar"
 ) -> np.ndarray:
-    """Multinomial logistic regression on standardised features.
+    """Return multinomial logistic regression on standardised features.
 
     Args:
         train: every class occurs among them.
@@ -160,7 +160,7 @@ def logistic_regression(
 def baselines(
     probes: Probes, fold: Fold, *, classes: int, balanced: bool
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Each baseline's name and its probabilities of the fold's test units, float64 [U, K]."""
+    """Yield each baseline's name and its probabilities of the fold's test units, float64 [U, K]."""
     task = probes.task
     train_label, test_label = (task.units(clips).label for clips in (fold.train, fold.test))
     yield "majority", majority(train_label, test_label, classes)

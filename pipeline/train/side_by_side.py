@@ -33,7 +33,7 @@ WORKER_BYTES = 2 << 30
 
 
 def workers(params: Params, processes: Processes) -> int:
-    """How many runs go side by side."""
+    """Return how many runs go side by side."""
     if not processes.alone:
         return 1
     storage = psutil.virtual_memory().available // WORKER_BYTES

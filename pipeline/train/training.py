@@ -65,10 +65,10 @@ class Training:
         self.features = place(dataset.features, processes.device)
 
     def run(self, planned: Planned, on_epoch: OnEpoch) -> Outcome:
-        """Train, from the last saved state on where there is one, and keep the outcome.
+        """Train, from the last saved state on where there is one, and store the outcome.
 
         Args:
-            on_epoch: is told of each epoch, those of a saved state too.
+            on_epoch: called with each epoch, those of a saved state too.
         """
         with reproducible(self.params.threads):
             return self._run(planned, on_epoch)

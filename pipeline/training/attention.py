@@ -22,12 +22,12 @@ from arpgnet.models.fusion import FusionConfig
 from arpgnet.pipeline.training.features import Batch
 
 SOURCES = ("own", "other")  # sequence that a frame attends to: its own, or the other branch's
-OFFSETS = 6  # frames to either side that are told apart
+OFFSETS = 6  # frames to either side that are distinguished
 TIME_PARTS = 8  # parts of a clip
 
 
 def attends_to_regions(network: ARPGNet) -> bool:
-    """Whether there is an attention over regions: graph layers, or the attention readout."""
+    """Check whether there is an attention over regions: graph layers, or the attention readout."""
     config = network.config
     return "relation" in config.fusion.streams and (
         config.relation.layers > 0 or config.relation.readout == "attention"
@@ -35,7 +35,7 @@ def attends_to_regions(network: ARPGNet) -> bool:
 
 
 def edge_kinds(config: Any, metadata: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Bool [N, N] (target, source) of each kind of edge that the network has; together they cover
+    """Return bool [N, N] (target, source) of each kind of edge of the network; together they cover
     the adjacency, and no pair is in two of them."""
     edges_2E = torch.tensor(metadata["edges"], dtype=torch.int64).reshape(-1, 2).T
     count = len(metadata["names"])
@@ -58,7 +58,7 @@ def edge_kinds(config: Any, metadata: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def frame_attention(network: ARPGNet, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """How much each region is attended to in each frame, and by uniform attention.
+    """Return how much each region is attended to in each frame, and by uniform attention.
 
     Averaged as `region_attention` does it, of each frame by itself: float64 [B, T, N] each, rows
     sum to 1, or are 0 where no region is visible. Nothing behind the region graph is computed.
@@ -75,7 +75,7 @@ def frame_attention(network: ARPGNet, batch: Batch) -> tuple[np.ndarray, np.ndar
 def region_attention(
     network: ARPGNet, outputs: Mapping[str, Tensor], batch: Batch, kinds: Mapping[str, Tensor]
 ) -> dict[str, np.ndarray]:
-    """How much each region is attended to, a view.
+    """Return how much each region is attended to, a view.
 
     The weights of heads and layers are averaged; what a region is given by the visible regions of
     a frame is averaged over them, weighted by the readout's attention where it has one, then over
@@ -104,7 +104,7 @@ def region_attention(
 def _received_weights(
     network: ARPGNet, outputs: Mapping[str, Tensor], visible: Tensor, *, even: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """What each region counts in its frame [B, T, N], and what it gives to which [B, T, N, N]."""
+    """Return each region's weight in its frame [B, T, N], and from where to where [B, T, N, N]."""
     alpha_BTNN = _graph_weights(network, outputs, visible, even=even)
     if "readout_attention_BTN" in outputs and not even:
         return outputs["readout_attention_BTN"].double(), alpha_BTNN
@@ -120,7 +120,7 @@ def _received(weight_BTN: Tensor, alpha_BTNN: Tensor | None) -> Tensor:
 def _graph_weights(
     network: ARPGNet, outputs: Mapping[str, Tensor], visible: Tensor, *, even: bool
 ) -> Tensor | None:
-    """Weights [B, T, N, N], mean over heads and layers; None where the graph has no layers."""
+    """Average weights [B, T, N, N] over heads and layers; None where the graph has no layers."""
     if "region_attention_LBTHNN" not in outputs:
         return None
     if not even:
@@ -139,14 +139,14 @@ def _over_frames(x_BTF: Tensor, visible: Tensor) -> np.ndarray:
 def time_attention(
     config: FusionConfig, outputs: Mapping[str, Tensor], valid_BT: Tensor
 ) -> dict[str, dict[str, np.ndarray]]:
-    """How the fusion's attention lies in time and between the two sequences.
+    """Return how the fusion's attention lies in time and between the two sequences.
 
     Returns:
         For each stream: `offsets` and `even_offsets` [B, sources, 2 * R + 1], the mean over the
         stream's frames of what they give to frames -R to +R away in `SOURCES` (heads and layers
         averaged; together at most 1, less where a window reaches beyond R = `OFFSETS`); `shares`
         and `even_shares` [B, sources], which sum to 1 (0 where no frame sees another); and
-        `by_part` and `even_course` [B, COURSE], what is given to each part of the clip's valid
+        `course` and `even_course` [B, TIME_PARTS], the attention to each part of the clip's valid
         frames. Empty where the fusion does not attend.
     """
     found = {}
@@ -160,7 +160,7 @@ def time_attention(
 
 
 def _by_source(config: FusionConfig, alpha_LBTS: Tensor) -> Tensor:
-    """Weights [sources, B, T, T], mean over layers."""
+    """Return weights [sources, B, T, T], mean over layers."""
     layers, views, frames, _ = alpha_LBTS.shape
     found = alpha_LBTS.new_zeros(len(SOURCES), views, frames, frames)
     for layer, alpha_BTS in enumerate(alpha_LBTS):
@@ -171,7 +171,7 @@ def _by_source(config: FusionConfig, alpha_LBTS: Tensor) -> Tensor:
 
 
 def _even_in_time(config: FusionConfig, valid_BT: Tensor) -> Tensor:
-    """As `_by_source`, of equal weights on the keys within the windows."""
+    """Return `_by_source` of uniform weights on the keys within the windows."""
     frames = valid_BT.shape[1]
     apart = _apart(frames).abs()
     layers = []
@@ -184,7 +184,7 @@ def _even_in_time(config: FusionConfig, valid_BT: Tensor) -> Tensor:
 
 
 def _in_time(alpha: Tensor, valid_BT: Tensor, prefix: str) -> dict[str, np.ndarray]:
-    """Of weights [sources, B, T, T]."""
+    """Summarise weights [sources, B, T, T]."""
     frames = valid_BT.shape[1]
     apart = _apart(frames)
     offsets = [alpha * (apart == offset) for offset in range(-OFFSETS, OFFSETS + 1)]
@@ -207,18 +207,18 @@ def _in_time(alpha: Tensor, valid_BT: Tensor, prefix: str) -> dict[str, np.ndarr
 
 
 def _apart(frames: int) -> Tensor:
-    """Key frame minus query frame, [T, T]."""
+    """Return key frame minus query frame, [T, T]."""
     step = torch.arange(frames)
     return step - step[:, None]
 
 
 def _time_part(valid_BT: Tensor) -> Tensor:
-    """Which of `TIME_PARTS` equal parts of its clip's valid frames a frame is in; -1 not valid."""
+    """Number a frame's part among `TIME_PARTS` equal parts of the valid frames; -1: not valid."""
     rank = valid_BT.cumsum(1) - 1
     part = rank * TIME_PARTS // valid_BT.sum(1, keepdim=True).clamp(min=1)
     return torch.where(valid_BT, part, -1)
 
 
 def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The same arrays of several batches, view after view."""
+    """Return the same arrays of several batches, view after view."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

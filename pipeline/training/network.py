@@ -16,7 +16,7 @@ from arpgnet.pipeline.training.features import Batch
 
 
 def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[str, Tensor]:
-    """The network's outputs for a batch, with its attention weights where they are asked for."""
+    """Run the network on a batch; with its attention weights where requested."""
     out: dict[str, Tensor] = network(
         embedding_BTE=batch.embedding,
         map_BTC=batch.map_vector,
@@ -32,7 +32,7 @@ def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[
 def network_config(
     params: Params, metadata: Mapping[str, Any], num_classes: int, frames: int
 ) -> ARPGNetConfig:
-    """Settings of ARPGNet.
+    """Return settings of ARPGNet.
 
     Args:
         params: `relation`, `fusion` and `appearance.vector` are read.
@@ -81,7 +81,7 @@ def network_config(
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ARPGNetConfig:
-    """The inverse of `dataclasses.asdict` after a trip through JSON."""
+    """Return the inverse of `dataclasses.asdict` after a trip through JSON."""
     relation = dict(values["relation"])
     relation["edge_types"] = tuple(relation["edge_types"])
     parts = {"relation": RelationConfig(**relation), "fusion": FusionConfig(**values["fusion"])}
@@ -89,7 +89,7 @@ def config_from_dict(values: Mapping[str, Any]) -> ARPGNetConfig:
 
 
 def build_network(config: ARPGNetConfig, metadata: Mapping[str, Any]) -> ARPGNet:
-    """A freshly initialised network on the region graph.
+    """Return a freshly initialised network on the region graph.
 
     Args:
         metadata: `edges` [[source, target], ...], `edge_types` (a name an edge) and `names`
@@ -106,6 +106,6 @@ def build_network(config: ARPGNetConfig, metadata: Mapping[str, Any]) -> ARPGNet
 
 
 def logits_of(module: Any, batch: Batch) -> Tensor:
-    """Logits [B, K] of clips, or [B, T, K] of frames where the batch's labels are of frames."""
+    """Return logits [B, K] of clips, or [B, T, K] where the batch's labels are of frames."""
     out = run_network(module, batch)
     return out["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]

@@ -27,7 +27,7 @@ class Chunks:
         self._seen = 0
 
     def broken_at(self, packet: Any) -> bool:
-        """Whether this packet is not whole, or something is missing before it."""
+        """Check whether this packet is not whole, or something is missing before it."""
         if not packet.size:
             return False  # the call for the decoder's last frames
         self._seen += 1
@@ -37,7 +37,7 @@ class Chunks:
 
 
 def _whole_chunks(path: Path, stream: int) -> int:
-    """How many images of an AVI lie in an unbroken row of chunks from its beginning on.
+    """Return how many images of an AVI lie in an unbroken row of chunks from its beginning on.
 
     Chunks of no bytes, which repeat the image before, are no images. Source: OpenDML AVI File
     Format Extensions 1.02, 1996; RIFF: a name, a length, so many bytes, and one more to be even.
@@ -65,7 +65,7 @@ def _whole_chunks(path: Path, stream: int) -> int:
 
 
 def _is_one_picture(data: bytes) -> bool:
-    """Whether the bytes are whole GIF blocks, one image among them.
+    """Check whether the bytes are whole GIF blocks, one image among them.
 
     Source: Graphics Interchange Format, version 89a, CompuServe 1990, sections 15 to 27.
     """
@@ -94,12 +94,12 @@ def _after_header(data: bytes) -> int:
 
 
 def _table_bytes(flags: int) -> int:
-    """Of the colour table that the flags promise."""
+    """Return the bytes of the colour table that the flags promise."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _after_blocks(data: bytes, at: int) -> int:
-    """Behind a row of blocks, each with its length in front; one of no length ends it."""
+    """Skip a row of blocks, each with its length in front; one of no length ends it."""
     while data[at]:
         at += data[at] + 1
     return at + 1

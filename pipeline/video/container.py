@@ -53,7 +53,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def describe(container: Any, stream: Any, first: Any) -> VideoInfo:
-    """What `probe` returns of an open file, given its first frame."""
+    """Return what `probe` returns of an open file, given its first frame."""
     turned = upright_angle(first)
     width, height = first.width, first.height
     if turned % 180:
@@ -72,7 +72,7 @@ def describe(container: Any, stream: Any, first: Any) -> VideoInfo:
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The container and its video stream, decoded by one thread.
+    """Open the container and its video stream, decoded by one thread.
 
     Raises:
         ClipError: the file is empty, is not a video, or has sound only.
@@ -98,13 +98,13 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
 
 
 def frame_rate(stream: Any) -> float | None:
-    """Frames a second as the container declares them."""
+    """Return frames a second as the container declares them."""
     rate = stream.average_rate or stream.guessed_rate
     return float(rate) if rate else None
 
 
 def declared_duration(container: Any, stream: Any) -> float | None:
-    """Seconds the container declares for the video stream, else for all of the file."""
+    """Return seconds the container declares for the video stream, else for all of the file."""
     rate = frame_rate(stream)
     if container.format.name == "avi" and stream.frames and rate:
         # of a cut AVI the header still knows the frames; the duration is made from what is left
@@ -118,7 +118,7 @@ def declared_duration(container: Any, stream: Any) -> float | None:
 
 
 def upright_angle(frame: Any) -> int:
-    """Counter-clockwise degrees that make the image upright: 0, 90, 180 or 270."""
+    """Return counter-clockwise degrees that make the image upright: 0, 90, 180 or 270."""
     return round(frame.rotation / 90) * 90 % 360
 
 
@@ -134,7 +134,7 @@ class Upright:
         self._converter = VideoReformatter()
 
     def image(self, frame: Any) -> np.ndarray:
-        """[H,W,3] uint8 RGB, turned as the file asks for."""
+        """Convert to uint8 RGB [H,W,3], turned as the file asks for."""
         image: np.ndarray = self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         return np.ascontiguousarray(np.rot90(image, upright_angle(frame) // 90))
 
@@ -150,7 +150,7 @@ def _video_stream(container: Any) -> Any:
 
 
 def first_frame(frames: Iterator[Any]) -> Any:
-    """The first frame that a decoder yields.
+    """Return the first frame that a decoder yields.
 
     Raises:
         ClipError: none does.

@@ -119,7 +119,7 @@ class Encoder:
         self._sound = Sound(video, self._container, self._source.start_s)
 
     def add(self, time_s: float, image: np.ndarray) -> None:
-        """The next image, RGB uint8 [H, W, 3], at seconds after the first one."""
+        """Add the next image, RGB uint8 [H, W, 3], at seconds after the first one."""
         source = self._source
         even: Any = cv2.copyMakeBorder(
             image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE

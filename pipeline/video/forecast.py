@@ -15,7 +15,7 @@ from arpgnet.pipeline.video.container import frame_rate, open_video
 
 
 def forecast_times(path: Path) -> np.ndarray | None:
-    """Times of the frames, seconds after the first, float64 [n] rising; None if unknowable.
+    """Return times of the frames, seconds after the first, float64 [n] rising; None if unknowable.
 
     Raises:
         ClipError: the file is empty, not a video, or has sound only.

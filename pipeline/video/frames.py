@@ -12,7 +12,7 @@ import numpy as np
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """JPEG of an RGB uint8 image [H,W,3]; the same image gives the same bytes.
+    """Encode an RGB uint8 image [H,W,3] as JPEG; the same image gives the same bytes.
 
     Raises:
         ValueError: the image cannot be encoded, e.g. a side is longer than 65,500 pixels.
@@ -23,12 +23,12 @@ def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
     except cv2.error:
         done = False
     if not done:
-        raise ValueError(f"an image of {image.shape[1]}x{image.shape[0]} cannot be kept as JPEG")
+        raise ValueError(f"an image of {image.shape[1]}x{image.shape[0]} cannot be encoded as JPEG")
     return bytes(buffer.tobytes())
 
 
 def decode_jpeg(jpeg: bytes) -> np.ndarray:
-    """The RGB uint8 image [H,W,3] of `encode_jpeg`.
+    """Decode the RGB uint8 image [H,W,3] of `encode_jpeg`.
 
     Raises:
         ValueError: the bytes are not an image.
@@ -43,7 +43,7 @@ def decode_jpeg(jpeg: bytes) -> np.ndarray:
 class CachedFrame:
     """A chosen frame: `index` counts the video's frames, `time_s` from the first one on.
 
-    `points` are the data set's own landmarks, x y after x y in pixels of the image that is kept;
+    `points` are the data set's own landmarks, x y after x y in pixels of this image;
     None where it has none.
     """
 
@@ -57,7 +57,7 @@ class CachedFrame:
 
 
 def shrink(image: np.ndarray, max_side: int | None) -> np.ndarray:
-    """The image with its longer side at most `max_side`; never enlarged.
+    """Shrink an image to a longer side of at most `max_side`; never enlarge it.
 
     Area interpolation: each new pixel is the mean of those it covers, so nothing aliases.
     """

@@ -44,7 +44,7 @@ class ImageFolder:
 
 
 def read_folder(folder: Path, first: int | None) -> ImageFolder:
-    """The images of a folder, by suffix, hidden ones aside.
+    """Return the images of a folder, by suffix, hidden ones aside.
 
     Args:
         first: the number in the name of the video's first frame, where numbers count its frames
@@ -73,13 +73,13 @@ def read_folder(folder: Path, first: int | None) -> ImageFolder:
 
 
 def is_jpeg(data: bytes) -> bool:
-    """By its first bytes, whatever the file is called."""
+    """Check the first bytes, whatever the file is called."""
     return data[:2] == b"\xff\xd8"
 
 
 def decode_image(data: bytes) -> np.ndarray | None:
-    """An image [H,W,3] uint8 RGB, grey and other depths converted, turned as it asks for; None
-    where the bytes hold no whole image."""
+    """Decode an image as uint8 RGB [H,W,3], grey and other depths converted, turned as it asks for;
+    None where the bytes are no whole image."""
     import cv2
 
     # a JPEG that was cut would be shown with a grey rest: its last scan must have an end
@@ -94,7 +94,7 @@ def decode_image(data: bytes) -> np.ndarray | None:
 
 
 def first_image(images: ImageFolder) -> np.ndarray:
-    """The first of a folder's images that can be read.
+    """Return the first of a folder's images that can be read.
 
     Raises:
         ClipError: none can.
@@ -107,7 +107,7 @@ def first_image(images: ImageFolder) -> np.ndarray:
 
 
 def folder_state(folder: Path) -> str:
-    """A digest of the images' names, lengths and times of change: equal while nothing changed.
+    """Hash the images' names, lengths and times of change: equal while nothing changed.
 
     Raises:
         OSError: the folder is gone or may not be read.
@@ -120,7 +120,7 @@ def folder_state(folder: Path) -> str:
 
 
 def folder_sha256(folder: Path) -> str:
-    """Of the images' names and bytes (and of the text files beside them), in order of names.
+    """Hash the images' names and bytes (and the text files' beside them), in order of names.
 
     Raises:
         OSError: a file cannot be read.
@@ -142,7 +142,7 @@ def folder_sha256(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    """The folder's descriptor: without the way to it for each file a quarter of the time."""
+    """Open the folder's descriptor: without the way to it for each file a quarter of the time."""
     place = os.open(folder, os.O_RDONLY)
     try:
         yield place
@@ -153,7 +153,7 @@ def _opened(folder: Path) -> Iterator[int]:
 def _entries(
     folder: Path | int, *, text_too: bool = False, stat: bool = False
 ) -> list[tuple[str, str]]:
-    """(name, length and time of change if asked for) of the images, in no fixed order."""
+    """Yield (name, length and time of change if requested) of the images, in no fixed order."""
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -179,7 +179,7 @@ def _number(name: str) -> int:
 
 
 def natural(text: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers inside names by their value: s2 before s10."""
+    """Return a key that sorts numbers inside names by their value: s2 before s10."""
     # parts are text, number, text, ...
     parts = re.split(r"([0-9]+)", text)
     return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]

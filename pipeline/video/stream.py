@@ -58,7 +58,7 @@ class Shown:
 
 
 def plan(path: Path, longest_s: float | None = None) -> Plan:
-    """What the packets let expect, in 0.02 ms a frame; a `survey_plan` where they tell nothing.
+    """Forecast from the packets, in 0.02 ms a frame; a `survey_plan` where that is impossible.
 
     Raises:
         ClipError: the file is empty, not a video, has sound only, no frame decodes, or the video
@@ -77,7 +77,7 @@ def plan(path: Path, longest_s: float | None = None) -> Plan:
 
 
 def survey_plan(path: Path, longest_s: float | None = None) -> Plan:
-    """The truth, by decoding all of it, or little more than is allowed; raises as `plan` does."""
+    """Decode all of it, or little more than is allowed, for the truth; raise as `plan` does."""
     found = survey(path, longest_s)
     if longest_s is not None and not found.to_end:
         raise _too_long(longest_s)
@@ -86,7 +86,7 @@ def survey_plan(path: Path, longest_s: float | None = None) -> Plan:
 
 
 def stream(path: Path, expected: Plan) -> Iterator[Shown]:
-    """The plan's frames. At most 17 decoded ones are held.
+    """Yield the plan's frames. At most 17 decoded ones are held.
 
     Raises:
         Unexpected: there are others, or damage.
@@ -154,7 +154,7 @@ def _too_long(longest_s: float) -> ClipError:
 
 
 def _check(seen: Seen, expected: Plan, timed: bool) -> None:
-    """The latest frame is undamaged and is the expected one."""
+    """Check that the latest frame is undamaged and is the expected one."""
     number = len(seen.stamps) - 1
     if seen.corrupt is not None or number >= len(expected.times):
         raise Unexpected
