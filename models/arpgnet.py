@@ -371,8 +371,8 @@ def adjacency(
 ) -> Tensor:
     """Bool [N target, N source]: the chosen kinds of edge, and a self-loop on every node."""
     chosen = torch.tensor([EDGE_TYPES.index(name) for name in edge_types], dtype=torch.int64)
-    kept = torch.isin(edge_type_E, chosen.to(edge_type_E.device))
-    source, target = edge_index_2E[:, kept]
+    selected = torch.isin(edge_type_E, chosen.to(edge_type_E.device))
+    source, target = edge_index_2E[:, selected]
     adjacency_NN = torch.eye(num_nodes, dtype=torch.bool)
     adjacency_NN[target, source] = True
     return adjacency_NN

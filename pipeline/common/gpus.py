@@ -1,6 +1,6 @@
 """Whether torch can use a CUDA device, and if not, why.
 
-Which GPU of this machine a process uses: the one with the fewest others, told apart by locks.
+Which GPU of this machine a process uses: the one with the fewest others, by locks.
 
 Two runs that begin together (`dvc queue start --jobs 2`, the workers of a stage) would otherwise
 both take the first one. A process keeps its seat until it ends, however it ends. Where somebody has

@@ -120,7 +120,7 @@ class DatasetParams(Section):
 
 
 class DecodeParams(Section):
-    """Which frames of a clip are kept."""
+    """Which frames of a clip are sampled."""
 
     backend: Literal["auto", "decord", "pyav"] = "auto"
     sampling: Literal["uniform", "fps", "all"] = "uniform"

@@ -16,7 +16,7 @@ _QUIET_S = 1.0
 # a log file needs no more than this
 _PLAIN_EVERY_S = 10.0
 
-# is given how many items are finished, and of how many
+# called with the number of finished items, and of all
 Watch = Callable[[int, int], None]
 
 

@@ -108,7 +108,7 @@ class FileCache:
     def describe(
         self, media: Sequence[Media], workers: int = 1, limits: Limits | None = None
     ) -> list[FileMetadata]:
-        """The facts of each file; what is new or changed is opened by `workers` processes.
+        """The metadata of each file; what is new or changed is opened by `workers` processes.
 
         A file that is absent, unreadable, empty or no video has a `reason`, and so has one
         that ends or holds up its worker.
@@ -125,7 +125,7 @@ class FileCache:
     ) -> list[Media]:
         """Read everything again, whatever its length and time; what has other bytes than before.
 
-        The new facts take the old ones' place, so that the next run works with them.
+        The new metadata replaces the old, so that the next run works with them.
         """
         states = self._states(media, workers)
         before = {one: self._known(one, state) for one, state in states.items()}

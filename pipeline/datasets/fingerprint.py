@@ -1,9 +1,9 @@
 """Clips that show the same images though their files differ.
 
 Corpora hold one performance in several files: with and without sound, in two containers,
-compressed twice. Such twins on two sides of a split are a leak that no file digest shows.
+compressed twice. Such near-duplicates on two sides of a split are a leak that no file digest shows.
 
-A fingerprint is a handful of tiny grey thumbnails. Two clips are twins when their lengths
+A fingerprint is a handful of tiny grey thumbnails. Two clips are near-duplicates when their lengths
 agree, the root mean square difference d of their thumbnails (grey levels of 255, each
 thumbnail's mean taken off) is small, and what moves in them is correlated (r).
 
@@ -52,7 +52,7 @@ _ROUNDING = 0.01
 
 @dataclass(frozen=True)
 class ClipStart:
-    """What twins are told by: frame count (None where unknown) and the start's thumbnails."""
+    """A clip's frame count (None where unknown) and the thumbnails of its start."""
 
     frames: int | None
     start: np.ndarray
@@ -132,7 +132,7 @@ def find_near_duplicates(
             clips whose starts are alike and nearly still.
 
     Returns:
-        per clip the row of the first clip of its group, or None when it has no twin.
+        per clip the row of the first clip of its group, or None when it has no near-duplicate.
     """
     pairs = [
         (a, b)

@@ -36,7 +36,7 @@ class Media:
 
     @property
     def key(self) -> str:
-        """The absolute path, and what else decides about the facts."""
+        """The absolute path, and what else decides about the metadata."""
         if not self.image_sequence:
             return str(self.path)
         return f"{self.path} {self.first} {self.landmarks or ''}".rstrip()
@@ -59,7 +59,7 @@ class FileMetadata:
     reason: str | None = None
 
 
-# facts and the fingerprint, where there is one
+# metadata and the fingerprint, where there is one
 Seen = tuple[FileMetadata, np.ndarray | None]
 
 

@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.common.params import DecodeParams
-from arpgnet.pipeline.decode.image_folder import keep_images
+from arpgnet.pipeline.decode.image_folder import sample_images
 from arpgnet.pipeline.runner.spool import Spool
 from arpgnet.pipeline.runner.work import ClipWorkBase
 from arpgnet.pipeline.store import digest, file_sha256, library_version
 from arpgnet.pipeline.tables.manifest import OK, Clip, resolve_inside
 from arpgnet.pipeline.tables.shards import PIECE_ROWS
-from arpgnet.pipeline.video.frames import CachedFrame, encode_jpeg, shrink
+from arpgnet.pipeline.video.frames import SampledFrame, encode_jpeg, shrink
 from arpgnet.pipeline.video.image_folder import folder_sha256
 from arpgnet.pipeline.video.sampling import choose, inside
 
@@ -80,11 +80,11 @@ class DecodeClip(ClipWorkBase):
         if clip.image_sequence:
             points = resolve_inside(root, clip.landmarks) if clip.landmarks else None
             self._refuse_changed(clip, folder_sha256, path, points)
-            kept = keep_images(path, clip, points, self.params)
+            frames = sample_images(path, clip, points, self.params)
         else:
             self._refuse_changed(clip, file_sha256, path)
-            kept = keep_frames(path, self.params, clip.start_s, clip.end_s)
-        while piece := list(itertools.islice(kept, PIECE_ROWS)):
+            frames = sample_frames(path, self.params, clip.start_s, clip.end_s)
+        while piece := list(itertools.islice(frames, PIECE_ROWS)):
             yield _table(piece)
 
     def _refuse_changed(
@@ -102,7 +102,7 @@ class DecodeClip(ClipWorkBase):
             raise UserError(f"{clip.path} changed since it was listed: run `dvc repro` again")
 
 
-def _table(frames: Sequence[CachedFrame]) -> pa.Table:
+def _table(frames: Sequence[SampledFrame]) -> pa.Table:
     schema = FRAMES_SCHEMA.remove(FRAMES_SCHEMA.get_field_index("clip_id"))
     # vars, not astuple: that one copies every JPEG
     rows = zip(*(vars(frame).values() for frame in frames), strict=True)
@@ -112,15 +112,15 @@ def _table(frames: Sequence[CachedFrame]) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def keep_frames(
+def sample_frames(
     path: Path,
     params: DecodeParams,
     start_s: float | None = None,
     end_s: float | None = None,
-) -> Iterator[CachedFrame]:
+) -> Iterator[SampledFrame]:
     """Yield the frames that `params` choose from [start_s, end_s), in order.
 
-    An image is shrunk and encoded as soon as it is decoded; no two are held at a time, and of
+    An image is shrunk and encoded as soon as it is decoded; no two are in memory at a time, and of
     a long clip the JPEGs wait in a temporary file. Nothing comes before the whole clip has been
     looked at.
 
@@ -198,9 +198,9 @@ class _Taken:
             raise ClipError(str(error)) from None
         self._where[index] = self._spool.append(jpeg), width, height
 
-    def frame(self, index: int, time_s: float, decoder: str) -> CachedFrame:
+    def frame(self, index: int, time_s: float, decoder: str) -> SampledFrame:
         place, width, height = self._where[index]
-        return CachedFrame(index, time_s, width, height, self._spool.read(place), decoder)
+        return SampledFrame(index, time_s, width, height, self._spool.read(place), decoder)
 
 
 def decoder_versions() -> dict[str, str | None]:

@@ -11,7 +11,7 @@ import numpy as np
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.tables.manifest import Clip
-from arpgnet.pipeline.video.frames import CachedFrame, encode_jpeg, shrink
+from arpgnet.pipeline.video.frames import SampledFrame, encode_jpeg, shrink
 from arpgnet.pipeline.video.image_folder import decode_image, is_jpeg, read_folder
 from arpgnet.pipeline.video.sampling import choose, inside
 
@@ -21,10 +21,10 @@ _LEAST_PART = 0.5
 _POINTS = 68
 
 
-def keep_images(
+def sample_images(
     folder: Path, clip: Clip, landmarks: Path | None, params: DecodeParams
-) -> Iterator[CachedFrame]:
-    """Yield the images that `params` choose, in order; a JPEG's bytes are kept as they are.
+) -> Iterator[SampledFrame]:
+    """Yield the images that `params` choose, in order; a JPEG's bytes are not changed.
 
     An image that cannot be read, or ends early, is passed over.
 
@@ -62,7 +62,7 @@ def keep_images(
             # centres of pixels lie at whole numbers
             scale = np.array(small.shape[1::-1]) / image.shape[1::-1]
             points = (points + 0.5) * scale - 0.5
-        yield CachedFrame(
+        yield SampledFrame(
             index=int(images.index[row]),
             time_s=float(times[row]),
             width=small.shape[1],

@@ -34,7 +34,7 @@ from arpgnet.pipeline.store import folder_of
 
 @dataclass(frozen=True)
 class Stills:
-    """What training is given.
+    """The data of a fine-tuning run.
 
     Attributes:
         crops: uint8 [N, 112, 112, 3], RGB, in a file without a name; the rows of stills that
@@ -68,7 +68,7 @@ def load_stills(
         UserError: a class has too few stills left.
     """
     stills = listing.stills
-    crops = _room(len(stills), folder_of(job.store))
+    crops = _mapped_file(len(stills), folder_of(job.store))
     sums = [""] * len(stills)
     reasons: list[str | None] = [None] * len(stills)
     for start, chunk in make_crops(job, stills, workers, limits):
@@ -79,26 +79,26 @@ def load_stills(
             if reason is None:
                 crops[row] = _pixels(crop)
     left_out = Counter(listing.left_out) + Counter(reason for reason in reasons if reason)
-    kept = [row for row, reason in enumerate(reasons) if reason is None]
+    usable = [row for row, reason in enumerate(reasons) if reason is None]
     label = np.array([listing.classes.index(still.label) for still in stills])
-    train, val = choose_parts(stills, sums, kept, params)
+    train, val = choose_parts(stills, sums, usable, params)
     _check(label, train, val, listing.classes, left_out)
     return Stills(crops, label, train, val, sums, listing.classes, dict(sorted(left_out.items())))
 
 
 def choose_parts(
-    stills: Sequence[Still], sums: Sequence[str], kept: Sequence[int], params: FinetuneParams
+    stills: Sequence[Still], sums: Sequence[str], usable: Sequence[int], params: FinetuneParams
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows that train and that validate.
 
     The set's own validation part where it has one; else `val_fraction` of the people, or of the
     different files where nobody is named, drawn class by class.
     """
-    if any(stills[row].part == "val" for row in kept):
-        val = [row for row in kept if stills[row].part == "val"]
+    if any(stills[row].part == "val" for row in usable):
+        val = [row for row in usable if stills[row].part == "val"]
     else:
         groups: dict[str, list[int]] = {}
-        for row in kept:
+        for row in usable:
             groups.setdefault(stills[row].subject or sums[row], []).append(row)
         homes: dict[str, list[str]] = {}
         for name in sorted(groups):
@@ -110,8 +110,8 @@ def choose_parts(
             count = max(1, round(params.val_fraction * len(names))) if len(names) > 1 else 0
             for place in rng.permutation(len(names))[:count]:
                 val += groups[names[place]]
-    held = set(val)
-    train = [row for row in kept if row not in held]
+    validation = set(val)
+    train = [row for row in usable if row not in validation]
     # an image that stands on both sides would be recognised, not understood
     seen = {sums[row] for row in val}
     train = [row for row in train if sums[row] not in seen]
@@ -162,7 +162,7 @@ def _check(
             )
 
 
-def _room(count: int, folder: Path) -> np.ndarray:
+def _mapped_file(count: int, folder: Path) -> np.ndarray:
     """Map a file without a name: 300,000 stills take 11 GB; a killed run leaves nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     shape = (count, CROP_PX, CROP_PX, 3)

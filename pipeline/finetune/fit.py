@@ -1,7 +1,7 @@
 """One fine-tuning run: epochs, selection on the validation stills, and the state it carries.
 
 As in `pipeline.train.fit`, every epoch starts from a seed of its own, drawn from (seed, epoch): a
-resumed run takes the course of an undisturbed one.
+resumed run repeats an undisturbed one.
 """
 
 from __future__ import annotations

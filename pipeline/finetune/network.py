@@ -1,4 +1,4 @@
-"""A pack's embedding network made trainable, with linear heads that tell the classes.
+"""A pack's embedding network made trainable, with linear heads that predict the classes.
 
 The graph is imported node by node (`pipeline.networks.torch_graph`), so that whatever family it is
 of, what is trained is exactly what the appearance stage runs, and the trained weights go back into

@@ -28,7 +28,7 @@ ARCFACE_TEMPLATE: NDArray[np.float32] = np.array(
 )
 
 # What InsightFace's landmark networks see of a face: a square of 1.5 times the box's longer side,
-# not turned, at 192 pixels. Kept once a frame, it saves them decoding the whole image again.
+# not turned, at 192 pixels. Stored once per frame, it saves them decoding the whole image again.
 CONTEXT_PX = 192
 CONTEXT_SCALE = 1.5
 

@@ -29,7 +29,7 @@ class GraphClip(ClipWorkBase):
 
     Attributes:
         frames, faces, landmarks, appearance: the outputs of earlier stages; of frames the sizes are
-            read, of faces the matrices, of appearance the facts alone.
+            read, of faces the matrices, of appearance the metadata alone.
         regions: `grid` (`patches` x `patches` cells, 4 or 8 neighbours) or `landmark`.
     """
 
@@ -94,7 +94,7 @@ class GraphClip(ClipWorkBase):
         """Return the clip's faces and landmarks, and where regions are looked for."""
         geometry: list[Any] = [
             self.patches
-        ]  # the neighbourhood and the map's size change the facts alone
+        ]  # the neighbourhood and the map's size change the metadata alone
         if self.regions == "landmark":
             geometry = [*self._map_shape[1:], *self._appearance["map_centres"]]
         keys = [reader.entry(clip.clip_id).key for reader in (self._faces, self._landmarks)]

@@ -1,6 +1,6 @@
 """Face detectors with five keypoints: SCRFD through InsightFace's class, and YuNet.
 
-Which class reads a graph is told by the pack, never guessed from its shape:
+The pack names the class that reads a graph; it is never guessed from its shape:
 `insightface.model_zoo.get_model` takes YuNet's twelve outputs for SCRFD's.
 
 Keypoints are, in this order, the image-left eye, the image-right eye, the nose, the
@@ -131,8 +131,8 @@ def find_faces(detector: Detector, image: Image, pad_retry: float) -> Detections
 class ScrfdDetector:
     """SCRFD (Guo et al., arXiv:2105.04714) in `insightface.model_zoo.SCRFD`, on our session.
 
-    A graph whose input was fixed when it was exported is freed of that, if it still gives the
-    same then: InsightFace's published detectors are fixed at 640 x 640 or not at all.
+    A graph whose input was fixed when it was exported gets dynamic shapes, if its results
+    stay the same: InsightFace's published detectors are fixed at 640 x 640 or not at all.
     """
 
     def __init__(
@@ -248,15 +248,19 @@ class YunetDetector:
         """Return one level: cells in row order, offsets in strides, sizes as logarithms."""
         cls, obj, box, kps = (maps[f"{head}_{stride}"][0] for head in YUNET_HEADS)
         scores = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
-        kept = np.flatnonzero(scores >= self._thresh)
+        above_threshold = np.flatnonzero(scores >= self._thresh)
         columns = canvas_width // stride
-        cells = np.stack([kept % columns, kept // columns], axis=1).astype(np.float32)
-        centres = (cells + box[kept, :2]) * stride
-        halves = np.exp(box[kept, 2:]) * stride / 2
-        points = (kps[kept].reshape(-1, 5, 2) + cells[:, None]) * stride
+        cells = np.stack([above_threshold % columns, above_threshold // columns], axis=1).astype(
+            np.float32
+        )
+        centres = (cells + box[above_threshold, :2]) * stride
+        halves = np.exp(box[above_threshold, 2:]) * stride / 2
+        points = (kps[above_threshold].reshape(-1, 5, 2) + cells[:, None]) * stride
         boxes = np.concatenate([centres - halves, centres + halves], axis=1)
         return Detections(
-            boxes.astype(np.float32), scores[kept].astype(np.float32), points.astype(np.float32)
+            boxes.astype(np.float32),
+            scores[above_threshold].astype(np.float32),
+            points.astype(np.float32),
         )
 
 
@@ -294,7 +298,7 @@ def on_grid(side: float) -> int:
 
 
 def open_detector(pack: Pack, align: AlignParams, device: Device) -> Detector:
-    """Return the pack's detector as the settings ask for it."""
+    """Open the pack's detector by the settings."""
     # one thread whatever the number of workers: sums are then added in one order
     return make_detector(
         pack.models["detector"],

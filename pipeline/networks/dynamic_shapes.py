@@ -102,7 +102,7 @@ def _drop_idle_slices(model: onnx.ModelProto, dims: dict[str, Dims]) -> None:
     """Drop slices that cut nothing off, in the form of opset 9, which cannot run backwards."""
     outputs = {out.name for out in model.graph.output}
     same: dict[str, str] = {}
-    kept = []
+    remaining = []
     for node in model.graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = same.get(name, name)
@@ -111,6 +111,6 @@ def _drop_idle_slices(model: onnx.ModelProto, dims: dict[str, Dims]) -> None:
         if idle and dims.get(node.input[0]) == shape and node.output[0] not in outputs:
             same[node.output[0]] = node.input[0]
         else:
-            kept.append(node)
+            remaining.append(node)
     del model.graph.node[:]
-    model.graph.node.extend(kept)
+    model.graph.node.extend(remaining)

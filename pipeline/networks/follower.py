@@ -78,7 +78,7 @@ class Follower:
     def follow(self, frames: Iterable[tuple[float, Image]]) -> Iterator[tuple[Image, Detections]]:
         """Yield each frame with its faces, in order; frames are (seconds, RGB uint8 [H, W, 3]).
 
-        At most `leap_s` of frames are held at a time.
+        At most `leap_s` of frames are in memory at a time.
         """
         found: Detections | None = None
         for leap in _leaps(frames, self.leap_s):

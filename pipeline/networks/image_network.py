@@ -52,7 +52,7 @@ class ImageNetwork:
         extra_outputs: internal tensors that `run` gives behind the graph's first output.
         precision: `bf16` runs the graph in torch, where it can be imported exactly.
 
-    `in_torch` tells whether that was so.
+    `in_torch` says whether that was so.
 
     Raises:
         UserError: the graph cannot be loaded, or has no such tensor.
@@ -185,7 +185,7 @@ def resolve_precision(asked: Literal["auto", "fp32", "bf16"], device: Device) ->
         return asked
     if choose_provider(device) == CPU:
         return "bf16" if _cpu_has_bf16() else "fp32"
-    # imported here: torch takes 2 s, and a processor tells by itself
+    # imported here: torch takes 2 s, and a processor has flags
     import torch
 
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"

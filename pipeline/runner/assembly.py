@@ -78,15 +78,15 @@ def cut_into_parts(members: Iterable[Member], target: int | None = None) -> list
     """
     target = TARGET_BYTES if target is None else target
     parts: list[Part] = []
-    held: list[Member] = []
+    pending: list[Member] = []
     size = 0
     for member in members:
-        held.append(member)
+        pending.append(member)
         size += member.size
         if size >= target:
-            parts.append(Part(len(parts), tuple(held)))
-            held, size = [], 0
-    return [*parts, Part(len(parts), tuple(held))] if held else parts
+            parts.append(Part(len(parts), tuple(pending)))
+            pending, size = [], 0
+    return [*parts, Part(len(parts), tuple(pending))] if pending else parts
 
 
 @dataclass(frozen=True)

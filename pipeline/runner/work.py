@@ -125,7 +125,7 @@ class ClipJob:
 
 
 def _nameless(table: pa.Table) -> pa.Table:
-    """Return the rows alone, as they are kept: without the clip's name."""
+    """Return the rows as they are stored: without the clip's name."""
     if "clip_id" in table.column_names:
         table = table.drop_columns(["clip_id"])
     return table.replace_schema_metadata()

@@ -125,7 +125,7 @@ def run_in_workers(
         count: processes at a time, no more than there are items; each has one item, so
             nothing piles up.
         on_report: called with the item and each value that its worker reports; again from the start
-            when the item is given to another worker.
+            when the item is assigned to another worker.
 
     Raises:
         UserError: raised by the job, or the workers die before their first item.

@@ -42,7 +42,7 @@ _EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
 class Bucket:
     """See `pipeline.store.backend.Backend`.
 
-    The first access looks whether the bucket can be listed: a run that can keep nothing ends
+    The first access looks whether the bucket can be listed: a run that can store nothing ends
     before it computes anything.
     """
 
@@ -96,7 +96,7 @@ class Bucket:
         self._call(place, "delete it", lambda client: _delete(client, place))
 
     def entries(self) -> Iterator[tuple[Entry, int]]:
-        # all at once, 1,000 a request: Google's emulator tells of no folders to go through
+        # all at once, 1,000 a request: Google's emulator lists no folders to go through
         found = self._call(
             self._root, "list it", lambda client: _listing(client, self._root, recursive=True)
         )
@@ -233,9 +233,9 @@ def _send(client: Any, file: IO[bytes], place: Address) -> None:
     file.seek(0)
     with client.open_output_stream(str(place.path)) as sink:
         shutil.copyfileobj(file, sink, _PART)
-    sent, kept = file.tell(), _size(client, place)
-    if kept != sent:
-        raise LostWriteError(f"{sent} bytes were sent and taken, {kept or 0} are there")
+    sent, arrived = file.tell(), _size(client, place)
+    if arrived != sent:
+        raise LostWriteError(f"{sent} bytes were sent and taken, {arrived or 0} are there")
 
 
 def _delete(client: Any, place: Address) -> None:

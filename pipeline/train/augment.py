@@ -35,8 +35,8 @@ class Draws:
 
     def part(self, clips_B: Tensor) -> Draws:
         """Return those of some of the clips, int64."""
-        kept = {name: value[clips_B] for name, value in vars(self).items() if value is not None}
-        return Draws(**kept)
+        values = {name: value[clips_B] for name, value in vars(self).items() if value is not None}
+        return Draws(**values)
 
 
 @dataclass(frozen=True)

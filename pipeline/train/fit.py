@@ -2,7 +2,7 @@
 
 Every epoch starts from its own seed, drawn from (seed, fold, epoch): views, batches, augmentation
 and dropout of an epoch depend on nothing before it but the weights and the optimiser's state. A
-resumed run therefore takes the same course as an undisturbed one, and no generator is saved.
+resumed run therefore repeats an undisturbed one, and no generator is saved.
 
 Several processes (Lightning Fabric, DDP) share each batch: all make the same views and draws, each
 computes those of the clips that it holds, and the loss of a part is divided by the whole batch's
@@ -65,7 +65,7 @@ class Trainer:
         fabric: device, precision and the processes that share the work.
         network: freshly initialised or not: `fit` sets its weights from the state.
         dataset: of all clips.
-        features: the data set's, of the clips held here; on the device or where they are
+        features: the data set's, of the clips of this process; on the device or where they are
             streamed from.
         task: what is learned and scored.
     """
@@ -156,7 +156,7 @@ class Trainer:
         label = self.task.units(self.run.val).label
         known = ~np.isnan(probabilities).any(axis=1)
         predicted = np.where(known, np.nan_to_num(probabilities).argmax(axis=1), -1)
-        # a probability that float32 cannot tell from 0 must not make the loss infinite
+        # a probability that is 0 in float32 must not make the loss infinite
         log = torch.from_numpy(probabilities[known]).clamp(min=1e-12).log()
         target = torch.from_numpy(label[known])
         loss = self._loss(log.to(self.fabric.device), target.to(self.fabric.device))

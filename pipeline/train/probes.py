@@ -2,7 +2,7 @@
 
 `logreg_embedding` sees the embedding averaged over a clip's valid frames, `logreg_map` the feature
 map averaged over frames and cells, `logreg_map_grid` every region's features averaged over frames.
-None of them sees a graph or the course over time. Where frames are labelled, each sees the frame
+None of them sees a graph or the order in time. Where frames are labelled, each sees the frame
 alone. The regularisation is chosen on validation.
 
 Shape letters: U units (clips or labelled frames), K classes.

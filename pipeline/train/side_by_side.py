@@ -42,7 +42,7 @@ def workers(params: Params, processes: Processes) -> int:
 
 @dataclass
 class RunJob:
-    """Trains a planned run into the store and tells of its epochs (None), or fits a fold's
+    """Trains a planned run into the store and reports its epochs (None), or fits a fold's
     baselines (`Fitted`); see `pipeline.runner.workers.Job`."""
 
     params: Params

@@ -22,7 +22,7 @@ from arpgnet.pipeline.training.network import build_network
 from arpgnet.pipeline.training.state import State, epoch_seed
 from arpgnet.pipeline.training.tasks import Task
 
-# is given an epoch's number, and its losses and scores
+# called with an epoch's number, and its losses and scores
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 
@@ -75,7 +75,7 @@ class Training:
 
     def _run(self, planned: Planned, on_epoch: OnEpoch) -> Outcome:
         fold, seed = planned.fold, planned.seed
-        kept = CachedRun(self.store, planned.key)
+        cached = CachedRun(self.store, planned.key)
         # an epoch number that training never reaches: the initial weights' own seed
         torch.manual_seed(epoch_seed(seed, fold.number, 2**31))
         trainer = Trainer(
@@ -87,7 +87,7 @@ class Training:
             Run(fold.number, seed, fold.train, fold.val),
             self.params,
         )
-        state = self.processes.agreed(kept.checkpoint)
+        state = self.processes.agreed(cached.checkpoint)
         for number, row in enumerate(state.history if state else []):
             on_epoch(number, row)
         saved = time.monotonic()
@@ -97,7 +97,7 @@ class Training:
             on_epoch(len(now.history) - 1, now.history[-1])
             due = time.monotonic() - saved >= self.checkpoint_seconds
             if due and self.processes.first:
-                kept.save_checkpoint(now)
+                cached.save_checkpoint(now)
                 saved = time.monotonic()
 
         state = trainer.fit(state, after)
@@ -105,5 +105,5 @@ class Training:
         probabilities = (trainer.predict(clips) for clips in (fold.val, fold.test))
         outcome = Outcome(state.best_weights, state.history, state.best, *probabilities)
         if self.processes.first:
-            kept.finish(outcome)
+            cached.finish(outcome)
         return outcome

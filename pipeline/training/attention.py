@@ -77,7 +77,7 @@ def region_attention(
 ) -> dict[str, np.ndarray]:
     """Return how much each region is attended to, a view.
 
-    The weights of heads and layers are averaged; what a region is given by the visible regions of
+    The weights of heads and layers are averaged; what a region receives from the visible regions of
     a frame is averaged over them, weighted by the readout's attention where it has one, then over
     valid frames. A hidden region gets nothing and gives nothing.
 

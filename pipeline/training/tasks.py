@@ -265,7 +265,7 @@ class FrameTask:
 
 
 def make_task(dataset: Dataset, params: TrainParams) -> Task:
-    """Return the task that the labels ask for."""
+    """Make the task for the labels."""
     if dataset.frame_labels is None:
         return ClipTask(dataset, params)
     return FrameTask(dataset, params)
@@ -286,5 +286,5 @@ def _scored(dataset: Dataset, clip_id: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the frames of a clip that have a label of 0 or more, and their labels."""
     assert dataset.frame_labels is not None
     labels = dataset.frame_labels[clip_id]
-    kept = labels.label >= 0
-    return labels.index[kept], labels.label[kept]
+    labelled = labels.label >= 0
+    return labels.index[labelled], labels.label[labelled]

@@ -53,7 +53,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def describe(container: Any, stream: Any, first: Any) -> VideoInfo:
-    """Return what `probe` returns of an open file, given its first frame."""
+    """Describe an open file as `probe` does, from its first frame."""
     turned = upright_angle(first)
     width, height = first.width, first.height
     if turned % 180:

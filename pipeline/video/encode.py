@@ -37,7 +37,7 @@ MATRICES = {
 
 @dataclass(frozen=True)
 class Source:
-    """What the images themselves do not tell.
+    """What the images themselves do not say.
 
     Attributes:
         start_s: the first frame's time in the file.

@@ -40,7 +40,7 @@ def decode_jpeg(jpeg: bytes) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class CachedFrame:
+class SampledFrame:
     """A chosen frame: `index` counts the video's frames, `time_s` from the first one on.
 
     `points` are the data set's own landmarks, x y after x y in pixels of this image;

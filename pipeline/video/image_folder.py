@@ -21,7 +21,7 @@ from arpgnet.pipeline.common.errors import ClipError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _DIGITS = re.compile(r"[0-9]+")
-# a frame's number is kept as int32: a date with a time of day is none
+# a frame's number is stored as int32: a date with a time of day is none
 _MAX_NUMBER = 2**31 - 1
 
 

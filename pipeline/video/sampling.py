@@ -1,4 +1,4 @@
-"""Which frames of a clip are kept."""
+"""Which frames of a clip are sampled."""
 
 from __future__ import annotations
 

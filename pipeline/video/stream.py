@@ -86,7 +86,7 @@ def survey_plan(path: Path, longest_s: float | None = None) -> Plan:
 
 
 def stream(path: Path, expected: Plan) -> Iterator[Shown]:
-    """Yield the plan's frames. At most 17 decoded ones are held.
+    """Yield the plan's frames. At most 17 decoded ones are in memory.
 
     Raises:
         Unexpected: there are others, or damage.

@@ -15,7 +15,7 @@ from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.video.chunks import Chunks
 from arpgnet.pipeline.video.container import Upright, declared_duration, frame_rate, open_video
 
-# is given each frame's number and the frame, whether it will turn out to be sound or not
+# called with each frame's number and the frame, whether it turns out to be sound or not
 Watch = Callable[[int, Any], None]
 
 # A frame shown before a damaged one may have been predicted from it. H.264 and HEVC reorder

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from arpgnet.pipeline.common.params import DecodeParams
-from arpgnet.pipeline.decode.clip import keep_frames
+from arpgnet.pipeline.decode.clip import sample_frames
 from arpgnet.pipeline.geometry.alignment import similarity, warp
 from arpgnet.pipeline.networks.backbones import load_backbone
 from arpgnet.pipeline.networks.detector import find_faces, make_detector
@@ -27,7 +27,7 @@ def model_input(assets: Path, pack: Pack) -> np.ndarray:
     detector = make_detector(pack.models["detector"], det_px=320, thresh=0.5, device="cpu")
     crops = []
     for clip in CLIPS:
-        for kept in keep_frames(assets / "clips" / clip, DecodeParams(frames=3)):
+        for kept in sample_frames(assets / "clips" / clip, DecodeParams(frames=3)):
             frame = decode_jpeg(kept.jpeg)
             found = find_faces(detector, frame, pad_retry=0.5)
             matrix = similarity(found.kps[0]) if len(found) else None

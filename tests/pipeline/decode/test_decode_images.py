@@ -13,10 +13,10 @@ import pytest
 from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.decode.clip import DecodeClip
-from arpgnet.pipeline.decode.image_folder import keep_images
+from arpgnet.pipeline.decode.image_folder import sample_images
 from arpgnet.pipeline.store import digest
 from arpgnet.pipeline.tables.manifest import Clip
-from arpgnet.pipeline.video.frames import CachedFrame, decode_jpeg
+from arpgnet.pipeline.video.frames import SampledFrame, decode_jpeg
 from arpgnet.pipeline.video.image_folder import folder_sha256
 
 HEIGHT, WIDTH = 96, 128
@@ -39,8 +39,8 @@ def folder_of(folder: Path, numbers: Iterable[int], suffix: str = ".jpg") -> Pat
 
 def kept(
     folder: Path, clip: Clip = CLIP, params: DecodeParams = ALL, landmarks: Path | None = None
-) -> list[CachedFrame]:
-    return list(keep_images(folder, clip, landmarks, params))
+) -> list[SampledFrame]:
+    return list(sample_images(folder, clip, landmarks, params))
 
 
 def test_a_jpeg_is_kept_byte_by_byte_and_nothing_else_is(tmp_path: Path) -> None:
