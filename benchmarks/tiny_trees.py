@@ -104,7 +104,7 @@ def _spread(scale: float, count: int) -> int:
 
 
 def afew(write: Writer, scale: float) -> None:
-    """Videos (empty: not looked at) and the supplied faces of each."""
+    """Videos (empty: not looked at) and the provided faces of each."""
     clips = [
         (label, f"{number:09d}")
         for label, count in AFEW_CLIPS.items()

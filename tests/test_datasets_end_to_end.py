@@ -130,7 +130,7 @@ def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
     clips = {clip.clip_id: clip for clip in manifest.clips}
     assert len(clips) == 4 * 7 + 2 * 7 + 1
     lost = rendered_trees.AFEW_WITHOUT_FACE
-    # without supplied faces the video itself is looked through
+    # without provided faces the video itself is looked through
     found = [name for name, clip in clips.items() if clip.faces == "detect"]
     assert found == [rendered_trees.AFEW_WITHOUT_FACES, lost]
     assert [name for name, clip in clips.items() if not clip.image_sequence] == found
@@ -162,7 +162,7 @@ def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
     assert {"train", "val"} <= set(of_fold.values())
     assert "of 15 clips a seed" in page
     assert "no face found in any of 4 frames: 1" in page
-    assert "2 clips have no supplied faces: found in the video instead" in page
+    assert "2 clips have no provided faces: found in the video instead" in page
 
 
 def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:

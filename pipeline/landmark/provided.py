@@ -72,7 +72,7 @@ class SuppliedLandmarkClip(ClipWorkBase):
         """
         if clip.landmarks is None:
             raise ClipError(
-                "the data set supplies no landmarks: set faces.landmarks=pack (where it has some, "
+                "the data set provides no landmarks: set faces.landmarks=pack (where it has some, "
                 "they are read with faces.source=aligned)"
             )
         frames = self._frames.pieces(clip.clip_id, ["points"])

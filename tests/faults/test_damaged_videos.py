@@ -162,7 +162,7 @@ def test_no_worker_died_or_hung(judged: list[tuple[Way, Verdict]]) -> None:
     assert fatal == []
 
 
-def test_unnoticed_damage_is_inside_pictures_and_bounded(
+def test_unnoticed_damage_is_inside_images_and_bounded(
     judged: list[tuple[Way, Verdict]],
 ) -> None:
     garbled = shown(judged, "garbled")

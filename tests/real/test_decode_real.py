@@ -19,7 +19,7 @@ def clips(assets: Path) -> list[Path]:
 
 
 @pytest.mark.skipif(import_decord() is None, reason="decord is not installed")
-def test_both_backends_give_the_same_pictures(assets: Path) -> None:
+def test_both_backends_give_the_same_images(assets: Path) -> None:
     for path in clips(assets):
         info, found = probe(path), survey(path)
         assert found.whole, path.name

@@ -84,7 +84,7 @@ def test_landmarks_lie_where_the_detector_sees_them(faces: Faces, points: np.nda
     assert np.percentile(off, 95) < 15
 
 
-def test_landmarks_of_the_mirrored_picture_are_mirrored(
+def test_landmarks_of_the_mirrored_image_are_mirrored(
     faces: Faces, points: np.ndarray, pack: Pack
 ) -> None:
     """Wrong partners in the mirror permutation would be off by the distance between them."""

@@ -87,7 +87,7 @@ def points(network: LandmarkNetwork, images: list[np.ndarray], found: list[Detec
 
 
 @pytest.mark.parametrize("role", ["landmark", "embedding"])
-def test_networks_of_fixed_batch_take_several_pictures(pack: Pack, role: str) -> None:
+def test_networks_of_fixed_batch_take_several_images(pack: Pack, role: str) -> None:
     assert ImageNetwork(pack.models[role], batch=4).batch == 4
 
 

@@ -45,7 +45,7 @@ def test_classes_of_one_clip_cannot_be_learnt(clips, tmp_path):
 
 @pytest.mark.parametrize("protocol", ["holdout", "kfold"])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_twins_never_cross(clips, tmp_path, protocol, seed):
+def test_near_duplicates_never_cross(clips, tmp_path, protocol, seed):
     ingest(params(clips, "ravdess.csv", protocol=protocol, seed=seed, folds=3), folder=tmp_path)
     manifest = read_manifest(tmp_path / MANIFEST)
     assert manifest.notes["twins"] == {"clips": 14, "sets": 7}

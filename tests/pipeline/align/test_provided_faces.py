@@ -82,7 +82,7 @@ def test_a_crop_of_twice_our_size_is_averaged() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(128, 128), (200, 100), (90, 160), (56, 56)])
-def test_the_whole_picture_lies_in_the_middle_of_the_crop(width: int, height: int) -> None:
+def test_the_whole_image_lies_in_the_middle_of_the_crop(width: int, height: int) -> None:
     matrix = whole_image(width, height)
     corners = apply(matrix, [[-0.5, -0.5], [width - 0.5, height - 0.5]])
     assert np.ptp(corners, axis=0).max() == pytest.approx(CROP_PX)

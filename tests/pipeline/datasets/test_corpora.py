@@ -184,7 +184,7 @@ def test_clips_of_ones_own_with_a_split_column_use_it(tmp_path):
     assert split == {clip.clip_id: clip.split for clip in manifest.clips}
 
 
-def test_pictures_in_a_csv(tmp_path):
+def test_images_in_a_csv(tmp_path):
     rows = ["path,label,subject,first_image,faces"]
     for number in range(8):
         make_images(tmp_path / f"own/{number}", [10, 11, 13])

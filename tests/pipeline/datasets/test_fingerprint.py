@@ -21,7 +21,7 @@ def unused(row: int) -> np.ndarray:
     raise AssertionError(f"clip {row} was looked at as a whole")
 
 
-def test_thumbnails_follow_the_picture(tmp_path):
+def test_thumbnails_follow_the_image(tmp_path):
     stack = thumbnails(write_video(tmp_path / "a.mp4", 1, frames=40))
     assert (stack.shape, stack.dtype) == ((8, 16, 16), np.uint8)
     assert len(thumbnails(write_video(tmp_path / "b.mp4", 1, frames=9))) == 3
@@ -29,13 +29,13 @@ def test_thumbnails_follow_the_picture(tmp_path):
     assert len({int(image.argmax()) for image in stack}) > 4
 
 
-def test_no_picture(tmp_path):
+def test_no_image(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"nothing to see")
     with pytest.raises(ClipError, match="not a video"):
         thumbnails(tmp_path / "a.mp4")
 
 
-def test_twins_among_others(tmp_path):
+def test_near_duplicates_among_others(tmp_path):
     clips = [
         *(write_video(tmp_path / f"{n}.mp4", n) for n in range(6)),
         write_video(tmp_path / "again.avi", 2, quality=12),
@@ -47,7 +47,7 @@ def test_twins_among_others(tmp_path):
     assert find_near_duplicates(images, unused) == [None, None, 2, None, 4, None, 2, 4, None]
 
 
-def test_twins_do_not_depend_on_the_order():
+def test_near_duplicates_do_not_depend_on_the_order():
     rng = np.random.default_rng(0)
     base = [rng.integers(0, 255, (8, 16, 16), dtype=np.uint8) for _ in range(700)]
     images = [ClipStart(50 + n % 40, stack) for n, stack in enumerate(base)]
@@ -68,7 +68,7 @@ def test_a_still_start_is_settled_by_the_whole_clip():
     assert find_near_duplicates(images, lambda row: whole[row % 2]) == [0, None, 0]
 
 
-def test_still_pictures():
+def test_still_images():
     rng = np.random.default_rng(2)
     still = np.repeat(rng.integers(0, 250, (1, 16, 16), dtype=np.uint8), 8, axis=0)
     other = np.repeat(rng.integers(0, 250, (1, 16, 16), dtype=np.uint8), 8, axis=0)
@@ -86,7 +86,7 @@ def test_same_place_other_movement():
 
 
 @pytest.mark.parametrize("spread", [3, 9, 40], ids=["all near", "some near", "few near"])
-def test_the_choice_of_candidates_loses_no_twin(spread, monkeypatch):
+def test_the_choice_of_candidates_loses_no_near_duplicate(spread, monkeypatch):
     monkeypatch.setattr(fingerprint, "_BLOCK", 16)
     rng = np.random.default_rng(spread)
     course = rng.normal(128, 30, (8, 16, 16))

@@ -65,7 +65,7 @@ def test_numbers_are_frames_and_gaps_are_kept(tmp_path: Path) -> None:
     assert [frame.index for frame in kept(folder)] == [0, 1, 2]
 
 
-def test_sampling_chooses_among_the_pictures_that_are_there(tmp_path: Path) -> None:
+def test_sampling_chooses_among_the_images_that_are_there(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "f", [*range(1, 11), *range(31, 41)])
     clip = replace(CLIP, fps=10.0, first_image=1)
     uniform = kept(folder, clip, DecodeParams(frames=4))
@@ -75,7 +75,7 @@ def test_sampling_chooses_among_the_pictures_that_are_there(tmp_path: Path) -> N
     assert [frame.index for frame in twice_a_second] == [0, 5, 9, 30, 35]
 
 
-def test_a_part_of_the_pictures_by_time(tmp_path: Path) -> None:
+def test_a_part_of_the_images_by_time(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "f", range(1, 11))
     # 3 / 30 is 0.1, and a millionth more or less
     clip = replace(CLIP, fps=30.0, start_s=0.1000001, end_s=0.2)
@@ -85,7 +85,7 @@ def test_a_part_of_the_pictures_by_time(tmp_path: Path) -> None:
         kept(folder, replace(clip, start_s=0.32, end_s=None))
 
 
-def test_shrunk_pictures_take_their_landmarks_along(tmp_path: Path) -> None:
+def test_shrunk_images_take_their_landmarks_along(tmp_path: Path) -> None:
     folder, points = folder_of(tmp_path / "f", [1, 2]), tmp_path / "points"
     points.mkdir()
     # centres of pixels lie at whole numbers: the image begins at -0.5
@@ -118,7 +118,7 @@ def test_malformed_landmarks(tmp_path: Path, content: str, reason: str) -> None:
         kept(folder, landmarks=folder)
 
 
-def test_damaged_pictures_are_passed_over_up_to_a_half(tmp_path: Path) -> None:
+def test_damaged_images_are_passed_over_up_to_a_half(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "f", range(1, 11))
     for number in (1, 4, 5, 7, 8):
         path = folder / f"{number:05d}.jpg"

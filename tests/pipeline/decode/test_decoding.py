@@ -115,7 +115,7 @@ def test_a_wrong_forecast_costs_a_second_pass_and_no_more(
 
 @needs_decord
 @pytest.mark.parametrize("name", READ_BY_DECORD)
-def test_decord_and_pyav_give_equal_pictures(videos: Path, name: str) -> None:
+def test_decord_and_pyav_give_equal_images(videos: Path, name: str) -> None:
     path = video(videos, name)
     found = survey(path)
     every = np.arange(made.FRAMES)

@@ -37,7 +37,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_pictures_and_faces_are_found_again(target: Target, change: str) -> None:
+def test_images_and_faces_are_found_again(target: Target, change: str) -> None:
     image = CHANGES[change](faces_tables.make_image(1))
     face = CHANGES[change](faces_tables.crop(1, 0))
     other = CHANGES[change](faces_tables.make_image(999))
@@ -47,12 +47,12 @@ def test_pictures_and_faces_are_found_again(target: Target, change: str) -> None
     assert known[0] >= MIN_CORRELATION > known[1] + 0.1
 
 
-def test_a_frame_without_a_face_is_known_as_a_picture(target: Target) -> None:
+def test_a_frame_without_a_face_is_known_as_an_image(target: Target) -> None:
     lost = faces_tables.make_image(101)
     assert target.images(thumbnail(lost)[None])[0] >= MIN_CORRELATION
 
 
-def test_a_plain_picture_resembles_nothing(target: Target) -> None:
+def test_a_plain_image_resembles_nothing(target: Target) -> None:
     assert target.images(np.full((1, 16, 16), 90, np.uint8))[0] == 0.0
 
 

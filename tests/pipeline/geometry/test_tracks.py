@@ -121,7 +121,7 @@ def lefts(tracks: list[Track]) -> list[float]:
     return [float(track.boxes[0][0]) for track in tracks]
 
 
-def test_of_two_people_the_left_and_the_right_of_the_picture() -> None:
+def test_of_two_people_the_left_and_the_right_of_the_image() -> None:
     both = link([boxes(box(300, 10), box(60, 10))] * 5, 0.3)
     assert lefts(of_person(both, "left", 400)) == [60]
     assert lefts(of_person(both, "right", 400)) == [300]

@@ -47,7 +47,7 @@ def work(root, regions="grid", patches=7, neighbourhood=4):
     return GraphClip(*folders, regions, patches, neighbourhood)
 
 
-def test_grid_rows_and_facts(tmp_path):
+def test_grid_rows_and_metadata(tmp_path):
     clips = write_upstream(tmp_path)
     run_clips(work(tmp_path), clips, tmp_path / "out", ENGINE)
     out = ShardReader(tmp_path / "out")

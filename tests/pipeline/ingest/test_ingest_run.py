@@ -144,7 +144,7 @@ def test_unlisted_class(root, tmp_path):
         run(root, tmp_path, classes=["fear", "happiness"])
 
 
-def test_twins_stay_together(root, tmp_path):
+def test_near_duplicates_stay_together(root, tmp_path):
     # the same performance in another file, of another person by the manifest's word
     write_video(root / "again.avi", 10, quality=10)
     add_row(root, "again.avi,fear,s3")
@@ -161,7 +161,7 @@ def test_twins_stay_together(root, tmp_path):
 @pytest.mark.parametrize(
     ("copied", "what"), [(True, "are the same file"), (False, "show the same images")]
 )
-def test_twins_on_two_sides_are_refused(root, tmp_path, copied, what):
+def test_near_duplicates_on_two_sides_are_refused(root, tmp_path, copied, what):
     if copied:
         shutil.copy(root / "fear" / "s1.mp4", root / "again.mp4")
     else:
@@ -177,7 +177,7 @@ def test_twins_on_two_sides_are_refused(root, tmp_path, copied, what):
     assert not (tmp_path / MANIFEST).exists()
 
 
-def test_same_pictures_with_two_labels_are_remarked(root, tmp_path):
+def test_same_images_with_two_labels_are_remarked(root, tmp_path):
     write_video(root / "again.mp4", 10, quality=10)
     add_row(root, "again.mp4,joy,s1")
     remarks = run(root, tmp_path).notes["remarks"]

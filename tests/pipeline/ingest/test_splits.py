@@ -308,7 +308,7 @@ def test_shared_file_is_refused():
         divided(clips, protocol="kfold", group_by="clip")
 
 
-def test_shared_pictures_are_refused():
+def test_shared_images_are_refused():
     clips = [clip(n, split=split) for n, split in enumerate(["train", "val", "test", "test"])]
     with pytest.raises(
         UserError,

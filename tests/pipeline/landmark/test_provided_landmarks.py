@@ -46,12 +46,12 @@ def test_points_are_those_given_and_their_place_in_the_crop(work: SuppliedLandma
     assert not in_crop[[1, 3]].any()
 
 
-def test_facts_name_the_scheme_and_no_network(work: SuppliedLandmarkClip) -> None:
+def test_metadata_name_the_scheme_and_no_network(work: SuppliedLandmarkClip) -> None:
     assert work.metadata() == {"scheme": "68", "N": 68, "model_sha256": None}
 
 
 def test_a_clip_that_has_none_says_what_to_set(work: SuppliedLandmarkClip) -> None:
-    with pytest.raises(ClipError, match=r"supplies no landmarks: set faces\.landmarks=pack"):
+    with pytest.raises(ClipError, match=r"provides no landmarks: set faces\.landmarks=pack"):
         list(work.run(Clip("c", "c.avi", "")))
 
 

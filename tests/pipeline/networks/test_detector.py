@@ -57,9 +57,7 @@ def test_nothing_found_has_the_right_shapes(spec: ModelSpec) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(256, 256), (256, 192), (192, 256)])
-def test_a_larger_picture_is_scaled_and_mapped_back(
-    spec: ModelSpec, width: int, height: int
-) -> None:
+def test_a_larger_image_is_scaled_and_mapped_back(spec: ModelSpec, width: int, height: int) -> None:
     """The longer side becomes 128 px, so that a cell is 64 pixels of the image."""
     found = find(spec, scene((1, 2), side=64, width=width, height=height))
     np.testing.assert_allclose(found.boxes, [[64, 128, 128, 192]], atol=0.6)

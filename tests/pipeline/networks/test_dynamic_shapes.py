@@ -33,7 +33,7 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
     return session.run(None, {session.get_inputs()[0].name: x})
 
 
-def test_many_pictures_at_once_give_what_one_by_one_gave() -> None:
+def test_many_images_at_once_give_what_one_by_one_gave() -> None:
     model = fixed_at_one()
     before = model.SerializeToString()
     dynamic = any_batch(model)
@@ -82,7 +82,7 @@ def pyramid(side: int) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 12), (32, 4)])
-def test_pictures_of_any_sides_give_what_a_graph_of_those_sides_gives(
+def test_images_of_any_sides_give_what_a_graph_of_those_sides_gives(
     shape: tuple[int, int],
 ) -> None:
     height, width = shape

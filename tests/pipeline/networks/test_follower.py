@@ -143,7 +143,7 @@ def test_a_large_face_is_shrunk_for_the_small_look() -> None:
     assert max(height * width for height, width in detector.parts) <= 224**2
 
 
-def test_pictures_of_another_shape_and_fixed_graphs_are_looked_at_as_a_whole() -> None:
+def test_images_of_another_shape_and_fixed_graphs_are_looked_at_as_a_whole() -> None:
     detector = Squares()
     follow(detector, [scene((100, 100)), scene((100, 100), width=320, height=240)])
     assert detector.whole == 2
@@ -187,7 +187,7 @@ def test_the_first_look_is_small_and_what_it_finds_is_looked_at_again() -> None:
     assert max(height * width for height, width in detector.parts[1:]) < 128**2
 
 
-def test_where_the_first_look_finds_nothing_the_whole_picture_is_looked_at() -> None:
+def test_where_the_first_look_finds_nothing_the_whole_image_is_looked_at() -> None:
     detector = Squares()
     dot = scene((201, 101), side=1)  # a fourth of white at half the scale: below the threshold
     found = follow(detector, [dot, dot], first_scale=0.5)

@@ -63,7 +63,7 @@ def test_patches_look_at_their_middle():
     assert map_centres(graphs.arcface_iresnet(), "bn2", 7, 112) == Centres(7.5, 16.0)
 
 
-def test_unknown_operations_divide_the_picture_evenly():
+def test_unknown_operations_divide_the_image_evenly():
     model = graphs.arcface_iresnet()
     model.graph.node[0].op_type = "ConvTranspose"
     assert map_centres(model, "bn2", 14, 112) == Centres(3.5, 8.0)

@@ -178,7 +178,7 @@ def test_what_a_lost_machine_left_is_written_over(
     assert [row.clip_id for row in written.rows] == ["c0", "c1", "c2"]
 
 
-def test_all_lost_clips_of_a_file_are_told_at_once(job: PartJob, work: Squares) -> None:
+def test_all_lost_clips_of_a_file_are_reported_at_once(job: PartJob, work: Squares) -> None:
     part = part_of(work, 5)
     job.path(part).touch()
     assert job.do(part) == Lost(part.members[3:])
@@ -211,10 +211,10 @@ def test_a_worker_that_cannot_write_says_which_file(
         list(write_parts(job, [part_of(work, 3)], ONE))
 
 
-def test_a_bug_in_a_worker_is_told_with_its_place(
+def test_a_bug_in_a_worker_is_reported_with_its_place(
     job: PartJob, monkeypatch: pytest.MonkeyPatch, work: Squares
 ) -> None:
     monkeypatch.setattr(assembly, "FEW", 1)
-    wrong = PartJob("squares", pa.schema([("other", pa.int8())]), job.root, job.out)
+    wrong = PartJob("squares", pa.schema([("other", pa.int8())]), job.root, job.output)
     with pytest.raises(RuntimeError, match=r"(?s)out: .*other"):
         list(write_parts(wrong, [part_of(work, 3)], ONE))

@@ -217,7 +217,7 @@ def _no_credentials(patch: pytest.MonkeyPatch, bucket: str) -> None:
         (_no_credentials, "s3://.*credentials.*docs/store.md"),
     ],
 )
-def test_what_waiting_does_not_mend_is_said_at_once(
+def test_what_waiting_does_not_fix_is_said_at_once(
     remote: Remote,
     monkeypatch: pytest.MonkeyPatch,
     spoil: Callable[[pytest.MonkeyPatch, str], None],

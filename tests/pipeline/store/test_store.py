@@ -185,7 +185,7 @@ def test_a_write_that_fails_leaves_the_old_entry(
     assert entry(store).suffix == ".table"  # and no temporary file
 
 
-def test_a_folder_that_cannot_be_one_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_one_is_the_users_to_fix(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = Store(tmp_path / "file" / "store")
     with pytest.raises(UserError, match="ARPGNET_STORE"):
@@ -202,7 +202,7 @@ def test_verify_finds_what_is_damaged(store: Store) -> None:
     assert store.verify() == []
 
 
-def test_stats_count_by_room(store: Store) -> None:
+def test_stats_count_by_namespace(store: Store) -> None:
     assert store.stats() == {}
     store.put_table("align", KEY, [TABLE])
     store.put_failure("align", digest(2), "bad")
@@ -297,7 +297,7 @@ def test_gc_removes_what_nobody_used(store: Store) -> None:
     assert store.get_failure("align", digest("new")) == "new"
 
 
-def test_rooms_and_keys_cannot_leave_the_store(store: Store) -> None:
+def test_namespaces_and_keys_cannot_leave_the_store(store: Store) -> None:
     for namespace, key in (("..", KEY), ("align", "../../x"), ("a/b", KEY), ("align", "")):
         with pytest.raises(ValueError, match="hex key"):
             store.put_failure(namespace, key, "bad")

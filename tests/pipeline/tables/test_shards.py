@@ -213,7 +213,7 @@ def test_wrong_tables_are_refused(tmp_path: Path) -> None:
         write_index(tmp_path / "out", [row, row], {})
 
 
-def test_an_out_that_is_not_finished_is_not_read(tmp_path: Path) -> None:
+def test_an_output_that_is_not_finished_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="dvc repro"):
         ShardReader(tmp_path / "absent")
     with (

@@ -121,7 +121,7 @@ def test_features_are_not_copied_into_a_message(separable: Path) -> None:
         pickle.dumps(dataset)
 
 
-def test_epochs_that_are_told_again_are_written_once(tmp_path: Path) -> None:
+def test_epochs_that_are_reported_again_are_written_once(tmp_path: Path) -> None:
     rows = [
         dict.fromkeys(("train_loss", "val_loss", "val_uar", "val_macro_f1"), n / 7) for n in (1, 2)
     ]

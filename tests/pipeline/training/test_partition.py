@@ -8,7 +8,7 @@ lengths = st.lists(st.integers(1, 500), min_size=1, max_size=60).map(np.array)
 
 
 @given(lengths, st.integers(1, 6))
-def test_every_row_is_held_once(frames: np.ndarray, world: int) -> None:
+def test_every_row_is_local_once(frames: np.ndarray, world: int) -> None:
     partitions = [Partition.deal(frames, rank, world) for rank in range(world)]
     rows = np.arange(frames.sum())
     holds = np.stack([partition.local_rows(rows) >= 0 for partition in partitions])
@@ -24,7 +24,7 @@ def test_every_row_is_held_once(frames: np.ndarray, world: int) -> None:
 
 
 @given(lengths, st.integers(1, 6))
-def test_shares_are_even(frames: np.ndarray, world: int) -> None:
+def test_partitions_are_even(frames: np.ndarray, world: int) -> None:
     local_rows = [Partition.deal(frames, rank, world).length for rank in range(world)]
     assert max(local_rows) - min(local_rows) <= 2 * frames.max()
 

@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_numbered(
         read_folder(folder, 1)
 
 
-def test_grey_deep_and_transparent_pictures_become_rgb(image: np.ndarray) -> None:
+def test_grey_deep_and_transparent_images_become_rgb(image: np.ndarray) -> None:
     grey = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 21
     found = decode_image(encoded(grey, ".png"))
     assert found is not None
@@ -96,7 +96,7 @@ def test_grey_deep_and_transparent_pictures_become_rgb(image: np.ndarray) -> Non
     np.testing.assert_array_equal(found[..., 0], found[..., 2])
 
 
-def test_a_turned_picture_is_set_upright(image: np.ndarray) -> None:
+def test_a_turned_image_is_set_upright(image: np.ndarray) -> None:
     plain = encoded(image)
     turned = decode_image(plain[:2] + TURNED + plain[2:])
     upright = decode_image(plain)
@@ -107,13 +107,13 @@ def test_a_turned_picture_is_set_upright(image: np.ndarray) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tiff"])
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.6, 0.99])
-def test_a_picture_that_ends_early_is_none(image: np.ndarray, suffix: str, part: float) -> None:
+def test_an_image_that_ends_early_is_none(image: np.ndarray, suffix: str, part: float) -> None:
     data = encoded(image, suffix)
     assert decode_image(data) is not None
     assert decode_image(data[: int(part * len(data))]) is None
 
 
-def test_other_bytes_are_no_picture(image: np.ndarray) -> None:
+def test_other_bytes_are_no_image(image: np.ndarray) -> None:
     assert decode_image(b"version https://git-lfs.github.com/spec/v1\n") is None
     # a head that claims 60,000 x 60,000 pixels
     data = bytearray(encoded(image, ".bmp"))
@@ -127,7 +127,7 @@ def test_a_jpeg_is_known_by_its_bytes(image: np.ndarray) -> None:
     assert not is_jpeg(b"")
 
 
-def test_the_first_picture_is_the_first_that_can_be_read(tmp_path: Path, image: np.ndarray) -> None:
+def test_the_first_image_is_the_first_that_can_be_read(tmp_path: Path, image: np.ndarray) -> None:
     folder = files(tmp_path / "f", "1.jpg", "3.jpg")
     with pytest.raises(ClipError, match=r"^none of 2 images can be read$"):
         first_image(read_folder(folder, None))

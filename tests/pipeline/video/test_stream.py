@@ -67,7 +67,7 @@ def test_of_a_cut_file_the_sound_part_is_shown(tmp_path: Path) -> None:
     assert [number_of(one.image) for one in shown] == list(range(len(shown)))
 
 
-def test_damage_is_told(tmp_path: Path) -> None:
+def test_damage_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path / "a.avi", "mpeg4")
     data = bytearray(path.read_bytes())
     middle = data.index(b"00dc", len(data) // 2)

@@ -1,4 +1,4 @@
-"""AFEW: its own release with supplied faces, and the layout of frames that is passed around."""
+"""AFEW: its own release with provided faces, and the layout of frames that is passed around."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_videos(tmp_path):
     assert manifest.notes["unused_files"]["count"] == 0
 
 
-def test_supplied_faces_and_a_video_where_there_are_none(tmp_path):
+def test_provided_faces_and_a_video_where_there_are_none(tmp_path):
     root = with_faces(release(tmp_path / "afew"))
     manifest = ingested("afew", root, tmp_path, faces="aligned")
     assert len(manifest.clips) == 7 * 6
@@ -80,7 +80,7 @@ def test_supplied_faces_and_a_video_where_there_are_none(tmp_path):
     assert (clip.frames, clip.fps) == (6, 25.0)
     fallen = clips["Val_AFEW/Disgust/000000100.avi"]
     assert (fallen.label, fallen.faces) == ("disgust", "detect")
-    assert "1 clips have no supplied faces: found in the video instead" in manifest.notes["remarks"]
+    assert "1 clips have no provided faces: found in the video instead" in manifest.notes["remarks"]
     assert manifest.notes["unused_files"]["count"] == 0
 
 

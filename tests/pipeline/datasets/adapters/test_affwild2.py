@@ -45,7 +45,7 @@ def tree(root, year=YEAR, head=EIGHT):
     return root
 
 
-def test_pictures_are_counted_from_one_and_have_gaps(tmp_path):
+def test_images_are_counted_from_one_and_have_gaps(tmp_path):
     manifest = ingested("affwild2", tree(tmp_path / "aw"), tmp_path, faces="aligned")
     assert manifest.classes == [name.lower() for name in EIGHT.split(",")]
     assert len(manifest.clips) == 7
@@ -143,7 +143,7 @@ def test_videos_without_a_labelled_frame_are_counted(tmp_path):
     assert manifest.notes["left_out"] == {"videos without a labelled frame": 1}
 
 
-def test_pictures_alone_and_videos_wanted(tmp_path):
+def test_images_alone_and_videos_wanted(tmp_path):
     root = tree(tmp_path / "aw")
     shutil.rmtree(root / "batch1")
     with pytest.raises(UserError, match=r"only its images: set faces\.source=aligned"):
@@ -168,7 +168,7 @@ def garble(folder):
 
 # more than 100 folders are listed by workers
 @pytest.mark.parametrize(("videos", "workers"), [(6, 1), (104, 2)])
-def test_a_second_run_reads_no_picture(tmp_path, videos, workers):
+def test_a_second_run_reads_no_image(tmp_path, videos, workers):
     root = tmp_path / "aw"
     for number in range(videos):
         part = "Validation_Set" if number % 3 == 2 else "Train_Set"
@@ -186,7 +186,7 @@ def test_a_second_run_reads_no_picture(tmp_path, videos, workers):
     assert [clip.path for clip in third.clips if clip.reason] == ["cropped_aligned/video0"]
 
 
-def test_pictures_without_labels_are_not_looked_at(tmp_path, monkeypatch):
+def test_images_without_labels_are_not_looked_at(tmp_path, monkeypatch):
     root = tree(tmp_path / "aw")
     first = ingested("affwild2", root, tmp_path / "a", faces="aligned")
     monkeypatch.setitem(ingest.__globals__, "assign_splits", None)

@@ -105,7 +105,7 @@ def test_archives_in_folders_of_their_names(tmp_path):
     assert "Extended-Cohn-Kanade-Images/Cohn-Kanade-Images/S005/001" in by_path(manifest)
 
 
-def test_an_emotion_without_pictures_is_quarantined(tmp_path):
+def test_an_emotion_without_images_is_quarantined(tmp_path):
     root = tree(tmp_path / "ck")
     label(root, "S010", "011", "   7.0000000e+00\n")
     clip = by_path(ingested("ckplus", root, tmp_path))["cohn-kanade-images/S010/011"]

@@ -115,7 +115,7 @@ def test_a_clip_without_crops_is_found_in_its_original(tmp_path):
     )
 
 
-def test_crops_alone_are_looked_at_as_pictures(tmp_path):
+def test_crops_alone_are_looked_at_as_images(tmp_path):
     """The older name of the folder, parts as they are unpacked, lists in folders of short names."""
     root = splits(tmp_path / "dfew", train="train", test="test")
     for number in CLIPS:

@@ -57,7 +57,7 @@ def test_official_parts(tmp_path):
     assert manifest.notes["protocol"]["metric"] == "war"
 
 
-def test_whole_pictures_or_crops(tmp_path):
+def test_whole_images_or_crops(tmp_path):
     """Each clip in the form that is wanted; in the other where that one lacks it."""
     root = clips(lists(tmp_path / "ferv39k"), [*TRAIN, *TEST[1:]])
     clips(root, [*TRAIN[1:], *TEST], SCENES, frames=9)
@@ -79,7 +79,7 @@ def test_as_archives_unpack(tmp_path):
     assert manifest.notes["unused_files"] == {"count": 0, "first": []}
 
 
-def test_a_listed_clip_without_pictures_is_quarantined(tmp_path):
+def test_a_listed_clip_without_images_is_quarantined(tmp_path):
     root = clips(lists(tmp_path / "ferv39k"), [*TRAIN, *TEST[:-1]])
     clip = by_path(ingested("ferv39k", root, tmp_path))[f"{CROPS}/{TEST[-1]}"]
     assert (clip.status, clip.reason, clip.split) == ("quarantined", "file not found", "test")

@@ -111,7 +111,7 @@ def test_faces_and_their_gaps(tmp_path):
     assert not any(clip.image_sequence for clip in ingested("mafw", root, tmp_path).clips)
 
 
-def test_whole_pictures_are_no_faces(tmp_path):
+def test_whole_images_are_no_faces(tmp_path):
     """`frames` shows the whole image; crops may lie in a folder inside it."""
     root = faces(splits(tmp_path / "mafw", SINGLE, place="split"), SINGLE, "data/frames", 7)
     faces(root, list(SINGLE)[:-1], "data/frames/frames_crop_align_224")

@@ -56,7 +56,7 @@ def test_other_camera(tmp_path):
     assert manifest.notes["left_out"] == {"VL Strong (variant vl_strong)": 24}
 
 
-def test_cut_out_faces_and_whole_pictures_where_there_are_none(tmp_path):
+def test_cut_out_faces_and_whole_images_where_there_are_none(tmp_path):
     root = tree(tmp_path / "oulu", "B_OriginalImg/OriginalImg/VL/Strong")
     tree(root, "C_PreProcess_Img/PreProcess_Img/VL_Acropped/Strong")
     shutil.rmtree(root / "C_PreProcess_Img/PreProcess_Img/VL_Acropped/Strong/P003/Fear")

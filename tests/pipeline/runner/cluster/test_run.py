@@ -87,7 +87,7 @@ def test_the_outs_bytes_are_those_of_the_local_engine(run: Run, work: Squares) -
 
 
 @pytest.mark.slow
-def test_a_machine_is_killed_while_the_out_is_written(
+def test_a_machine_is_killed_while_the_output_is_written(
     run: Run, work: Squares, machines: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The machines write its files, the other one those of the lost one too."""
