@@ -17,7 +17,7 @@ from arpgnet.pipeline.training.features import Batch
 
 def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[str, Tensor]:
     """Run the network on a batch; with its attention weights where requested."""
-    out: dict[str, Tensor] = network(
+    outputs: dict[str, Tensor] = network(
         embedding_BTE=batch.embedding,
         map_BTC=batch.map_vector,
         nodes_BTNC=batch.nodes,
@@ -26,7 +26,7 @@ def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[
         valid_BT=batch.valid,
         attention=attention,
     )
-    return out
+    return outputs
 
 
 def network_config(
@@ -107,5 +107,5 @@ def build_network(config: ARPGNetConfig, metadata: Mapping[str, Any]) -> ARPGNet
 
 def logits_of(module: Any, batch: Batch) -> Tensor:
     """Return logits [B, K] of clips, or [B, T, K] where the batch's labels are of frames."""
-    out = run_network(module, batch)
-    return out["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]
+    outputs = run_network(module, batch)
+    return outputs["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]

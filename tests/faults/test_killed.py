@@ -55,7 +55,7 @@ class Calm:
     """An undisturbed run: how long it took, and what came out."""
 
     seconds: float
-    outs: dict[str, str]
+    outputs: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, object]) 
         workspace = Workspace(tmp_path_factory.mktemp("calm") / "project", settings)
         start = time.monotonic()
         workspace.dvc("repro")
-        return Calm(time.monotonic() - start, workspace.outs())
+        return Calm(time.monotonic() - start, workspace.outputs())
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,6 @@ def test_a_killed_run_is_repaired_by_running_it_again(
     for one, before in killed:
         one.again = sum(after.get(path) != inode for path, inode in before.items())
         kills.append(one)
-    assert workspace.outs() == calm.outs
+    assert workspace.outputs() == calm.outputs
     assert [one.again for one, _ in killed] == [0] * len(killed)
     assert killed, "nothing was killed"

@@ -81,7 +81,7 @@ def test_a_run_on_a_failing_server_is_the_run_in_a_folder(
     server.fail("lose", "PUT", "align/", times=1)
     server.fail_by_chance(0.1, 0, BY_CHANCE)
     run(workspace, "decode", "align")
-    assert workspace.outs() == local.outs()
+    assert workspace.outputs() == local.outputs()
     sent = written(remote, "decode")
     assert not [name for key in finished for name in sent if key in name], "computed again"
     assert len(set(sent)) == CLIPS - 2
@@ -94,7 +94,7 @@ def test_a_run_on_a_failing_server_is_the_run_in_a_folder(
     for said in run(workspace, "decode", "align"):
         assert f"0 computed, {CLIPS} reused, 0 quarantined" in said
     assert written(remote, "decode") == written(remote, "align") == []
-    assert workspace.outs() == local.outs()
+    assert workspace.outputs() == local.outputs()
 
     # the same entries, byte for byte
     entries = (path for path in (tmp_path / "store").glob("*/*/*.*") if path.is_file())
