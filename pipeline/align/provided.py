@@ -2,7 +2,7 @@
 
 `aligned`: every image is a face that was cut out already (Aff-Wild2's and AFEW's crops). It is
 brought to 112 pixels as it is; keypoints and box are where they lie in a crop of our own.
-`landmarks`: 68 points an image (CK+) give the five keypoints, and so the usual alignment.
+`landmarks`: 68 points per image (CK+) give the five keypoints, and so the usual alignment.
 """
 
 from __future__ import annotations

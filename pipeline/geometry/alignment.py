@@ -105,5 +105,5 @@ def apply(matrix: ArrayLike, points: ArrayLike) -> NDArray[np.float32]:
     return moved.astype(np.float32)
 
 
-# 10 kB a face instead of 110 kB
+# 10 kB per face instead of 110 kB
 CONTEXT_QUALITY = 95

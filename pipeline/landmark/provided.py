@@ -1,4 +1,4 @@
-"""Landmarks that the data set provides: 68 points an image, read by the decode stage."""
+"""Landmarks that the data set provides: 68 points per image, read by the decode stage."""
 
 from __future__ import annotations
 

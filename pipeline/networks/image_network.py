@@ -178,8 +178,8 @@ CPU_INFO = Path("/proc/cpuinfo")
 def resolve_precision(asked: Literal["auto", "fp32", "bf16"], device: Device) -> Precision:
     """Resolve `auto`: bf16 where products of bfloat16 are fast; part of the stage's key.
 
-    One core of an AMD EPYC with avx512_bf16, 16 crops at a time: MobileFaceNet takes 3.3 ms a crop
-    in torch bf16, 4.8 ms in ONNX Runtime fp32.
+    One core of an AMD EPYC with avx512_bf16, 16 crops at a time: MobileFaceNet takes 3.3 ms per
+    crop in torch bf16, 4.8 ms in ONNX Runtime fp32.
     """
     if asked != "auto":
         return asked

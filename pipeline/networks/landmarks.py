@@ -20,7 +20,7 @@ from arpgnet.pipeline.networks.sessions import CPU, CUDA, Device, choose_provide
 # mirrored image by 5.0 % of the eye distance (1.2: 6.2 %), from the detector's keypoints by
 # 5.0 % (1.2: 4.6 %, 1.3: 6.2 %)
 BOX_SCALE = {"2d106": 1.5, "68": 1.5, "pfld98": 1.0}
-# images at a time: on a CPU, PFLD takes 2.6 ms an image by 4 and 3.1 ms by 16 (one core)
+# images at a time: on a CPU, PFLD takes 2.6 ms per image by 4 and 3.1 ms by 16 (one core)
 BATCH = {CPU: 4, CUDA: 32}
 
 Points = npt.NDArray[np.float32]

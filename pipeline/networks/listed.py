@@ -1,4 +1,4 @@
-"""The networks in use, as ingest lists them: `data/networks/<role>.json`, one file a role.
+"""The networks in use, as ingest lists them: `data/networks/<role>.json`, one file per role.
 
 A stage depends on the files of the roles that it uses, so that DVC runs it again when another
 network takes the place of one of them, wherever the pack lies and whatever it is called.

@@ -58,7 +58,7 @@ class _Strict(BaseModel):
 class ModelEntry(_Strict):
     """One network as `pack.yaml` describes it; the image becomes `(x - mean) / std`, x in 0..255.
 
-    `mean` and `std` are one number or one a channel in the order of `colour`. Left out, they
+    `mean` and `std` are one number or one per channel in the order of `colour`. Left out, they
     are what InsightFace's class reads off the graph. A detector is fed as its kind asks.
     """
 

@@ -36,7 +36,7 @@ class Normalisation:
         rows = images.reshape(count * height, width, 3)
         if self.colour == "bgr":
             rows = np.asarray(cv2.cvtColor(rows, cv2.COLOR_RGB2BGR), dtype=np.uint8)
-        # 256 quotients a channel instead of one a pixel: 0.03 ms instead of 0.3 for 112 x 112
+        # 256 quotients per channel instead of one per pixel: 0.03 ms instead of 0.3 for 112 x 112
         scaled = np.asarray(cv2.LUT(rows, self._table), dtype=np.float32)
         return scaled.reshape(count, height, width, 3).transpose(0, 3, 1, 2)
 

@@ -1,7 +1,7 @@
 """ONNX Runtime sessions of our own: threads set, provider asserted, internal tensors exposed.
 
 `insightface.model_zoo.get_model` drops the session options passed to it, which starts a
-thread a core in every worker (deepinsight/insightface#2899: 50 s instead of 0.27 s in a
+thread per core in every worker (deepinsight/insightface#2899: 50 s instead of 0.27 s in a
 4-core container), and falls back to the CPU without a word. So sessions are made here and
 handed to InsightFace's classes.
 """

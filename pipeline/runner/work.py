@@ -26,7 +26,7 @@ class ClipWork(Protocol):
     assembles the output, so that a clip that was renamed or stands in the manifest twice is
     computed once.
 
-    A work uses one thread, of which there is one a core, in as many processes; see
+    A work uses one thread, of which there is one per core, in as many processes; see
     `pipeline.runner.threads`.
     """
 

@@ -128,7 +128,7 @@ def _first(names: tuple[str, ...]) -> str | None:
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
-# one a process: a client has threads and connections, which no other process may inherit
+# one per process: a client has threads and connections, which no other process may inherit
 @functools.cache
 def _client(
     root: Address, policy: RetryPolicy, connection: tuple[str | None, str | None], _process: int

@@ -86,7 +86,7 @@ class Store:
                 if writer is None:
                     stream = pa.ipc.new_stream(sink, piece.schema, options=options)
                     writer = stack.enter_context(stream)
-                # one record batch a piece, however many chunks its columns have
+                # one record batch per piece, however many chunks its columns have
                 writer.write_table(piece.combine_chunks())
             if writer is None:
                 raise ValueError(f"{stage}: a table has at least one piece")

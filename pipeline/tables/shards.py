@@ -283,7 +283,7 @@ class ShardReader:
     def pieces(self, clip_id: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """Yield a clip's rows in order, `PIECE_ROWS` at a time; one piece is in memory.
 
-        All outputs with a row a frame are cut alike: piece i of each has the same frames.
+        All outputs with a row per frame are cut alike: piece i of each has the same frames.
 
         Raises:
             UserError, ValueError: as `read`.

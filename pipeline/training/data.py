@@ -86,7 +86,7 @@ class Dataset:
     `first[m + 1]` (int64 [M + 1]); `frame_index` (int64 [R]) are their numbers in the video, and
     `valid` (bool [R]) says which show a face. `partition` says of which clips `features` are: all
     where one process trains. `label` (int64 [M]) is a clip's class; where frames are labelled it
-    is -1, and `frame_labels` has an entry a clip. `metadata` is what a network or a prediction
+    is -1, and `frame_labels` has an entry per clip. `metadata` is what a network or a prediction
     needs of the appearance and the graph stage, `keys` each clip's upstream keys and
     `pooling_key` a digest of the pooling that all clips share. `storage` is the file of
     shared features.
@@ -166,7 +166,7 @@ def load_dataset(
     """Read the features of the labelled clips that no stage has quarantined.
 
     Node features are pooled from the map clip by clip, so only one clip's maps are in memory: N x C
-    numbers a frame instead of h x w x C.
+    numbers per frame instead of h x w x C.
 
     Args:
         labels: class index of each clip (-1 where its frames are labelled), in manifest order.

@@ -1,4 +1,4 @@
-"""What is learned and scored: a class a clip (AFEW, RML and kin), or a class a frame (Aff-Wild2).
+"""What is learned and scored: a class per clip (AFEW, RML), or a class per frame (Aff-Wild2).
 
 A task says which views train and evaluate, what the label of a view is, and how the probabilities
 of overlapping views become one prediction of each scored unit. Shape letters: U units (clips, or
@@ -149,7 +149,7 @@ class Task(Protocol):
 
 
 class ClipTask:
-    """A class a clip: one frame of each of T segments, at random in training, centred otherwise.
+    """A class per clip: one frame of each of T segments, at random in training, centred otherwise.
 
     With `train.offsets: n` a clip is seen n times in evaluation, at n equally spaced places of
     the segments, and the probabilities are averaged.
@@ -189,7 +189,7 @@ class ClipTask:
 
 
 class FrameTask:
-    """A class a frame: windows of `train.window` frames at every `train.stride`-th frame.
+    """A class per frame: windows of `train.window` frames at every `train.stride`-th frame.
 
     The probabilities of overlapping windows are averaged. Every labelled frame is scored: one
     that was not sampled or shows no face takes the prediction of the nearest one that does, as

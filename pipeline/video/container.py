@@ -92,13 +92,13 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
         raise ClipError("not a video, or its header is damaged") from None
     with container:
         stream = _video_stream(container)
-        # one thread a clip: the engine runs several clips at once
+        # one thread per clip: the engine runs several clips at once
         stream.codec_context.thread_count = 1
         yield container, stream
 
 
 def frame_rate(stream: Any) -> float | None:
-    """Return frames a second as the container declares them."""
+    """Return frames per second as the container declares them."""
     rate = stream.average_rate or stream.guessed_rate
     return float(rate) if rate else None
 

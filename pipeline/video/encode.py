@@ -21,7 +21,7 @@ from arpgnet.pipeline.common.files import partial, writing_to
 from arpgnet.pipeline.video.container import first_frame, open_video, upright_angle
 from arpgnet.pipeline.video.sound import Sound
 
-# 640 x 480, 30 frames a second: about 1 Mbit/s
+# 640 x 480, 30 frames per second: about 1 Mbit/s
 QUALITY = {"preset": "veryfast", "crf": "20"}
 # ticks of times that the source's own do not count: divisible by 24, 25, 30 and 30000/1001
 TICKS = 90_000
@@ -42,7 +42,7 @@ class Source:
     Attributes:
         start_s: the first frame's time in the file.
         tick: of the times.
-        rate: frames a second, about.
+        rate: frames per second, about.
         pixel: width over height of one, upright.
         matrix, primaries, transfer: of its colours, numbers of ITU-T H.273.
     """

@@ -1,4 +1,4 @@
-"""Which frames a video will turn out to have, from its packets alone: 0.02 ms a frame, no decoding.
+"""Which frames a video will turn out to have, from its packets alone: 0.02 ms per frame.
 
 A forecast lets frames be chosen before they are decoded, so that one pass over the file is
 enough. It may be wrong; `survey` is what counts.

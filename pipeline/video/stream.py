@@ -58,7 +58,7 @@ class Shown:
 
 
 def plan(path: Path, longest_s: float | None = None) -> Plan:
-    """Forecast from the packets, in 0.02 ms a frame; a `survey_plan` where that is impossible.
+    """Forecast from the packets, in 0.02 ms per frame; a `survey_plan` where that is impossible.
 
     Raises:
         ClipError: the file is empty, not a video, has sound only, no frame decodes, or the video
