@@ -66,8 +66,8 @@ def frame_attention(network: ARPGNet, batch: Batch) -> tuple[np.ndarray, np.ndar
     outputs = network.relation(batch.nodes, batch.node_xy, batch.visible, attention=True)
     visible = batch.visible & batch.valid[..., None]
     found = (
-        _received(*_received_weights(network, outputs, visible, even=even)).numpy()
-        for even in (False, True)
+        _received(*_received_weights(network, outputs, visible, uniform=uniform)).numpy()
+        for uniform in (False, True)
     )
     return next(found), next(found)
 
@@ -92,7 +92,9 @@ def region_attention(
     visible = batch.visible & batch.valid[..., None]
     found = {}
     for name, edges in (("attention", "edges"), ("even", "even_edges")):
-        weight_BTN, alpha_BTNN = _received_weights(network, outputs, visible, even=name == "even")
+        weight_BTN, alpha_BTNN = _received_weights(
+            network, outputs, visible, uniform=name == "even"
+        )
         if alpha_BTNN is not None:
             pairs_BTNN = weight_BTN[..., None] * alpha_BTNN
             shares = [(pairs_BTNN * mask).sum((-2, -1)) for mask in kinds.values()]
@@ -102,11 +104,11 @@ def region_attention(
 
 
 def _received_weights(
-    network: ARPGNet, outputs: Mapping[str, Tensor], visible: Tensor, *, even: bool
+    network: ARPGNet, outputs: Mapping[str, Tensor], visible: Tensor, *, uniform: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return each region's weight in its frame [B, T, N], and from where to where [B, T, N, N]."""
-    alpha_BTNN = _graph_weights(network, outputs, visible, even=even)
-    if "readout_attention_BTN" in outputs and not even:
+    alpha_BTNN = _graph_weights(network, outputs, visible, uniform=uniform)
+    if "readout_attention_BTN" in outputs and not uniform:
         return outputs["readout_attention_BTN"].double(), alpha_BTNN
     return visible.double() / visible.sum(-1, keepdim=True).clamp(min=1), alpha_BTNN
 
@@ -118,12 +120,12 @@ def _received(weight_BTN: Tensor, alpha_BTNN: Tensor | None) -> Tensor:
 
 
 def _graph_weights(
-    network: ARPGNet, outputs: Mapping[str, Tensor], visible: Tensor, *, even: bool
+    network: ARPGNet, outputs: Mapping[str, Tensor], visible: Tensor, *, uniform: bool
 ) -> Tensor | None:
     """Average weights [B, T, N, N] over heads and layers; None where the graph has no layers."""
     if "region_attention_LBTHNN" not in outputs:
         return None
-    if not even:
+    if not uniform:
         return outputs["region_attention_LBTHNN"].double().mean((0, 3))
     adjacency_NN = network.relation.get_buffer("adjacency_NN")
     own_NN = torch.eye(len(adjacency_NN), dtype=torch.bool)
@@ -155,7 +157,7 @@ def time_attention(
         if alpha_LBHTS is not None:
             own = _by_source(config, alpha_LBHTS.double().mean(2))
             found[stream] = _in_time(own, valid_BT, "")
-            found[stream] |= _in_time(_even_in_time(config, valid_BT), valid_BT, "even_")
+            found[stream] |= _in_time(_uniform_in_time(config, valid_BT), valid_BT, "even_")
     return found
 
 
@@ -170,7 +172,7 @@ def _by_source(config: FusionConfig, alpha_LBTS: Tensor) -> Tensor:
     return found
 
 
-def _even_in_time(config: FusionConfig, valid_BT: Tensor) -> Tensor:
+def _uniform_in_time(config: FusionConfig, valid_BT: Tensor) -> Tensor:
     """Return `_by_source` of uniform weights on the keys within the windows."""
     frames = valid_BT.shape[1]
     apart = _apart(frames).abs()
