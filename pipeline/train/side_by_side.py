@@ -36,8 +36,8 @@ def workers(params: Params, processes: Processes) -> int:
     """Return how many runs go side by side."""
     if not processes.alone:
         return 1
-    storage = psutil.virtual_memory().available // WORKER_BYTES
-    return int(max(1, min(processes_here(params.engine, params.train.threads), storage)))
+    fit_in_memory = psutil.virtual_memory().available // WORKER_BYTES
+    return int(max(1, min(processes_here(params.engine, params.train.threads), fit_in_memory)))
 
 
 @dataclass
