@@ -3,7 +3,7 @@
     python benchmarks/cluster.py [--clips 500] [--rounds 2] [--out FILE]
 
 Rendered clips, the demo pack, two workers. Starting is not counted: of every engine and stage a run
-on 12 clips is timed too, and taken off. Both engines in turn; the outs are compared.
+on 12 clips is timed too, and taken off. Both engines in turn; the outputs are compared.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ FEW = 12
 def time_stages(root: Path, manifest: Path, engine: str) -> tuple[dict[str, float], dict[str, str]]:
     """Wall seconds of each stage from nothing, and a digest of its out."""
     project = Project(root, settings(manifest, engine__name=engine))
-    seconds, outs = {}, {}
+    seconds, outputs = {}, {}
     for stage in ("ingest", "decode", "align", "finetune", "landmark", "appearance", "graph"):
         took, _ = project.stage(stage)
         if stage in STAGES:
             seconds[stage] = took
     for path in sorted((root / "data").rglob("*")):
         if path.is_file():
-            outs[path.relative_to(root).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+            outputs[path.relative_to(root).as_posix()] = hashlib.sha256(
+                path.read_bytes()
+            ).hexdigest()
     shutil.rmtree(root)
-    return seconds, outs
+    return seconds, outputs
 
 
 def main() -> None:
@@ -48,7 +50,7 @@ def main() -> None:
     args = parser.parse_args()
     net: dict[tuple[str, str], list[float]] = {}
     start: dict[tuple[str, str], list[float]] = {}
-    outs = []
+    outputs = []
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         sources = render_sources(root / "sources")
@@ -58,7 +60,7 @@ def main() -> None:
             for engine in ENGINES:
                 base, _ = time_stages(root / f"few-{engine}{number}", few, engine)
                 full, made = time_stages(root / f"many-{engine}{number}", many, engine)
-                outs.append(made)
+                outputs.append(made)
                 for stage in STAGES:
                     net.setdefault((engine, stage), []).append(full[stage] - base[stage])
                     start.setdefault((engine, stage), []).append(base[stage])
@@ -75,7 +77,7 @@ def main() -> None:
         [stage, *(f"{value:.1f}" for value in values), f"{values[1] / values[0]:.2f}"]
         for stage, values in columns.items()
     ]
-    same = "yes" if all(made == outs[0] for made in outs) else "NO"
+    same = "yes" if all(made == outputs[0] for made in outputs) else "NO"
     text = "\n".join(
         [
             heading(

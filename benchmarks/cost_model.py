@@ -3,12 +3,12 @@
 A run of a stage that computes everything takes
 
     start + (clips x a + frames x b + passed x v + looks x w) / speedup      in the workers
-          +  clips x c + frames x d / workers         to look clips up, and to write the out's files
+          +  clips x c + frames x d / workers         to look clips up, and write the output's files
 
 where `passed` are the frames of the videos, which decode goes through to get at those it keeps,
 and `looks` the frames in which align looks for a face; it does not in one that follows the last
-look by less than `align.max_interpolation_s`. Small outs are written by one process, whatever the
-workers. Then DVC hashes the out and copies it into its cache.
+look by less than `align.max_interpolation_s`. Small outputs are written by one process, whatever the
+workers. Then DVC hashes the output and copies it into its cache.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class Cost:
         writing when all of it or the storage is.
 
         Args:
-            dvc: its seconds for a byte of the out.
+            dvc: its seconds for a byte of the output.
         """
         moved = self.read.without_start(amount) + self.written.without_start(amount)
         again, out = self.again.without_start(amount), self.out.of(amount)

@@ -3,8 +3,8 @@
     python benchmarks/ingest.py [--sets afew affwild2 dfew ferv39k] [--scale 1] [--root DIR]
         [--keep] [--out FILE]
 
-Trees of tiny pictures (`tiny_trees.py`), two workers. The references run in the same minutes on the
-same files, as two processes: `sha256sum` of every picture (what a first run cannot do without), and
+Trees of tiny images (`tiny_trees.py`), two workers. The references run in the same minutes on the
+same files, as two processes: `sha256sum` of every image (what a first run cannot do without), and
 `find` with lengths and times (what a second one cannot).
 """
 
@@ -97,7 +97,7 @@ def measure(name: str, place: Path, scale: float) -> list[list[str]]:
     write = Writer(tree)
     SETS[name](write, scale)
     write.close()
-    what = f"{name}: {len(write.folders):,} clips, {write.pictures:,} pictures"
+    what = f"{name}: {len(write.folders):,} clips, {write.images:,} images"
     print(f"{what}, made in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     chosen = {
         "dataset.name": name,
@@ -114,7 +114,7 @@ def measure(name: str, place: Path, scale: float) -> list[list[str]]:
         "hashing alone": lambda: watch(project, *each, HASH, "sh", given=paths),
         "ingest": lambda: watch(project, *ingest),
         "ingest, nothing changed": lambda: watch(project, *ingest),
-        "ingest, one picture changed": lambda: _changed(write, project, ingest),
+        "ingest, one image changed": lambda: _changed(write, project, ingest),
     }
     rows = []
     for step, run in steps.items():

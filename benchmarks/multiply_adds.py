@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 
 def multiply_adds(model: onnx.ModelProto, height: int, width: int) -> int:
-    """Of all convolutions and matrix products for one picture of these sides."""
+    """Of all convolutions and matrix products for one image of these sides."""
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     del sized.graph.value_info[:]

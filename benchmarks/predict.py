@@ -56,9 +56,9 @@ def loop(predictor: Predictor, video: Path) -> int:
         there, bgr = capture.read()
         if not there:
             return frames
-        picture = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-        found = predictor.detector.detect(picture)
-        cut = cut_out(picture, found.boxes[0], found.kps[0]) if len(found) else None
+        image = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        found = predictor.detector.detect(image)
+        cut = cut_out(image, found.boxes[0], found.kps[0]) if len(found) else None
         last.append(rows_of(predictor.networks.describe([cut]))[0] if cut else None)
         if any(row is not None for row in last):
             predictor.networks.classify(np.arange(len(last)), {0: list(last)})
@@ -87,14 +87,14 @@ def first_row_s(predictor: Predictor, video: Path, folder: Path) -> float:
 
 def lengthen(source: Path, path: Path, minutes: float) -> None:
     """A clip forwards and backwards in H.264, its packets again and again."""
-    frames = [shown.picture for shown in stream(source, plan(source))]
+    frames = [shown.image for shown in stream(source, plan(source))]
     once = path.with_name("once.mp4")
     with av.open(str(once), "w") as out:
         video = out.add_stream("libx264", rate=LONG_FPS, options={"crf": "20"})
         video.height, video.width = frames[0].shape[:2]
         video.pix_fmt = "yuv420p"
-        for picture in [*frames, *frames[::-1]]:
-            out.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in [*frames, *frames[::-1]]:
+            out.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         out.mux(video.encode())
     repeat(once, path, math.ceil(minutes * 60 * LONG_FPS / (2 * len(frames))))
 

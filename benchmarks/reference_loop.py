@@ -41,8 +41,8 @@ def landmarks(pfld: onnxruntime.InferenceSession, frame: np.ndarray, box: np.nda
     centre = (box[:2] + box[2:]) / 2
     matrix = np.array([[zoom, 0, 56 - zoom * centre[0]], [0, zoom, 56 - zoom * centre[1]]])
     crop = cv2.warpAffine(frame, matrix, (112, 112))
-    blob = cv2.dnn.blobFromImage(crop, 1 / 255, swapRB=True)
-    points = pfld.run(None, {pfld.get_inputs()[0].name: blob})[0].reshape(98, 2) * 112
+    model_input = cv2.dnn.blobFromImage(crop, 1 / 255, swapRB=True)
+    points = pfld.run(None, {pfld.get_inputs()[0].name: model_input})[0].reshape(98, 2) * 112
     return (points - 56) / zoom + centre
 
 

@@ -22,7 +22,7 @@ def render_sources(folder: Path) -> list[Path]:
 
 
 def write_copies(sources: list[Path], folder: Path, count: int, first: int = 0) -> Path:
-    """Files with the sources' pictures, no two with equal bytes; the csv that lists all there are.
+    """Files with the sources' images, no two with equal bytes; the csv that lists all there are.
 
     A box of type `free` behind the end, which decoders pass over, holds the file's number.
     """
@@ -69,9 +69,9 @@ def _encode(path: Path, faces: list[np.ndarray]) -> None:
         stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
         for number, face in enumerate(faces):
             ground = ((across + down + 3 * number) % 256).astype(np.uint8)
-            picture = np.repeat(ground[:, :, None], 3, axis=2)
-            picture[270:810, 690:1230] = cv2.resize(face, (540, 540))
-            video.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            image = np.repeat(ground[:, :, None], 3, axis=2)
+            image[270:810, 690:1230] = cv2.resize(face, (540, 540))
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
         video.mux(stream.encode(None))
 
 

@@ -7,7 +7,7 @@ Real clips (`clips/asl`, 640 x 480) with SCRFD-2.5G, PFLD-98 and MobileFaceNet, 
 of each and all frames, the quickest of all rounds; checked on `--times` times 20 clips; then asked
 about data sets of the field on 1, 16 and 256 machines like this one. Bytes are those that all
 processes of a stage read and write through the system, its libraries' too. `dvc commit` of the
-largest run's outs tells what DVC adds.
+largest run's outputs shows what DVC adds.
 """
 
 from __future__ import annotations
@@ -41,14 +41,17 @@ from preprocess import asl_clips, write_clips, write_pack
 
 from arpgnet.pipeline.tables.shards import ShardReader
 
-OUTS = {
+OUTPUT_FOLDERS = {
     "decode": "frames",
     "align": "faces",
     "landmark": "landmarks",
     "appearance": "appearance",
     "graph": "graphs",
 }
-COLUMNS = dict.fromkeys(OUTS, PLAIN) | {"decode": (*PLAIN, PASSED), "align": (*PLAIN, LOOKS)}
+COLUMNS = dict.fromkeys(OUTPUT_FOLDERS, PLAIN) | {
+    "decode": (*PLAIN, PASSED),
+    "align": (*PLAIN, LOOKS),
+}
 # of one process; the settings below say how much they are to do
 AFTER = ("train", "evaluate", "explain", "report")
 EPOCHS, FOLDS = 10, 2
@@ -88,8 +91,8 @@ class Bench:
         project = Project(self.root / "project", self._settings(clips, frames, workers))
         ingest, _, _ = _measured(project, "ingest")
         project.stage("finetune")
-        cold = {stage: _measured(project, stage) for stage in OUTS}
-        warm = {stage: min(_measured(project, stage) for _ in range(2)) for stage in OUTS}
+        cold = {stage: _measured(project, stage) for stage in OUTPUT_FOLDERS}
+        warm = {stage: min(_measured(project, stage) for _ in range(2)) for stage in OUTPUT_FOLDERS}
         index = ShardReader(project.root / "data/frames")
         kept = sum(index.entry(clip).rows for clip in index.clip_ids)
         passed = repeat * sum(map(_length, sources))
@@ -98,7 +101,10 @@ class Bench:
         )
         for stage, (seconds, read, written) in cold.items():
             again, *moved = warm[stage]
-            held = _bytes(project.store / stage), _bytes(project.root / "data" / OUTS[stage])
+            held = (
+                _bytes(project.store / stage),
+                _bytes(project.root / "data" / OUTPUT_FOLDERS[stage]),
+            )
             run = Run(amount, workers, seconds, again, read, written, sum(moved), *held)
             self.runs[stage].append(run)
             print(stage, run, file=sys.stderr, flush=True)
@@ -133,11 +139,13 @@ def _measured(project: Project, stage: str) -> tuple[float, int, int]:
 
 
 def _committed(project: Project) -> tuple[float, int]:
-    """Seconds that DVC takes to hash and keep the outs, beyond finding nothing new; their bytes."""
+    """Return the seconds that DVC takes to hash and cache the outputs, and their bytes."""
     project.run(sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm")
-    command = (sys.executable, "-m", "dvc", "commit", "--quiet", "--force", *OUTS)
+    command = (sys.executable, "-m", "dvc", "commit", "--quiet", "--force", *OUTPUT_FOLDERS)
     first, second = (project.run(*command)[0] for _ in range(2))
-    return first - second, sum(_bytes(project.root / "data" / out) for out in OUTS.values())
+    return first - second, sum(
+        _bytes(project.root / "data" / out) for out in OUTPUT_FOLDERS.values()
+    )
 
 
 def _traffic() -> tuple[int, int]:
@@ -181,7 +189,8 @@ def cost_table(costs: dict[str, Cost]) -> str:
         "workers, 1 core: ms a clip", "a frame", "a passed frame", "a look",
         "2 cores: times as fast",
         "look up: ms a clip", "write, one process: ms a frame",
-        "kB a frame: read", "written", "of both, to write the out", "in the store", "in the out",
+        "kB a frame: read", "written", "of both, to write the output", "in the store",
+        "in the output",
     ]  # fmt: skip
     return table(header, rows)
 
@@ -211,7 +220,7 @@ def prediction_table(costs: dict[str, Cost], dvc: float) -> str:
     """
     rows = []
     for name, amount in SETS.items():
-        # the out lies in DVC's cache too
+        # the output lies in DVC's cache too
         kept = sum(cost.kept.of(amount) + 2 * cost.out.of(amount) for cost in costs.values())
         for nodes in NODES:
             total: dict[str, float] = defaultdict(float)
@@ -280,7 +289,7 @@ def main() -> None:
             check_table(costs, larger.runs),
             f"Stages of one process, seconds ({FOLDS} folds, 1 seed, {EPOCHS} epochs, 2 cores):\n",
             table(["clips", "frames", "ingest", *AFTER], single),
-            f"DVC hashed and copied {size / 1e9:.1f} GB of outs in {seconds:.1f} s: "
+            f"DVC hashed and copied {size / 1e9:.1f} GB of outputs in {seconds:.1f} s: "
             f"{1e9 * dvc:.1f} s a GB.\n",
             f"Predicted, with DVC, for storage that gives {STORAGE / 1e9:g} GB a second to all "
             f"machines together, and a longest video of {LONGEST} times the mean length (DFEW: 60 "

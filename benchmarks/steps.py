@@ -85,11 +85,11 @@ def step_table(assets: Path, pack_folder: Path, clips: int = 10) -> str:
         follower = Follower(
             looks, align.pad_retry, align.full_every, align.max_interpolation_s, align.first_scale
         )
-        pictures = (
+        images = (
             (seconds, clock.time("JPEG decoding", decode_jpeg, jpeg)) for seconds, jpeg in jpegs
         )
         crops, contexts, boxes = [], [], []
-        for image, found in follower.follow(pictures):
+        for image, found in follower.follow(images):
             if len(found):
                 boxes.append(found.boxes[0])
                 crop, square = clock.time("crop and context", _cut, image, found)
@@ -118,8 +118,8 @@ def _decoded(path: Path, clock: Clock) -> Iterator[tuple[float, bytes]]:
         frames = iter(container.decode(stream))
         quality = DecodeParams().jpeg_quality
         while (frame := clock.time("video decoding", next, frames, None)) is not None:
-            picture = clock.time("to RGB", upright.picture, frame)
-            jpeg = clock.time("JPEG encoding", encode_jpeg, picture, quality)
+            image = clock.time("to RGB", upright.image, frame)
+            jpeg = clock.time("JPEG encoding", encode_jpeg, image, quality)
             yield float(frame.pts * frame.time_base), jpeg
 
 

@@ -1,7 +1,8 @@
-"""Data sets of the field at their true size, of tiny pictures: what ingest does with the number.
+"""Data sets of the field at their true size, of tiny images: what ingest does with the number.
 
-Of every folder the pictures that twins are told by are its own, one in four of the first 32; all
-others are hard links to one of a few hundred, so that millions need few inodes and no space.
+Of every folder the images that near-duplicates are found by are its own, one in four of the first
+32; all others are hard links to one of a few hundred, so that millions need few inodes and no
+space.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 
 SIDE = 16
-# ext4 allows 65,000 links of a file: enough for 26 million pictures
+# ext4 allows 65,000 links of a file: enough for 26 million images
 POOL = 400
 OWN = range(0, 32, 4)
 
@@ -26,7 +27,7 @@ AFEW_CLIPS = {
 AFEW_TRAIN = 773
 AFEW_PICTURES = 100_048
 # in truth 248 and 70: of the other 230 the labels are private, and ingest passes them over; here
-# all 548 have labels, so that all 2.7 million pictures are looked at
+# all 548 have labels, so that all 2.7 million images are looked at
 AFFWILD2_PARTS = {"Train_Set": 478, "Validation_Set": 70}
 AFFWILD2_FOLDERS = 548
 AFFWILD2_PICTURES = 2_700_000
@@ -34,12 +35,12 @@ AFFWILD2_CLASSES = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 DFEW_CLIPS, DFEW_LABELLED, DFEW_FOLDS = 16_372, 11_697, 5
 FERV_TRAIN, FERV_TEST, FERV_SCENES = 31_088, 7_847, 22
 FERV_CLASSES = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
-# pictures of a DFEW clip resampled, and the most of a FERV39k clip here (in truth about 26)
+# images of a DFEW clip resampled, and the most of a FERV39k clip here (in truth about 26)
 RESAMPLED, FERV_MOST = 16, 12
 
 
 class Writer:
-    """Writes folders of pictures below a root, and counts them."""
+    """Writes folders of images below a root, and counts them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -52,17 +53,17 @@ class Writer:
             path.write_bytes(self.jpeg())
             self._pool.append(os.fspath(path))
         self._next = itertools.cycle(self._pool)
-        self.pictures = 0
+        self.images = 0
         self.folders: list[Path] = []
 
     def jpeg(self) -> bytes:
-        """A grey picture like no other, of about 350 bytes."""
+        """A grey image like no other, of about 350 bytes."""
         few = self._random.integers(0, 256, (4, 4), dtype=np.uint8)
         image = cv2.resize(few, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
         return cv2.imencode(".jpg", image)[1].tobytes()
 
     def folder(self, path: Path, names: Sequence[str], *, looked_at: bool = True) -> None:
-        """A folder of pictures; those that ingest does not look at are links throughout."""
+        """A folder of images; those that ingest does not look at are links throughout."""
         path.mkdir(parents=True)
         prefix = f"{path}{os.sep}"
         for number, name in enumerate(names):
@@ -72,7 +73,7 @@ class Writer:
             else:
                 os.link(next(self._next), prefix + name)
         if looked_at:
-            self.pictures += len(names)
+            self.images += len(names)
             self.folders.append(path)
 
     def close(self) -> None:
@@ -103,7 +104,7 @@ def _spread(scale: float, count: int) -> int:
 
 
 def afew(write: Writer, scale: float) -> None:
-    """Videos (empty: not looked at) and the supplied faces of each."""
+    """Videos (empty: not looked at) and the provided faces of each."""
     clips = [
         (label, f"{number:09d}")
         for label, count in AFEW_CLIPS.items()
@@ -150,7 +151,7 @@ def _one_based(count: int) -> list[str]:
 
 
 def dfew(write: Writer, scale: float) -> None:
-    """The clips resampled to 16 pictures, all of one length, and the lists of five folds."""
+    """The clips resampled to 16 images, all of one length, and the lists of five folds."""
     clips = _spread(scale, DFEW_CLIPS)
     labelled = range(1, _spread(scale, DFEW_LABELLED) + 1)
     names = _one_based(RESAMPLED)

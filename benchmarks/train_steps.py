@@ -62,7 +62,7 @@ def settings(*, dropout: bool = True) -> Params:
     return parse_params(values)
 
 
-def graph_facts(params: Params) -> dict[str, Any]:
+def graph_metadata(params: Params) -> dict[str, Any]:
     """What the stages before `train` would say of this data."""
     topology = grid_topology(GRID, params.graph.neighbourhood)
     return {
@@ -95,8 +95,8 @@ def made_features(clips: int, device: torch.device) -> Clips:
 
 def our_network(params: Params, seed: int = 0) -> ARPGNet:
     torch.manual_seed(seed)
-    facts = graph_facts(params)
-    network = build_network(network_config(params, facts, CLASSES, FRAMES), facts)
+    metadata = graph_metadata(params)
+    network = build_network(network_config(params, metadata, CLASSES, FRAMES), metadata)
     # as from data of standard deviation 1 and 1/7: the scale of the inputs matters to no timing
     unit = torch.zeros(CHANNELS), torch.ones(CHANNELS)
     network.set_feature_statistics(nodes=unit, map_vector=(unit[0], unit[1] / GRID))
@@ -130,7 +130,7 @@ def their_step(network: PygARPGNet, features: Clips, precision: str) -> Step:
     network = network.to(device).train()
     update = updater(network.parameters())
     params = load_params()
-    edge_index = torch.tensor(graph_facts(params)["edges"], dtype=torch.int64).T
+    edge_index = torch.tensor(graph_metadata(params)["edges"], dtype=torch.int64).T
     window = params.fusion.window
     assert window is not None
     clips = []

@@ -35,7 +35,7 @@ NodePosition = Literal["none", "learned", "coordinates", "both"]
 AppearanceVector = Literal["embedding", "map", "both"]
 EDGE_TYPES = ("adjacent", "symmetric")  # the value in `edge_type` is the index here
 
-Moments = tuple[Tensor, Tensor]  # mean and standard deviation of each feature
+MeanStd = tuple[Tensor, Tensor]  # mean and standard deviation of each feature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,25 +192,25 @@ class ARPGNet(nn.Module):
     def set_feature_statistics(
         self,
         *,
-        embedding: Moments | None = None,
-        map_vector: Moments | None = None,
-        nodes: Moments | None = None,
+        embedding: MeanStd | None = None,
+        map_vector: MeanStd | None = None,
+        nodes: MeanStd | None = None,
     ) -> None:
         """Set the mean and standard deviation, per feature, by which inputs are standardised.
 
         They come from training frames, belong to the state dict, and are (0, 1) until set. Those of
         an input which this configuration does not read are ignored.
         """
-        given = {
+        provided = {
             "appearance.embedding_scale": embedding,
             "appearance.map_scale": map_vector,
             "relation.node_scale": nodes,
         }
         modules = dict(self.named_modules())
-        for name, moments in given.items():
+        for name, statistics in provided.items():
             module = modules.get(name)
-            if moments is not None and isinstance(module, Standardize):
-                module.set(*moments)
+            if statistics is not None and isinstance(module, Standardize):
+                module.set(*statistics)
 
 
 class AppearanceBranch(nn.Module):
@@ -228,9 +228,9 @@ class AppearanceBranch(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, embedding_BTE: Tensor | None, map_BTC: Tensor | None) -> Tensor:
-        given = {"embedding": embedding_BTE, "map": map_BTC}
+        provided = {"embedding": embedding_BTE, "map": map_BTC}
         parts = [
-            self.get_submodule(f"{name}_scale")(required(given[name], f"{name} features"))
+            self.get_submodule(f"{name}_scale")(required(provided[name], f"{name} features"))
             for name in self.inputs
         ]
         return self.norm(self.project(self.dropout(torch.cat(parts, dim=-1))))
@@ -373,8 +373,8 @@ def adjacency(
 ) -> Tensor:
     """Bool [N target, N source]: the chosen kinds of edge, and a self-loop on every node."""
     chosen = torch.tensor([EDGE_TYPES.index(name) for name in edge_types], dtype=torch.int64)
-    kept = torch.isin(edge_type_E, chosen.to(edge_type_E.device))
-    source, target = edge_index_2E[:, kept]
+    selected = torch.isin(edge_type_E, chosen.to(edge_type_E.device))
+    source, target = edge_index_2E[:, selected]
     adjacency_NN = torch.eye(num_nodes, dtype=torch.bool)
     adjacency_NN[target, source] = True
     return adjacency_NN

@@ -12,14 +12,14 @@ from arpgnet.pipeline.runner.engine import run_clips
 from arpgnet.pipeline.tables.manifest import read_manifest
 
 FRAMES = Path("data/frames")
-OUT = Path("data/faces")
+OUTPUT = Path("data/faces")
 
 
 def main() -> None:
     params = load_params()
     pack = load_listed(params.faces.pack, "detector")
     work = AlignClip(FRAMES, pack, params.align, params.faces.device)
-    print(f"align: {run_clips(work, read_manifest().clips, OUT, params.engine)}")
+    print(f"align: {run_clips(work, read_manifest().clips, OUTPUT, params.engine)}")
 
 
 if __name__ == "__main__":

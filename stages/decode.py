@@ -11,13 +11,13 @@ from arpgnet.pipeline.decode.clip import DecodeClip
 from arpgnet.pipeline.runner.engine import run_clips
 from arpgnet.pipeline.tables.manifest import read_manifest
 
-OUT = Path("data/frames")
+OUTPUT = Path("data/frames")
 
 
 def main() -> None:
     params = load_params()
     work = DecodeClip(dataset_roots(params.dataset), params.decode)
-    print(f"decode: {run_clips(work, read_manifest().clips, OUT, params.engine)}")
+    print(f"decode: {run_clips(work, read_manifest().clips, OUTPUT, params.engine)}")
 
 
 if __name__ == "__main__":

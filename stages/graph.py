@@ -1,6 +1,6 @@
 """graph: where the facial regions lie in every frame, and which regions are joined.
 
-Reads data/manifest.parquet, data/frames, data/faces, data/landmarks and the facts of
+Reads data/manifest.parquet, data/frames, data/faces, data/landmarks and the metadata of
 data/appearance, writes data/graphs.
 """
 

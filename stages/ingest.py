@@ -14,14 +14,14 @@ from arpgnet.pipeline.finetune.listed import write_stills_list
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.networks.listed import list_networks
 from arpgnet.pipeline.networks.packs import describe_pack
-from arpgnet.pipeline.runner.dispatch import crew
+from arpgnet.pipeline.runner.dispatch import pool_size
 from arpgnet.pipeline.tables.manifest import OK, read_manifest, read_splits
 
 
 def main() -> None:
     """Write the tables of clips, data/networks/ and data/stills.json."""
     params = load_params()
-    workers, limits = crew(params.engine)
+    workers, limits = pool_size(params.engine)
     # what is wrong with the pack is said before the clips are looked at
     describe_pack(params.faces.pack)
     ingest(params.dataset, workers, limits=limits, faces=params.faces.source)
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def summary() -> str:
-    """What the written files hold, in a few lines."""
+    """Return what the written files hold, in a few lines."""
     manifest = read_manifest()
     clips = manifest.clips
     folds = len(read_splits().column("fold").unique())
@@ -43,11 +43,11 @@ def summary() -> str:
         f"{'subject' if subjects == 1 else 'subjects'}, "
         f"{manifest.notes['protocol']['protocol']} with {folds} {'fold' if folds == 1 else 'folds'}"
     ]
-    twins = manifest.notes["twins"]
-    if twins["clips"]:
+    near_duplicates = manifest.notes["twins"]
+    if near_duplicates["clips"]:
         lines.append(
-            f"{twins['clips']} clips in {twins['sets']} sets show the same pictures: "
-            "each set stays on one side"
+            f"{near_duplicates['clips']} clips in {near_duplicates['sets']} sets show the same "
+            "images: each set stays on one side"
         )
     unused = manifest.notes["unused_files"]
     if unused["count"]:

@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def landmark_work(faces: FacesParams) -> LandmarkClip | ProvidedLandmarkClip:
-    """What is done to a clip, by `faces.landmarks`."""
+    """Return what is done to a clip, by `faces.landmarks`."""
     if faces.landmarks == "provided":
         return ProvidedLandmarkClip(FRAMES, FACES)
     pack = load_listed(faces.pack, "landmark")

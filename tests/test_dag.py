@@ -91,7 +91,7 @@ def test_parameters_exist(stage: str) -> None:
             node = getattr(node, part)
 
 
-def test_every_data_dependency_is_an_out_of_an_earlier_stage() -> None:
+def test_every_data_dependency_is_an_output_of_an_earlier_stage() -> None:
     written: set[str] = set()
     for stage, block in DAG.items():
         code = set(code_deps(stage))

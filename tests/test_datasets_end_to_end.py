@@ -130,10 +130,10 @@ def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
     clips = {clip.clip_id: clip for clip in manifest.clips}
     assert len(clips) == 4 * 7 + 2 * 7 + 1
     lost = rendered_trees.AFEW_WITHOUT_FACE
-    # without supplied faces the video itself is looked through
+    # without provided faces the video itself is looked through
     found = [name for name, clip in clips.items() if clip.faces == "detect"]
     assert found == [rendered_trees.AFEW_WITHOUT_FACES, lost]
-    assert [name for name, clip in clips.items() if not clip.pictures] == found
+    assert [name for name, clip in clips.items() if not clip.image_sequence] == found
     faces = ShardReader(workspace.root / "data/faces")
     assert {name for name in clips if not faces.entry(name).ok} == {lost}
     assert faces.entry(lost).reason == "no face found in any of 4 frames"
@@ -162,7 +162,7 @@ def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
     assert {"train", "val"} <= set(of_fold.values())
     assert "of 15 clips a seed" in page
     assert "no face found in any of 4 frames: 1" in page
-    assert "2 clips have no supplied faces: found in the video instead" in page
+    assert "2 clips have no provided faces: found in the video instead" in page
 
 
 def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
         *("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other"),
     ]
     assert len(manifest.clips) == 7
-    assert all(clip.first_picture == 1 and clip.faces == "aligned" for clip in manifest.clips)
-    # frames count from 0 as the labels do: picture 00002 is frame 1
+    assert all(clip.first_image == 1 and clip.faces == "aligned" for clip in manifest.clips)
+    # frames count from 0 as the labels do: image 00002 is frame 1
     decoded = ShardReader(workspace.root / "data/frames")
     for clip in manifest.clips:
         numbers = decoded.read(clip.clip_id).column("frame_index").to_numpy() + 1
@@ -191,7 +191,7 @@ def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
     assert metrics["official"] == official["score"]
     assert metrics["official"]["mean"] == metrics["macro_f1"]["mean"]
     assert (metrics["clips"], metrics["folds"]) == (3, 1)
-    # every line of every label file stands beside its frame, where there is a picture or none
+    # every line of every label file stands beside its frame, where there is an image or none
     rows = read_predictions(workspace.root / PREDICTIONS)
     rows = rows.select((rows.model == NETWORK) & (rows.split == "test"))
     scored: dict[str, dict[int, int]] = {}
@@ -253,7 +253,7 @@ def test_trained_on_ckplus_and_scored_on_ravdess(run: Run, ckplus: Path, tmp_pat
         "3 left out: class neutral is mapped to nothing",
         "3 left out: class calm is mapped to nothing",
         "4 left out: ckplus: sequence without an emotion",
-        "1 left out: ravdess: sound without pictures (03)",
+        "1 left out: ravdess: sound without images (03)",
         "1 left out: ravdess: with sound (01), beside the same without (02)",
     ):
         assert line in page
@@ -268,7 +268,7 @@ def test_ckplus_gives_its_own_landmarks(run: Run, ckplus: Path) -> None:
     data = workspace.root / "data"
     frames, faces = ShardReader(data / "frames"), ShardReader(data / "faces")
     landmarks, graphs = ShardReader(data / "landmarks"), ShardReader(data / "graphs")
-    assert (landmarks.facts["scheme"], landmarks.facts["model_sha256"]) == ("68", None)
+    assert (landmarks.metadata["scheme"], landmarks.metadata["model_sha256"]) == ("68", None)
     for clip in manifest.clips:
         files = sorted((ckplus / str(clip.landmarks)).iterdir())
         shown = frames.read(clip.clip_id).column("frame_index").to_pylist()

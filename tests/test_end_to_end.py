@@ -87,7 +87,7 @@ def test_page_is_self_contained_and_complete(finished: Workspace) -> None:
 
 @pytest.mark.slow
 def test_other_heads_run_what_follows_and_a_diff_comes_out(finished: Workspace) -> None:
-    before = finished.outs()
+    before = finished.outputs()
     done = finished.dvc("exp", "run", "-S", "fusion.heads=8")
     assert [stage for stage in ran(done.stdout) if stage != "ingest"] == [
         "train", "evaluate", "explain", "report",
@@ -99,7 +99,7 @@ def test_other_heads_run_what_follows_and_a_diff_comes_out(finished: Workspace) 
     finished.run("git", "checkout", "--quiet", "params.yaml", "dvc.lock")
     back = finished.dvc("repro")
     assert set(ran(back.stdout)) <= {"ingest"}
-    assert finished.outs() == before
+    assert finished.outputs() == before
 
 
 # tests/pipeline/finetune has the fast ones
@@ -139,7 +139,7 @@ def test_a_fresh_clone_killed_on_the_way_gives_the_same_bytes(
     assert begin(other).wait(PATIENCE_S) == 0
     after = store_entries.finished(store)
     assert {path for path in before if after.get(path) != before[path]} == set()
-    assert other.outs() == finished.outs()
+    assert other.outputs() == finished.outputs()
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_a_fresh_clone_gives_the_same_bytes(
     monkeypatch.setenv("ARPGNET_STORE", str(tmp_path / "store"))
     other = Workspace(tmp_path / "other", TINY)
     other.dvc("repro")
-    assert other.outs() == finished.outs()
+    assert other.outputs() == finished.outputs()
 
 
 # a clip, computed from a pickled work as a worker does; prints our modules that were loaded for it

@@ -25,7 +25,7 @@ YUNET = "open/yunet_n_dynamic.onnx"
 SCRFD = "insightface/scrfd_2.5g_bnkps.onnx"
 _IOU, _SCORE = 0.5, 0.5
 
-# a picture (BGR) -> boxes [F, 4] and five points [F, 5, 2], best face first
+# an image (BGR) -> boxes [F, 4] and five points [F, 5, 2], best face first
 Detector = Callable[[Image], tuple[Floats, Floats]]
 
 
@@ -74,7 +74,7 @@ def scrfd(path: Path) -> Detector:
 def find(detect: Detector, frame: RenderedFrame) -> tuple[Floats, Floats] | None:
     """Box [4] and points [5, 2] of the face, or None; a miss is tried again with a wide border.
 
-    A face that fills the picture is larger than detectors expect, hence the border of 50 %.
+    A face that fills the image is larger than detectors expect, hence the border of 50 %.
     """
     image = np.ascontiguousarray(frame.image[..., ::-1])
     for border in (0, image.shape[0] // 2):

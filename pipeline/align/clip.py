@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from arpgnet.pipeline.align.provided import face_of_points, nominal_face, whole_picture
+from arpgnet.pipeline.align.provided import face_of_points, nominal_face, whole_image
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.common.params import AlignParams
 from arpgnet.pipeline.geometry.alignment import CONTEXT_QUALITY, CROP_PX, context, similarity, warp
@@ -67,7 +67,7 @@ class AlignClip(ClipWorkBase):
     schema = FACES_SCHEMA
 
     def inputs(self, clip: Clip) -> list[Any]:
-        """The clip's frames, and all that can change what is made of them."""
+        """Return the clip's frames, and all that can change what is made of them."""
         return [
             self._reader.entry(clip.clip_id).key,
             self.align,
@@ -77,8 +77,8 @@ class AlignClip(ClipWorkBase):
             clip.person,
         ]
 
-    def facts(self) -> dict[str, Any]:
-        """What holds for every clip."""
+    def metadata(self) -> dict[str, Any]:
+        """Return what holds for every clip."""
         return {
             "pack": self.pack.name,
             "licence": self.pack.licence,
@@ -87,7 +87,7 @@ class AlignClip(ClipWorkBase):
         }
 
     def upstream_failure(self, clip: Clip) -> str | None:
-        """Why there are no frames of this clip, or None."""
+        """Return why there are no frames of this clip, or None."""
         if clip.status == QUARANTINED:
             return clip.reason
         return self._reader.entry(clip.clip_id).reason
@@ -97,7 +97,7 @@ class AlignClip(ClipWorkBase):
         _ = self._detector
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
-        """The clip's rows of `FACES_SCHEMA` less `clip_id`, one for each row of its frames.
+        """Yield the clip's rows of `FACES_SCHEMA` less `clip_id`, one for each row of its frames.
 
         A face's crops are cut out when it is found, while its frame is there, and wait in a
         spool until it is known which face is the clip's. Nothing is looked for where the data
@@ -108,7 +108,7 @@ class AlignClip(ClipWorkBase):
         """
         with Spool() as crops:
             if clip.faces != "detect":
-                yield from self._given(clip, crops)
+                yield from self._provided_faces(clip, crops)
                 return
             follower = make_follower(self._detector, self.align)
             frames = [
@@ -128,8 +128,8 @@ class AlignClip(ClipWorkBase):
                 raise ClipError(f"no face found in any of {len(frames)} frames")
             yield from self._tables(clip, rows)
 
-    def _given(self, clip: Clip, crops: Spool) -> Iterator[pa.Table]:
-        """The rows of a clip whose faces the data set gives."""
+    def _provided_faces(self, clip: Clip, crops: Spool) -> Iterator[pa.Table]:
+        """Yield the rows of a clip whose faces the data set gives."""
         frames: list[_Faces] = []
         for piece in self._reader.pieces(clip.clip_id, ["jpeg", "points"]):
             for jpeg, points in zip(piece.column("jpeg"), piece.column("points"), strict=True):
@@ -137,7 +137,7 @@ class AlignClip(ClipWorkBase):
                 known = points.as_py()
                 matrix: NDArray[np.float32] | None
                 if clip.faces == "aligned":
-                    matrix = whole = whole_picture(*image.shape[1::-1])
+                    matrix = whole = whole_image(*image.shape[1::-1])
                     box, kps = nominal_face(whole)
                 elif known is None:
                     frames.append(_Faces(_NOTHING, [], []))
@@ -189,7 +189,7 @@ def _cut_out(
     crops: Spool,
     matrices: list[NDArray[np.float32] | None] | None = None,
 ) -> _Faces:
-    """Each face's 112 px crop and its context, into the spool one behind the other."""
+    """Return each face's 112 px crop and its context, into the spool one behind the other."""
     matrices = matrices or [similarity(kps) for kps in found.kps]
     places = []
     for matrix, box in zip(matrices, found.boxes, strict=True):
@@ -229,7 +229,7 @@ class _Rows:
             self.place[frame] = faces.places[pick]
 
     def table(self, frames: pa.Table, start: int) -> pa.Table:
-        """The rows for a piece of the frames that begins at number `start`."""
+        """Return the rows for a piece of the frames that begins at number `start`."""
         rows = slice(start, start + frames.num_rows)
         columns = {
             **{name: frames.column(name) for name in ("frame_index", "time_s")},
@@ -239,13 +239,13 @@ class _Rows:
             "bbox": fixed(self.bbox[rows]),
             "kps": fixed(self.kps[rows]),
             "matrix": fixed(self.matrix[rows]),
-            "crop": pa.array(self._pictures(rows, 0), pa.binary()),
-            "context": pa.array(self._pictures(rows, 1), pa.binary()),
+            "crop": pa.array(self._images(rows, 0), pa.binary()),
+            "context": pa.array(self._images(rows, 1), pa.binary()),
         }
         schema = FACES_SCHEMA.remove(FACES_SCHEMA.get_field_index("clip_id"))
         return pa.table(columns, schema=schema)
 
-    def _pictures(self, rows: slice, which: int) -> list[bytes]:
+    def _images(self, rows: slice, which: int) -> list[bytes]:
         return [
             self._crops.read(int(place) + which) if valid else b""
             for valid, place in zip(self.valid[rows], self.place[rows], strict=True)

@@ -1,8 +1,8 @@
 """Faces that need not be looked for: the data set says where they are.
 
-`aligned`: every picture is a face that was cut out already (Aff-Wild2's and AFEW's crops). It is
+`aligned`: every image is a face that was cut out already (Aff-Wild2's and AFEW's crops). It is
 brought to 112 pixels as it is; keypoints and box are where they lie in a crop of our own.
-`landmarks`: 68 points a picture (CK+) give the five keypoints, and so the usual alignment.
+`landmarks`: 68 points per image (CK+) give the five keypoints, and so the usual alignment.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _NOSE, _MOUTH = 30, (48, 54)
 _FOREHEAD = 0.3
 
 
-def whole_picture(width: int, height: int) -> NDArray[np.float32]:
-    """The matrix [2, 3] that puts a picture into the 112 px crop, its sides' ratio kept.
+def whole_image(width: int, height: int) -> NDArray[np.float32]:
+    """Return the matrix [2, 3] that puts an image into the 112 px crop, its sides' ratio kept.
 
     Middle on middle, with centres of pixels at whole numbers: a pixel of the crop is then the mean
-    of four of a 224 px picture, and not one of them.
+    of four of a 224 px image, and not one of them.
     """
     scale = CROP_PX / max(width, height)
     shift = (CROP_PX - 1 - scale * (np.array([width, height]) - 1)) / 2
@@ -37,7 +37,7 @@ def whole_picture(width: int, height: int) -> NDArray[np.float32]:
 
 
 def nominal_face(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Box [4] and keypoints [5, 2], in picture pixels, of a face that is a crop already."""
+    """Return box [4] and keypoints [5, 2], in image pixels, of a face that is a crop already."""
     back = cv2.invertAffineTransform(matrix)
     return apply(back, NOMINAL_BOX.reshape(2, 2)).ravel(), apply(back, ARCFACE_TEMPLATE)
 
@@ -45,7 +45,7 @@ def nominal_face(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDAr
 def face_of_points(
     points: NDArray[np.floating],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
-    """Box [4], keypoints [5, 2] and matrix [2, 3] (None: no scale) of 68 points [68, 2]."""
+    """Return box [4], keypoints [5, 2] and matrix [2, 3] (None: no scale) of 68 points [68, 2]."""
     eyes = [points[part].mean(axis=0) for part in _EYES]
     kps = np.stack([*eyes, points[_NOSE], *points[list(_MOUTH)]]).astype(np.float32)
     low, high = points.min(axis=0), points.max(axis=0)

@@ -35,7 +35,7 @@ class AppearanceClip(ClipWorkBase):
     """The appearance stage's work on a clip; see `pipeline.runner.engine.ClipWork`.
 
     Attributes:
-        faces: the out of align.
+        faces: the output of align.
         model: the pack's embedding network.
         pack: the pack's name.
         batch: crops a forward pass; part of the key, because it changes last bits.
@@ -55,14 +55,14 @@ class AppearanceClip(ClipWorkBase):
 
     @property
     def schema(self) -> pa.Schema:
-        out = layout(self.model)
-        cells = int(np.prod(out.map_shape))
+        sizes = layout(self.model)
+        cells = int(np.prod(sizes.map_shape))
         return pa.schema(
             [
                 pa.field("clip_id", pa.string(), nullable=False),
                 pa.field("frame_index", pa.int32(), nullable=False),
                 pa.field("valid", pa.bool_(), nullable=False),
-                pa.field("embedding", pa.list_(pa.float16(), out.embedding_dim), nullable=False),
+                pa.field("embedding", pa.list_(pa.float16(), sizes.embedding_dim), nullable=False),
                 pa.field("map", pa.list_(pa.float16(), cells), nullable=False),
             ]
         )
@@ -78,7 +78,7 @@ class AppearanceClip(ClipWorkBase):
         )
 
     def inputs(self, clip: Clip) -> list[Any]:
-        """The clip's faces, the network, and what runs it."""
+        """Return the clip's faces, the network, and what runs it."""
         return [
             self._faces.entry(clip.clip_id).key,
             self.model.identity,
@@ -87,14 +87,14 @@ class AppearanceClip(ClipWorkBase):
             self.batch,
         ]
 
-    def facts(self) -> dict[str, Any]:
-        out, cells = layout(self.model), centres(self.model)
+    def metadata(self) -> dict[str, Any]:
+        sizes, cells = layout(self.model), centres(self.model)
         return {
-            "embedding_dim": out.embedding_dim,
-            "map_shape": list(out.map_shape),
+            "embedding_dim": sizes.embedding_dim,
+            "map_shape": list(sizes.map_shape),
             # cell i looks at crop pixel first + i * step
             "map_centres": [cells.first, cells.step],
-            "map_tensor": out.map_tensor,
+            "map_tensor": sizes.map_tensor,
             "pack": self.pack,
             "model_sha256": self.model.sha256,
             **({"tuned_sha256": self.model.weights_sha256} if self.model.weights else {}),
@@ -112,9 +112,9 @@ class AppearanceClip(ClipWorkBase):
 
     def _piece(self, faces: pa.Table) -> pa.Table:
         valid = faces.column("valid").to_numpy()
-        out = layout(self.model)
-        embeddings = np.zeros((len(valid), out.embedding_dim), np.float16)
-        maps = np.zeros((len(valid), *out.map_shape), np.float16)
+        sizes = layout(self.model)
+        embeddings = np.zeros((len(valid), sizes.embedding_dim), np.float16)
+        maps = np.zeros((len(valid), *sizes.map_shape), np.float16)
         rows = np.flatnonzero(valid)
         if len(rows):
             found, found_maps = self._network.describe(self._crops(faces, rows))

@@ -60,7 +60,7 @@ def check_set(
     """What lies there against what the set's documentation says; exit status 1 if it differs."""
     from arpgnet.pipeline.common.params import load_params, parse_params
     from arpgnet.pipeline.ingest.dry_run import check
-    from arpgnet.pipeline.runner.dispatch import crew
+    from arpgnet.pipeline.runner.dispatch import pool_size
 
     if name is None:
         if variant or manifest:
@@ -69,7 +69,7 @@ def check_set(
     else:
         chosen = {"name": name, "root": root, "variant": variant, "manifest": manifest}
         params = parse_params({"dataset": chosen}, "arpgnet data check NAME ROOT")
-    workers, limits = crew(params.engine)
+    workers, limits = pool_size(params.engine)
     source = faces or params.faces.source
     found = check(params.dataset, source, workers, limits, verify=verify)
     for findings in found:

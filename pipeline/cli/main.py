@@ -88,13 +88,15 @@ def verify_pack(
 
 @store.command("stats")
 def store_stats() -> None:
-    """Entries, remembered failures and megabytes of each room."""
+    """Entries, remembered failures and megabytes of each namespace."""
     from arpgnet.pipeline.store import Store
 
-    kept = Store()
-    table = Table("room", "entries", "failures", "MB", title=str(kept.root))
-    for room, stats in kept.stats().items():
-        table.add_row(room, str(stats.entries), str(stats.failures), f"{stats.bytes / 1e6:.1f}")
+    cache = Store()
+    table = Table("namespace", "entries", "failures", "MB", title=str(cache.root))
+    for namespace, stats in cache.stats().items():
+        table.add_row(
+            namespace, str(stats.entries), str(stats.failures), f"{stats.bytes / 1e6:.1f}"
+        )
     Console().print(table)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """A mistake the user can mend: one line that says what, where, and what to do.
+    """A mistake the user can fix: one line that says what, where, and what to do.
 
     Stages and commands print it without a traceback and exit with status 1.
     """

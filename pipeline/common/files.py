@@ -16,8 +16,8 @@ _NOT_THEIRS = frozenset(
 
 
 @contextmanager
-def writing_to(place: Path, advice: str = "free some space, or mend the folder") -> Iterator[None]:
-    """What fails inside is the user's to mend where the disk is full or the folder not theirs.
+def writing_to(place: Path, advice: str = "free some space, or fix the folder") -> Iterator[None]:
+    """Turn a full disk or a folder that cannot be written into a UserError.
 
     Raises:
         UserError: names `place` and gives the advice.
@@ -34,7 +34,7 @@ def writing_to(place: Path, advice: str = "free some space, or mend the folder")
 
 
 def partial(target: Path) -> Path:
-    """Where a file or folder is made before it is put in its place; the next run makes it anew.
+    """Return where a file or folder is made before it is moved; the next run makes it anew.
 
     One name, because only one run at a time writes a target: what a killed run left is used up.
     """

@@ -1,6 +1,6 @@
 """Whether torch can use a CUDA device, and if not, why.
 
-Which GPU of this machine a process uses: the one with the fewest others, told apart by locks.
+Which GPU of this machine a process uses: the one with the fewest others, by locks.
 
 Two runs that begin together (`dvc queue start --jobs 2`, the workers of a stage) would otherwise
 both take the first one. A process keeps its seat until it ends, however it ends. Where somebody has
@@ -42,7 +42,7 @@ def choose_gpus(count: int = 1) -> None:
 
 
 def visible_gpus() -> list[str]:
-    """The machine's GPUs, by UUID, that CUDA_VISIBLE_DEVICES leaves; empty without a driver."""
+    """List the machine's GPUs, by UUID, that CUDA_VISIBLE_DEVICES leaves; [] without a driver."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -61,7 +61,7 @@ def visible_gpus() -> list[str]:
 
 
 def take_seats(gpus: Sequence[str], count: int, folder: Path = FOLDER) -> list[str]:
-    """The `count` GPUs where the fewest processes have a seat, each with a seat for this one.
+    """Take a seat on the `count` GPUs where the fewest processes have one.
 
     A seat is a lock on a file, which the system gives back when the process is gone.
 
@@ -94,7 +94,7 @@ def _locked(path: Path) -> int | None:
 
 
 def use_cuda(asked: Literal["auto", "cpu", "cuda"], setting: str, count: int = 1) -> bool:
-    """Whether torch is to compute on a CUDA device; this process then sees `count` of them.
+    """Check whether torch is to compute on a CUDA device; this process then sees `count` of them.
 
     Args:
         setting: the parameter that asks, for the message.
@@ -114,7 +114,7 @@ def use_cuda(asked: Literal["auto", "cpu", "cuda"], setting: str, count: int = 1
 
 
 def why_no_cuda() -> str:
-    """Why torch has no CUDA device, and what to do, in words."""
+    """Return why torch has no CUDA device, and what to do, in words."""
     import torch
 
     if torch.version.cuda is None:

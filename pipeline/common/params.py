@@ -126,7 +126,7 @@ class DatasetParams(Section):
 
 
 class DecodeParams(Section):
-    """Which frames of a clip are kept."""
+    """Which frames of a clip are sampled."""
 
     backend: Literal["auto", "decord", "pyav"] = "auto"
     sampling: Literal["uniform", "fps", "all"] = "uniform"
@@ -377,7 +377,7 @@ def _refuse_names(node: Any, source: str, trail: str = "") -> None:
 
 
 def _explain_all(items: Sequence[Any]) -> list[str]:
-    """Of each wrong key one short phrase, or of a union's members that all refuse it one each."""
+    """Explain each wrong key in a phrase, or one per member of a union that refuses it."""
     phrases: dict[str, list[str]] = {}
     unknown = any(item["type"] == "extra_forbidden" for item in items)
     for item in items:
@@ -392,7 +392,7 @@ def _explain_all(items: Sequence[Any]) -> list[str]:
 
 
 def _explain(item: Any) -> str:
-    """One pydantic error as a short phrase with the dotted key in front."""
+    """Return one pydantic error as a short phrase with the dotted key in front."""
     key, model = _place(item["loc"])
     found = item.get("input")
     if item["type"] == "extra_forbidden":
@@ -410,7 +410,7 @@ def _explain(item: Any) -> str:
 
 
 def _place(location: Sequence[str | int]) -> tuple[str, Any]:
-    """The dotted key of an error's location, without union members, and the section it ends in."""
+    """Return an error's dotted key, without union members, and the section it ends in."""
     key = ""
     model: Any = Params
     annotation: Any = Params
@@ -427,7 +427,7 @@ def _place(location: Sequence[str | int]) -> tuple[str, Any]:
 
 
 def _section(annotation: Any) -> Any:
-    """The section that a key holds, by itself or as a list's entries; None: a plain value."""
+    """Return the section of a key, by itself or as a list's entries; None: a plain value."""
     if hasattr(annotation, "model_fields"):
         return annotation
     return next((found for part in get_args(annotation) if (found := _section(part))), None)

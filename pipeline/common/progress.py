@@ -16,7 +16,7 @@ _QUIET_S = 1.0
 # a log file needs no more than this
 _PLAIN_EVERY_S = 10.0
 
-# is given how many items are finished, and of how many
+# called with the number of finished items, and of all
 Watch = Callable[[int, int], None]
 
 
@@ -35,7 +35,7 @@ class Tracker:
         self._terminal = sys.stderr.isatty()
 
     def advance(self, count: int = 1) -> None:
-        """`count` more items are finished."""
+        """Count `count` more items as finished."""
         self._done += count
         if self._watch is not None:
             self._watch(self._done, self._total)
@@ -87,7 +87,7 @@ class Tracker:
 def track(
     total: int, label: str, *, quiet: bool = False, watch: Watch | None = None
 ) -> Iterator[Tracker]:
-    """`with track(len(clips), "decode") as progress: ... progress.advance()`.
+    """Show progress: `with track(len(clips), "decode") as progress: ... progress.advance()`.
 
     Args:
         quiet: say nothing: another process does.

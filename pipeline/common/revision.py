@@ -21,7 +21,7 @@ class NotInCache(Exception):  # noqa: N818
     """The revision knows the file, but its content is not on this machine."""
 
 
-def copy_out(
+def checkout(
     rev: str, root: Path, into: Path, paths: Iterable[Path], optional: Iterable[Path] = ()
 ) -> None:
     """Copy files and folders of the repository `root` at a revision, below the folder `into`.
@@ -62,7 +62,7 @@ def _copy(files: object, path: Path, into: Path) -> None:
     assert isinstance(files, DVCFileSystem)
     name = path.as_posix()
     info = files.info(name) if files.exists(name) else {}
-    # of Git, or an out of dvc.yaml that dvc.lock has a digest of
+    # of Git, or an output of dvc.yaml that dvc.lock has a digest of
     if "fs_info" not in info and not info.get("md5"):
         raise NotInRevision(name)
     target = into / path

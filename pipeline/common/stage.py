@@ -16,5 +16,5 @@ def run(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted: what was finished is kept; run again to go on", file=sys.stderr)
+        print("interrupted: finished results are cached; run again to continue", file=sys.stderr)
         sys.exit(130)

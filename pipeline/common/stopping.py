@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed since; pressed a second time it is a KeyboardInterrupt.
+    """Note Ctrl-C instead of raising; pressed a second time it is a KeyboardInterrupt.
 
     A process that ignores the signal goes on ignoring it; in a thread that is not the main one,
     which gets no signals, nothing is pressed.

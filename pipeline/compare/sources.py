@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, copy_out
+from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, checkout
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
@@ -69,7 +69,7 @@ def _read(name: str, predictions: Path, manifest: Path) -> Side:
 def _fetch(rev: str, root: Path, into: Path) -> None:
     """Copy a revision's predictions and manifest out of git and DVC's cache."""
     try:
-        copy_out(rev, root, into, [PREDICTIONS, MANIFEST])
+        checkout(rev, root, into, [PREDICTIONS, MANIFEST])
     except UnknownRevision as error:
         raise UserError(
             f"{error}: name a git revision, a DVC experiment, a predictions file or {WORKSPACE}; "

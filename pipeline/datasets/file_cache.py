@@ -1,9 +1,9 @@
-"""Files that show the same pictures, by what the cache knows of them.
+"""Files that show the same images, by what the cache knows of them.
 
 What is known of each file: digest, format, fingerprint; looked up by path, length and time.
 
 The cache is one SQLite file in the store. A file whose absolute path, length and
-modification time are as before is not opened again, nor a folder of pictures of which that
+modification time are as before is not opened again, nor a folder of images of which that
 holds for every one; a changed version of the code or of PyAV makes all entries void.
 """
 
@@ -22,10 +22,10 @@ import numpy as np
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.progress import track
 from arpgnet.pipeline.datasets import fingerprint
-from arpgnet.pipeline.datasets.fingerprint import Pictures, find_twins
+from arpgnet.pipeline.datasets.fingerprint import ClipStart, find_near_duplicates
 from arpgnet.pipeline.datasets.media import (
     NOT_FOUND,
-    FileFacts,
+    FileMetadata,
     Media,
     Seen,
     examine,
@@ -45,7 +45,7 @@ _FILES_AT_ONCE = 1024
 _FEW_FOLDERS = 100
 
 
-def facts_version() -> str:
+def metadata_version() -> str:
     """Changes whenever the same bytes might be described otherwise."""
     return code_version("arpgnet.pipeline.datasets.media")
 
@@ -59,7 +59,7 @@ class FileCache:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or store_root() / "ingest" / "files.sqlite"
-        self._version = facts_version()
+        self._version = metadata_version()
         try:
             self._db = self._open()
         except sqlite3.DatabaseError:
@@ -96,7 +96,7 @@ class FileCache:
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
-        """A folder that is not ours, or a full disk, is the user's to mend."""
+        """A folder that is not ours, or a full disk, is the user's to fix."""
         try:
             yield
         except (OSError, sqlite3.OperationalError) as error:
@@ -107,33 +107,33 @@ class FileCache:
 
     def describe(
         self, media: Sequence[Media], workers: int = 1, limits: Limits | None = None
-    ) -> list[FileFacts]:
-        """The facts of each file; what is new or changed is opened by `workers` processes.
+    ) -> list[FileMetadata]:
+        """The metadata of each file; what is new or changed is opened by `workers` processes.
 
         A file that is absent, unreadable, empty or no video has a `reason`, and so has one
         that ends or holds up its worker.
         """
         states = self._states(media, workers)
         found = {one: self._known(one, state) for one, state in states.items()}
-        todo = [one for one, facts in found.items() if facts is None]
+        todo = [one for one, metadata in found.items() if metadata is None]
         for one, seen in self._look(todo, states, workers, limits):
             found[one] = seen[0]
-        return [facts for one in media if (facts := found[one]) is not None]
+        return [metadata for one in media if (metadata := found[one]) is not None]
 
     def verify(
         self, media: Sequence[Media], workers: int = 1, limits: Limits | None = None
     ) -> list[Media]:
         """Read everything again, whatever its length and time; what has other bytes than before.
 
-        The new facts take the old ones' place, so that the next run works with them.
+        The new metadata replaces the old, so that the next run works with them.
         """
         states = self._states(media, workers)
         before = {one: self._known(one, state) for one, state in states.items()}
         after = {one: seen[0] for one, seen in self._look(list(states), states, workers, limits)}
         return [
             one
-            for one, facts in before.items()
-            if facts is not None and facts.sha256 != after[one].sha256
+            for one, metadata in before.items()
+            if metadata is not None and metadata.sha256 != after[one].sha256
         ]
 
     def _look(
@@ -181,52 +181,54 @@ class FileCache:
         """The thumbnails of a whole readable clip, made on the first call."""
         blob = self._blob(media, "whole")
         if blob is None:
-            pictures = whole_thumbnails(media)
+            images = whole_thumbnails(media)
             with self._usable(), self._db:
                 self._db.execute(
-                    "UPDATE files SET whole = ? WHERE path = ?", (pictures.tobytes(), media.key)
+                    "UPDATE files SET whole = ? WHERE path = ?", (images.tobytes(), media.key)
                 )
-            return pictures
+            return images
         return _unpacked(blob)
 
     def _states(self, media: Sequence[Media], workers: int) -> dict[Media, str | None]:
-        """What tells a changed file: of a folder, its pictures' lengths and times; None: absent."""
+        """What tells a changed file: of a folder, its images' lengths and times; None: absent."""
         unique = list(dict.fromkeys(media))
-        folders = [one for one in unique if one.pictures]
+        folders = [one for one in unique if one.image_sequence]
         found: dict[Media, str | None] = {}
         if len(folders) > _FEW_FOLDERS and workers > 1:
             parts = _parts(folders, workers)
-            with track(len(folders), "list pictures") as progress:
+            with track(len(folders), "list images") as progress:
                 for part, result in run_in_workers(_States(), parts, workers):
                     known = result if isinstance(result, list) else [None] * len(part)
                     found.update(zip(part, known, strict=True))
                     progress.advance(len(part))
         else:
             found = {one: state(one) for one in folders}
-        states = {one: found[one] if one.pictures else state(one) for one in unique}
+        states = {one: found[one] if one.image_sequence else state(one) for one in unique}
         return {one: known and f"{known} {self._version}" for one, known in states.items()}
 
-    def _known(self, media: Media, state: str | None) -> FileFacts | None:
+    def _known(self, media: Media, state: str | None) -> FileMetadata | None:
         if state is None:
-            return FileFacts(reason=NOT_FOUND)
+            return FileMetadata(reason=NOT_FOUND)
         row = self._db.execute(
             "SELECT CAST(facts AS BLOB), start FROM files WHERE path = ? AND state = ?",
             (media.key, state),
         ).fetchone()
         if row is None:
             return None
-        facts, _, known = row[0].decode(errors="replace").rpartition("\n")
+        metadata, _, known = row[0].decode(errors="replace").rpartition("\n")
         # a wrong sha256 would be believed for ever: the file has the same length and time
-        return FileFacts(**json.loads(facts)) if known == _sum(media, facts, row[1]) else None
+        return (
+            FileMetadata(**json.loads(metadata)) if known == _sum(media, metadata, row[1]) else None
+        )
 
     def _keep(self, fresh: Sequence[tuple[Media, Seen]], states: dict[Media, str | None]) -> None:
         # what the machine refuses today it may allow tomorrow without a change of the file;
         # without a sum of its bytes it was not read
         rows = []
-        for one, (facts, pictures) in fresh:
-            if facts.sha256:
-                text = json.dumps(vars(facts))
-                start = None if pictures is None else pictures.tobytes()
+        for one, (metadata, images) in fresh:
+            if metadata.sha256:
+                text = json.dumps(vars(metadata))
+                start = None if images is None else images.tobytes()
                 text = f"{text}\n{_sum(one, text, start)}"
                 rows.append((one.key, states[one], text, start))
         with self._usable(), self._db:
@@ -280,11 +282,11 @@ def _parts(folders: Sequence[Media], workers: int) -> list[tuple[Media, ...]]:
 def _seen(result: Seen | Crashed | TimedOut) -> Seen:
     if isinstance(result, tuple):
         return result
-    return FileFacts(reason=str(result)), None
+    return FileMetadata(reason=str(result)), None
 
 
-def _sum(media: Media, facts: str, start: bytes | None) -> str:
-    return digest(media.key, facts, None if start is None else start.hex())
+def _sum(media: Media, metadata: str, start: bytes | None) -> str:
+    return digest(media.key, metadata, None if start is None else start.hex())
 
 
 def _unpacked(blob: bytes | None) -> np.ndarray:
@@ -292,22 +294,24 @@ def _unpacked(blob: bytes | None) -> np.ndarray:
     return np.frombuffer(blob or b"", dtype=np.uint8).reshape(-1, side, side)
 
 
-def twins_of(facts: Mapping[Media, FileFacts], cache: FileCache) -> dict[Media, int | None]:
-    """Per readable file a number shared by those of the same pictures, or None.
+def near_duplicates_of(
+    metadata: Mapping[Media, FileMetadata], cache: FileCache
+) -> dict[Media, int | None]:
+    """Per readable file a number shared by those of the same images, or None.
 
     Args:
-        facts: of files that `cache.describe` found readable.
+        metadata: of files that `cache.describe` found readable.
     """
-    media = list(facts)
-    pictures = [
-        Pictures(_frames(file), start)
-        for file, start in zip(facts.values(), cache.starts(media), strict=True)
+    media = list(metadata)
+    images = [
+        ClipStart(_frames(file), start)
+        for file, start in zip(metadata.values(), cache.starts(media), strict=True)
     ]
-    groups = find_twins(pictures, lambda row: cache.whole(media[row]))
+    groups = find_near_duplicates(images, lambda row: cache.whole(media[row]))
     return dict(zip(media, groups, strict=True))
 
 
-def _frames(file: FileFacts) -> int | None:
+def _frames(file: FileMetadata) -> int | None:
     """The number of frames, from the length where the container does not say."""
     if file.frames is None and file.duration_s and file.fps:
         return round(file.duration_s * file.fps)

@@ -1,9 +1,9 @@
-"""Clips that show the same pictures though their files differ.
+"""Clips that show the same images though their files differ.
 
 Corpora hold one performance in several files: with and without sound, in two containers,
-compressed twice. Such twins on two sides of a split are a leak that no file digest shows.
+compressed twice. Such near-duplicates on two sides of a split are a leak that no file digest shows.
 
-A fingerprint is a handful of tiny grey thumbnails. Two clips are twins when their lengths
+A fingerprint is a handful of tiny grey thumbnails. Two clips are near-duplicates when their lengths
 agree, the root mean square difference d of their thumbnails (grey levels of 255, each
 thumbnail's mean taken off) is small, and what moves in them is correlated (r).
 
@@ -39,7 +39,7 @@ WHOLE = (900, 8)
 LENGTH_TOLERANCE = 2
 MAX_DISTANCE = 4.0
 MIN_CORRELATION = 0.9
-# squared grey levels: below, compression noise moves as much as the picture, r says nothing,
+# squared grey levels: below, compression noise moves as much as the image, r says nothing,
 # and the whole clip is looked at (the measured clips have 3.0 and more)
 STILL = 1.0
 MAX_DISTANCE_STILL = 1.0
@@ -51,15 +51,15 @@ _ROUNDING = 0.01
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What twins are told by: frame count (None where unknown) and the start's thumbnails."""
+class ClipStart:
+    """A clip's frame count (None where unknown) and the thumbnails of its start."""
 
     frames: int | None
     start: np.ndarray
 
 
 def thumbnails(path: Path, extent: tuple[int, int] = START) -> np.ndarray:
-    """Decode a clip's start into small grey pictures.
+    """Decode a clip's start into small grey images.
 
     Args:
         path: a video.
@@ -83,8 +83,8 @@ def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> 
     from av.video.reformatter import VideoReformatter
 
     limit, step = extent
-    pictures = []
-    # set up once a file, without threads of its own: 0.03 ms a picture, else up to 2
+    images = []
+    # set up once a file, without threads of its own: 0.03 ms an image, else up to 2
     converter = VideoReformatter()
     try:
         for index, frame in enumerate(itertools.islice(frames, limit)):
@@ -92,17 +92,17 @@ def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> 
                 small = converter.reformat(
                     frame, width=SIDE, height=SIDE, format="gray", interpolation="AREA", threads=1
                 )
-                pictures.append(small.to_ndarray())
+                images.append(small.to_ndarray())
     except (av.FFmpegError, OSError):
         # a clip that breaks later on is judged by the stage that decodes it
         pass
-    if not pictures:
+    if not images:
         raise ClipError("no frame can be decoded")
-    return np.stack(pictures)
+    return np.stack(images)
 
 
-def picture_thumbnails(pictures: folders.Pictures, extent: tuple[int, int] = START) -> np.ndarray:
-    """`thumbnails` of a folder of pictures; those that cannot be read are passed over.
+def image_thumbnails(images: folders.ImageFolder, extent: tuple[int, int] = START) -> np.ndarray:
+    """`thumbnails` of a folder of images; those that cannot be read are passed over.
 
     Raises:
         ClipError: none of the first ones can be read.
@@ -111,18 +111,20 @@ def picture_thumbnails(pictures: folders.Pictures, extent: tuple[int, int] = STA
 
     limit, step = extent
     found = []
-    for name in pictures.names[:limit:step]:
-        image = folders.decode_picture((pictures.folder / name).read_bytes())
+    for name in images.names[:limit:step]:
+        image = folders.decode_image((images.folder / name).read_bytes())
         if image is not None:
             grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
             found.append(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
     if not found:
-        raise ClipError("no picture can be read")
+        raise ClipError("no image can be read")
     return np.stack(found)
 
 
-def find_twins(clips: Sequence[Pictures], whole: Callable[[int], np.ndarray]) -> list[int | None]:
-    """Group clips of the same pictures.
+def find_near_duplicates(
+    clips: Sequence[ClipStart], whole: Callable[[int], np.ndarray]
+) -> list[int | None]:
+    """Group clips of the same images.
 
     Args:
         clips: fingerprints.
@@ -130,23 +132,23 @@ def find_twins(clips: Sequence[Pictures], whole: Callable[[int], np.ndarray]) ->
             clips whose starts are alike and nearly still.
 
     Returns:
-        per clip the row of the first clip of its group, or None when it has no twin.
+        per clip the row of the first clip of its group, or None when it has no near-duplicate.
     """
     pairs = [
         (a, b)
         for a, b in _candidates(clips)
-        if same_pictures(clips[a].start, clips[b].start)
+        if same_images(clips[a].start, clips[b].start)
         and (
             min(movement(clips[a].start), movement(clips[b].start)) >= STILL
-            or same_pictures(whole(a), whole(b))
+            or same_images(whole(a), whole(b))
         )
     ]
     group = connected(len(clips), pairs)
-    with_twin = {row for pair in pairs for row in pair}
-    return [group[row] if row in with_twin else None for row in range(len(clips))]
+    grouped = {row for pair in pairs for row in pair}
+    return [group[row] if row in grouped else None for row in range(len(clips))]
 
 
-def same_pictures(a: np.ndarray, b: np.ndarray) -> bool:
+def same_images(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two stacks of thumbnails [n, SIDE, SIDE] show the same."""
     if abs(len(a) - len(b)) > 1:
         return False
@@ -172,17 +174,17 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float((x * y).sum()) / scale if scale else 0.0
 
 
-def movement(pictures: np.ndarray) -> float:
+def movement(images: np.ndarray) -> float:
     """Mean variance of a pixel over time, in squared grey levels."""
-    return float(_levelled(pictures).var(axis=0).mean())
+    return float(_levelled(images).var(axis=0).mean())
 
 
-def _levelled(pictures: np.ndarray) -> np.ndarray:
-    pictures = pictures.astype(np.float32)
-    return pictures - pictures.mean(axis=(1, 2), keepdims=True)
+def _levelled(images: np.ndarray) -> np.ndarray:
+    images = images.astype(np.float32)
+    return images - images.mean(axis=(1, 2), keepdims=True)
 
 
-def _candidates(clips: Sequence[Pictures]) -> Iterator[tuple[int, int]]:
+def _candidates(clips: Sequence[ClipStart]) -> Iterator[tuple[int, int]]:
     """Pairs (a < b) of like length within about MAX_DISTANCE, by blocks of matrix products.
 
     Thumbnails of the thumbnails come first: their distance is never above that of the thumbnails,
@@ -226,9 +228,9 @@ def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return near
 
 
-def _padded(pictures: np.ndarray) -> np.ndarray:
+def _padded(images: np.ndarray) -> np.ndarray:
     """Levelled thumbnails in a row, the last one repeated to the full number."""
-    levelled = _levelled(pictures)
+    levelled = _levelled(images)
     missing = np.repeat(levelled[-1:], _FULL - len(levelled), axis=0)
     return np.concatenate([levelled, missing]).reshape(-1)
 

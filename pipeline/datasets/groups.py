@@ -46,22 +46,24 @@ def _sharing(column: Sequence[Hashable | None]) -> Iterator[tuple[int, int]]:
             yield first[key], row
 
 
-def units(clips: Sequence[Clip], params: DatasetParams, twins: Sequence[int | None]) -> list[int]:
+def units(
+    clips: Sequence[Clip], params: DatasetParams, near_duplicates: Sequence[int | None]
+) -> list[int]:
     """Per clip the unit (a number) that must stand on one side of every split.
 
     `dataset.group_by` decides what a unit is; a group, identical files and clips of the same
-    pictures are joined in any case.
+    images are joined in any case.
 
     Args:
         clips: in manifest order.
         params: `group_by`.
-        twins: per clip a number shared by clips of the same pictures, or None.
+        near_duplicates: per clip a number shared by clips of the same images, or None.
 
     Raises:
         UserError: a clip has no subject (or group) although it is what clips are grouped by,
             or there is a single one.
     """
-    return components(len(clips), (_wanted(clips, params), *_always(clips, twins)))
+    return components(len(clips), (_wanted(clips, params), *_always(clips, near_duplicates)))
 
 
 def _wanted(clips: Sequence[Clip], params: DatasetParams) -> list[str | None]:
@@ -90,10 +92,12 @@ def _or_else(column: str) -> str:
     )
 
 
-def _always(clips: Sequence[Clip], twins: Sequence[int | None]) -> list[list[Hashable | None]]:
+def _always(
+    clips: Sequence[Clip], near_duplicates: Sequence[int | None]
+) -> list[list[Hashable | None]]:
     return [
         [clip.group for clip in clips],
         # a file that cannot be read has no digest
         [clip.sha256 or None for clip in clips],
-        list(twins),
+        list(near_duplicates),
     ]

@@ -1,4 +1,4 @@
-"""A clip's file or folder of pictures: what is in it, and whether it changed."""
+"""A clip's file or folder of images: what is in it, and whether it changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.datasets import fingerprint
 from arpgnet.pipeline.store import digest, file_sha256
 from arpgnet.pipeline.video.image_folder import (
-    first_picture,
+    first_image,
     folder_sha256,
     folder_state,
     read_folder,
@@ -26,28 +26,28 @@ NOT_ALLOWED = "file may not be read"
 
 @dataclass(frozen=True)
 class Media:
-    """A clip's file; or a folder of pictures, with the number of the first frame and the folder of
+    """A clip's file; or a folder of images, with the number of the first frame and the folder of
     their landmarks (see `pipeline.tables.manifest.Clip`)."""
 
     path: Path
-    pictures: bool = False
+    image_sequence: bool = False
     first: int | None = None
     landmarks: Path | None = None
 
     @property
     def key(self) -> str:
-        """The absolute path, and what else decides about the facts."""
-        if not self.pictures:
+        """The absolute path, and what else decides about the metadata."""
+        if not self.image_sequence:
             return str(self.path)
         return f"{self.path} {self.first} {self.landmarks or ''}".rstrip()
 
     def folders(self) -> list[Path]:
-        """The folders that everything about the pictures lies in."""
+        """The folders that everything about the images lies in."""
         return [self.path, self.landmarks] if self.landmarks else [self.path]
 
 
 @dataclass(frozen=True)
-class FileFacts:
+class FileMetadata:
     """A file's sha256 (empty if unreadable), its format, and why it cannot be used, if so."""
 
     sha256: str = ""
@@ -59,45 +59,45 @@ class FileFacts:
     reason: str | None = None
 
 
-# facts and the fingerprint, where there is one
-Seen = tuple[FileFacts, np.ndarray | None]
+# metadata and the fingerprint, where there is one
+Seen = tuple[FileMetadata, np.ndarray | None]
 
 
 def examine(media: Media) -> Seen:
     """Read a file whole. One that is absent, unreadable, empty or no video has a `reason`."""
     try:
-        if media.pictures:
-            facts = FileFacts(sha256=digest(*map(folder_sha256, media.folders())))
+        if media.image_sequence:
+            metadata = FileMetadata(sha256=digest(*map(folder_sha256, media.folders())))
         elif not media.path.is_file():
-            return FileFacts(reason=NOT_A_FILE if media.path.exists() else NOT_FOUND), None
+            return FileMetadata(reason=NOT_A_FILE if media.path.exists() else NOT_FOUND), None
         else:
-            facts = FileFacts(sha256=file_sha256(media.path))
+            metadata = FileMetadata(sha256=file_sha256(media.path))
     except OSError:
-        return FileFacts(reason=NOT_ALLOWED), None
+        return FileMetadata(reason=NOT_ALLOWED), None
     try:
-        if media.pictures:
+        if media.image_sequence:
             folder = read_folder(media.path, media.first)
-            first = first_picture(folder)
-            facts = replace(
-                facts, frames=folder.frames, width=first.shape[1], height=first.shape[0]
+            first = first_image(folder)
+            metadata = replace(
+                metadata, frames=folder.frames, width=first.shape[1], height=first.shape[0]
             )
-            return facts, fingerprint.picture_thumbnails(folder)
-        return _examine_video(media.path, facts)
+            return metadata, fingerprint.image_thumbnails(folder)
+        return _examine_video(media.path, metadata)
     except ClipError as error:
-        return FileFacts(sha256=facts.sha256, reason=error.reason), None
+        return FileMetadata(sha256=metadata.sha256, reason=error.reason), None
 
 
 def whole_thumbnails(media: Media) -> np.ndarray:
     """The fingerprint of a whole readable clip, uint8 [n, side, side]."""
-    if media.pictures:
+    if media.image_sequence:
         folder = read_folder(media.path, media.first)
-        return fingerprint.picture_thumbnails(folder, fingerprint.WHOLE)
+        return fingerprint.image_thumbnails(folder, fingerprint.WHOLE)
     return fingerprint.thumbnails(media.path, fingerprint.WHOLE)
 
 
 def state(media: Media) -> str | None:
-    """Length and time of change, of a folder those of all its pictures; None: it is absent."""
-    return _folder_state(media) if media.pictures else file_state(media.path)
+    """Length and time of change, of a folder those of all its images; None: it is absent."""
+    return _folder_state(media) if media.image_sequence else file_state(media.path)
 
 
 def file_state(path: Path) -> str | None:
@@ -116,7 +116,7 @@ def _folder_state(media: Media) -> str | None:
         return None
 
 
-def _examine_video(path: Path, facts: FileFacts) -> Seen:
+def _examine_video(path: Path, metadata: FileMetadata) -> Seen:
     """Opened once for both: that is 3 ms of the 15 which a clip of 256 px takes."""
     from arpgnet.pipeline.video.container import describe, first_frame, open_video
 
@@ -125,5 +125,5 @@ def _examine_video(path: Path, facts: FileFacts) -> Seen:
         frames = container.decode(stream)
         first = first_frame(frames)
         seen = describe(container, stream, first)
-        facts = replace(facts, **{name: getattr(seen, name) for name in names})
-        return facts, fingerprint.frame_thumbnails(itertools.chain([first], frames))
+        metadata = replace(metadata, **{name: getattr(seen, name) for name in names})
+        return metadata, fingerprint.frame_thumbnails(itertools.chain([first], frames))

@@ -17,14 +17,14 @@ Row = tuple[str, int, str]
 
 @dataclass(frozen=True)
 class Form:
-    """One of the forms that a set's clips have: a folder of videos, or of folders of pictures.
+    """One of the forms that a set's clips have: a folder of videos, or of folders of images.
 
     `name` is how a clip of a number is called there; `crops` says that faces were cut out.
     """
 
     folders: tuple[str, ...]
     name: str
-    pictures: bool = False
+    image_sequence: bool = False
     crops: bool = False
 
 
@@ -56,25 +56,27 @@ def find_forms(root: Path, forms: Sequence[Form]) -> list[Found]:
         (form, folders[0]) for form in forms if (folders := named_folders(root, *form.folders))
     ]
     return [
-        Found(form, folder, _numbered(folder, form.pictures, {other for _, other in there}))
+        Found(form, folder, _numbered(folder, form.image_sequence, {other for _, other in there}))
         for form, folder in there
     ]
 
 
-def _numbered(folder: Path, pictures: bool, others: Collection[Path]) -> dict[int, Path]:
-    """The videos, or the folders of pictures, whose name is a number, however deep they lie."""
+def _numbered(folder: Path, image_sequence: bool, others: Collection[Path]) -> dict[int, Path]:
+    """The videos, or the folders of images, whose name is a number, however deep they lie."""
     found: dict[int, Path] = {}
     for name, folders, files in os.walk(folder):
         here = Path(name)
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and here / name not in others
         )
-        names = folders if pictures else sorted(file for file in files if is_video(here / file))
+        names = (
+            folders if image_sequence else sorted(file for file in files if is_video(here / file))
+        )
         for clip in names:
-            stem = clip if pictures else Path(clip).stem
+            stem = clip if image_sequence else Path(clip).stem
             if stem.isdecimal():
                 found.setdefault(int(stem), here / clip)
-        if pictures:
+        if image_sequence:
             folders[:] = [name for name in folders if not name.isdecimal()]
     return found
 
@@ -151,7 +153,7 @@ def listing(
 ) -> Listing:
     """Every clip of the lists, each in the first form that has it.
 
-    The order is that of `forms`; where aligned faces are wanted, pictures of them come first.
+    The order is that of `forms`; where aligned faces are wanted, images of them come first.
 
     Args:
         lists: the files that were read.
@@ -163,20 +165,20 @@ def listing(
     root = wanted.root
     aligned = wanted.faces == "aligned"
     if aligned:
-        forms = sorted(forms, key=lambda one: not (one.form.crops and one.form.pictures))
+        forms = sorted(forms, key=lambda one: not (one.form.crops and one.form.image_sequence))
     clips = []
     taken = dict.fromkeys((one.folder for one in forms), 0)
     for number, entry in sorted(entries.items()):
         one = next((one for one in forms if number in one.clips), forms[0])
         taken[one.folder] += 1
-        crops = aligned and one.form.pictures and one.form.crops
+        crops = aligned and one.form.image_sequence and one.form.crops
         clips.append(
             ListedClip(
                 relative(one.path(number), root),
                 entry.label,
                 fold=entry.fold,
                 where=entry.where,
-                images=Images(fps=wanted.fps) if one.form.pictures else None,
+                images=Images(fps=wanted.fps) if one.form.image_sequence else None,
                 faces="aligned" if crops else "detect",
             )
         )

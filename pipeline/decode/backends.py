@@ -1,7 +1,7 @@
 """Two ways to read chosen frames: decord and PyAV. Both only read forwards.
 
 Seeking is where decord gives a neighbour's frame (HEVC with open groups of pictures), so
-neither backend seeks. The pictures of the two are equal bit by bit.
+neither backend seeks. The images of the two are equal bit by bit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Backend(Protocol):
     name: str
 
     def frames(self, path: Path, survey: Survey, indices: np.ndarray) -> Iterator[np.ndarray]:
-        """The frames [H,W,3] uint8 RGB, upright, of increasing `indices`.
+        """Yield the frames [H,W,3] uint8 RGB, upright, of increasing `indices`.
 
         Raises:
             Refused: the backend cannot read this file, or its frames are not the survey's.
@@ -64,7 +64,7 @@ class Decord:
             for index in range(int(indices[-1]) + 1):
                 frame = reader.next()
                 if not index and fingerprint(frame.asnumpy()) != survey.first:
-                    raise Refused("decord's first picture differs")
+                    raise Refused("decord's first image differs")
                 if index in wanted:
                     yield frame.asnumpy()
         except (decord.DECORDError, RuntimeError, StopIteration) as error:
@@ -83,7 +83,7 @@ class PyAV:
             try:
                 for index, frame in enumerate(container.decode(stream)):
                     if index in wanted:
-                        yield upright.picture(frame)
+                        yield upright.image(frame)
                     if index == indices[-1]:
                         return
             except (av.FFmpegError, OSError):
@@ -93,7 +93,7 @@ class PyAV:
 
 @functools.cache
 def import_decord() -> Any:
-    """The module `decord`, silenced; None where it is not installed or does not load."""
+    """Return the module `decord`, silenced; None where it is not installed or does not load."""
     try:
         import decord
     except (ImportError, OSError, RuntimeError):
@@ -106,7 +106,7 @@ BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Decord(), 
 
 
 def _check_times(reader: Any, survey: Survey) -> None:
-    """decord's list of frames must be the survey's.
+    """Check that decord's list of frames is the survey's.
 
     With an edit list decord counts frames that are cut, gives them negative times, and
     repeats the last frame instead of the missing ones.

@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.common.params import DecodeParams
-from arpgnet.pipeline.decode.image_folder import keep_pictures
+from arpgnet.pipeline.decode.image_folder import sample_images
 from arpgnet.pipeline.runner.spool import Spool
 from arpgnet.pipeline.runner.work import ClipWorkBase
 from arpgnet.pipeline.store import digest, file_sha256, library_version
 from arpgnet.pipeline.tables.manifest import OK, Clip, resolve_inside
 from arpgnet.pipeline.tables.shards import PIECE_ROWS
-from arpgnet.pipeline.video.frames import KeptFrame, encode_jpeg, shrink
+from arpgnet.pipeline.video.frames import SampledFrame, encode_jpeg, shrink
 from arpgnet.pipeline.video.image_folder import folder_sha256
 from arpgnet.pipeline.video.sampling import choose, inside
 
@@ -55,21 +55,21 @@ class DecodeClip(ClipWorkBase):
     schema: ClassVar[pa.Schema] = FRAMES_SCHEMA
 
     def inputs(self, clip: Clip) -> list[Any]:
-        """The bytes, the window and the settings."""
-        numbers = [clip.first_picture, clip.fps, clip.landmarks] if clip.pictures else []
+        """Return the bytes, the window and the settings."""
+        numbers = [clip.first_image, clip.fps, clip.landmarks] if clip.image_sequence else []
         return [*numbers, clip.sha256, clip.start_s, clip.end_s, self.params]
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {"decode": self.params.model_dump(mode="json"), "decoders": decoder_versions()}
 
     def upstream_failure(self, clip: Clip) -> str | None:
         return None if clip.status == OK else clip.reason or "quarantined at ingest"
 
     def setup(self) -> None:
-        """Nothing is kept between clips: an idle decord reader reads ahead without bound."""
+        """Do nothing: between clips, an idle decord reader would read ahead without bound."""
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
-        """The chosen frames, `FRAMES_SCHEMA` without `clip_id`.
+        """Yield the chosen frames, `FRAMES_SCHEMA` without `clip_id`.
 
         Raises:
             ClipError: the clip cannot be decoded, or less than half of it.
@@ -77,20 +77,20 @@ class DecodeClip(ClipWorkBase):
         """
         root = self.roots[clip.corpus]
         path = resolve_inside(root, clip.path)
-        if clip.pictures:
+        if clip.image_sequence:
             points = resolve_inside(root, clip.landmarks) if clip.landmarks else None
             self._refuse_changed(clip, folder_sha256, path, points)
-            kept = keep_pictures(path, clip, points, self.params)
+            frames = sample_images(path, clip, points, self.params)
         else:
             self._refuse_changed(clip, file_sha256, path)
-            kept = keep_frames(path, self.params, clip.start_s, clip.end_s)
-        while piece := list(itertools.islice(kept, PIECE_ROWS)):
+            frames = sample_frames(path, self.params, clip.start_s, clip.end_s)
+        while piece := list(itertools.islice(frames, PIECE_ROWS)):
             yield _table(piece)
 
     def _refuse_changed(
         self, clip: Clip, sha256: Callable[[Path], str], *paths: Path | None
     ) -> None:
-        """The result is kept under the hash in the manifest; it must be of those bytes."""
+        """Refuse a file whose bytes are not those of the manifest's hash."""
         try:
             found = [sha256(path) for path in paths if path]
         except OSError as error:
@@ -98,11 +98,11 @@ class DecodeClip(ClipWorkBase):
                 f"{clip.path} in {self.roots[clip.corpus]} cannot be read ({error.strerror}): "
                 "put it back or run `dvc repro` to list the clips anew"
             ) from None
-        if (digest(*found) if clip.pictures else found[0]) != clip.sha256:
+        if (digest(*found) if clip.image_sequence else found[0]) != clip.sha256:
             raise UserError(f"{clip.path} changed since it was listed: run `dvc repro` again")
 
 
-def _table(frames: Sequence[KeptFrame]) -> pa.Table:
+def _table(frames: Sequence[SampledFrame]) -> pa.Table:
     schema = FRAMES_SCHEMA.remove(FRAMES_SCHEMA.get_field_index("clip_id"))
     # vars, not astuple: that one copies every JPEG
     rows = zip(*(vars(frame).values() for frame in frames), strict=True)
@@ -112,19 +112,19 @@ def _table(frames: Sequence[KeptFrame]) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def keep_frames(
+def sample_frames(
     path: Path,
     params: DecodeParams,
     start_s: float | None = None,
     end_s: float | None = None,
-) -> Iterator[KeptFrame]:
-    """The frames that `params` choose from [start_s, end_s), in order.
+) -> Iterator[SampledFrame]:
+    """Yield the frames that `params` choose from [start_s, end_s), in order.
 
-    A picture is shrunk and encoded as soon as it is decoded; no two are held at a time, and of
+    An image is shrunk and encoded as soon as it is decoded; no two are in memory at a time, and of
     a long clip the JPEGs wait in a temporary file. Nothing comes before the whole clip has been
     looked at.
 
-    `backend: auto` is PyAV: the pass that finds out which frames are sound makes the pictures
+    `backend: auto` is PyAV: the pass that finds out which frames are sound makes the images
     too. decord notices no damage, so that it costs a pass of its own behind the survey.
 
     Raises:
@@ -147,9 +147,9 @@ def keep_frames(
         # all for decord; none for PyAV, unless the forecast was wrong
         missing = np.array([index for index in indices.tolist() if index not in taken])
         try:
-            pictures = BACKENDS[decoder].frames(path, found, missing) if len(missing) else ()
-            for index, picture in zip(missing.tolist(), pictures, strict=True):
-                taken.add(index, picture)
+            images = BACKENDS[decoder].frames(path, found, missing) if len(missing) else ()
+            for index, image in zip(missing.tolist(), images, strict=True):
+                taken.add(index, image)
         except Refused as refusal:
             raise ClipError(str(refusal)) from None
         for index in indices.tolist():
@@ -159,7 +159,7 @@ def keep_frames(
 def _taking(
     taken: _Taken, path: Path, params: DecodeParams, start_s: float, end_s: float | None
 ) -> Callable[[int, Any], None]:
-    """A watch for `survey` that takes the frames which the packets let expect to be chosen."""
+    """Return a watch for `survey` that takes the frames expected to be chosen."""
     from arpgnet.pipeline.video.container import Upright
     from arpgnet.pipeline.video.forecast import forecast_times
 
@@ -173,13 +173,13 @@ def _taking(
 
     def watch(index: int, frame: Any) -> None:
         if index in wanted:
-            taken.add(index, upright.picture(frame))
+            taken.add(index, upright.image(frame))
 
     return watch
 
 
 class _Taken:
-    """Pictures that were taken so far, by frame number: shrunk, as JPEG, in the spool."""
+    """Images that were taken so far, by frame number: shrunk, as JPEG, in the spool."""
 
     def __init__(self, params: DecodeParams, spool: Spool) -> None:
         self._params = params
@@ -189,27 +189,27 @@ class _Taken:
     def __contains__(self, index: int) -> bool:
         return index in self._where
 
-    def add(self, index: int, picture: np.ndarray) -> None:
-        picture = shrink(picture, self._params.max_side)
-        height, width = picture.shape[:2]
+    def add(self, index: int, image: np.ndarray) -> None:
+        image = shrink(image, self._params.max_side)
+        height, width = image.shape[:2]
         try:
-            jpeg = encode_jpeg(picture, self._params.jpeg_quality)
+            jpeg = encode_jpeg(image, self._params.jpeg_quality)
         except ValueError as error:
             raise ClipError(str(error)) from None
         self._where[index] = self._spool.append(jpeg), width, height
 
-    def frame(self, index: int, time_s: float, decoder: str) -> KeptFrame:
+    def frame(self, index: int, time_s: float, decoder: str) -> SampledFrame:
         place, width, height = self._where[index]
-        return KeptFrame(index, time_s, width, height, self._spool.read(place), decoder)
+        return SampledFrame(index, time_s, width, height, self._spool.read(place), decoder)
 
 
 def decoder_versions() -> dict[str, str | None]:
-    """Versions of what makes the pictures; None for what is not installed."""
+    """Return the versions of what makes the images; None for what is not installed."""
     return {name: library_version(name) for name in ("decord", "av", "cv2")}
 
 
 def _in_window(found: Survey, start_s: float, end_s: float | None) -> np.ndarray:
-    """Indices of the frames shown from `start_s` (included) to `end_s` (not)."""
+    """Return indices of the frames shown from `start_s` (included) to `end_s` (not)."""
     end = math.inf if end_s is None else end_s
     _refuse_truncated(found, start_s, end)
     shown = inside(found.times, start_s, end)

@@ -1,4 +1,4 @@
-"""From a folder of pictures to sampled frames: what `decode_clip` does for videos."""
+"""From a folder of images to sampled frames: what `decode_clip` does for videos."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.tables.manifest import Clip
-from arpgnet.pipeline.video.frames import KeptFrame, encode_jpeg, shrink
-from arpgnet.pipeline.video.image_folder import decode_picture, is_jpeg, read_folder
+from arpgnet.pipeline.video.frames import SampledFrame, encode_jpeg, shrink
+from arpgnet.pipeline.video.image_folder import decode_image, is_jpeg, read_folder
 from arpgnet.pipeline.video.sampling import choose, inside
 
 DECODER = "pictures"
@@ -21,40 +21,40 @@ _LEAST_PART = 0.5
 _POINTS = 68
 
 
-def keep_pictures(
+def sample_images(
     folder: Path, clip: Clip, landmarks: Path | None, params: DecodeParams
-) -> Iterator[KeptFrame]:
-    """The pictures that `params` choose, in order; a JPEG's bytes are kept as they are.
+) -> Iterator[SampledFrame]:
+    """Yield the images that `params` choose, in order; a JPEG's bytes are not changed.
 
-    A picture that cannot be read, or ends early, is passed over.
+    An image that cannot be read, or ends early, is passed over.
 
     Args:
-        folder: of the pictures.
-        clip: its `fps`, `first_picture`, `start_s` and `end_s`.
-        landmarks: folder of `<stem>_landmarks.txt`, 68 lines of x and y a picture; a picture
+        folder: of the images.
+        clip: its `fps`, `first_image`, `start_s` and `end_s`.
+        landmarks: folder of `<stem>_landmarks.txt`, 68 lines of x and y an image; an image
             without such a file has no points.
 
     Raises:
-        ClipError: no picture, less than half of the chosen ones can be read, none in the window,
+        ClipError: no image, less than half of the chosen ones can be read, none in the window,
             or landmarks are malformed.
         OSError: the folder is gone.
     """
-    pictures = read_folder(folder, clip.first_picture)
-    times = pictures.index / (clip.fps or 1.0)
+    images = read_folder(folder, clip.first_image)
+    times = images.index / (clip.fps or 1.0)
     start, end = clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s
     shown = inside(times, start, end)
     if not len(shown):
-        raise ClipError(f"no picture between {start:g} s and {end:g} s")
+        raise ClipError(f"no image between {start:g} s and {end:g} s")
     chosen = shown[choose(times[shown], params)]
     lost = 0
     for row in chosen.tolist():
-        path = folder / pictures.names[row]
+        path = folder / images.names[row]
         data = path.read_bytes()
-        image = decode_picture(data)
+        image = decode_image(data)
         if image is None:
             lost += 1
             if lost > (1 - _LEAST_PART) * len(chosen):
-                raise ClipError(f"{lost} of {len(chosen)} pictures cannot be read")
+                raise ClipError(f"{lost} of {len(chosen)} images cannot be read")
             continue
         points = _points(landmarks / f"{path.stem}_landmarks.txt") if landmarks else None
         small = shrink(image, params.max_side)
@@ -62,8 +62,8 @@ def keep_pictures(
             # centres of pixels lie at whole numbers
             scale = np.array(small.shape[1::-1]) / image.shape[1::-1]
             points = (points + 0.5) * scale - 0.5
-        yield KeptFrame(
-            index=int(pictures.index[row]),
+        yield SampledFrame(
+            index=int(images.index[row]),
             time_s=float(times[row]),
             width=small.shape[1],
             height=small.shape[0],
@@ -81,7 +81,7 @@ def _jpeg(image: np.ndarray, quality: int) -> bytes:
 
 
 def _points(path: Path) -> np.ndarray | None:
-    """68 points [68, 2] in pixels, float64; None where there is no file."""
+    """Return 68 points [68, 2] in pixels, float64; None where there is no file."""
     try:
         numbers = [float(word) for word in path.read_text(encoding="ascii").split()]
     except FileNotFoundError:

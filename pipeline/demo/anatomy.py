@@ -101,7 +101,7 @@ def bump(x: Floats, y: Floats, centre: tuple[float, float], size: tuple[float, f
 def height(face: Anatomy, x: Floats, y: Floats) -> Floats:
     """The head's front surface z(x, y) for arrays of any one shape, in face units.
 
-    The side slope stays below 1.4, so that the picture of the surface does not fold over at a yaw
+    The side slope stays below 1.4, so that the image of the surface does not fold over at a yaw
     of 25 degrees and can be inverted by fixed-point iteration.
     """
     side = np.minimum(np.abs(x), 1.15)

@@ -17,7 +17,7 @@ SPRITE_PPU = 48
 GRAIN_ROOM = 64  # px by which the bank of noise exceeds the frame
 BODY_X, BODY_Y = (-3.2, 3.2), (-1.4, 5.0)
 OCCLUDERS = ("hand", "scarf", "hair", "shadow", "cup")
-# occluder -> half width and half height of its picture, face units
+# occluder -> half width and half height of its image, face units
 _SPRITE_HALF = {
     "hand": (1.1, 1.1),
     "scarf": (1.6, 0.8),
@@ -29,7 +29,7 @@ _SPRITE_HALF = {
 
 @dataclass(frozen=True)
 class Occluder:
-    """An RGBA picture in front of the face, placed in the head's plane."""
+    """An RGBA image in front of the face, placed in the head's plane."""
 
     kind: str
     sprite: Image  # [h, w, 4]
@@ -122,7 +122,7 @@ def _room_colour(rng: np.random.Generator) -> Floats:
 
 
 def _body(subject: Subject, rng: np.random.Generator, light: Floats, level: Floats) -> Image:
-    """Neck, shoulders and the hair behind them as one RGBA picture."""
+    """Neck, shoulders and the hair behind them as one RGBA image."""
     ppu = 24
     h, w = round((BODY_Y[1] - BODY_Y[0]) * ppu), round((BODY_X[1] - BODY_X[0]) * ppu)
     x = ((np.arange(w) + 0.5) / ppu + BODY_X[0])[None, :].repeat(h, 0)

@@ -93,7 +93,7 @@ class ExplainJob:
 
     Attributes:
         pooling: weights [N, cells] that all frames share, or None.
-        mean, seen: of `region_facts`.
+        mean, seen: of `region_statistics`.
     """
 
     dataset: Dataset
@@ -111,7 +111,7 @@ class ExplainJob:
             branches = can_hide(network, self.pooling)
             regions = np.flatnonzero(self.seen >= SEEN).tolist()
             hidden = Hidden(torch.from_numpy(self.mean), regions, branches)
-            kinds = edge_kinds(network.config, self.dataset.facts)
+            kinds = edge_kinds(network.config, self.dataset.metadata)
             return explain_views(network, task, piece.views, hidden, kinds)
 
     def _load(self, folder: Path) -> tuple[ARPGNet, Task]:
@@ -171,8 +171,8 @@ def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) 
     dataset, fold_of, drawn = load_chosen(
         root, graphs, predictions, ranked, list(runs), most, shared=workers > 1
     )
-    mean_NC, seen_N, xy_N2 = region_facts(dataset)
-    job = ExplainJob(dataset, graphs.facts["pooling"], mean_NC.numpy(), seen_N)
+    mean_NC, seen_N, xy_N2 = region_statistics(dataset)
+    job = ExplainJob(dataset, graphs.metadata["pooling"], mean_NC.numpy(), seen_N)
     pieces = []
     for fold, folder in runs.items():
         info = read_info(folder / MODEL)
@@ -183,8 +183,8 @@ def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) 
     parts = list(explained(job, pieces, workers))
     network, _ = load_run(pieces[-1].folder)
     branches = can_hide(network, job.pooling)
-    kinds = edge_kinds(network.config, dataset.facts)
-    found = together(parts)
+    kinds = edge_kinds(network.config, dataset.metadata)
+    found = concat(parts)
     # what was added for a pair is wrong by choice: it is no part of the other means
     usual = np.isin(found.clip, list(drawn))
     return {
@@ -193,8 +193,8 @@ def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) 
         "networks": [folder.name for folder in runs.values()],
         "classes": manifest.classes,
         "regions": {
-            "kind": dataset.facts["regions"],
-            "names": dataset.facts["names"],
+            "kind": dataset.metadata["regions"],
+            "names": dataset.metadata["names"],
             "xy": _rounded(xy_N2),
             "seen": _rounded(seen_N),
             "compared_from": SEEN,
@@ -274,7 +274,7 @@ def _computed(
         torch.set_num_threads(before)
 
 
-def region_facts(dataset: Dataset) -> tuple[Tensor, np.ndarray, np.ndarray]:
+def region_statistics(dataset: Dataset) -> tuple[Tensor, np.ndarray, np.ndarray]:
     """Over all valid frames: mean features [N, C], share of frames that show a region [N], mean
     position [N, 2]."""
     features = dataset.features
@@ -348,7 +348,7 @@ def _most_frequent(label_VT: np.ndarray) -> np.ndarray:
     return np.array([np.bincount(row).argmax() if len(row) else -1 for row in known], np.int64)
 
 
-def together(parts: list[Explained]) -> Explained:
+def concat(parts: list[Explained]) -> Explained:
     """The views of all parts."""
     flat = ("clip", "label", "named", "probability", "drop")
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in flat}

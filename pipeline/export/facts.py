@@ -15,7 +15,7 @@ from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.networks.preprocessing import normalisation
 from arpgnet.pipeline.tables.shards import ShardReader
-from arpgnet.pipeline.training.data import APPEARANCE_FACTS, GRAPH_FACTS
+from arpgnet.pipeline.training.data import APPEARANCE_METADATA, GRAPH_METADATA
 
 INPUTS = {
     "embedding": "float32 [clips, frames, E]: the appearance network's embedding of the crop",
@@ -44,10 +44,10 @@ def metadata(
         UserError: the data under `root` is not what the run was trained on, or the face pack is not
             here.
     """
-    appearance = ShardReader(root / "data/appearance").facts
-    graphs = ShardReader(root / "data/graphs").facts
-    now = {key: appearance[key] for key in APPEARANCE_FACTS}
-    now |= {key: graphs[key] for key in GRAPH_FACTS}
+    appearance = ShardReader(root / "data/appearance").metadata
+    graphs = ShardReader(root / "data/graphs").metadata
+    now = {key: appearance[key] for key in APPEARANCE_METADATA}
+    now |= {key: graphs[key] for key in GRAPH_METADATA}
     unlike = [key for key, value in now.items() if info["features"].get(key) != value]
     if unlike:
         raise UserError(

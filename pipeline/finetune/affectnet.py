@@ -32,7 +32,7 @@ PARTS: dict[str, Part] = {"train_set": "train", "val_set": "val"}
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
-    """The pictures that have a label.
+    """Return the images that have a label.
 
     Raises:
         UserError: a folder of the layout is absent.
@@ -41,7 +41,7 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
     stills: list[Still] = []
     left_out: Counter[str] = Counter()
     for folder, part in PARTS.items():
-        images = needed(root / folder / "images", params, f"the pictures of {folder}")
+        images = needed(root / folder / "images", params, f"the images of {folder}")
         labels = needed(root / folder / "annotations", params, f"the labels of {folder}")
         for path in sorted(images.iterdir()):
             if path.suffix.lower() not in IMAGE_SUFFIXES:
@@ -55,7 +55,7 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
 
 
 def _label(path: Path) -> int | str:
-    """The class's number, or why there is none; no pickle is loaded."""
+    """Return the class's number, or why there is none; no pickle is loaded."""
     try:
         label = int(np.load(path, allow_pickle=False).item())
     except FileNotFoundError:

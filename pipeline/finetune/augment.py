@@ -1,4 +1,4 @@
-"""Pictures that differ from epoch to epoch: mirrored, shifted, scaled, tinted, partly hidden.
+"""Images that differ from epoch to epoch: mirrored, shifted, scaled, tinted, partly hidden.
 
 B crops; values 0..255, float32, channels first.
 """
@@ -12,19 +12,20 @@ from torch import Tensor
 from arpgnet.pipeline.common.params import FinetuneParams
 
 GREY = 127.5
-# of an erased rectangle, in parts of the crop's side (Zhong et al., AAAI 2020, arXiv:1708.04896)
+# sides of an erased rectangle as a fraction of the crop's (Zhong et al., AAAI 2020,
+# arXiv:1708.04896)
 ERASED = (0.15, 0.4)
 
 
 def augment(crops: Tensor, params: FinetuneParams, draws: torch.Generator) -> Tensor:
-    """Float32 [B, 3, S, S] in 0..255 -> the same shape and range.
+    """Augment float32 [B, 3, S, S] in 0..255; shape and range stay the same.
 
     Args:
         draws: on the crops' device.
     """
 
     def uniform(*shape: int) -> Tensor:
-        """Of -1 to 1."""
+        """Draw from -1 to 1."""
         return torch.rand(shape, generator=draws, device=crops.device) * 2 - 1
 
     count, _, side, _ = crops.shape
@@ -55,7 +56,7 @@ def augment(crops: Tensor, params: FinetuneParams, draws: torch.Generator) -> Te
 def _rectangles(
     count: int, side: int, probability: float, draws: torch.Generator, device: torch.device
 ) -> Tensor:
-    """What is hidden, bool [B, S, S]."""
+    """Return what is hidden, bool [B, S, S]."""
     drawn = torch.rand(5, count, 1, generator=draws, device=device)
     low, high = ERASED
     pixels = torch.arange(side, device=device)[None]

@@ -1,4 +1,4 @@
-"""Stills to aligned crops, in worker processes; what was computed is kept in the store.
+"""Stills to aligned crops, in worker processes; what was computed is cached in the store.
 
 N stills; a crop is uint8 [112, 112, 3], RGB.
 """
@@ -29,10 +29,10 @@ from arpgnet.pipeline.runner.work import PickledByFields
 from arpgnet.pipeline.runner.workers import Limits, run_in_workers
 from arpgnet.pipeline.store import Place, Store, code_version, digest
 
-ROOM = "stills"
+NAMESPACE = "stills"
 # a killed run loses one chunk a worker; smaller ones make many small files in the store
 CHUNK = 64
-BAD_PICTURE = "not a readable picture"
+BAD_IMAGE = "not a readable image"
 NO_FACE = "no face found"
 CRASHED = "crashed or hung the reader"
 _SCHEMA = pa.schema(
@@ -49,7 +49,7 @@ _SCHEMA = pa.schema(
 class Crop:
     """What became of a still: its sha256 ('' where it cannot be read), and why it has no crop.
 
-    `thumbnail` is that of the whole picture, see `pipeline.finetune.target`.
+    `thumbnail` is that of the whole image, see `pipeline.finetune.target`.
     """
 
     sha256: str
@@ -82,20 +82,20 @@ class CropJob(PickledByFields):
         data = [_bytes(still) for still in chunk[1]]
         sums = ["" if item is None else hashlib.sha256(item).hexdigest() for item in data]
         store, key = Store(self.store), self._key(sums, chunk[1])
-        kept = store.get_table(ROOM, key)
-        if kept is not None:
-            rows = pa.concat_tables(kept).to_pylist()
+        cached = store.get_table(NAMESPACE, key)
+        if cached is not None:
+            rows = pa.concat_tables(cached).to_pylist()
             return [Crop(**row) for row in rows]
         crops = [
             self._crop(still, item, total)
             for still, item, total in zip(chunk[1], data, sums, strict=True)
         ]
         columns = {name: [getattr(crop, name) for crop in crops] for name in _SCHEMA.names}
-        store.put_table(ROOM, key, [pa.table(columns, schema=_SCHEMA)])
+        store.put_table(NAMESPACE, key, [pa.table(columns, schema=_SCHEMA)])
         return crops
 
     def identity(self) -> list[Any]:
-        """All but the stills that decides what is cut out of them."""
+        """Return all but the stills that decides what is cut out of them."""
         align = self.align
         return [
             code_version(__name__),
@@ -115,9 +115,9 @@ class CropJob(PickledByFields):
         )
 
     def _crop(self, still: Still, data: bytes | None, sha256: str) -> Crop:
-        image = None if data is None else _picture(still, data)
+        image = None if data is None else _image(still, data)
         if image is None:
-            return Crop(sha256, BAD_PICTURE)
+            return Crop(sha256, BAD_IMAGE)
         crop = self._aligned(image)
         if crop is None:
             return Crop(sha256, NO_FACE)
@@ -141,7 +141,7 @@ class CropJob(PickledByFields):
 def make_crops(
     job: CropJob, stills: Sequence[Still], workers: int, limits: Limits
 ) -> Iterator[tuple[int, list[Crop]]]:
-    """Chunks as they are finished: the place of the first still, and what became of each."""
+    """Yield finished chunks: the place of the first still, and the result of each."""
     chunks = [(start, stills[start : start + CHUNK]) for start in range(0, len(stills), CHUNK)]
     with track(len(stills), "stills") as progress:
         for (start, part), result in run_in_workers(job, chunks, workers, limits):
@@ -159,14 +159,14 @@ def _bytes(still: Still) -> bytes | None:
         return None
 
 
-def _picture(still: Still, data: bytes) -> Image | None:
-    """RGB uint8 [H, W, 3]."""
+def _image(still: Still, data: bytes) -> Image | None:
+    """Decode a still: RGB uint8 [H, W, 3]."""
     if still.grey is not None:
         side = math.isqrt(len(data))
         grey = np.frombuffer(data, np.uint8).reshape(side, side)
         return np.repeat(grey[:, :, None], 3, axis=2)
     try:
-        picture: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:
         return None
-    return None if picture is None else np.asarray(picture, dtype=np.uint8)
+    return None if image is None else np.asarray(image, dtype=np.uint8)

@@ -21,8 +21,8 @@ from arpgnet.pipeline.finetune.target import (
     MIN_CORRELATION,
     SAME_FACE,
     SAME_FILE,
+    SAME_IMAGE,
     SAME_PERSON,
-    SAME_PICTURE,
     SIDE,
     Target,
     thumbnail,
@@ -34,7 +34,7 @@ from arpgnet.pipeline.store import folder_of
 
 @dataclass(frozen=True)
 class Stills:
-    """What training is given.
+    """The data of a fine-tuning run.
 
     Attributes:
         crops: uint8 [N, 112, 112, 3], RGB, in a file without a name; the rows of stills that
@@ -68,7 +68,7 @@ def load_stills(
         UserError: a class has too few stills left.
     """
     stills = listing.stills
-    crops = _room(len(stills), folder_of(job.store))
+    crops = _mapped_file(len(stills), folder_of(job.store))
     sums = [""] * len(stills)
     reasons: list[str | None] = [None] * len(stills)
     for start, chunk in make_crops(job, stills, workers, limits):
@@ -79,26 +79,26 @@ def load_stills(
             if reason is None:
                 crops[row] = _pixels(crop)
     left_out = Counter(listing.left_out) + Counter(reason for reason in reasons if reason)
-    kept = [row for row, reason in enumerate(reasons) if reason is None]
+    usable = [row for row, reason in enumerate(reasons) if reason is None]
     label = np.array([listing.classes.index(still.label) for still in stills])
-    train, val = choose_parts(stills, sums, kept, params)
+    train, val = choose_parts(stills, sums, usable, params)
     _check(label, train, val, listing.classes, left_out)
     return Stills(crops, label, train, val, sums, listing.classes, dict(sorted(left_out.items())))
 
 
 def choose_parts(
-    stills: Sequence[Still], sums: Sequence[str], kept: Sequence[int], params: FinetuneParams
+    stills: Sequence[Still], sums: Sequence[str], usable: Sequence[int], params: FinetuneParams
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that train and that validate.
+    """Return rows that train and that validate.
 
     The set's own validation part where it has one; else `val_fraction` of the people, or of the
     different files where nobody is named, drawn class by class.
     """
-    if any(stills[row].part == "val" for row in kept):
-        val = [row for row in kept if stills[row].part == "val"]
+    if any(stills[row].part == "val" for row in usable):
+        val = [row for row in usable if stills[row].part == "val"]
     else:
         groups: dict[str, list[int]] = {}
-        for row in kept:
+        for row in usable:
             groups.setdefault(stills[row].subject or sums[row], []).append(row)
         homes: dict[str, list[str]] = {}
         for name in sorted(groups):
@@ -110,16 +110,16 @@ def choose_parts(
             count = max(1, round(params.val_fraction * len(names))) if len(names) > 1 else 0
             for place in rng.permutation(len(names))[:count]:
                 val += groups[names[place]]
-    held = set(val)
-    train = [row for row in kept if row not in held]
-    # a picture that stands on both sides would be recognised, not understood
+    validation = set(val)
+    train = [row for row in usable if row not in validation]
+    # an image that stands on both sides would be recognised, not understood
     seen = {sums[row] for row in val}
     train = [row for row in train if sums[row] not in seen]
     return np.array(train, dtype=np.int64), np.array(sorted(val), dtype=np.int64)
 
 
 def refusals(stills: Sequence[Still], crops: Sequence[Crop], target: Target) -> list[str | None]:
-    """Why each still is left out, or None."""
+    """Return why each still is left out, or None."""
     reasons = [crop.reason for crop in crops]
     for row, (still, crop) in enumerate(zip(stills, crops, strict=True)):
         if crop.sha256 in target.sums:
@@ -129,11 +129,11 @@ def refusals(stills: Sequence[Still], crops: Sequence[Crop], target: Target) -> 
     rows = [row for row, reason in enumerate(reasons) if reason is None]
     if rows:
         small = b"".join(crops[row].thumbnail or b"" for row in rows)
-        pictures = target.pictures(np.frombuffer(small, np.uint8).reshape(-1, SIDE, SIDE))
+        images = target.images(np.frombuffer(small, np.uint8).reshape(-1, SIDE, SIDE))
         faces = target.faces(np.stack([thumbnail(_pixels(crops[row])) for row in rows]))
-        for row, picture, face in zip(rows, pictures, faces, strict=True):
-            if max(picture, face) >= MIN_CORRELATION:
-                reasons[row] = SAME_PICTURE if picture >= MIN_CORRELATION else SAME_FACE
+        for row, image, face in zip(rows, images, faces, strict=True):
+            if max(image, face) >= MIN_CORRELATION:
+                reasons[row] = SAME_IMAGE if image >= MIN_CORRELATION else SAME_FACE
     return reasons
 
 
@@ -162,8 +162,8 @@ def _check(
             )
 
 
-def _room(count: int, folder: Path) -> np.ndarray:
-    """A file without a name: a set of 300,000 takes 11 GB, and a killed run leaves nothing."""
+def _mapped_file(count: int, folder: Path) -> np.ndarray:
+    """Map a file without a name: 300,000 stills take 11 GB; a killed run leaves nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     shape = (count, CROP_PX, CROP_PX, 3)
     with tempfile.TemporaryFile(dir=folder) as file:

@@ -31,7 +31,7 @@ from arpgnet.pipeline.video.frames import encode_jpeg
 
 FIRST_SUBJECT = 300_000
 FRAME_PX = 256
-# a face's skin costs as much as five pictures of it: three of each class
+# a face's skin costs as much as five images of it: three of each class
 PER_CLASS = 3
 _RATE = 10.0
 _DONE = ".complete"
@@ -59,7 +59,7 @@ class _Job:
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
-    """`finetune.subjects` rendered people with three stills of each of the demo's classes."""
+    """List `finetune.subjects` rendered people with three stills of each demo class."""
     root = store_root() / "demo-stills" / stills_version(params)
     if not (root / _DONE).is_file():
         people = range(params.subjects)
@@ -73,12 +73,12 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
 
 
 def stills_version(params: FinetuneParams) -> str:
-    """Identity of the stills, before they are rendered."""
+    """Return the identity of the stills, before they are rendered."""
     return digest(params.subjects, code_version(__name__))
 
 
 def render_expression(subject: int, label: str, take: int) -> tuple[Image, int]:
-    """A clip's moment of the strongest expression, uint8 [256, 256, 3], and a JPEG quality."""
+    """Render a clip's strongest expression, uint8 [256, 256, 3]; and choose a JPEG quality."""
     seed = FIRST_SUBJECT + subject
     rng = np.random.default_rng([take, seed, CLASSES.index(label), 6])
     head = bake_head(seed)

@@ -1,4 +1,4 @@
-"""`finetune.dataset: fer2013`: one csv of 48 x 48 grey pictures.
+"""`finetune.dataset: fer2013`: one csv of 48 x 48 grey images.
 
 `finetune.root` is `fer2013.csv` (columns emotion, pixels, Usage), `icml_face_data.csv` (the same
 with blanks before the names), or the folder that holds one of them. Usage `Training` trains,
@@ -33,7 +33,7 @@ _LONGEST_FIELD = 1 << 20
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
-    """The rows of the csv.
+    """Return the rows of the csv.
 
     Raises:
         UserError: there is no such file, or it lacks a column.
@@ -61,7 +61,7 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
 
 
 def _still(number: int, row: list[str], emotion: int, pixels: int, usage: int) -> Still | str:
-    """A row as a still, or why it is none."""
+    """Return a row as a still, or why it is none."""
     if len(row) <= max(emotion, pixels, usage):
         return "a row with too few columns"
     if row[usage] == TEST:

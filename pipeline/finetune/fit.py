@@ -1,7 +1,7 @@
 """One fine-tuning run: epochs, selection on the validation stills, and the state it carries.
 
 As in `pipeline.train.fit`, every epoch starts from a seed of its own, drawn from (seed, epoch): a
-resumed run takes the course of an undisturbed one.
+resumed run repeats an undisturbed one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Tuner:
     def fit(
         self, state: State | None, on_step: Callable[[], None], on_epoch: Callable[[State], None]
     ) -> State:
-        """Train for all epochs, from `state` on where one is given; ends with the best weights.
+        """Train for all epochs, from `state` on if provided; ends with the best weights.
 
         Raises:
             UserError: the loss is no longer a number.
@@ -86,7 +86,7 @@ class Tuner:
         }
 
     def _train(self, epoch: int, on_step: Callable[[], None]) -> float:
-        """One pass over the training stills; returns the mean loss of a still."""
+        """Pass over the training stills once; return the mean loss of a still."""
         seed = epoch_seed(self.params.seed, epoch)
         torch.manual_seed(seed)
         draws = torch.Generator(self.fabric.device).manual_seed(seed)
@@ -114,7 +114,7 @@ class Tuner:
 
     @torch.inference_mode()
     def _predict(self, rows: np.ndarray) -> tuple[list[Tensor], Tensor]:
-        """Logits [rows, K] of each head, and labels."""
+        """Return logits [rows, K] of each head, and labels."""
         self.module.eval()
         parts = [self._take(part) for part in _cut(rows, self.params.batch)]
         found = [[logits.float() for logits in self.module(crops)] for crops, _ in parts]
@@ -122,13 +122,13 @@ class Tuner:
         return heads, torch.cat([label for _, label in parts])
 
     def _take(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Crops float32 [B, 3, 112, 112] in 0..255, and labels [B], on the device."""
+        """Return crops float32 [B, 3, 112, 112] in 0..255, and labels [B], on the device."""
         crops = torch.from_numpy(self.stills.crops[rows]).to(self.fabric.device)
         label = torch.from_numpy(self.stills.label[rows]).to(self.fabric.device)
         return crops.permute(0, 3, 1, 2).float(), label
 
     def _loss(self, logits: list[Tensor], label: Tensor) -> Tensor:
-        """The mean over the heads."""
+        """Return the mean over the heads."""
         losses = [
             cross_entropy(
                 each.float(),
@@ -142,7 +142,7 @@ class Tuner:
 
 
 def make_optimizer(trainee: Trainee, params: FinetuneParams) -> torch.optim.AdamW:
-    """AdamW; the heads, which start at random, learn faster, and only weight matrices decay."""
+    """Make AdamW; the heads, which start at random, learn faster; only matrices decay."""
     groups = []
     for rate, part in ((params.lr, trainee.backbone), (params.head_lr, trainee.heads)):
         for decays in (True, False):
@@ -157,5 +157,5 @@ def _rank(row: dict[str, float]) -> tuple[float, float]:
 
 
 def _cut(rows: np.ndarray, batch: int) -> list[np.ndarray]:
-    """Batches that differ by one at most: the heads' batch norm cannot take a batch of one."""
+    """Cut batches that differ by at most one: batch norm cannot take a batch of one."""
     return np.array_split(rows, max(1, math.ceil(len(rows) / batch)))

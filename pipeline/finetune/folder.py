@@ -1,6 +1,6 @@
 """`finetune.dataset: folder`: the folders' names are the labels.
 
-`[<train|val>/]<class>/[<subject>/]<picture>`. A folder `test` beside `train` is left alone.
+`[<train|val>/]<class>/[<subject>/]<image>`. A folder `test` beside `train` is left alone.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from arpgnet.pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Stil
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
-    """The pictures under `finetune.root`; hidden files are passed over in silence.
+    """Return the images under `finetune.root`; hidden files are passed over in silence.
 
     Raises:
-        UserError: no picture lies where one is looked for, or split folders stand beside others.
+        UserError: no image lies where one is looked for, or split folders stand beside others.
     """
     return list_folder(stills_root(params))
 
@@ -29,7 +29,7 @@ def list_folder(root: Path) -> Listing:
     tested = 0
     if not root.is_dir():
         raise UserError(f"finetune.root: {root} is a file; it must be the folder of the stills")
-    for split, folder in split_folders(root, "finetune.root", "picture"):
+    for split, folder in split_folders(root, "finetune.root", "image"):
         found = [
             path for path in sorted(visible_files(folder)) if path.suffix.lower() in IMAGE_SUFFIXES
         ]
@@ -52,11 +52,10 @@ def list_folder(root: Path) -> Listing:
             )
     if not stills:
         raise UserError(
-            f"finetune.root: no picture at <class>/<picture> or <train|val>/<class>/<picture> "
-            f"in {root}"
+            f"finetune.root: no image at <class>/<image> or <train|val>/<class>/<image> in {root}"
         )
     others = sum(1 for path in visible_files(root) if path not in used)
-    reasons = {"not a picture, or not where one is looked for": others, "of the test part": tested}
+    reasons = {"not an image, or not where one is looked for": others, "of the test part": tested}
     return Listing(
         stills,
         sorted({still.label for still in stills}),

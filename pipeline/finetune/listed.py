@@ -20,7 +20,7 @@ STILLS = Path("data/stills.json")
 
 
 def write_stills_list(params: FinetuneParams, workers: int, path: Path = STILLS) -> None:
-    """Write what tells one set of stills from another; nothing of a set that is not used.
+    """Write the digest that identifies a set of stills; nothing of a set that is not used.
 
     Raises:
         UserError: the set is absent, or laid out in another way.
@@ -32,7 +32,7 @@ def write_stills_list(params: FinetuneParams, workers: int, path: Path = STILLS)
 
 
 def stills_digest(params: FinetuneParams, workers: int) -> str:
-    """Digest of every still's name, label, part, person and bytes.
+    """Return the digest of every still's name, label, part, person and bytes.
 
     A file whose length and time are as before is not read again.
 

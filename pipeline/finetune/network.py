@@ -1,4 +1,4 @@
-"""A pack's embedding network made trainable, with linear heads that tell the classes.
+"""A pack's embedding network made trainable, with linear heads that predict the classes.
 
 The graph is imported node by node (`pipeline.networks.torch_graph`), so that whatever family it is
 of, what is trained is exactly what the appearance stage runs, and the trained weights go back into
@@ -87,7 +87,7 @@ class Trainee(nn.Module):
 
 
 def build_trainee(spec: ModelSpec, heads: str, classes: int, *, train_norms: bool) -> Trainee:
-    """The pack's network with fresh heads.
+    """Return the pack's network with fresh heads.
 
     Raises:
         UserError: the graph holds a node that cannot be trained here.
@@ -110,7 +110,7 @@ def build_trainee(spec: ModelSpec, heads: str, classes: int, *, train_norms: boo
 
 
 def tuned_weights(trainee: Trainee) -> dict[str, np.ndarray]:
-    """The backbone's trained weights by the names of its graph's initializers."""
+    """Return the backbone's trained weights by the names of its graph's initializers."""
     names: dict[str, str] = trainee.backbone.meta["initializers"]
     return {
         names[place]: value.detach().float().cpu().numpy()
@@ -119,7 +119,7 @@ def tuned_weights(trainee: Trainee) -> dict[str, np.ndarray]:
 
 
 def _make_trainable(backbone: fx.GraphModule, *, train_norms: bool) -> None:
-    """Buffers of weights become parameters; means and variances, and what they norm, may not."""
+    """Turn buffers of weights into parameters, except means, variances and what they norm."""
     frozen: set[str] = set()
     for node in backbone.graph.nodes:
         if node.target is torch.nn.functional.batch_norm:

@@ -4,7 +4,7 @@
     <root>[/basic]/Image/aligned/train_00001_aligned.jpg         100 x 100, aligned, or
     <root>[/basic]/Image/original/train_00001.jpg
 
-The aligned pictures are taken where they are there. Names that begin with `train` train, those that
+The aligned images are taken where they are there. Names that begin with `train` train, those that
 begin with `test` are left alone; the validation part is carved from the first.
 
 Source of the layout and of the numbers: Li, Deng and Du, Reliable Crowdsourcing and Deep
@@ -25,15 +25,15 @@ LABELS = "EmoLabel/list_patition_label.txt"
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
-    """The pictures that the list names and that are there.
+    """Return the images that the list names and that are there.
 
     Raises:
-        UserError: the list or the pictures' folder is absent, or a line of the list is wrong.
+        UserError: the list or the images' folder is absent, or a line of the list is wrong.
     """
     root = stills_root(params)
     root = root / "basic" if (root / "basic").is_dir() else root
     labels = needed(root / LABELS, params, "the list of labels")
-    images = needed(root / "Image", params, "the pictures")
+    images = needed(root / "Image", params, "the images")
     aligned = (images / "aligned").is_dir()
     folder = images / ("aligned" if aligned else "original")
     stills: list[Still] = []
@@ -43,7 +43,7 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
             continue
         name, _, label = line.strip().partition(" ")
         if label.strip() not in {str(k + 1) for k in range(len(CLASSES))} or "/" in name:
-            raise UserError(f"{labels.name}, line {number}: '{line}' is no picture and class 1..7")
+            raise UserError(f"{labels.name}, line {number}: '{line}' is no image and class 1..7")
         stem, dot, suffix = name.rpartition(".")
         path = folder / (f"{stem}_aligned{dot}{suffix}" if aligned else name)
         if name.startswith("test"):

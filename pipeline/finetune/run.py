@@ -10,7 +10,7 @@ from typing import Any
 
 from arpgnet.pipeline.common.files import partial, replace_folder, writing_to
 from arpgnet.pipeline.common.params import Params
-from arpgnet.pipeline.networks.tuned import FACTS, WEIGHTS
+from arpgnet.pipeline.networks.tuned import METADATA, WEIGHTS
 from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.tables.manifest import read_manifest
 
@@ -36,30 +36,30 @@ def finetune(params: Params, *, root: Path = Path(), store: Store | None = None)
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
     manifest = read_manifest(root / "data/manifest.parquet")
-    facts = tune(params, manifest.clips, root / DATA, store, fresh / WEIGHTS)
-    _write(root / BACKBONE, {"enabled": True, **facts}, fresh / WEIGHTS)
-    return summary(facts)
+    metadata = tune(params, manifest.clips, root / DATA, store, fresh / WEIGHTS)
+    _write(root / BACKBONE, {"enabled": True, **metadata}, fresh / WEIGHTS)
+    return summary(metadata)
 
 
-def summary(facts: Mapping[str, Any]) -> str:
-    """What came out, in one or two lines."""
-    best = facts["history"][facts["best"]]
+def summary(metadata: Mapping[str, Any]) -> str:
+    """Return what came out, in one or two lines."""
+    best = metadata["history"][metadata["best"]]
     line = (
-        f"finetune: {facts['dataset']}, {facts['train']} stills to train on, {facts['val']} to "
-        f"select with, {len(facts['classes'])} classes; validation UAR {best['val_uar']:.3f} "
-        f"after epoch {facts['best'] + 1} of {len(facts['history'])}"
+        f"finetune: {metadata['dataset']}, {metadata['train']} stills to train on, "
+        f"{metadata['val']} to select with, {len(metadata['classes'])} classes; validation UAR "
+        f"{best['val_uar']:.3f} after epoch {metadata['best'] + 1} of {len(metadata['history'])}"
     )
-    lost = "; ".join(f"{count} {reason}" for reason, count in facts["left_out"].items())
+    lost = "; ".join(f"{count} {reason}" for reason, count in metadata["left_out"].items())
     return f"{line}\nleft out: {lost}" if lost else line
 
 
-def _write(folder: Path, facts: Mapping[str, Any], weights: Path | None) -> None:
+def _write(folder: Path, metadata: Mapping[str, Any], weights: Path | None) -> None:
     """Put the finished folder in its place."""
     fresh = partial(folder)
     with writing_to(folder):
         if weights is None:
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
-        text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
-        (fresh / FACTS).write_text(text, encoding="utf-8")
+        text = json.dumps(metadata, indent=2, sort_keys=True) + "\n"
+        (fresh / METADATA).write_text(text, encoding="utf-8")
         replace_folder(fresh, folder)

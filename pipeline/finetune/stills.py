@@ -1,4 +1,4 @@
-"""What a set of labelled stills owes fine-tuning: a list of pictures with class names."""
+"""What a set of labelled stills owes fine-tuning: a list of images with class names."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 
 @dataclass(frozen=True)
 class Still:
-    """A labelled picture as its set names it; nothing of it has been looked at yet.
+    """A labelled image as its set names it; nothing of it has been looked at yet.
 
     Attributes:
         name: for messages; unique in the set.
         label: a class name.
         part: where the set itself says so; None leaves the choice to us.
         subject: where the set says who it is.
-        path: the picture's file, or
+        path: the image's file, or
         grey: its pixels, uint8, row by row of a square.
     """
 
@@ -48,7 +48,7 @@ class Listing:
 
 
 def stills_root(params: FinetuneParams) -> Path:
-    """The folder or file that `finetune.root` names.
+    """Return the folder or file that `finetune.root` names.
 
     Raises:
         UserError: it does not exist.
@@ -60,7 +60,7 @@ def stills_root(params: FinetuneParams) -> Path:
 
 
 def needed(path: Path, params: FinetuneParams, what: str) -> Path:
-    """A part of a set's layout.
+    """Return a part of a set's layout.
 
     Raises:
         UserError: it is absent.

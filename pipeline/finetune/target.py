@@ -1,16 +1,16 @@
 """What the target data shows, so that no still of it is learnt from.
 
 A still is refused when its file is one of the target's, when it names one of the target's people,
-when it is a picture of the target's (whole, however scaled and compressed), or when its aligned
+when it is an image of the target's (whole, however scaled and compressed), or when its aligned
 face is a face of the target's (which finds cut-out stills too, as far as the detector puts the
-same points on them). Pictures and faces are compared as thumbnails of 16 x 16 grey levels, by
+same points on them). Images and faces are compared as thumbnails of 16 x 16 grey levels, by
 their correlation r, also mirrored.
 
 Measured on 256 faces of 6 people in 16 clips (ASL signers, RAVDESS), 1 - r to the nearest of 16
 frames of the clip that the still was cut from, median and 95 %; then to the nearest of another
 person, the smallest:
 
-                                   whole picture      aligned face
+                                   whole image      aligned face
     half the side, JPEG quality 50  0.000  0.000      0.017  0.095
     1.5 times the side, quality 80  0.000  0.000      0.002  0.026
     brighter, more contrast         0.000  0.003      0.005  0.017
@@ -35,38 +35,38 @@ SIDE = 16
 MIN_CORRELATION = 0.97
 SAME_FILE = "the same file as a clip of the target data"
 SAME_PERSON = "of a person of the target data"
-SAME_PICTURE = "a picture of the target data"
+SAME_IMAGE = "an image of the target data"
 SAME_FACE = "a face of the target data"
 _BLOCK = 8192
 
 
 class Target:
-    """Files, people, pictures and faces of the target data.
+    """Files, people, images and faces of the target data.
 
     Args:
         clips: of the manifest.
-        frames: the out of decode.
-        faces: the out of align.
+        frames: the output of decode.
+        faces: the output of align.
     """
 
     def __init__(self, clips: Sequence[Clip], frames: Path, faces: Path) -> None:
         self.sums = {clip.sha256 for clip in clips} - {""}
         self.people = {clip.subject for clip in clips if clip.subject is not None}
         ids = [clip.clip_id for clip in clips]
-        self._pictures = _units(list(_frames(ShardReader(frames), ids)))
+        self._images = _units(list(_frames(ShardReader(frames), ids)))
         self._faces = _units(list(_crops(ShardReader(faces), ids)))
 
-    def pictures(self, thumbnails: np.ndarray) -> np.ndarray:
-        """Correlation of each, uint8 [n, 16, 16], with the most alike picture: float32 [n]."""
-        return _nearest(thumbnails, self._pictures)
+    def images(self, thumbnails: np.ndarray) -> np.ndarray:
+        """Return correlation of each, uint8 [n, 16, 16], with the most alike image: float32 [n]."""
+        return _nearest(thumbnails, self._images)
 
     def faces(self, thumbnails: np.ndarray) -> np.ndarray:
-        """Correlation of each, uint8 [n, 16, 16], with the most alike face: float32 [n]."""
+        """Return correlation of each, uint8 [n, 16, 16], with the most alike face: float32 [n]."""
         return _nearest(thumbnails, self._faces)
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] RGB, or [H, W] -> uint8 [16, 16]."""
+    """Return uint8 [H, W, 3] RGB, or [H, W] -> uint8 [16, 16]."""
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.uint8)
@@ -83,7 +83,7 @@ def _nearest(thumbnails: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _units(thumbnails: list[np.ndarray]) -> np.ndarray:
-    """Without their mean, and of length 1: float32 [n, 256]; a plain picture is 0."""
+    """Subtract the mean and scale to length 1: float32 [n, 256]; a plain image is 0."""
     if not thumbnails:
         return np.empty((0, SIDE**2), np.float32)
     flat = np.stack(thumbnails).reshape(len(thumbnails), -1).astype(np.float32)
@@ -100,9 +100,9 @@ def _frames(reader: ShardReader, clip_ids: Sequence[str]) -> Iterator[np.ndarray
             for data in piece.column("jpeg").to_pylist():
                 # a JPEG is made of waves; the first few alone take a quarter of the time
                 packed = np.frombuffer(data, np.uint8)
-                picture = cv2.imdecode(packed, cv2.IMREAD_REDUCED_GRAYSCALE_4)
-                if picture is not None:
-                    yield thumbnail(np.asarray(picture))
+                image = cv2.imdecode(packed, cv2.IMREAD_REDUCED_GRAYSCALE_4)
+                if image is not None:
+                    yield thumbnail(np.asarray(image))
 
 
 def _crops(reader: ShardReader, clip_ids: Sequence[str]) -> Iterator[np.ndarray]:

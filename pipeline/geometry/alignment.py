@@ -28,7 +28,7 @@ ARCFACE_TEMPLATE: NDArray[np.float32] = np.array(
 )
 
 # What InsightFace's landmark networks see of a face: a square of 1.5 times the box's longer side,
-# not turned, at 192 pixels. Kept once a frame, it saves them decoding the whole picture again.
+# not turned, at 192 pixels. Stored once per frame, it saves them decoding the whole image again.
 CONTEXT_PX = 192
 CONTEXT_SCALE = 1.5
 
@@ -37,7 +37,7 @@ MIN_SPREAD_PX = 1.0
 
 
 def similarity(points: NDArray[np.floating]) -> NDArray[np.float32] | None:
-    """The least-squares similarity from image to crop, `x_crop = matrix @ [x, y, 1]`.
+    """Return the least-squares similarity from image to crop, `x_crop = matrix @ [x, y, 1]`.
 
     With centred points p and template q, rotation and scale are the complex number
     `sum(conj(p) q) / sum(|p|^2)`; this is Umeyama (1991, doi 10.1109/34.88573) in the plane,
@@ -69,20 +69,20 @@ def similarity(points: NDArray[np.floating]) -> NDArray[np.float32] | None:
 
 
 def warp(image: NDArray[np.uint8], matrix: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The aligned crop, uint8 `[112, 112, C]`; what lies outside the image is black."""
+    """Return the aligned crop, uint8 `[112, 112, C]`; what lies outside the image is black."""
     crop = cv2.warpAffine(image, matrix, (CROP_PX, CROP_PX), borderValue=(0, 0, 0))
     return np.asarray(crop, dtype=np.uint8)
 
 
 def context(image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """The square round a box (x1 y1 x2 y2), uint8 `[192, 192, C]`; black outside the image."""
+    """Cut the square round a box (x1 y1 x2 y2), uint8 `[192, 192, C]`; black outside."""
     matrix = square_matrix(box, CONTEXT_PX, CONTEXT_SCALE)
     square = cv2.warpAffine(image, matrix, (CONTEXT_PX, CONTEXT_PX), borderValue=(0, 0, 0))
     return np.asarray(square, dtype=np.uint8)
 
 
 def square_matrix(box: NDArray[np.floating], side: int, scale: float) -> NDArray[np.float64]:
-    """The 2x3 matrix that maps a square around the box's centre to `side` x `side` pixels.
+    """Return the 2x3 matrix that maps a square around the box's centre to `side` x `side` pixels.
 
     The square's side is `scale` times the box's longer side; InsightFace's
     `face_align.transform` without rotation.
@@ -99,11 +99,11 @@ def square_matrix(box: NDArray[np.floating], side: int, scale: float) -> NDArray
 
 
 def apply(matrix: ArrayLike, points: ArrayLike) -> NDArray[np.float32]:
-    """Points `[..., 2]` through a `[2, 3]` matrix; computed in float64."""
+    """Return points `[..., 2]` through a `[2, 3]` matrix; computed in float64."""
     exact = np.asarray(matrix, dtype=np.float64)
     moved = np.asarray(points) @ exact[:, :2].T + exact[:, 2]
     return moved.astype(np.float32)
 
 
-# 10 kB a face instead of 110 kB
+# 10 kB per face instead of 110 kB
 CONTEXT_QUALITY = 95

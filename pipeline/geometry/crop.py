@@ -1,6 +1,6 @@
 """Coordinates of the aligned crop, of a feature map over it, and what of them shows face.
 
-T frames, P landmarks, S sample points. A crop position is given in pixels, where whole numbers are
+T frames, P landmarks, S sample points. A crop position is in pixels, where whole numbers are
 pixel centres as in OpenCV; divided coordinates run from 0 to 1 between the crop's outer edges:
 `(pixels + 0.5) / 112`, so that a horizontal flip is `x -> 1 - x` exactly.
 """
@@ -29,7 +29,7 @@ def divided(pixels: Floats) -> Floats:
 
 
 def cell_centres(rows: int, columns: int) -> npt.NDArray[np.float64]:
-    """Centres [rows * columns, 2] (x, y) of a grid over the crop, row by row, in 0..1."""
+    """Return centres [rows * columns, 2] (x, y) of a grid over the crop, row by row, in 0..1."""
     x, y = np.meshgrid((np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows)
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
@@ -41,14 +41,14 @@ def map_cells(rows: int, columns: int, first: float, step: float) -> npt.NDArray
 
 
 def upward(points: Floats, scheme: str) -> Floats:
-    """From the chin to between the brows: [T, P, 2] -> [T, 2]."""
+    """Return the vector from the chin to between the brows: [T, P, 2] -> [T, 2]."""
     part = scheme_indices(scheme)
     brows = points[:, [*part["brow_left"], *part["brow_right"]]].mean(axis=1)
     return brows - points[:, part["chin"][0]]
 
 
 def face_hulls(points: Floats, scheme: str) -> list[npt.NDArray[np.float32]]:
-    """Convex outline of each face, forehead included, slightly widened.
+    """Return convex outline of each face, forehead included, slightly widened.
 
     Args:
         points: landmarks [T, P, 2].
@@ -66,7 +66,7 @@ def face_hulls(points: Floats, scheme: str) -> list[npt.NDArray[np.float32]]:
 
 
 def inside_hull(hull: Floats, samples: Floats) -> npt.NDArray[np.bool_]:
-    """Which of the samples [S, 2] lie inside a convex polygon [V, 2] or on it: bool [S].
+    """Return which of the samples [S, 2] lie inside a convex polygon [V, 2] or on it: bool [S].
 
     Nothing lies inside a polygon without area.
     """
@@ -80,7 +80,7 @@ def inside_hull(hull: Floats, samples: Floats) -> npt.NDArray[np.bool_]:
 
 
 def inside_frame(matrix: Floats, samples: Floats, width: int, height: int) -> npt.NDArray[np.bool_]:
-    """Which crop samples show picture and not the border that alignment had to fill in.
+    """Return which crop samples show image and not the border that alignment had to fill in.
 
     Args:
         matrix: 2x3, image to crop pixels.

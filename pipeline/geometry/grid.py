@@ -25,7 +25,7 @@ VISIBLE_SHARE = 0.5
 
 
 def grid_topology(patches: int, neighbourhood: int) -> Topology:
-    """The graph of `patches` x `patches` regions with 4- or 8-neighbour adjacency."""
+    """Return the graph of `patches` x `patches` regions with 4- or 8-neighbour adjacency."""
     steps = ((0, 1), (1, 0)) if neighbourhood == 4 else ((0, 1), (1, 0), (1, 1), (1, -1))
     cells = [(row, column) for row in range(patches) for column in range(patches)]
     adjacent: list[Pair] = [
@@ -42,7 +42,7 @@ def grid_topology(patches: int, neighbourhood: int) -> Topology:
 
 
 def grid_pooling(patches: int, height: int, width: int) -> Floats:
-    """Adaptive average pooling as a matrix [N, height * width] whose rows sum to 1.
+    """Return adaptive average pooling as a matrix [N, height * width] whose rows sum to 1.
 
     Bin i of P over n cells covers floor(i n / P) up to ceil((i + 1) n / P), as in
     `torch.nn.functional.adaptive_avg_pool2d`; with P > n cells are repeated.
@@ -59,14 +59,14 @@ def _bins(count: int, cells: int) -> npt.NDArray[np.float64]:
 
 
 def grid_nodes(patches: int) -> npt.NDArray[np.float64]:
-    """Patch centres [N, 2] (x, y) in crop coordinates from 0 to 1."""
+    """Return patch centres [N, 2] (x, y) in crop coordinates from 0 to 1."""
     return cell_centres(patches, patches)
 
 
 def grid_visible(
     patches: int, points: Floats, matrices: Floats, frame_wh: Floats, scheme: str
 ) -> npt.NDArray[np.float32]:
-    """Which patches show the face.
+    """Return which patches show the face.
 
     Args:
         points: landmarks [T, P, 2], crop pixels.

@@ -62,7 +62,7 @@ SIGMA = 8.0
 
 
 def landmark_topology() -> Topology:
-    """The graph of anatomical neighbours and symmetric pairs; the same for all schemes."""
+    """Return the graph of anatomical neighbours and symmetric pairs; the same for all schemes."""
     index = {name: number for number, name in enumerate(NAMES)}
     adjacent: list[Pair] = []
     for first, second in NEIGHBOURS:
@@ -81,7 +81,7 @@ def _other_side(name: str) -> str:
 
 @lru_cache
 def anchor_weights(scheme: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """How anchors arise from landmarks, and regions from anchors.
+    """Return how anchors arise from landmarks, and regions from anchors.
 
     Returns:
         Landmarks to anchors [A, P] and anchors to regions [N, A]; all rows sum to 1.
@@ -135,13 +135,13 @@ def anchor_weights(scheme: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 
 
 def landmark_nodes(points: Floats, scheme: str) -> Floats:
-    """Region centres: landmarks [T, P, 2], crop pixels -> [T, N, 2], crop coordinates 0..1."""
+    """Place regions: landmarks [T, P, 2], crop pixels -> [T, N, 2], crop coordinates 0..1."""
     to_anchors, to_regions = anchor_weights(scheme)
     return divided((to_regions @ to_anchors) @ points)
 
 
 def landmark_pooling(points: Floats, scheme: str, cells: Floats) -> Floats:
-    """Where on the map each region lies.
+    """Return where on the map each region lies.
 
     Args:
         points: landmarks [T, P, 2], crop pixels.
@@ -163,7 +163,7 @@ def landmark_pooling(points: Floats, scheme: str, cells: Floats) -> Floats:
 def landmark_visible(
     points: Floats, matrices: Floats, frame_wh: Floats, scheme: str
 ) -> npt.NDArray[np.float32]:
-    """Which regions' centres lie in the crop, in the frame and inside the face's outline.
+    """Return which regions' centres lie in the crop, in the frame and inside the face's outline.
 
     Arguments as in `grid_visible`. Returns 0 or 1, [T, N].
     """

@@ -1,6 +1,6 @@
 """Landmark schemes: which point of 106, 98 or 68 is which part of the face.
 
-Left and right are the picture's, not the subject's. The three schemes are written with the same
+Left and right are the image's, not the subject's. The three schemes are written with the same
 parts, so that whatever is defined on parts works for all of them.
 
 Sources:
@@ -119,7 +119,7 @@ SCHEMES: dict[str, Scheme] = {
 
 
 def scheme_indices(name: str) -> dict[str, Indices]:
-    """Landmark indices by region.
+    """Return landmark indices by region.
 
     Keys, `*` standing for `left` and `right`: brow_*, brow_inner_*, eye_* (the ring of the lids),
     eye_outer_*, eye_inner_*, pupil_* (empty in 68), nose, nose_bridge, nose_tip, nostril_*, mouth,

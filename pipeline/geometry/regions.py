@@ -20,7 +20,7 @@ Regions = Literal["grid", "landmark"]
 
 
 def region_topology(regions: Regions, patches: int, neighbourhood: int) -> Topology:
-    """Nodes and edges by the settings of the graph stage."""
+    """Return nodes and edges by the settings of the graph stage."""
     if regions == "grid":
         return grid_topology(patches, neighbourhood)
     return landmark_topology()
@@ -35,7 +35,7 @@ def place_regions(
     matrices: np.ndarray,
     frame_wh: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Where the N regions lie in T frames with a face.
+    """Return where the N regions lie in T frames with a face.
 
     Args:
         scheme: of the landmarks.

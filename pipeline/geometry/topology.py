@@ -32,7 +32,7 @@ class Topology:
     mirror: tuple[int, ...]
 
     def undirected(self, edge_type: str) -> tuple[Pair, ...]:
-        """The pairs (i, j), i < j, joined by an edge of one type."""
+        """Return the pairs (i, j), i < j, joined by an edge of one type."""
         typed = zip(self.edges, self.edge_types, strict=True)
         return tuple(pair for pair, kind in typed if kind == edge_type and pair[0] < pair[1])
 

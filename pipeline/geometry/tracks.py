@@ -66,14 +66,14 @@ def link(boxes: Sequence[Boxes], min_iou: float) -> list[Track]:
 def choose(
     tracks: Sequence[Track], main_face: MainFace, frames: int, width: int, height: int
 ) -> Track | None:
-    """The clip's face; None when there are no tracks.
+    """Return the clip's face; None when there are no tracks.
 
     `longest` counts frames, `largest` adds up areas, `centre` adds up nearness to the middle
-    of the picture; frames in which a track is not seen count nothing in all three. Ties go to
+    of the image; frames in which a track is not seen count nothing in all three. Ties go to
     the larger face, then to the first seen.
 
     Args:
-        frames: number of sampled frames; width, height: of the picture in pixels.
+        frames: number of sampled frames; width, height: of the image in pixels.
     """
     if not tracks:
         return None
@@ -96,13 +96,13 @@ def choose(
 
 
 def of_person(tracks: Sequence[Track], person: str, width: int) -> list[Track]:
-    """The tracks that may be the `left` or the `right` of two people in the picture.
+    """Return the tracks that may be the `left` or the `right` of two people in the image.
 
     Tracks that are seen in less than half as many frames as the longest one do not count. Of
-    several, the outermost on that side; a single one must lie in that half of the picture.
+    several, the outermost on that side; a single one must lie in that half of the image.
 
     Args:
-        width: of the picture in pixels.
+        width: of the image in pixels.
     """
     longest = max((len(track.frames) for track in tracks), default=0)
     place = {
@@ -119,7 +119,7 @@ def of_person(tracks: Sequence[Track], person: str, width: int) -> list[Track]:
 
 
 def iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
-    """Intersection over union of boxes `[n, 4]` and `[m, 4]` (xyxy): `[n, m]`."""
+    """Return intersection over union of boxes `[n, 4]` and `[m, 4]` (xyxy): `[n, m]`."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
@@ -129,7 +129,7 @@ def iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
 
 
 def _assign(tracks: Sequence[Track], found: Boxes, min_iou: float) -> dict[int, Track]:
-    """For each matched detection the track it continues."""
+    """Return the track that each matched detection continues."""
     if not tracks:
         return {}
     # imported here: a run without new clips links nothing

@@ -28,8 +28,8 @@ class GraphClip(ClipWorkBase):
     """See `pipeline.runner.engine.ClipWork`. N regions, h x w the map's cells.
 
     Attributes:
-        frames, faces, landmarks, appearance: the outs of earlier stages; of frames the sizes are
-            read, of faces the matrices, of appearance the facts alone.
+        frames, faces, landmarks, appearance: the outputs of earlier stages; of frames the sizes are
+            read, of faces the matrices, of appearance the metadata alone.
         regions: `grid` (`patches` x `patches` cells, 4 or 8 neighbours) or `landmark`.
     """
 
@@ -84,23 +84,23 @@ class GraphClip(ClipWorkBase):
 
     @cached_property
     def _appearance(self) -> dict[str, Any]:
-        return ShardReader(self.appearance).facts
+        return ShardReader(self.appearance).metadata
 
     @property
     def _scheme(self) -> str:
-        return str(self._landmarks.facts["scheme"])
+        return str(self._landmarks.metadata["scheme"])
 
     def inputs(self, clip: Clip) -> list[Any]:
-        """The clip's faces and landmarks, and where regions are looked for."""
+        """Return the clip's faces and landmarks, and where regions are looked for."""
         geometry: list[Any] = [
             self.patches
-        ]  # the neighbourhood and the map's size change the facts alone
+        ]  # the neighbourhood and the map's size change the metadata alone
         if self.regions == "landmark":
             geometry = [*self._map_shape[1:], *self._appearance["map_centres"]]
         keys = [reader.entry(clip.clip_id).key for reader in (self._faces, self._landmarks)]
         return [*keys, self._scheme, self.regions, geometry]
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         pooling = None
         if self.regions == "grid":
             pooling = grid_pooling(self.patches, *self._map_shape[1:]).tolist()
@@ -130,7 +130,9 @@ class GraphClip(ClipWorkBase):
 
     def _piece(self, landmarks: pa.Table, frames: pa.Table, faces: pa.Table) -> pa.Table:
         valid = landmarks.column("valid").to_numpy()
-        points = to_numpy(landmarks.column("points_crop"), (self._landmarks.facts["N"], 2))[valid]
+        points = to_numpy(landmarks.column("points_crop"), (self._landmarks.metadata["N"], 2))[
+            valid
+        ]
         matrices = to_numpy(faces.column("matrix"), (2, 3))[valid]
         frame_wh = np.stack([frames.column("width"), frames.column("height")], axis=1)[valid]
         arrays = self._place(points, matrices, frame_wh)
@@ -146,7 +148,7 @@ class GraphClip(ClipWorkBase):
     def _place(
         self, points: np.ndarray, matrices: np.ndarray, frame_wh: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """The columns of the valid frames."""
+        """Return the columns of the valid frames."""
         return place_regions(
             self.regions,
             self.patches,

@@ -18,14 +18,14 @@ def check_leaks(
     clips: Sequence[Clip],
     folds: Sequence[Sequence[str]],
     params: DatasetParams,
-    twins: Sequence[int | None],
+    near_duplicates: Sequence[int | None],
 ) -> None:
-    """Refuse splits that share a file, pictures, a group or (`group_by: subject`) a subject.
+    """Refuse splits that share a file, images, a group or (`group_by: subject`) a subject.
 
     Raises:
         UserError: names two clips, what they share and where they stand.
     """
-    for what, keys in _shareable(clips, params, twins):
+    for what, keys in _shareable(clips, params, near_duplicates):
         for number, sides in enumerate(folds):
             pairs = list(_crossing(keys, sides))
             if pairs:
@@ -42,7 +42,7 @@ def drop_leaks(
     clips: Sequence[Clip],
     folds: Sequence[Sequence[str]],
     params: DatasetParams,
-    twins: Sequence[int | None],
+    near_duplicates: Sequence[int | None],
 ) -> tuple[list[list[str]], list[str]]:
     """`dataset.leaks: drop`: what is tested is neither trained on nor validated with, in any copy,
     and what validates is not trained on. The test parts stay as they are given.
@@ -51,7 +51,7 @@ def drop_leaks(
         the sides, `OUT` where a clip is taken out of a fold; and a remark with the count.
     """
     parted = [list(sides) for sides in folds]
-    for _, keys in _shareable(clips, params, twins):
+    for _, keys in _shareable(clips, params, near_duplicates):
         for sides in parted:
             for held, others in (("test", ("train", "val")), ("val", ("train",))):
                 there = {key for key, side in zip(keys, sides, strict=True) if side == held}
@@ -68,12 +68,12 @@ def drop_leaks(
 
 
 def _shareable(
-    clips: Sequence[Clip], params: DatasetParams, twins: Sequence[int | None]
+    clips: Sequence[Clip], params: DatasetParams, near_duplicates: Sequence[int | None]
 ) -> list[tuple[str, Sequence[Hashable | None]]]:
     """What no two sides of a split may share: in words, and its value for each clip."""
     columns: list[tuple[str, Sequence[Hashable | None]]] = [
         ("are the same file", [clip.sha256 or None for clip in clips]),
-        ("show the same pictures", twins),
+        ("show the same images", near_duplicates),
         ("are of one group", [clip.group for clip in clips]),
     ]
     if params.group_by == "subject":
@@ -108,7 +108,7 @@ def check_classes(
     folds: Sequence[Sequence[str]],
     classes: Sequence[str],
     params: DatasetParams,
-    twins: Sequence[int | None],
+    near_duplicates: Sequence[int | None],
     shown: Sequence[frozenset[str]] | None = None,
 ) -> None:
     """Refuse a fold that cannot learn a class, and folds that never test one.
@@ -135,15 +135,15 @@ def check_classes(
             if name not in learnt:
                 raise UserError(
                     f"fold {number} has no clip of class '{name}' to train on "
-                    f"({_spread(clips, name, params, twins, shown)}); set "
+                    f"({_spread(clips, name, params, near_duplicates, shown)}); set "
                     f"dataset.exclude=[{name}], choose fewer folds, or add clips"
                 )
     for name in classes:
         if name not in tested:
             raise UserError(
                 f"no clip of class '{name}' is in any test part "
-                f"({_spread(clips, name, params, twins, shown)}); set dataset.exclude=[{name}], "
-                "another dataset.seed, or protocol kfold"
+                f"({_spread(clips, name, params, near_duplicates, shown)}); set "
+                f"dataset.exclude=[{name}], another dataset.seed, or protocol kfold"
             )
 
 
@@ -151,13 +151,13 @@ def _spread(
     clips: Sequence[Clip],
     name: str,
     params: DatasetParams,
-    twins: Sequence[int | None],
+    near_duplicates: Sequence[int | None],
     shown: Sequence[frozenset[str]],
 ) -> str:
     """How many readable clips a class has, and how many units they form."""
     subject = [clip.subject if params.group_by == "subject" else None for clip in clips]
     columns = (subject, [clip.group for clip in clips], [clip.sha256 or None for clip in clips])
-    unit = components(len(clips), (*columns, twins))
+    unit = components(len(clips), (*columns, near_duplicates))
     rows = [row for row, clip in enumerate(clips) if name in shown[row] and clip.status == OK]
     groups = len({unit[row] for row in rows})
     return f"its {len(rows)} readable clips form {groups} groups that stay together"

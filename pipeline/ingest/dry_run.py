@@ -10,8 +10,8 @@ from typing import Literal
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.datasets.base import Expected, ListedClip, Listing
 from arpgnet.pipeline.datasets.corpora import Corpus, corpora
-from arpgnet.pipeline.datasets.file_cache import FileCache, twins_of
-from arpgnet.pipeline.datasets.media import NOT_FOUND, FileFacts, Media
+from arpgnet.pipeline.datasets.file_cache import FileCache, near_duplicates_of
+from arpgnet.pipeline.datasets.media import NOT_FOUND, FileMetadata, Media
 from arpgnet.pipeline.ingest.notes import surplus_labels
 from arpgnet.pipeline.ingest.rows import media_of, why_unusable
 from arpgnet.pipeline.runner.workers import Limits
@@ -79,21 +79,21 @@ def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) ->
     unique = list(dict.fromkeys(media))
     with FileCache() as cache:
         changed = cache.verify(unique, workers, limits) if verify else []
-        facts = dict(zip(unique, cache.describe(unique, workers, limits), strict=True))
-        usable = {one: file for one, file in facts.items() if file.reason is None}
-        twins = twins_of(usable, cache)
+        metadata = dict(zip(unique, cache.describe(unique, workers, limits), strict=True))
+        usable = {one: file for one, file in metadata.items() if file.reason is None}
+        near_duplicates = near_duplicates_of(usable, cache)
     expected = corpus.about.expected_of(corpus.wanted.variant)
     where = dict(zip(media, (clip.path for clip in listing.clips), strict=True))
     lines = [*_counts(listing.clips, expected), *_left_out(listing)]
-    lines += _files(listing.clips, media, facts)
+    lines += _files(listing.clips, media, metadata)
     if verify:
         names = [where[one] for one in changed]
         # all of them: a disk that loses bits has to be gone through
         lines.append(replace(_fault("other bytes, same length and time", names), first=names))
     lines += [
         _sets("clips of the same bytes", {one: file.sha256 for one, file in usable.items()}),
-        _sets("clips of the same pictures", twins),
-        *_lengths(listing.clips, media, facts),
+        _sets("clips of the same images", near_duplicates),
+        *_lengths(listing.clips, media, metadata),
         _note("unused files", listing.unused),
     ]
     variant = f", {corpus.wanted.variant}" if corpus.wanted.variant else ""
@@ -127,12 +127,12 @@ def _left_out(listing: Listing) -> Iterable[Line]:
 
 
 def _files(
-    clips: Sequence[ListedClip], media: Sequence[Media], facts: dict[Media, FileFacts]
+    clips: Sequence[ListedClip], media: Sequence[Media], metadata: dict[Media, FileMetadata]
 ) -> Iterable[Line]:
     """Files that are missing, and those that cannot be used, by reason."""
     reasons: dict[str, list[str]] = {}
     for clip, one in zip(clips, media, strict=True):
-        reason = why_unusable(clip, facts[one])
+        reason = why_unusable(clip, metadata[one])
         if reason is not None:
             reasons.setdefault(reason, []).append(clip.path)
     yield _fault("missing files", reasons.pop(NOT_FOUND, []))
@@ -154,11 +154,14 @@ def _sets(what: str, key: dict[Media, str] | dict[Media, int | None]) -> Line:
 
 
 def _lengths(
-    clips: Sequence[ListedClip], media: Sequence[Media], facts: dict[Media, FileFacts]
+    clips: Sequence[ListedClip], media: Sequence[Media], metadata: dict[Media, FileMetadata]
 ) -> Iterable[Line]:
     """Videos with another number of frames than of labels."""
     surplus = [
-        (clip.path, surplus_labels(len(clip.frames.codes), facts[one].frames, one.pictures))
+        (
+            clip.path,
+            surplus_labels(len(clip.frames.codes), metadata[one].frames, one.image_sequence),
+        )
         for clip, one in zip(clips, media, strict=True)
         if clip.frames is not None
     ]

@@ -20,25 +20,25 @@ def notes_of(
     left_out: dict[str, int],
     excluded: dict[str, int],
     clips: Sequence[Clip],
-    twins: Sequence[int | None],
+    near_duplicates: Sequence[int | None],
     remarks: Sequence[str],
 ) -> dict[str, Any]:
     """Counts for the report: what was listed, left out, set aside, and tied together."""
     labels: dict[int, set[str | None]] = {}
-    for clip, twin in zip(clips, twins, strict=True):
-        if twin is not None and (clip.start_s, clip.end_s, clip.person) == (None, None, None):
-            labels.setdefault(twin, set()).add(clip.label)
+    for clip, group in zip(clips, near_duplicates, strict=True):
+        if group is not None and (clip.start_s, clip.end_s, clip.person) == (None, None, None):
+            labels.setdefault(group, set()).add(clip.label)
     doubtful = sum(len(names) > 1 for names in labels.values())
     if doubtful:
-        remarks = [*remarks, f"{doubtful} sets of clips of the same pictures have several labels"]
+        remarks = [*remarks, f"{doubtful} sets of clips of the same images have several labels"]
     return {
         "listed": len(listing.clips),
         "left_out": left_out,
         "excluded": excluded,
         "quarantined": dict(Counter(clip.reason for clip in clips if clip.reason)),
         "twins": {
-            "clips": sum(twin is not None for twin in twins),
-            "sets": len({twin for twin in twins if twin is not None}),
+            "clips": sum(group is not None for group in near_duplicates),
+            "sets": len({group for group in near_duplicates if group is not None}),
         },
         "unused_files": {"count": len(listing.unused), "first": listing.unused[:_UNUSED_SHOWN]},
         "remarks": [*listing.remarks, *remarks],
@@ -70,7 +70,7 @@ def protocol_note(
     }
 
 
-def set_facts(corpus: Corpus) -> dict[str, Any]:
+def set_metadata(corpus: Corpus) -> dict[str, Any]:
     """What a reader must know of a data set: its name in full, and on which terms it is used."""
     about = corpus.about
     return {
@@ -89,7 +89,7 @@ def other_lengths(clips: Sequence[Clip], frames: Mapping[str, FrameNames]) -> li
     for clip in clips:
         if clip.clip_id not in frames:
             continue
-        surplus = surplus_labels(len(frames[clip.clip_id].codes), clip.frames, clip.pictures)
+        surplus = surplus_labels(len(frames[clip.clip_id].codes), clip.frames, clip.image_sequence)
         if surplus > 0:
             longer.append((clip.clip_id, surplus))
         elif surplus < 0:
@@ -109,7 +109,7 @@ def other_lengths(clips: Sequence[Clip], frames: Mapping[str, FrameNames]) -> li
 def surplus_labels(labels: int, frames: int | None, pictures: bool) -> int:
     """By how many a video's labels exceed its frames; below 0: so many frames have no label.
 
-    The last frames of a folder of pictures may have none: no face was found in them.
+    The last frames of a folder of images may have none: no face was found in them.
     """
     surplus = 0 if frames is None else labels - frames
     return min(surplus, 0) if pictures else surplus

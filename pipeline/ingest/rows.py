@@ -11,14 +11,14 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.base import ListedClip
 from arpgnet.pipeline.datasets.corpora import Corpus
 from arpgnet.pipeline.datasets.frame_names import FrameNames
-from arpgnet.pipeline.datasets.media import FileFacts, Media
+from arpgnet.pipeline.datasets.media import FileMetadata, Media
 from arpgnet.pipeline.tables.manifest import OK, QUARANTINED, Clip
 
 
 def manifest_rows(
     listed: Sequence[ListedClip],
     media: Sequence[Media],
-    facts: Mapping[Media, FileFacts],
+    metadata: Mapping[Media, FileMetadata],
     classes: Sequence[str],
 ) -> tuple[list[Clip], dict[str, FrameNames], dict[str, Media]]:
     """Manifest rows in order of `clip_id`, never empty of readable clips; in the same order, the
@@ -27,7 +27,7 @@ def manifest_rows(
     frames = {}
     files = {}
     for name, item, one in zip(clip_ids(listed), listed, media, strict=True):
-        file = facts[one]
+        file = metadata[one]
         fps, length = _timing(item, file)
         reason = why_unusable(item, file)
         if item.frames is not None:
@@ -52,8 +52,8 @@ def manifest_rows(
                 width=file.width,
                 height=file.height,
                 corpus=item.corpus,
-                pictures=item.images is not None,
-                first_picture=item.images.first if item.images else None,
+                image_sequence=item.images is not None,
+                first_image=item.images.first if item.images else None,
                 faces=item.faces,
                 landmarks=item.images.landmarks if item.images else None,
                 person=item.person,
@@ -112,15 +112,15 @@ def media_of(listed: Sequence[ListedClip], found: Sequence[Corpus]) -> list[Medi
     return media
 
 
-def why_unusable(clip: ListedClip, file: FileFacts) -> str | None:
+def why_unusable(clip: ListedClip, file: FileMetadata) -> str | None:
     """Why a listed clip is quarantined; None: it is not."""
     if file.reason is None and (clip.start_s or 0.0) >= (_timing(clip, file)[1] or float("inf")):
         return "starts after the end of the file"
     return file.reason
 
 
-def _timing(clip: ListedClip, file: FileFacts) -> tuple[float | None, float | None]:
-    """Pictures a second, and seconds."""
+def _timing(clip: ListedClip, file: FileMetadata) -> tuple[float | None, float | None]:
+    """Images a second, and seconds."""
     if clip.images is None:
         return file.fps, file.duration_s
     return clip.images.fps, file.frames and file.frames / clip.images.fps

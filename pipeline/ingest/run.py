@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.datasets.base import ListedClip, Listing, adapter_module
-from arpgnet.pipeline.datasets.corpora import corpora, list_all, settle
-from arpgnet.pipeline.datasets.file_cache import FileCache, twins_of
+from arpgnet.pipeline.datasets.corpora import corpora, list_all, resolve_params
+from arpgnet.pipeline.datasets.file_cache import FileCache, near_duplicates_of
 from arpgnet.pipeline.datasets.frame_names import classes_shown, frame_table
-from arpgnet.pipeline.datasets.media import FileFacts
+from arpgnet.pipeline.datasets.media import FileMetadata
 from arpgnet.pipeline.ingest.checks import OUT, check_classes, check_leaks, drop_leaks
 from arpgnet.pipeline.ingest.classes import choose_classes, map_classes
-from arpgnet.pipeline.ingest.notes import notes_of, other_lengths, protocol_note, set_facts
+from arpgnet.pipeline.ingest.notes import notes_of, other_lengths, protocol_note, set_metadata
 from arpgnet.pipeline.ingest.rows import manifest_rows, media_of
 from arpgnet.pipeline.ingest.splits import assign_splits
 from arpgnet.pipeline.runner.workers import Limits
@@ -32,7 +32,7 @@ from arpgnet.pipeline.tables.manifest import (
     write_table,
 )
 
-ROOM = "ingest"
+NAMESPACE = "ingest"
 
 
 def ingest(
@@ -64,7 +64,7 @@ def ingest(
 
         render(params.demo, workers)
     listing = list_all(found)
-    params = settle(params, about, listing.clips)
+    params = resolve_params(params, about, listing.clips)
     mapped = map_classes(listing.clips, params)
     classes, excluded = choose_classes(mapped.clips, params, about.classes)
     listed = [clip for clip in mapped.clips if not clip.classes.isdisjoint(classes)]
@@ -77,31 +77,31 @@ def ingest(
     media = media_of(listed, found)
     with FileCache() as cache:
         described = cache.describe(list(dict.fromkeys(media)), workers, limits)
-        facts = dict(zip(dict.fromkeys(media), described, strict=True))
+        metadata = dict(zip(dict.fromkeys(media), described, strict=True))
         store = Store()
         adapters = [adapter_module(corpus.adapter) for corpus in found]
         code = code_version(__name__, *adapters)
-        about_files = [facts[one] for one in media]
+        about_files = [metadata[one] for one in media]
         key = _key(code, params, listing, left_out, listed, excluded, about_files)
         if _restore(store, key, folder):
             return
-        clips, frames, files = manifest_rows(listed, media, facts, classes)
+        clips, frames, files = manifest_rows(listed, media, metadata, classes)
         usable = {files[clip.clip_id]: None for clip in clips if clip.status == OK}
-        same = twins_of({one: facts[one] for one in usable}, cache)
-        twins = [same.get(files[clip.clip_id]) for clip in clips]
+        same = near_duplicates_of({one: metadata[one] for one in usable}, cache)
+        near_duplicates = [same.get(files[clip.clip_id]) for clip in clips]
     shown = classes_shown(clips, frames)
-    splits = assign_splits(clips, params, twins, shown)
+    splits = assign_splits(clips, params, near_duplicates, shown)
     folds, dropped = (
-        drop_leaks(clips, splits.folds, params, twins)
+        drop_leaks(clips, splits.folds, params, near_duplicates)
         if params.leaks == "drop"
         else (splits.folds, [])
     )
-    check_leaks(clips, folds, params, twins)
-    check_classes(clips, folds, classes, params, twins, shown)
+    check_leaks(clips, folds, params, near_duplicates)
+    check_classes(clips, folds, classes, params, near_duplicates, shown)
     remarks = [*splits.remarks, *dropped, *other_lengths(clips, frames)]
-    notes = notes_of(listing, left_out, excluded, clips, twins, remarks)
+    notes = notes_of(listing, left_out, excluded, clips, near_duplicates, remarks)
     notes["protocol"] = protocol_note(params, about, listing.metric, len(folds))
-    notes["sets"] = [set_facts(corpus) for corpus in found]
+    notes["sets"] = [set_metadata(corpus) for corpus in found]
     write_manifest(clips, folder / MANIFEST, classes=classes, dataset=params.name, notes=notes)
     write_table(_splits_table(clips, folds), folder / SPLITS)
     write_table(frame_table(frames, classes), folder / FRAME_LABELS)
@@ -130,7 +130,7 @@ def _key(
     left_out: dict[str, int],
     listed: Sequence[ListedClip],
     excluded: dict[str, int],
-    facts: Sequence[FileFacts],
+    metadata: Sequence[FileMetadata],
 ) -> str:
     """Digest of all that the three files depend on; not of where the folder lies."""
     elsewhere = {"root", "manifest", "demo", "train_on", "test_on"}
@@ -145,16 +145,16 @@ def _key(
         for clip in listed
     ]
     rest = [excluded, left_out, listing.unused, listing.remarks, listing.metric]
-    return digest(settings, rows, list(map(vars, facts)), rest, code)
+    return digest(settings, rows, list(map(vars, metadata)), rest, code)
 
 
 def _restore(store: Store, key: str, folder: Path) -> bool:
     return all(
-        store.get_file(ROOM, digest(key, name.as_posix()), folder / name)
+        store.get_file(NAMESPACE, digest(key, name.as_posix()), folder / name)
         for name in (MANIFEST, SPLITS, FRAME_LABELS)
     )
 
 
 def _keep(store: Store, key: str, folder: Path) -> None:
     for name in (MANIFEST, SPLITS, FRAME_LABELS):
-        store.put_file(ROOM, digest(key, name.as_posix()), folder / name)
+        store.put_file(NAMESPACE, digest(key, name.as_posix()), folder / name)

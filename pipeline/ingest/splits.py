@@ -27,7 +27,7 @@ class Splits:
 def assign_splits(
     clips: Sequence[Clip],
     params: DatasetParams,
-    twins: Sequence[int | None],
+    near_duplicates: Sequence[int | None],
     shown: Sequence[frozenset[str]] | None = None,
 ) -> Splits:
     """Divide the clips by `dataset.protocol`; see the functions below.
@@ -39,7 +39,7 @@ def assign_splits(
     Args:
         clips: in manifest order, labels set.
         params: `protocol`, `group_by`, `folds`, `test_fraction`, `val_fraction`, `seed`.
-        twins: per clip a number shared by clips of the same pictures, or None.
+        near_duplicates: per clip a number shared by clips of the same images, or None.
         shown: per clip the classes that it shows; its label if left out.
 
     Raises:
@@ -48,12 +48,12 @@ def assign_splits(
     shown = classes_shown(clips) if shown is None else shown
     has_split = any(clip.split for clip in clips)
     if params.protocol == "official" or (params.protocol == "holdout" and has_split):
-        return _given_splits(clips, params, twins, shown)
+        return _given_splits(clips, params, near_duplicates, shown)
     if params.protocol == "kfold" and any(clip.fold is not None for clip in clips):
         folds, remarks = _given_folds(clips, params)
     else:
-        folds, remarks = _made_folds(clips, params, twins)
-    unit = units(clips, params, twins)
+        folds, remarks = _made_folds(clips, params, near_duplicates)
+    unit = units(clips, params, near_duplicates)
     carved = [
         _carve(sides, clips, unit, params, shown, f" of fold {f}") for f, sides in enumerate(folds)
     ]
@@ -63,7 +63,7 @@ def assign_splits(
 def _given_splits(
     clips: Sequence[Clip],
     params: DatasetParams,
-    twins: Sequence[int | None],
+    near_duplicates: Sequence[int | None],
     shown: Sequence[frozenset[str]],
 ) -> Splits:
     """The `split` column: without val, val is carved from train; without test, val tests."""
@@ -91,7 +91,9 @@ def _given_splits(
         sides = ["test" if side == "val" else side for side in sides]
         remarks.append("no test split is given: the given val is the test split")
     remarks.append(f"val is {params.val_fraction:g} of the given train, chosen by us")
-    return Splits([_carve(sides, clips, units(clips, params, twins), params, shown)], remarks)
+    return Splits(
+        [_carve(sides, clips, units(clips, params, near_duplicates), params, shown)], remarks
+    )
 
 
 def _given_folds(clips: Sequence[Clip], params: DatasetParams) -> tuple[list[list[str]], list[str]]:
@@ -110,10 +112,10 @@ def _given_folds(clips: Sequence[Clip], params: DatasetParams) -> tuple[list[lis
 
 
 def _made_folds(
-    clips: Sequence[Clip], params: DatasetParams, twins: Sequence[int | None]
+    clips: Sequence[Clip], params: DatasetParams, near_duplicates: Sequence[int | None]
 ) -> tuple[list[list[str]], list[str]]:
     """Holdout, kfold (both stratified by class) or loso over the units."""
-    unit = units(clips, params, twins)
+    unit = units(clips, params, near_duplicates)
     names = sorted(set(unit))
     if params.protocol == "loso":
         if params.group_by == "clip":
@@ -122,7 +124,7 @@ def _made_folds(
         subjects = len({clip.subject for clip in clips})
         if params.group_by == "subject" and len(names) < subjects:
             remarks.append(
-                f"{subjects} subjects form {len(names)} folds: some share a group or pictures"
+                f"{subjects} subjects form {len(names)} folds: some share a group or images"
             )
         _enough(2, len(names), params, "loso")
         return [_sides(u == name for u in unit) for name in names], remarks

@@ -30,7 +30,7 @@ from arpgnet.pipeline.video.frames import decode_jpeg
 
 
 def landmark_schema(scheme: Scheme) -> pa.Schema:
-    """Of the stage's rows: every frame of data/faces, points in crop and in picture pixels."""
+    """Return the schema of the stage's rows: every frame of data/faces, points in both pixels."""
     points = pa.list_(pa.float32(), 2 * scheme.points)
     return pa.schema(
         [
@@ -48,7 +48,7 @@ class LandmarkClip(ClipWorkBase):
     """The landmark stage's work on a clip; see `pipeline.runner.engine.ClipWork`.
 
     Attributes:
-        faces: the out of align.
+        faces: the output of align.
         model: the pack's landmark network.
     """
 
@@ -73,14 +73,14 @@ class LandmarkClip(ClipWorkBase):
         return LandmarkNetwork(self.model, device=self.device)
 
     def inputs(self, clip: Clip) -> list[Any]:
-        """The clip's faces, the network, and what runs it."""
+        """Return the clip's faces, the network, and what runs it."""
         return [
             self._faces.entry(clip.clip_id).key,
             self.model.identity,
             runtime_version(self.device),
         ]
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         scheme = SCHEMES[self.model.scheme]
         return {"scheme": scheme.name, "N": scheme.points, "model_sha256": self.model.sha256}
 

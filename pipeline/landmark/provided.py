@@ -1,4 +1,4 @@
-"""Landmarks that the data set provides: 68 points a picture, read by the decode stage."""
+"""Landmarks that the data set provides: 68 points per image, read by the decode stage."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class ProvidedLandmarkClip(ClipWorkBase):
     """The landmark stage's work where `faces.landmarks` is `provided`; see `LandmarkClip`.
 
     Attributes:
-        frames: the out of decode, which holds the points.
-        faces: the out of align.
+        frames: the output of decode, which holds the points.
+        faces: the output of align.
     """
 
     frames: Path
@@ -51,21 +51,21 @@ class ProvidedLandmarkClip(ClipWorkBase):
         return ShardReader(self.faces)
 
     def inputs(self, clip: Clip) -> list[Any]:
-        """The clip's frames, which hold the points, and its faces."""
+        """Return the clip's frames, which hold the points, and its faces."""
         keys = [reader.entry(clip.clip_id).key for reader in (self._frames, self._faces)]
         return ["provided", *keys, clip.landmarks is not None]
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {"scheme": SCHEME.name, "N": SCHEME.points, "model_sha256": None}
 
     def upstream_failure(self, clip: Clip) -> str | None:
         return upstream_reason(clip.clip_id, self._faces)
 
     def setup(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there is nothing to load."""
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
-        """The clip's rows.
+        """Yield the clip's rows.
 
         Raises:
             ClipError: the data set has no landmarks for this clip.
@@ -77,16 +77,16 @@ class ProvidedLandmarkClip(ClipWorkBase):
             )
         frames = self._frames.pieces(clip.clip_id, ["points"])
         faces = self._faces.pieces(clip.clip_id, ["frame_index", "valid", "matrix"])
-        for given, face in zip(frames, faces, strict=True):
-            yield self._piece(given.column("points"), face)
+        for stored, face in zip(frames, faces, strict=True):
+            yield self._piece(stored.column("points"), face)
 
-    def _piece(self, given: pa.ChunkedArray, faces: pa.Table) -> pa.Table:
-        valid = faces.column("valid").to_numpy() & given.is_valid().to_numpy()
+    def _piece(self, stored: pa.ChunkedArray, faces: pa.Table) -> pa.Table:
+        valid = faces.column("valid").to_numpy() & stored.is_valid().to_numpy()
         matrices = to_numpy(faces.column("matrix"), (2, 3))
         in_image = np.zeros((len(valid), SCHEME.points, 2), np.float32)
         in_crop = np.zeros_like(in_image)
         for row in np.flatnonzero(valid):
-            in_image[row] = np.array(given[row].as_py(), np.float32).reshape(-1, 2)
+            in_image[row] = np.array(stored[row].as_py(), np.float32).reshape(-1, 2)
             in_crop[row] = apply(matrices[row], in_image[row])
         columns = [faces.column("frame_index"), pa.array(valid), fixed(in_crop), fixed(in_image)]
         schema = self.schema.remove(0)  # the engine writes clip_id

@@ -33,10 +33,10 @@ class Centres:
 
 
 def map_centres(model: onnx.ModelProto, tensor: str, cells: int, input_px: int) -> Centres:
-    """Receptive field centres of a tensor [N, C, h, w] with `cells` rows and columns.
+    """Return receptive field centres of a tensor [N, C, h, w] with `cells` rows and columns.
 
     Where the graph holds something else than convolutions, pooling and pointwise operations on
-    the way, the cells are taken to divide the picture evenly.
+    the way, the cells are taken to divide the image evenly.
     """
     known = {model.graph.input[0].name: Centres(0.0, 1.0)}
     for node in model.graph.node:
@@ -54,7 +54,7 @@ def map_centres(model: onnx.ModelProto, tensor: str, cells: int, input_px: int) 
 
 
 def _through_window(node: onnx.NodeProto, before: Centres) -> Centres | None:
-    """Moves centres through a sliding window; None where the axes differ or padding is implied."""
+    """Move centres through a sliding window; None where the axes differ or padding is implied."""
     attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
     kernel = attributes.get("kernel_shape", [])
     strides = attributes.get("strides", [1, 1])
@@ -81,7 +81,7 @@ class Layout:
 
 @cache
 def layout(spec: ModelSpec) -> Layout:
-    """The pack's word for it, or what the graph says where the pack is silent.
+    """Return the pack's word for it, or what the graph says where the pack is silent.
 
     Raises:
         UserError: neither says, or the network takes no aligned crops.
@@ -109,9 +109,9 @@ def layout(spec: ModelSpec) -> Layout:
 
 
 def centres(spec: ModelSpec) -> Centres:
-    """Which crop pixels the cells of the map look at."""
-    out = layout(spec)
-    return map_centres(load_graph(spec.path), out.map_tensor, out.map_shape[2], CROP_PX)
+    """Return which crop pixels the cells of the map look at."""
+    found = layout(spec)
+    return map_centres(load_graph(spec.path), found.map_tensor, found.map_shape[2], CROP_PX)
 
 
 class AppearanceNetwork:
@@ -163,7 +163,7 @@ class AppearanceNetwork:
 
 
 def to_half(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-    """float32 to float16, refusing what float16 cannot hold.
+    """Return float32 to float16, refusing what float16 cannot hold.
 
     A face embedding network's values lie below 100; one beyond 65504 means a broken graph or a
     wrong mean and std. Clipping it would hide that, and scaling a clip would make clips

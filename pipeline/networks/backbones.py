@@ -39,7 +39,7 @@ _WEIGHTED = frozenset({"Conv", "BatchNormalization", "PRelu", "Gemm", "MatMul"})
 
 
 def load_backbone(arch: str, path: Path) -> nn.Module:
-    """A network of `models` with the weights of a file, in evaluation mode.
+    """Return a network of `models` with the weights of a file, in evaluation mode.
 
     Args:
         arch: a name of `ARCHITECTURES`.
@@ -67,7 +67,7 @@ def load_backbone(arch: str, path: Path) -> nn.Module:
 
 
 def weights_of_graph(network: nn.Module, model: onnx.ModelProto, what: str) -> dict[str, Tensor]:
-    """The state dict that makes a network give what an exported graph of its topology gives.
+    """Return the state dict that makes a network give what an exported graph of its topology gives.
 
     The graph's nodes and the network's layers are walked side by side, in the order in which they
     are run.
@@ -157,7 +157,7 @@ class _Walk:
         self.state[f"{name}.num_batches_tracked"] = torch.tensor(0)
 
     def _normed(self, node: onnx.NodeProto) -> bool:
-        """Whether the graph has a batch norm of its own behind a product."""
+        """Check whether the graph has a batch norm of its own behind a product."""
         return any(
             other.op_type == "BatchNormalization" and other.input[0] == node.output[0]
             for other in self._nodes
@@ -172,7 +172,7 @@ class _Walk:
         return node
 
     def _take(self, name: str, kinds: tuple[str, ...], fewest: int) -> list[Tensor]:
-        """The next node's constants."""
+        """Return the next node's constants."""
         node = self._peek(name, kinds)
         self._next += 1
         places = [self._aliases.get(place, place) for place in node.input[1:]]
@@ -191,7 +191,7 @@ class _Walk:
 
 
 def _in_order(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The layers with weights in the order in which they are run."""
+    """Yield the layers with weights in the order in which they are run."""
     found: list[tuple[str, nn.Module]] = []
 
     def note(name: str, layer: nn.Module) -> Iterator[torch.utils.hooks.RemovableHandle]:
@@ -220,7 +220,7 @@ def _attribute(node: onnx.NodeProto, name: str, default: float = 0) -> float:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, without the prefix that data-parallel training adds."""
+    """Return the tensors of a checkpoint, without the prefix that data-parallel training adds."""
     state: Any
     try:
         if path.suffix == ".safetensors":

@@ -13,12 +13,12 @@ _OPSET = 17
 
 
 def graph_key(arch: str, sha256: str) -> str:
-    """Identity of the graph that a checkpoint becomes: its bytes, its network, and the code."""
+    """Identify the graph that a checkpoint becomes: its bytes, its network, and the code."""
     return digest(sha256, arch, code_version(__name__), _OPSET)
 
 
 def graph_of_checkpoint(path: Path, arch: str, sha256: str) -> Path:
-    """The graph's file; written on the first call, 8 s for IResNet-50.
+    """Return the graph's file; written on the first call, 8 s for IResNet-50.
 
     Args:
         path: the checkpoint, see `pipeline.networks.backbones.load_backbone`.

@@ -1,6 +1,6 @@
 """Face detectors with five keypoints: SCRFD through InsightFace's class, and YuNet.
 
-Which class reads a graph is told by the pack, never guessed from its shape:
+The pack names the class that reads a graph; it is never guessed from its shape:
 `insightface.model_zoo.get_model` takes YuNet's twelve outputs for SCRFD's.
 
 Keypoints are, in this order, the image-left eye, the image-right eye, the nose, the
@@ -52,22 +52,22 @@ class Detections:
         return len(self.scores)
 
     def shifted(self, dx: float, dy: float) -> Detections:
-        """The same faces in an image whose origin lies at (-dx, -dy)."""
+        """Return the same faces in an image whose origin lies at (-dx, -dy)."""
         offset = np.array([dx, dy], dtype=np.float32)
         return Detections(self.boxes + np.tile(offset, 2), self.scores, self.kps + offset)
 
     def scaled(self, by: float) -> Detections:
-        """The same faces in an image that is `by` times as large."""
+        """Return the same faces in an image that is `by` times as large."""
         factor = np.float32(by)
         return Detections(self.boxes * factor, self.scores, self.kps * factor)
 
     def picked(self, rows: slice | NDArray) -> Detections:
-        """Some of the faces, or all in another order."""
+        """Return some of the faces, or all in another order."""
         return Detections(self.boxes[rows], self.scores[rows], self.kps[rows])
 
     @staticmethod
-    def together(parts: Sequence[Detections]) -> Detections:
-        """All faces of several, one behind the other; at least one part."""
+    def concat(parts: Sequence[Detections]) -> Detections:
+        """Return all faces of several, one behind the other; at least one part."""
         return Detections(
             np.concatenate([part.boxes for part in parts]),
             np.concatenate([part.scores for part in parts]),
@@ -79,28 +79,28 @@ class Detector(Protocol):
     """Finds faces in an RGB image, uint8 `[H, W, 3]`."""
 
     any_sides: bool
-    """Whether `look` can be called: the graph takes pictures of any sides."""
+    """Whether `look` can be called: the graph takes images of any sides."""
 
     def detect(self, image: Image) -> Detections:
-        """The faces of a whole image, which is scaled to the detector's side first."""
+        """Return the faces of a whole image, which is scaled to the detector's side first."""
         ...
 
     def look(self, part: Image) -> Detections:
-        """The faces of a part, as it is; its sides are multiples of `GRID_PX`."""
+        """Return the faces of a part, as it is; its sides are multiples of `GRID_PX`."""
         ...
 
     def scale(self, image: Image) -> float:
-        """How many of the detector's pixels one of the image becomes in `detect`."""
+        """Return how many of the detector's pixels one of the image becomes in `detect`."""
         ...
 
 
 def make_detector(
     spec: ModelSpec, *, det_px: int | None, thresh: float, device: Device, threads: int = 1
 ) -> Detector:
-    """The detector for a pack's `kind`.
+    """Return the detector for a pack's `kind`.
 
     Args:
-        det_px: the longer side of the picture the network sees; None means the pack's.
+        det_px: the longer side of the image the network sees; None means the pack's.
 
     Raises:
         UserError: the graph has no keypoints, or takes another fixed size.
@@ -111,7 +111,7 @@ def make_detector(
 
 
 def find_faces(detector: Detector, image: Image, pad_retry: float) -> Detections:
-    """Detect, and when nothing is found look again with a border round the picture.
+    """Detect, and when nothing is found look again with a border round the image.
 
     Detectors are trained on faces within a scene and miss one that fills the frame
     (deepinsight/insightface#1518). A black border of `pad_retry` times the longer side, then of
@@ -131,8 +131,8 @@ def find_faces(detector: Detector, image: Image, pad_retry: float) -> Detections
 class ScrfdDetector:
     """SCRFD (Guo et al., arXiv:2105.04714) in `insightface.model_zoo.SCRFD`, on our session.
 
-    A graph whose input was fixed when it was exported is freed of that, if it still gives the
-    same then: InsightFace's published detectors are fixed at 640 x 640 or not at all.
+    A graph whose input was fixed when it was exported gets dynamic shapes, if its results
+    stay the same: InsightFace's published detectors are fixed at 640 x 640 or not at all.
     """
 
     def __init__(
@@ -149,9 +149,9 @@ class ScrfdDetector:
         fixed = net.static_input_size
         self._net = net
         if fixed is not None:
-            freed = _freed(spec, session, threads, device)
-            if freed is not None:
-                self._net = SCRFD(None, session=freed, static_shape_sessions=False)
+            dynamic = _dynamic_shape_session(spec, session, threads, device)
+            if dynamic is not None:
+                self._net = SCRFD(None, session=dynamic, static_shape_sessions=False)
         self.any_sides = self._net.static_input_size is None
         if self.any_sides and fixed is not None:
             det_px, fixed = det_px or max(fixed), None
@@ -161,7 +161,7 @@ class ScrfdDetector:
     def detect(self, image: Image) -> Detections:
         if not self.any_sides:
             return self._find(image, (self._px, self._px))
-        # InsightFace fills the picture up to a square: a quarter of 4:3 is black
+        # InsightFace fills the image up to a square: a quarter of 4:3 is black
         height, width = (round(side * self.scale(image)) for side in image.shape[:2])
         return self._find(image, (on_grid(width), on_grid(height)))
 
@@ -177,26 +177,26 @@ class ScrfdDetector:
         return Detections(rows[:, :4], rows[:, 4], np.asarray(kps, dtype=np.float32))
 
 
-def _freed(
+def _dynamic_shape_session(
     spec: ModelSpec, original: onnxruntime.InferenceSession, threads: int, device: Device
 ) -> onnxruntime.InferenceSession | None:
-    """The graph for pictures of any sides, if it gives at its own sides what it gave before."""
+    """Open the graph for images of any sides, if its results at its own sides are the same."""
     source = original.get_inputs()[0]
     # noise has edges of every kind, and a ramp has none
     trial = np.random.default_rng(0).uniform(-1, 1, source.shape).astype(np.float32)
     trial += np.linspace(-1, 1, source.shape[-1], dtype=np.float32)
     try:
         graph = any_sides(load_graph(spec.path)).SerializeToString()
-        freed = make_session(graph, threads=threads, device=device)
+        dynamic = make_session(graph, threads=threads, device=device)
         pairs = zip(
             original.run(None, {source.name: trial}),
-            freed.run(None, {source.name: trial}),
+            dynamic.run(None, {source.name: trial}),
             strict=True,
         )
         same = all(np.allclose(one, other, rtol=0, atol=SAME) for one, other in pairs)
     except Exception:  # whatever it is, the original graph works
         return None
-    return freed if same else None
+    return dynamic if same else None
 
 
 class YunetDetector:
@@ -235,9 +235,9 @@ class YunetDetector:
         return Detections(found.boxes * np.tile(back, 2), found.scores, found.kps * back)
 
     def look(self, part: Image) -> Detections:
-        blob = cv2.dnn.blobFromImage(part, swapRB=True)
+        inputs = cv2.dnn.blobFromImage(part, swapRB=True)
         maps = dict(
-            zip(self._outputs, self._session.run(self._outputs, {self._input: blob}), strict=True)
+            zip(self._outputs, self._session.run(self._outputs, {self._input: inputs}), strict=True)
         )
         return _merge([self._decode(maps, stride, part.shape[1]) for stride in YUNET_STRIDES])
 
@@ -245,24 +245,28 @@ class YunetDetector:
         return self._px / max(image.shape[:2])
 
     def _decode(self, maps: dict[str, NDArray], stride: int, canvas_width: int) -> Detections:
-        """One level: cells in row order, offsets in strides, sizes as logarithms."""
+        """Return one level: cells in row order, offsets in strides, sizes as logarithms."""
         cls, obj, box, kps = (maps[f"{head}_{stride}"][0] for head in YUNET_HEADS)
         scores = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
-        kept = np.flatnonzero(scores >= self._thresh)
+        above_threshold = np.flatnonzero(scores >= self._thresh)
         columns = canvas_width // stride
-        cells = np.stack([kept % columns, kept // columns], axis=1).astype(np.float32)
-        centres = (cells + box[kept, :2]) * stride
-        halves = np.exp(box[kept, 2:]) * stride / 2
-        points = (kps[kept].reshape(-1, 5, 2) + cells[:, None]) * stride
+        cells = np.stack([above_threshold % columns, above_threshold // columns], axis=1).astype(
+            np.float32
+        )
+        centres = (cells + box[above_threshold, :2]) * stride
+        halves = np.exp(box[above_threshold, 2:]) * stride / 2
+        points = (kps[above_threshold].reshape(-1, 5, 2) + cells[:, None]) * stride
         boxes = np.concatenate([centres - halves, centres + halves], axis=1)
         return Detections(
-            boxes.astype(np.float32), scores[kept].astype(np.float32), points.astype(np.float32)
+            boxes.astype(np.float32),
+            scores[above_threshold].astype(np.float32),
+            points.astype(np.float32),
         )
 
 
 def _merge(levels: list[Detections]) -> Detections:
-    """All levels together, most certain first, overlapping ones suppressed."""
-    found = Detections.together(levels)
+    """Return all levels together, most certain first, overlapping ones suppressed."""
+    found = Detections.concat(levels)
     found = found.picked(np.argsort(-found.scores, kind="stable"))
     overlap = iou(found.boxes, found.boxes)
     alive = np.ones(len(found), dtype=bool)
@@ -273,7 +277,7 @@ def _merge(levels: list[Detections]) -> Detections:
 
 
 def _resolve_px(spec: ModelSpec, det_px: int | None, fixed: tuple[int, int] | None) -> int:
-    """The detector's input side.
+    """Return the detector's input side.
 
     Raises:
         UserError: the graph's fixed input is not square or not the side asked for.
@@ -289,12 +293,12 @@ def _resolve_px(spec: ModelSpec, det_px: int | None, fixed: tuple[int, int] | No
 
 
 def on_grid(side: float) -> int:
-    """The next multiple of `GRID_PX`."""
+    """Return the next multiple of `GRID_PX`."""
     return -(-math.ceil(side) // GRID_PX) * GRID_PX
 
 
 def open_detector(pack: Pack, align: AlignParams, device: Device) -> Detector:
-    """The pack's detector as the settings ask for it."""
+    """Open the pack's detector by the settings."""
     # one thread whatever the number of workers: sums are then added in one order
     return make_detector(
         pack.models["detector"],

@@ -1,6 +1,6 @@
-"""Graphs that were exported for one picture of one size, freed of that.
+"""Graphs exported for one image of one size, with dynamic shapes instead.
 
-Published face networks often have their batch or their picture's sides written into constants,
+Published face networks often have their batch or their image's sides written into constants,
 although no layer needs it. What is made here is not trusted: whoever uses it compares its answers
 with the original graph's, and falls back to that.
 """
@@ -21,47 +21,47 @@ SAME = 1e-4
 
 
 def any_batch(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that takes any number of pictures: what reshapes to one row keeps each row's own.
+    """Return a copy that takes any number of images: what reshapes to one row keeps each row's own.
 
     Slices that cut nothing off go too (PFLD-GhostNet has 22 of them, 13 % of its time).
     """
-    freed, dims = _copy(model), _dims(model)
-    _name_axis(freed.graph.input[:1], 0, "batch")
-    _name_axis([out for out in freed.graph.output if _first(out) == 1], 0, "batch")
-    for node, shape in _constants(freed, "Reshape", 1):
+    dynamic, dims = _copy(model), _dims(model)
+    _name_axis(dynamic.graph.input[:1], 0, "batch")
+    _name_axis([out for out in dynamic.graph.output if _first(out) == 1], 0, "batch")
+    for node, shape in _constants(dynamic, "Reshape", 1):
         if shape.size and shape[0] == 1 and dims.get(node.input[0], [0])[0] == 1:
             # in a Reshape, 0 stands for the input's own number
-            _replace(freed, node, 1, np.concatenate([[0], shape[1:]]).astype(np.int64))
-    _drop_idle_slices(freed, dims)
-    return freed
+            _replace(dynamic, node, 1, np.concatenate([[0], shape[1:]]).astype(np.int64))
+    _drop_idle_slices(dynamic, dims)
+    return dynamic
 
 
 def any_sides(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that takes pictures of any sides: what resizes to fixed sides doubles, or so."""
-    freed, dims = _copy(model), _dims(model)
+    """Return a copy that takes images of any sides: what resizes to fixed sides doubles, or so."""
+    dynamic, dims = _copy(model), _dims(model)
     for axis, name in ((2, "height"), (3, "width")):
-        _name_axis(freed.graph.input[:1], axis, name)
-    for out in freed.graph.output:
+        _name_axis(dynamic.graph.input[:1], axis, name)
+    for out in dynamic.graph.output:
         for axis in range(1, len(out.type.tensor_type.shape.dim)):
             _name_axis([out], axis, f"{out.name}_{axis}")
-    for node, sides in _constants(freed, "Resize", 3):
+    for node, sides in _constants(dynamic, "Resize", 3):
         before = dims.get(node.input[0], [])
         if len(before) == len(sides) and all(before):
             scales = (sides / np.array(before)).astype(np.float32)
             del node.input[3]
-            _replace(freed, node, 2, scales)
-    return freed
+            _replace(dynamic, node, 2, scales)
+    return dynamic
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    del copy.graph.value_info[:]  # the shapes of one picture
+    del copy.graph.value_info[:]  # the shapes of one image
     return copy
 
 
 def _dims(model: onnx.ModelProto) -> dict[str, Dims]:
-    """The dimensions of every tensor, 0 for one that is not fixed."""
+    """Return the dimensions of every tensor, 0 for one that is not fixed."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     values = [*graph.value_info, *graph.input, *graph.output]
     return {
@@ -82,7 +82,7 @@ def _name_axis(values: list[onnx.ValueInfoProto], axis: int, name: str) -> None:
 def _constants(
     model: onnx.ModelProto, kind: str, place: int
 ) -> Iterator[tuple[onnx.NodeProto, np.ndarray]]:
-    """Nodes of a kind whose input at `place` is a constant, and that constant."""
+    """Yield nodes of a kind whose input at `place` is a constant, and that constant."""
     known = {item.name: item for item in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
@@ -99,10 +99,10 @@ def _replace(model: onnx.ModelProto, node: onnx.NodeProto, place: int, value: np
 
 
 def _drop_idle_slices(model: onnx.ModelProto, dims: dict[str, Dims]) -> None:
-    """Only in the form of opset 9, which cannot run backwards."""
+    """Drop slices that cut nothing off, in the form of opset 9, which cannot run backwards."""
     outputs = {out.name for out in model.graph.output}
     same: dict[str, str] = {}
-    kept = []
+    remaining = []
     for node in model.graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = same.get(name, name)
@@ -111,6 +111,6 @@ def _drop_idle_slices(model: onnx.ModelProto, dims: dict[str, Dims]) -> None:
         if idle and dims.get(node.input[0]) == shape and node.output[0] not in outputs:
             same[node.output[0]] = node.input[0]
         else:
-            kept.append(node)
+            remaining.append(node)
     del model.graph.node[:]
-    model.graph.node.extend(kept)
+    model.graph.node.extend(remaining)

@@ -27,7 +27,7 @@ open_url: Opener = functools.partial(urlopen, timeout=TIMEOUT_S)
 
 
 def fetch(pack: str, *, accept_licence: bool, into: Path, opener: Opener = open_url) -> Path:
-    """Put a known pack's files into `into/<pack>`; files that are there and sound are kept.
+    """Put a known pack's files into `into/<pack>`; files that are there and sound stay.
 
     A download that breaks off stays as `*.part` and is taken up again by the next call. A
     file gets its name only after its sha256 was found right.
@@ -81,7 +81,7 @@ def download(url: str, part: Path, opener: Opener = open_url) -> None:
             _append(response, part, have, total)
     except HTTPError as error:
         if error.code == RANGE_NOT_SATISFIABLE:
-            return  # all of it is here already; its sha256 will tell
+            return  # all of it is here already; its sha256 is checked
         raise UserError(f"{url}: the server answered {error.code} {error.reason}") from None
     except (URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
@@ -149,7 +149,7 @@ def _fetch_archive(
             f"pack {entry.name}: the download is not a zip: it was discarded; run again"
         ) from None
     finally:
-        # sound, it has served; unsound, going on with it would never mend it
+        # sound, it has served; unsound, going on with it would never fix it
         part.unlink(missing_ok=True)
 
 

@@ -1,13 +1,13 @@
-"""Faces from frame to frame: found once in the whole picture, then looked for where they were.
+"""Faces from frame to frame: found once in the whole image, then looked for where they were.
 
-A detector spends 86 ms on a whole 640 x 640 picture and 3 ms on the 120 x 120 pixels round a face
+A detector spends 86 ms on a whole 640 x 640 image and 3 ms on the 120 x 120 pixels round a face
 (SCRFD-2.5G, one core). The small look is the large one's middle: same scale, and its upper left
-corner on the detector's grid, so that the cells see what they see in the whole picture. On 179
+corner on the detector's grid, so that the cells see what they see in the whole image. On 179
 frames of 8 people, embeddings then have a cosine of 0.994 (median) to those behind a full look,
 0.988 with corners anywhere.
 
 The first look at a clip is at half the scale, a quarter of the time, and what it finds is looked at
-again nearby; where it finds nothing, or something that is not found again, the whole picture is
+again nearby; where it finds nothing, or something that is not found again, the whole image is
 looked at as it is.
 
 Where frames are dense, a face that is at nearly the same place a tenth of a second later is not
@@ -34,18 +34,18 @@ from arpgnet.pipeline.networks.detector import (
     on_grid,
 )
 
-# A face's own border, in parts of its sides. More costs time and changes nothing: medians of the
-# landmarks' difference to those behind a full look are 1.1 % of the eye distance at 0.05 to 0.2
+# A face's own border, as a fraction of its sides. More costs time and changes nothing: medians of
+# the landmarks' difference to those behind a full look are 1.1 % of the eye distance at 0.05 to 0.2
 BORDER = 0.15
 # the border grows with the face's last step: it must not leave the part that is looked at
 STEPS_AHEAD = 1.5
-# where that was not enough, before the whole picture is looked at
+# where that was not enough, before the whole image is looked at
 WIDE_BORDER = 0.75
 # a face that is larger than this in the full look is shrunk to it
 FACE_PX = 128
-# of the whole picture: where the parts add up to more, it is looked at
+# of the whole image: where the parts add up to more, it is looked at
 WORTH_IT = 0.5
-# a face that moved or grew by this much since the last frame, in parts of its side, is another
+# a face that moved or grew by this much since the last frame, as a fraction of its side, is another
 JUMP = 0.5
 # of its side: a face whose points moved by less is on a straight line in between
 STILL = 0.05
@@ -56,13 +56,14 @@ class Follower:
     """Finds the faces of the successive frames of one clip.
 
     Args:
-        pad_retry: see `find_faces`; for looks at the whole picture.
-        full_every: frames from one look at the whole picture to the next, at the latest; that
-            is when a face that was not there before is found. 1: always the whole picture.
-        max_interpolation_s: seconds over which a face that keeps still is interpolated instead of
-            detected. 0: never.
-        first_scale: of the first look, in parts of the detector's. A face of less than about 25 of
-            640 pixels may then go unnoticed beside a larger one until the next full look. 1: none.
+        pad_retry: see `find_faces`; for looks at the whole image.
+        full_every: frames from one look at the whole image to the next, at the latest; that
+            is when a face that was not there before is found. 1: always the whole image.
+        max_interpolation_s: seconds over which a face that keeps still is interpolated
+            instead of detected. 0: never.
+        first_scale: of the first look, as a fraction of the detector's. A face of less than about
+            25 of 640 pixels may then go unnoticed beside a larger one until the next full look.
+            1: none.
     """
 
     detector: Detector
@@ -72,13 +73,13 @@ class Follower:
     first_scale: float
     _shape: tuple[int, ...] = ()
     _since_full: int = 0
-    # how far a face went from one look to the next, in parts of its side
+    # how far a face went from one look to the next, as a fraction of its side
     _pace: float = 0.0
 
     def follow(self, frames: Iterable[tuple[float, Image]]) -> Iterator[tuple[Image, Detections]]:
-        """Each frame with its faces, in order; frames are (seconds, RGB uint8 [H, W, 3]).
+        """Yield each frame with its faces, in order; frames are (seconds, RGB uint8 [H, W, 3]).
 
-        At most `max_interpolation_s` of frames are held at a time.
+        At most `max_interpolation_s` of frames are in memory at a time.
         """
         found: Detections | None = None
         for group in _groups(frames, self.max_interpolation_s):
@@ -91,7 +92,7 @@ class Follower:
     def _between(
         self, first: Detections | None, images: list[Image], last: Detections
     ) -> list[Detections]:
-        """The faces of the images between two frames whose faces are known: on a straight line
+        """Interpolate the faces between two frames whose faces are known: on a straight line
         or, where they moved too far for that, by halves."""
         if not images:
             return []
@@ -104,7 +105,7 @@ class Follower:
         return [*left, middle, *self._between(middle, images[half + 1 :], last)]
 
     def _find(self, image: Image, before: Detections | None) -> Detections:
-        """The faces of an image, near those of a frame before if possible."""
+        """Return the faces of an image, near those of a frame before if possible."""
         found = None
         if self.detector.any_sides and self.full_every > 1:
             if before is None:
@@ -118,7 +119,7 @@ class Follower:
         return found
 
     def _look_first(self, image: Image) -> Detections | None:
-        """The faces that a small copy of the whole picture shows; None if there are none."""
+        """Return the faces that a small copy of the whole image shows; None if there are none."""
         if self.first_scale == 1.0:
             return None
         scale = self.detector.scale(image) * self.first_scale
@@ -127,7 +128,7 @@ class Follower:
         return self._look_near(image, found) if found else None
 
     def _look_near(self, image: Image, before: Detections) -> Detections | None:
-        """All the faces there were, each near its place; None if that does not hold or pay."""
+        """Search near each known face; None if one is not found or the parts are too large."""
         scale = self.detector.scale(image)
         whole = scale**2 * image.shape[0] * image.shape[1]
         for border in (max(BORDER, STEPS_AHEAD * self._pace), WIDE_BORDER):
@@ -142,17 +143,17 @@ class Follower:
         return None
 
     def _look_at(self, image: Image, parts: list[_Part], before: Detections) -> Detections | None:
-        """One face in each part, the one that was there before; None where one is not."""
+        """Return one face in each part, the one that was there before; None where one is not."""
         faces = []
         for part, box in zip(parts, before.boxes, strict=True):
             face = _same_face(part.found(self.detector, image), box)
             if face is None or not part.holds(face.boxes[0], image):
                 return None
             faces.append(face)
-        together = Detections.together(faces)
+        concat = Detections.concat(faces)
         # two parts may have seen one face
-        overlaps = np.triu(iou(together.boxes, together.boxes), 1)
-        return None if overlaps.max() > JUMP else together
+        overlaps = np.triu(iou(concat.boxes, concat.boxes), 1)
+        return None if overlaps.max() > JUMP else concat
 
 
 def _groups(frames: Iterable[tuple[float, Image]], longest_s: float) -> Iterator[list[Image]]:
@@ -177,7 +178,7 @@ def _groups(frames: Iterable[tuple[float, Image]], longest_s: float) -> Iterator
 
 
 def _same_face(found: Detections, box: np.ndarray) -> Detections | None:
-    """The one of the faces that lies where a face was, if it did not jump."""
+    """Return the one of the faces that lies where a face was, if it did not jump."""
     if not len(found):
         return None
     overlap = iou(box[None], found.boxes)[0]
@@ -188,7 +189,7 @@ def _same_face(found: Detections, box: np.ndarray) -> Detections | None:
 
 
 def _step(before: np.ndarray, after: np.ndarray) -> float:
-    """The largest move of a box's edge, in parts of its side."""
+    """Return the largest move of a box's edge, as a fraction of its side."""
     return float(np.abs(after - before).max()) / _side(before)
 
 
@@ -197,7 +198,7 @@ def _side(box: np.ndarray) -> float:
 
 
 def _straight(first: Detections, last: Detections, steps: int) -> list[Detections] | None:
-    """The faces of the `steps - 1` frames between two, on straight lines; None if not still.
+    """Return the faces of the `steps - 1` frames between two, on straight lines; None if not still.
 
     The same faces in the same order must be in both; what was followed is.
     """
@@ -231,12 +232,12 @@ class _Part:
     scale: float
 
     def found(self, detector: Detector, image: Image) -> Detections:
-        """Its faces, in pixels of the image."""
+        """Return its faces, in pixels of the image."""
         found = detector.look(self._cut(image))
         return found.shifted(self.left, self.top).scaled(1 / self.scale)
 
     def holds(self, box: np.ndarray, image: Image) -> bool:
-        """Whether a box in image pixels lies inside; one that ends at an edge may have been cut.
+        """Check whether a box in image pixels lies inside; at an edge it may have been cut.
 
         At an edge of the image it was not cut by us.
         """
@@ -248,7 +249,7 @@ class _Part:
         return bool(across and down)
 
     def _cut(self, image: Image) -> Image:
-        """The part as the detector would see it; black beyond the image's edges."""
+        """Return the part as the detector would see it; black beyond the image's edges."""
         if self.scale == 1.0:
             part = np.zeros((self.height, self.width, 3), dtype=np.uint8)
             x, y = max(self.left, 0), max(self.top, 0)
@@ -266,10 +267,10 @@ class _Part:
 
 
 def _part_around(box: np.ndarray, full_scale: float, border: float) -> _Part:
-    """The part to look at for a face, at the full look's scale unless the face is large there."""
+    """Return the part to search for a face, at the full scale unless the face is large."""
     scale = min(full_scale, FACE_PX / _side(box))
     x1, y1, x2, y2 = box * scale
-    # the edge of the whole picture is an edge here too; a face shrunk to fit wants its border
+    # the edge of the whole image is an edge here too; a face shrunk to fit wants its border
     edge = 0.0 if scale == full_scale else -math.inf
     left, width = _span(max(x1 - border * (x2 - x1), edge), x2 + border * (x2 - x1))
     top, height = _span(max(y1 - border * (y2 - y1), edge), y2 + border * (y2 - y1))
@@ -283,7 +284,7 @@ def _span(low: float, high: float) -> tuple[int, int]:
 
 
 def make_follower(detector: Detector, align: AlignParams) -> Follower:
-    """One that follows the faces of one clip, by the settings."""
+    """Return one that follows the faces of one clip, by the settings."""
     return Follower(
         detector,
         pad_retry=align.pad_retry,

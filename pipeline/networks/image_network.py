@@ -1,6 +1,6 @@
 """Which number format the appearance network is run in on this machine.
 
-A face network that takes pictures in batches, where its graph can: ONNX Runtime, or torch.
+A face network that takes images in batches, where its graph can: ONNX Runtime, or torch.
 
 B images, S pixels.
 """
@@ -44,15 +44,15 @@ TORCH_KINDS = frozenset(
 
 
 class ImageNetwork:
-    """One input, a square RGB picture; any outputs, the first axis of each counting pictures.
+    """One input, a square RGB image; any outputs, the first axis of each counting images.
 
     Args:
         spec: the network and how to feed it.
-        batch: the most pictures at once; 1 where the graph allows no more.
+        batch: the most images at once; 1 where the graph allows no more.
         extra_outputs: internal tensors that `run` gives behind the graph's first output.
         precision: `bf16` runs the graph in torch, where it can be imported exactly.
 
-    `in_torch` tells whether that was so.
+    `in_torch` says whether that was so.
 
     Raises:
         UserError: the graph cannot be loaded, or has no such tensor.
@@ -81,9 +81,9 @@ class ImageNetwork:
         self._run, self.batch = self._choose(session, batch, precision)
 
     def run(self, images: Images) -> list[Floats]:
-        """The outputs for pictures uint8 [B, S, S, 3], RGB; each float32 [B, ...]."""
+        """Return the outputs for images uint8 [B, S, S, 3], RGB; each float32 [B, ...]."""
         parts = [
-            self._run(self._normalisation.blob(images[start : start + self.batch]))
+            self._run(self._normalisation.model_input(images[start : start + self.batch]))
             for start in range(0, len(images), self.batch)
         ]
         return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
@@ -91,9 +91,9 @@ class ImageNetwork:
     def _choose(
         self, session: onnxruntime.InferenceSession, batch: int, precision: Precision
     ) -> tuple[Run, int]:
-        """The fastest way to run the graph that gives what the graph itself gives."""
+        """Return the fastest way to run the graph that gives what the graph itself gives."""
         original = self._in(session)
-        trial = self._normalisation.blob(_trial(self._spec.input_px))
+        trial = self._normalisation.model_input(_trial(self._spec.input_px))
         truth = [np.concatenate(two) for two in zip(*_one_by_one(original, trial), strict=True)]
         if precision == "bf16":
             imported = self._in_torch(trial, truth)
@@ -104,23 +104,23 @@ class ImageNetwork:
             return original, 1
         if batchable(session):
             # a promise only: some published graphs reshape to a single row further down
-            # (deepinsight/insightface#2878) and fail or mix pictures up
+            # (deepinsight/insightface#2878) and fail or mix images up
             return (original, batch) if _same(original, trial, truth) else (original, 1)
-        freed = self._freed()
-        return (freed, batch) if freed and _same(freed, trial, truth) else (original, 1)
+        dynamic = self._dynamic_batch()
+        return (dynamic, batch) if dynamic and _same(dynamic, trial, truth) else (original, 1)
 
     def _in(self, session: onnxruntime.InferenceSession) -> Run:
         name = session.get_inputs()[0].name
 
-        def run(blob: Floats) -> list[Floats]:
-            found = session.run(self._outputs, {name: np.ascontiguousarray(blob)})
+        def run(inputs: Floats) -> list[Floats]:
+            found = session.run(self._outputs, {name: np.ascontiguousarray(inputs)})
             # some graphs flatten everything into one row
-            return [tensor.reshape(len(blob), -1, *tensor.shape[2:]) for tensor in found]
+            return [tensor.reshape(len(inputs), -1, *tensor.shape[2:]) for tensor in found]
 
         return run
 
-    def _freed(self) -> Run | None:
-        """The graph with its batch of one made any number, if ONNX Runtime can load that."""
+    def _dynamic_batch(self) -> Run | None:
+        """Return the graph with its batch of one made any number, if ONNX Runtime can load that."""
         try:
             session = make_session(
                 any_batch(load_graph(self._graph)).SerializeToString(),
@@ -133,7 +133,7 @@ class ImageNetwork:
         return self._in(session)
 
     def _in_torch(self, trial: Floats, truth: list[Floats]) -> Run | None:
-        """In bfloat16, if the import is exact in float32."""
+        """Import the graph in bfloat16, if the import is exact in float32."""
         graph = load_graph(self._graph)
         if not {node.op_type for node in graph.graph.node} <= TORCH_KINDS:
             return None
@@ -148,19 +148,19 @@ class ImageNetwork:
 
 
 def _trial(side: int) -> Images:
-    """Two pictures that differ: uint8 [2, S, S, 3]."""
+    """Make two images that differ: uint8 [2, S, S, 3]."""
     ramp = np.arange(side * side * 3, dtype=np.uint32).reshape(1, side, side, 3)
     return np.concatenate([ramp * 7 % 251, ramp * 11 % 241]).astype(np.uint8)
 
 
-def _one_by_one(run: Run, blob: Floats) -> list[list[Floats]]:
-    return [run(blob[row : row + 1]) for row in range(len(blob))]
+def _one_by_one(run: Run, inputs: Floats) -> list[list[Floats]]:
+    return [run(inputs[row : row + 1]) for row in range(len(inputs))]
 
 
-def _same(run: Run, blob: Floats, truth: list[Floats]) -> bool:
-    """Whether the pictures together give what each gives alone in the original graph."""
+def _same(run: Run, inputs: Floats, truth: list[Floats]) -> bool:
+    """Check whether the images together give what each gives alone in the original graph."""
     try:
-        found = run(blob)
+        found = run(inputs)
     except Exception:  # the runtimes' exceptions share no base of their own
         return False
     return len(found) == len(truth) and all(
@@ -176,23 +176,23 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def resolve_precision(asked: Literal["auto", "fp32", "bf16"], device: Device) -> Precision:
-    """`auto` is bf16 where products of bfloat16 are fast: part of the appearance stage's key.
+    """Resolve `auto`: bf16 where products of bfloat16 are fast; part of the stage's key.
 
-    One core of an AMD EPYC with avx512_bf16, 16 crops at a time: MobileFaceNet takes 3.3 ms a crop
-    in torch bf16, 4.8 ms in ONNX Runtime fp32.
+    One core of an AMD EPYC with avx512_bf16, 16 crops at a time: MobileFaceNet takes 3.3 ms per
+    crop in torch bf16, 4.8 ms in ONNX Runtime fp32.
     """
     if asked != "auto":
         return asked
     if choose_provider(device) == CPU:
         return "bf16" if _cpu_has_bf16() else "fp32"
-    # imported here: torch takes 2 s, and a processor tells by itself
+    # imported here: torch takes 2 s, and a processor has flags
     import torch
 
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
 
 
 def _cpu_has_bf16() -> bool:
-    """As Linux tells on x86-64; elsewhere no, which is safe and may be slower."""
+    """Check Linux's flags on x86-64; elsewhere False, which is safe and may be slower."""
     try:
         lines = CPU_INFO.read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -15,12 +15,12 @@ from arpgnet.pipeline.networks.image_network import ImageNetwork
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import CPU, CUDA, Device, choose_provider
 
-# Side of the square around the box that the network sees, in parts of the box's longer side.
+# Side of the square around the box that the network sees, as a fraction of the box's longer side.
 # PFLD's tight square, checked on 75 frames of 6 people: with 1.0 it differs from itself on the
-# mirrored picture by 5.0 % of the eye distance (1.2: 6.2 %), from the detector's keypoints by
+# mirrored image by 5.0 % of the eye distance (1.2: 6.2 %), from the detector's keypoints by
 # 5.0 % (1.2: 4.6 %, 1.3: 6.2 %)
 BOX_SCALE = {"2d106": 1.5, "68": 1.5, "pfld98": 1.0}
-# pictures at a time: on a CPU, PFLD takes 2.6 ms a picture by 4 and 3.1 ms by 16 (one core)
+# images at a time: on a CPU, PFLD takes 2.6 ms per image by 4 and 3.1 ms by 16 (one core)
 BATCH = {CPU: 4, CUDA: 32}
 
 Points = npt.NDArray[np.float32]
@@ -41,7 +41,7 @@ class LandmarkNetwork:
         )
 
     def locate(self, contexts: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating]) -> Points:
-        """Landmarks in image pixels, float32 [T, P, 2].
+        """Return landmarks in image pixels, float32 [T, P, 2].
 
         Args:
             contexts: what `alignment.context` cut out of T RGB images, uint8 [T, 192, 192, 3].
@@ -68,11 +68,11 @@ class LandmarkNetwork:
         return np.stack(found)
 
     def _inputs(self, contexts: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The middle of each context that the network sees, uint8 [T, S, S, 3]."""
+        """Return the middle of each context that the network sees, uint8 [T, S, S, 3]."""
         side, scale = self._spec.input_px, BOX_SCALE[self._spec.kind]
         if (side, scale) == (CONTEXT_PX, CONTEXT_SCALE):
             return contexts
         zoom = side / CONTEXT_PX * CONTEXT_SCALE / scale
         shift = side / 2 - zoom * CONTEXT_PX / 2
         matrix = np.array([[zoom, 0.0, shift], [0.0, zoom, shift]])
-        return np.stack([cv2.warpAffine(picture, matrix, (side, side)) for picture in contexts])
+        return np.stack([cv2.warpAffine(image, matrix, (side, side)) for image in contexts])

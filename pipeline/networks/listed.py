@@ -1,4 +1,4 @@
-"""The networks in use, as ingest lists them: `data/networks/<role>.json`, one file a role.
+"""The networks in use, as ingest lists them: `data/networks/<role>.json`, one file per role.
 
 A stage depends on the files of the roles that it uses, so that DVC runs it again when another
 network takes the place of one of them, wherever the pack lies and whatever it is called.
@@ -30,7 +30,7 @@ def list_networks(name_or_path: str, folder: Path = NETWORKS) -> None:
 
 
 def load_listed(name_or_path: str, *roles: Role, folder: Path = NETWORKS) -> Pack:
-    """`load_pack` for some roles, whose networks must be the listed ones.
+    """Return `load_pack` for some roles, whose networks must be the listed ones.
 
     Raises:
         UserError: one is another, or is not listed; or as `load_pack`.

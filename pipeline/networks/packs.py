@@ -58,7 +58,7 @@ class _Strict(BaseModel):
 class ModelEntry(_Strict):
     """One network as `pack.yaml` describes it; the image becomes `(x - mean) / std`, x in 0..255.
 
-    `mean` and `std` are one number or one a channel in the order of `colour`. Left out, they
+    `mean` and `std` are one number or one per channel in the order of `colour`. Left out, they
     are what InsightFace's class reads off the graph. A detector is fed as its kind asks.
     """
 
@@ -212,19 +212,19 @@ class PackStatus:
 
 
 def user_models_folder() -> Path:
-    """Where `arpgnet models fetch` puts packs: `models` in the user's cache."""
+    """Return where `arpgnet models fetch` puts packs: `models` in the user's cache."""
     return Path(platformdirs.user_cache_dir("arpgnet", appauthor=False)) / "models"
 
 
 def search_roots() -> list[Path]:
-    """Folders that may hold `<pack>/`, the first that does wins."""
+    """Return folders that may hold `<pack>/`, the first that does wins."""
     listed = [p for p in os.environ.get("ARPGNET_MODELS", "").split(os.pathsep) if p]
     roots = [Path(p).expanduser().resolve() for p in listed]
     return [*roots, user_models_folder(), Path.home() / ".insightface" / "models"]
 
 
 def known_entries() -> dict[str, PackEntry]:
-    """The packs the project knows by name, `demo` among them once it is built."""
+    """Return the packs the project knows by name, `demo` among them once it is built."""
     bundled = [*BUNDLED.glob("*.yaml"), *BUNDLED.glob(f"*/{PACK_FILE}")]
     entries = [read_entry(path) for path in sorted(bundled)]
     return {entry.name: entry for entry in entries}
@@ -272,7 +272,7 @@ def load_pack(name_or_path: str, roles: Sequence[Role] = ROLES) -> Pack:
 
 
 def describe_pack(name_or_path: str, roles: Sequence[Role] = ROLES) -> Pack:
-    """`load_pack`, with checkpoints left as they are.
+    """Return `load_pack`, with checkpoints left as they are.
 
     Raises:
         UserError: see `load_pack`.
@@ -286,7 +286,7 @@ def describe_pack(name_or_path: str, roles: Sequence[Role] = ROLES) -> Pack:
 
 
 def verify(name_or_path: str) -> list[str]:
-    """Everything wrong with a pack, one line each; empty when it is sound."""
+    """Return everything wrong with a pack, one line each; empty when it is sound."""
     try:
         entry, folder = _locate(name_or_path)
     except UserError as error:
@@ -295,7 +295,7 @@ def verify(name_or_path: str) -> list[str]:
 
 
 def describe_all() -> list[PackStatus]:
-    """Every pack known by name or found in the search folders, in the order of their names."""
+    """List every pack known by name or found in the search folders, by name."""
     found = {entry.name: _status(entry, find_folder(entry)) for entry in known_entries().values()}
     for folder in _foreign_folders():
         if folder.name not in found:
@@ -304,7 +304,7 @@ def describe_all() -> list[PackStatus]:
 
 
 def find_folder(entry: PackEntry) -> Path | None:
-    """The first folder that holds all of a known pack's files, else None."""
+    """Return the first folder that holds all of a known pack's files, else None."""
     for root in [BUNDLED, *search_roots()]:
         folder = root / entry.name
         if all((folder / model.file).is_file() for model in entry.models.values()):
@@ -328,7 +328,7 @@ def check_file(path: Path, entry: ModelEntry, pack: str) -> None:
 
 
 def find_fault(path: Path, entry: ModelEntry) -> str | None:
-    """How a file differs from its entry, e.g. `has 10 bytes, expected 20`; None if it does not."""
+    """Describe how a file differs from its entry, e.g. `has 10 bytes, expected 20`, or None."""
     length = path.stat().st_size
     if entry.bytes is not None and length != entry.bytes:
         return f"has {length} bytes, expected {entry.bytes}"
@@ -339,7 +339,7 @@ def find_fault(path: Path, entry: ModelEntry) -> str | None:
 
 
 def remembered_sha256(path: Path) -> str:
-    """sha256 of a file; read again only when its length or modification time has changed."""
+    """Return sha256 of a file; read again only when its length or modification time has changed."""
     stat = path.stat()
     return _sha256(path, stat.st_size, stat.st_mtime_ns)
 
@@ -369,7 +369,7 @@ def _locate(name_or_path: str) -> tuple[PackEntry, Path | None]:
 
 
 def _folder_of(name_or_path: str) -> Path | None:
-    """The folder with a `pack.yaml` that a path, or a name in the search folders, means."""
+    """Return the folder with a `pack.yaml` that a path, or a name in the search folders, means."""
     as_path = Path(name_or_path).expanduser()
     candidates = [as_path.resolve()]
     if as_path.name == name_or_path:
@@ -454,7 +454,7 @@ def _status(entry: PackEntry, folder: Path | None) -> PackStatus:
 
 
 def _foreign_folders() -> Iterator[Path]:
-    """Folders with a `pack.yaml` of the user's own in the search folders."""
+    """Yield folders with a `pack.yaml` of the user's own in the search folders."""
     for root in search_roots():
         yield from sorted(path.parent for path in root.glob(f"*/{PACK_FILE}"))
 
@@ -468,7 +468,7 @@ def _foreign_status(folder: Path) -> PackStatus:
 
 
 def _explain(item: object) -> str:
-    """One pydantic error as `key: what is wrong`."""
+    """Return one pydantic error as `key: what is wrong`."""
     assert isinstance(item, dict)
     key = ".".join(str(part) for part in item["loc"])
     message = str(item["ctx"]["error"]) if item["type"] == "value_error" else item["msg"]

@@ -1,4 +1,4 @@
-"""Pictures to network input: colour order, mean and standard deviation.
+"""Images to network input: colour order, mean and standard deviation.
 
 B images, H and W pixels.
 """
@@ -30,13 +30,13 @@ class Normalisation:
     mean: Channels
     std: Channels
 
-    def blob(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """RGB images, uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory."""
+    def model_input(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Convert RGB uint8 [B, H, W, 3] to float32 [B, 3, H, W], channels last in memory."""
         count, height, width, _ = images.shape
         rows = images.reshape(count * height, width, 3)
         if self.colour == "bgr":
             rows = np.asarray(cv2.cvtColor(rows, cv2.COLOR_RGB2BGR), dtype=np.uint8)
-        # 256 quotients a channel instead of one a pixel: 0.03 ms instead of 0.3 for 112 x 112
+        # 256 quotients per channel instead of one per pixel: 0.03 ms instead of 0.3 for 112 x 112
         scaled = np.asarray(cv2.LUT(rows, self._table), dtype=np.float32)
         return scaled.reshape(count, height, width, 3).transpose(0, 3, 1, 2)
 
@@ -49,7 +49,7 @@ class Normalisation:
 
 
 def normalisation(spec: ModelSpec) -> Normalisation:
-    """The pack's mean and std or, where it gives none, those InsightFace's classes would use."""
+    """Return the pack's mean and std, else those that InsightFace's classes would use."""
     if spec.mean is not None and spec.std is not None:
         return Normalisation(spec.colour, spec.mean, spec.std)
     if spec.kind == "pfld98":
@@ -62,7 +62,7 @@ def normalisation(spec: ModelSpec) -> Normalisation:
 
 
 def _normalises_itself(spec: ModelSpec) -> bool:
-    """Whether the graph begins with a subtraction and a multiplication, as MXNet exports do."""
+    """Check whether the graph begins by subtracting and multiplying, as MXNet exports do."""
     names = [node.name for node in load_graph(spec.path).graph.node[:FIRST_NODES]]
     if spec.kind in ("2d106", "68") and "bn_data" in names[:3]:
         return True

@@ -1,7 +1,7 @@
 """ONNX Runtime sessions of our own: threads set, provider asserted, internal tensors exposed.
 
-`insightface.model_zoo.get_model` drops the session options it is given, which starts a
-thread a core in every worker (deepinsight/insightface#2899: 50 s instead of 0.27 s in a
+`insightface.model_zoo.get_model` drops the session options passed to it, which starts a
+thread per core in every worker (deepinsight/insightface#2899: 50 s instead of 0.27 s in a
 4-core container), and falls back to the CPU without a word. So sessions are made here and
 handed to InsightFace's classes.
 """
@@ -31,7 +31,7 @@ def make_session(
     device: Device = "cpu",
     extra_outputs: Sequence[str] = (),
 ) -> onnxruntime.InferenceSession:
-    """A deterministic session whose outputs are the graph's own, then `extra_outputs`.
+    """Return a deterministic session whose outputs are the graph's own, then `extra_outputs`.
 
     Args:
         model: path of an ONNX file, or a serialised graph.
@@ -71,7 +71,7 @@ def make_session(
 
 
 def choose_provider(device: Device) -> str:
-    """The execution provider for a device.
+    """Return the execution provider for a device.
 
     Raises:
         UserError: `cuda` is asked for and this ONNX Runtime has no CUDA provider.
@@ -90,17 +90,17 @@ def choose_provider(device: Device) -> str:
 
 
 def runtime_version(device: Device) -> str:
-    """What runs a graph, e.g. `onnxruntime 1.32.0 CPUExecutionProvider`: part of every key."""
+    """Name the runtime, e.g. `onnxruntime 1.32.0 CPUExecutionProvider`: part of every key."""
     return f"onnxruntime {onnxruntime.__version__} {choose_provider(device)}"
 
 
 def batchable(session: onnxruntime.InferenceSession) -> bool:
-    """Whether the first input takes any number of images at once."""
+    """Check whether the first input takes any number of images at once."""
     return not isinstance(session.get_inputs()[0].shape[0], int)
 
 
 def expose(model: Path | bytes, tensors: Sequence[str]) -> bytes:
-    """The graph, serialised, with internal tensors appended to its outputs.
+    """Return the graph, serialised, with internal tensors appended to its outputs.
 
     Raises:
         UserError: no node of the graph makes one of the tensors.
@@ -119,7 +119,7 @@ def expose(model: Path | bytes, tensors: Sequence[str]) -> bytes:
 
 
 def find_map_tensor(model: onnx.ModelProto) -> tuple[str, tuple[int, int, int]]:
-    """The last feature map of an embedding network: its name and shape (channels, height, width).
+    """Find an embedding network's last feature map: name and shape (channels, height, width).
 
     It is the last four-dimensional activation with more than one position: what IResNet
     flattens for its fully connected layer, and what MobileFaceNet's global depthwise
@@ -154,7 +154,7 @@ def load_graph(model: Path | bytes) -> onnx.ModelProto:
 
 
 def _dims(value: onnx.ValueInfoProto) -> tuple[int, ...]:
-    """A tensor's dimensions, 0 for one that is not fixed."""
+    """Return a tensor's dimensions, 0 for one that is not fixed."""
     return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
 
 

@@ -33,11 +33,11 @@ class NotImportable(Exception):  # noqa: N818 - an answer, not a fault
 
 
 def import_graph(model: onnx.ModelProto, outputs: Sequence[str]) -> fx.GraphModule:
-    """A module that takes the graph's first input and gives the named tensors as a tuple.
+    """Return a module that takes the graph's first input and gives the named tensors as a tuple.
 
     Its weights are buffers; `meta["initializers"]` says which of the graph's each of them is.
 
-    Shapes: [B, 3, S, S] float32 -> one tensor an output, the first axis counting pictures even
+    Shapes: [B, 3, S, S] float32 -> one tensor an output, the first axis counting images even
     where the graph was exported for one.
 
     Raises:
@@ -47,7 +47,7 @@ def import_graph(model: onnx.ModelProto, outputs: Sequence[str]) -> fx.GraphModu
 
 
 def to_bfloat16(module: fx.GraphModule) -> fx.GraphModule:
-    """Weights of products in bfloat16, channels last; batch norms keep float32."""
+    """Return weights of products in bfloat16, channels last; batch norms keep float32."""
     for name, tensor in list(module.named_buffers()):
         if name.startswith("norm"):
             continue
@@ -100,13 +100,13 @@ class _Importer:
         return module
 
     def value(self, name: str) -> fx.Node:
-        """An activation, or a constant that takes part in arithmetic."""
+        """Return an activation, or a constant that takes part in arithmetic."""
         if name in self._values:
             return self._values[name]
         return self.weight(name)
 
     def weight(self, name: str, kind: str = "weight", shape: tuple[int, ...] | None = None) -> Any:
-        """A float constant as a buffer of the module."""
+        """Return a float constant as a buffer of the module."""
         if name not in self.constants:
             raise NotImportable(f"{name} is not a constant")
         array = self.constants[name]
@@ -122,7 +122,7 @@ class _Importer:
         return self.calls.call_function(function, inputs, more)
 
     def alone(self, name: str) -> bool:
-        """Whether an activation may be overwritten: nobody else reads it, nor is it an input."""
+        """Check whether an activation may be overwritten: no other reader, and no input."""
         node = self._values.get(name)
         return self.uses[name] == 1 and node is not None and node.op == "call_function"
 
@@ -170,7 +170,7 @@ def _leaky(of: _Importer, node: onnx.NodeProto, attributes: Attributes) -> fx.No
 
 
 def _clip(of: _Importer, node: onnx.NodeProto, attributes: Attributes) -> fx.Node:
-    """`hardtanh` in place: `clamp` into new memory took 37 % of MobileFaceNet's time."""
+    """Return `hardtanh` in place: `clamp` into new memory took 37 % of MobileFaceNet's time."""
     bounds = [of.constants.get(name) for name in node.input[1:3]]
     low, high = bounds if len(bounds) == 2 else (attributes.get("min"), attributes.get("max"))
     if low is None or high is None:
@@ -199,13 +199,13 @@ def _same(of: _Importer, node: onnx.NodeProto, attributes: Attributes) -> fx.Nod
 
 def _flatten(of: _Importer, node: onnx.NodeProto, attributes: Attributes) -> fx.Node:
     if attributes.get("axis", 1) != 1:
-        raise NotImportable("a flatten that mixes pictures")
+        raise NotImportable("a flatten that mixes images")
     return of.call(torch.flatten, of.value(node.input[0]), 1)
 
 
 def _reshape(of: _Importer, node: onnx.NodeProto, attributes: Attributes) -> fx.Node:
     shape = of.constants.get(node.input[1], np.zeros(0)).tolist()
-    # of one picture, or of as many as there are
+    # of one image, or of as many as there are
     if len(shape) != 2 or shape[0] not in (0, 1, -1) or shape[1] == 0:
         raise NotImportable(f"a reshape to {shape}")
     return of.call(torch.flatten, of.value(node.input[0]), 1)
@@ -266,13 +266,13 @@ class TorchRun:
         self._type = torch.float32
 
     def in_bfloat16(self) -> TorchRun:
-        """This, from now on in bfloat16."""
+        """Switch to bfloat16."""
         self._module, self._type = to_bfloat16(self._module), torch.bfloat16
         return self
 
     @torch.inference_mode()
-    def __call__(self, blob: Floats) -> list[Floats]:
-        images = torch.from_numpy(blob).to(
+    def __call__(self, inputs: Floats) -> list[Floats]:
+        images = torch.from_numpy(inputs).to(
             self._device, self._type, memory_format=torch.channels_last
         )
         return [tensor.float().contiguous().cpu().numpy() for tensor in self._module(images)]

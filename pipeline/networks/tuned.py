@@ -24,43 +24,43 @@ from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import load_graph
 from arpgnet.pipeline.store import file_sha256
 
-FACTS = "backbone.json"
+METADATA = "backbone.json"
 WEIGHTS = "backbone.safetensors"
 
 
 def tuned(spec: ModelSpec, folder: Path) -> ModelSpec:
-    """The network with the folder's weights; the pack's own where fine-tuning is switched off.
+    """Return the network with the folder's weights; the pack's own without fine-tuning.
 
     Raises:
         UserError: the folder is absent or damaged, or its weights are another network's.
     """
-    facts = read_facts(folder)
-    if not facts["enabled"]:
+    metadata = read_metadata(folder)
+    if not metadata["enabled"]:
         return spec
-    if facts["model_sha256"] != spec.sha256:
+    if metadata["model_sha256"] != spec.sha256:
         raise UserError(f"{folder} was tuned from another network: run `dvc repro finetune`")
     path = folder / WEIGHTS
-    if not path.is_file() or file_sha256(path) != facts["weights_sha256"]:
+    if not path.is_file() or file_sha256(path) != metadata["weights_sha256"]:
         raise UserError(f"{path} is absent or damaged: run `dvc repro --force finetune`")
     # absolute: it is opened by worker processes too
-    return replace(spec, weights=path.resolve(), weights_sha256=facts["weights_sha256"])
+    return replace(spec, weights=path.resolve(), weights_sha256=metadata["weights_sha256"])
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """What the finetune stage says of itself.
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Return what the finetune stage says of itself.
 
     Raises:
         UserError: it has not run.
     """
     try:
-        facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        metadata: dict[str, Any] = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise UserError(f"{folder / FACTS} cannot be read: run `dvc repro finetune`") from None
-    return facts
+        raise UserError(f"{folder / METADATA} cannot be read: run `dvc repro finetune`") from None
+    return metadata
 
 
 def graph_source(spec: ModelSpec) -> Path | bytes:
-    """What ONNX Runtime and `load_graph` are given: the pack's file, or its tuned graph.
+    """Return the input of ONNX Runtime and `load_graph`: the pack's file, or its tuned graph.
 
     Raises:
         UserError: the weights cannot be read, or do not fit the graph.
@@ -78,7 +78,7 @@ def graph_source(spec: ModelSpec) -> Path | bytes:
 
 
 def with_weights(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """The graph, its initializers made `unshared`, with some of them replaced.
+    """Return the graph, its initializers made `unshared`, with some of them replaced.
 
     Raises:
         UserError: it has no such initializer, or one of another length.
@@ -94,7 +94,7 @@ def with_weights(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> o
 
 
 def unshared(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which each use of an initializer has one of its own.
+    """Return a copy in which each use of an initializer has one of its own.
 
     Exporters merge constants that happen to be equal, e.g. all PReLU slopes of a fresh network,
     and put an Identity in the place of the others; training would have to move them as one.
@@ -112,8 +112,8 @@ def unshared(model: onnx.ModelProto) -> onnx.ModelProto:
     copy.graph.node.extend(nodes)
     used: dict[str, int] = {}
     for node in copy.graph.node:
-        for position, given in enumerate(node.input):
-            name = aliases.get(given, given)
+        for position, tensor in enumerate(node.input):
+            name = aliases.get(tensor, tensor)
             if name not in places:
                 continue
             node.input[position] = name

@@ -120,7 +120,7 @@ def _of_pipe(path: Path) -> Iterator[tuple[float, np.ndarray]]:
             if not container.streams.video:
                 raise ClipError("no video comes through the pipe")
             for frame in container.decode(video=0):
-                yield frame.time or 0.0, upright.picture(frame)
+                yield frame.time or 0.0, upright.image(frame)
     except (av.FFmpegError, OSError, ValueError):
         raise ClipError(
             f"what comes through the pipe is no video, or damaged: {_FORMATS} can be read from one"

@@ -106,7 +106,7 @@ class Identities:
 
     def step(self, index: int, time_s: float, picture: np.ndarray, found: Detections) -> list[Face]:
         """The next frame's faces. Who they are is known when `WAITING` more frames are in, and
-        after `settle`."""
+        after `resolve`."""
         before = self._live
         pairs = _pairs(before, found.boxes, self._min_iou)
         touching = _touching(found.boxes)
@@ -126,11 +126,11 @@ class Identities:
         self._decide([one for one in self._live if one.length >= DECIDING])
         return faces
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """The video is over: whoever is undecided is decided now."""
         self._decide(self._live, over=True)
         if not self.people and self._passing:
-            self._meet(self._passing[0])
+            self._new_identity(self._passing[0])
 
     def _look(self, picture: np.ndarray, faces: Sequence[Face], time_s: float) -> None:
         """Take the embeddings that are due, and note who is where."""
@@ -163,7 +163,7 @@ class Identities:
             if not sure:
                 break
             _, one, person = max(sure, key=lambda item: item[0])
-            self._settle_as(one, person)
+            self._resolve_as(one, person)
             open_ = [other for other in open_ if other is not one]
         for one in open_:
             missing = [person for person in self.people if person.index < one.first]
@@ -175,22 +175,22 @@ class Identities:
             # a passing view, or a doubtful one of somebody who was just there, is nobody new
             known = [person for person in missing if _was_near(one, person)]
             if one.length >= (WAITING if known else DECIDING):
-                self._meet(one)
-            elif twin := self._twin(one):
+                self._new_identity(one)
+            elif match := self._same_person(one):
                 # frames so far apart that no two overlap
-                self._settle_as(twin, self._meet(one))
+                self._resolve_as(match, self._new_identity(one))
             else:
                 self._passing.append(one)
 
-    def _meet(self, one: Tracklet) -> Person:
+    def _new_identity(self, one: Tracklet) -> Person:
         """Somebody new."""
         mean = np.mean(one.embeddings, axis=0)
         person = Person(len(self.people), mean, 0, one.box, one.start_s, one.last)
         self.people.append(person)
-        self._settle_as(one, person)
+        self._resolve_as(one, person)
         return person
 
-    def _twin(self, one: Tracklet) -> Tracklet | None:
+    def _same_person(self, one: Tracklet) -> Tracklet | None:
         """A passing view of the same person, a few frames ago: noise returns later, if at all."""
         mean = _unit(np.mean(one.embeddings, axis=0))
         for other in self._passing:
@@ -201,7 +201,7 @@ class Identities:
                 return other
         return None
 
-    def _settle_as(self, one: Tracklet, person: Person) -> None:
+    def _resolve_as(self, one: Tracklet, person: Person) -> None:
         one.decided, one.person = True, person
         for embedding in one.embeddings:
             person.learn(embedding)

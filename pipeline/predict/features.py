@@ -24,7 +24,7 @@ from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.output import Regions
 from arpgnet.pipeline.predict.windows import Found
 from arpgnet.pipeline.training.attention import attends_to_regions, frame_attention
-from arpgnet.pipeline.training.data import Dataset, Share, fill
+from arpgnet.pipeline.training.data import Dataset, Partition, fill
 from arpgnet.pipeline.training.features import Features, empty_features
 from arpgnet.pipeline.training.network import logits_of
 from arpgnet.pipeline.training.tasks import ClipTask, Views
@@ -151,7 +151,7 @@ class Networks:
         seen = {face: np.array([row is not None for row in rows]) for face, rows in faces.items()}
         if not faces:
             return {}
-        features = self._together(faces)
+        features = self._concat(faces)
         count, length = len(faces), len(frames)
         views = self.model.views
         if self.model.of_frames:
@@ -164,7 +164,7 @@ class Networks:
                 np.tile(frames, count),
                 features.valid.numpy(),
                 np.full(count, -1),
-                Share.deal(np.full(count, length)),
+                Partition.deal(np.full(count, length)),
                 features,
                 self.model.info["features"],
                 {},
@@ -176,7 +176,7 @@ class Networks:
             found = task.combine(clips, shown, self._probabilities(features, shown.rows))
         return {face: Found(found[number], seen[face]) for number, face in enumerate(faces)}
 
-    def _together(self, faces: Mapping[int, Sequence[Row]]) -> Features:
+    def _concat(self, faces: Mapping[int, Sequence[Row]]) -> Features:
         rows = [row for own in faces.values() for row in own]
         features = empty_features(len(rows), self.model.info["features"])
         for number, row in enumerate(rows):

@@ -28,17 +28,17 @@ from arpgnet.pipeline.video.stream import Shown
 
 
 @dataclass(frozen=True)
-class Rhythm:
+class SamplingSchedule:
     """How often a frame is shown to the network (`every_s`), how many at most and over how many
     seconds they reach, and how often the network is asked; seconds."""
 
     every_s: float
     frames: int
     length_s: float
-    ask_s: float
+    infer_s: float
 
 
-def rhythm_of(model: Model, window_s: float | None) -> Rhythm:
+def schedule_of(model: Model, window_s: float | None) -> SamplingSchedule:
     """As in training.
 
     Args:
@@ -57,10 +57,10 @@ def rhythm_of(model: Model, window_s: float | None) -> Rhythm:
         every = length / decode.frames
     if model.of_frames:
         views = model.views
-        return Rhythm(every, views.window, views.window * every, views.stride * every)
+        return SamplingSchedule(every, views.window, views.window * every, views.stride * every)
     assert length is not None
     frames = max(1, round(length / every))
-    return Rhythm(every, frames, length, max(1, frames // OVERLAP) * every)
+    return SamplingSchedule(every, frames, length, max(1, frames // OVERLAP) * every)
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class LivePass:
     """The rows of frames that come one by one; the last window is all that is held."""
 
     def __init__(
-        self, networks: Networks, detector: Detector, rhythm: Rhythm, *, points: bool
+        self, networks: Networks, detector: Detector, schedule: SamplingSchedule, *, points: bool
     ) -> None:
-        self._networks, self._params, self._rhythm = networks, networks.model.params, rhythm
+        self._networks, self._params, self._schedule = networks, networks.model.params, schedule
         self._points = points
         self._identities = Identities(
             lambda crops: networks.appearance.describe(crops)[0], self._params.align.track_iou
@@ -90,8 +90,8 @@ class LivePass:
         self._coming: deque[Shown] = deque()
         self._scale = 1.0
         self._waiting: deque[tuple[Frame, dict[int, Scored]]] = deque()
-        self._picked: deque[_Picked] = deque(maxlen=rhythm.frames)
-        self._due = self._ask = 0.0
+        self._picked: deque[_Picked] = deque(maxlen=schedule.frames)
+        self._due = self._next_inference = 0.0
         self._scores: dict[int, Scored] = {}
 
     @property
@@ -105,7 +105,7 @@ class LivePass:
             shown = self._coming.popleft()
             faces = self._identities.step(shown.index, shown.time_s, picture, found)
             if shown.time_s >= self._due:
-                self._due = max(self._due + self._rhythm.every_s, shown.time_s)
+                self._due = max(self._due + self._schedule.every_s, shown.time_s)
                 self._pick(shown, picture, faces)
             points = landmarks(self._networks, picture, faces) if self._points else None
             frame = Frame(shown.index, shown.time_s, faces, points or [None] * len(faces))
@@ -113,14 +113,14 @@ class LivePass:
             self._waiting.append((frame, dict(self._scores)))
             while self._waiting and self._known(self._waiting[0][0]):
                 yield from self._rows_of(*self._waiting.popleft())
-        self._identities.settle()
+        self._identities.resolve()
         while self._waiting:
             yield from self._rows_of(*self._waiting.popleft())
 
     def _shrunk(self, frames: Iterable[Shown]) -> Iterator[tuple[float, np.ndarray]]:
         for shown in frames:
-            picture = shrink(shown.picture, self._params.decode.max_side)
-            self._scale = shown.picture.shape[1] / picture.shape[1]
+            picture = shrink(shown.image, self._params.decode.max_side)
+            self._scale = shown.image.shape[1] / picture.shape[1]
             self._coming.append(shown)
             yield shown.time_s, picture
 
@@ -134,11 +134,11 @@ class LivePass:
             features = self._networks.describe([cut for _, cut in whole])
             rows = list(zip((one for one, _ in whole), rows_of(features), strict=True))
         self._picked.append(_Picked(shown.index, shown.time_s, rows))
-        while self._picked[0].time_s <= shown.time_s - self._rhythm.length_s:
+        while self._picked[0].time_s <= shown.time_s - self._schedule.length_s:
             self._picked.popleft()
-        full = shown.time_s >= self._rhythm.length_s - 1.5 * self._rhythm.every_s
-        if full and shown.time_s >= self._ask:
-            self._ask = max(self._ask + self._rhythm.ask_s, shown.time_s)
+        full = shown.time_s >= self._schedule.length_s - 1.5 * self._schedule.every_s
+        if full and shown.time_s >= self._next_inference:
+            self._next_inference = max(self._next_inference + self._schedule.infer_s, shown.time_s)
             self._classify()
 
     def _classify(self) -> None:

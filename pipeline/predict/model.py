@@ -73,7 +73,7 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
     """
     params = load_params(root / PARAMS_FILE)
     name = find_run(run, root)
-    model = put_together(
+    model = assemble(
         name, root / RUNS / name, params, root / BACKBONE, clip_s=median_s(sound_clips(root))
     )
     _check_data(name, params, model.embedding, root)
@@ -87,7 +87,7 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
     return model
 
 
-def put_together(
+def assemble(
     name: str, folder: Path, params: Params, backbone: Path, *, clip_s: float | None
 ) -> Model:
     """The run whose weights lie in `folder`, with the pack of the settings.
@@ -134,11 +134,11 @@ def _check_data(name: str, params: Params, embedding: ModelSpec, root: Path) -> 
     """Where the data of the training is still there, it was made with these settings."""
     frames, appearance = root / "data/frames", root / "data/appearance"
     if (frames / INDEX).is_file():
-        known = ShardReader(frames).facts["decode"]
+        known = ShardReader(frames).metadata["decode"]
         if known != params.decode.model_dump(mode="json"):
             raise UserError(f"decode was changed since {name} was trained: run `dvc repro`")
     if (appearance / INDEX).is_file():
-        facts = ShardReader(appearance).facts
+        facts = ShardReader(appearance).metadata
         theirs = facts["model_sha256"], facts.get("tuned_sha256")
         if theirs != (embedding.sha256, embedding.weights_sha256):
             raise UserError(

@@ -100,7 +100,7 @@ class Table(Protocol):
         ...
 
 
-class Together:
+class Tee:
     """Several tables that get the same rows."""
 
     def __init__(self, tables: Sequence[Table]) -> None:

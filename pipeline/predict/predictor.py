@@ -11,14 +11,14 @@ from arpgnet.pipeline.common.stopping import ctrl_c
 from arpgnet.pipeline.networks.detector import open_detector
 from arpgnet.pipeline.predict.camera import LiveFrames
 from arpgnet.pipeline.predict.features import Networks
-from arpgnet.pipeline.predict.live import LivePass, rhythm_of
+from arpgnet.pipeline.predict.live import LivePass, schedule_of
 from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.output import (
     WITH_LANDMARKS,
     Format,
     Head,
     Table,
-    Together,
+    Tee,
     open_table,
 )
 from arpgnet.pipeline.predict.overlay.overlay import Overlay, overlay_path
@@ -134,9 +134,9 @@ class Predictor:
         with ctrl_c() as pressed:
             try:
                 if self.options.overlay:
-                    table = Together([table, Overlay(overlay_path(target), video, expected, head)])
+                    table = Tee([table, Overlay(overlay_path(target), video, expected, head)])
                 if self.options.page:
-                    table = Together([table, self._page(target, video, expected, head)])
+                    table = Tee([table, self._page(target, video, expected, head)])
                 with track(count, name, quiet=watch is not None, watch=watch) as progress:
                     one = VideoPass(
                         self.networks,
@@ -177,7 +177,7 @@ class Predictor:
         one = LivePass(
             self.networks,
             self.detector,
-            rhythm_of(self.model, self.options.window_s),
+            schedule_of(self.model, self.options.window_s),
             points=head.points > 0,
         )
         count, complete = 0, False

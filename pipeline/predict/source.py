@@ -8,8 +8,8 @@ from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
-from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, copy_out
-from arpgnet.pipeline.predict.model import BACKBONE, Model, load_model, put_together
+from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, checkout
+from arpgnet.pipeline.predict.model import BACKBONE, Model, assemble, load_model
 from arpgnet.pipeline.publish.needs import NEEDS, pack_files, read_needs
 from arpgnet.pipeline.publish.sums import SUMS, check_sums
 from arpgnet.pipeline.publish.write import BACKBONE as PUBLISHED_BACKBONE
@@ -55,7 +55,7 @@ def load_published(folder: Path, run: str | None = None) -> Model:
         raise UserError(f"{folder} holds the run {needs.run} and no {run}: leave --run out")
     params = load_params(folder / PARAMS)
     backbone = folder / PUBLISHED_BACKBONE
-    model = put_together(needs.run, folder, params, backbone, clip_s=needs.clip_s)
+    model = assemble(needs.run, folder, params, backbone, clip_s=needs.clip_s)
     now = pack_files(model.pack)
     unlike = [role for role, digest in needs.pack.items() if now.get(role) != digest]
     if unlike:
@@ -81,7 +81,7 @@ def load_revision(rev: str, run: str | None = None, root: Path = Path()) -> Mode
 def _fetch(rev: str, root: Path, into: Path) -> None:
     indices = [Path("data") / stage / INDEX for stage in ("frames", "appearance")]
     try:
-        copy_out(rev, root, into, [PARAMS_FILE, RUNS, BACKBONE], [MANIFEST, *indices])
+        checkout(rev, root, into, [PARAMS_FILE, RUNS, BACKBONE], [MANIFEST, *indices])
     except UnknownRevision as error:
         raise UserError(
             f"--model {rev}: no workspace with a params.yaml, no published folder with a {SUMS}, "

@@ -139,8 +139,8 @@ class VideoPass:
         decode = self._params.decode
         picks = self._layout.picks
         for shown in stream(self._video, self._expected):
-            picture = shrink(shown.picture, decode.max_side)
-            self._scale = shown.picture.shape[1] / picture.shape[1]
+            picture = shrink(shown.image, decode.max_side)
+            self._scale = shown.image.shape[1] / picture.shape[1]
             self._sides = picture.shape[1], picture.shape[0]
             if self._picked < len(picks) and shown.index == picks[self._picked]:
                 self._picked += 1
@@ -153,7 +153,7 @@ class VideoPass:
         """One more frame through the first follower; False where there is none."""
         step = next(self._all, None)
         if step is None:
-            self._identities.settle()
+            self._identities.resolve()
             return False
         picture, found = step
         index, time_s = self._coming.popleft()
@@ -171,7 +171,7 @@ class VideoPass:
             if not self._step():
                 raise ClipError("the file changed while it was read")
         if self._passed >= self._count:
-            self._identities.settle()
+            self._identities.resolve()
 
     def _frame(self, index: int) -> Frame:
         self._pass(index)

@@ -18,7 +18,7 @@ from arpgnet.pipeline.common.files import partial, writing_to
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.export.write import export
 from arpgnet.pipeline.networks.packs import load_pack
-from arpgnet.pipeline.networks.tuned import FACTS, WEIGHTS, read_facts
+from arpgnet.pipeline.networks.tuned import METADATA, WEIGHTS, read_metadata
 from arpgnet.pipeline.publish.needs import NEEDS, write_needs
 from arpgnet.pipeline.publish.sums import SUMS, check_sums, write_sums
 from arpgnet.pipeline.report.card import CARD
@@ -128,7 +128,7 @@ def _fill(
     (folder / PARAMS).write_text(settings.getvalue(), encoding="utf-8")
     tuned = root / "artifacts" / BACKBONE
     (folder / BACKBONE).mkdir()
-    for file in (FACTS, WEIGHTS) if read_facts(tuned)["enabled"] else (FACTS,):
+    for file in (METADATA, WEIGHTS) if read_metadata(tuned)["enabled"] else (METADATA,):
         shutil.copyfile(tuned / file, folder / BACKBONE / file)
     write_needs(folder, name, load_pack(params.faces.pack), root)
     (folder / CARD.name).write_text(card, encoding="utf-8")

@@ -56,7 +56,7 @@ def model_card(results: Results) -> str:
     )
     details, metrics, manifest = results.details, results.metrics, results.manifest
     sets = _sets(manifest)
-    faces = results.shards["faces"].facts
+    faces = results.shards["faces"].metadata
     protocol = manifest.notes["protocol"]
     subjects = {clip.subject for clip in manifest.clips if clip.subject}
     return environment.get_template("card.md.j2").render(

@@ -215,7 +215,7 @@ def _nearest_valid(clip_id: str, frame_index: int, faces: ShardReader) -> int | 
 
 def _crop(clip_id: str, row: int, faces: ShardReader) -> np.ndarray:
     """uint8[S,S,3] RGB."""
-    side = int(faces.facts["crop_px"])
+    side = int(faces.metadata["crop_px"])
     crop_bytes = faces.row(clip_id, row, ["crop"]).column("crop")[0].as_py()
     return np.frombuffer(crop_bytes, np.uint8).reshape(side, side, 3)
 
@@ -231,8 +231,8 @@ def _draw(
         crop,
         points,
         nodes,
-        graphs.facts["edges"],
-        graphs.facts["edge_types"],
+        graphs.metadata["edges"],
+        graphs.metadata["edge_types"],
         to_numpy(graph.column("visible"), (len(nodes),))[0],
         scale=3,
     )

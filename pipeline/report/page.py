@@ -175,8 +175,8 @@ def _run_facts(results: Results) -> dict[str, Any]:
         f"resamples of whole {details['interval_unit']}s ({details['intervals_over']} of them); "
         f"± is the standard deviation over seeds. Predictions of all folds are pooled a seed.",
         "missing_wrong": details["missing"] == "wrong",
-        "pack": results.shards["faces"].facts["pack"],
-        "licence": results.shards["faces"].facts["licence"],
+        "pack": results.shards["faces"].metadata["pack"],
+        "licence": results.shards["faces"].metadata["licence"],
         "params": _settings_text(params),
     }
 

@@ -1,4 +1,4 @@
-"""A stage's out from the store: which clips lie in which file, and who writes the files.
+"""A stage's output from the store: which clips lie in which file, and who writes the files.
 
 The files do not depend on each other, so all workers write at once. Which clips lie in which
 file follows from the bytes of their entries, and not from who computed them, when, or with
@@ -22,7 +22,7 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import partial, writing_to
 from arpgnet.pipeline.common.params import EngineParams
 from arpgnet.pipeline.common.progress import Tracker, track
-from arpgnet.pipeline.runner.dispatch import spread
+from arpgnet.pipeline.runner.dispatch import dispatch
 from arpgnet.pipeline.runner.workers import Crashed, Limits, WorkerError
 from arpgnet.pipeline.store import Place, Store
 from arpgnet.pipeline.tables.shards import IndexRow, ShardFile, shard_name
@@ -39,7 +39,7 @@ _SHARED = "the project must lie on a file system that all machines of the cluste
 
 @dataclass(frozen=True)
 class Member:
-    """A clip of an out: its name, its key, and the bytes of its entry in the store."""
+    """A clip of an output: its name, its key, and the bytes of its entry in the store."""
 
     clip_id: str
     key: str
@@ -48,7 +48,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Part:
-    """A file of an out, and the clips that lie in it."""
+    """A file of an output, and the clips that lie in it."""
 
     number: int
     members: tuple[Member, ...]
@@ -70,7 +70,7 @@ class Lost:
 
 
 def cut_into_parts(members: Iterable[Member], target: int | None = None) -> list[Part]:
-    """The files of an out: one ends with the first clip that reaches `target` bytes of entries.
+    """Divide an output into files: each ends with the clip that reaches `target` bytes.
 
     Args:
         members: in manifest order.
@@ -78,33 +78,33 @@ def cut_into_parts(members: Iterable[Member], target: int | None = None) -> list
     """
     target = TARGET_BYTES if target is None else target
     parts: list[Part] = []
-    held: list[Member] = []
+    pending: list[Member] = []
     size = 0
     for member in members:
-        held.append(member)
+        pending.append(member)
         size += member.size
         if size >= target:
-            parts.append(Part(len(parts), tuple(held)))
-            held, size = [], 0
-    return [*parts, Part(len(parts), tuple(held))] if held else parts
+            parts.append(Part(len(parts), tuple(pending)))
+            pending, size = [], 0
+    return [*parts, Part(len(parts), tuple(pending))] if pending else parts
 
 
 @dataclass(frozen=True)
 class PartJob:
-    """Writes parts into the out that is being made; see `pipeline.runner.workers.Job`.
+    """Writes parts into the output that is being made; see `pipeline.runner.workers.Job`.
 
     Attributes:
         root: of the store.
-        out: what is made, beside its place.
+        output: what is made, beside its place.
     """
 
     stage: str
     schema: pa.Schema
     root: Place
-    out: Path
+    output: Path
 
     def start(self) -> None:
-        """There is nothing to open."""
+        """Do nothing: there is nothing to open."""
 
     def do(self, part: Part) -> Written | Lost:
         """Write the file of one part, which is there already; see `write_parts`.
@@ -117,7 +117,7 @@ class PartJob:
             raise UserError(f"{path} is not there on machine {socket.gethostname()}: {_SHARED}")
         store, lost = Store(self.root), []
         with (
-            writing_to(self.out),
+            writing_to(self.output),
             contextlib.closing(ShardFile(path.parent, part.number, self.schema)) as file,
         ):
             for member in part.members:
@@ -130,19 +130,19 @@ class PartJob:
         return Lost(tuple(lost)) if lost else Written(tuple(file.rows), path.stat().st_size)
 
     def path(self, part: Part) -> Path:
-        """Where it is written."""
-        return partial(self.out) / shard_name(part.number)
+        """Return where it is written."""
+        return partial(self.output) / shard_name(part.number)
 
 
 def write_parts(
     job: PartJob, parts: Sequence[Part], engine: EngineParams
 ) -> Iterator[tuple[Part, Written | Lost]]:
-    """The files, as they are finished; by workers where that is faster.
+    """Write the files, by workers where that is faster; yield them as they are finished.
 
     Raises:
         UserError: one cannot be written.
     """
-    with writing_to(job.out):
+    with writing_to(job.output):
         for part in parts:
             # here first: NFS may go on showing a folder without what others have made in it
             job.path(part).touch()
@@ -168,25 +168,25 @@ def _results(
     changes: dict[str, Any] = {"gpus_per_worker": 0.0}
     if not engine.address or len(parts) < MANY:
         changes["name"] = "local"
-    hands = spread(
+    results = dispatch(
         job, parts, engine.model_copy(update=changes), note=progress.note, limits=Limits()
     )
-    with contextlib.closing(hands):
+    with contextlib.closing(results):
         try:
-            for part, result in hands:
+            for part, result in results:
                 if isinstance(result, Crashed):
                     raise UserError(
-                        f"{job.out}: {shard_name(part.number)} cannot be written "
+                        f"{job.output}: {shard_name(part.number)} cannot be written "
                         f"({result} again and again, exit code {result.exit_code}): not enough "
                         "memory? set engine.workers: 1"
                     )
                 yield part, result
         except WorkerError as error:
-            raise RuntimeError(f"{job.out}: {error}") from None
+            raise RuntimeError(f"{job.output}: {error}") from None
 
 
 def _check_arrival(path: Path, size: int) -> None:
-    """Whether what a worker wrote, maybe on another machine, is what lies here."""
+    """Check that the file that a worker wrote, maybe on another machine, has arrived here."""
     # opened: NFS then asks for the file's true length
     with path.open("rb") as file:
         here = os.fstat(file.fileno()).st_size
@@ -195,7 +195,7 @@ def _check_arrival(path: Path, size: int) -> None:
 
 
 def _named(table: pa.Table, clip_id: str, schema: pa.Schema) -> pa.Table:
-    """The table with its `clip_id` column, where the schema has one."""
+    """Add the `clip_id` column, where the schema has one."""
     place = schema.get_field_index("clip_id")
     if place < 0:
         return table

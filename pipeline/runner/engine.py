@@ -1,6 +1,6 @@
-"""Runs a stage's per-clip work: looks up, computes what is missing, assembles the out.
+"""Runs a stage's per-clip work: looks up, computes what is missing, assembles the output.
 
-Every result goes into the store before it goes anywhere else, and the out is assembled
+Every result goes into the store before it goes anywhere else, and the output is assembled
 from the store in manifest order. So an interrupted run keeps what was finished, and the
 out's bytes do not depend on what was computed now, before, or in which order.
 """
@@ -25,7 +25,7 @@ from arpgnet.pipeline.runner.assembly import (
     cut_into_parts,
     write_parts,
 )
-from arpgnet.pipeline.runner.dispatch import spread
+from arpgnet.pipeline.runner.dispatch import dispatch
 from arpgnet.pipeline.runner.work import ClipJob, ClipWork, Item
 from arpgnet.pipeline.runner.workers import NO_MEMORY, Crashed, TimedOut, WorkerError
 from arpgnet.pipeline.store import Store
@@ -48,12 +48,12 @@ class Summary:
 def run_clips(
     work: ClipWork,
     clips: Sequence[Clip],
-    out: Path,
+    output: Path,
     engine: EngineParams,
     *,
     store: Store | None = None,
 ) -> Summary:
-    """Make the stage's out for all clips, computing only what the store lacks.
+    """Make the stage's output for all clips, computing only what the store lacks.
 
     Raises:
         UserError: more than `engine.max_bad` of the clips are quarantined, or all of them;
@@ -63,7 +63,7 @@ def run_clips(
     run = _Run(work, clips, engine, store or Store())
     run.look_up()
     run.compute()
-    run.assemble(out)
+    run.assemble(output)
     return Summary(run.done, len(clips) - run.done - len(run.bad), len(run.bad))
 
 
@@ -114,25 +114,25 @@ class _Run:
             self._store.sweep(self._work.stage)
         self._compute([Item(clip, key) for key, clip in self._missing.items()])
 
-    def assemble(self, out: Path) -> None:
-        """Write the out beside its place, then put it there."""
-        fresh = partial(out)
+    def assemble(self, output: Path) -> None:
+        """Write the output beside its place, then put it there."""
+        fresh = partial(output)
         shutil.rmtree(fresh, ignore_errors=True)
         try:
-            with writing_to(out):
+            with writing_to(output):
                 fresh.mkdir(parents=True)
-            written = self._write(out)
+            written = self._write(output)
             self._refuse_too_many_bad()
             index = [written.get(clip.clip_id) or self._quarantined(clip) for clip in self._clips]
-            with writing_to(out):
-                write_index(fresh, index, self._work.facts())
-                replace_folder(fresh, out)
+            with writing_to(output):
+                write_index(fresh, index, self._work.metadata())
+                replace_folder(fresh, output)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
-    def _write(self, out: Path) -> dict[str, IndexRow]:
-        """The files, in as many rounds as entries turn out to be lost; the clips' rows."""
-        job = PartJob(self._work.stage, self._work.schema, self._store.root, out)
+    def _write(self, output: Path) -> dict[str, IndexRow]:
+        """Write the files, again where entries turn out to be lost; return the clips' rows."""
+        job = PartJob(self._work.stage, self._work.schema, self._store.root, output)
         written: dict[Part, Written] = {}
         again: set[str] = set()
         while True:
@@ -148,18 +148,18 @@ class _Run:
                 break
             if lost & again:
                 raise UserError(
-                    f"{job.stage}: the store {job.root} lost what it was given a moment ago, "
+                    f"{job.stage}: the store {job.root} lost entries that were just written, "
                     "twice: `arpgnet store verify` reads all of it"
                 )
             again |= lost
             self._compute_again(lost)
         # with a clip that has turned bad there may be a file less
-        for path in set(partial(out).iterdir()) - set(map(job.path, parts)):
+        for path in set(partial(output).iterdir()) - set(map(job.path, parts)):
             path.unlink()
         return {row.clip_id: row for part in parts for row in written[part].rows}
 
     def _members(self) -> list[Member]:
-        """The usable clips."""
+        """Return the usable clips."""
         usable = (clip.clip_id for clip in self._clips if clip.clip_id not in self.bad)
         keys = ((name, self._keys[name]) for name in usable)
         return [Member(name, key, self._sizes[key]) for name, key in keys]
@@ -169,7 +169,7 @@ class _Run:
         return quarantined(name, self._keys[name], self.bad[name])
 
     def _compute_again(self, keys: set[str]) -> None:
-        """Whose entry was damaged, or removed by another process."""
+        """Compute clips again whose entry was damaged, or removed by another process."""
         by_key = {self._keys[clip.clip_id]: clip for clip in self._clips}
         self._compute([Item(by_key[key], key) for key in sorted(keys)])
 
@@ -177,7 +177,7 @@ class _Run:
         job = ClipJob(self._work, self._store.root)
         with track(len(items), self._work.stage) as progress:
             try:
-                for item, result in spread(job, items, self._engine, note=progress.note):
+                for item, result in dispatch(job, items, self._engine, note=progress.note):
                     self._finished(item, result, progress)
             except WorkerError as error:
                 name = error.item.clip.clip_id if error.item is not None else "(setup)"
@@ -203,16 +203,16 @@ class _Run:
         progress.advance()
 
     def _refuse_too_many_bad(self) -> None:
-        """As soon as it is certain, not hours later."""
+        """Raise UserError as soon as too many clips are certain to be bad."""
         bad, total = len(self.bad), len(self._clips)
         if not bad or (bad < total and bad <= self._engine.max_bad * total):
             return
         reasons = Counter(self.bad.values()).most_common(3)
         named = "; ".join(f"{reason} ({count})" for reason, count in reasons)
         remedy = (
-            "nothing is left to work with: mend the clips or the settings"
+            "nothing is left to work with: fix the clips or the settings"
             if bad == total
-            else f"mend them or raise engine.max_bad (now {self._engine.max_bad:g})"
+            else f"fix them or raise engine.max_bad (now {self._engine.max_bad:g})"
         )
         raise UserError(
             f"{self._work.stage}: {bad} of {total} clips are unusable: {named}; {remedy}"
@@ -220,7 +220,7 @@ class _Run:
 
 
 def _detail(result: Crashed | TimedOut) -> str:
-    """For the person who watches; the out says the same on every machine."""
+    """Return details for the console; the output has the same text on every machine."""
     match result:
         case TimedOut():
             return " (engine.clip_timeout_s)"

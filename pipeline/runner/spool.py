@@ -1,6 +1,6 @@
-"""Byte strings of one clip kept aside: in memory while they are few, then in a file.
+"""Byte strings of one clip, spooled: in memory while they are few, then in a file.
 
-An hour of video has 100,000 pictures of 300 kB; what is known of them only at the end (whether
+An hour of video has 100,000 images of 300 kB; what is known of them only at the end (whether
 the file is sound, which face is the clip's) must not keep them in memory until then.
 """
 
@@ -40,7 +40,7 @@ class Spool:
         return len(self._ends) - 1
 
     def append(self, data: bytes) -> int:
-        """Keep `data`; the number it is read by.
+        """Append `data`; return the number it is read by.
 
         Raises:
             UserError: the temporary folder is full or may not be written.
@@ -57,7 +57,7 @@ class Spool:
         return len(self) - 1
 
     def read(self, number: int) -> bytes:
-        """What `append` kept under this number."""
+        """Return what `append` stored under this number."""
         start, end = self._ends[number : number + 2]
         self._file.seek(start)
         return bytes(self._file.read(end - start))

@@ -1,6 +1,6 @@
-"""One thread a worker: a sum that is split over threads has other last bits for another number.
+"""One thread per worker: a sum that is split over threads has other last bits for another number.
 
-There is one worker a core, so that more threads would gain nothing.
+There is one worker per core, so that more threads would gain nothing.
 """
 
 from __future__ import annotations

@@ -19,42 +19,42 @@ from arpgnet.pipeline.tables.shards import ShardReader, well_cut
 class ClipWork(Protocol):
     """A stage's work: a picklable frozen dataclass.
 
-    `key`, `facts` and `upstream_failure` are called in the parent process, without
+    `key`, `metadata` and `upstream_failure` are called in the parent process, without
     `setup`; `setup` and `run` in a worker. The parent has nothing to decode or infer with:
     heavy libraries are imported where they are used. The clip's name is not part of its
     content: `run` may leave the column `clip_id` out, and the engine writes it when it
-    assembles the out, so that a clip that was renamed or stands in the manifest twice is
+    assembles the output, so that a clip that was renamed or stands in the manifest twice is
     computed once.
 
-    A work uses one thread, of which there is one a core, in as many processes; see
+    A work uses one thread, of which there is one per core, in as many processes; see
     `pipeline.runner.threads`.
     """
 
     @property
     def stage(self) -> str:
-        """The store's room: "decode", "align", ..."""
+        """The store's namespace: "decode", "align", ..."""
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the out's rows, `clip_id` among them."""
+        """Of the output's rows, `clip_id` among them."""
 
     def key(self, clip: Clip) -> str:
-        """A digest of everything the result depends on."""
+        """Return a digest of everything the result depends on."""
 
-    def facts(self) -> dict[str, Any]:
-        """About the whole out, JSON-able; for the index."""
+    def metadata(self) -> dict[str, Any]:
+        """Return metadata of the whole output, JSON-able; for the index."""
 
     def upstream_failure(self, clip: Clip) -> str | None:
-        """Why an earlier stage has nothing for this clip."""
+        """Return why an earlier stage has nothing for this clip."""
 
     def setup(self) -> None:
         """Open models and readers; called once a process."""
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
-        """The clip's rows in pieces of `PIECE_ROWS` rows, the last one shorter; at least one.
+        """Yield the clip's rows in pieces of `PIECE_ROWS` rows, the last one shorter; at least one.
 
-        A piece is let go before the next is asked for: of an hour of video, hold little
-        more than one.
+        A piece is let go before the next is asked for: of an hour of video, keep little
+        more than one in memory.
 
         Raises:
             ClipError: the clip is bad and is quarantined, for good.
@@ -81,7 +81,7 @@ class ClipWorkBase(PickledByFields, abc.ABC):
 
     @abc.abstractmethod
     def inputs(self, clip: Clip) -> list[Any]:
-        """Everything but code that the clip's result depends on; see `digest` for the types."""
+        """List what the clip's result depends on, except code; see `digest` for the types."""
 
     def key(self, clip: Clip) -> str:
         """See `ClipWork`."""
@@ -89,14 +89,14 @@ class ClipWorkBase(PickledByFields, abc.ABC):
 
 
 def upstream_reason(clip_id: str, *readers: ShardReader) -> str | None:
-    """Why one of the earlier stages has nothing for the clip, if so."""
+    """Return why one of the earlier stages has nothing for the clip, if so."""
     entries = (reader.entry(clip_id) for reader in readers)
     return next((entry.reason or entry.status for entry in entries if not entry.ok), None)
 
 
 @dataclass(frozen=True)
 class Item:
-    """A clip and the key that its result is kept under."""
+    """A clip and the key that its result is stored under."""
 
     clip: Clip
     key: str
@@ -114,7 +114,7 @@ class ClipJob:
         self.work.setup()
 
     def do(self, item: Item) -> int | str:
-        """The bytes of its entry, or why the clip is bad, which is remembered."""
+        """Return the bytes of its entry, or why the clip is bad, which is remembered."""
         store = Store(self.root)
         pieces = well_cut(self.work.run(item.clip))
         try:
@@ -125,7 +125,7 @@ class ClipJob:
 
 
 def _nameless(table: pa.Table) -> pa.Table:
-    """The rows alone, as they are kept: without the clip's name."""
+    """Return the rows as they are stored: without the clip's name."""
     if "clip_id" in table.column_names:
         table = table.drop_columns(["clip_id"])
     return table.replace_schema_metadata()

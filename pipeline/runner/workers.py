@@ -1,4 +1,4 @@
-"""Worker processes that may die, hang or swell: whose clip it was is known, the run goes on.
+"""Run items in worker processes that may die, hang or grow; the run goes on without them.
 
 `concurrent.futures` breaks the whole pool when one process dies, does not say on which
 item, and cannot end one that hangs. Here every worker has its own pipe and one item at a
@@ -28,38 +28,38 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.runner.threads import ONE_THREAD
 from arpgnet.pipeline.store.code import STATE_AT_START, sources_state
 
-# how often an item is given to a worker before the item is blamed
+# how often an item is assigned to a worker before the item is blamed
 _TRIES = 2
 # a worker that needs much memory from its first item on would otherwise be replaced each time
 _GROWTH = 1.5
 # a worker's exit code when Python could not allocate
 NO_MEMORY = 66
-# what the operating system can be asked for
+# the longest wait that the operating system accepts
 _LONGEST_WAIT_S = 86400.0
-# for a process that was told to end, or whose pipe is closed, to be gone
+# how long a process that was asked to end, or whose pipe is closed, may take to exit
 _END_S = 5.0
 # a worker's own end of its pipe
 _to_parent: Connection | None = None
 
 
 class Job(Protocol):
-    """What a worker does; picklable."""
+    """The work that a worker does; picklable."""
 
     def start(self) -> None:
-        """Called once in each worker, before the first item."""
+        """Prepare a worker: called once in each, before the first item."""
 
     def do(self, item: Any) -> Any:
-        """One item's result; picklable."""
+        """Compute one item's result; picklable."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When a worker is ended from outside.
+    """The limits beyond which a worker is ended from outside.
 
     Attributes:
         seconds: for one item; then the worker is killed.
         memory_mb: resident after an item; a worker that has grown beyond this, and to 1.5
-            times what it held after its first item, is replaced by a fresh one.
+            times its size after its first item, is replaced by a fresh one.
     """
 
     seconds: float = math.inf
@@ -68,18 +68,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Crashed:
-    """In the place of a result: the worker died on this item, twice."""
+    """Stands in for a result: the worker died on this item, twice."""
 
     exit_code: int | None
 
     def __str__(self) -> str:
-        """The same on every machine."""
+        """Return the same text on every machine."""
         return "worker crashed"
 
 
 @dataclass(frozen=True)
 class TimedOut:
-    """In the place of a result: the worker was killed, because the item took this long."""
+    """Stands in for a result: the worker was killed because the item took this long."""
 
     seconds: float
 
@@ -96,7 +96,7 @@ class WorkerError(Exception):
 
 
 def cores() -> int:
-    """Cores this process may use: its affinity, and a container's CPU quota."""
+    """Count the cores this process may use: its affinity, and a container's CPU quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -106,10 +106,10 @@ def cores() -> int:
     return max(1, count or 1)
 
 
-def tell(value: Any) -> None:
-    """What a job has to say of its item before that is done; picklable."""
-    assert _to_parent is not None, "only a worker has somebody to tell"
-    _to_parent.send(("told", value))
+def report(value: Any) -> None:
+    """Send the parent a picklable value about the current item, before the item is done."""
+    assert _to_parent is not None, "only a worker can report"
+    _to_parent.send(("report", value))
 
 
 def run_in_workers(
@@ -117,25 +117,25 @@ def run_in_workers(
     items: Iterable[Any],
     count: int,
     limits: Limits | None = None,
-    told: Callable[[Any, Any], None] = lambda item, value: None,
+    on_report: Callable[[Any, Any], None] = lambda item, value: None,
 ) -> Generator[tuple[Any, Any], None, None]:
     """Yield (item, result, Crashed or TimedOut) as they are finished, in no fixed order.
 
     Args:
-        count: processes at a time, no more than there are items; each holds one item, so
+        count: processes at a time, no more than there are items; each has one item, so
             nothing piles up.
-        told: is called with the item and what its worker tells (`tell`); again from the start
-            when the item is given to another worker.
+        on_report: called with the item and each value that its worker reports; again from the start
+            when the item is assigned to another worker.
 
     Raises:
         UserError: raised by the job, or the workers die before their first item.
         WorkerError: any other exception in the job.
     """
-    crew = Crew(job, count, limits or Limits(), told)
+    pool = WorkerPool(job, count, limits or Limits(), on_report)
     try:
-        yield from crew.run(items)
+        yield from pool.run(items)
     finally:
-        crew.dismiss()
+        pool.shutdown()
 
 
 @dataclass
@@ -144,7 +144,7 @@ class _Task:
     tries: int = 0
 
 
-# what became of a worker: a kind of message, its value, and the task that it held
+# an event of a worker: a kind of message, its value, and the worker's task
 _Event = tuple[str, Any, _Task | None]
 
 
@@ -162,13 +162,13 @@ class _Worker:
     def idle(self) -> bool:
         return self.started and self.task is None
 
-    def give(self, task: _Task, seconds: float) -> None:
+    def assign(self, task: _Task, seconds: float) -> None:
         task.tries += 1
         self.task, self.deadline = task, time.monotonic() + seconds
         self._send(task.item)
 
     def receive(self) -> tuple[str, Any]:
-        """The next message; "dead" when the process is."""
+        """Receive the next message; "dead" when the process is."""
         try:
             message: tuple[str, Any] = self.pipe.recv()
         except (EOFError, ConnectionResetError):
@@ -178,20 +178,20 @@ class _Worker:
         return message
 
     def release(self) -> _Task | None:
-        """The task it held."""
+        """Take the task back."""
         task, self.task, self.deadline = self.task, None, math.inf
         return task
 
-    def call_off(self) -> None:
-        """Tell it to end; at once when it is at work, for nobody waits for the result."""
+    def stop(self) -> None:
+        """Ask it to end; terminate it when it is at work, for nobody waits for the result."""
         if self.idle:
             self._send(None)
         else:
             self.process.terminate()
 
-    def end(self, patience_s: float = _END_S) -> None:
+    def end(self, timeout_s: float = _END_S) -> None:
         """Wait for the process to end, then make it."""
-        self.process.join(patience_s)
+        self.process.join(timeout_s)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -203,28 +203,28 @@ class _Worker:
             self.pipe.send(item)
 
 
-class Crew:
-    """All worker processes, which stay from one `run` to the next. `dismiss` ends them."""
+class WorkerPool:
+    """A pool of worker processes that stay from one `run` to the next; `shutdown` ends them."""
 
     def __init__(
         self,
         job: Job,
         count: int,
         limits: Limits,
-        told: Callable[[Any, Any], None] = lambda item, value: None,
+        on_report: Callable[[Any, Any], None] = lambda item, value: None,
     ) -> None:
         self._job = job
         self._count = count
         self._limits = limits
-        self._told = told
+        self._on_report = on_report
         self._workers: list[_Worker] = []
         self._deaths_at_start = 0
 
     def run(self, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        """As `run_in_workers`, whose errors it raises."""
+        """Yield results like `run_in_workers`, and raise its errors."""
         todo = deque(_Task(item) for item in items)
         while todo or self._busy:
-            self._staff(todo)
+            self._dispatch(todo)
             for kind, value, task in self._wait():
                 if kind == "user error":
                     raise UserError(value)
@@ -232,19 +232,19 @@ class Crew:
                     raise WorkerError(task and task.item, value)
                 if task is None:
                     continue
-                if kind == "told":
-                    self._told(task.item, value)
+                if kind == "report":
+                    self._on_report(task.item, value)
                     continue
                 if kind == "dead" and task.tries < _TRIES:
                     todo.appendleft(task)
                 else:
-                    self._staff(todo)
+                    self._dispatch(todo)
                     yield task.item, value
 
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         """End all of them."""
         for worker in self._workers:
-            worker.call_off()
+            worker.stop()
         for worker in self._workers:
             worker.end()
         self._workers.clear()
@@ -253,29 +253,29 @@ class Crew:
     def _busy(self) -> bool:
         return any(worker.task is not None for worker in self._workers)
 
-    def _staff(self, todo: deque[_Task]) -> None:
+    def _dispatch(self, todo: deque[_Task]) -> None:
         """Give every idle worker a task; start as many more as there is work for."""
         for worker in self._workers:
             if todo and worker.idle:
-                worker.give(todo.popleft(), self._limits.seconds)
+                worker.assign(todo.popleft(), self._limits.seconds)
         starting = sum(not worker.started for worker in self._workers)
         for _ in range(min(self._count - len(self._workers), len(todo) - starting)):
-            self._hire()
+            self._spawn()
 
     def _wait(self) -> list[_Event]:
-        """What happened: messages, deaths and missed deadlines; maybe nothing yet."""
+        """Wait for messages, deaths and missed deadlines; the list may be empty."""
         by_pipe: dict[Any, _Worker] = {worker.pipe: worker for worker in self._workers}
         deadline = min(worker.deadline for worker in self._workers)
-        patience = min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT_S)
-        ready = [by_pipe[pipe] for pipe in wait(list(by_pipe), patience)]
-        events = [self._heard(worker) for worker in ready]
+        timeout = min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT_S)
+        ready = [by_pipe[pipe] for pipe in wait(list(by_pipe), timeout)]
+        events = [self._receive(worker) for worker in ready]
         now = time.monotonic()
         late = [worker for worker in self._workers if worker.deadline <= now]
         return events + [self._overdue(worker) for worker in late if not worker.pipe.poll()]
 
-    def _heard(self, worker: _Worker) -> _Event:
+    def _receive(self, worker: _Worker) -> _Event:
         kind, value = worker.receive()
-        if kind == "told":
+        if kind == "report":
             return kind, value, worker.task
         if kind == "dead":
             self._workers.remove(worker)
@@ -289,7 +289,7 @@ class Crew:
 
     def _overdue(self, worker: _Worker) -> _Event:
         self._workers.remove(worker)
-        worker.end(patience_s=0)
+        worker.end(timeout_s=0)
         return "overdue", TimedOut(self._limits.seconds), worker.release()
 
     def _count_death(self, worker: _Worker) -> None:
@@ -303,7 +303,7 @@ class Crew:
                 "set engine.workers: 1"
             )
 
-    def _hire(self) -> None:
+    def _spawn(self) -> None:
         # spawn: a forked decord reader hangs, and CUDA does not survive a fork
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -317,7 +317,7 @@ class Crew:
 
 @contextlib.contextmanager
 def _environment(settings: dict[str, str]) -> Iterator[None]:
-    """The settings for children that are started inside."""
+    """Set environment variables for the children that are started inside."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
@@ -332,7 +332,7 @@ def _environment(settings: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Ctrl-C goes to all processes of a terminal; only the parent decides what it means.
+    """Ignore Ctrl-C, which goes to all processes of a terminal: only the parent handles it.
 
     A child inherits an ignored signal, so it is deaf from its first instruction on.
     """
@@ -347,7 +347,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 def _work(pipe: Connection, job: Job, memory_mb: float, code: str) -> None:
-    """A worker's life: messages are (kind, value)."""
+    """Run in the worker process: do items until None comes. Messages are (kind, value)."""
     import psutil
 
     global _to_parent
@@ -359,12 +359,12 @@ def _work(pipe: Connection, job: Job, memory_mb: float, code: str) -> None:
         if sources_state() != code:
             raise UserError("the code of arpgnet was changed while it ran: run again")
         pipe.send(("started", None))
-        # None is the call to end
+        # None asks the worker to end
         while (item := pipe.recv()) is not None:
             result = job.do(item)
-            held = process.memory_info().rss / 2**20
-            first = first or held
-            if held > max(memory_mb, _GROWTH * first):
+            resident = process.memory_info().rss / 2**20
+            first = first or resident
+            if resident > max(memory_mb, _GROWTH * first):
                 pipe.send(("last result", result))
                 return
             pipe.send(("result", result))
@@ -373,14 +373,14 @@ def _work(pipe: Connection, job: Job, memory_mb: float, code: str) -> None:
     except EOFError:
         pass  # the parent is gone
     except MemoryError:
-        # as if the system had killed it: a fresh process may have room
+        # as if the system had killed it: a fresh process may have enough memory
         os._exit(NO_MEMORY)
     except Exception:
         pipe.send(("error", traceback.format_exc()))
 
 
 def end_with_parent() -> None:
-    """A killed parent cannot call its workers off, and what they compute is of no use to it.
+    """Exit when the parent dies: a killed parent cannot stop its workers, nor use their results.
 
     What was begun is lost either way when the next run starts the clip anew.
     """

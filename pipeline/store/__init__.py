@@ -12,15 +12,15 @@ from arpgnet.pipeline.store.backend import Removed
 from arpgnet.pipeline.store.code import code_version, library_version, project_version
 from arpgnet.pipeline.store.digests import digest, file_sha256
 from arpgnet.pipeline.store.entries import Kind
-from arpgnet.pipeline.store.results import RoomStats, Store
+from arpgnet.pipeline.store.results import NamespaceStats, Store
 
 __all__ = [
     "STORE_VARIABLE",
     "Address",
     "Kind",
+    "NamespaceStats",
     "Place",
     "Removed",
-    "RoomStats",
     "Store",
     "code_version",
     "digest",

@@ -65,7 +65,7 @@ Place = Path | Address
 
 
 def store_place() -> Place:
-    """The store: `ARPGNET_STORE`, else `arpgnet` in the user's cache folder.
+    """Return the store: `ARPGNET_STORE`, else `arpgnet` in the user's cache folder.
 
     Raises:
         UserError: `ARPGNET_STORE` is neither an absolute path nor an address. A relative path
@@ -83,7 +83,7 @@ def store_place() -> Place:
 
 
 def store_root() -> Path:
-    """The store's folder on this machine; beside a store on object storage, the user's cache.
+    """Return the store's folder on this machine; with object storage, the user's cache.
 
     For what must be files: rendered data sets, a SQLite cache, converted networks. All of it
     is made anew where it is missing.
@@ -95,7 +95,7 @@ def store_root() -> Path:
 
 
 def folder_of(place: Place) -> Path:
-    """A store's folder on this machine: itself, or the user's cache beside object storage."""
+    """Return a store's folder on this machine: itself, or the user's cache with object storage."""
     return place if isinstance(place, Path) else _user_cache()
 
 

@@ -1,4 +1,4 @@
-"""What a store is kept in: a folder, or object storage."""
+"""The interface of a store's backend: a folder, or object storage."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Backend(Protocol):
     """Entries by name. Any number of processes may use one at the same time.
 
     A reader sees all of an entry or nothing. Every method raises UserError for what the user
-    can mend.
+    can fix.
     """
 
     def place(self, entry: Entry) -> Place:
-        """Where it lies, or would."""
+        """Return where the entry lies, or would lie."""
 
     def size(self, entry: Entry) -> int | None:
-        """Bytes of all of it, or None where there is none; its checksum is not looked at."""
+        """Return the entry's bytes, or None where there is none; its checksum is not verified."""
 
     def open(self, entry: Entry) -> tuple[Any, int]:
-        """It as an open file at its start and the payload's length in bytes.
+        """Open the entry; return the file, at its start, and the payload's length in bytes.
 
         What is read later comes from the bytes that were checked, whoever replaces the entry
         meanwhile.
@@ -44,19 +44,19 @@ class Backend(Protocol):
         """
 
     def used(self, entry: Entry) -> None:
-        """It has been read: `gc` lets it live longer."""
+        """Note that the entry has been read: `gc` lets it live longer."""
 
     def writing(self, entry: Entry) -> AbstractContextManager[Sink]:
-        """A sink for it; it is replaced when the block ends without an error."""
+        """Open a sink for the entry, which is replaced when the block ends without an error."""
 
     def remove(self, entry: Entry) -> None:
         """Forget it; nothing happens when there is none."""
 
     def entries(self) -> Iterator[tuple[Entry, int]]:
-        """All of them and their bytes, in the order of their paths."""
+        """Yield all entries and their bytes, in the order of their paths."""
 
     def gc(self, unused_days: float, dry_run: bool) -> Removed:
         """Delete what nobody used for so long, and what killed processes left."""
 
-    def sweep(self, room: str) -> None:
-        """Delete what killed processes left in a room."""
+    def sweep(self, namespace: str) -> None:
+        """Delete what killed processes left in a namespace."""

@@ -28,7 +28,7 @@ LEFT_OUT: dict[str, str] = {
     "pipeline.runner.cluster": "decides on which machine an item is computed",
     "pipeline.runner.dispatch": "decides where an item is computed",
     "pipeline.runner.workers": "runs a job; `threads` beside it sets what its processes use",
-    "pipeline.store": "gives back the bytes that it was given; checked by sha256",
+    "pipeline.store": "returns the bytes that were stored; checked by sha256",
 }
 
 # what a distribution is called where it is not called like its top-level package
@@ -39,7 +39,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @functools.cache
 def code_version(*entries: str) -> str:
-    """Digest of all that the modules' code depends on: for a key.
+    """Return the digest of all that the modules' code depends on: for a key.
 
     That is the abstract syntax trees, without docstrings, of the modules in their import closure,
     and the versions of the libraries that these import. An import within a function counts; a
@@ -55,14 +55,14 @@ def code_version(*entries: str) -> str:
 
 
 def project_version() -> str:
-    """Digest of all code of this project, also that which is left out of keys."""
+    """Return the digest of all code of this project, also that which is left out of keys."""
     files = sorted(path for name in PROJECT for path in (_ROOT / name).rglob("*.py"))
     return digest({path.relative_to(_ROOT).as_posix(): _parsed(path).digest for path in files})
 
 
 def sources_state() -> str:
-    """Digest of the names, lengths and times of all source files: 10 ms, and says only whether
-    they are what they were."""
+    """Return a digest of the names, lengths and times of all source files: 10 ms; it shows only
+    whether they have changed."""
     state = {}
     for path in (path for name in PROJECT for path in (_ROOT / name).rglob("*.py")):
         status = path.stat()
@@ -76,7 +76,7 @@ STATE_AT_START = sources_state()
 
 
 def closure_digest(root: Path, *entries: str) -> str:
-    """`code_version` of a copy of the project below `root`.
+    """Return `code_version` of a copy of the project below `root`.
 
     Raises:
         ModuleNotFoundError: no such module there.
@@ -88,7 +88,7 @@ def closure_digest(root: Path, *entries: str) -> str:
 
 
 def import_closure(root: Path, *entries: str) -> dict[str, Path]:
-    """The modules below `root` that the entries import, directly or not, and their files.
+    """Return the modules below `root` that the entries import, directly or not, and their files.
 
     Raises:
         ModuleNotFoundError: an entry is no module there.
@@ -112,13 +112,13 @@ def import_closure(root: Path, *entries: str) -> dict[str, Path]:
 
 
 def left_out(name: str) -> bool:
-    """Whether a module is one of `LEFT_OUT`, or lies in one."""
+    """Check whether a module is one of `LEFT_OUT`, or lies in one."""
     return any(name == one or name.startswith(f"{one}.") for one in LEFT_OUT)
 
 
 @functools.cache
 def library_version(name: str) -> str | None:
-    """The version of the distribution that brings a top-level package; None: not installed."""
+    """Return the version of a top-level package's distribution; None: not installed."""
     try:
         return importlib.metadata.version(_DISTRIBUTIONS.get(name, name))
     except importlib.metadata.PackageNotFoundError:

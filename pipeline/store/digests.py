@@ -9,7 +9,7 @@ from typing import Any
 
 
 def digest(*parts: Any) -> str:
-    """Sha256 (hex) of the parts as canonical JSON: equal values, equal digest, on any machine.
+    """Hash the parts as canonical JSON, sha256 (hex): equal values, equal digest, anywhere.
 
     Parts are None, bools, ints, finite floats, strings, lists, string-keyed mappings and
     pydantic models. Floats are written in their shortest exact form.
@@ -37,6 +37,6 @@ def _plain(part: Any) -> Any:
 
 
 def file_sha256(path: Path) -> str:
-    """Sha256 (hex) of a file's bytes."""
+    """Return the sha256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

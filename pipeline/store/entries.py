@@ -1,6 +1,6 @@
 """An entry: a payload, a sha256 and a magic word; the same bytes wherever the store is.
 
-The sum is over the room, the key and the payload, so that an entry is right in its place only.
+The sum is over the namespace, the key and the payload, so that an entry is right in its place only.
 An entry is read twice, first for the checksum alone, so that of a damaged one nothing is
 handed out.
 """
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal, cast, get_args
 
 Kind = Literal["table", "failure", "file", "folder"]
 
-_ROOM = re.compile(r"[a-z][a-z0-9_-]*")
+_NAMESPACE = re.compile(r"[a-z][a-z0-9_-]*")
 _KEY = re.compile(r"[0-9a-f]{16,}")
 _MAGIC = b"ARPGNET2"
 TRAILER = hashlib.sha256().digest_size + len(_MAGIC)
@@ -25,29 +25,29 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Entry:
-    """The name of an entry: a room (a stage), a hex key, and what it holds.
+    """The name of an entry: a namespace (a stage), a hex key, and its kind.
 
     Raises:
         ValueError: it could be a path out of the store.
     """
 
-    room: str
+    namespace: str
     key: str
     kind: Kind
 
     def __post_init__(self) -> None:
-        if not _ROOM.fullmatch(self.room) or not _KEY.fullmatch(self.key):
-            raise ValueError(f"not a room and a hex key: {self.room!r}, {self.key!r}")
+        if not _NAMESPACE.fullmatch(self.namespace) or not _KEY.fullmatch(self.key):
+            raise ValueError(f"not a namespace and a hex key: {self.namespace!r}, {self.key!r}")
 
     @classmethod
     def at(cls, path: str) -> Entry | None:
-        """The entry at a path relative to the store; None where something else lies."""
-        room = path.partition("/")[0]
+        """Parse the path of an entry relative to the store; None for any other file."""
+        namespace = path.partition("/")[0]
         key, _, kind = path.rpartition("/")[2].partition(".")
         if kind not in get_args(Kind):
             return None
         try:
-            entry = cls(room, key, cast(Kind, kind))
+            entry = cls(namespace, key, cast(Kind, kind))
         except ValueError:
             return None
         return entry if entry.path == path else None
@@ -55,14 +55,14 @@ class Entry:
     @property
     def path(self) -> str:
         """Relative to the store."""
-        return f"{self.room}/{self.key[:2]}/{self.key}.{self.kind}"
+        return f"{self.namespace}/{self.key[:2]}/{self.key}.{self.kind}"
 
     def sum(self) -> Any:
-        """A sha256 that begins with the room and the key: no other key's entry is this one's.
+        """Start a sha256 with the namespace and the key: no other key's entry is this one's.
 
         A repaired file system or a careless copy may put whole files in each other's places.
         """
-        return hashlib.sha256(f"{self.room}/{self.key}.{self.kind}\n".encode())
+        return hashlib.sha256(f"{self.namespace}/{self.key}.{self.kind}\n".encode())
 
 
 class DamagedError(Exception):
@@ -76,7 +76,7 @@ class Sink:
     payload may fail on files of its own, and those have another remedy.
 
     Args:
-        storing: around each access to the file; turns its faults into what the user can mend.
+        storing: around each access to the file; turns its faults into errors that the user can fix.
 
     Attributes:
         size: bytes written so far; once it is sealed, those of the entry.
@@ -100,7 +100,7 @@ class Sink:
         return written
 
     def flush(self) -> None:
-        """Nothing: `seal` brings all of it to the file."""
+        """Do nothing: `seal` brings all of it to the file."""
 
     def seal(self) -> None:
         """Write the trailer."""
@@ -111,14 +111,14 @@ class Sink:
 
 
 def blocks(file: Any, length: int) -> Iterator[bytes]:
-    """The next `length` bytes, piece by piece."""
+    """Yield the next `length` bytes, piece by piece."""
     while length > 0 and (block := file.read(min(length, _BLOCK))):
         length -= len(block)
         yield block
 
 
 def intact(file: Any, length: int, entry: Entry) -> bool:
-    """Whether the file, at its start, holds this entry with a payload of `length` bytes.
+    """Check whether the file, at its start, has this entry with a payload of `length` bytes.
 
     Costs 80 ms per 100 MB: 65 for the sum (with SHA instructions), 15 for the reading.
     """

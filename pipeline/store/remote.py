@@ -27,7 +27,7 @@ from arpgnet.pipeline.common.files import writing_to
 from arpgnet.pipeline.store.address import Address, Scheme
 from arpgnet.pipeline.store.backend import Removed
 from arpgnet.pipeline.store.entries import TRAILER, DamagedError, Entry, Sink, intact
-from arpgnet.pipeline.store.retry import LostWriteError, Patience
+from arpgnet.pipeline.store.retry import LostWriteError, RetryPolicy
 
 Result = TypeVar("Result")
 
@@ -42,26 +42,26 @@ _EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
 class Bucket:
     """See `pipeline.store.backend.Backend`.
 
-    The first access looks whether the bucket can be listed: a run that can keep nothing ends
+    The first access looks whether the bucket can be listed: a run that can store nothing ends
     before it computes anything.
     """
 
     def __init__(self, root: Address) -> None:
         self._root = root
-        self._patience = Patience.from_environment()
+        self._policy = RetryPolicy.from_environment()
 
     def place(self, entry: Entry) -> Address:
         return self._root / entry.path
 
     def size(self, entry: Entry) -> int | None:
         place = self.place(entry)
-        return self._insist(place, "look it up", lambda client: _size(client, place))
+        return self._call(place, "look it up", lambda client: _size(client, place))
 
     def open(self, entry: Entry) -> tuple[pa.NativeFile, int]:
         place = self.place(entry)
         before = None
-        for _ in range(self._patience.attempts):
-            file = self._insist(place, "read it", lambda client: _fetched(client, place))
+        for _ in range(self._policy.attempts):
+            file = self._call(place, "read it", lambda client: _fetched(client, place))
             length = file.seek(0, os.SEEK_END) - TRAILER
             file.seek(0)
             if intact(file, length, entry):
@@ -78,7 +78,7 @@ class Bucket:
         raise DamagedError(place)
 
     def used(self, entry: Entry) -> None:
-        """Nothing: object storage keeps no time of use."""
+        """Do nothing: object storage keeps no time of use."""
 
     @contextmanager
     def writing(self, entry: Entry) -> Iterator[Sink]:
@@ -89,15 +89,15 @@ class Bucket:
             sink = Sink(file, entry, _spooling)
             yield sink
             sink.seal()
-            self._insist(place, "write it", lambda client: _send(client, file, place))
+            self._call(place, "write it", lambda client: _send(client, file, place))
 
     def remove(self, entry: Entry) -> None:
         place = self.place(entry)
-        self._insist(place, "delete it", lambda client: _delete(client, place))
+        self._call(place, "delete it", lambda client: _delete(client, place))
 
     def entries(self) -> Iterator[tuple[Entry, int]]:
-        # all at once, 1,000 a request: Google's emulator tells of no folders to go through
-        found = self._insist(
+        # all at once, 1,000 a request: Google's emulator lists no folders to go through
+        found = self._call(
             self._root, "list it", lambda client: _listing(client, self._root, recursive=True)
         )
         for info in sorted(found, key=lambda info: info.path):
@@ -111,16 +111,16 @@ class Bucket:
             "unused: give the bucket a lifecycle rule, see docs/store.md"
         )
 
-    def sweep(self, room: str) -> None:
-        """Nothing: what was not sent to its end is no object."""
+    def sweep(self, namespace: str) -> None:
+        """Do nothing: what was not sent to its end is no object."""
 
-    def _insist(self, place: Address, what: str, attempt: Callable[[Any], Result]) -> Result:
-        client = _client(self._root, self._patience, _connection(), os.getpid())
-        return self._patience.insist(place, what, lambda: attempt(client))
+    def _call(self, place: Address, what: str, attempt: Callable[[Any], Result]) -> Result:
+        client = _client(self._root, self._policy, _connection(), os.getpid())
+        return self._policy.call(place, what, lambda: attempt(client))
 
 
 def _connection() -> tuple[str | None, str | None]:
-    """Endpoint and region as the environment has them."""
+    """Return endpoint and region as the environment has them."""
     return _first(_ENDPOINT_VARIABLES), _first(_REGION_VARIABLES)
 
 
@@ -128,26 +128,26 @@ def _first(names: tuple[str, ...]) -> str | None:
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
-# one a process: a client has threads and connections, which no other process may inherit
+# one per process: a client has threads and connections, which no other process may inherit
 @functools.cache
 def _client(
-    root: Address, patience: Patience, connection: tuple[str | None, str | None], _process: int
+    root: Address, policy: RetryPolicy, connection: tuple[str | None, str | None], _process: int
 ) -> Any:
-    """A pyarrow file system that can list `root`.
+    """Return a pyarrow file system that can list `root`.
 
     Raises:
         UserError: it cannot.
     """
-    open_client: dict[Scheme, Callable[[Patience, str | None, str | None], Any]]
+    open_client: dict[Scheme, Callable[[RetryPolicy, str | None, str | None], Any]]
     open_client = {"s3": _s3, "gs": _gs}
-    client = open_client[root.scheme](patience, *connection)
-    found = patience.insist(root, "list it", lambda: _listing(client, root, recursive=False))
+    client = open_client[root.scheme](policy, *connection)
+    found = policy.call(root, "list it", lambda: _listing(client, root, recursive=False))
     if not found:
-        patience.insist(root, "list it", lambda: _look_for_bucket(client, root))
+        policy.call(root, "list it", lambda: _look_for_bucket(client, root))
     return client
 
 
-def _s3(patience: Patience, endpoint: str | None, region: str | None) -> Any:
+def _s3(policy: RetryPolicy, endpoint: str | None, region: str | None) -> Any:
     from pyarrow import fs
 
     more: dict[str, str] = {}
@@ -159,8 +159,8 @@ def _s3(patience: Patience, endpoint: str | None, region: str | None) -> Any:
         more["region"] = region
     return fs.S3FileSystem(
         connect_timeout=_CONNECT_S,
-        request_timeout=patience.stall_s,
-        # `Patience` tries again: two layers would multiply
+        request_timeout=policy.stall_s,
+        # `RetryPolicy` tries again: two layers would multiply
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
         # one request for what fits into a part, instead of three
         allow_delayed_open=True,
@@ -171,7 +171,7 @@ def _s3(patience: Patience, endpoint: str | None, region: str | None) -> Any:
 
 
 def _host(endpoint: str) -> tuple[str, str]:
-    """Scheme and host:port of an endpoint's URL."""
+    """Return scheme and host:port of an endpoint's URL."""
     try:
         parts = urlsplit(endpoint)
         port = parts.port
@@ -185,7 +185,7 @@ def _host(endpoint: str) -> tuple[str, str]:
     return parts.scheme, host if port is None else f"{host}:{port}"
 
 
-def _gs(patience: Patience, _endpoint: str | None, _region: str | None) -> Any:
+def _gs(policy: RetryPolicy, _endpoint: str | None, _region: str | None) -> Any:
     from pyarrow import fs
 
     emulator = os.environ.get(_EMULATOR_VARIABLE)
@@ -193,11 +193,11 @@ def _gs(patience: Patience, _endpoint: str | None, _region: str | None) -> Any:
     if emulator:
         address = urlsplit(emulator if "://" in emulator else f"http://{emulator}")
         more = {"anonymous": True, "scheme": address.scheme, "endpoint_override": address.netloc}
-    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=patience.stall_s), **more)
+    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=policy.stall_s), **more)
 
 
 def _size(client: Any, place: Address) -> int | None:
-    """Bytes of an object, in one request; None where there is none."""
+    """Return the bytes of an object, in one request; None where there is none."""
     try:
         with client.open_input_file(str(place.path)) as file:
             return int(file.size())
@@ -206,7 +206,7 @@ def _size(client: Any, place: Address) -> int | None:
 
 
 def _fetched(client: Any, place: Address) -> Any:
-    """A local copy, at its start.
+    """Return a local copy, at its start.
 
     Raises:
         FileNotFoundError: there is none.
@@ -233,9 +233,9 @@ def _send(client: Any, file: IO[bytes], place: Address) -> None:
     file.seek(0)
     with client.open_output_stream(str(place.path)) as sink:
         shutil.copyfileobj(file, sink, _PART)
-    sent, kept = file.tell(), _size(client, place)
-    if kept != sent:
-        raise LostWriteError(f"{sent} bytes were sent and taken, {kept or 0} are there")
+    sent, arrived = file.tell(), _size(client, place)
+    if arrived != sent:
+        raise LostWriteError(f"{sent} bytes were sent and taken, {arrived or 0} are there")
 
 
 def _delete(client: Any, place: Address) -> None:
@@ -253,7 +253,7 @@ def _listing(client: Any, place: Address, recursive: bool) -> list[Any]:
 
 
 def _look_for_bucket(client: Any, place: Address) -> None:
-    """A listing says as little of a bucket that is not there as of an empty one."""
+    """Check that the bucket exists: a listing of none is like that of an empty one."""
     from pyarrow import fs
 
     if client.get_file_info(place.bucket).type == fs.FileType.NotFound:
@@ -261,7 +261,7 @@ def _look_for_bucket(client: Any, place: Address) -> None:
 
 
 def _spooling() -> AbstractContextManager[None]:
-    """Faults of the local temporary files, which have another remedy than the service's."""
+    """Explain faults of the local temporary files, whose remedy differs from the service's."""
     return writing_to(
         Path(tempfile.gettempdir()), "free some space, or set TMPDIR to a folder you may write"
     )

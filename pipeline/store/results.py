@@ -1,6 +1,6 @@
-"""The content-addressed store: a result is computed once, whatever DVC deletes.
+"""Store results by their content: each is computed once, whatever DVC deletes.
 
-An entry is one file or object `<root>/<room>/<key[:2]>/<key>.<kind>`, see
+An entry is one file or object `<root>/<namespace>/<key[:2]>/<key>.<kind>`, see
 `pipeline.store.entries`: a reader sees all of it or nothing, and a damaged entry counts as
 missing and is deleted. Any number of processes may use one store at the same time.
 """
@@ -31,8 +31,8 @@ _COMPRESSION = "lz4"
 
 
 @dataclass
-class RoomStats:
-    """What one room (a stage) holds."""
+class NamespaceStats:
+    """The contents of one namespace (a stage)."""
 
     entries: int = 0
     failures: int = 0
@@ -56,25 +56,25 @@ class Store:
         self._backend = _backend(self.root)
 
     def size(self, stage: str, key: str, kind: Kind = "table") -> int | None:
-        """Bytes of an entry, or None; its checksum is looked at only on reading."""
+        """Return the bytes of an entry, or None; its checksum is looked at only on reading."""
         return self._backend.size(Entry(stage, key, kind))
 
     def has(self, stage: str, key: str, kind: Kind = "table") -> bool:
-        """Whether there is an entry; its checksum is looked at only on reading."""
+        """Check whether there is an entry; its checksum is looked at only on reading."""
         return self.size(stage, key, kind) is not None
 
     def get_table(self, stage: str, key: str) -> Iterator[pa.Table] | None:
-        """The pieces of this key's table in their order, or None.
+        """Return the pieces of this key's table in their order, or None.
 
-        The checksum has been verified before the first piece; one is held at a time.
+        The checksum has been verified before the first piece; one is in memory at a time.
         """
         found = self._open(stage, key, "table")
         return None if found is None else _pieces(found[0])
 
     def put_table(self, stage: str, key: str, pieces: Iterable[pa.Table]) -> int:
-        """Keep a table, which is written piece by piece as `pieces` are made; its entry's bytes.
+        """Store a table piece by piece as `pieces` are made; return the entry's bytes.
 
-        When making one fails, that error comes out and the key holds what it held before.
+        When making one fails, that error comes out and the key keeps its previous entry.
 
         Raises:
             ValueError: there is no piece, or two have different columns.
@@ -86,14 +86,14 @@ class Store:
                 if writer is None:
                     stream = pa.ipc.new_stream(sink, piece.schema, options=options)
                     writer = stack.enter_context(stream)
-                # one record batch a piece, however many chunks its columns have
+                # one record batch per piece, however many chunks its columns have
                 writer.write_table(piece.combine_chunks())
             if writer is None:
                 raise ValueError(f"{stage}: a table has at least one piece")
         return int(sink.size)
 
     def get_failure(self, stage: str, key: str) -> str | None:
-        """Why this key cannot be computed, or None when that is not known."""
+        """Return why this key cannot be computed, or None when that is not known."""
         found = self._open(stage, key, "failure")
         if found is None:
             return None
@@ -118,14 +118,14 @@ class Store:
         return True
 
     def put_file(self, stage: str, key: str, source: Path) -> None:
-        """Keep a copy of one file, replacing what the key held."""
+        """Store a copy of one file in place of the key's previous entry."""
         with self._writing(stage, key, "file") as sink, source.open("rb") as stream:
             shutil.copyfileobj(stream, sink, 1 << 20)
 
     def get_folder(self, stage: str, key: str, into: Path) -> bool:
         """Make `into` a copy of the folder of this key; False when there is none.
 
-        What `into` held before is replaced, and only once the copy is complete.
+        Previous contents of `into` are replaced once the copy is complete.
         """
         found = self._open(stage, key, "folder")
         if found is None:
@@ -140,7 +140,7 @@ class Store:
         return True
 
     def put_folder(self, stage: str, key: str, folder: Path) -> None:
-        """Keep a copy of a folder's regular files, replacing what the key held."""
+        """Store a copy of a folder's regular files in place of the key's previous entry."""
         with (
             self._writing(stage, key, "folder") as sink,
             tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as tar,
@@ -153,15 +153,15 @@ class Store:
         """Forget one entry; nothing happens when there is none."""
         self._backend.remove(Entry(stage, key, kind))
 
-    def stats(self) -> dict[str, RoomStats]:
-        """Entries, remembered failures and bytes of every room, by room name."""
-        rooms: dict[str, RoomStats] = {}
+    def stats(self) -> dict[str, NamespaceStats]:
+        """Count entries, remembered failures and bytes of every namespace, by name."""
+        namespaces: dict[str, NamespaceStats] = {}
         for entry, size in self._backend.entries():
-            room = rooms.setdefault(entry.room, RoomStats())
-            room.entries += 1
-            room.failures += entry.kind == "failure"
-            room.bytes += size
-        return dict(sorted(rooms.items()))
+            namespace = namespaces.setdefault(entry.namespace, NamespaceStats())
+            namespace.entries += 1
+            namespace.failures += entry.kind == "failure"
+            namespace.bytes += size
+        return dict(sorted(namespaces.items()))
 
     def verify(self) -> list[Place]:
         """Read every entry, delete the damaged ones, and return where they were."""
@@ -187,7 +187,7 @@ class Store:
         return self._backend.gc(unused_days, dry_run)
 
     def sweep(self, stage: str) -> None:
-        """Delete the temporary files that killed processes left in a room."""
+        """Delete the temporary files that killed processes left in a namespace."""
         self._backend.sweep(stage)
 
     def _open(self, stage: str, key: str, kind: Kind) -> tuple[Any, int] | None:
@@ -218,7 +218,7 @@ def _pieces(file: pa.NativeFile) -> Iterator[pa.Table]:
 
 
 def _anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Owner and times say nothing about the content."""
+    """Remove owner and times, which say nothing about the content."""
     info.uid = info.gid = 0
     info.uname = info.gname = ""
     info.mtime = 0

@@ -1,4 +1,4 @@
-"""What to do when object storage fails: wait and try again, or say what is to be mended."""
+"""What to do when object storage fails: wait and try again, or say what is to be fixed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TIMEOUT_VARIABLE = "ARPGNET_STORE_TIMEOUT_S"
 
 Result = TypeVar("Result")
 
-# pyarrow hands out the services' words alone, so they are told apart by them
+# pyarrow hands out the services' words alone, so they are matched by these
 _REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), remedy)
     for pattern, remedy in (
-        (r"NO_SUCH_BUCKET|NoSuchBucket", f"make the bucket, or mend {STORE_VARIABLE}"),
+        (r"NO_SUCH_BUCKET|NoSuchBucket", f"make the bucket, or fix {STORE_VARIABLE}"),
         (
             r"ACCESS_DENIED|AccessDenied|HTTP status 40[13]|INVALID_ACCESS_KEY|SIGNATURE|"
             r"INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT|EXPIRED_TOKEN|ExpiredToken|"
@@ -35,7 +35,7 @@ _REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (
             r"curlCode: (1|3|35|51|53|58|60|77),|CURL error \[(1|3|35|51|53|58|60|77)\]",
-            "mend the scheme (http, https) or the certificate of the endpoint",
+            "fix the scheme (http, https) or the certificate of the endpoint",
         ),
         (
             r"HTTP status 301|PERMANENT_REDIRECT|PermanentRedirect|AUTHORIZATION_HEADER_MALFORMED",
@@ -43,7 +43,7 @@ _REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (
             r"INVALID_BUCKET_NAME|InvalidBucketName|HTTP status 400",
-            f"mend {STORE_VARIABLE}, the region or the credentials",
+            f"fix {STORE_VARIABLE}, the region or the credentials",
         ),
     )
 )
@@ -54,8 +54,8 @@ class LostWriteError(OSError):
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a failing service is waited for.
+class RetryPolicy:
+    """How often and how long a failing operation is retried.
 
     Args:
         attempts: of one operation, before it is given up.
@@ -68,8 +68,8 @@ class Patience:
     first_wait_s: float = 0.25
 
     @classmethod
-    def from_environment(cls) -> Patience:
-        """With `ARPGNET_STORE_TIMEOUT_S` as `stall_s`, where it is set.
+    def from_environment(cls) -> RetryPolicy:
+        """Build a policy with `ARPGNET_STORE_TIMEOUT_S` as `stall_s`, where it is set.
 
         Raises:
             UserError: it is no number of seconds.
@@ -86,8 +86,8 @@ class Patience:
             raise UserError(f"{TIMEOUT_VARIABLE}={named}: give 1 to 3600 seconds")
         return cls(stall_s=seconds)
 
-    def insist(self, address: Address, what: str, attempt: Callable[[], Result]) -> Result:
-        """The result of `attempt`, which is made again while what fails is temporary.
+    def call(self, address: Address, what: str, attempt: Callable[[], Result]) -> Result:
+        """Return the result of `attempt`, which is retried while the failure is temporary.
 
         Args:
             what: is done, for the message: "read", "write", ...
@@ -114,20 +114,20 @@ class Patience:
                 # some of them at once must not come back all at once
                 time.sleep(self.first_wait_s * 2**number * random.uniform(0.75, 1.25))
         raise UserError(
-            f"{address}: cannot {what}, tried {self.attempts} times ({_said(last)}): see to the "
-            "service, then run again; what is finished is kept"
+            f"{address}: cannot {what}, tried {self.attempts} times ({_said(last)}): check the "
+            "service, then run again; finished results are cached"
         )
 
 
 def _remedy(error: OSError) -> str | None:
-    """What to mend; None where waiting may help."""
+    """Return what to fix; None where waiting may help."""
     # before the service's own words stands the place, which may be called anything
     text = _own_words(str(error))
     return next((remedy for pattern, remedy in _REMEDIES if pattern.search(text)), None)
 
 
 def _said(error: OSError) -> str:
-    """The service's own words on one line, without the place and request numbers."""
+    """Return the service's own words on one line, without the place and request numbers."""
     text = re.sub(r"\s*\(Request ID: [^)]*\)", "", " ".join(str(error).split()))
     text = _own_words(text)
     return text if len(text) <= 200 else f"{text[:200]}..."

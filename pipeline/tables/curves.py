@@ -11,7 +11,7 @@ CURVES = ("train_loss", "val_loss", "val_uar", "val_macro_f1")
 
 
 def read_curves(folder: Path) -> list[dict[str, float]]:
-    """The epochs of one run in order, each a mapping of `CURVES`."""
+    """Return the epochs of one run in order, each a mapping of `CURVES`."""
     columns = {}
     for name in CURVES:
         path = folder / "plots" / "metrics" / f"{name}.tsv"

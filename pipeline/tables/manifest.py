@@ -36,14 +36,14 @@ QUARANTINED = "quarantined"
 class Clip:
     """One labelled face video, or one part of a video when `start_s`/`end_s` are set.
 
-    `path` is POSIX and relative to the root of its `corpus`; times are seconds after the
-    first picture; `sha256` is that of the whole file (empty when it could not be read).
+    `path` is POSIX and relative to the root of its `corpus`; times are seconds after the first
+    frame; `sha256` is that of the whole file (empty when it could not be read).
 
-    A clip of `pictures` is a folder of them, `sha256` that of all of them, `fps` their rate and
-    `first_picture` the number in the name of the video's first frame (None: they follow one another
+    An `image_sequence` is a folder of images: `sha256` is that of all of them, `fps` their rate and
+    `first_image` the number in the name of the video's first frame (None: they follow one another
     without gaps). `faces` is `detect`, or how the data set says where the face is: `aligned`, the
-    pictures are faces that were cut out already; `landmarks`, by 68 points a picture in the folder
-    `landmarks`. `person` is which of two people is meant, by place in the picture: left or right.
+    images are faces that were cut out already; `landmarks`, by 68 points per image in the folder
+    `landmarks`. `person` is which of two people is meant, by place in the image: left or right.
     `traits` is what the data set says of the subject (gender, age), as sorted JSON or None.
     """
 
@@ -64,8 +64,8 @@ class Clip:
     width: int | None = None
     height: int | None = None
     corpus: str = ""
-    pictures: bool = False
-    first_picture: int | None = None
+    image_sequence: bool = False
+    first_image: int | None = None
     faces: str = "detect"
     landmarks: str | None = None
     person: str | None = None
@@ -141,8 +141,8 @@ def write_manifest(
     strange = {clip.status for clip in clips} - {OK, QUARANTINED}
     if strange:
         raise ValueError(f"unknown clip status: {sorted(strange)}")
-    facts = {"classes": classes, "dataset": dataset, "notes": notes or {}}
-    schema = with_facts(MANIFEST_SCHEMA, facts)
+    metadata = {"classes": classes, "dataset": dataset, "notes": notes or {}}
+    schema = with_json_metadata(MANIFEST_SCHEMA, metadata)
     write_table(table_of([asdict(clip) for clip in clips], schema), path)
 
 
@@ -153,15 +153,15 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
         UserError: the file is absent or is not a manifest.
     """
     table = _read(path, MANIFEST_SCHEMA, "manifest")
-    facts = read_facts(table.schema)
+    metadata = read_json_metadata(table.schema)
     names = [item.name for item in fields(Clip)]
     columns = [table.column(name).to_pylist() for name in names]
     clips = [Clip(*row) for row in zip(*columns, strict=True)]
-    return Manifest(clips, facts["classes"], facts["dataset"], facts["notes"])
+    return Manifest(clips, metadata["classes"], metadata["dataset"], metadata["notes"])
 
 
 def read_splits(path: Path = SPLITS) -> pa.Table:
-    """The table of `SPLITS_SCHEMA`: every clip at most once in every fold.
+    """Return the table of `SPLITS_SCHEMA`: every clip at most once in every fold.
 
     Raises:
         UserError: the file is absent or has other columns.
@@ -170,7 +170,7 @@ def read_splits(path: Path = SPLITS) -> pa.Table:
 
 
 def read_frame_label_table(path: Path = FRAME_LABELS) -> pa.Table:
-    """The table of `FRAME_LABELS_SCHEMA`; empty where clips, not frames, are labelled.
+    """Return the table of `FRAME_LABELS_SCHEMA`; empty where clips, not frames, are labelled.
 
     Raises:
         UserError: the file is absent or has other columns.
@@ -178,20 +178,20 @@ def read_frame_label_table(path: Path = FRAME_LABELS) -> pa.Table:
     return _read(path, FRAME_LABELS_SCHEMA, "table of frame labels")
 
 
-def with_facts(schema: pa.Schema, facts: dict[str, Any]) -> pa.Schema:
-    """`schema` with `facts` as sorted JSON in its metadata."""
-    text = json.dumps(facts, sort_keys=True, ensure_ascii=False, allow_nan=False)
+def with_json_metadata(schema: pa.Schema, metadata: dict[str, Any]) -> pa.Schema:
+    """Put `metadata` as sorted JSON into the schema's metadata."""
+    text = json.dumps(metadata, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return schema.with_metadata({METADATA_KEY: text.encode()})
 
 
-def read_facts(schema: pa.Schema) -> dict[str, Any]:
-    """The facts that `with_facts` put into a schema; empty when there are none."""
-    facts: dict[str, Any] = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
-    return facts
+def read_json_metadata(schema: pa.Schema) -> dict[str, Any]:
+    """Read what `with_json_metadata` put into a schema; empty when there is none."""
+    metadata: dict[str, Any] = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    return metadata
 
 
 def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """A table from plain rows; a key that is left out is null.
+    """Return a table from plain rows; a key that is left out is null.
 
     `pa.Table.from_pylist` would import pandas, which takes longer than all else that a
     stage with nothing to do does.
@@ -236,7 +236,7 @@ def resolve_inside(root: Path, relative: str) -> Path:
     pure = PurePosixPath(relative)
     if not relative or pure.is_absolute() or ".." in pure.parts or "\0" in relative:
         raise UserError(
-            f"path {relative!r} must be relative to the data set's root and without '..': mend it"
+            f"path {relative!r} must be relative to the data set's root and without '..': fix it"
         )
     base = root.resolve()
     try:

@@ -69,7 +69,7 @@ class Predictions:
         return np.where(known, np.nan_to_num(self.probabilities).argmax(axis=1), -1)
 
     def select(self, rows: np.ndarray) -> Predictions:
-        """The rows where the boolean array is true."""
+        """Return the rows where the boolean array is true."""
         columns = {name: value[rows] for name, value in vars(self).items() if name != "classes"}
         return Predictions(self.classes, **columns)
 
@@ -83,7 +83,7 @@ def prediction_rows(
     seed: int,
     split: str,
 ) -> pa.Table:
-    """A table of one model's predictions of one split; without probabilities, of none.
+    """Return a table of one model's predictions of one split; without probabilities, of none.
 
     Args:
         units: what is predicted, U of them.

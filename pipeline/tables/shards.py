@@ -1,4 +1,4 @@
-"""A stage's out: a few Parquet files with a clip's rows in a row of row groups, and an index.
+"""A stage's output: a few Parquet files with a clip's rows in a row of row groups, and an index.
 
 Many small files are slow under DVC, and one file for everything cannot be read clip by
 clip; so `part-00000.parquet`, `part-00001.parquet`, ... hold about 32 MB each (see
@@ -33,9 +33,9 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.tables.manifest import (
     OK,
     QUARANTINED,
-    read_facts,
+    read_json_metadata,
     table_of,
-    with_facts,
+    with_json_metadata,
     write_table,
 )
 
@@ -45,12 +45,12 @@ _NUMBERS = b"numbers"
 
 
 def packed_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema with long lists as bytes."""
+    """Return the schema with long lists as bytes."""
     return pa.schema([_packed_field(field) for field in schema])
 
 
 def pack(table: pa.Table) -> pa.Table:
-    """The table with long lists as bytes; each column in one chunk.
+    """Return the table with long lists as bytes; each column in one chunk.
 
     Raises:
         ValueError: a long list is null, or holds a null.
@@ -65,7 +65,7 @@ def pack(table: pa.Table) -> pa.Table:
 
 
 def unpack(table: pa.Table) -> pa.Table:
-    """The lists again; no number is copied."""
+    """Return the lists again; no number is copied."""
     for place, field in enumerate(table.schema):
         numbers = (field.metadata or {}).get(_NUMBERS)
         if numbers is not None:
@@ -151,10 +151,10 @@ class IndexRow:
 
 
 class ShardFile:
-    """Writes one file of an out, clip by clip in manifest order.
+    """Writes one file of an output, clip by clip in manifest order.
 
     Args:
-        folder: the out, which must be there.
+        folder: the output, which must be there.
         number: of the file.
         schema: of the rows, `clip_id` among them.
 
@@ -200,7 +200,7 @@ class ShardFile:
         self.rows.append(IndexRow(clip_id, key, self._number, first, groups, rows, OK, None))
 
     def tell(self) -> int:
-        """Bytes written so far."""
+        """Return bytes written so far."""
         return int(self._file.tell())
 
     def close(self) -> None:
@@ -210,31 +210,31 @@ class ShardFile:
 
 
 def quarantined(clip_id: str, key: str, reason: str) -> IndexRow:
-    """Of the index, for a clip that has no rows."""
+    """Return the index row of a clip that has no rows."""
     return IndexRow(clip_id, key, -1, -1, 0, 0, QUARANTINED, reason)
 
 
-def write_index(folder: Path, rows: Sequence[IndexRow], facts: dict[str, Any]) -> None:
-    """Make the folder an out, whose files are complete.
+def write_index(folder: Path, rows: Sequence[IndexRow], metadata: dict[str, Any]) -> None:
+    """Make the folder an output, whose files are complete.
 
     Args:
         rows: of all clips, in manifest order.
-        facts: about the whole out, JSON-able.
+        metadata: about the whole output, JSON-able.
 
     Raises:
         ValueError: a clip is there twice.
     """
     if len({row.clip_id for row in rows}) != len(rows):
-        raise ValueError("a clip is in the out twice")
-    schema = with_facts(INDEX_SCHEMA, facts)
+        raise ValueError("a clip is in the output twice")
+    schema = with_json_metadata(INDEX_SCHEMA, metadata)
     write_table(table_of([asdict(row) for row in rows], schema), folder / INDEX)
 
 
 class ShardReader:
-    """Reads an out clip by clip. Picklable: a copy opens the files anew.
+    """Reads an output clip by clip. Picklable: a copy opens the files anew.
 
     Raises:
-        UserError: the folder is not a finished out.
+        UserError: the folder is not a finished output.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -246,7 +246,7 @@ class ShardReader:
             raise UserError(f"{self.folder / INDEX} not found: {advice}") from None
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{self.folder / INDEX} is damaged ({error}): {advice}") from None
-        self.facts = read_facts(table.schema)
+        self.metadata = read_json_metadata(table.schema)
         columns = [table.column(item.name).to_pylist() for item in fields(IndexRow)]
         self._rows = {row[0]: IndexRow(*row) for row in zip(*columns, strict=True)}
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
@@ -260,10 +260,10 @@ class ShardReader:
         return list(self._rows)
 
     def entry(self, clip_id: str) -> IndexRow:
-        """Where a clip lies.
+        """Return where a clip lies.
 
         Raises:
-            UserError: the out does not know the clip; it is older than the manifest.
+            UserError: the output does not know the clip; it is older than the manifest.
         """
         try:
             return self._rows[clip_id]
@@ -271,7 +271,7 @@ class ShardReader:
             raise UserError(f"{self.folder} has no clip {clip_id!r}: run `dvc repro`") from None
 
     def read(self, clip_id: str, columns: list[str] | None = None) -> pa.Table:
-        """All of a clip's rows; of a long clip, choose small columns.
+        """Return all of a clip's rows; of a long clip, choose small columns.
 
         Raises:
             UserError: the clip is unknown, or its file is absent or damaged.
@@ -281,9 +281,9 @@ class ShardReader:
         return self._row_groups(row, range(row.row_groups), columns)
 
     def pieces(self, clip_id: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """A clip's rows in order, `PIECE_ROWS` at a time; one piece is held.
+        """Yield a clip's rows in order, `PIECE_ROWS` at a time; one piece is in memory.
 
-        All outs with a row a frame are cut alike: piece i of each has the same frames.
+        All outputs with a row per frame are cut alike: piece i of each has the same frames.
 
         Raises:
             UserError, ValueError: as `read`.
@@ -293,7 +293,7 @@ class ShardReader:
             yield self._row_groups(row, [group], columns)
 
     def row(self, clip_id: str, number: int, columns: list[str] | None = None) -> pa.Table:
-        """One of a clip's rows, counted from 0, as a table; reads no more than its piece.
+        """Return one of a clip's rows, counted from 0, as a table; reads no more than its piece.
 
         Raises:
             UserError, ValueError: as `read`.
@@ -337,18 +337,18 @@ class ShardReader:
 
 
 def shard_name(shard: int) -> str:
-    """The file name of one shard."""
+    """Return the file name of one shard."""
     return f"part-{shard:05d}.parquet"
 
 
 def cut(table: pa.Table) -> Iterator[pa.Table]:
-    """The pieces of a table that is small enough to be made at once."""
+    """Yield the pieces of a table that is small enough to be made at once."""
     for start in range(0, table.num_rows, PIECE_ROWS):
         yield table.slice(start, PIECE_ROWS)
 
 
 def well_cut(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The pieces as they are, refused where bytes would depend on how they were cut.
+    """Yield the pieces as they are, refused where bytes would depend on how they were cut.
 
     Raises:
         ValueError: there are no rows, or a piece does not have `PIECE_ROWS` rows (the last
@@ -367,7 +367,7 @@ def well_cut(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def fixed(array: np.ndarray, type: pa.DataType | None = None) -> pa.FixedSizeListArray:
-    """A column of fixed-length lists from an array [n, ...]; the inner axes are flattened.
+    """Return a column of fixed-length lists from an array [n, ...]; the inner axes are flattened.
 
     Args:
         type: of the numbers, e.g. `pa.float16()`; the array's own when absent.
@@ -383,7 +383,7 @@ def fixed(array: np.ndarray, type: pa.DataType | None = None) -> pa.FixedSizeLis
 
 
 def to_numpy(column: pa.ChunkedArray | pa.Array, shape: tuple[int, ...]) -> np.ndarray:
-    """A column of fixed-length lists as an array [n, *shape].
+    """Return a column of fixed-length lists as an array [n, *shape].
 
     Raises:
         ValueError: a row is null, or the lists are of another length.

@@ -12,7 +12,7 @@ from arpgnet.pipeline.common.files import write_whole
 
 
 def json_text(values: dict[str, Any]) -> str:
-    """Sorted, indented, with a newline at its end; NaN is refused."""
+    """Format as sorted, indented JSON with a newline at its end; NaN is refused."""
     text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return text + "\n"
 

@@ -34,9 +34,9 @@ class Draws:
     hidden: Tensor | None = None
 
     def part(self, clips_B: Tensor) -> Draws:
-        """Those of some of the clips, int64."""
-        kept = {name: value[clips_B] for name, value in vars(self).items() if value is not None}
-        return Draws(**kept)
+        """Return those of some of the clips, int64."""
+        values = {name: value[clips_B] for name, value in vars(self).items() if value is not None}
+        return Draws(**values)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Augment:
     statistics: Statistics
 
     def draw(self, clips: int, frames: int, generator: torch.Generator) -> Draws:
-        """What happens to a batch.
+        """Return what happens to a batch.
 
         Noise is drawn once a clip and shared by its frames: it stands for what differs between
         faces, which does not flicker, and costs a T-th of the random numbers.
@@ -80,7 +80,7 @@ class Augment:
         )
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
-        """The changed batch; `draws` are of its clips."""
+        """Return the changed batch; `draws` are of its clips."""
         if draws.flip is not None:
             batch = self.flip(batch, draws.flip)
         if draws.nodes is not None:
@@ -116,7 +116,7 @@ class Augment:
         )
 
     def noise(self, batch: Batch, draws: Draws) -> Batch:
-        """Gaussian noise of `feature_noise` standard deviations of each channel."""
+        """Return gaussian noise of `feature_noise` standard deviations of each channel."""
 
         def noisy(value: Tensor, drawn: Tensor | None, std: Tensor) -> Tensor:
             assert drawn is not None

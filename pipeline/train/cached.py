@@ -1,4 +1,4 @@
-"""Runs and baselines in the store: a finished one is never computed twice, a killed run goes on."""
+"""Runs and baselines in the store: never computed twice; a killed run continues."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from arpgnet.pipeline.training.state import KeptState, Weights, read_tensors, write_tensors
+from arpgnet.pipeline.training.state import CachedState, Weights, read_tensors, write_tensors
 
 # the name of each of a fold's baselines, and its probabilities of the test units, float64 [U, K]
 Fitted = list[tuple[str, np.ndarray]]
@@ -16,7 +16,7 @@ Fitted = list[tuple[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: the selected weights, its course (`best` is the selected epoch), and its
+    """A finished run: the selected weights, its history (`best` is the selected epoch), and its
     probabilities, float32 [units, K], of the validation and test units."""
 
     weights: Weights
@@ -26,8 +26,8 @@ class Outcome:
     test: np.ndarray
 
 
-class KeptRun(KeptState):
-    """A training run's place in the store."""
+class CachedRun(CachedState):
+    """The entry of a training run in the store."""
 
     FINISHED: ClassVar[str] = "train"
     UNFINISHED: ClassVar[str] = "train-checkpoint"
@@ -42,7 +42,7 @@ class KeptRun(KeptState):
         return Outcome(weights, info["history"], info["best"], val, test)
 
     def finish(self, outcome: Outcome) -> None:
-        """Keep a finished run and forget its checkpoint."""
+        """Store a finished run and remove its checkpoint."""
         tensors = {f"weights/{name}": value for name, value in outcome.weights.items()}
         tensors["probabilities/val"] = torch.from_numpy(outcome.val)
         tensors["probabilities/test"] = torch.from_numpy(outcome.test)
@@ -50,8 +50,8 @@ class KeptRun(KeptState):
         self._finish(lambda path: write_tensors(path, tensors, info))
 
 
-class KeptBaselines(KeptState):
-    """The place of a fold's baselines in the store."""
+class CachedBaselines(CachedState):
+    """The entry of a fold's baselines in the store."""
 
     FINISHED: ClassVar[str] = "baselines"
 
@@ -63,7 +63,7 @@ class KeptBaselines(KeptState):
         return [(name, tensors[name].numpy()) for name in info["names"]]
 
     def finish(self, fitted: Fitted) -> None:
-        """Keep what was fitted."""
+        """Store what was fitted."""
         tensors = {name: torch.from_numpy(probabilities) for name, probabilities in fitted}
         info = {"names": [name for name, _ in fitted]}
         self._put(self.FINISHED, lambda path: write_tensors(path, tensors, info))

@@ -27,7 +27,7 @@ class _Live(Live):
 class RunLog:
     """Writes a run's epochs one at a time, so that a running training can be watched.
 
-    An epoch that is told again, by who goes on with a run, is written and counted once.
+    An epoch that a resumed run reports again is written and counted once.
 
     Args:
         folder: of the curves; None writes nothing (another process does).
@@ -35,7 +35,7 @@ class RunLog:
     """
 
     def __init__(self, folder: Path | None, advance: Callable[[], None]) -> None:
-        # DVC tracks the folder as an out of the stage: no experiment and no dvc.yaml of its own
+        # DVC tracks the folder as an output of the stage: no experiment and no dvc.yaml of its own
         self._live = folder and _Live(str(folder), save_dvc_exp=False, dvcyaml=None)
         self._advance = advance
         self._epochs = 0
@@ -52,13 +52,13 @@ class RunLog:
         self.close()
 
     def close(self) -> None:
-        """The last epoch has been told."""
+        """Close the log after the last epoch."""
         if self._live:
             self._live.end()
             self._live = None
 
     def add(self, number: int, values: Mapping[str, float]) -> None:
-        """An epoch's `CURVES`."""
+        """Add an epoch's `CURVES`."""
         if number < self._epochs:
             return
         self._epochs += 1

@@ -14,13 +14,13 @@ from arpgnet.pipeline.training.features import Batch, Features
 def batches(
     features: Features, rows: Sequence[Tensor], labels: Sequence[Tensor], device: torch.device
 ) -> Iterator[Batch]:
-    """The batches of int64 rows [B, T] and labels, in order, on `device`.
+    """Yield the batches of int64 rows [B, T] and labels, in order, on `device`.
 
     Features that do not lie there are gathered by a thread into page-locked memory, one batch
     ahead of the one that is computed, and copied without waiting.
     """
     if features.device.type == device.type:
-        here = (together(device, parts) for parts in (rows, labels))
+        here = (concat(device, parts) for parts in (rows, labels))
         for row, label in zip(*here, strict=True):
             yield features.take(row, label)
         return
@@ -39,6 +39,6 @@ def batches(
             yield batch.to(device)
 
 
-def together(device: torch.device, parts: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The tensors on the device, by one copy: each of its own would make the host wait."""
+def concat(device: torch.device, parts: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return the tensors on the device, by one copy: each of its own would make the host wait."""
     return torch.cat(list(parts)).to(device).split([len(part) for part in parts])

@@ -2,7 +2,7 @@
 
 Every epoch starts from its own seed, drawn from (seed, fold, epoch): views, batches, augmentation
 and dropout of an epoch depend on nothing before it but the weights and the optimiser's state. A
-resumed run therefore takes the same course as an undisturbed one, and no generator is saved.
+resumed run therefore repeats an undisturbed one, and no generator is saved.
 
 Several processes (Lightning Fabric, DDP) share each batch: all make the same views and draws, each
 computes those of the clips that it holds, and the loss of a part is divided by the whole batch's
@@ -28,7 +28,7 @@ from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.train.augment import Augment
-from arpgnet.pipeline.train.feed import batches, together
+from arpgnet.pipeline.train.feed import batches, concat
 from arpgnet.pipeline.train.processes import total
 from arpgnet.pipeline.training.data import Dataset, class_counts
 from arpgnet.pipeline.training.features import Features, statistics
@@ -53,7 +53,7 @@ class Run:
 
 
 def finished(state: State, params: TrainParams) -> bool:
-    """All epochs done, or `patience` epochs without a better one."""
+    """Check whether all epochs are done, or `patience` epochs without a better one."""
     done = len(state.history)
     return done >= params.epochs or done - 1 - state.best >= params.patience
 
@@ -65,7 +65,7 @@ class Trainer:
         fabric: device, precision and the processes that share the work.
         network: freshly initialised or not: `fit` sets its weights from the state.
         dataset: of all clips.
-        features: the data set's, of the clips held here; on the device or where they are
+        features: the data set's, of the clips of this process; on the device or where they are
             streamed from.
         task: what is learned and scored.
     """
@@ -82,14 +82,18 @@ class Trainer:
     ) -> None:
         self.fabric, self.network, self.features = fabric, network, features
         self.task, self.run, self.params = task, run, params
-        self.share = dataset.share
-        rows = self.share.held(dataset.rows(run.train))
-        moments = statistics(features, torch.from_numpy(rows[rows >= 0]), partial(total, fabric))
-        network.set_feature_statistics(
-            embedding=moments.embedding, map_vector=moments.map_vector, nodes=moments.nodes
+        self.partition = dataset.partition
+        rows = self.partition.local_rows(dataset.rows(run.train))
+        feature_statistics = statistics(
+            features, torch.from_numpy(rows[rows >= 0]), partial(total, fabric)
         )
-        mirror = torch.tensor(dataset.facts["mirror"], device=fabric.device)
-        self.augment = Augment(params, mirror, moments.to(fabric.device))
+        network.set_feature_statistics(
+            embedding=feature_statistics.embedding,
+            map_vector=feature_statistics.map_vector,
+            nodes=feature_statistics.nodes,
+        )
+        mirror = torch.tensor(dataset.metadata["mirror"], device=fabric.device)
+        self.augment = Augment(params, mirror, feature_statistics.to(fabric.device))
         classes = network.config.num_classes
         taught = task.labels(task.training(run.train, np.random.default_rng(0)))
         weight = class_weights(class_counts(taught, classes), params.class_weights)
@@ -101,7 +105,7 @@ class Trainer:
         self.module, self.wrapped = fabric.setup(network, self.optimizer)
 
     def fit(self, state: State | None, on_epoch: Callable[[State], None]) -> State:
-        """Train until `finished`; continue from `state` where one is given.
+        """Train until `finished`; continue from `state` if provided.
 
         Args:
             on_epoch: called after each epoch with the state, whose tensors it must not keep.
@@ -123,7 +127,7 @@ class Trainer:
         return state
 
     def predict(self, clips: np.ndarray) -> np.ndarray:
-        """Probabilities of the units of some clips, float32 [U, K]; NaN where there is none."""
+        """Predict probabilities of some clips' units, float32 [U, K]; NaN where there is none."""
         views = self.task.evaluation(clips)
         probabilities = self._probabilities(views).astype(np.float64)
         return self.task.combine(clips, views, probabilities).astype(np.float32)
@@ -144,7 +148,7 @@ class Trainer:
             state.best, state.best_weights = epoch, snapshot(self.average)
 
     def rank(self, row: dict[str, float]) -> tuple[float, float]:
-        """Better epochs rank higher: by the validation score, then by a lower validation loss."""
+        """Rank epochs: by the validation score, then by a lower validation loss."""
         return row[f"val_{self.task.select}"], -row["val_loss"]
 
     def _validate(self) -> dict[str, float]:
@@ -152,7 +156,7 @@ class Trainer:
         label = self.task.units(self.run.val).label
         known = ~np.isnan(probabilities).any(axis=1)
         predicted = np.where(known, np.nan_to_num(probabilities).argmax(axis=1), -1)
-        # a probability that float32 cannot tell from 0 must not make the loss infinite
+        # a probability that is 0 in float32 must not make the loss infinite
         log = torch.from_numpy(probabilities[known]).clamp(min=1e-12).log()
         target = torch.from_numpy(label[known])
         loss = self._loss(log.to(self.fabric.device), target.to(self.fabric.device))
@@ -165,7 +169,7 @@ class Trainer:
         }
 
     def _train(self, epoch: int) -> float:
-        """One pass over the training views; returns the mean loss of a view."""
+        """Pass over the training views once; return the mean loss of a view."""
         seed = epoch_seed(self.run.seed, self.run.fold, epoch)
         torch.manual_seed(seed)
         draws = torch.Generator(self.fabric.device).manual_seed(seed)
@@ -176,7 +180,7 @@ class Trainer:
         parts = np.split(order, range(self.params.batch, len(order), self.params.batch))
         shared = zip(*(self._share(views, labels, part) for part in parts), strict=True)
         numbers, rows, own = map(list, shared)
-        places = together(self.fabric.device, numbers)
+        places = concat(self.fabric.device, numbers)
         summed = torch.zeros((), device=self.fabric.device)
         self.module.train()
         feed = batches(self.features, rows, own, self.fabric.device)
@@ -221,22 +225,22 @@ class Trainer:
     def _share(
         self, views: Views, labels: np.ndarray, part: np.ndarray
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """This process's views of a batch: their numbers in it, their rows here and their labels.
+        """Return this process's views of a batch: numbers in it, local rows and labels.
 
         All must take every step: where none is its own, it is a view of nothing.
         """
-        own = np.flatnonzero(self.share.mine(views.clip[part]))
-        rows, label = self.share.held(views.rows[part[own]]), labels[part[own]]
+        own = np.flatnonzero(self.partition.mine(views.clip[part]))
+        rows, label = self.partition.local_rows(views.rows[part[own]]), labels[part[own]]
         if not len(own):
             own = np.zeros(1, np.int64)
             rows, label = np.full_like(views.rows[:1], -1), np.full_like(labels[:1], -1)
         return torch.from_numpy(own), torch.from_numpy(rows), torch.from_numpy(label)
 
     def _probabilities(self, views: Views) -> np.ndarray:
-        """float32 [V, K] or [V, T, K]; every process computes its views and gets all."""
+        """Return float32 [V, K] or [V, T, K]; every process computes its views and gets all."""
         labels = self.task.labels(views)
-        own = np.flatnonzero(self.share.mine(views.clip))
-        rows = torch.from_numpy(self.share.held(views.rows[own])).split(self.params.batch)
+        own = np.flatnonzero(self.partition.mine(views.clip))
+        rows = torch.from_numpy(self.partition.local_rows(views.rows[own])).split(self.params.batch)
         known = torch.from_numpy(labels[own]).split(self.params.batch)
         found = torch.zeros(*labels.shape, self.network.config.num_classes)
         self.average.eval()
@@ -251,11 +255,11 @@ class Trainer:
         return total(self.fabric, found).numpy()
 
     def _weight(self, labels: np.ndarray) -> float:
-        """The class weights of some labels, added; -1 weighs nothing."""
+        """Return the class weights of some labels, added; -1 weighs nothing."""
         return float(self._weight_of[labels[labels >= 0]].sum())
 
     def _loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Summed over labels. The same for training and validation: the curves can be compared."""
+        """Sum the loss over labels, alike in training and validation: curves can be compared."""
         return cross_entropy(
             logits.float().flatten(0, -2),
             label.flatten(),

@@ -37,7 +37,7 @@ def read_folds(
     dataset: Dataset,
     chosen: Literal["all"] | list[int],
 ) -> list[Fold]:
-    """The folds of `train.folds`.
+    """Return the folds of `train.folds`.
 
     Args:
         splits: `SPLITS_SCHEMA`.

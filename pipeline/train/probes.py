@@ -2,7 +2,7 @@
 
 `logreg_embedding` sees the embedding averaged over a clip's valid frames, `logreg_map` the feature
 map averaged over frames and cells, `logreg_map_grid` every region's features averaged over frames.
-None of them sees a graph or the course over time. Where frames are labelled, each sees the frame
+None of them sees a graph or the order in time. Where frames are labelled, each sees the frame
 alone. The regularisation is chosen on validation.
 
 Shape letters: U units (clips or labelled frames), K classes.
@@ -75,7 +75,7 @@ class Probes:
         return list(self._columns)
 
     def examples(self, name: str, clips: np.ndarray, *, thin: bool = False) -> Examples:
-        """A probe's inputs and labels of the units of some clips.
+        """Return a probe's inputs and labels of the units of some clips.
 
         Args:
             thin: of many frames, give evenly spaced ones: enough to learn from.
@@ -87,7 +87,7 @@ class Probes:
         column = self._columns[name]
         step = max(1, -(-len(source) * column.shape[1] // MOST_VALUES)) if thin else 1
         source, label = source[::step], label[::step]
-        place = torch.from_numpy(self.task.dataset.share.held(source))
+        place = torch.from_numpy(self.task.dataset.partition.local_rows(source))
         inputs = torch.zeros(len(place), column.shape[1], dtype=torch.float64)
         inputs[place >= 0] = column[place[place >= 0]].double().cpu()
         inputs = self._total(inputs)
@@ -99,16 +99,16 @@ def mean_over_frames(value_RF: Tensor, dataset: Dataset) -> Tensor:
     """Mean of each feature over the valid frames of each clip: float64 [M, F]; zeros where there
     is none, or another process holds the clip."""
     means = torch.zeros(len(dataset.clip_ids), value_RF.shape[1], dtype=torch.float64)
-    for clip in np.flatnonzero(dataset.share.mine(np.arange(len(means)))):
+    for clip in np.flatnonzero(dataset.partition.mine(np.arange(len(means)))):
         rows = np.arange(dataset.first[clip], dataset.first[clip + 1])
-        place = torch.from_numpy(dataset.share.held(rows[dataset.valid[rows]]))
+        place = torch.from_numpy(dataset.partition.local_rows(rows[dataset.valid[rows]]))
         seen = value_RF[place].double()
         means[clip] = seen.sum(0) / max(len(seen), 1)
     return means
 
 
 def majority(train: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
-    """The training labels' class frequencies for every test unit: float64 [U, K]."""
+    """Return the training labels' class frequencies for every test unit: float64 [U, K]."""
     share = np.bincount(train, minlength=classes) / len(train)
     return np.tile(share, (len(test), 1))
 
@@ -116,7 +116,7 @@ def majority(train: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
 def logistic_regression(
     train: Examples, val: Examples, test: np.ndarray, *, balanced: bool, select: str = "uar"
 ) -> np.ndarray:
-    """Multinomial logistic regression on standardised features.
+    """Return multinomial logistic regression on standardised features.
 
     Args:
         train: every class occurs among them.
@@ -160,7 +160,7 @@ def logistic_regression(
 def baselines(
     probes: Probes, fold: Fold, *, classes: int, balanced: bool
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Each baseline's name and its probabilities of the fold's test units, float64 [U, K]."""
+    """Yield each baseline's name and its probabilities of the fold's test units, float64 [U, K]."""
     task = probes.task
     train_label, test_label = (task.units(clips).label for clips in (fold.train, fold.test))
     yield "majority", majority(train_label, test_label, classes)

@@ -16,11 +16,11 @@ from arpgnet.pipeline.training.device import alone, make_fabric
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Kept = TypeVar("Kept")
+Cached = TypeVar("Cached")
 
 
 def total(fabric: Fabric, own: torch.Tensor) -> torch.Tensor:
-    """The sum of every process's tensor of the same shape, in place.
+    """Return the sum of every process's tensor of the same shape, in place.
 
     Of rows that one process knows and the others have zeros for, it is exact.
     """
@@ -58,8 +58,8 @@ class Processes:
         """See `total`."""
         return own if self.world == 1 else total(self.fabric, own)
 
-    def agreed(self, look: Callable[[], Kept | None]) -> Kept | None:
-        """What `look` finds in the store, if the first process finds it too.
+    def agreed(self, look: Callable[[], Cached | None]) -> Cached | None:
+        """Return what `look` finds in the store, if the first process finds it too.
 
         Raises:
             UserError: another process lacks what the first one has: no common store.
@@ -82,7 +82,7 @@ class Processes:
         return found
 
     def part(self) -> None:
-        """The common work is done: whoever has nothing left to do may end.
+        """Leave the group: the common work is done.
 
         A process that ends with the connections open is sometimes aborted by their threads, and
         torchrun then kills the others, the one that is still writing too.

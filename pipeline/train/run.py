@@ -26,7 +26,7 @@ from arpgnet.pipeline.tables.predictions import (
     prediction_rows,
     write_predictions,
 )
-from arpgnet.pipeline.train.cached import KeptBaselines, KeptRun, Outcome
+from arpgnet.pipeline.train.cached import CachedBaselines, CachedRun, Outcome
 from arpgnet.pipeline.train.curve_log import RunLog
 from arpgnet.pipeline.train.folds import Fold, Part, check_fold, read_folds
 from arpgnet.pipeline.train.probes import Probes, baselines
@@ -60,7 +60,7 @@ def train(
     keep_freed_memory()
     processes = Processes(params.train)
     with reproducible(params.train.threads, algorithms=not processes.alone):
-        crew = workers(params, processes)
+        worker_count = workers(params, processes)
         manifest = read_manifest(root / "data/manifest.parquet")
         dataset, labels = load(
             manifest,
@@ -68,7 +68,7 @@ def train(
             processes.device,
             rank=processes.rank,
             world=processes.world,
-            shared=crew > 1,
+            shared=worker_count > 1,
         )
         task = make_task(dataset, params.train)
         splits = read_splits(root / "data/splits.parquet")
@@ -83,7 +83,7 @@ def train(
             task,
             store or Store(),
             processes,
-            crew,
+            worker_count,
             checkpoint_seconds,
         )
         rows = list(networks.run(folds, root / RUNS, tables))
@@ -102,7 +102,7 @@ class Tables:
     def rows(
         self, fold: Fold, seed: int, part: Part, model: str, probabilities: np.ndarray
     ) -> Iterator[pa.Table]:
-        """A part's rows; after those of the test clips, the quarantined ones without a value."""
+        """Yield a part's rows; after the test clips, the quarantined ones without a value."""
         where: dict[str, Any] = {"model": model, "fold": fold.number, "seed": seed, "split": part}
         yield prediction_rows(self.task.units(fold.clips(part)), probabilities, **where)
         if part == "test" and fold.lost:
@@ -119,7 +119,7 @@ class Networks:
     """Trains ARPGNet for every fold and seed, or takes finished runs from the store.
 
     Args:
-        crew: runs that go side by side, each in a process of its own; 1: one after the other here.
+        worker_count: runs trained at a time, each in its own process; 1: in turn, in this one.
     """
 
     def __init__(
@@ -130,45 +130,45 @@ class Networks:
         task: Task,
         store: Store,
         processes: Processes,
-        crew: int,
+        worker_count: int,
         checkpoint_seconds: float,
     ) -> None:
         self.params, self.classes, self.dataset, self.task = params, classes, dataset, task
-        self.store, self.processes, self.crew = store, processes, crew
+        self.store, self.processes, self.worker_count = store, processes, worker_count
         self.checkpoint_seconds = checkpoint_seconds
-        self.config = network_config(params, dataset.facts, len(classes), task.frames)
+        self.config = network_config(params, dataset.metadata, len(classes), task.frames)
 
-    def run(self, folds: Sequence[Fold], out: Path, tables: Tables) -> Iterator[pa.Table]:
-        """Write `<out>/fold<f>-seed<s>/` and yield validation and test rows, run by run."""
+    def run(self, folds: Sequence[Fold], output: Path, tables: Tables) -> Iterator[pa.Table]:
+        """Write `<output>/fold<f>-seed<s>/` and yield validation and test rows, run by run."""
         seeds = dict.fromkeys(self.params.train.seeds)
         plan = [Planned(fold, seed, self._key(fold, seed)) for fold in folds for seed in seeds]
         total = len(plan) * self.params.train.epochs
         with track(total, "train", quiet=not self.processes.first) as progress:
-            done = self._side_by_side(plan, folds, out, progress)
+            done = self._side_by_side(plan, folds, output, progress)
             for one in plan:
                 outcome = self._outcome(one) if one.key in done else None
-                # the store may have lost what it was given a moment ago
-                outcome = outcome or self._run(one, out / one.name, progress)
+                # the store may have lost an entry since it was written
+                outcome = outcome or self._run(one, output / one.name, progress)
                 yield from tables.rows(one.fold, one.seed, "val", NETWORK, outcome.val)
                 yield from tables.rows(one.fold, one.seed, "test", NETWORK, outcome.test)
 
     def _side_by_side(
-        self, plan: Sequence[Planned], folds: Sequence[Fold], out: Path, progress: Tracker
+        self, plan: Sequence[Planned], folds: Sequence[Fold], output: Path, progress: Tracker
     ) -> set[str]:
-        """Train what the store lacks in workers; the keys of the runs whose folders are written.
+        """Train what the store lacks in workers; return the keys of the runs that are written.
 
         The baselines are fitted there too.
         """
-        missing = [one for one in plan if not self.store.has(KeptRun.FINISHED, one.key, "file")]
-        if self.crew == 1 or len(missing) < 2:
+        missing = [one for one in plan if not self.store.has(CachedRun.FINISHED, one.key, "file")]
+        if self.worker_count == 1 or len(missing) < 2:
             return set()
         unfitted = [fold for fold in folds if self.baselines_of(fold).finished() is None]
         logs: dict[str, RunLog] = {}
         done: set[str] = set()
 
-        def told(one: Planned, epoch: tuple[int, dict[str, float]]) -> None:
+        def report(one: Planned, epoch: tuple[int, dict[str, float]]) -> None:
             if one.key not in logs:
-                logs[one.key] = opened.enter_context(self._log(out / one.name, progress))
+                logs[one.key] = opened.enter_context(self._log(output / one.name, progress))
             logs[one.key].add(*epoch)
 
         job = RunJob(
@@ -176,7 +176,7 @@ class Networks:
         )
         with ExitStack() as opened:
             items: list[Planned | Fold] = [*missing, *unfitted]
-            for item, result in run_in_workers(job, items, self.crew, told=told):
+            for item, result in run_in_workers(job, items, self.worker_count, on_report=report):
                 if isinstance(result, Crashed):
                     raise UserError(
                         f"a worker that trained died twice (exit code {result.exit_code}): not "
@@ -186,14 +186,14 @@ class Networks:
                     self.baselines_of(item).finish(result)
                 elif (outcome := self._outcome(item)) is not None:
                     logs[item.key].close()
-                    self._conclude(item, out / item.name, outcome, "trained", progress)
+                    self._conclude(item, output / item.name, outcome, "trained", progress)
                     done.add(item.key)
         return done
 
     def _run(self, one: Planned, folder: Path, progress: Tracker) -> Outcome:
         """Take a run from the store or train it here, and write its folder."""
         outcome = self.processes.agreed(partial(self._outcome, one))
-        word = "trained" if outcome is None else "kept"
+        word = "trained" if outcome is None else "cached"
         with self._log(folder, progress) as log:
             if outcome is None:
                 outcome = self._training.run(one, log.add)
@@ -215,7 +215,7 @@ class Networks:
         )
 
     def _outcome(self, one: Planned) -> Outcome | None:
-        return KeptRun(self.store, one.key).finished()
+        return CachedRun(self.store, one.key).finished()
 
     def _log(self, folder: Path, progress: Tracker) -> RunLog:
         return RunLog(folder / "curves" if self.processes.first else None, progress.advance)
@@ -223,7 +223,7 @@ class Networks:
     def _conclude(
         self, one: Planned, folder: Path, outcome: Outcome, word: str, progress: Tracker
     ) -> None:
-        """Say how a run came out, and write its network."""
+        """Report the result of a run, and write its network."""
         # epochs that early stopping has saved
         progress.advance(self.params.train.epochs - len(outcome.history))
         best = outcome.history[outcome.best]
@@ -234,7 +234,7 @@ class Networks:
         info = {
             "classes": self.classes,
             "params": self._settings(),
-            "features": self.dataset.facts,
+            "features": self.dataset.metadata,
             "task": self.task.name,
             "fold": one.fold.number,
             "seed": one.seed,
@@ -245,7 +245,7 @@ class Networks:
             save_run(folder, self.config, outcome.weights, info)
 
     def _settings(self) -> dict[str, Any]:
-        """The parameters that decide a run's weights."""
+        """Return the parameters that decide a run's weights."""
         device, precision = resolve_device(self.params.train)
         train = self.params.train.model_dump(exclude={"folds", "seeds", "devices"})
         # masks of dropout depend on how many processes draw them
@@ -261,13 +261,15 @@ class Networks:
         code = code_version("arpgnet.pipeline.train.training")
         return digest(code, self._settings(), self._data(fold), fold.number, seed)
 
-    def baselines_of(self, fold: Fold) -> KeptBaselines:
-        """The place of a fold's baselines."""
+    def baselines_of(self, fold: Fold) -> CachedBaselines:
+        """Return the store entry of a fold's baselines."""
         code = code_version("arpgnet.pipeline.train.probes")
-        return KeptBaselines(self.store, digest(code, self._settings()["train"], self._data(fold)))
+        return CachedBaselines(
+            self.store, digest(code, self._settings()["train"], self._data(fold))
+        )
 
     def _data(self, fold: Fold) -> list[Any]:
-        """A fold's clips with their labels, and what is known of all."""
+        """Return a fold's clips with their labels, and what is common to all folds."""
         dataset = self.dataset
         clips = {
             part: [
@@ -278,8 +280,8 @@ class Networks:
         }
         everyone = np.concatenate([fold.clips(part) for part in ("train", "val", "test")])
         frames = self.task.units(everyone).label.tobytes() if dataset.frame_labels else b""
-        facts = [dataset.facts, dataset.pooling_key, self.classes]
-        return [*facts, clips, hashlib.sha256(frames).hexdigest()]
+        metadata = [dataset.metadata, dataset.pooling_key, self.classes]
+        return [*metadata, clips, hashlib.sha256(frames).hexdigest()]
 
 
 def probe_rows(
@@ -289,7 +291,7 @@ def probe_rows(
     tables: Tables,
     networks: Networks,
 ) -> Iterator[pa.Table]:
-    """The baselines' test rows. They draw no random numbers: the first seed stands for all.
+    """Yield the baselines' test rows. They draw no random numbers: the first seed stands for all.
 
     Several processes fit the same ones: the inputs come from all, and to wait would take as long.
     """
@@ -299,12 +301,12 @@ def probe_rows(
     probes = cache(lambda: Probes(tables.task, processes.total))
     with track(len(folds), "baselines", quiet=not processes.first) as progress:
         for fold in folds:
-            kept = networks.baselines_of(fold)
-            fitted = processes.agreed(kept.finished)
+            cached = networks.baselines_of(fold)
+            fitted = processes.agreed(cached.finished)
             if fitted is None:
                 fitted = list(baselines(probes(), fold, classes=len(classes), balanced=balanced))
                 if processes.first:
-                    kept.finish(fitted)
+                    cached.finish(fitted)
             for name, probabilities in fitted:
                 yield from tables.rows(fold, seed, "test", name, probabilities)
             progress.advance()

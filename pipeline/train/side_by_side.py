@@ -1,8 +1,8 @@
 """Runs side by side in worker processes, on a CPU: each as it would come out alone.
 
 A run's products are too small to gain much from threads. All processes read the features from one
-place (`Room`). Workers put what they have trained into the store, and the stage's own process
-writes everything else.
+place (`SharedFeatures`). Workers put what they have trained into the store, and the stage's own
+process writes everything else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from arpgnet.models.arpgnet import ARPGNetConfig
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.runner.dispatch import processes_here
-from arpgnet.pipeline.runner.workers import tell
+from arpgnet.pipeline.runner.workers import report
 from arpgnet.pipeline.store import Place, Store
 from arpgnet.pipeline.train.cached import Fitted
 from arpgnet.pipeline.train.folds import Fold
@@ -33,16 +33,16 @@ WORKER_BYTES = 2 << 30
 
 
 def workers(params: Params, processes: Processes) -> int:
-    """How many runs go side by side."""
+    """Return how many runs go side by side."""
     if not processes.alone:
         return 1
-    room = psutil.virtual_memory().available // WORKER_BYTES
-    return int(max(1, min(processes_here(params.engine, params.train.threads), room)))
+    fit_in_memory = psutil.virtual_memory().available // WORKER_BYTES
+    return int(max(1, min(processes_here(params.engine, params.train.threads), fit_in_memory)))
 
 
 @dataclass
 class RunJob:
-    """Trains a planned run into the store and tells of its epochs (None), or fits a fold's
+    """Trains a planned run into the store and reports its epochs (None), or fits a fold's
     baselines (`Fitted`); see `pipeline.runner.workers.Job`."""
 
     params: Params
@@ -58,7 +58,7 @@ class RunJob:
     def do(self, item: Planned | Fold) -> Fitted | None:
         if isinstance(item, Fold):
             return self._probed(item)
-        self._training.run(item, lambda number, row: tell((number, row)))
+        self._training.run(item, lambda number, row: report((number, row)))
         return None
 
     @cached_property

@@ -11,7 +11,7 @@ import torch
 from arpgnet.models.arpgnet import ARPGNetConfig
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.store import Store
-from arpgnet.pipeline.train.cached import KeptRun, Outcome
+from arpgnet.pipeline.train.cached import CachedRun, Outcome
 from arpgnet.pipeline.train.fit import Run, Trainer
 from arpgnet.pipeline.train.folds import Fold
 from arpgnet.pipeline.train.processes import Processes
@@ -22,13 +22,13 @@ from arpgnet.pipeline.training.network import build_network
 from arpgnet.pipeline.training.state import State, epoch_seed
 from arpgnet.pipeline.training.tasks import Task
 
-# is given an epoch's number, and its losses and scores
+# called with an epoch's number, and its losses and scores
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A fold with a seed, and the key that the run is kept under."""
+    """A fold with a seed, and the key that the run is stored under."""
 
     fold: Fold
     seed: int
@@ -65,29 +65,29 @@ class Training:
         self.features = place(dataset.features, processes.device)
 
     def run(self, planned: Planned, on_epoch: OnEpoch) -> Outcome:
-        """Train, from the last saved state on where there is one, and keep the outcome.
+        """Train, from the last saved state on where there is one, and store the outcome.
 
         Args:
-            on_epoch: is told of each epoch, those of a saved state too.
+            on_epoch: called with each epoch, those of a saved state too.
         """
         with reproducible(self.params.threads):
             return self._run(planned, on_epoch)
 
     def _run(self, planned: Planned, on_epoch: OnEpoch) -> Outcome:
         fold, seed = planned.fold, planned.seed
-        kept = KeptRun(self.store, planned.key)
+        cached = CachedRun(self.store, planned.key)
         # an epoch number that training never reaches: the initial weights' own seed
         torch.manual_seed(epoch_seed(seed, fold.number, 2**31))
         trainer = Trainer(
             self.processes.fabric,
-            build_network(self.config, self.dataset.facts),
+            build_network(self.config, self.dataset.metadata),
             self.dataset,
             self.features,
             self.task,
             Run(fold.number, seed, fold.train, fold.val),
             self.params,
         )
-        state = self.processes.agreed(kept.checkpoint)
+        state = self.processes.agreed(cached.checkpoint)
         for number, row in enumerate(state.history if state else []):
             on_epoch(number, row)
         saved = time.monotonic()
@@ -97,7 +97,7 @@ class Training:
             on_epoch(len(now.history) - 1, now.history[-1])
             due = time.monotonic() - saved >= self.checkpoint_seconds
             if due and self.processes.first:
-                kept.save_checkpoint(now)
+                cached.save_checkpoint(now)
                 saved = time.monotonic()
 
         state = trainer.fit(state, after)
@@ -105,5 +105,5 @@ class Training:
         probabilities = (trainer.predict(clips) for clips in (fold.val, fold.test))
         outcome = Outcome(state.best_weights, state.history, state.best, *probabilities)
         if self.processes.first:
-            kept.finish(outcome)
+            cached.finish(outcome)
         return outcome

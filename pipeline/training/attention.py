@@ -2,7 +2,7 @@
 
 A weight means little beside the number of keys that share it: a region with five neighbours is
 attended to more than one with two, whatever the network has learned. Each figure therefore stands
-beside the one of an even attention: equal weights on all keys that the graph, the window and the
+beside the one of uniform attention: equal weights on all keys that the graph, the window and the
 masks allow.
 
 Shape letters: B views, T frames, N regions, H heads, L layers, S keys.
@@ -22,27 +22,27 @@ from arpgnet.models.fusion import FusionConfig
 from arpgnet.pipeline.training.features import Batch
 
 SOURCES = ("own", "other")  # sequence that a frame attends to: its own, or the other branch's
-OFFSETS = 6  # frames to either side that are told apart
-COURSE = 8  # parts of a clip
+OFFSETS = 6  # frames to either side that are distinguished
+TIME_PARTS = 8  # parts of a clip
 
 
 def attends_to_regions(network: ARPGNet) -> bool:
-    """Whether there is an attention over regions: graph layers, or the attention readout."""
+    """Check whether there is an attention over regions: graph layers, or the attention readout."""
     config = network.config
     return "relation" in config.fusion.streams and (
         config.relation.layers > 0 or config.relation.readout == "attention"
     )
 
 
-def edge_kinds(config: Any, facts: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Bool [N, N] (target, source) of each kind of edge that the network has; together they cover
+def edge_kinds(config: Any, metadata: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return bool [N, N] (target, source) of each kind of edge of the network; together they cover
     the adjacency, and no pair is in two of them."""
-    edges_2E = torch.tensor(facts["edges"], dtype=torch.int64).reshape(-1, 2).T
-    count = len(facts["names"])
+    edges_2E = torch.tensor(metadata["edges"], dtype=torch.int64).reshape(-1, 2).T
+    count = len(metadata["names"])
     self_NN = torch.eye(count, dtype=torch.bool)
     found = {}
     for number, name in enumerate(("adjacent", "symmetric")):
-        of_kind = torch.tensor([kind == name for kind in facts["edge_types"]], dtype=torch.bool)
+        of_kind = torch.tensor([kind == name for kind in metadata["edge_types"]], dtype=torch.bool)
         chosen = edges_2E[:, of_kind]
         type_E = torch.full((chosen.shape[1],), number)
         wanted = tuple({name} & set(config.relation.edge_types))
@@ -58,28 +58,31 @@ def edge_kinds(config: Any, facts: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def frame_attention(network: ARPGNet, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """How much each region is attended to in each frame, and by an even attention.
+    """Return how much each region is attended to in each frame, and by uniform attention.
 
     Averaged as `region_attention` does it, of each frame by itself: float64 [B, T, N] each, rows
     sum to 1, or are 0 where no region is visible. Nothing behind the region graph is computed.
     """
-    out = network.relation(batch.nodes, batch.node_xy, batch.visible, attention=True)
+    outputs = network.relation(batch.nodes, batch.node_xy, batch.visible, attention=True)
     visible = batch.visible & batch.valid[..., None]
-    found = (_received(*_given(network, out, visible, even=even)).numpy() for even in (False, True))
+    found = (
+        _received(*_received_weights(network, outputs, visible, uniform=uniform)).numpy()
+        for uniform in (False, True)
+    )
     return next(found), next(found)
 
 
 def region_attention(
-    network: ARPGNet, out: Mapping[str, Tensor], batch: Batch, kinds: Mapping[str, Tensor]
+    network: ARPGNet, outputs: Mapping[str, Tensor], batch: Batch, kinds: Mapping[str, Tensor]
 ) -> dict[str, np.ndarray]:
-    """How much each region is attended to, a view.
+    """Return how much each region is attended to, a view.
 
-    The weights of heads and layers are averaged; what a region is given by the visible regions of
+    The weights of heads and layers are averaged; what a region receives from the visible regions of
     a frame is averaged over them, weighted by the readout's attention where it has one, then over
     valid frames. A hidden region gets nothing and gives nothing.
 
     Args:
-        out: of the network with `attention=True`.
+        outputs: of the network with `attention=True`.
         kinds: of `edge_kinds`.
 
     Returns:
@@ -89,7 +92,9 @@ def region_attention(
     visible = batch.visible & batch.valid[..., None]
     found = {}
     for name, edges in (("attention", "edges"), ("even", "even_edges")):
-        weight_BTN, alpha_BTNN = _given(network, out, visible, even=name == "even")
+        weight_BTN, alpha_BTNN = _received_weights(
+            network, outputs, visible, uniform=name == "even"
+        )
         if alpha_BTNN is not None:
             pairs_BTNN = weight_BTN[..., None] * alpha_BTNN
             shares = [(pairs_BTNN * mask).sum((-2, -1)) for mask in kinds.values()]
@@ -98,13 +103,13 @@ def region_attention(
     return found
 
 
-def _given(
-    network: ARPGNet, out: Mapping[str, Tensor], visible: Tensor, *, even: bool
+def _received_weights(
+    network: ARPGNet, outputs: Mapping[str, Tensor], visible: Tensor, *, uniform: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """What each region counts in its frame [B, T, N], and what it gives to which [B, T, N, N]."""
-    alpha_BTNN = _graph_weights(network, out, visible, even=even)
-    if "readout_attention_BTN" in out and not even:
-        return out["readout_attention_BTN"].double(), alpha_BTNN
+    """Return each region's weight in its frame [B, T, N], and from where to where [B, T, N, N]."""
+    alpha_BTNN = _graph_weights(network, outputs, visible, uniform=uniform)
+    if "readout_attention_BTN" in outputs and not uniform:
+        return outputs["readout_attention_BTN"].double(), alpha_BTNN
     return visible.double() / visible.sum(-1, keepdim=True).clamp(min=1), alpha_BTNN
 
 
@@ -115,13 +120,13 @@ def _received(weight_BTN: Tensor, alpha_BTNN: Tensor | None) -> Tensor:
 
 
 def _graph_weights(
-    network: ARPGNet, out: Mapping[str, Tensor], visible: Tensor, *, even: bool
+    network: ARPGNet, outputs: Mapping[str, Tensor], visible: Tensor, *, uniform: bool
 ) -> Tensor | None:
-    """Weights [B, T, N, N], mean over heads and layers; None where the graph has no layers."""
-    if "region_attention_LBTHNN" not in out:
+    """Average weights [B, T, N, N] over heads and layers; None where the graph has no layers."""
+    if "region_attention_LBTHNN" not in outputs:
         return None
-    if not even:
-        return out["region_attention_LBTHNN"].double().mean((0, 3))
+    if not uniform:
+        return outputs["region_attention_LBTHNN"].double().mean((0, 3))
     adjacency_NN = network.relation.get_buffer("adjacency_NN")
     own_NN = torch.eye(len(adjacency_NN), dtype=torch.bool)
     mask = (adjacency_NN & (visible[..., None, :] | own_NN)).double()
@@ -134,30 +139,30 @@ def _over_frames(x_BTF: Tensor, visible: Tensor) -> np.ndarray:
 
 
 def time_attention(
-    config: FusionConfig, out: Mapping[str, Tensor], valid_BT: Tensor
+    config: FusionConfig, outputs: Mapping[str, Tensor], valid_BT: Tensor
 ) -> dict[str, dict[str, np.ndarray]]:
-    """How the fusion's attention lies in time and between the two sequences.
+    """Return how the fusion's attention lies in time and between the two sequences.
 
     Returns:
         For each stream: `offsets` and `even_offsets` [B, sources, 2 * R + 1], the mean over the
         stream's frames of what they give to frames -R to +R away in `SOURCES` (heads and layers
         averaged; together at most 1, less where a window reaches beyond R = `OFFSETS`); `shares`
         and `even_shares` [B, sources], which sum to 1 (0 where no frame sees another); and
-        `course` and `even_course` [B, COURSE], what is given to each part of the clip's valid
+        `course` and `even_course` [B, TIME_PARTS], the attention to each part of the clip's valid
         frames. Empty where the fusion does not attend.
     """
     found = {}
     for stream in config.streams:
-        alpha_LBHTS = out.get(f"fusion_attention_{stream}_LBHTS")
+        alpha_LBHTS = outputs.get(f"fusion_attention_{stream}_LBHTS")
         if alpha_LBHTS is not None:
             own = _by_source(config, alpha_LBHTS.double().mean(2))
             found[stream] = _in_time(own, valid_BT, "")
-            found[stream] |= _in_time(_even_in_time(config, valid_BT), valid_BT, "even_")
+            found[stream] |= _in_time(_uniform_in_time(config, valid_BT), valid_BT, "even_")
     return found
 
 
 def _by_source(config: FusionConfig, alpha_LBTS: Tensor) -> Tensor:
-    """Weights [sources, B, T, T], mean over layers."""
+    """Return weights [sources, B, T, T], mean over layers."""
     layers, views, frames, _ = alpha_LBTS.shape
     found = alpha_LBTS.new_zeros(len(SOURCES), views, frames, frames)
     for layer, alpha_BTS in enumerate(alpha_LBTS):
@@ -167,8 +172,8 @@ def _by_source(config: FusionConfig, alpha_LBTS: Tensor) -> Tensor:
     return found
 
 
-def _even_in_time(config: FusionConfig, valid_BT: Tensor) -> Tensor:
-    """As `_by_source`, of equal weights on the keys within the windows."""
+def _uniform_in_time(config: FusionConfig, valid_BT: Tensor) -> Tensor:
+    """Return `_by_source` of uniform weights on the keys within the windows."""
     frames = valid_BT.shape[1]
     apart = _apart(frames).abs()
     layers = []
@@ -181,37 +186,41 @@ def _even_in_time(config: FusionConfig, valid_BT: Tensor) -> Tensor:
 
 
 def _in_time(alpha: Tensor, valid_BT: Tensor, prefix: str) -> dict[str, np.ndarray]:
-    """Of weights [sources, B, T, T]."""
+    """Summarise weights [sources, B, T, T]."""
     frames = valid_BT.shape[1]
     apart = _apart(frames)
     offsets = [alpha * (apart == offset) for offset in range(-OFFSETS, OFFSETS + 1)]
-    given = torch.stack([part.sum(-1) for part in offsets], -1)  # [sources, B, T, 2 R + 1]
+    received_by_offset = torch.stack(
+        [part.sum(-1) for part in offsets], -1
+    )  # [sources, B, T, 2 R + 1]
     shares = alpha.sum(-1)
-    part_BT = _course(valid_BT)
+    part_BT = _time_part(valid_BT)
     received_BT = (alpha * valid_BT[:, :, None]).sum((0, 2))
-    course = [(received_BT * (part_BT == part)).sum(1) for part in range(COURSE)]
+    by_part = [(received_BT * (part_BT == part)).sum(1) for part in range(TIME_PARTS)]
     return {
-        f"{prefix}offsets": torch.stack([masked_mean(x, valid_BT) for x in given], 1).numpy(),
+        f"{prefix}offsets": torch.stack(
+            [masked_mean(x, valid_BT) for x in received_by_offset], 1
+        ).numpy(),
         f"{prefix}shares": torch.stack(
             [masked_mean(x[..., None], valid_BT)[:, 0] for x in shares], 1
         ).numpy(),
-        f"{prefix}course": torch.stack(course, -1).numpy(),
+        f"{prefix}course": torch.stack(by_part, -1).numpy(),
     }
 
 
 def _apart(frames: int) -> Tensor:
-    """Key frame minus query frame, [T, T]."""
+    """Return key frame minus query frame, [T, T]."""
     step = torch.arange(frames)
     return step - step[:, None]
 
 
-def _course(valid_BT: Tensor) -> Tensor:
-    """Which of `COURSE` equal parts of its clip's valid frames a frame is in; -1 not valid."""
+def _time_part(valid_BT: Tensor) -> Tensor:
+    """Number a frame's part among `TIME_PARTS` equal parts of the valid frames; -1: not valid."""
     rank = valid_BT.cumsum(1) - 1
-    part = rank * COURSE // valid_BT.sum(1, keepdim=True).clamp(min=1)
+    part = rank * TIME_PARTS // valid_BT.sum(1, keepdim=True).clamp(min=1)
     return torch.where(valid_BT, part, -1)
 
 
 def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The same arrays of several batches, view after view."""
+    """Return the same arrays of several batches, view after view."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

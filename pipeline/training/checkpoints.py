@@ -27,14 +27,14 @@ def save_run(
         folder: of the run; the file is `MODEL` in it.
         config: of the network.
         weights: its state dict.
-        info: `classes`, `params` (the settings it was trained with), `features` (the facts of the
-            region graph and of the inputs), `fold`, `seed` and what else should be known.
+        info: `classes`, `params` (the settings it was trained with), `features` (the metadata of
+            the region graph and of the inputs), `fold`, `seed` and what else should be known.
     """
     write_tensors(folder / MODEL, weights, {**info, "network": asdict(config)})
 
 
 def load_run(folder: Path) -> tuple[ARPGNet, dict[str, Any]]:
-    """A trained network in evaluation mode on the CPU, and what was kept about it.
+    """Return a trained network in evaluation mode on the CPU, and its metadata.
 
     Returns:
         The network and a mapping with `classes`, `params`, `network`, `features`, `fold`, `seed`,
@@ -59,7 +59,7 @@ def load_run(folder: Path) -> tuple[ARPGNet, dict[str, Any]]:
 
 
 def runs(root: Path = Path()) -> list[str]:
-    """Names of the trained runs.
+    """Return the names of the trained runs.
 
     Raises:
         UserError: there are none.
@@ -71,7 +71,7 @@ def runs(root: Path = Path()) -> list[str]:
 
 
 def find_run(run: str | None, root: Path = Path()) -> str:
-    """The run of this name; of none, the best one.
+    """Return the run of this name; of none, the best one.
 
     Raises:
         UserError: there is no such run.
@@ -83,7 +83,7 @@ def find_run(run: str | None, root: Path = Path()) -> str:
 
 
 def best_run(root: Path = Path()) -> str:
-    """The run with the best validation score, by the score that chose its epoch; of equal ones the
+    """Return the run with the best validation score, that which chose its epoch; of equal ones the
     first by name."""
 
     def score(name: str) -> float:

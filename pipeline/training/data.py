@@ -21,16 +21,16 @@ from arpgnet.pipeline.tables.manifest import (
     read_frame_label_table,
 )
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
-from arpgnet.pipeline.training.features import Features, Room, empty_features
+from arpgnet.pipeline.training.features import Features, SharedFeatures, empty_features
 
 
 @dataclass(frozen=True)
-class Share:
-    """One process's view of who holds what.
+class Partition:
+    """The clips whose features this process holds, and where their rows lie.
 
     Attributes:
         rank: this process's number.
-        owner: int64 [M], the process that holds a clip's features.
+        owner: int64 [M], the process that has a clip's features.
         place: int64 [R], where in this process's features a row lies; -1: another's.
         length: rows of this process's features.
     """
@@ -41,8 +41,8 @@ class Share:
     length: int
 
     @classmethod
-    def deal(cls, frames: np.ndarray, rank: int = 0, world: int = 1) -> Share:
-        """Deal out clips by their number of frames (int64 [M]), there and back: 0, 1, 1, 0, ...
+    def deal(cls, frames: np.ndarray, rank: int = 0, world: int = 1) -> Partition:
+        """Assign clips by number of frames (int64 [M]) to processes, there and back: 0, 1, 1, 0.
 
         Every process gets about as many frames, and of every fold about as many clips, which
         neighbours in the manifest would not give it.
@@ -55,18 +55,18 @@ class Share:
         return cls(rank, owner, place, int(mine.sum()))
 
     def mine(self, clips: np.ndarray | int) -> np.ndarray:
-        """Which of these clips are held here: bool."""
+        """Return which of these clips belong to this process: bool."""
         here: np.ndarray = self.owner[clips] == self.rank
         return here
 
-    def held(self, rows: np.ndarray) -> np.ndarray:
-        """Where the rows lie in the features: int64; -1 for padding (-1) and another's."""
+    def local_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows' places in the local features: int64; -1 for padding and another's."""
         found: np.ndarray = np.where(rows >= 0, self.place[rows], -1)
         return found
 
 
-APPEARANCE_FACTS = ("embedding_dim", "map_shape")
-GRAPH_FACTS = ("regions", "names", "edges", "edge_types", "mirror")
+APPEARANCE_METADATA = ("embedding_dim", "map_shape")
+GRAPH_METADATA = ("regions", "names", "edges", "edge_types", "mirror")
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ class Dataset:
 
     `clip_ids` names the M usable clips. Frames of clip m are the rows `first[m]` up to
     `first[m + 1]` (int64 [M + 1]); `frame_index` (int64 [R]) are their numbers in the video, and
-    `valid` (bool [R]) says which show a face. `share` says of which clips `features` are; of all,
+    `valid` (bool [R]) says which show a face. `partition` says of which clips `features` are: all
     where one process trains. `label` (int64 [M]) is a clip's class; where frames are labelled it
-    is -1, and `frame_labels` has an entry a clip. `facts` are those of the appearance and the
-    graph stage that a network or a prediction needs, `keys` each clip's upstream keys and
-    `pooling_key` a digest of the pooling that all clips share. `room` is what shared features lie
-    in.
+    is -1, and `frame_labels` has an entry per clip. `metadata` is what a network or a prediction
+    needs of the appearance and the graph stage, `keys` each clip's upstream keys and
+    `pooling_key` a digest of the pooling that all clips share. `storage` is the file of
+    shared features.
     """
 
     clip_ids: list[str]
@@ -97,30 +97,30 @@ class Dataset:
     frame_index: np.ndarray
     valid: np.ndarray
     label: np.ndarray
-    share: Share
+    partition: Partition
     features: Features
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     keys: dict[str, str]
     pooling_key: str
     frame_labels: Mapping[str, FrameLabels] | None = None
-    room: Room | None = None
+    storage: SharedFeatures | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a process that is being spawned: the room instead of what lies in it."""
-        assert self.room is not None, "features that are not shared are not copied either"
+        """Pickle for a spawned process: the shared file instead of the tensors in it."""
+        assert self.storage is not None, "features that are not shared are not copied either"
         return {**vars(self), "features": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, features=state["room"].features())
+        vars(self).update(state, features=state["storage"].features())
 
     def rows(self, clips: np.ndarray) -> np.ndarray:
-        """All rows of some clips, clip by clip: int64."""
+        """Return all rows of some clips, clip by clip: int64."""
         spans = [np.arange(self.first[clip], self.first[clip + 1]) for clip in clips]
         return np.concatenate(spans) if spans else np.zeros(0, np.int64)
 
 
 def read_frame_labels(table: pa.Table) -> dict[str, FrameLabels] | None:
-    """The table of `FRAME_LABELS_SCHEMA` by clip; None where it is empty: clips are labelled."""
+    """Read a table of `FRAME_LABELS_SCHEMA` by clip; None where empty: clips are labelled."""
     if not len(table):
         return None
     clip = table.column("clip_id").combine_chunks().dictionary_encode()
@@ -138,7 +138,7 @@ def read_frame_labels(table: pa.Table) -> dict[str, FrameLabels] | None:
 def labels_of(
     clips: Sequence[Clip], table: pa.Table
 ) -> tuple[dict[str, int], dict[str, FrameLabels] | None]:
-    """The class of every labelled clip, and None; or, where frames are labelled, -1 for every clip,
+    """Return the class of every labelled clip, and None; where frames are labelled, -1 for each,
     and its frames' classes.
 
     Args:
@@ -165,15 +165,15 @@ def load_dataset(
 ) -> Dataset:
     """Read the features of the labelled clips that no stage has quarantined.
 
-    Node features are pooled from the map clip by clip, so the map itself is never held: N x C
-    numbers a frame instead of h x w x C.
+    Node features are pooled from the map clip by clip, so only one clip's maps are in memory: N x C
+    numbers per frame instead of h x w x C.
 
     Args:
         labels: class index of each clip (-1 where its frames are labelled), in manifest order.
         frame_labels: of each clip, where frames are labelled.
         device: where the maps are pooled.
-        rank, world: of `world` processes, the number of the one whose share is read.
-        shared: keep them where processes that this one spawns can read them (`Dataset.room`).
+        rank, world: of `world` processes, the number of the one whose partition is read.
+        shared: store them where spawned processes can read them (`Dataset.storage`).
 
     Raises:
         UserError: no clip is usable, or there are fewer than processes.
@@ -183,20 +183,20 @@ def load_dataset(
         raise UserError("no clip has features to train on: see the reasons in reports/index.html")
     if len(clip_ids) < world:
         raise UserError(f"{len(clip_ids)} usable clips cannot be shared by {world} processes")
-    facts = {name: appearance.facts[name] for name in APPEARANCE_FACTS}
-    facts |= {name: graphs.facts[name] for name in GRAPH_FACTS}
+    metadata = {name: appearance.metadata[name] for name in APPEARANCE_METADATA}
+    metadata |= {name: graphs.metadata[name] for name in GRAPH_METADATA}
     length = np.array([appearance.entry(clip).rows for clip in clip_ids])
     first = np.cumsum([0, *length])
-    share = Share.deal(length, rank, world)
-    room = Room(share.length, facts) if shared else None
-    features = empty_features(share.length, facts, room)
+    partition = Partition.deal(length, rank, world)
+    storage = SharedFeatures(partition.length, metadata) if shared else None
+    features = empty_features(partition.length, metadata, storage)
     frame_index, valid = np.zeros(first[-1], np.int64), np.zeros(first[-1], bool)
-    constant = graphs.facts["pooling"]
+    constant = graphs.metadata["pooling"]
     pooling = None if constant is None else torch.tensor(constant, device=device)
     for number, clip in enumerate(clip_ids):
         rows = slice(first[number], first[number + 1])
         # of another process's clip the small columns alone
-        mine = share.mine(number)
+        mine = partition.mine(number)
         seen = appearance.read(clip, None if mine else ["frame_index", "valid"])
         graph = graphs.read(clip, None if mine else ["valid"])
         if len(seen) != len(graph):
@@ -207,22 +207,22 @@ def load_dataset(
         frame_index[rows] = seen["frame_index"].to_numpy()
         valid[rows] = seen["valid"].to_numpy() & graph["valid"].to_numpy()
         if mine:
-            start = int(share.place[rows.start])
+            start = int(partition.place[rows.start])
             span = slice(start, start + len(seen))
-            _fill(features, span, valid[rows], seen, graph, facts, pooling, device)
+            _fill(features, span, valid[rows], seen, graph, metadata, pooling, device)
     return Dataset(
         clip_ids,
         first,
         frame_index,
         valid,
         np.array([labels[clip] for clip in clip_ids], np.int64),
-        share,
+        partition,
         features,
-        facts,
+        metadata,
         {clip: f"{appearance.entry(clip).key} {graphs.entry(clip).key}" for clip in clip_ids},
         digest(constant),
         frame_labels,
-        room,
+        storage,
     )
 
 
@@ -232,13 +232,13 @@ def _fill(
     valid: np.ndarray,
     seen: pa.Table,
     graph: pa.Table,
-    facts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     constant_NS: Tensor | None,
     device: torch.device | str,
 ) -> None:
     """Write a clip's rows from its tables."""
-    channels, height, width = facts["map_shape"]
-    regions = len(facts["names"])
+    channels, height, width = metadata["map_shape"]
+    regions = len(metadata["names"])
     pooling = constant_NS
     if pooling is None:
         stored = to_numpy(graph["pooling"], (regions, height * width))
@@ -247,7 +247,7 @@ def _fill(
         features,
         span,
         valid,
-        embedding=to_numpy(seen["embedding"], (facts["embedding_dim"],)),
+        embedding=to_numpy(seen["embedding"], (metadata["embedding_dim"],)),
         maps=to_numpy(seen["map"], (channels, height, width)),
         node_xy=to_numpy(graph["node_xy"], (regions, 2)),
         visible=to_numpy(graph["visible"], (regions,)),
@@ -268,7 +268,7 @@ def fill(
 ) -> None:
     """Write the features of T frames, as the appearance and the graph stage store them.
 
-    Maps are pooled where `pooling` lies, and are not kept.
+    Maps are pooled on the device of `pooling`, and are not stored.
 
     Shapes:
         valid: bool [T]; rows that are not are written as zeros.
@@ -287,14 +287,14 @@ def fill(
 
 
 def as_float(values: np.ndarray, valid: np.ndarray) -> Tensor:
-    """float32 rows, zero where a frame is not valid (whatever was stored there)."""
+    """Convert rows to float32, zero where a frame is not valid (whatever was stored there)."""
     rows = values.astype(np.float32)
     rows[~valid] = 0
     return torch.from_numpy(rows)
 
 
 def class_counts(labels: Sequence[int] | np.ndarray, classes: int) -> list[int]:
-    """How many of the labels (-1: none) are of each class."""
+    """Count the labels of each class (-1: none)."""
     known = np.asarray(labels, dtype=np.int64)
     return np.bincount(known[known >= 0], minlength=classes).tolist()
 
@@ -308,8 +308,8 @@ def load(
     world: int = 1,
     shared: bool = False,
 ) -> tuple[Dataset, dict[str, int]]:
-    """The usable clips' features, of several processes each its share; and the class of every
-    labelled clip, quarantined ones too (-1 where frames are labelled). See `load_dataset`."""
+    """Load the usable clips' features (this process's partition) and the class of every labelled
+    clip, quarantined ones too (-1 where frames are labelled). See `load_dataset`."""
     table = read_frame_label_table(root / "data/frame_labels.parquet")
     labels, frame_labels = labels_of(manifest.clips, table)
     dataset = load_dataset(

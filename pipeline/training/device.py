@@ -24,7 +24,7 @@ _OLD_MOST_BYTES = 1 << 25
 
 
 def alone(params: TrainParams) -> bool:
-    """Whether one process trains on the CPU, where runs may go side by side."""
+    """Check whether one process trains on the CPU, where runs may go side by side."""
     return (
         "TORCHELASTIC_RUN_ID" not in os.environ
         and params.devices == 1
@@ -33,7 +33,7 @@ def alone(params: TrainParams) -> bool:
 
 
 def resolve_device(params: TrainParams | FinetuneParams) -> tuple[str, str]:
-    """The device type and precision that `auto` stands for here.
+    """Return the device type and precision that `auto` stands for here.
 
     Returns:
         `("cpu" | "cuda", "32-true" | "bf16-mixed")`.
@@ -51,7 +51,7 @@ def resolve_device(params: TrainParams | FinetuneParams) -> tuple[str, str]:
 
 
 def make_fabric(params: TrainParams) -> Fabric:
-    """Lightning Fabric, launched: `train.devices` of a kind, or what torchrun has started.
+    """Launch Lightning Fabric: `train.devices` of a kind, or what torchrun has started.
 
     Raises:
         UserError: there are not as many devices.
@@ -81,7 +81,7 @@ def make_fabric(params: TrainParams) -> Fabric:
 
 @contextmanager
 def reproducible(threads: int, *, algorithms: bool = True) -> Iterator[None]:
-    """Within it equal seeds give equal bits; the process's own settings come back after it.
+    """Make equal seeds give equal bits inside; restore the process's own settings after it.
 
     Args:
         threads: sums are split over them, so their number is part of the result: it must not

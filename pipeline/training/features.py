@@ -18,12 +18,12 @@ import psutil
 import torch
 from torch import Tensor
 
-from arpgnet.models.arpgnet import Moments
+from arpgnet.models.arpgnet import MeanStd
 
-# share of the accelerator's free memory, and of the machine's, that the features may take
+# fraction of the accelerator's free memory, and of the machine's, that the features may take
 DEVICE_SHARE = 0.5
 MEMORY_SHARE = 0.5
-# frames read at once for the moments: 512 of 7 x 7 x 512 in double are 100 MB
+# frames read at once for the statistics: 512 of 7 x 7 x 512 in double are 100 MB
 CHUNK_ROWS = 512
 
 
@@ -62,7 +62,7 @@ class Frames(Tensors):
 
 @dataclass(frozen=True)
 class Batch(Frames):
-    """What the network is given, [B, T, ...], and what it should say: label int64 [B] of clips or
+    """A batch of the network's inputs, [B, T, ...], and targets: label int64 [B] of clips or
     [B, T] of frames, -1 where there is none."""
 
     label: Tensor
@@ -80,7 +80,7 @@ class Features(Frames):
         return self.valid.device
 
     def take(self, rows_BT: Tensor, label: Tensor) -> Batch:
-        """The frames of int64 rows [B, T], on the features' device; -1 is padding: not valid."""
+        """Take the frames of int64 rows [B, T] on the features' device; -1 is padding."""
         index = rows_BT.clamp(min=0).flatten()
         taken = {
             name: value.index_select(0, index).unflatten(0, rows_BT.shape)
@@ -90,27 +90,29 @@ class Features(Frames):
         return Batch(label=label, **taken)
 
 
-class Room:
-    """A file without a name that features lie in, for this process and those that it spawns.
+class SharedFeatures:
+    """Features in a file without a name, shared by this process and those that it spawns.
 
     It is gone with the last of them, however they end. Its pages are the memory of all; where
     there is not enough of that the system writes them to the disk.
     """
 
-    def __init__(self, rows: int, facts: Mapping[str, Any], file: BinaryIO | None = None) -> None:
-        self.rows, self.facts = rows, facts
+    def __init__(
+        self, rows: int, metadata: Mapping[str, Any], file: BinaryIO | None = None
+    ) -> None:
+        self.rows, self.metadata = rows, metadata
         self._file = file or tempfile.TemporaryFile()  # noqa: SIM115
 
     def __reduce__(self) -> tuple[Any, ...]:
         # while a process is being spawned, and at no other time
-        return _opened, (self.rows, self.facts, DupFd(self._file.fileno()))
+        return _opened, (self.rows, self.metadata, DupFd(self._file.fileno()))
 
     def features(self) -> Features:
-        """What lies in it, zeros at first."""
-        specs = _specs(self.rows, self.facts)
+        """Map the file as tensors, zeros at first."""
+        specs = _specs(self.rows, self.metadata)
         ends = np.cumsum([_aligned(_bytes(*spec)) for spec in specs.values()]).tolist()
-        room = np.memmap(self._file, np.uint8, "r+", shape=(ends[-1],))
-        flat = torch.from_numpy(room)
+        memory = np.memmap(self._file, np.uint8, "r+", shape=(ends[-1],))
+        flat = torch.from_numpy(memory)
         tensors = {}
         for (name, (shape, dtype)), start in zip(specs.items(), [0, *ends], strict=False):
             part = flat[start : start + _bytes(shape, dtype)]
@@ -118,29 +120,33 @@ class Room:
         return Features(**tensors)
 
 
-def _opened(rows: int, facts: Mapping[str, Any], descriptor: Any) -> Room:
-    return Room(rows, facts, os.fdopen(descriptor.detach(), "r+b"))
+def _opened(rows: int, metadata: Mapping[str, Any], descriptor: Any) -> SharedFeatures:
+    return SharedFeatures(rows, metadata, os.fdopen(descriptor.detach(), "r+b"))
 
 
-def empty_features(rows: int, facts: Mapping[str, Any], room: Room | None = None) -> Features:
-    """Zeros for R = `rows` frames; in a file where one is given, and where they would fill the
-    machine's memory."""
-    specs = _specs(rows, facts)
+def empty_features(
+    rows: int, metadata: Mapping[str, Any], storage: SharedFeatures | None = None
+) -> Features:
+    """Allocate zeros for R = `rows` frames; in `storage` where provided, and in a file where they
+    would fill the machine's memory."""
+    specs = _specs(rows, metadata)
     needed = sum(_bytes(*spec) for spec in specs.values())
-    if room is None and needed > MEMORY_SHARE * psutil.virtual_memory().available:
-        room = Room(rows, facts)
-    if room is not None:
-        return room.features()
+    if storage is None and needed > MEMORY_SHARE * psutil.virtual_memory().available:
+        storage = SharedFeatures(rows, metadata)
+    if storage is not None:
+        return storage.features()
     return Features(
         **{name: torch.zeros(shape, dtype=kind) for name, (shape, kind) in specs.items()}
     )
 
 
-def _specs(rows: int, facts: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    regions, channels = len(facts["names"]), facts["map_shape"][0]
+def _specs(
+    rows: int, metadata: Mapping[str, Any]
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    regions, channels = len(metadata["names"]), metadata["map_shape"][0]
     half = torch.float16
     return {
-        "embedding": ((rows, facts["embedding_dim"]), half),
+        "embedding": ((rows, metadata["embedding_dim"]), half),
         "map_vector": ((rows, channels), half),
         "nodes": ((rows, regions, channels), half),
         "node_xy": ((rows, regions, 2), torch.float32),
@@ -154,12 +160,12 @@ def _bytes(shape: tuple[int, ...], dtype: torch.dtype) -> int:
 
 
 def _aligned(count: int) -> int:
-    """As many bytes and what is missing to the next line of a cache."""
+    """Round a number of bytes up to whole cache lines."""
     return -(-count // 64) * 64
 
 
 def place(features: Features, device: torch.device) -> Features:
-    """On an accelerator where they fit, else where they are: `feed` streams them from there."""
+    """Move features to an accelerator where they fit; else leave them: `feed` streams them."""
     if device.type != "cuda":
         return features
     needed = sum(value.nbytes for value in features.tensors().values())
@@ -171,9 +177,9 @@ def place(features: Features, device: torch.device) -> Features:
 class Statistics:
     """Mean and standard deviation of each feature over the valid frames of some clips."""
 
-    embedding: Moments
-    map_vector: Moments
-    nodes: Moments
+    embedding: MeanStd
+    map_vector: MeanStd
+    nodes: MeanStd
 
     def to(self, device: torch.device) -> Statistics:
         moved = {
@@ -189,16 +195,16 @@ class Statistics:
 def statistics(
     features: Features, rows: Tensor, total: Callable[[Tensor], Tensor] = lambda own: own
 ) -> Statistics:
-    """Moments for `ARPGNet.set_feature_statistics`, float32; of the valid ones of int64 `rows`.
+    """Compute float32 statistics over valid int64 rows, for `ARPGNet.set_feature_statistics`.
 
     A feature that does not vary has a standard deviation of exactly 0.
 
     Args:
-        total: adds up a tensor over the processes that hold a part of the rows each.
+        total: adds up a tensor over the processes, each of which has a part of the rows.
     """
     rows = rows.to(features.device)
     parts = rows[features.valid[rows]].split(CHUNK_ROWS)
-    moments: dict[str, Moments] = {}
+    by_name: dict[str, MeanStd] = {}
     for name in ("embedding", "map_vector", "nodes"):
         tensor = features.tensors()[name]
         # double: the difference of two large sums loses digits in single precision
@@ -213,5 +219,5 @@ def statistics(
         variance = squares / count - mean.square()
         # float16 cannot vary by less than 5e-4 of its value: what is far below that is rounding
         std = torch.where(variance > 1e-9 * squares / count, variance, 0.0).sqrt()
-        moments[name] = (mean.float(), std.float())
-    return Statistics(**moments)
+        by_name[name] = (mean.float(), std.float())
+    return Statistics(**by_name)

@@ -1,4 +1,4 @@
-"""The network that the settings and the data's facts ask for."""
+"""Build the network from the settings and the data's metadata."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ ATTENTION_DROPOUT = 0.0
 
 
 def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[str, Tensor]:
-    """The network's outputs for a batch, with its attention weights where they are asked for."""
-    out: dict[str, Tensor] = network(
+    """Run the network on a batch; with its attention weights where requested."""
+    outputs: dict[str, Tensor] = network(
         embedding_BTE=batch.embedding,
         map_BTC=batch.map_vector,
         nodes_BTNC=batch.nodes,
@@ -29,17 +29,17 @@ def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[
         valid_BT=batch.valid,
         attention=attention,
     )
-    return out
+    return outputs
 
 
 def network_config(
-    params: Params, facts: Mapping[str, Any], num_classes: int, frames: int
+    params: Params, metadata: Mapping[str, Any], num_classes: int, frames: int
 ) -> ARPGNetConfig:
-    """Settings of ARPGNet.
+    """Return settings of ARPGNet.
 
     Args:
         params: `relation`, `fusion` and `appearance.vector` are read.
-        facts: `embedding_dim` and `map_shape` of the appearance stage.
+        metadata: `embedding_dim` and `map_shape` of the appearance stage.
         frames: T of the longest view, for learned time positions.
         num_classes: K.
 
@@ -50,8 +50,8 @@ def network_config(
     try:
         return ARPGNetConfig(
             num_classes=num_classes,
-            embedding_dim=facts["embedding_dim"],
-            map_channels=facts["map_shape"][0],
+            embedding_dim=metadata["embedding_dim"],
+            map_channels=metadata["map_shape"][0],
             width=fusion.width,
             appearance_vector=params.appearance.vector,
             dropout=fusion.head_dropout,
@@ -86,31 +86,31 @@ def network_config(
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ARPGNetConfig:
-    """The inverse of `dataclasses.asdict` after a trip through JSON."""
+    """Return the inverse of `dataclasses.asdict` after a trip through JSON."""
     relation = dict(values["relation"])
     relation["edge_types"] = tuple(relation["edge_types"])
     parts = {"relation": RelationConfig(**relation), "fusion": FusionConfig(**values["fusion"])}
     return ARPGNetConfig(**{**values, **parts})
 
 
-def build_network(config: ARPGNetConfig, facts: Mapping[str, Any]) -> ARPGNet:
-    """A freshly initialised network on the region graph.
+def build_network(config: ARPGNetConfig, metadata: Mapping[str, Any]) -> ARPGNet:
+    """Return a freshly initialised network on the region graph.
 
     Args:
-        facts: `edges` [[source, target], ...], `edge_types` (a name an edge) and `names`
+        metadata: `edges` [[source, target], ...], `edge_types` (a name an edge) and `names`
             (a name a region) of the graph stage.
     """
-    edges = torch.tensor(facts["edges"], dtype=torch.int64).reshape(-1, 2)
-    kinds = [EDGE_TYPES.index(name) for name in facts["edge_types"]]
+    edges = torch.tensor(metadata["edges"], dtype=torch.int64).reshape(-1, 2)
+    kinds = [EDGE_TYPES.index(name) for name in metadata["edge_types"]]
     return ARPGNet(
         config,
         edge_index_2E=edges.T.contiguous(),
         edge_type_E=torch.tensor(kinds, dtype=torch.int64),
-        num_nodes=len(facts["names"]),
+        num_nodes=len(metadata["names"]),
     )
 
 
 def logits_of(module: Any, batch: Batch) -> Tensor:
-    """Logits [B, K] of clips, or [B, T, K] of frames where the batch's labels are of frames."""
-    out = run_network(module, batch)
-    return out["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]
+    """Return logits [B, K] of clips, or [B, T, K] where the batch's labels are of frames."""
+    outputs = run_network(module, batch)
+    return outputs["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]

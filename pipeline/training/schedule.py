@@ -1,4 +1,4 @@
-"""What the optimiser is told: which weights decay, the learning rate of a step, class weights."""
+"""Settings of the optimiser: which weights decay, the learning rate of a step, class weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from arpgnet.pipeline.common.params import TrainParams
 
 
 def make_optimizer(network: nn.Module, params: TrainParams) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, ICLR 2019).
+    """Return AdamW (Loshchilov and Hutter, ICLR 2019).
 
     Only weight matrices decay: biases, norms and embedding tables have nothing to shrink to.
     """
@@ -30,17 +30,17 @@ def make_optimizer(network: nn.Module, params: TrainParams) -> torch.optim.AdamW
 
 
 def is_embedding(name: str) -> bool:
-    """Whether a parameter is a table of vectors, by its last name."""
+    """Check whether a parameter is a table of vectors, by its last name."""
     return name.rsplit(".", 1)[-1].endswith(("_table", "_embedding"))
 
 
 def learning_rate(step: int, steps: int, params: TrainParams) -> float:
-    """`warm_cosine` of the settings' rate."""
+    """Return `warm_cosine` of the settings' rate."""
     return warm_cosine(params.lr, step, steps, params.warmup)
 
 
 def warm_cosine(peak: float, step: int, steps: int, warmup: float) -> float:
-    """Linear warm-up, then half a cosine to zero (Loshchilov and Hutter, ICLR 2017).
+    """Return linear warm-up, then half a cosine to zero (Loshchilov and Hutter, ICLR 2017).
 
     Args:
         peak: the value after the warm-up.

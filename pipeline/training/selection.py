@@ -9,7 +9,7 @@ import numpy as np
 
 
 def unweighted_recall(label: np.ndarray, predicted: np.ndarray) -> float:
-    """UAR: mean recall over the classes of `label`; int [U] each, predicted -1 for none."""
+    """Compute UAR: mean recall over the classes of `label`; int [U] each, predicted -1 for none."""
     hits, support, _ = _counts(label, predicted)
     return float((hits / support).mean())
 
@@ -21,7 +21,7 @@ def macro_f1(label: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def _counts(label: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each class of `label`: how often it is named rightly, occurs, and is named."""
+    """Count for each class of `label`: correct predictions, occurrences, and predictions."""
     occurs = np.unique(label)
     # one more: -1 counts in no class
     length = 2 + max(label.max(initial=0), predicted.max(initial=0))

@@ -1,6 +1,6 @@
-"""What a training run carries from one epoch to the next, and where it is kept in the store.
+"""What a training run carries from one epoch to the next, and where it lies in the store.
 
-Tensors with facts beside them, as safetensors files.
+Tensors with metadata beside them, as safetensors files.
 
 No pickle is ever loaded. What is not a tensor is JSON in the file's metadata, under one key,
 because several would be written in an order that changes from run to run.
@@ -28,14 +28,14 @@ METADATA = "arpgnet"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
-    """Write tensors (moved to the CPU) and JSON-able facts; same input, same bytes."""
+    """Write tensors (moved to the CPU) and JSON-able metadata; same input, same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     save_file(plain, path, metadata={METADATA: json.dumps(info, sort_keys=True)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The inverse of `write_tensors`.
+    """Read what `write_tensors` has written.
 
     Raises:
         UserError: the file is absent, damaged, or not ours.
@@ -51,7 +51,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """The facts alone of a file that is known to be whole."""
+    """Read the metadata alone of a file that is known to be whole."""
     with safe_open(path, framework="pt") as file:
         info: dict[str, Any] = json.loads(file.metadata()[METADATA])
     return info
@@ -64,7 +64,7 @@ Weights = dict[str, Tensor]
 class State:
     """Everything that a run carries from one epoch to the next.
 
-    `average` is the moving average of `weights` that validates and is kept; empty before the
+    `average` is the moving average of `weights` that is validated and saved; empty before the
     first epoch, and where there is none. `optimizer` holds AdamW's moments and step of each
     parameter by its number. `history` has the losses and scores of each epoch by name. `best` is
     the index of the epoch whose weights are `best_weights`; -1 before the first.
@@ -79,18 +79,18 @@ class State:
 
 
 def epoch_seed(*numbers: int) -> int:
-    """A 63-bit seed of its own for every epoch of every run, by the numbers that tell it apart."""
+    """Derive a 63-bit seed for an epoch of a run from the numbers that identify it."""
     words = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))
 
 
 def snapshot(network: torch.nn.Module) -> Weights:
-    """A copy of the network's state that training does not change."""
+    """Copy the network's state, so that training does not change it."""
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
 def write_state(path: Path, state: State) -> None:
-    """Keep everything that a run needs to go on."""
+    """Write everything that a run needs to continue."""
     tensors = {f"weights/{name}": value for name, value in state.weights.items()}
     tensors |= {f"average/{name}": value for name, value in state.average.items()}
     tensors |= {f"best/{name}": value for name, value in state.best_weights.items()}
@@ -100,7 +100,7 @@ def write_state(path: Path, state: State) -> None:
 
 
 def read_state(path: Path) -> State:
-    """The inverse of `write_state`."""
+    """Read what `write_state` has written."""
     tensors, info = read_tensors(path)
     state = State(weights={}, history=info["history"], best=info["best"])
     for name, value in tensors.items():
@@ -118,10 +118,10 @@ def read_state(path: Path) -> State:
 
 
 @dataclass(frozen=True)
-class KeptState:
-    """One run's place in the store; `key` is a digest of all that decides its result.
+class CachedState:
+    """The entry of a run in the store; `key` is a digest of all that decides its result.
 
-    A kind of run says in which rooms its finished and its unfinished ones lie.
+    A subclass names the namespaces of finished and of unfinished runs.
     """
 
     store: Store
@@ -131,24 +131,24 @@ class KeptState:
     UNFINISHED: ClassVar[str]
 
     def checkpoint(self) -> State | None:
-        """The last saved state of a run that was not finished."""
+        """Return the last saved state of a run that was not finished."""
         return self._get(self.UNFINISHED, read_state)
 
     def save_checkpoint(self, state: State) -> None:
         self._put(self.UNFINISHED, lambda path: write_state(path, state))
 
     def _finish(self, write: Callable[[Path], None]) -> None:
-        """Keep a finished run and forget its checkpoint."""
+        """Store a finished run and remove its checkpoint."""
         self._put(self.FINISHED, write)
         self.store.remove(self.UNFINISHED, self.key, "file")
 
-    def _get(self, room: str, read: Callable[[Path], Any]) -> Any:
+    def _get(self, namespace: str, read: Callable[[Path], Any]) -> Any:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "run.safetensors"
-            return read(path) if self.store.get_file(room, self.key, path) else None
+            return read(path) if self.store.get_file(namespace, self.key, path) else None
 
-    def _put(self, room: str, write: Callable[[Path], None]) -> None:
+    def _put(self, namespace: str, write: Callable[[Path], None]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "run.safetensors"
             write(path)
-            self.store.put_file(room, self.key, path)
+            self.store.put_file(namespace, self.key, path)

@@ -1,4 +1,4 @@
-"""What is learned and scored: a class a clip (AFEW, RML and kin), or a class a frame (Aff-Wild2).
+"""What is learned and scored: a class per clip (AFEW, RML), or a class per frame (Aff-Wild2).
 
 A task says which views train and evaluate, what the label of a view is, and how the probabilities
 of overlapping views become one prediction of each scored unit. Shape letters: U units (clips, or
@@ -36,7 +36,7 @@ class Views:
 def segments(
     dataset: Dataset, clips: np.ndarray, frames: int, place: np.ndarray, nearest: np.ndarray
 ) -> Views:
-    """One view of each clip: a frame of each of `frames` equal segments, in their order.
+    """Return one view of each clip: a frame of each of `frames` equal segments, in their order.
 
     A clip of no more frames than that is shown whole and padded. A frame without a face gives
     way to the nearest one with a face in the same segment.
@@ -66,7 +66,7 @@ def segments(
 
 
 def windows(dataset: Dataset, clips: np.ndarray, window: int, stride: int) -> Views:
-    """`window` consecutive frames at every `stride`-th frame; the last one ends with the clip.
+    """Cut `window` consecutive frames every `stride` frames; the last one ends with the clip.
 
     Every frame is in at least one window if `stride` <= `window`; a shorter clip is padded.
     """
@@ -82,7 +82,7 @@ def windows(dataset: Dataset, clips: np.ndarray, window: int, stride: int) -> Vi
 
 
 def nearest_valid(dataset: Dataset) -> np.ndarray:
-    """For each row the row of the same clip that has a face and is nearest in the video.
+    """Find for each row the nearest row of the same clip that has a face.
 
     Of two equally near ones the earlier. A clip without a face: -1.
 
@@ -98,7 +98,7 @@ def nearest_valid(dataset: Dataset) -> np.ndarray:
 
 
 def nearest_of(frame_index: np.ndarray, rows: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Of `rows` (int64, ascending in time) the one nearest in the video to each wanted frame."""
+    """Find the nearest of `rows` (int64, ascending in time) to each wanted frame."""
     if not len(rows):
         return np.full(len(wanted), -1, np.int64)
     times = frame_index[rows]
@@ -125,23 +125,23 @@ class Task(Protocol):
     select: str
 
     def training(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
-        """The views of one epoch, in clip order."""
+        """Return the views of one epoch, in clip order."""
         ...
 
     def evaluation(self, clips: np.ndarray) -> Views:
-        """The views that `combine` expects."""
+        """Return the views that `combine` expects."""
         ...
 
     def labels(self, views: Views) -> np.ndarray:
-        """int64 [V] or [V, T]: the label of each view or of each of its frames, -1 for none."""
+        """Return the label of each view or of each of its frames, int64 [V] or [V, T]; -1: none."""
         ...
 
     def units(self, clips: np.ndarray) -> Units:
-        """What of these clips is scored."""
+        """Return what of these clips is scored."""
         ...
 
     def combine(self, clips: np.ndarray, views: Views, probabilities: np.ndarray) -> np.ndarray:
-        """Probabilities of the evaluation's views, [V, K] or [V, T, K] -> of the units, [U, K].
+        """Combine probabilities of views, [V, K] or [V, T, K], into those of units, [U, K].
 
         NaN where there is none.
         """
@@ -149,7 +149,7 @@ class Task(Protocol):
 
 
 class ClipTask:
-    """A class a clip: one frame of each of T segments, at random in training, centred otherwise.
+    """A class per clip: one frame of each of T segments, at random in training, centred otherwise.
 
     With `train.offsets: n` a clip is seen n times in evaluation, at n equally spaced places of
     the segments, and the probabilities are averaged.
@@ -189,7 +189,7 @@ class ClipTask:
 
 
 class FrameTask:
-    """A class a frame: windows of `train.window` frames at every `train.stride`-th frame.
+    """A class per frame: windows of `train.window` frames at every `train.stride`-th frame.
 
     The probabilities of overlapping windows are averaged. Every labelled frame is scored: one
     that was not sampled or shows no face takes the prediction of the nearest one that does, as
@@ -240,7 +240,7 @@ class FrameTask:
         return np.where(source[:, None] >= 0, mean[source - low], np.nan)
 
     def source(self, clips: np.ndarray) -> np.ndarray:
-        """The row whose prediction each unit takes; -1 where the video shows no face: int64 [U]."""
+        """Find the row whose prediction each unit takes, int64 [U]; -1: the video shows no face."""
         found = []
         for clip in clips:
             start, end = self.dataset.first[clip], self.dataset.first[clip + 1]
@@ -250,7 +250,7 @@ class FrameTask:
         return np.concatenate(found)
 
     def _labels_of_rows(self) -> np.ndarray:
-        """The label of each row; -1 where its frame has none, or shows no face: int64 [R]."""
+        """Return the label of each row, int64 [R]; -1: its frame has none, or shows no face."""
         label = np.full(len(self.dataset.frame_index), -1, np.int64)
         assert self.dataset.frame_labels is not None
         for clip, name in enumerate(self.dataset.clip_ids):
@@ -265,14 +265,14 @@ class FrameTask:
 
 
 def make_task(dataset: Dataset, params: TrainParams) -> Task:
-    """The task that the labels ask for."""
+    """Make the task for the labels."""
     if dataset.frame_labels is None:
         return ClipTask(dataset, params)
     return FrameTask(dataset, params)
 
 
 def frame_units(clip_ids: list[str], dataset: Dataset) -> Units:
-    """Every scored frame of some clips, those of quarantined ones too."""
+    """Return every scored frame of some clips, those of quarantined ones too."""
     scored = [_scored(dataset, name) for name in clip_ids]
     lengths = [len(index) for index, _ in scored]
     return Units(
@@ -283,8 +283,8 @@ def frame_units(clip_ids: list[str], dataset: Dataset) -> Units:
 
 
 def _scored(dataset: Dataset, clip_id: str) -> tuple[np.ndarray, np.ndarray]:
-    """The frames of a clip that have a label of 0 or more, and their labels."""
+    """Return the frames of a clip that have a label of 0 or more, and their labels."""
     assert dataset.frame_labels is not None
     labels = dataset.frame_labels[clip_id]
-    kept = labels.label >= 0
-    return labels.index[kept], labels.label[kept]
+    labelled = labels.label >= 0
+    return labels.index[labelled], labels.label[labelled]

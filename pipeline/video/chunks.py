@@ -27,7 +27,7 @@ class Chunks:
         self._seen = 0
 
     def broken_at(self, packet: Any) -> bool:
-        """Whether this packet is not whole, or something is missing before it."""
+        """Check whether this packet is not whole, or something is missing before it."""
         if not packet.size:
             return False  # the call for the decoder's last frames
         self._seen += 1
@@ -37,12 +37,12 @@ class Chunks:
 
 
 def _whole_chunks(path: Path, stream: int) -> int:
-    """How many pictures of an AVI lie in an unbroken row of chunks from its beginning on.
+    """Return how many images of an AVI lie in an unbroken row of chunks from its beginning on.
 
-    Chunks of no bytes, which repeat the picture before, are no pictures. Source: OpenDML AVI File
+    Chunks of no bytes, which repeat the image before, are no images. Source: OpenDML AVI File
     Format Extensions 1.02, 1996; RIFF: a name, a length, so many bytes, and one more to be even.
     """
-    pictures = 0
+    images = 0
     started = False
     with path.open("rb") as file:
         end = file.seek(0, 2)
@@ -59,17 +59,17 @@ def _whole_chunks(path: Path, stream: int) -> int:
             if started and (not known or at + 8 + length > end):
                 break
             if started and name[:2] == b"%02d" % stream and length:
-                pictures += 1
+                images += 1
             at += 8 + length + length % 2
-    return pictures
+    return images
 
 
 def _is_one_picture(data: bytes) -> bool:
-    """Whether the bytes are whole GIF blocks, one picture among them.
+    """Check whether the bytes are whole GIF blocks, one image among them.
 
     Source: Graphics Interchange Format, version 89a, CompuServe 1990, sections 15 to 27.
     """
-    pictures = 0
+    images = 0
     try:
         at = _after_header(data) if data[:3] == b"GIF" else 0
         while at < len(data):
@@ -77,7 +77,7 @@ def _is_one_picture(data: bytes) -> bool:
             if kind == _EXTENSION:
                 at = _after_blocks(data, at + 2)
             elif kind == _IMAGE:
-                pictures += 1
+                images += 1
                 flags = data[at + 9]
                 at = _after_blocks(data, at + 10 + _table_bytes(flags) + 1)
             elif kind == _TRAILER:
@@ -86,7 +86,7 @@ def _is_one_picture(data: bytes) -> bool:
                 return False
     except IndexError:
         return False
-    return pictures == 1 and at == len(data)
+    return images == 1 and at == len(data)
 
 
 def _after_header(data: bytes) -> int:
@@ -94,12 +94,12 @@ def _after_header(data: bytes) -> int:
 
 
 def _table_bytes(flags: int) -> int:
-    """Of the colour table that the flags promise."""
+    """Return the bytes of the colour table that the flags promise."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _after_blocks(data: bytes, at: int) -> int:
-    """Behind a row of blocks, each with its length in front; one of no length ends it."""
+    """Skip a row of blocks, each with its length in front; one of no length ends it."""
     while data[at]:
         at += data[at] + 1
     return at + 1

@@ -28,8 +28,8 @@ av.logging.set_level(av.logging.PANIC)
 class VideoInfo:
     """What a container says about its video; not verified, see `survey.survey`.
 
-    `width` and `height` are those of the upright picture; `rotation` is the angle in
-    degrees, counter-clockwise, that makes the stored picture upright (0, 90, 180, 270).
+    `width` and `height` are those of the upright image; `rotation` is the angle in
+    degrees, counter-clockwise, that makes the stored image upright (0, 90, 180, 270).
     """
 
     fps: float | None
@@ -53,7 +53,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def describe(container: Any, stream: Any, first: Any) -> VideoInfo:
-    """What `probe` returns of an open file, given its first frame."""
+    """Describe an open file as `probe` does, from its first frame."""
     turned = upright_angle(first)
     width, height = first.width, first.height
     if turned % 180:
@@ -72,7 +72,7 @@ def describe(container: Any, stream: Any, first: Any) -> VideoInfo:
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The container and its video stream, decoded by one thread.
+    """Open the container and its video stream, decoded by one thread.
 
     Raises:
         ClipError: the file is empty, is not a video, or has sound only.
@@ -92,19 +92,19 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
         raise ClipError("not a video, or its header is damaged") from None
     with container:
         stream = _video_stream(container)
-        # one thread a clip: the engine runs several clips at once
+        # one thread per clip: the engine runs several clips at once
         stream.codec_context.thread_count = 1
         yield container, stream
 
 
 def frame_rate(stream: Any) -> float | None:
-    """Frames a second as the container declares them."""
+    """Return frames per second as the container declares them."""
     rate = stream.average_rate or stream.guessed_rate
     return float(rate) if rate else None
 
 
 def declared_duration(container: Any, stream: Any) -> float | None:
-    """Seconds the container declares for the video stream, else for all of the file."""
+    """Return seconds the container declares for the video stream, else for all of the file."""
     rate = frame_rate(stream)
     if container.format.name == "avi" and stream.frames and rate:
         # of a cut AVI the header still knows the frames; the duration is made from what is left
@@ -118,12 +118,12 @@ def declared_duration(container: Any, stream: Any) -> float | None:
 
 
 def upright_angle(frame: Any) -> int:
-    """Counter-clockwise degrees that make the picture upright: 0, 90, 180 or 270."""
+    """Return counter-clockwise degrees that make the image upright: 0, 90, 180 or 270."""
     return round(frame.rotation / 90) * 90 % 360
 
 
 class Upright:
-    """Makes pictures of a file's frames; FFmpeg's converter is set up once, not for each.
+    """Makes images of a file's frames; FFmpeg's converter is set up once, not for each.
 
     640 x 480, 2 cores of an AMD EPYC: 0.3 ms of CPU a frame less than `frame.to_ndarray("rgb24")`;
     without threads of its own 0.10 ms of CPU a frame, with them (FFmpeg's choice) 0.15 for the same
@@ -133,17 +133,15 @@ class Upright:
     def __init__(self) -> None:
         self._converter = VideoReformatter()
 
-    def picture(self, frame: Any) -> np.ndarray:
-        """[H,W,3] uint8 RGB, turned as the file asks for."""
-        picture: np.ndarray = self._converter.reformat(
-            frame, format="rgb24", threads=1
-        ).to_ndarray()
-        return np.ascontiguousarray(np.rot90(picture, upright_angle(frame) // 90))
+    def image(self, frame: Any) -> np.ndarray:
+        """Convert to uint8 RGB [H,W,3], turned as the file asks for."""
+        image: np.ndarray = self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        return np.ascontiguousarray(np.rot90(image, upright_angle(frame) // 90))
 
 
 def _video_stream(container: Any) -> Any:
     for stream in container.streams.video:
-        # the cover of a song is a video stream of one picture
+        # the cover of a song is a video stream of one image
         if not stream.disposition & av.stream.Disposition.attached_pic:
             if stream.codec_context is None:
                 raise ClipError("its codec is unknown")
@@ -152,7 +150,7 @@ def _video_stream(container: Any) -> Any:
 
 
 def first_frame(frames: Iterator[Any]) -> Any:
-    """The first frame that a decoder yields.
+    """Return the first frame that a decoder yields.
 
     Raises:
         ClipError: none does.

@@ -1,4 +1,4 @@
-"""Pictures with the times, the colours and the sound of a video into an MP4 file, H.264 and 4:2:0.
+"""Images with the times, the colours and the sound of a video into an MP4 file, H.264 and 4:2:0.
 
 The file is made under another name and put in place when it is finished.
 """
@@ -21,7 +21,7 @@ from arpgnet.pipeline.common.files import partial, writing_to
 from arpgnet.pipeline.video.container import first_frame, open_video, upright_angle
 from arpgnet.pipeline.video.sound import Sound
 
-# 640 x 480, 30 frames a second: about 1 Mbit/s
+# 640 x 480, 30 frames per second: about 1 Mbit/s
 QUALITY = {"preset": "veryfast", "crf": "20"}
 # ticks of times that the source's own do not count: divisible by 24, 25, 30 and 30000/1001
 TICKS = 90_000
@@ -37,12 +37,12 @@ MATRICES = {
 
 @dataclass(frozen=True)
 class Source:
-    """What the pictures themselves do not tell.
+    """What the images themselves do not say.
 
     Attributes:
         start_s: the first frame's time in the file.
         tick: of the times.
-        rate: frames a second, about.
+        rate: frames per second, about.
         pixel: width over height of one, upright.
         matrix, primaries, transfer: of its colours, numbers of ITU-T H.273.
     """
@@ -84,12 +84,12 @@ def source_of(path: Path) -> Source:
 
 
 class Encoder:
-    """An MP4 file that pictures are added to.
+    """An MP4 file that images are added to.
 
     Args:
         path: where it is in the end; what was there is replaced.
         video: whose times, colours and sound it has.
-        width, height: of the pictures; of odd ones the last column or row is doubled.
+        width, height: of the images; of odd ones the last column or row is doubled.
         options: of libx264.
 
     Raises:
@@ -118,11 +118,11 @@ class Encoder:
         self._track = self._add_track(width + width % 2, height + height % 2, options)
         self._sound = Sound(video, self._container, self._source.start_s)
 
-    def add(self, time_s: float, picture: np.ndarray) -> None:
-        """The next picture, RGB uint8 [H, W, 3], at seconds after the first one."""
+    def add(self, time_s: float, image: np.ndarray) -> None:
+        """Add the next image, RGB uint8 [H, W, 3], at seconds after the first one."""
         source = self._source
         even: Any = cv2.copyMakeBorder(
-            picture, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE
+            image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE
         )
         frame = self._converter.reformat(
             av.VideoFrame.from_ndarray(even, format="rgb24"),

@@ -1,4 +1,4 @@
-"""Which frames a video will turn out to have, from its packets alone: 0.02 ms a frame, no decoding.
+"""Which frames a video will turn out to have, from its packets alone: 0.02 ms per frame.
 
 A forecast lets frames be chosen before they are decoded, so that one pass over the file is
 enough. It may be wrong; `survey` is what counts.
@@ -15,7 +15,7 @@ from arpgnet.pipeline.video.container import frame_rate, open_video
 
 
 def forecast_times(path: Path) -> np.ndarray | None:
-    """Times of the frames, seconds after the first, float64 [n] rising; None if unknowable.
+    """Return times of the frames, seconds after the first, float64 [n] rising; None if unknowable.
 
     Raises:
         ClipError: the file is empty, not a video, or has sound only.

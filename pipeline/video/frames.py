@@ -1,6 +1,6 @@
 """A frame that was chosen, on its way into data/frames.
 
-Pictures as JPEG bytes and back; RGB outside, OpenCV's BGR nowhere else.
+Images as JPEG bytes and back; RGB outside, OpenCV's BGR nowhere else.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """JPEG of an RGB uint8 picture [H,W,3]; the same picture gives the same bytes.
+    """Encode an RGB uint8 image [H,W,3] as JPEG; the same image gives the same bytes.
 
     Raises:
-        ValueError: the picture cannot be encoded, e.g. a side is longer than 65,500 pixels.
+        ValueError: the image cannot be encoded, e.g. a side is longer than 65,500 pixels.
     """
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     try:
@@ -23,27 +23,27 @@ def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
     except cv2.error:
         done = False
     if not done:
-        raise ValueError(f"a picture of {image.shape[1]}x{image.shape[0]} cannot be kept as JPEG")
+        raise ValueError(f"an image of {image.shape[1]}x{image.shape[0]} cannot be encoded as JPEG")
     return bytes(buffer.tobytes())
 
 
 def decode_jpeg(jpeg: bytes) -> np.ndarray:
-    """The RGB uint8 picture [H,W,3] of `encode_jpeg`.
+    """Decode the RGB uint8 image [H,W,3] of `encode_jpeg`.
 
     Raises:
-        ValueError: the bytes are not a picture.
+        ValueError: the bytes are not an image.
     """
     bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     if bgr is None:
-        raise ValueError("not a JPEG picture")
+        raise ValueError("not a JPEG image")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 @dataclass(frozen=True)
-class KeptFrame:
+class SampledFrame:
     """A chosen frame: `index` counts the video's frames, `time_s` from the first one on.
 
-    `points` are the data set's own landmarks, x y after x y in pixels of the picture that is kept;
+    `points` are the data set's own landmarks, x y after x y in pixels of this image;
     None where it has none.
     """
 
@@ -57,7 +57,7 @@ class KeptFrame:
 
 
 def shrink(image: np.ndarray, max_side: int | None) -> np.ndarray:
-    """The picture with its longer side at most `max_side`; never enlarged.
+    """Shrink an image to a longer side of at most `max_side`; never enlarge it.
 
     Area interpolation: each new pixel is the mean of those it covers, so nothing aliases.
     """

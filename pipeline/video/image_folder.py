@@ -1,4 +1,4 @@
-"""Clips that are folders of pictures: what lies in one, whether it changed, and its bytes.
+"""Clips that are folders of images: what lies in one, whether it changed, and its bytes.
 
 Aff-Wild2's cropped faces are 2.7 million files in 548 folders: a folder is listed once, its
 files are looked at in the order of their numbers, and a list of lengths and times of change
@@ -21,13 +21,13 @@ from arpgnet.pipeline.common.errors import ClipError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _DIGITS = re.compile(r"[0-9]+")
-# a frame's number is kept as int32: a date with a time of day is none
+# a frame's number is stored as int32: a date with a time of day is none
 _MAX_NUMBER = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """A folder's pictures: their names, and the frame of the video that each one is.
+class ImageFolder:
+    """A folder's images: their names, and the frame of the video that each one is.
 
     Shapes:
         index: [n] int64, strictly increasing, from 0.
@@ -39,16 +39,16 @@ class Pictures:
 
     @property
     def frames(self) -> int:
-        """Frames from the video's first one to the last that has a picture."""
+        """Frames from the video's first one to the last that has an image."""
         return int(self.index[-1]) + 1
 
 
-def read_folder(folder: Path, first: int | None) -> Pictures:
-    """The pictures of a folder, by suffix, hidden ones aside.
+def read_folder(folder: Path, first: int | None) -> ImageFolder:
+    """Return the images of a folder, by suffix, hidden ones aside.
 
     Args:
         first: the number in the name of the video's first frame, where numbers count its frames
-            and may have gaps; None: the pictures follow one another as their names sort, numbers
+            and may have gaps; None: the images follow one another as their names sort, numbers
             by their value.
 
     Raises:
@@ -57,9 +57,9 @@ def read_folder(folder: Path, first: int | None) -> Pictures:
     """
     names = [name for name, _ in _entries(folder)]
     if not names:
-        raise ClipError("no picture in the folder")
+        raise ClipError("no image in the folder")
     if first is None:
-        return Pictures(folder, sorted(names, key=natural), np.arange(len(names)))
+        return ImageFolder(folder, sorted(names, key=natural), np.arange(len(names)))
     numbers = np.array([_number(name) for name in names], np.int64) - first
     order = np.argsort(numbers, kind="stable")
     numbers = numbers[order]
@@ -69,17 +69,17 @@ def read_folder(folder: Path, first: int | None) -> Pictures:
     if len(twice):
         a, b = names[order[twice[0]]], names[order[twice[0] + 1]]
         raise ClipError(f"'{a}' and '{b}' have the same number")
-    return Pictures(folder, [names[row] for row in order], numbers)
+    return ImageFolder(folder, [names[row] for row in order], numbers)
 
 
 def is_jpeg(data: bytes) -> bool:
-    """By its first bytes, whatever the file is called."""
+    """Check the first bytes, whatever the file is called."""
     return data[:2] == b"\xff\xd8"
 
 
-def decode_picture(data: bytes) -> np.ndarray | None:
-    """A picture [H,W,3] uint8 RGB, grey and other depths converted, turned as it asks for; None
-    where the bytes hold no whole picture."""
+def decode_image(data: bytes) -> np.ndarray | None:
+    """Decode an image as uint8 RGB [H,W,3], grey and other depths converted, turned as it asks for;
+    None where the bytes are no whole image."""
     import cv2
 
     # a JPEG that was cut would be shown with a grey rest: its last scan must have an end
@@ -93,21 +93,21 @@ def decode_picture(data: bytes) -> np.ndarray | None:
     return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def first_picture(pictures: Pictures) -> np.ndarray:
-    """The first of a folder's pictures that can be read.
+def first_image(images: ImageFolder) -> np.ndarray:
+    """Return the first of a folder's images that can be read.
 
     Raises:
         ClipError: none can.
     """
-    for name in pictures.names:
-        image = decode_picture((pictures.folder / name).read_bytes())
+    for name in images.names:
+        image = decode_image((images.folder / name).read_bytes())
         if image is not None:
             return image
-    raise ClipError(f"none of {len(pictures.names)} pictures can be read")
+    raise ClipError(f"none of {len(images.names)} images can be read")
 
 
 def folder_state(folder: Path) -> str:
-    """A digest of the pictures' names, lengths and times of change: equal while nothing changed.
+    """Hash the images' names, lengths and times of change: equal while nothing changed.
 
     Raises:
         OSError: the folder is gone or may not be read.
@@ -120,7 +120,7 @@ def folder_state(folder: Path) -> str:
 
 
 def folder_sha256(folder: Path) -> str:
-    """Of the pictures' names and bytes (and of the text files beside them), in order of names.
+    """Hash the images' names and bytes (and the text files' beside them), in order of names.
 
     Raises:
         OSError: a file cannot be read.
@@ -142,7 +142,7 @@ def folder_sha256(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    """The folder's descriptor: without the way to it for each file a quarter of the time."""
+    """Open the folder's descriptor: without the way to it for each file a quarter of the time."""
     place = os.open(folder, os.O_RDONLY)
     try:
         yield place
@@ -153,7 +153,7 @@ def _opened(folder: Path) -> Iterator[int]:
 def _entries(
     folder: Path | int, *, text_too: bool = False, stat: bool = False
 ) -> list[tuple[str, str]]:
-    """(name, length and time of change if asked for) of the pictures, in no fixed order."""
+    """Yield (name, length and time of change if requested) of the images, in no fixed order."""
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -179,7 +179,7 @@ def _number(name: str) -> int:
 
 
 def natural(text: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers inside names by their value: s2 before s10."""
+    """Return a key that sorts numbers inside names by their value: s2 before s10."""
     # parts are text, number, text, ...
     parts = re.split(r"([0-9]+)", text)
     return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]

@@ -1,4 +1,4 @@
-"""Which frames of a clip are kept."""
+"""Which frames of a clip are sampled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TICK_S = 1e-6
 
 
 def choose(times: np.ndarray, params: DecodeParams) -> np.ndarray:
-    """Indices of the frames to keep, increasing, without repetition.
+    """Return indices of the frames to keep, increasing, without repetition.
 
     - `uniform`: the frame at the centre of each of `params.frames` equal parts of the
       clip (equal in frames, which at a fixed rate is equal in time); all frames of a
@@ -36,7 +36,7 @@ def choose(times: np.ndarray, params: DecodeParams) -> np.ndarray:
 
 
 def inside(times: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
-    """Indices of the frames shown from `start_s` (included) to `end_s` (not), increasing.
+    """Return indices of the frames shown from `start_s` (included) to `end_s` (not), increasing.
 
     Shapes:
         times: [n] seconds.
@@ -45,7 +45,7 @@ def inside(times: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
 
 
 def _nearest(times: np.ndarray, fps: float) -> np.ndarray:
-    """Frames that some tick is nearest to, without a list of ticks: a damaged file may claim years.
+    """Return the frames nearest to ticks, without a list of ticks: a damaged file may claim years.
 
     A frame's ticks lie behind the middle between it and the frame before, up to the middle
     between it and the next, that middle included.

@@ -1,4 +1,4 @@
-"""The sound of a video beside new pictures: copied where MP4 may hold it, else encoded as AAC."""
+"""The sound of a video beside new images: copied where MP4 may hold it, else encoded as AAC."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Sound:
     Args:
         path: the video.
         output: the open container that it goes into.
-        start_s: when the first picture is shown, in the file's own time.
+        start_s: when the first image is shown, in the file's own time.
     """
 
     def __init__(self, path: Path, output: Any, start_s: float) -> None:
@@ -50,7 +50,7 @@ class Sound:
         self._packets = _sound(container, track)
 
     def until(self, time_s: float) -> None:
-        """Everything before a time after the first picture; infinite: the rest."""
+        """Write all sound before a time after the first image; infinite: the rest."""
         while True:
             if self._waiting is None:
                 self._waiting = next(self._packets, None)
@@ -64,7 +64,7 @@ class Sound:
                 self._encode(packet)
 
     def close(self) -> None:
-        """What the encoder still holds."""
+        """Write what is left in the encoder."""
         if self._last is not None and not self._copy:
             self._output.mux(self._track.encode(None))
         self._open.close()
@@ -97,7 +97,7 @@ class Sound:
 
 
 def _sound(container: Any, track: Any) -> Iterator[Any]:
-    """Packets with a time; damage ends them."""
+    """Yield packets with a time; damage ends them."""
     try:
         for packet in container.demux(track):
             if packet.dts is not None and packet.size:

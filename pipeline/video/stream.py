@@ -1,6 +1,6 @@
 """A video's frames one after the other, for as long as it is: nothing waits for the file's end.
 
-The frames are those that `survey` finds: the same numbers, times and pictures. It knows them when
+The frames are those that `survey` finds: the same numbers, times and images. It knows them when
 it has decoded the whole file; here they are expected from the packets' times, each one is handed
 out when the 16 behind it have come undamaged, and whoever expected wrongly starts anew from a
 survey.
@@ -50,15 +50,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame: its number and time in the video, and the upright picture, RGB uint8 [H, W, 3]."""
+    """A frame: its number and time in the video, and the upright image, RGB uint8 [H, W, 3]."""
 
     index: int
     time_s: float
-    picture: np.ndarray
+    image: np.ndarray
 
 
 def plan(path: Path, longest_s: float | None = None) -> Plan:
-    """What the packets let expect, in 0.02 ms a frame; a `survey_plan` where they tell nothing.
+    """Forecast from the packets, in 0.02 ms per frame; a `survey_plan` where that is impossible.
 
     Raises:
         ClipError: the file is empty, not a video, has sound only, no frame decodes, or the video
@@ -77,7 +77,7 @@ def plan(path: Path, longest_s: float | None = None) -> Plan:
 
 
 def survey_plan(path: Path, longest_s: float | None = None) -> Plan:
-    """The truth, by decoding all of it, or little more than is allowed; raises as `plan` does."""
+    """Decode all of it, or little more than is allowed, for the truth; raise as `plan` does."""
     found = survey(path, longest_s)
     if longest_s is not None and not found.to_end:
         raise _too_long(longest_s)
@@ -86,7 +86,7 @@ def survey_plan(path: Path, longest_s: float | None = None) -> Plan:
 
 
 def stream(path: Path, expected: Plan) -> Iterator[Shown]:
-    """The plan's frames. At most 17 decoded ones are held.
+    """Yield the plan's frames. At most 17 decoded ones are in memory.
 
     Raises:
         Unexpected: there are others, or damage.
@@ -106,8 +106,8 @@ def stream(path: Path, expected: Plan) -> Iterator[Shown]:
             if not expected.certain:
                 _check(seen, expected, timed)
             if expected.certain or len(waiting) > REORDER:
-                picture = upright.picture(waiting.popleft())
-                yield Shown(number, float(expected.times[number]), picture)
+                image = upright.image(waiting.popleft())
+                yield Shown(number, float(expected.times[number]), image)
                 number += 1
         if expected.certain and number == count:
             return
@@ -116,8 +116,8 @@ def stream(path: Path, expected: Plan) -> Iterator[Shown]:
         if seen.failed or seen.corrupt is not None or len(seen.stamps) != count:
             raise Unexpected
         while waiting:
-            picture = upright.picture(waiting.popleft())
-            yield Shown(number, float(expected.times[number]), picture)
+            image = upright.image(waiting.popleft())
+            yield Shown(number, float(expected.times[number]), image)
             number += 1
 
 
@@ -132,7 +132,7 @@ class InStep:
         self._frames = stream(path, expected)
         self._shown = next(self._frames)
         # upright
-        self.height, self.width = self._shown.picture.shape[:2]
+        self.height, self.width = self._shown.image.shape[:2]
 
     def at(self, index: int) -> Shown:
         while self._shown.index < index:
@@ -154,7 +154,7 @@ def _too_long(longest_s: float) -> ClipError:
 
 
 def _check(seen: Seen, expected: Plan, timed: bool) -> None:
-    """The latest frame is undamaged and is the expected one."""
+    """Check that the latest frame is undamaged and is the expected one."""
     number = len(seen.stamps) - 1
     if seen.corrupt is not None or number >= len(expected.times):
         raise Unexpected

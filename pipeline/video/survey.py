@@ -15,7 +15,7 @@ from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.video.chunks import Chunks
 from arpgnet.pipeline.video.container import Upright, declared_duration, frame_rate, open_video
 
-# is given each frame's number and the frame, whether it will turn out to be sound or not
+# called with each frame's number and the frame, whether it turns out to be sound or not
 Watch = Callable[[int, Any], None]
 
 # A frame shown before a damaged one may have been predicted from it. H.264 and HEVC reorder
@@ -36,7 +36,7 @@ class Survey:
     over the frame rate. `frame_s` is the usual distance of frames. `whole` is False when
     `times` ends before the file does, because of damage. A survey that was asked to stop
     at `end_s` says nothing of what comes after it; `to_end` is False then. `first` is the
-    first picture's `fingerprint`, `container` FFmpeg's name of the format.
+    first image's `fingerprint`, `container` FFmpeg's name of the format.
     """
 
     times: np.ndarray
@@ -53,7 +53,7 @@ class Survey:
 def survey(path: Path, end_s: float | None = None, watch: Watch | None = None) -> Survey:
     """Decode the frames once, in order, keeping only their times.
 
-    Whoever wants pictures may watch the frames go by instead of decoding them again.
+    Whoever wants images may watch the frames go by instead of decoding them again.
     Frames from the first damaged one on do not count, nor do the 16 before it.
 
     Raises:
@@ -95,7 +95,7 @@ def survey(path: Path, end_s: float | None = None, watch: Watch | None = None) -
 
 
 def fingerprint(image: np.ndarray) -> int:
-    """A checksum of a picture's bytes."""
+    """Return a checksum of an image's bytes."""
     return zlib.crc32(np.ascontiguousarray(image).data)
 
 
@@ -110,7 +110,7 @@ class Seen:
     stopped: bool = False
 
     def damaged_at(self, number: int) -> None:
-        """From this frame on, if not from an earlier one."""
+        """Mark damage from this frame on, if not from an earlier one."""
         if self.corrupt is None:
             self.corrupt = number
 
@@ -127,7 +127,7 @@ def _decode(
     seen = Seen([])
     for frame in walk(path, container, stream, seen, timed):
         if len(seen.stamps) == 1:
-            seen.first = fingerprint(Upright().picture(frame))
+            seen.first = fingerprint(Upright().image(frame))
         if watch is not None:
             watch(len(seen.stamps) - 1, frame)
         if end_s is not None and _elapsed(seen.stamps, rate, timed) > end_s + _TICK:
@@ -137,7 +137,7 @@ def _decode(
 
 
 def walk(path: Path, container: Any, stream: Any, seen: Seen, timed: bool) -> Iterator[Any]:
-    """The frames of an open video in order, sound or not; `seen` has counted each one that comes.
+    """Yield the frames of an open video in order, sound or not; `seen` counts each one.
 
     `timed`: the timestamps mean something.
     """
@@ -153,7 +153,7 @@ def walk(path: Path, container: Any, stream: Any, seen: Seen, timed: bool) -> It
 
 
 def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any]:
-    """The frames in order; notes where the packets between them are damaged or missing."""
+    """Yield the frames in order; notes where the packets between them are damaged or missing."""
     chunks = Chunks(path, container, stream)
     for packet in container.demux(stream):
         if chunks.broken_at(packet):
@@ -163,7 +163,7 @@ def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any
 
 
 def _goes_back(stamps: list[float | None], timed: bool) -> bool:
-    """Whether the last frame is earlier than the one before, as behind parts that were swapped."""
+    """Check whether the last frame is earlier than the one before, as in swapped parts."""
     if not timed or len(stamps) < 2:
         return False
     before, last = stamps[-2:]
@@ -171,7 +171,7 @@ def _goes_back(stamps: list[float | None], timed: bool) -> bool:
 
 
 def _elapsed(stamps: list[float | None], rate: float | None, timed: bool) -> float:
-    """Seconds between the first frame and the latest; -1 while that is unknown."""
+    """Return seconds between the first frame and the latest; -1 while that is unknown."""
     first, last = stamps[0], stamps[-1]
     if timed and first is not None and last is not None:
         return last - first
@@ -179,14 +179,14 @@ def _elapsed(stamps: list[float | None], rate: float | None, timed: bool) -> flo
 
 
 def _sound(seen: Seen) -> int:
-    """How many frames, from the first, are free of damage."""
+    """Return how many frames, from the first, are free of damage."""
     if seen.corrupt is None:
         return len(seen.stamps)
     return max(0, seen.corrupt - REORDER)
 
 
 def _frame_seconds(times: np.ndarray, rate: float | None) -> float:
-    """How long the last frame is shown: the usual distance of frames."""
+    """Return how long the last frame is shown: the usual distance of frames."""
     if len(times) > 1:
         return float(np.median(np.diff(times)))
     return 1.0 / rate if rate else 0.0

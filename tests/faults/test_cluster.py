@@ -44,7 +44,7 @@ def machines() -> Iterator[Cluster]:
 @dataclass(frozen=True)
 class Run:
     seconds: float
-    outs: dict[str, str]
+    outputs: dict[str, str]
     said: list[str]
 
 
@@ -64,7 +64,7 @@ def run(
         assert done.returncode == 0, f"{stage}: {done.stderr[-2000:]}"
         if stage in PER_CLIP:
             said.append(done.stdout.splitlines()[-1])
-    return Run(time.monotonic() - start, workspace.outs(), said)
+    return Run(time.monotonic() - start, workspace.outputs(), said)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_a_machine_dies_at_a_random_moment(
         f"machine killed with {len(before):3d} of {ALL} results finished, {again} computed again, "
         f"{shaken.seconds:5.2f} s in all; last {shaken.said[-1]}"
     )
-    assert shaken.outs == calm.outs
+    assert shaken.outputs == calm.outputs
     whole = f"{CLIPS} computed, 0 reused, 0 quarantined"
     assert shaken.said == [f"{stage}: {whole}" for stage in PER_CLIP]
     assert again == 0

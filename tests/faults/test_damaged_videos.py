@@ -27,8 +27,8 @@ REASONS = (
     "truncated:", "neither timestamps nor a frame rate", "its codec is unknown", "too large",
     "the file changed while it was read", "no frame between", "took longer than", "worker",
 )  # fmt: skip
-# the part of all ways in which a damaged picture goes unnoticed: no container or codec of these has
-# checksums over pictures, and decoders conceal what they can
+# the part of all ways in which a damaged image goes unnoticed: no container or codec of these has
+# checksums over images, and decoders conceal what they can
 MAY_GARBLE = 0.08
 
 
@@ -141,7 +141,7 @@ def test_whole_videos_of_every_kind_are_decoded_rightly(
 
 def test_no_frame_stands_in_another_s_place(judged: list[tuple[Way, Verdict]]) -> None:
     """But in a GIF: it has no index, no count and no times of its own, and where damage joins two
-    pictures to one that is whole by its blocks, nothing tells that one is missing."""
+    images to one that is whole by its blocks, nothing tells that one is missing."""
     wrong = shown(judged, "wrong")
     gifs = [line for line in wrong if line.startswith("animated.gif")]
     assert [line for line in wrong if line not in gifs] == []
@@ -162,10 +162,10 @@ def test_no_worker_died_or_hung(judged: list[tuple[Way, Verdict]]) -> None:
     assert fatal == []
 
 
-def test_unnoticed_damage_is_inside_pictures_and_bounded(
+def test_unnoticed_damage_is_inside_images_and_bounded(
     judged: list[tuple[Way, Verdict]],
 ) -> None:
     garbled = shown(judged, "garbled")
     assert len(garbled) <= MAY_GARBLE * len(judged), "\n".join(garbled)
-    # a picture is garbled by damage to it, not by what was done to headers and lengths
+    # an image is garbled by damage to it, not by what was done to headers and lengths
     assert len(shown(judged, "lost") + shown(judged, "retimed")) <= 0.02 * len(judged)

@@ -24,7 +24,7 @@ from helpers.support import Workspace
 
 RUNS = 11
 KILLS = 4
-# the longest time between two kills, in parts of an undisturbed run: short ones hit the first
+# the longest time between two kills, as a fraction of an undisturbed run: short ones hit the first
 # stages again and again, long ones reach the last
 REACH = (0.4, 0.2, 0.6, 0.3, 0.5)
 # stages that a random moment seldom meets, short as they are: the last long run waits for them
@@ -55,7 +55,7 @@ class Calm:
     """An undisturbed run: how long it took, and what came out."""
 
     seconds: float
-    outs: dict[str, str]
+    outputs: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, object]) 
         workspace = Workspace(tmp_path_factory.mktemp("calm") / "project", settings)
         start = time.monotonic()
         workspace.dvc("repro")
-        return Calm(time.monotonic() - start, workspace.outs())
+        return Calm(time.monotonic() - start, workspace.outputs())
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,6 @@ def test_a_killed_run_is_repaired_by_running_it_again(
     for one, before in killed:
         one.again = sum(after.get(path) != inode for path, inode in before.items())
         kills.append(one)
-    assert workspace.outs() == calm.outs
+    assert workspace.outputs() == calm.outputs
     assert [one.again for one, _ in killed] == [0] * len(killed)
     assert killed, "nothing was killed"

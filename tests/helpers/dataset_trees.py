@@ -1,4 +1,4 @@
-"""Data sets in their true layout, of tiny videos and pictures, and what ingest says of them."""
+"""Data sets in their true layout, of tiny videos and images, and what ingest says of them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from helpers.tiny_videos import write_video
 
 
 def video(path: Path, frames: int = 8) -> Path:
-    """A tiny video whose pictures are its path's own."""
+    """A tiny video whose images are its path's own."""
     return write_video(path, zlib.crc32(path.as_posix().encode()), frames=frames)
 
 
-def pictures(
+def make_images(
     folder: Path, numbers: Iterable[int], name: str = "{:05d}.jpg", side: int = 32
 ) -> Path:
-    """Pictures of a moving disc, by number; the folder's own ground."""
+    """Images of a moving disc, by number; the folder's own ground."""
     rng = np.random.default_rng(zlib.crc32(folder.as_posix().encode()))
     ground = cv2.resize(rng.integers(0, 200, (4, 4, 3), np.uint8), (side, side))
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,14 +12,14 @@ from arpgnet.pipeline.geometry.alignment import context, warp
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import fixed
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 
 WIDTH, HEIGHT = 320, 240
 MATRIX = np.array([[0.8, 0.1, -60.0], [-0.1, 0.8, -20.0]], np.float32)
 BOX = np.array([80.0, 60.0, 180.0, 190.0], np.float32)
 
 
-def picture(seed: int) -> np.ndarray:
+def make_image(seed: int) -> np.ndarray:
     """A smooth random RGB frame."""
     small = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     return cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
@@ -31,8 +31,8 @@ def write_tables(root: Path, valid: dict[str, list[bool]]) -> list[Clip]:
     A clip with no rows is quarantined in both.
     """
     with (
-        OutWriter(root / "frames", FRAMES_SCHEMA, {}) as frames,
-        OutWriter(root / "faces", FACES_SCHEMA, {"crop_px": 112}) as faces,
+        OutputWriter(root / "frames", FRAMES_SCHEMA, {}) as frames,
+        OutputWriter(root / "faces", FACES_SCHEMA, {"crop_px": 112}) as faces,
     ):
         for number, (clip_id, rows) in enumerate(valid.items()):
             key = f"{number:064x}"
@@ -52,7 +52,7 @@ def stored_picture(number: int, row: int) -> np.ndarray:
 
 def crop(number: int, row: int) -> np.ndarray:
     """The aligned crop of a row, uint8 [112, 112, 3]."""
-    return warp(picture(100 * number + row), MATRIX)
+    return warp(make_image(100 * number + row), MATRIX)
 
 
 def stored_context(number: int, row: int) -> np.ndarray:
@@ -65,7 +65,7 @@ def _context(number: int, row: int) -> bytes:
 
 
 def _jpeg(number: int, row: int) -> bytes:
-    bgr = np.ascontiguousarray(picture(100 * number + row)[..., ::-1])
+    bgr = np.ascontiguousarray(make_image(100 * number + row)[..., ::-1])
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
 

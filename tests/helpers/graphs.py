@@ -19,7 +19,7 @@ SCRFD_OUTPUTS = {  # scores, boxes, keypoints at strides 8, 16, 32
     "det_10g": ("448", "471", "494", "451", "474", "497", "454", "477", "500"),
     "det_500m": ("443", "468", "493", "446", "471", "496", "449", "474", "499"),
 }
-# a face in its cell, in parts of the cell: eyes, nose, mouth corners
+# a face in its cell, as a fraction of the cell: eyes, nose, mouth corners
 CELL_KPS = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.65, 0.75]])
 
 

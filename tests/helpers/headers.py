@@ -82,7 +82,7 @@ def chunk(data: bytes, name: bytes) -> int:
 
 
 def png_of(data: bytes, width: int, height: int) -> bytes:
-    """The first PNG picture in `data` claims another width and height, its checksum right."""
+    """The first PNG image in `data` claims another width and height, its checksum right."""
     at = data.index(b"IHDR")
     header = put(data[at : at + 17], 4, u32(width) + u32(height))
     return put(data, at, header + u32(zlib.crc32(header)))

@@ -1,7 +1,7 @@
 """Small videos with every property that breaks decoders, written with PyAV.
 
 Frame i shows its own number as a pattern of black and white blocks, so that a test can
-read back from a decoded picture which frame it is.
+read back from a decoded image which frame it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BITS = 8
 FRAMES = 60
 
 
-def picture(number: int, width: int = 320, height: int = 240) -> np.ndarray:
+def make_image(number: int, width: int = 320, height: int = 240) -> np.ndarray:
     """[H,W,3] uint8: `number` in binary, one bit a column of 1/8 width; the lower third moves."""
     image = np.empty((height, width, 3), np.uint8)
     edges = np.linspace(0, width, _BITS + 1).astype(int)
@@ -30,7 +30,7 @@ def picture(number: int, width: int = 320, height: int = 240) -> np.ndarray:
 
 
 def number_of(image: np.ndarray) -> int:
-    """The frame number that `picture` drew, from the upper half of a decoded picture."""
+    """The frame number that `make_image` drew, from the upper half of a decoded image."""
     height, width = image.shape[:2]
     edges = np.linspace(0, width, _BITS + 1).astype(int)
     bits = [
@@ -63,7 +63,7 @@ def write(
         if times_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(number, width, height), "rgb24")
+            frame = av.VideoFrame.from_ndarray(make_image(number, width, height), "rgb24")
             frame = frame.reformat(format=pixels)
             if times_ms is not None:
                 frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)

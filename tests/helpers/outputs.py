@@ -1,4 +1,4 @@
-"""An out as a stage would leave it, for tests of what reads it."""
+"""An output as a stage would leave it, for tests of what reads it."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from arpgnet.pipeline.runner.assembly import TARGET_BYTES
 from arpgnet.pipeline.tables.shards import IndexRow, ShardFile, quarantined, write_index
 
 
-class OutWriter:
+class OutputWriter:
     """Clip by clip in manifest order; a file ends with the clip that reaches `target_bytes`.
 
     Without `close`, which the end of a `with` calls, there is no index.
@@ -20,17 +20,17 @@ class OutWriter:
         self,
         folder: Path,
         schema: pa.Schema,
-        facts: dict[str, Any],
+        metadata: dict[str, Any],
         target_bytes: int = TARGET_BYTES,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._schema, self._facts = folder, schema, facts
+        self._folder, self._schema, self._metadata = folder, schema, metadata
         self._target = target_bytes
         self._rows: list[IndexRow] = []
         self._files = 0
         self._file: ShardFile | None = None
 
-    def __enter__(self) -> "OutWriter":
+    def __enter__(self) -> "OutputWriter":
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -53,7 +53,7 @@ class OutWriter:
 
     def close(self) -> None:
         self._end_file()
-        write_index(self._folder, self._rows, self._facts)
+        write_index(self._folder, self._rows, self._metadata)
 
     def _end_file(self) -> None:
         if self._file is not None:

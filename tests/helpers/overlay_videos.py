@@ -1,4 +1,4 @@
-"""Videos with known pictures and sound, and overlays of made-up rows on them."""
+"""Videos with known images and sound, and overlays of made-up rows on them."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -25,11 +25,11 @@ def film(
     sound: str | None = None,
     pixels: str = "yuv420p",
 ) -> Path:
-    """Grey pictures with a white upper quarter, stored so that they are upright after `rotation`;
+    """Grey images with a white upper quarter, stored so that they are upright after `rotation`;
     a tone of a second in the codec `sound`."""
-    picture = np.full((height, width, 3), GREY, np.uint8)
-    picture[: height // 4] = 255
-    stored = np.ascontiguousarray(np.rot90(picture, -rotation // 90))
+    image = np.full((height, width, 3), GREY, np.uint8)
+    image[: height // 4] = 255
+    stored = np.ascontiguousarray(np.rot90(image, -rotation // 90))
     with av.open(str(path), "w") as container:
         track = container.add_stream("libx264", rate=25)
         track.height, track.width = stored.shape[:2]
@@ -71,7 +71,7 @@ def overlay(path: Path, video: Path, faces: Sequence[tuple[int, Sequence[float],
 
 
 def frames_of(path: Path) -> tuple[list[float], list[np.ndarray]]:
-    """Times in seconds, and pictures as stored [H, W, 3]."""
+    """Times in seconds, and images as stored [H, W, 3]."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
         times = [float(frame.time) for frame in frames]

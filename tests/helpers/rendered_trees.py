@@ -85,7 +85,7 @@ def write_affwild2(root: Path) -> int:
         for stem in stems:
             frames = [(name, frame) for name in names for frame in take(subject, name)]
             subject += 1
-            # no face in every seventh frame, and in the last ones; labels go on without a picture
+            # no face in every seventh frame, and in the last ones; labels go on without an image
             numbers = [n for n in range(1, len(frames) - 1) if n % 7]
             write_crops(
                 root / "cropped_aligned" / stem,
@@ -104,7 +104,7 @@ def write_affwild2(root: Path) -> int:
 
 
 def write_ckplus(root: Path) -> Path:
-    """Grey pictures with landmarks; the first sequence of everybody has no emotion."""
+    """Grey images with landmarks; the first sequence of everybody has no emotion."""
     for subject in CK_PEOPLE:
         person = CK_PERSON(10 + subject)
         for number, label in enumerate(["neutral", *ckplus.CLASSES.values()], 1):

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from arpgnet.pipeline.tables.manifest import Clip, write_manifest
 from arpgnet.pipeline.tables.shards import fixed
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 
 CLASSES = ["<b>calm</b>", "joy"]
 EVIL = "<script>alert(1)</script>"
@@ -22,7 +22,7 @@ def clip(number: int, **changes: Any) -> Clip:
     values |= {
         "clip_id": f"clip{number}", "path": f"clip{number}.mp4", "sha256": f"{number:064x}",
         "label": CLASSES[number % 2], "label_index": number % 2, "subject": f"s{number // 2}",
-        "corpus": "csv", "pictures": False, "faces": "detect", "status": "ok",
+        "corpus": "csv", "image_sequence": False, "faces": "detect", "status": "ok",
     }  # fmt: skip
     return Clip(**(values | changes))
 
@@ -50,7 +50,7 @@ def frame_rows(count: int = 3) -> dict[str, pa.Table]:
     }
 
 
-FACTS: dict[str, dict[str, Any]] = {
+METADATA: dict[str, dict[str, Any]] = {
     "frames": {},
     "faces": {"crop_px": 112, "pack": "demo", "licence": "MIT"},
     "landmarks": {},
@@ -145,7 +145,7 @@ def explanations() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_outs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]] = ()) -> None:
+def write_outputs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]] = ()) -> None:
     clips = [clip(n) for n in range(4)]
     clips[3] = clip(3, status="quarantined", reason=EVIL)
     notes = {
@@ -163,7 +163,7 @@ def write_outs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]] =
     )
     for name, table in frame_rows().items():
         schema = pa.schema([pa.field("clip_id", pa.string()), *table.schema])
-        with OutWriter(root / "data" / name, schema, FACTS[name]) as writer:
+        with OutputWriter(root / "data" / name, schema, METADATA[name]) as writer:
             for one in clips:
                 if one.status != "ok" or (name == "graphs" and one.clip_id == "clip2"):
                     writer.add_quarantined(one.clip_id, "0" * 64, one.reason or "no face found")

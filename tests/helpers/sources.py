@@ -20,13 +20,13 @@ VFR_MS = np.cumsum([0] + [20 if number % 3 else 90 for number in range(FRAMES - 
 
 @dataclass(frozen=True)
 class Source:
-    """An undamaged video: its pictures are upright, `times` are seconds after the first frame."""
+    """An undamaged video: its images are upright, `times` are seconds after the first frame."""
 
     name: str
     suffix: str
     data: bytes = field(repr=False)
     times: np.ndarray = field(repr=False)
-    pictures: tuple[np.ndarray, ...] = field(repr=False)
+    images: tuple[np.ndarray, ...] = field(repr=False)
 
 
 def make_sources(folder: Path, assets: Path | None) -> list[Source]:
@@ -68,13 +68,13 @@ def make_sources(folder: Path, assets: Path | None) -> list[Source]:
 
 def _read(name: str, path: Path) -> Source:
     """The truth, by PyAV alone: what it shows, and when."""
-    pictures, stamps = [], []
+    images, stamps = [], []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             turned = round(frame.rotation / 90) % 4
-            pictures.append(np.rot90(frame.to_ndarray(format="rgb24"), turned))
+            images.append(np.rot90(frame.to_ndarray(format="rgb24"), turned))
             stamps.append(frame.time)
     times = np.array(stamps, dtype=np.float64)
     if path.suffix == ".avi":
-        times = np.arange(len(pictures)) / 25.0
-    return Source(name, path.suffix, path.read_bytes(), times - times[0], tuple(pictures))
+        times = np.arange(len(images)) / 25.0
+    return Source(name, path.suffix, path.read_bytes(), times - times[0], tuple(images))

@@ -31,7 +31,7 @@ class Squares:
     def key(self, clip: Clip) -> str:
         return digest(clip.sha256, self.setting)
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {"setting": self.setting}
 
     def upstream_failure(self, clip: Clip) -> str | None:

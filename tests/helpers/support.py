@@ -108,7 +108,7 @@ class Workspace:
             raise AssertionError(f"{command}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}")
         return done
 
-    def outs(self) -> dict[str, str]:
+    def outputs(self) -> dict[str, str]:
         """Path -> sha256 of every file the stages wrote."""
         return {
             path.relative_to(self.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -17,7 +17,7 @@ from arpgnet.pipeline.tables.manifest import (
     write_table,
 )
 from arpgnet.pipeline.tables.shards import fixed
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 
 CLASSES = ["anger", "joy", "neutral"]
 FRAMES, EMBEDDING, CHANNELS, SIDE = 4, 6, 5, 2
@@ -77,7 +77,7 @@ def write_data(
     table = pa.Table.from_pylist(labelled, FRAME_LABELS_SCHEMA)
     write_table(table, root / "data/frame_labels.parquet")
     pooling = np.eye(REGIONS)
-    graph_facts = {
+    graph_metadata = {
         "regions": "grid",
         "names": [f"r{n}" for n in range(REGIONS)],
         "edges": [[0, 1], [1, 0], [2, 3], [3, 2], [0, 2], [2, 0], [1, 3], [3, 1]],
@@ -86,11 +86,13 @@ def write_data(
         "pooling": None if per_frame_pooling else pooling.tolist(),
         "map_shape": [CHANNELS, SIDE, SIDE],
     }
-    appearance_facts = {"embedding_dim": EMBEDDING, "map_shape": [CHANNELS, SIDE, SIDE]}
+    appearance_metadata = {"embedding_dim": EMBEDDING, "map_shape": [CHANNELS, SIDE, SIDE]}
     appearance_schema, graph_schema = schemas(per_frame_pooling)
     with (
-        OutWriter(root / "data/appearance", appearance_schema, appearance_facts) as appearance,
-        OutWriter(root / "data/graphs", graph_schema, graph_facts) as graphs,
+        OutputWriter(
+            root / "data/appearance", appearance_schema, appearance_metadata
+        ) as appearance,
+        OutputWriter(root / "data/graphs", graph_schema, graph_metadata) as graphs,
     ):
         for clip in clips:
             frames = FRAMES // 2 if clip.clip_id in short else FRAMES

@@ -22,7 +22,7 @@ SAME_BLOCK = 10.0
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the stage decode's out."""
+    """A row of the stage decode's output."""
 
     index: int
     time_s: float
@@ -38,9 +38,9 @@ class Verdict:
     - right: every frame, at its time;
     - part: the same of the first frames only;
     - refused: quarantined, with `detail` as reason;
-    - garbled: a picture is visibly damaged, and nobody noticed;
+    - garbled: an image is visibly damaged, and nobody noticed;
     - lost: frames of the middle or the start are absent; those that are there have their times;
-    - retimed: pictures and numbers are right, but times are others;
+    - retimed: images and numbers are right, but times are others;
     - wrong: a frame stands in another's place.
     """
 
@@ -49,7 +49,7 @@ class Verdict:
 
 
 def same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two pictures [H,W,3] are alike in every block."""
+    """Whether two images [H,W,3] are alike in every block."""
     if one.shape != other.shape:
         return False
     height, width = one.shape[:2]
@@ -72,7 +72,7 @@ def judge(source: Source, rows: Sequence[Row]) -> Verdict:
         for row, found, moved in zip(rows, shown, displaced, strict=True)
         if found is not None and moved
     )
-    # a frame that got lost moves all later ones by as much; a picture that a decoder made up from
+    # a frame that got lost moves all later ones by as much; an image that a decoder made up from
     # its neighbours looks like one or another of them
     if offsets and max(offsets.values()) > len(rows[displaced.index(True) :]) / 2:
         first = displaced.index(True)
@@ -86,22 +86,22 @@ def judge(source: Source, rows: Sequence[Row]) -> Verdict:
     if garbled:
         return Verdict("garbled", f"{len(garbled)} of {len(rows)} from {garbled[0]}")
     if any(found != row.index for row, found in zip(rows, shown, strict=True)):
-        return Verdict("lost", f"{len(rows)} of {len(source.pictures)}")
+        return Verdict("lost", f"{len(rows)} of {len(source.images)}")
     if any(abs(row.time_s - source.times[row.index]) > TIME_S for row in rows):
         return Verdict("retimed", f"last at {rows[-1].time_s:g} s")
     if [row.index for row in rows] != list(range(len(rows))):
         return Verdict("wrong", "frame numbers have gaps")
-    if len(rows) < len(source.pictures):
-        return Verdict("part", f"{len(rows)} of {len(source.pictures)}")
+    if len(rows) < len(source.images):
+        return Verdict("part", f"{len(rows)} of {len(source.images)}")
     return Verdict("right")
 
 
 def _shown(source: Source, row: Row) -> int | None:
     """Which frame of the undamaged video a row shows; None when it is none of them."""
-    picture = decode_jpeg(row.jpeg)
-    if row.index < len(source.pictures) and same(picture, source.pictures[row.index]):
+    image = decode_jpeg(row.jpeg)
+    if row.index < len(source.images) and same(image, source.images[row.index]):
         return row.index
-    return next((i for i, other in enumerate(source.pictures) if same(picture, other)), None)
+    return next((i for i, other in enumerate(source.images) if same(image, other)), None)
 
 
 def _timed(

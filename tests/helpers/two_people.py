@@ -29,7 +29,7 @@ def compose(
     occluder: bool,
     rate: int = 25,
 ) -> Scene:
-    """Pictures [H, W, 3] of two people, of equal sides, on a canvas of 4 W; each as often as its
+    """Images [H, W, 3] of two people, of equal sides, on a canvas of 4 W; each as often as its
     list is long, to and fro. With `swap` they change places in the middle half of the video,
     behind an `occluder` that hides both at once, or the first before the second."""
     height, side = people[0][0].shape[:2]

@@ -38,7 +38,7 @@ def write_run(
     out = layout(load_pack(params.faces.pack).models["embedding"])
     graph = params.graph
     topology = region_topology(graph.regions, graph.grid, graph.neighbourhood)
-    facts = {
+    metadata = {
         "embedding_dim": out.embedding_dim,
         "map_shape": list(out.map_shape),
         "regions": graph.regions,
@@ -48,14 +48,14 @@ def write_run(
         "mirror": list(topology.mirror),
     }
     frames = params.train.window if task == "frame" else params.decode.frames
-    config = network_config(params, facts, len(CLASSES), frames)
+    config = network_config(params, metadata, len(CLASSES), frames)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        weights = build_network(config, facts).state_dict()
+        weights = build_network(config, metadata).state_dict()
     info = {
         "classes": CLASSES,
         "params": {"train": params.train.model_dump()},
-        "features": facts,
+        "features": metadata,
         "task": task,
         "fold": 0,
         "seed": 0,

@@ -291,15 +291,17 @@ def test_feature_statistics_standardise_and_are_saved() -> None:
     settings = config(appearance_vector="both")
     net, plain = build(settings).eval(), build(settings).eval()
     inputs = batch()
-    moments = {}
+    statistics = {}
     for name, key in (("embedding", "embedding_BTE"), ("map_vector", "map_BTC"), ("nodes",) * 2):
         features = inputs["nodes_BTNC" if key == "nodes" else key].flatten(0, -2)
-        moments[name] = (features.mean(0) + 1, features.std(0) * 3)
-    net.set_feature_statistics(**moments)
+        statistics[name] = (features.mean(0) + 1, features.std(0) * 3)
+    net.set_feature_statistics(**statistics)
     standard = dict(inputs)
     for name, key in (("embedding", "embedding_BTE"), ("map_vector", "map_BTC")):
-        standard[key] = (inputs[key] - moments[name][0]) / moments[name][1]
-    standard["nodes_BTNC"] = (inputs["nodes_BTNC"] - moments["nodes"][0]) / moments["nodes"][1]
+        standard[key] = (inputs[key] - statistics[name][0]) / statistics[name][1]
+    standard["nodes_BTNC"] = (inputs["nodes_BTNC"] - statistics["nodes"][0]) / statistics["nodes"][
+        1
+    ]
     expected = plain(**standard)["logits_BK"]
     torch.testing.assert_close(net(**inputs)["logits_BK"], expected, atol=1e-5, rtol=1e-4)
     plain.load_state_dict(net.state_dict())

@@ -31,8 +31,8 @@ def test_same_losses_from_the_same_weights() -> None:
     edge_index = torch.stack([torch.cat([ring, ring]), torch.cat([ring.roll(1), ring.roll(-1)])])
     kinds = torch.zeros(edge_index.shape[1], dtype=torch.int64)
     ours = ARPGNet(config, edge_index_2E=edge_index, edge_type_E=kinds, num_nodes=NODES)
-    moments = torch.randn(CHANNELS), torch.rand(CHANNELS) + 0.5
-    ours.set_feature_statistics(nodes=moments, map_vector=moments)
+    statistics = torch.randn(CHANNELS), torch.rand(CHANNELS) + 0.5
+    ours.set_feature_statistics(nodes=statistics, map_vector=statistics)
     theirs = PygARPGNet(config, NODES)
     theirs.load_state_dict(ours.state_dict())
 

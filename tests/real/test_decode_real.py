@@ -7,7 +7,7 @@ import pytest
 
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.decode.backends import Decord, PyAV, import_decord
-from arpgnet.pipeline.decode.clip import keep_frames
+from arpgnet.pipeline.decode.clip import sample_frames
 from arpgnet.pipeline.video.container import probe
 from arpgnet.pipeline.video.survey import survey
 
@@ -19,7 +19,7 @@ def clips(assets: Path) -> list[Path]:
 
 
 @pytest.mark.skipif(import_decord() is None, reason="decord is not installed")
-def test_both_backends_give_the_same_pictures(assets: Path) -> None:
+def test_both_backends_give_the_same_images(assets: Path) -> None:
     for path in clips(assets):
         info, found = probe(path), survey(path)
         assert found.whole, path.name
@@ -35,7 +35,7 @@ def test_both_backends_give_the_same_pictures(assets: Path) -> None:
 def test_uniform_sampling_spans_the_clip(assets: Path) -> None:
     path = clips(assets)[0]
     length = probe(path).duration_s
-    kept = list(keep_frames(path, DecodeParams(frames=8, max_side=160)))
+    kept = list(sample_frames(path, DecodeParams(frames=8, max_side=160)))
     assert length is not None
     centres = (np.arange(8) + 0.5) / 8 * length
     assert np.abs(np.array([frame.time_s for frame in kept]) - centres).max() < 0.1

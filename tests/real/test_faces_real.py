@@ -17,7 +17,7 @@ from arpgnet.pipeline.networks import packs
 from arpgnet.pipeline.networks.detector import Detector, find_faces, iou, make_detector
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import to_numpy
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 
 FRAMES_A_CLIP = 2
 
@@ -93,7 +93,7 @@ def test_yunet_is_decoded_as_opencv_does(
 def test_a_face_that_fills_the_frame_is_found_behind_a_border(
     frames: list[np.ndarray], scrfd: Detector
 ) -> None:
-    """The face's own box as the whole 256 px picture: missed as it is, found with a border."""
+    """The face's own box as the whole 256 px image: missed as it is, found with a border."""
     missed, errors = 0, []
     for frame in frames[::4]:
         face = scrfd.detect(frame)
@@ -122,7 +122,7 @@ def test_a_clip_is_aligned_in_every_frame(assets: Path, pack: packs.Pack, tmp_pa
         "jpeg": jpegs,
     }
     table = pa.table({"clip_id": ["thanks"] * count, **columns})
-    with OutWriter(tmp_path / "frames", table.schema, {}) as writer:
+    with OutputWriter(tmp_path / "frames", table.schema, {}) as writer:
         writer.add("thanks", "0" * 64, [table])
     work = AlignClip(tmp_path / "frames", pack, AlignParams(), "cpu")
     faces = pa.concat_tables(work.run(Clip("thanks", "thanks.mkv", "0" * 64)))

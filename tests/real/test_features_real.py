@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arpgnet.pipeline.common.params import DecodeParams
-from arpgnet.pipeline.decode.clip import keep_frames
+from arpgnet.pipeline.decode.clip import sample_frames
 from arpgnet.pipeline.geometry.alignment import apply, context, similarity, warp
 from arpgnet.pipeline.geometry.grid import grid_visible
 from arpgnet.pipeline.geometry.landmark_regions import landmark_visible
@@ -53,7 +53,7 @@ def faces(assets: Path) -> Faces:
     rows = []
     for who, clips in PEOPLE.items():
         for clip in clips:
-            for kept in keep_frames(assets / "clips" / clip, DecodeParams(frames=FRAMES)):
+            for kept in sample_frames(assets / "clips" / clip, DecodeParams(frames=FRAMES)):
                 frame = decode_jpeg(kept.jpeg)
                 found = find_faces(detector, frame, pad_retry=0.5)
                 if len(found):
@@ -84,7 +84,7 @@ def test_landmarks_lie_where_the_detector_sees_them(faces: Faces, points: np.nda
     assert np.percentile(off, 95) < 15
 
 
-def test_landmarks_of_the_mirrored_picture_are_mirrored(
+def test_landmarks_of_the_mirrored_image_are_mirrored(
     faces: Faces, points: np.ndarray, pack: Pack
 ) -> None:
     """Wrong partners in the mirror permutation would be off by the distance between them."""

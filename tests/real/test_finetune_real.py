@@ -10,7 +10,7 @@ import pytest
 from arpgnet.pipeline.align.clip import AlignClip
 from arpgnet.pipeline.appearance.clip import AppearanceClip
 from arpgnet.pipeline.common.params import DecodeParams, EngineParams, Params, parse_params
-from arpgnet.pipeline.decode.clip import DecodeClip, keep_frames
+from arpgnet.pipeline.decode.clip import DecodeClip, sample_frames
 from arpgnet.pipeline.finetune.run import BACKBONE, finetune
 from arpgnet.pipeline.networks.packs import Pack
 from arpgnet.pipeline.networks.tuned import tuned
@@ -63,7 +63,7 @@ def project(
     run_clips(AlignClip(frames, pack, params.align, "cpu"), clips, faces, ENGINE)
     for label, names in STILLS.items():
         for name in names:
-            kept = keep_frames(assets / "clips/ravdess" / f"{name}.mp4", DecodeParams(frames=5))
+            kept = sample_frames(assets / "clips/ravdess" / f"{name}.mp4", DecodeParams(frames=5))
             for number, frame in enumerate(kept):
                 save(tmp_path / "stills" / label, f"{name}_{number}", decode_jpeg(frame.jpeg))
     # cut from the target data, one of them whole, one round the face
@@ -81,7 +81,7 @@ def test_a_run_on_real_frames_goes_through(project: tuple[Path, Params], pack: P
     said = finetune(params, root=root)
     facts = json.loads((root / BACKBONE / "backbone.json").read_text())
     refused = {reason for reason in facts["left_out"] if "target data" in reason}
-    assert refused == {"a picture of the target data", "a face of the target data"}
+    assert refused == {"an image of the target data", "a face of the target data"}
     assert sum(facts["left_out"][reason] for reason in refused) == 2
     assert facts["train"] + facts["val"] >= 17
     assert "validation UAR" in said

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arpgnet.pipeline.common.params import AlignParams, DecodeParams
-from arpgnet.pipeline.decode.clip import keep_frames
+from arpgnet.pipeline.decode.clip import sample_frames
 from arpgnet.pipeline.geometry.alignment import context, similarity, warp
 from arpgnet.pipeline.geometry.landmark_schemes import scheme_indices
 from arpgnet.pipeline.networks.appearance import AppearanceNetwork
@@ -34,7 +34,9 @@ def frames(assets: Path) -> list[list[tuple[float, np.ndarray]]]:
     return [
         [
             (frame.time_s, decode_jpeg(frame.jpeg))
-            for frame in keep_frames(assets / "clips" / clip, DecodeParams(sampling="all"), 0, 1.3)
+            for frame in sample_frames(
+                assets / "clips" / clip, DecodeParams(sampling="all"), 0, 1.3
+            )
         ][:FRAMES]
         for clip in CLIPS
     ]
@@ -89,7 +91,7 @@ def points(network: LandmarkNetwork, images: list[np.ndarray], found: list[Detec
 
 
 @pytest.mark.parametrize("role", ["landmark", "embedding"])
-def test_networks_of_fixed_batch_take_several_pictures(pack: Pack, role: str) -> None:
+def test_networks_of_fixed_batch_take_several_images(pack: Pack, role: str) -> None:
     assert ImageNetwork(pack.models[role], batch=4).batch == 4
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from arpgnet.pipeline.common.params import DecodeParams
-from arpgnet.pipeline.decode.clip import keep_frames
+from arpgnet.pipeline.decode.clip import sample_frames
 from arpgnet.pipeline.predict.model import load_model
 from arpgnet.pipeline.predict.predictor import Options, Predictor
 from arpgnet.pipeline.video.frames import decode_jpeg
@@ -28,11 +28,11 @@ def predictor(tmp_path_factory: pytest.TempPathFactory, assets: Path) -> Predict
 
 
 def person(path: Path, frames: int) -> list[np.ndarray]:
-    """The middle of a clip's pictures, 240 x 360; to and fro where it is too short."""
-    kept = keep_frames(path, DecodeParams(sampling="all"))
-    pictures = [decode_jpeg(frame.jpeg) for frame in kept]
-    middle = pictures[0].shape[1] // 2
-    cut = [picture[:360, middle - 120 : middle + 120] for picture in pictures]
+    """The middle of a clip's images, 240 x 360; to and fro where it is too short."""
+    kept = sample_frames(path, DecodeParams(sampling="all"))
+    images = [decode_jpeg(frame.jpeg) for frame in kept]
+    middle = images[0].shape[1] // 2
+    cut = [image[:360, middle - 120 : middle + 120] for image in images]
     there_and_back = [*cut, *cut[-2:0:-1]]
     return [there_and_back[number % len(there_and_back)] for number in range(frames)]
 

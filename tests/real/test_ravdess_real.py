@@ -51,7 +51,7 @@ def test_names_say_what_the_table_beside_says(clips: Path, tmp_path: Path) -> No
     assert manifest.notes["unused_files"]["count"] == 0
 
 
-def test_groups_are_the_pairs_that_show_the_same_pictures(clips: Path, tmp_path: Path) -> None:
+def test_groups_are_the_pairs_that_show_the_same_images(clips: Path, tmp_path: Path) -> None:
     manifest = ingested(clips, tmp_path)
     groups = defaultdict(list)
     for clip in manifest.clips:

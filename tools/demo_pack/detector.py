@@ -111,7 +111,7 @@ def _giou(predicted: Tensor, target: Tensor) -> Tensor:
 
 def _make_batch(stills: Stills, batch: int, rng: Generator) -> DetectorBatch:
     side = int(rng.choice(_SIDES))
-    # a constant amount of work a step: fewer large pictures, more small ones
+    # a constant amount of work a step: fewer large images, more small ones
     count = max(1, round(batch * (192 / side) ** 2))
     scenes = [compose(stills, side, rng) for _ in range(count)]
     images = [augment.photometric(scene.image, rng) for scene in scenes]

@@ -89,7 +89,7 @@ class Stills:
 
 
 def mirrored(still: Still) -> Still:
-    """The still in a mirror: points and action units change sides with the picture."""
+    """The still in a mirror: points and action units change sides with the image."""
     last = still.image.shape[1] - 1
     turn, shift = np.array([-1, 1], np.float32), np.array([last, 0], np.float32)
     left, top, right, bottom = still.box

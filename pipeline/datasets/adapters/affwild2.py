@@ -43,7 +43,7 @@ PARTS = {
     "train": ("Train_Set", "Training_Set"),
     "val": ("Validation_Set", "Val_Set"),
 }
-PICTURES = ("cropped_aligned", "cropped_aligned_images")
+IMAGES = ("cropped_aligned", "cropped_aligned_images")
 PERSONS: tuple[Literal["left", "right"], ...] = ("left", "right")
 FPS = 30.0
 # of the ABAW challenges of 2020 and 2021: their score was another
@@ -62,7 +62,7 @@ ABOUT = About(
     licence="research, non-commercial, after a signed agreement",
     obtain="https://ibug.doc.ic.ac.uk/resources/aff-wild2/",
     source="the label files' own first lines; Kollias, CVPRW 2022 (ABAW 3), arXiv:2202.10659; "
-    "public loaders (first picture 00001.jpg is the first label line). Not verified: the number of "
+    "public loaders (first image 00001.jpg is the first label line). Not verified: the number of "
     "videos, and that of two people with one label file named _left or _right the other file is "
     "about the person on the other side",
     expected=Expected(clips=318, splits={"train": 248, "val": 70}),
@@ -70,7 +70,7 @@ ABOUT = About(
 
 
 def list_clips(wanted: Wanted) -> Listing:
-    """A clip for every label file; its pictures with `aligned`, else its video.
+    """A clip for every label file; its images with `aligned`, else its video.
 
     A video's two people have files of their own (`_left`, `_right`) and stay on one side of every
     split. Where several years' labels lie below the root, `dataset.manifest` says which folder.
@@ -78,26 +78,26 @@ def list_clips(wanted: Wanted) -> Listing:
     Raises:
         WrongRootError: no folder of expression labels.
         UserError: several, files whose class orders disagree, a label that is no class, or
-            pictures alone where videos are wanted.
+            images alone where videos are wanted.
     """
     root = wanted.root
     files = _label_files(_label_folder(wanted))
     labels = {path: read_labels(path) for path in files}
     head = _one_order(labels)
     videos = _videos(root)
-    pictures = first_match(root, *PICTURES)
+    images = first_match(root, *IMAGES)
     people = {path.stem for path in files}
     clips = []
     for path, (frames, _) in labels.items():
         if not frames.classes():
             continue
         video, person = _person(path.stem, people)
-        folder = pictures / path.stem if pictures else None
+        folder = images / path.stem if images else None
         there = folder is not None and folder.is_dir()
         cut = folder if there and wanted.faces == "aligned" else None
         if there and not cut and video not in videos:
             raise UserError(
-                f"affwild2: no video {video}.mp4 or .avi below {root}, only its pictures: set "
+                f"affwild2: no video {video}.mp4 or .avi below {root}, only its images: set "
                 "faces.source=aligned"
             )
         place = cut or videos.get(video, root / f"{video}.mp4")
@@ -210,12 +210,12 @@ def _label_folder(wanted: Wanted) -> Path:
 
 
 def _expression_folders(root: Path, depth: int = 3) -> Iterator[Path]:
-    """Folders of expression labels, at most three levels down; pictures are not looked through."""
+    """Folders of expression labels, at most three levels down; images are not looked through."""
     for folder in folders_in(root):
         name = folder.name.lower()
         if name.startswith("expr") and _has_parts(folder):
             yield folder
-        elif depth > 1 and name not in PICTURES:
+        elif depth > 1 and name not in IMAGES:
             yield from _expression_folders(folder, depth - 1)
 
 
@@ -224,11 +224,11 @@ def _has_parts(folder: Path) -> bool:
 
 
 def _videos(root: Path) -> dict[str, Path]:
-    """Every video below the root by its stem; the folders of pictures are not looked through."""
+    """Every video below the root by its stem; the folders of images are not looked through."""
     found: dict[str, Path] = {}
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(
-            name for name in folders if name.lower() not in PICTURES and name[0] != "."
+            name for name in folders if name.lower() not in IMAGES and name[0] != "."
         )
         for name in sorted(names):
             path = Path(folder) / name
@@ -252,7 +252,7 @@ def _test_lists(root: Path) -> list[str]:
     """How many videos the lists of test videos name."""
     remarks = []
     for place in (root, *folders_in(root)):
-        if place.name.lower() in PICTURES:
+        if place.name.lower() in IMAGES:
             continue
         for path in sorted(place.glob("*test_set_release*.txt")):
             if "expr" in path.name.lower():

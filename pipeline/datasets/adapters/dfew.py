@@ -28,10 +28,10 @@ FORMS = (
     Form(
         ("clip_224x224", "jpg_256", "DFEW_Frame_Face"),
         "{:05d}",
-        pictures=True,
+        image_sequence=True,
         crops=True,
     ),
-    Form(("clip_224x224_16f", "clip_224x16f"), "{:05d}", pictures=True, crops=True),
+    Form(("clip_224x224_16f", "clip_224x16f"), "{:05d}", image_sequence=True, crops=True),
 )
 
 ABOUT = About(

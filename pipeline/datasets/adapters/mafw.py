@@ -27,11 +27,11 @@ FOLDS = range(1, 6)
 
 FORMS = (
     Form(("clips",), "{:05d}.mp4"),
-    Form(("frames",), "{:05d}", pictures=True),
+    Form(("frames",), "{:05d}", image_sequence=True),
     Form(
         ("faces", "clips_faces", "frames_crop_align_224"),
         "{:05d}",
-        pictures=True,
+        image_sequence=True,
         crops=True,
     ),
 )
@@ -53,7 +53,7 @@ ABOUT = About(
     source="github.com/MAFW-database/MAFW (the set's page); github.com/sunlicai/MAE-DFER "
     "preprocess/mafw.py (lists, class order, data/frames), github.com/zengqunzhao/DFER-CLIP "
     "(data/faces), public inventories of the release (folds, counts); not verified: the archive of "
-    "aligned faces in the release, the frame rate of pictures, an order of the 32 compound classes "
+    "aligned faces in the release, the frame rate of images, an order of the 32 compound classes "
     "(they follow the 11 by name); neither the film nor the person of a clip is published",
     expected=Expected(
         clips=9172,

@@ -57,7 +57,7 @@ ABOUT = About(
 
 
 def list_clips(wanted: Wanted) -> Listing:
-    """Every video of the four speakers; the recordings without pictures are not clips.
+    """Every video of the four speakers; the recordings without images are not clips.
 
     Raises:
         WrongRootError: there is no video below a speaker's folder.

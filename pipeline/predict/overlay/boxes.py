@@ -120,7 +120,8 @@ def _draw_label(
     x = min(max(0, left - size.line // 2), max(0, width - wide))
     y = min(max(0, top - high - size.line // 2), max(0, height - high))
     while (
-        any(_meet((x, y, x + wide, y + high), other) for other in taken) and y + 2 * high < height
+        any(_intersect((x, y, x + wide, y + high), other) for other in taken)
+        and y + 2 * high < height
     ):
         y += high
     colour = colour_of(row.face_id)
@@ -129,5 +130,5 @@ def _draw_label(
     return x, y, x + wide, y + high
 
 
-def _meet(one: Rectangle, other: Rectangle) -> bool:
+def _intersect(one: Rectangle, other: Rectangle) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

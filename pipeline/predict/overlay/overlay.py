@@ -71,7 +71,7 @@ class Overlay:
     def _draw(self) -> None:
         rows, self._rows = self._rows, []
         shown = self._frames.at(rows[0].frame)
-        picture = shown.picture.copy()
+        picture = shown.image.copy()
         for row in rows:
             draw_heat(picture, row)
         draw_faces(picture, rows, self._classes, self._size)

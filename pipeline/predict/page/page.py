@@ -92,7 +92,7 @@ class Page:
         self._columns.add(row)
         if self._columns.frames > before:
             shown = self._frames.at(row.frame)
-            small = cv2.resize(shown.picture, self._sides, interpolation=cv2.INTER_AREA)
+            small = cv2.resize(shown.image, self._sides, interpolation=cv2.INTER_AREA)
             self._film.add(shown.time_s, small)
             self._done_s = shown.time_s
 

@@ -25,7 +25,7 @@ _QUIET = {
 
 @contextlib.contextmanager
 def connected(address: str, workers: int) -> Iterator[Any]:
-    """The module `ray`, connected.
+    """Connect to a cluster and yield the module `ray`.
 
     Args:
         address: of a running cluster, as Ray writes it (`auto`, `10.0.0.1:6379`); empty: one is
@@ -35,7 +35,7 @@ def connected(address: str, workers: int) -> Iterator[Any]:
     Raises:
         UserError: Ray is not installed, or the cluster does not answer.
     """
-    # Ray reads these when it is imported; it would tell its makers
+    # Ray reads these when it is imported; it would send usage reports to its makers
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not address and "RAY_AUTH_MODE" not in os.environ:
         # a password for this one; Ray's own way writes one into the home folder

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.runner.workers import Crew, Job, Limits, WorkerError
+from arpgnet.pipeline.runner.workers import Job, Limits, WorkerError, WorkerPool
 from arpgnet.pipeline.store import project_version
 
 # where weights and the store are found goes with the work; secrets do not: each machine has its own
@@ -33,12 +33,12 @@ Answer = tuple[str, Any]
 
 
 def our_version() -> str:
-    """Of all the code that a result may depend on."""
+    """Return the digest of all code that a result may depend on."""
     return project_version()
 
 
 def our_settings() -> dict[str, str]:
-    """Of the environment where the run was started."""
+    """Return the settings of the environment where the run was started."""
     return {name: os.environ[name] for name in _SETTINGS if name in os.environ}
 
 
@@ -57,10 +57,10 @@ class Host:
         for name, value in settings.items():
             os.environ.setdefault(name, value)
         self._folder, self._version = folder, version
-        self._crew = Crew(job, 1, limits)
+        self._pool = WorkerPool(job, 1, limits)
 
     def ready(self) -> Answer:
-        """Whether this machine can do the work at all."""
+        """Check whether this machine can do the work at all."""
         where = socket.gethostname()
         try:
             os.chdir(self._folder)
@@ -77,9 +77,9 @@ class Host:
         return "ready", None
 
     def do(self, item: Any) -> Answer:
-        """One item's result, Crashed or TimedOut; an error as its text."""
+        """Return one item's result, Crashed or TimedOut; an error as its text."""
         try:
-            ((_, result),) = self._crew.run([item])
+            ((_, result),) = self._pool.run([item])
         except UserError as error:
             return "user error", str(error)
         except WorkerError as error:

@@ -1,4 +1,4 @@
-"""The items of a stage to the hosts of a Ray cluster, whatever becomes of its machines."""
+"""Send the items of a stage to the hosts of a Ray cluster, and survive the loss of machines."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _TRIES = 5
 # hosts that are lost before they are ready, one after the other
 _FALSE_STARTS = 4
 # without any host: machines may be about to come
-_PATIENCE_S = 60.0
+_CAPACITY_TIMEOUT_S = 60.0
 # how often machines are counted
 _LOOK_S = 5.0
 
 
 @dataclass(frozen=True)
-class Fleet:
-    """What is wanted of a cluster.
+class ClusterSpec:
+    """The resources requested of a cluster.
 
     Attributes:
         address: of a running one; empty: this machine.
-        workers: hosts at a time; None: as many as the cluster has room for.
+        workers: hosts at a time; None: as many as the cluster can start.
         gpus: of each host; may be a part of one.
     """
 
@@ -41,14 +41,14 @@ class Fleet:
 
     @property
     def needs(self) -> dict[str, float]:
-        """Of one host, in Ray's words."""
+        """Return the resources of one host by Ray's names."""
         return {"CPU": 1.0} | ({"GPU": self.gpus} if self.gpus else {})
 
 
 def run_on_ray(
     job: Job,
     items: Iterable[Any],
-    fleet: Fleet,
+    spec: ClusterSpec,
     limits: Limits,
     *,
     cores: int,
@@ -58,22 +58,22 @@ def run_on_ray(
 
     Args:
         cores: of this machine, which a cluster of its own gets.
-        note: tells whoever watches what became of a machine.
+        note: receives messages about lost machines.
 
     Raises:
         UserError: raised by the job; no cluster; or it has no machine that fits a host.
         WorkerError: any other exception in the job.
     """
     todo = deque(_Task(item) for item in items)
-    with connected(fleet.address, fleet.workers or cores) as ray:
-        crew = _Hosts(ray, job, fleet, limits, note)
+    with connected(spec.address, spec.workers or cores) as ray:
+        hosts = _Hosts(ray, job, spec, limits, note)
         try:
-            while todo or crew.busy:
-                crew.staff(todo)
-                for answer, task in crew.wait():
+            while todo or hosts.busy:
+                hosts.dispatch(todo)
+                for answer, task in hosts.wait():
                     yield from _judge(answer, task, todo)
         finally:
-            crew.dismiss()
+            hosts.shutdown()
 
 
 @dataclass
@@ -101,8 +101,8 @@ def _judge(answer: Answer, task: _Task | None, todo: deque[_Task]) -> Iterator[t
 
 
 @dataclass
-class _Post:
-    """One actor, and the answer that is awaited from it."""
+class _ActorHandle:
+    """An actor, and the answer that is awaited from it."""
 
     actor: Any
     awaited: Any
@@ -114,7 +114,7 @@ class _Post:
         return self.started and self.task is None
 
     def release(self) -> _Task | None:
-        """The task it held."""
+        """Take the task back."""
         task, self.task, self.awaited = self.task, None, None
         return task
 
@@ -123,74 +123,76 @@ class _Hosts:
     """All actors."""
 
     def __init__(
-        self, ray: Any, job: Job, fleet: Fleet, limits: Limits, note: Callable[[str], None]
+        self, ray: Any, job: Job, spec: ClusterSpec, limits: Limits, note: Callable[[str], None]
     ) -> None:
         self._ray, self._note = ray, note
-        self._machines = _Machines(ray, fleet)
+        self._machines = _Machines(ray, spec)
         # once for all actors
         self._job = ray.put(job)
         here = Path(os.path.abspath(Path()))  # noqa: PTH100
         self._about = limits, here, our_version(), our_settings()
         self._class = ray.remote(Host).options(
-            num_cpus=1, num_gpus=fleet.gpus or None, max_restarts=0
+            num_cpus=1, num_gpus=spec.gpus or None, max_restarts=0
         )
-        self._posts: list[_Post] = []
+        self._handles: list[_ActorHandle] = []
         self._false_starts = 0
 
     @property
     def busy(self) -> bool:
-        return any(post.task is not None for post in self._posts)
+        return any(handle.task is not None for handle in self._handles)
 
-    def staff(self, todo: deque[_Task]) -> None:
-        """Give every idle host a task; start as many more as there is work and room for."""
-        for post in self._posts:
-            if todo and post.idle:
-                post.task = todo.popleft()
-                post.awaited = post.actor.do.remote(post.task.item)
-        starting = sum(not post.started for post in self._posts)
-        room = self._machines.room() - len(self._posts)
-        for _ in range(min(room, len(todo) - starting)):
+    def dispatch(self, todo: deque[_Task]) -> None:
+        """Assign a task to every idle host; start more while there is work and capacity."""
+        for handle in self._handles:
+            if todo and handle.idle:
+                handle.task = todo.popleft()
+                handle.awaited = handle.actor.do.remote(handle.task.item)
+        starting = sum(not handle.started for handle in self._handles)
+        capacity = self._machines.capacity() - len(self._handles)
+        for _ in range(min(capacity, len(todo) - starting)):
             actor = self._class.remote(self._job, *self._about)
-            self._posts.append(_Post(actor, actor.ready.remote()))
+            self._handles.append(_ActorHandle(actor, actor.ready.remote()))
 
     def wait(self) -> list[tuple[Answer, _Task | None]]:
-        """What was heard; maybe nothing yet.
+        """Wait for answers; the list may be empty.
 
         Raises:
-            UserError: hosts do not start, or for a minute no machine has had room for one.
+            UserError: hosts do not start, or for a minute no machine has had capacity for one.
         """
-        awaiting = {post.awaited: post for post in self._posts if post.awaited is not None}
+        awaiting = {
+            handle.awaited: handle for handle in self._handles if handle.awaited is not None
+        }
         ready: list[Any] = []
         if awaiting:
             ready, _ = self._ray.wait(list(awaiting), timeout=_LOOK_S)
         else:
             time.sleep(1.0)
-        heard = [self._heard(awaiting[one]) for one in ready]
-        if not any(post.started for post in self._posts):
-            self._machines.be_patient()
-        return heard
+        received = [self._receive(awaiting[one]) for one in ready]
+        if not any(handle.started for handle in self._handles):
+            self._machines.check_capacity()
+        return received
 
-    def dismiss(self) -> None:
-        """End all of them."""
-        for post in self._posts:
-            self._ray.kill(post.actor)
-        self._posts.clear()
+    def shutdown(self) -> None:
+        """End all actors."""
+        for handle in self._handles:
+            self._ray.kill(handle.actor)
+        self._handles.clear()
 
-    def _heard(self, post: _Post) -> tuple[Answer, _Task | None]:
+    def _receive(self, handle: _ActorHandle) -> tuple[Answer, _Task | None]:
         try:
-            answer: Answer = self._ray.get(post.awaited)
+            answer: Answer = self._ray.get(handle.awaited)
         except self._ray.exceptions.RayActorError as error:
-            self._posts.remove(post)
-            self._count_loss(post, error)
-            return ("lost", None), post.release()
-        post.started = True
+            self._handles.remove(handle)
+            self._count_loss(handle, error)
+            return ("lost", None), handle.release()
+        handle.started = True
         self._false_starts = 0
-        return answer, post.release()
+        return answer, handle.release()
 
-    def _count_loss(self, post: _Post, error: Exception) -> None:
+    def _count_loss(self, handle: _ActorHandle, error: Exception) -> None:
         self._machines.look_again()
         last = next(reversed(str(error).strip().splitlines()), "").strip()
-        if post.started:
+        if handle.started:
             self._note(f"cluster: a worker is lost, its clip goes to another ({last[:200]})")
             return
         self._false_starts += 1
@@ -204,39 +206,39 @@ class _Hosts:
 class _Machines:
     """The machines of the cluster, counted now and then."""
 
-    def __init__(self, ray: Any, fleet: Fleet) -> None:
-        self._ray, self._fleet = ray, fleet
+    def __init__(self, ray: Any, spec: ClusterSpec) -> None:
+        self._ray, self._spec = ray, spec
         self._counted, self._at = 0, -_LOOK_S
-        self._without_since: float | None = None
+        self._none_since: float | None = None
 
     def look_again(self) -> None:
         self._at = -_LOOK_S
 
-    def room(self) -> int:
-        """For how many hosts there is room; what is busy with other work included."""
+    def capacity(self) -> int:
+        """Count the hosts that the cluster can run, including what is busy with other work."""
         now = time.monotonic()
         if now - self._at >= _LOOK_S:
             self._counted, self._at = self._count(), now
             if self._counted:
-                self._without_since = None
-        wanted = self._fleet.workers
+                self._none_since = None
+        wanted = self._spec.workers
         return self._counted if wanted is None else min(self._counted, wanted)
 
-    def be_patient(self) -> None:
-        """Raises UserError when there has been no room for too long."""
-        if self.room():
+    def check_capacity(self) -> None:
+        """Raise UserError when there has been no capacity for too long."""
+        if self.capacity():
             return
         now = time.monotonic()
-        self._without_since = self._without_since or now
-        if now - self._without_since > _PATIENCE_S:
-            needs = " and ".join(f"{need:g} {name}" for name, need in self._fleet.needs.items())
+        self._none_since = self._none_since or now
+        if now - self._none_since > _CAPACITY_TIMEOUT_S:
+            needs = " and ".join(f"{need:g} {name}" for name, need in self._spec.needs.items())
             raise UserError(
                 f"the cluster has no machine with {needs} for a worker: add machines, or lower "
-                "engine.gpus_per_worker; what was finished is kept, run again to go on"
+                "engine.gpus_per_worker; finished results are cached, run again to continue"
             )
 
     def _count(self) -> int:
-        wanted = self._fleet.needs.items()
+        wanted = self._spec.needs.items()
         return sum(
             int(min(node["Resources"].get(name, 0.0) / need for name, need in wanted))
             for node in self._ray.nodes()

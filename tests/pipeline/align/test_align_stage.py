@@ -19,9 +19,9 @@ from arpgnet.pipeline.tables.manifest import QUARANTINED, Clip, write_manifest
 from arpgnet.pipeline.tables.shards import PIECE_ROWS, ShardReader, to_numpy
 from arpgnet.pipeline.video.frames import decode_jpeg
 from helpers import graphs
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 
-CELL = 64  # the detectors see 128 px of a 256 px picture
+CELL = 64  # the detectors see 128 px of a 256 px image
 FRAMES_SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),
@@ -34,15 +34,15 @@ FRAMES_SCHEMA = pa.schema(
 )
 
 
-def picture(*cells: tuple[int, int]) -> np.ndarray:
+def make_image(*cells: tuple[int, int]) -> np.ndarray:
     image = np.zeros((256, 256, 3), dtype=np.uint8)
     for column, row in cells:
         image[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = 255
     return image
 
 
-def frames_table(clip_id: str, pictures: list[np.ndarray]) -> pa.Table:
-    jpegs = [cv2.imencode(".jpg", image[:, :, ::-1])[1].tobytes() for image in pictures]
+def frames_table(clip_id: str, images: list[np.ndarray]) -> pa.Table:
+    jpegs = [cv2.imencode(".jpg", image[:, :, ::-1])[1].tobytes() for image in images]
     n = len(jpegs)
     columns = {
         "clip_id": [clip_id] * n,
@@ -56,19 +56,19 @@ def frames_table(clip_id: str, pictures: list[np.ndarray]) -> pa.Table:
 
 
 CLIPS = {
-    "still": [picture((1, 1))] * 4,
-    "hidden": [picture((1, 1)), picture(), picture((1, 1)), picture((1, 1))],
-    "two": [picture((1, 1), (3, 3)), picture((1, 1), (3, 3)), picture((3, 3))],
-    "empty": [picture()] * 3,
+    "still": [make_image((1, 1))] * 4,
+    "hidden": [make_image((1, 1)), make_image(), make_image((1, 1)), make_image((1, 1))],
+    "two": [make_image((1, 1), (3, 3)), make_image((1, 1), (3, 3)), make_image((3, 3))],
+    "empty": [make_image()] * 3,
 }
 
 
 @pytest.fixture
 def decoded(tmp_path: Path) -> Path:
     folder = tmp_path / "data" / "frames"
-    with OutWriter(folder, FRAMES_SCHEMA, {}) as writer:
-        for number, (clip_id, pictures) in enumerate(CLIPS.items()):
-            writer.add(clip_id, f"{number:064x}", [frames_table(clip_id, pictures)])
+    with OutputWriter(folder, FRAMES_SCHEMA, {}) as writer:
+        for number, (clip_id, images) in enumerate(CLIPS.items()):
+            writer.add(clip_id, f"{number:064x}", [frames_table(clip_id, images)])
         writer.add_quarantined("broken", "", "zero bytes")
     return folder
 
@@ -112,7 +112,9 @@ def test_the_crop_is_the_warped_frame_in_rgb(decoded: Path, tmp_path: Path) -> N
     crop = np.frombuffer(table.column("crop")[0].as_py(), np.uint8).reshape(CROP_PX, CROP_PX, 3)
     matrix = to_numpy(table.column("matrix"), (2, 3))[0]
     # JPEG rounds
-    np.testing.assert_allclose(crop.astype(int), warp(picture((1, 1)), matrix).astype(int), atol=12)
+    np.testing.assert_allclose(
+        crop.astype(int), warp(make_image((1, 1)), matrix).astype(int), atol=12
+    )
 
 
 def test_the_context_is_the_square_round_the_box(decoded: Path, tmp_path: Path) -> None:
@@ -129,10 +131,10 @@ def test_the_context_is_the_square_round_the_box(decoded: Path, tmp_path: Path) 
 def test_a_long_clip_comes_in_pieces_that_add_up(tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     hidden = range(60, 70)  # on both sides of the first piece's end
-    pictures = [picture() if n in hidden else picture((1, 2)) for n in range(150)]
-    table = frames_table("long", pictures)
+    images = [make_image() if n in hidden else make_image((1, 2)) for n in range(150)]
+    table = frames_table("long", images)
     pieces = [table.slice(start, PIECE_ROWS) for start in range(0, 150, PIECE_ROWS)]
-    with OutWriter(folder, FRAMES_SCHEMA, {}) as writer:
+    with OutputWriter(folder, FRAMES_SCHEMA, {}) as writer:
         writer.add("long", "0" * 64, pieces)
     pack = load_pack(str(graphs.small_pack(tmp_path / "p")))
     work = AlignClip(folder, pack, AlignParams(), "cpu")
@@ -148,10 +150,10 @@ def test_a_long_clip_comes_in_pieces_that_add_up(tmp_path: Path) -> None:
 
 
 def test_colours_stay_in_order(tmp_path: Path) -> None:
-    yellow = picture((1, 1))
+    yellow = make_image((1, 1))
     yellow[:, :, 2] //= 2
     folder = tmp_path / "frames"
-    with OutWriter(folder, FRAMES_SCHEMA, {}) as writer:
+    with OutputWriter(folder, FRAMES_SCHEMA, {}) as writer:
         writer.add("yellow", "0" * 64, [frames_table("yellow", [yellow])])
     pack = load_pack(str(graphs.small_pack(tmp_path / "p")))
     table = rows(AlignClip(folder, pack, AlignParams(), "cpu"), clip("yellow"))
@@ -204,9 +206,9 @@ def test_the_stage_writes_all_clips_with_reasons(work: AlignClip, tmp_path: Path
     assert reader.entry("broken").reason == "zero bytes"
     assert reader.read("hidden").schema.names == FACES_SCHEMA.names
     assert set(reader.read("two").column("clip_id").to_pylist()) == {"two"}
-    assert reader.facts["crop_px"] == CROP_PX
-    assert reader.facts["pack"] == work.pack.name
-    assert reader.facts["detector_sha256"] == work.pack.models["detector"].sha256
+    assert reader.metadata["crop_px"] == CROP_PX
+    assert reader.metadata["pack"] == work.pack.name
+    assert reader.metadata["detector_sha256"] == work.pack.models["detector"].sha256
     first = (out / "part-00000.parquet").read_bytes()
     again = run_clips(work, clips, out, EngineParams(workers=1))
     assert (again.done, again.reused) == (0, 3)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from arpgnet.pipeline.align.clip import AlignClip
-from arpgnet.pipeline.align.provided import NOMINAL_BOX, face_of_points, nominal_face, whole_picture
+from arpgnet.pipeline.align.provided import NOMINAL_BOX, face_of_points, nominal_face, whole_image
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.common.params import AlignParams
 from arpgnet.pipeline.decode.clip import FRAMES_SCHEMA
@@ -20,35 +20,35 @@ from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import to_numpy
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 from helpers import graphs
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 from helpers.synthetic_face import face_points
 
 
-def picture(seed: int, width: int, height: int) -> np.ndarray:
-    """A smooth RGB picture."""
+def make_image(seed: int, width: int, height: int) -> np.ndarray:
+    """A smooth RGB image."""
     small = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def faces(
     tmp_path: Path,
-    pictures: list[np.ndarray],
+    images: list[np.ndarray],
     points: list[np.ndarray | None],
     **of_clip: str,
 ) -> pa.Table:
-    """What align makes of a clip of these pictures and landmarks."""
-    count = len(pictures)
+    """What align makes of a clip of these images and landmarks."""
+    count = len(images)
     columns = {
         "clip_id": ["c"] * count,
         "frame_index": list(range(count)),
         "time_s": [n / 25 for n in range(count)],
-        "width": [image.shape[1] for image in pictures],
-        "height": [image.shape[0] for image in pictures],
-        "jpeg": [encode_jpeg(image, 95) for image in pictures],
+        "width": [image.shape[1] for image in images],
+        "height": [image.shape[0] for image in images],
+        "jpeg": [encode_jpeg(image, 95) for image in images],
         "decoder": ["pictures"] * count,
         "points": [None if one is None else one.ravel().tolist() for one in points],
     }
-    with OutWriter(tmp_path / "frames", FRAMES_SCHEMA, {}) as writer:
+    with OutputWriter(tmp_path / "frames", FRAMES_SCHEMA, {}) as writer:
         writer.add("c", "0" * 64, [pa.table(columns, schema=FRAMES_SCHEMA)])
     work = AlignClip(tmp_path / "frames", small_pack(tmp_path), AlignParams(), "cpu")
     return pa.concat_tables(work.run(Clip("c", "c", "", **of_clip)))
@@ -64,9 +64,9 @@ def crops(table: pa.Table) -> np.ndarray:
 
 
 def test_a_crop_of_our_size_stays_as_it_is(tmp_path: Path) -> None:
-    table = faces(tmp_path, [picture(0, 112, 112)], [None], faces="aligned")
+    table = faces(tmp_path, [make_image(0, 112, 112)], [None], faces="aligned")
     np.testing.assert_array_equal(to_numpy(table.column("matrix"), (2, 3))[0], np.eye(2, 3))
-    stored = decode_jpeg(encode_jpeg(picture(0, 112, 112), 95))
+    stored = decode_jpeg(encode_jpeg(make_image(0, 112, 112), 95))
     np.testing.assert_array_equal(crops(table)[0], stored)
     np.testing.assert_allclose(to_numpy(table.column("kps"), (5, 2))[0], ARCFACE_TEMPLATE)
     np.testing.assert_allclose(to_numpy(table.column("bbox"), (4,))[0], NOMINAL_BOX)
@@ -75,15 +75,15 @@ def test_a_crop_of_our_size_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_crop_of_twice_our_size_is_averaged() -> None:
-    image = picture(1, 224, 224)
+    image = make_image(1, 224, 224)
     means = image.reshape(112, 2, 112, 2, 3).astype(float).mean(axis=(1, 3))
-    found = warp(image, whole_picture(224, 224))
+    found = warp(image, whole_image(224, 224))
     np.testing.assert_allclose(found.astype(float), means, atol=1.0)
 
 
 @pytest.mark.parametrize(("width", "height"), [(128, 128), (200, 100), (90, 160), (56, 56)])
-def test_the_whole_picture_lies_in_the_middle_of_the_crop(width: int, height: int) -> None:
-    matrix = whole_picture(width, height)
+def test_the_whole_image_lies_in_the_middle_of_the_crop(width: int, height: int) -> None:
+    matrix = whole_image(width, height)
     corners = apply(matrix, [[-0.5, -0.5], [width - 0.5, height - 0.5]])
     assert np.ptp(corners, axis=0).max() == pytest.approx(CROP_PX)
     np.testing.assert_allclose(corners.sum(axis=0), CROP_PX - 1, atol=1e-4)
@@ -113,10 +113,10 @@ def test_points_that_coincide_give_no_face() -> None:
 
 
 def test_landmarks_place_the_face_in_every_frame_that_has_them(tmp_path: Path) -> None:
-    pictures = [picture(seed, 200, 180) for seed in range(4)]
+    images = [make_image(seed, 200, 180) for seed in range(4)]
     points = [face_points("68") + shift for shift in (20.0, 30.0)]
     table = faces(
-        tmp_path, pictures, [points[0], None, np.ones((68, 2)), points[1]], faces="landmarks"
+        tmp_path, images, [points[0], None, np.ones((68, 2)), points[1]], faces="landmarks"
     )
     assert table.column("frame_index").to_pylist() == [0, 1, 2, 3]
     assert table.column("valid").to_pylist() == [True, False, False, True]
@@ -126,17 +126,17 @@ def test_landmarks_place_the_face_in_every_frame_that_has_them(tmp_path: Path) -
         matrix = face_of_points(one)[2]
         assert matrix is not None
         np.testing.assert_allclose(matrices[row], matrix, atol=1e-5)
-        stored = decode_jpeg(encode_jpeg(pictures[row], 95))
+        stored = decode_jpeg(encode_jpeg(images[row], 95))
         np.testing.assert_array_equal(crop, warp(stored, matrices[row]))
 
 
 def test_a_clip_without_one_usable_landmark_is_quarantined(tmp_path: Path) -> None:
     with pytest.raises(ClipError, match=r"^no landmarks that give a face in any of 2 frames$"):
-        faces(tmp_path, [picture(0, 99, 99)] * 2, [None, np.ones((68, 2))], faces="landmarks")
+        faces(tmp_path, [make_image(0, 99, 99)] * 2, [None, np.ones((68, 2))], faces="landmarks")
 
 
 def test_the_key_follows_where_the_face_comes_from(tmp_path: Path) -> None:
-    with OutWriter(tmp_path / "frames", FRAMES_SCHEMA, {}) as writer:
+    with OutputWriter(tmp_path / "frames", FRAMES_SCHEMA, {}) as writer:
         writer.add_quarantined("c", "1" * 64, "x")
     work = AlignClip(tmp_path / "frames", small_pack(tmp_path), AlignParams(), "cpu")
     clips = [

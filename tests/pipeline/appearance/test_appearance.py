@@ -149,10 +149,14 @@ def test_stage_writes_half_precision_and_zeros_where_no_face_is(tmp_path):
     work = AppearanceClip(tmp_path / "faces", spec, "p", batch=2)
     assert run_clips(work, clips, tmp_path / "out", ENGINE).quarantined == 1
     out = ShardReader(tmp_path / "out")
-    facts = out.facts
-    assert (facts["embedding_dim"], facts["map_shape"], facts["pack"]) == (512, [32, 7, 7], "p")
-    assert facts["map_centres"] == [7.5, 16.0]
-    assert facts["model_sha256"] == spec.sha256
+    metadata = out.metadata
+    assert (metadata["embedding_dim"], metadata["map_shape"], metadata["pack"]) == (
+        512,
+        [32, 7, 7],
+        "p",
+    )
+    assert metadata["map_centres"] == [7.5, 16.0]
+    assert metadata["model_sha256"] == spec.sha256
     table = out.read("a")
     embeddings = to_numpy(table.column("embedding"), (512,))
     maps = to_numpy(table.column("map"), (32, 7, 7))

@@ -61,7 +61,7 @@ def interrupted() -> None:
 def test_a_stage_ends_with_one_line_and_a_status(capfd: pytest.CaptureFixture[str]) -> None:
     for main, code, line in (
         (mistaken, 1, "error: params.yaml not found: run from its folder\n"),
-        (interrupted, 130, "interrupted: what was finished is kept; run again to go on\n"),
+        (interrupted, 130, "interrupted: finished results are cached; run again to continue\n"),
     ):
         with pytest.raises(SystemExit) as ended:
             stage.run(main)

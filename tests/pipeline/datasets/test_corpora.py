@@ -9,10 +9,10 @@ import pytest
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.datasets.base import ADAPTERS, About, Recipe, adapter
-from arpgnet.pipeline.datasets.corpora import corpora, dataset_roots, settle
+from arpgnet.pipeline.datasets.corpora import corpora, dataset_roots, resolve_params
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
-from helpers.dataset_trees import at_once, by_path, ingested, pictures, sides, text, video
+from helpers.dataset_trees import at_once, by_path, ingested, make_images, sides, text, video
 
 
 def rml(root, speakers=3):
@@ -156,7 +156,7 @@ def test_auto_is_the_sets_own_protocol_and_a_setting_wins(tmp_path):
     # not the protocol that publications use: the page must not say so
     assert manifest.notes["protocol"]["words"] == ""
     about = adapter("folder").ABOUT
-    assert settle(DatasetParams(), about, []).folds == 4
+    assert resolve_params(DatasetParams(), about, []).folds == 4
 
 
 def test_the_protocols_words_say_what_was_left_out(tmp_path):
@@ -184,15 +184,15 @@ def test_clips_of_ones_own_with_a_split_column_use_it(tmp_path):
     assert split == {clip.clip_id: clip.split for clip in manifest.clips}
 
 
-def test_pictures_in_a_csv(tmp_path):
+def test_images_in_a_csv(tmp_path):
     rows = ["path,label,subject,first_image,faces"]
     for number in range(8):
-        pictures(tmp_path / f"own/{number}", [10, 11, 13])
+        make_images(tmp_path / f"own/{number}", [10, 11, 13])
         rows.append(f"{number},{'ab'[number % 2]},p{number // 2},10,{'aligned' if number else ''}")
     text(tmp_path / "own/all.csv", "\n".join(rows) + "\n")
     manifest = ingested("csv", tmp_path / "own", tmp_path, manifest="all.csv", image_fps=10.0)
     clip = by_path(manifest)["3"]
-    assert (clip.frames, clip.fps, clip.first_picture, clip.faces) == (4, 10.0, 10, "aligned")
+    assert (clip.frames, clip.fps, clip.first_image, clip.faces) == (4, 10.0, 10, "aligned")
     assert by_path(manifest)["0"].faces == "detect"
 
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from arpgnet.pipeline.datasets import file_cache as facts
+from arpgnet.pipeline.datasets import file_cache
 from arpgnet.pipeline.datasets.file_cache import FileCache
 from arpgnet.pipeline.datasets.media import Media
 from arpgnet.pipeline.runner.workers import Crashed, Limits, run_in_workers
@@ -25,7 +25,7 @@ def opened(monkeypatch):
         names.extend(one.path.name for one in paths)
         return run_in_workers(job, paths, *others)
 
-    monkeypatch.setattr(facts, "run_in_workers", spy)
+    monkeypatch.setattr(file_cache, "run_in_workers", spy)
     return names
 
 
@@ -116,7 +116,7 @@ def test_a_file_that_ends_or_holds_up_its_worker(tmp_path, monkeypatch):
 
     with FileCache() as cache:
         with monkeypatch.context() as patch:
-            patch.setattr(facts, "run_in_workers", spy)
+            patch.setattr(file_cache, "run_in_workers", spy)
             found = cache.describe(media([*paths, tmp_path / "pipe.mp4"]), 2, Limits(seconds=60.0))
         assert [file.reason for file in found] == ["worker crashed", None, "not a file"]
         assert cache.describe(media(paths))[0].reason is None
@@ -144,7 +144,7 @@ def test_whole_clip_is_kept(tmp_path, monkeypatch):
         cache.describe([Media(path)])
         whole = cache.whole(Media(path))
         assert len(whole) == 5
-        monkeypatch.setattr(facts.fingerprint, "thumbnails", None)
+        monkeypatch.setattr(file_cache.fingerprint, "thumbnails", None)
         assert (cache.whole(Media(path)) == whole).all()
 
 

@@ -9,7 +9,7 @@ import pytest
 from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.decode.backends import Decord, PyAV, Refused, import_decord
-from arpgnet.pipeline.decode.clip import DecodeClip, keep_frames, shrink
+from arpgnet.pipeline.decode.clip import DecodeClip, sample_frames, shrink
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.video.container import probe
@@ -32,14 +32,14 @@ def has_encoder(codec: str) -> bool:
 
 
 def numbers(path: Path, params: DecodeParams = ALL, **window: float) -> list[int]:
-    """Which frames the pictures show."""
+    """Which frames the images show."""
     return [
-        made.number_of(decode_jpeg(frame.jpeg)) for frame in keep_frames(path, params, **window)
+        made.number_of(decode_jpeg(frame.jpeg)) for frame in sample_frames(path, params, **window)
     ]
 
 
 def decoders(path: Path) -> set[str]:
-    return {frame.decoder for frame in keep_frames(path, DecodeParams(frames=3))}
+    return {frame.decoder for frame in sample_frames(path, DecodeParams(frames=3))}
 
 
 KINDS = {
@@ -85,7 +85,7 @@ def video(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "turned.mp4"])
 def test_every_frame_comes_once_and_in_order(videos: Path, name: str) -> None:
-    kept = list(keep_frames(video(videos, name), ALL))
+    kept = list(sample_frames(video(videos, name), ALL))
     assert [frame.index for frame in kept] == list(range(made.FRAMES))
     shown = [made.number_of(decode_jpeg(frame.jpeg)) for frame in kept]
     assert shown == list(range(made.FRAMES))
@@ -105,24 +105,24 @@ def test_a_wrong_forecast_costs_a_second_pass_and_no_more(
     videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = video(videos, "h264.mp4")
-    right = [frame.jpeg for frame in keep_frames(path, DecodeParams(frames=7))]
+    right = [frame.jpeg for frame in sample_frames(path, DecodeParams(frames=7))]
     for wrong in (None, np.arange(23) / 25.0):
         monkeypatch.setattr(
             "arpgnet.pipeline.video.forecast.forecast_times", lambda _, it=wrong: it
         )
-        assert [frame.jpeg for frame in keep_frames(path, DecodeParams(frames=7))] == right
+        assert [frame.jpeg for frame in sample_frames(path, DecodeParams(frames=7))] == right
 
 
 @needs_decord
 @pytest.mark.parametrize("name", READ_BY_DECORD)
-def test_decord_and_pyav_give_equal_pictures(videos: Path, name: str) -> None:
+def test_decord_and_pyav_give_equal_images(videos: Path, name: str) -> None:
     path = video(videos, name)
     found = survey(path)
     every = np.arange(made.FRAMES)
     ours = list(Decord().frames(path, found, every))
     theirs = list(PyAV().frames(path, found, every))
     assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
-    assert len(list(keep_frames(path, DecodeParams(backend="decord", frames=3)))) == 3
+    assert len(list(sample_frames(path, DecodeParams(backend="decord", frames=3)))) == 3
 
 
 @pytest.mark.parametrize("name", ["hevc.mp4", "av1.mp4", "h264.ts"])
@@ -130,26 +130,26 @@ def test_pyav_reads_what_decord_gets_wrong(videos: Path, name: str) -> None:
     path = video(videos, name)
     assert decoders(path) == {"pyav"}
     with pytest.raises(ClipError, match="decord is not"):
-        list(keep_frames(path, DecodeParams(backend="decord")))
+        list(sample_frames(path, DecodeParams(backend="decord")))
 
 
 @pytest.mark.parametrize("degrees", [90, 180, -90])
 def test_a_turned_video_is_upright_in_both(tmp_path: Path, degrees: int) -> None:
     path = made.write(tmp_path / "turned.mp4", rotation=degrees, frames=5)
-    upright = np.rot90(made.picture(3), degrees // 90)
-    (kept,) = keep_frames(path, DecodeParams(frames=1, backend="pyav"), 3 / 25, 4 / 25)
+    upright = np.rot90(made.make_image(3), degrees // 90)
+    (kept,) = sample_frames(path, DecodeParams(frames=1, backend="pyav"), 3 / 25, 4 / 25)
     assert np.abs(decode_jpeg(kept.jpeg).astype(int) - upright).mean() < 8
     info = probe(path)
     assert (info.width, info.height, info.rotation) == (*upright.shape[1::-1], degrees % 360)
     if import_decord() is not None:
-        (other,) = keep_frames(path, DecodeParams(frames=1, backend="decord"), 3 / 25, 4 / 25)
+        (other,) = sample_frames(path, DecodeParams(frames=1, backend="decord"), 3 / 25, 4 / 25)
         assert other.jpeg == kept.jpeg
 
 
 def test_variable_rate_keeps_each_frames_time(tmp_path: Path) -> None:
     times = np.cumsum([20 if n % 3 else 90 for n in range(30)]) - 90
     path = made.write(tmp_path / "vfr.mp4", frames=30, times_ms=times.tolist(), options=B_FRAMES)
-    kept = list(keep_frames(path, ALL))
+    kept = list(sample_frames(path, ALL))
     assert [frame.time_s for frame in kept] == pytest.approx(times / 1000, abs=2e-3)
     assert numbers(path) == list(range(30))
 
@@ -162,7 +162,7 @@ def test_frames_cut_by_an_edit_list_are_not_shown(tmp_path: Path) -> None:
     if import_decord() is not None:
         # its own answer: 70 frames, the first three of which were cut
         with pytest.raises(ClipError, match="decord counts 70 frames, there are 67"):
-            list(keep_frames(path, DecodeParams(backend="decord")))
+            list(sample_frames(path, DecodeParams(backend="decord")))
 
 
 def test_a_clip_cut_in_its_second_half_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
@@ -180,14 +180,14 @@ def test_a_clip_cut_in_its_first_half_is_refused(tmp_path: Path) -> None:
     whole = made.write(tmp_path / "w.mp4", frames=100, options={"g": "20"}, container_options=fast)
     path = made.cut(whole, tmp_path / "cut.mp4", 0.45)
     with pytest.raises(ClipError, match=r"truncated: [01]\.\d\d of 4\.00 s decoded"):
-        list(keep_frames(path, ALL))
+        list(sample_frames(path, ALL))
 
 
 def test_a_cut_avi_is_measured_by_its_header(tmp_path: Path) -> None:
     whole = made.write(tmp_path / "w.avi", "mpeg4", frames=100)
     path = made.cut(whole, tmp_path / "cut.avi", 0.45)
     with pytest.raises(ClipError, match=r"truncated: [01]\.\d\d of 4\.00 s"):
-        list(keep_frames(path, ALL))
+        list(sample_frames(path, ALL))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -218,7 +218,7 @@ def unusable(folder: Path) -> dict[Path, str]:
     text.write_text("not a video\n" * 99)
     screen.write_text("not a video\n" * 99)
     playlist.write_text("ffconcat version 1.0\nfile whole.mp4\n")
-    cv2.imwrite(str(still), made.picture(1))
+    cv2.imwrite(str(still), made.make_image(1))
     whole = made.write(folder / "whole.mp4", frames=5)
     return {
         empty: "the file is empty",
@@ -237,7 +237,7 @@ def test_what_is_no_video_is_a_bad_clip(tmp_path: Path, capfd: pytest.CaptureFix
         with pytest.raises(ClipError, match=reason):
             probe(path)
         with pytest.raises(ClipError, match=reason):
-            list(keep_frames(path, ALL))
+            list(sample_frames(path, ALL))
         assert capfd.readouterr() == ("", ""), f"{path.name} makes the libraries talk"
 
 
@@ -250,14 +250,14 @@ def test_probe_reads_the_header(videos: Path) -> None:
 def test_a_window_is_half_open(videos: Path) -> None:
     path = video(videos, "h264.mp4")
     assert numbers(path, ALL, start_s=0.4, end_s=0.8) == list(range(10, 20))
-    kept = list(keep_frames(path, ALL, 0.4, 0.8))
+    kept = list(sample_frames(path, ALL, 0.4, 0.8))
     assert [frame.index for frame in kept] == list(range(10, 20))
     assert kept[0].time_s == pytest.approx(0.4)
 
 
 def test_a_window_past_the_end_is_a_bad_clip(videos: Path) -> None:
     with pytest.raises(ClipError, match="no frame between 5 s and 6 s"):
-        list(keep_frames(video(videos, "h264.mp4"), ALL, 5.0, 6.0))
+        list(sample_frames(video(videos, "h264.mp4"), ALL, 5.0, 6.0))
 
 
 def test_max_side_shrinks_and_never_enlarges() -> None:

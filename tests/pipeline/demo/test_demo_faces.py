@@ -37,7 +37,7 @@ def rig() -> Rig:
     return Rig(draw_anatomy(np.random.default_rng(3)))
 
 
-def test_equal_seeds_give_equal_pictures() -> None:
+def test_equal_seeds_give_equal_images() -> None:
     first, second = (render_still(5, 2, frame_px=96) for _ in range(2))
     np.testing.assert_array_equal(first.image, second.image)
     np.testing.assert_array_equal(first.landmarks, second.landmarks)

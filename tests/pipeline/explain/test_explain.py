@@ -53,7 +53,7 @@ def settings(**changed: dict[str, Any]) -> Params:
 def network_of(dataset: Dataset, **changed: dict[str, Any]) -> ARPGNet:
     torch.manual_seed(0)
     return build_network(
-        network_config(settings(**changed), dataset.facts, 3, 4), dataset.facts
+        network_config(settings(**changed), dataset.metadata, 3, 4), dataset.metadata
     ).eval()
 
 
@@ -70,7 +70,7 @@ def test_attention_over_regions_sums_to_one_and_hidden_ones_get_none(
     network = network_of(dataset, relation={"readout": readout, "layers": layers})
     batch = batch_of(dataset)
     batch.visible[:, :, 2] = False
-    kinds = edge_kinds(network.config, dataset.facts)
+    kinds = edge_kinds(network.config, dataset.metadata)
     with torch.inference_mode():
         found = region_attention(network, run_network(network, batch, attention=True), batch, kinds)
     for name in ("attention", "even"):
@@ -91,7 +91,7 @@ def test_attention_of_single_frames_averages_to_that_of_the_clip(
     batch = batch_of(dataset)
     batch = replace(batch, valid=torch.ones_like(batch.valid))
     batch.visible[:, :, 2] = False
-    kinds = edge_kinds(network.config, dataset.facts)
+    kinds = edge_kinds(network.config, dataset.metadata)
     with torch.inference_mode():
         found = region_attention(network, run_network(network, batch, attention=True), batch, kinds)
         frames, even = frame_attention(network, batch)
@@ -103,9 +103,9 @@ def test_attention_of_single_frames_averages_to_that_of_the_clip(
 
 def test_kinds_of_edge_are_those_that_the_network_has(dataset: Dataset) -> None:
     network = network_of(dataset, relation={"edges": ["symmetric"]})
-    kinds = edge_kinds(network.config, dataset.facts)
+    kinds = edge_kinds(network.config, dataset.metadata)
     assert list(kinds) == ["self", "symmetric"]
-    facts = dataset.facts | {"edges": [[0, 1], [0, 1]], "edge_types": ["adjacent", "symmetric"]}
+    facts = dataset.metadata | {"edges": [[0, 1], [0, 1]], "edge_types": ["adjacent", "symmetric"]}
     both = edge_kinds(network_of(dataset).config, facts)
     assert list(both) == ["self", "adjacent and symmetric"]
     assert both["adjacent and symmetric"].nonzero().tolist() == [[1, 0]]

@@ -68,7 +68,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             seed = 1000 * CLASSES.index(label) + number
             cv2.imwrite(str(folder / f"{number:02d}.png"), still(label, seed))
     cv2.imwrite(str(folder / "target.png"), faces_tables.crop(0, 1)[..., ::-1])
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"no image")
     return tmp_path
 
 
@@ -96,7 +96,7 @@ def files(project: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((project / BACKBONE).iterdir())}
 
 
-def facts(project: Path) -> dict[str, Any]:
+def metadata(project: Path) -> dict[str, Any]:
     return json.loads((project / BACKBONE / "backbone.json").read_text())
 
 
@@ -116,12 +116,12 @@ def test_switched_off_it_says_so_and_changes_nothing(tmp_path: Path) -> None:
 
 def test_stills_become_a_backbone_that_appearance_runs(project: Path) -> None:
     said = finetune(settings(project), root=project)
-    found = facts(project)
-    assert found["left_out"] == {"a face of the target data": 1, "not a readable picture": 1}
+    found = metadata(project)
+    assert found["left_out"] == {"a face of the target data": 1, "not a readable image": 1}
     assert found["train"] + found["val"] == 24
     assert found["history"][found["best"]]["val_uar"] == 1.0
     assert "20 stills to train on, 4 to select with, 2 classes; validation UAR 1.000" in said
-    assert "left out: 1 a face of the target data; 1 not a readable picture" in said
+    assert "left out: 1 a face of the target data; 1 not a readable image" in said
     spec = spec_of(project)
     other = tuned(spec, project / BACKBONE)
     assert other.identity == spec.identity | {"weights_sha256": found["weights_sha256"]}
@@ -134,8 +134,8 @@ def test_stills_become_a_backbone_that_appearance_runs(project: Path) -> None:
     assert np.abs(rounded_maps - maps).max() < 0.03 * np.abs(maps).max()
     clip = AppearanceClip(project / "data/faces", other, "pack", 2)
     plain = AppearanceClip(project / "data/faces", spec, "pack", 2)
-    assert clip.facts()["tuned_sha256"] == found["weights_sha256"]
-    assert "tuned_sha256" not in plain.facts()
+    assert clip.metadata()["tuned_sha256"] == found["weights_sha256"]
+    assert "tuned_sha256" not in plain.metadata()
 
 
 def test_stills_are_cut_in_worker_processes_and_found_again(
@@ -158,7 +158,7 @@ def test_stills_are_cut_in_worker_processes_and_found_again(
     monkeypatch.setenv("ARPGNET_STORE", str(job.store))
     (found,) = crops.make_crops(job, stills, 1, Limits())
     assert [crop.reason for crop in found[1]] == [
-        None, "no face found", "not a readable picture", "no face found",
+        None, "no face found", "not a readable image", "no face found",
     ]  # fmt: skip
     assert len(found[1][0].crop or b"") == 112 * 112 * 3
     monkeypatch.setattr(crops, "run_in_workers", in_process)
@@ -187,7 +187,7 @@ def test_equal_settings_give_equal_bytes_and_finished_runs_are_kept(
 
 def test_bfloat16_gives_weights_in_float32(project: Path) -> None:
     finetune(settings(project, precision="bf16-mixed", epochs=2), root=project)
-    assert facts(project)["history"][-1]["val_uar"] == 1.0
+    assert metadata(project)["history"][-1]["val_uar"] == 1.0
     with safe_open(project / BACKBONE / "backbone.safetensors", framework="np") as file:
         types = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
     assert types == {np.dtype(np.float32)}
@@ -199,15 +199,15 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     finetune(settings(project), root=project, store=Store(tmp_path / "undisturbed"))
     expected = files(project)
     epochs: list[int] = []
-    save = tune.KeptTuning.save_checkpoint
+    save = tune.CachedTuning.save_checkpoint
 
-    def killed(self: tune.KeptTuning, state: Any) -> None:
+    def killed(self: tune.CachedTuning, state: Any) -> None:
         save(self, state)
         epochs.append(len(state.history))
         if len(epochs) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(tune.KeptTuning, "save_checkpoint", killed)
+    monkeypatch.setattr(tune.CachedTuning, "save_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
         finetune(settings(project), root=project)
     assert files(project) == expected  # what was there before is not touched
@@ -222,7 +222,7 @@ def test_mistakes_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UserError, match=r"fine-tuning diverged in epoch 0: lower finetune\.lr"):
         finetune(settings(project), root=project)
     for path in (project / "stills/left").iterdir():
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     with pytest.raises(UserError, match=r"no still of class 'left' to train on \(left out: 1 a"):
         finetune(settings(project), root=project)
     with pytest.raises(UserError, match=r"finetune\.device: cuda, but torch sees no CUDA device"):

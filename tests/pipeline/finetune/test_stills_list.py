@@ -63,11 +63,13 @@ def test_notices_what_changes_a_still_and_nothing_else(stills: Path, tmp_path: P
 def test_unchanged_files_are_not_read_again(
     stills: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from arpgnet.pipeline.datasets import file_cache as facts
+    from arpgnet.pipeline.datasets import file_cache
 
     read: list[str] = []
-    original = facts.file_sha256
-    monkeypatch.setattr(facts, "file_sha256", lambda path: read.append(path.name) or original(path))
+    original = file_cache.file_sha256
+    monkeypatch.setattr(
+        file_cache, "file_sha256", lambda path: read.append(path.name) or original(path)
+    )
     before = written(stills, tmp_path / "stills.json")
     assert len(read) == 6
     assert written(stills, tmp_path / "stills.json") == before

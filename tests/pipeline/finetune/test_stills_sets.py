@@ -38,7 +38,7 @@ def test_folders_are_classes_and_folders_in_them_people(tmp_path: Path) -> None:
         ("sad/c.webp", "sad", None, None),
     ]
     assert listing.classes == ["happy", "sad"]
-    assert listing.left_out == {"not a picture, or not where one is looked for": 3}
+    assert listing.left_out == {"not an image, or not where one is looked for": 3}
 
 
 def test_split_folders_are_parts_and_the_test_part_is_left_alone(tmp_path: Path) -> None:
@@ -51,9 +51,9 @@ def test_split_folders_are_parts_and_the_test_part_is_left_alone(tmp_path: Path)
         listed("folder", tmp_path)
 
 
-def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
+def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "happy/a.mp4")
-    with pytest.raises(UserError, match=r"finetune\.root: no picture at <class>/<picture>"):
+    with pytest.raises(UserError, match=r"finetune\.root: no image at <class>/<image>"):
         listed("folder", tmp_path)
     with pytest.raises(UserError, match=r"finetune\.root: '.*nowhere' does not exist"):
         listed("folder", tmp_path / "nowhere")
@@ -106,7 +106,7 @@ def test_fer2013_without_its_csv_or_columns_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inner", ["", "basic/"])
-def test_rafdb_is_a_list_and_aligned_pictures(tmp_path: Path, inner: str) -> None:
+def test_rafdb_is_a_list_and_aligned_images(tmp_path: Path, inner: str) -> None:
     touch(tmp_path, f"{inner}Image/aligned/train_00001_aligned.jpg")
     touch(tmp_path, f"{inner}Image/aligned/test_0001_aligned.jpg")
     touch(tmp_path, f"{inner}Image/original/train_00002.jpg")
@@ -125,7 +125,7 @@ def test_rafdb_is_a_list_and_aligned_pictures(tmp_path: Path, inner: str) -> Non
         listed("rafdb", tmp_path)
 
 
-def test_affectnet_is_numbered_pictures_and_labels(tmp_path: Path) -> None:
+def test_affectnet_is_numbered_images_and_labels(tmp_path: Path) -> None:
     for part in ("train_set", "val_set"):
         (tmp_path / part / "annotations").mkdir(parents=True)
         touch(tmp_path, *(f"{part}/images/{n}.jpg" for n in (1, 2, 10)))

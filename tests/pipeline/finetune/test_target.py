@@ -1,4 +1,4 @@
-"""A still of the target data is found again, whatever was done to the picture; others are not."""
+"""A still of the target data is found again, whatever was done to the image; others are not."""
 
 import cv2
 import numpy as np
@@ -37,23 +37,23 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_pictures_and_faces_are_found_again(target: Target, change: str) -> None:
-    picture = CHANGES[change](faces_tables.picture(1))
+def test_images_and_faces_are_found_again(target: Target, change: str) -> None:
+    image = CHANGES[change](faces_tables.make_image(1))
     face = CHANGES[change](faces_tables.crop(1, 0))
-    other = CHANGES[change](faces_tables.picture(999))
-    known = target.pictures(np.stack([thumbnail(picture), thumbnail(other)]))
+    other = CHANGES[change](faces_tables.make_image(999))
+    known = target.images(np.stack([thumbnail(image), thumbnail(other)]))
     assert known[0] >= MIN_CORRELATION > known[1] + 0.1
     known = target.faces(np.stack([thumbnail(face), thumbnail(other)]))
     assert known[0] >= MIN_CORRELATION > known[1] + 0.1
 
 
-def test_a_frame_without_a_face_is_known_as_a_picture(target: Target) -> None:
-    lost = faces_tables.picture(101)
-    assert target.pictures(thumbnail(lost)[None])[0] >= MIN_CORRELATION
+def test_a_frame_without_a_face_is_known_as_an_image(target: Target) -> None:
+    lost = faces_tables.make_image(101)
+    assert target.images(thumbnail(lost)[None])[0] >= MIN_CORRELATION
 
 
-def test_a_plain_picture_resembles_nothing(target: Target) -> None:
-    assert target.pictures(np.full((1, 16, 16), 90, np.uint8))[0] == 0.0
+def test_a_plain_image_resembles_nothing(target: Target) -> None:
+    assert target.images(np.full((1, 16, 16), 90, np.uint8))[0] == 0.0
 
 
 def crop_of(image: np.ndarray, sha256: str = "f" * 64) -> Crop:
@@ -62,7 +62,7 @@ def crop_of(image: np.ndarray, sha256: str = "f" * 64) -> Crop:
 
 
 def test_each_still_is_refused_for_its_reason(target: Target) -> None:
-    fresh = [faces_tables.picture(900 + n) for n in range(3)]
+    fresh = [faces_tables.make_image(900 + n) for n in range(3)]
     cases = [
         (Still("0", "x"), crop_of(fresh[0]), None),
         (
@@ -71,7 +71,7 @@ def test_each_still_is_refused_for_its_reason(target: Target) -> None:
             "the same file as a clip of the target data",
         ),
         (Still("2", "x", subject="b"), crop_of(fresh[2]), "of a person of the target data"),
-        (Still("3", "x"), crop_of(faces_tables.picture(1)), "a picture of the target data"),
+        (Still("3", "x"), crop_of(faces_tables.make_image(1)), "an image of the target data"),
         (Still("4", "x"), crop_of(faces_tables.crop(1, 0)), "a face of the target data"),
         (Still("5", "x", subject="zoe"), Crop("e" * 64, "no face found"), "no face found"),
     ]

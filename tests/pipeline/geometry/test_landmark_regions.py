@@ -54,7 +54,7 @@ def test_regions_are_weighted_means_of_landmarks(scheme):
 
 @pytest.mark.parametrize("scheme", SCHEME_NAMES)
 @given(seed=st.integers(0, 99))
-def test_flipping_the_picture_flips_the_regions(scheme, seed):
+def test_flipping_the_image_flips_the_regions(scheme, seed):
     points = np.random.default_rng(seed).uniform(0, 111, size=(2, int(scheme), 2))
     mirror = list(landmark_topology().mirror)
     there, back = landmark_nodes(points, scheme), landmark_nodes(flipped(points, scheme), scheme)

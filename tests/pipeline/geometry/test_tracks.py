@@ -94,7 +94,7 @@ def test_the_main_face_is_the_one_asked_for(cast: list[Track], rule, expected: i
 
 
 def test_a_passing_giant_is_not_the_largest() -> None:
-    """A false detection over half the picture in one frame of ten loses to a steady face."""
+    """A false detection over half the image in one frame of ten loses to a steady face."""
     frames = [boxes(box(100, 100, 60)) for _ in range(10)]
     frames[5] = boxes(box(100, 100, 60), box(0, 0, 180))
     chosen = choose(link(frames, 0.3), "largest", 10, 400, 300)
@@ -121,7 +121,7 @@ def lefts(tracks: list[Track]) -> list[float]:
     return [float(track.boxes[0][0]) for track in tracks]
 
 
-def test_of_two_people_the_left_and_the_right_of_the_picture() -> None:
+def test_of_two_people_the_left_and_the_right_of_the_image() -> None:
     both = link([boxes(box(300, 10), box(60, 10))] * 5, 0.3)
     assert lefts(of_person(both, "left", 400)) == [60]
     assert lefts(of_person(both, "right", 400)) == [300]

@@ -11,7 +11,7 @@ from arpgnet.pipeline.graph.clip import GraphClip
 from arpgnet.pipeline.runner.engine import run_clips
 from arpgnet.pipeline.tables.shards import ShardReader, fixed, to_numpy
 from helpers.faces_tables import HEIGHT, MATRIX, WIDTH, write_tables
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 from helpers.synthetic_face import face_points
 
 ENGINE = EngineParams(workers=1)
@@ -30,14 +30,14 @@ def write_upstream(root, map_shape=(32, 7, 7)):
             ("points_crop", pa.list_(pa.float32(), 196)),
         ]
     )
-    with OutWriter(root / "landmarks", schema, {"scheme": "98", "N": 98}) as writer:
+    with OutputWriter(root / "landmarks", schema, {"scheme": "98", "N": 98}) as writer:
         valid = np.array(VALID["a"])
         points = np.where(valid[:, None, None], POINTS, 0).astype(np.float32)
         columns = [["a"] * 3, np.array([0, 3, 6], np.int32), valid, fixed(points)]
         writer.add("a", "1" * 64, [pa.table(columns, schema=schema)])
         writer.add_quarantined("bad", "", "cannot be decoded")
-    facts = {"map_shape": list(map_shape), "map_centres": [0.0, 112 / map_shape[2]]}
-    with OutWriter(root / "appearance", pa.schema([("clip_id", pa.string())]), facts):
+    metadata = {"map_shape": list(map_shape), "map_centres": [0.0, 112 / map_shape[2]]}
+    with OutputWriter(root / "appearance", pa.schema([("clip_id", pa.string())]), metadata):
         pass
     return clips
 
@@ -47,7 +47,7 @@ def work(root, regions="grid", patches=7, neighbourhood=4):
     return GraphClip(*folders, regions, patches, neighbourhood)
 
 
-def test_grid_rows_and_facts(tmp_path):
+def test_grid_rows_and_metadata(tmp_path):
     clips = write_upstream(tmp_path)
     run_clips(work(tmp_path), clips, tmp_path / "out", ENGINE)
     out = ShardReader(tmp_path / "out")
@@ -62,18 +62,18 @@ def test_grid_rows_and_facts(tmp_path):
     assert 0 < expected.sum() < 49
     assert not nodes[1].any()
     assert not visible[1].any()
-    facts = out.facts
-    assert len(facts["edges"]) == len(facts["edge_types"]) == 210
-    assert facts["map_shape"] == [32, 7, 7]
-    assert facts["mirror"][:7] == [6, 5, 4, 3, 2, 1, 0]
-    np.testing.assert_array_equal(facts["pooling"], np.eye(49))
+    metadata = out.metadata
+    assert len(metadata["edges"]) == len(metadata["edge_types"]) == 210
+    assert metadata["map_shape"] == [32, 7, 7]
+    assert metadata["mirror"][:7] == [6, 5, 4, 3, 2, 1, 0]
+    np.testing.assert_array_equal(metadata["pooling"], np.eye(49))
     assert out.entry("bad").reason == "cannot be decoded"
 
 
 def test_stored_grid_pooling_pools_the_stored_map(tmp_path):
     clips = write_upstream(tmp_path, map_shape=(8, 14, 14))
     run_clips(work(tmp_path, patches=5), clips, tmp_path / "out", ENGINE)
-    pooling = np.array(ShardReader(tmp_path / "out").facts["pooling"])
+    pooling = np.array(ShardReader(tmp_path / "out").metadata["pooling"])
     maps = torch.randn(1, 8, 14, 14, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.adaptive_avg_pool2d(maps, 5).flatten(2).numpy()
     np.testing.assert_allclose(maps.flatten(2).numpy() @ pooling.T, expected, atol=1e-5)
@@ -83,8 +83,8 @@ def test_landmark_regions_have_pooling_in_every_row(tmp_path):
     clips = write_upstream(tmp_path)
     run_clips(work(tmp_path, "landmark"), clips, tmp_path / "out", ENGINE)
     out = ShardReader(tmp_path / "out")
-    assert out.facts["pooling"] is None
-    assert len(out.facts["names"]) == 20
+    assert out.metadata["pooling"] is None
+    assert len(out.metadata["names"]) == 20
     table = out.read("a")
     pooling = to_numpy(table.column("pooling"), (20, 49))
     cells = map_cells(7, 7, 0.0, 16.0)

@@ -16,7 +16,7 @@ from arpgnet.pipeline.common.params import CorpusParams, DatasetParams
 from arpgnet.pipeline.datasets.adapters import rml
 from arpgnet.pipeline.datasets.base import Expected
 from arpgnet.pipeline.ingest.dry_run import Findings, check
-from helpers.dataset_trees import pictures, text, video
+from helpers.dataset_trees import make_images, text, video
 
 CODES = ("an", "di", "fe", "ha", "sa", "su")
 EIGHT = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
@@ -87,7 +87,7 @@ def test_files_that_cannot_be_used_are_named_and_copies_counted(root: Path) -> N
     assert unreadable.found == "1"
     assert unreadable.first == ["rml-1/s1/di1.avi"]
     assert lines["clips of the same bytes"] == ("-", "2 in 1 set", "unknown")
-    assert lines["clips of the same pictures"] == ("-", "2 in 1 set", "unknown")
+    assert lines["clips of the same images"] == ("-", "2 in 1 set", "unknown")
     assert lines["unused files"] == ("-", "1", "unknown")
 
 
@@ -104,7 +104,7 @@ def test_verify_finds_bytes_that_changed_behind_length_and_time(root: Path) -> N
     assert not findings.ok
     changed = next(line for line in findings.lines if line.what.startswith("other bytes"))
     assert changed.first == ["rml-1/s2/su1.avi"]
-    # the new facts are kept
+    # the new metadata is cached
     assert checked(root, verify=True).ok
 
 
@@ -129,7 +129,7 @@ def test_frames_of_classes_and_lengths_of_labels(tmp_path: Path) -> None:
         lines = [EIGHT, *(str(n % 8) for n in range(count))]
         text(root / f"EXPR_Set/{part}/{name}.txt", "\n".join(lines))
         video(root / f"{name}.mp4", 12)
-    pictures(root / "cropped_aligned/1", range(1, 16))
+    make_images(root / "cropped_aligned/1", range(1, 16))
     found = checked(root, "affwild2")
     lines = by_name(found)
     assert lines["clips of train"] == ("248", "1", "differs")
@@ -142,7 +142,7 @@ def test_frames_of_classes_and_lengths_of_labels(tmp_path: Path) -> None:
 
 def test_another_variant_has_no_documented_counts(tmp_path: Path) -> None:
     for number in (1, 2):
-        folder = pictures(tmp_path / f"cohn-kanade-images/S00{number}/001", range(1, 4))
+        folder = make_images(tmp_path / f"cohn-kanade-images/S00{number}/001", range(1, 4))
         text(
             tmp_path / f"Emotion/S00{number}/001/{folder.parent.name}_001_3_emotion.txt",
             f"   {number}.0000000e+00",

@@ -9,7 +9,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
-from arpgnet.pipeline.datasets import file_cache as facts
+from arpgnet.pipeline.datasets import file_cache
 from arpgnet.pipeline.datasets.base import ListedClip
 from arpgnet.pipeline.ingest.rows import clip_ids
 from arpgnet.pipeline.ingest.run import ingest
@@ -99,7 +99,7 @@ def test_second_run_opens_and_divides_nothing(root, tmp_path, monkeypatch):
         assert not items
         return iter(())
 
-    monkeypatch.setattr(facts, "run_in_workers", look)
+    monkeypatch.setattr(file_cache, "run_in_workers", look)
     monkeypatch.setitem(ingest.__globals__, "assign_splits", None)
     run(root, tmp_path / "b")
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
@@ -144,13 +144,13 @@ def test_unlisted_class(root, tmp_path):
         run(root, tmp_path, classes=["fear", "happiness"])
 
 
-def test_twins_stay_together(root, tmp_path):
+def test_near_duplicates_stay_together(root, tmp_path):
     # the same performance in another file, of another person by the manifest's word
     write_video(root / "again.avi", 10, quality=10)
     add_row(root, "again.avi,fear,s3")
     manifest = run(root, tmp_path, protocol="loso")
     assert manifest.notes["twins"] == {"clips": 2, "sets": 1}
-    assert manifest.notes["remarks"] == ["4 subjects form 3 folds: some share a group or pictures"]
+    assert manifest.notes["remarks"] == ["4 subjects form 3 folds: some share a group or images"]
     side = {
         (row["fold"], row["clip_id"]): row["split"]
         for row in read_splits(tmp_path / SPLITS).to_pylist()
@@ -159,9 +159,9 @@ def test_twins_stay_together(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("copied", "what"), [(True, "are the same file"), (False, "show the same pictures")]
+    ("copied", "what"), [(True, "are the same file"), (False, "show the same images")]
 )
-def test_twins_on_two_sides_are_refused(root, tmp_path, copied, what):
+def test_near_duplicates_on_two_sides_are_refused(root, tmp_path, copied, what):
     if copied:
         shutil.copy(root / "fear" / "s1.mp4", root / "again.mp4")
     else:
@@ -177,11 +177,11 @@ def test_twins_on_two_sides_are_refused(root, tmp_path, copied, what):
     assert not (tmp_path / MANIFEST).exists()
 
 
-def test_same_pictures_with_two_labels_are_remarked(root, tmp_path):
+def test_same_images_with_two_labels_are_remarked(root, tmp_path):
     write_video(root / "again.mp4", 10, quality=10)
     add_row(root, "again.mp4,joy,s1")
     remarks = run(root, tmp_path).notes["remarks"]
-    assert remarks == ["1 sets of clips of the same pictures have several labels"]
+    assert remarks == ["1 sets of clips of the same images have several labels"]
 
 
 def test_parts_of_a_file(root, tmp_path):

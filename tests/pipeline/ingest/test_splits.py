@@ -33,11 +33,11 @@ def study(subjects: int = 6, labels: str = "ab", each: int = 2, **more) -> list[
     return [clip(n, label, subject=f"s{s}", **more) for n, (s, label) in enumerate(rows)]
 
 
-def divided(clips, twins=None, **params):
+def divided(clips, near_duplicates=None, **params):
     params = settled(**params)
-    twins = twins or [None] * len(clips)
-    splits = assign_splits(clips, params, twins)
-    check_leaks(clips, splits.folds, params, twins)
+    near_duplicates = near_duplicates or [None] * len(clips)
+    splits = assign_splits(clips, params, near_duplicates)
+    check_leaks(clips, splits.folds, params, near_duplicates)
     return splits
 
 
@@ -74,15 +74,15 @@ def test_units_never_cross_and_every_clip_has_a_side(table, protocol, group_by, 
         )
         for number, (label, subject, group) in enumerate(table)
     ]
-    twins = [0 if number in (0, 5) else None for number in range(len(clips))]
+    near_duplicates = [0 if number in (0, 5) else None for number in range(len(clips))]
     settings = {"protocol": protocol, "group_by": group_by, "seed": seed, "folds": 3}
     params = settled(**settings)
     try:
-        splits = assign_splits(clips, params, twins)
+        splits = assign_splits(clips, params, near_duplicates)
     except UserError:
         return  # too few units: the message is tested below
-    check_leaks(clips, splits.folds, params, twins)
-    unit = units(clips, params, twins)
+    check_leaks(clips, splits.folds, params, near_duplicates)
+    unit = units(clips, params, near_duplicates)
     tested = []
     for sides in splits.folds:
         assert len(sides) == len(clips)
@@ -95,7 +95,7 @@ def test_units_never_cross_and_every_clip_has_a_side(table, protocol, group_by, 
         tested += [row for row, side in enumerate(sides) if side == "test"]
     if protocol != "holdout":
         assert sorted(tested) == list(range(len(clips)))
-    assert splits == assign_splits(clips, params, twins)
+    assert splits == assign_splits(clips, params, near_duplicates)
 
 
 @given(st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 5)), st.integers(0, 20))))
@@ -139,7 +139,7 @@ def test_loso_joins_subjects_that_share_a_group():
     clips = [*clips, clip(90, subject="s3", group="g"), clip(91, subject="s4", group="g")]
     splits = divided(clips, protocol="loso")
     assert len(splits.folds) == 4
-    assert splits.remarks == ["5 subjects form 4 folds: some share a group or pictures"]
+    assert splits.remarks == ["5 subjects form 4 folds: some share a group or images"]
 
 
 def test_holdout_takes_about_the_fraction():
@@ -308,13 +308,13 @@ def test_shared_file_is_refused():
         divided(clips, protocol="kfold", group_by="clip")
 
 
-def test_shared_pictures_are_refused():
+def test_shared_images_are_refused():
     clips = [clip(n, split=split) for n, split in enumerate(["train", "val", "test", "test"])]
     with pytest.raises(
         UserError,
-        match="'c000' and 'c003' show the same pictures but stand in train and test: put them",
+        match="'c000' and 'c003' show the same images but stand in train and test: put them",
     ):
-        divided(clips, twins=[0, None, None, 0], protocol="official", group_by="clip")
+        divided(clips, near_duplicates=[0, None, None, 0], protocol="official", group_by="clip")
 
 
 def test_unreadable_files_have_nothing_in_common():
@@ -350,14 +350,14 @@ def test_class_that_a_fold_cannot_learn():
     clips = study(4, "ab")
     clips = [item for item in clips if item.label == "a" or item.subject == "s0"]
     params = settled(protocol="loso")
-    twins: list[int | None] = [None] * len(clips)
-    folds = assign_splits(clips, params, twins).folds
+    near_duplicates: list[int | None] = [None] * len(clips)
+    folds = assign_splits(clips, params, near_duplicates).folds
     with pytest.raises(
         UserError,
         match=r"fold 0 has no clip of class 'b' to train on \(its 2 readable clips form 1 groups.*"
         r"dataset.exclude=\[b\], choose fewer folds",
     ):
-        check_classes(clips, folds, ["a", "b"], params, twins)
+        check_classes(clips, folds, ["a", "b"], params, near_duplicates)
 
 
 def test_quarantined_clips_teach_nothing():

@@ -19,7 +19,7 @@ from arpgnet.pipeline.networks.sessions import make_session
 from arpgnet.pipeline.runner.engine import run_clips
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 from helpers import graphs
-from helpers.faces_tables import BOX, MATRIX, picture, stored_context, write_tables
+from helpers.faces_tables import BOX, MATRIX, make_image, stored_context, write_tables
 
 MIDDLE = np.array([32.0, 32.0, 160.0, 160.0])
 ENGINE = EngineParams(workers=1)
@@ -66,7 +66,7 @@ def insightface_points(spec, frame, box):
 @pytest.mark.parametrize("change", [lambda m: m, renamed, one_row_only])
 def test_106_points_are_insightface_s(tmp_path, change):
     spec = landmark_spec(tmp_path / "p", change(graphs.landmark_2d106()))
-    frames = [picture(seed) for seed in range(len(BOXES))]
+    frames = [make_image(seed) for seed in range(len(BOXES))]
     contexts = np.stack([context(*pair) for pair in zip(frames, BOXES, strict=True)])
     found = LandmarkNetwork(spec).locate(contexts, BOXES)
     assert found.shape == (3, 106, 2)
@@ -98,7 +98,7 @@ def test_98_points_come_from_the_tight_square_in_rgb_over_255(tmp_path):
     box = np.array([[100.0, 50.0, 180.0, 150.0]])
     bias = next(w for w in model.graph.initializer if w.name == "output.b")
     rest = onnx.numpy_helper.to_array(bias).reshape(98, 2)
-    # a black picture leaves the bias: positions from 0 to 1 in the box's square, side 100 here
+    # a black image leaves the bias: positions from 0 to 1 in the box's square, side 100 here
     found = LandmarkNetwork(spec).locate(context(frame, box[0])[None], box)[0]
     np.testing.assert_allclose(found, rest * 100 + (90, 50), atol=1e-3)
 
@@ -106,7 +106,7 @@ def test_98_points_come_from_the_tight_square_in_rgb_over_255(tmp_path):
 def test_a_network_of_another_scheme_is_refused(tmp_path):
     spec = landmark_spec(tmp_path / "p", graphs.landmark_2d106(), "68")
     with pytest.raises(UserError, match="gives 212 numbers a face, expected 136"):
-        LandmarkNetwork(spec).locate(context(picture(0), BOXES[0])[None], BOXES[:1])
+        LandmarkNetwork(spec).locate(context(make_image(0), BOXES[0])[None], BOXES[:1])
 
 
 def test_points_move_with_the_matrix():
@@ -125,7 +125,7 @@ def test_stage_writes_points_in_image_and_crop(tmp_path):
     summary = run_clips(work(tmp_path, spec), clips, tmp_path / "out", ENGINE)
     assert (summary.done, summary.quarantined) == (2, 1)
     out = ShardReader(tmp_path / "out")
-    assert (out.facts["scheme"], out.facts["N"]) == ("106", 106)
+    assert (out.metadata["scheme"], out.metadata["N"]) == ("106", 106)
     assert out.entry("bad").reason == "cannot be decoded"
     table = out.read("a")
     assert table.column("frame_index").to_pylist() == [0, 3, 6]
@@ -135,7 +135,7 @@ def test_stage_writes_points_in_image_and_crop(tmp_path):
     assert not image[1].any()
     assert not in_crop[1].any()
     for row in (0, 2):
-        # the context as if it were the picture: the box lies in its middle two thirds
+        # the context as if it were the image: the box lies in its middle two thirds
         in_context = insightface_points(spec, stored_context(0, row), MIDDLE)
         expected = apply(cv2.invertAffineTransform(square_matrix(BOX, 192, 1.5)), in_context)
         np.testing.assert_allclose(image[row], expected, atol=2e-3)

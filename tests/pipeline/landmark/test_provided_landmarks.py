@@ -15,10 +15,10 @@ from arpgnet.pipeline.landmark.provided import ProvidedLandmarkClip
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 from helpers.faces_tables import MATRIX, write_tables
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 from helpers.synthetic_face import face_points
 
-CLIP = Clip("c", "c", "", pictures=True, landmarks="points")
+CLIP = Clip("c", "c", "", image_sequence=True, landmarks="points")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def work(tmp_path: Path) -> ProvidedLandmarkClip:
     rows = ShardReader(tmp_path / "frames").read("c").to_pydict()
     given = [face_points("68") + shift for shift in (0.0, 1.0, 2.0)]
     rows["points"] = [*(points.ravel().tolist() for points in given), None]
-    with OutWriter(tmp_path / "given", FRAMES_SCHEMA, {}) as writer:
+    with OutputWriter(tmp_path / "given", FRAMES_SCHEMA, {}) as writer:
         writer.add("c", "0" * 64, [pa.table(rows, schema=FRAMES_SCHEMA)])
     return ProvidedLandmarkClip(tmp_path / "given", tmp_path / "faces")
 
@@ -46,8 +46,8 @@ def test_points_are_those_given_and_their_place_in_the_crop(work: ProvidedLandma
     assert not in_crop[[1, 3]].any()
 
 
-def test_facts_name_the_scheme_and_no_network(work: ProvidedLandmarkClip) -> None:
-    assert work.facts() == {"scheme": "68", "N": 68, "model_sha256": None}
+def test_metadata_name_the_scheme_and_no_network(work: ProvidedLandmarkClip) -> None:
+    assert work.metadata() == {"scheme": "68", "N": 68, "model_sha256": None}
 
 
 def test_a_clip_that_has_none_says_what_to_set(work: ProvidedLandmarkClip) -> None:

@@ -150,9 +150,9 @@ def test_a_pack_may_hold_a_checkpoint(small: nn.Module, tmp_path: Path, own_stor
     assert centres(spec) == Centres(0.0, 16.0)
     crops = np.random.default_rng(1).integers(0, 256, (3, 112, 112, 3), np.uint8)
     embeddings, maps = AppearanceNetwork(spec, batch=2).describe(crops)
-    blob = torch.from_numpy((crops.transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 127.5)
+    model_input = torch.from_numpy((crops.transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 127.5)
     with torch.inference_mode():
-        expected, expected_maps = small(blob)
+        expected, expected_maps = small(model_input)
     assert np.abs(embeddings - expected.numpy()).max() <= PARITY
     assert np.abs(maps - expected_maps.numpy()).max() <= PARITY
     # the second time it is there

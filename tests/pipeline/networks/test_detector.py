@@ -22,7 +22,7 @@ def spec(request: pytest.FixtureRequest, tmp_path: Path) -> ModelSpec:
 
 
 def scene(*cells: tuple[int, int], side: int = 32, width: int = 128, height: int = 128):
-    """A black RGB picture with white squares in cells (column, row) of `side` pixels."""
+    """A black RGB image with white squares in cells (column, row) of `side` pixels."""
     image = np.zeros((height, width, 3), dtype=np.uint8)
     for column, row in cells:
         image[row * side : (row + 1) * side, column * side : (column + 1) * side] = 255
@@ -57,10 +57,8 @@ def test_nothing_found_has_the_right_shapes(spec: ModelSpec) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(256, 256), (256, 192), (192, 256)])
-def test_a_larger_picture_is_scaled_and_mapped_back(
-    spec: ModelSpec, width: int, height: int
-) -> None:
-    """The longer side becomes 128 px, so that a cell is 64 pixels of the picture."""
+def test_a_larger_image_is_scaled_and_mapped_back(spec: ModelSpec, width: int, height: int) -> None:
+    """The longer side becomes 128 px, so that a cell is 64 pixels of the image."""
     found = find(spec, scene((1, 2), side=64, width=width, height=height))
     np.testing.assert_allclose(found.boxes, [[64, 128, 128, 192]], atol=0.6)
     np.testing.assert_allclose(found.kps[0], expected_kps(1, 2, 64), atol=0.6)
@@ -138,7 +136,7 @@ def test_a_graph_that_is_no_yunet_is_refused(tmp_path: Path) -> None:
 
 
 class ShyDetector:
-    """Finds white pixels as one face, unless they touch the picture's edge."""
+    """Finds white pixels as one face, unless they touch the image's edge."""
 
     def __init__(self, largest: float) -> None:
         self.largest = largest
@@ -157,7 +155,7 @@ class ShyDetector:
 
 @pytest.mark.parametrize(("largest", "calls"), [(1.0, 1), (0.6, 2), (0.35, 3)])
 def test_a_face_that_fills_the_frame_is_found_behind_a_border(largest: float, calls: int) -> None:
-    """Borders of half a side twice over: the face takes a half, then a third of the picture."""
+    """Borders of half a side twice over: the face takes a half, then a third of the image."""
     detector = ShyDetector(largest)
     found = find_faces(detector, np.full((100, 100, 3), 255, dtype=np.uint8), 0.5)
     np.testing.assert_array_equal(found.boxes, [[0, 0, 100, 100]])

@@ -1,4 +1,4 @@
-"""Graphs freed of their batch and sides give what they gave before, on every picture."""
+"""Graphs freed of their batch and sides give what they gave before, on every image."""
 
 import numpy as np
 import onnx
@@ -33,14 +33,14 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
     return session.run(None, {session.get_inputs()[0].name: x})
 
 
-def test_many_pictures_at_once_give_what_one_by_one_gave() -> None:
+def test_many_images_at_once_give_what_one_by_one_gave() -> None:
     model = fixed_at_one()
     before = model.SerializeToString()
-    freed = any_batch(model)
+    dynamic = any_batch(model)
     assert model.SerializeToString() == before
     x = np.random.default_rng(0).standard_normal((5, 2, 3, 3)).astype(np.float32)
     single = np.concatenate([run(model, x[row : row + 1])[0] for row in range(5)])
-    np.testing.assert_array_equal(run(freed, x)[0], single)
+    np.testing.assert_array_equal(run(dynamic, x)[0], single)
     with pytest.raises(Exception, match="Got: 5 Expected: 1"):
         run(model, x)
 
@@ -82,7 +82,7 @@ def pyramid(side: int) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 12), (32, 4)])
-def test_pictures_of_any_sides_give_what_a_graph_of_those_sides_gives(
+def test_images_of_any_sides_give_what_a_graph_of_those_sides_gives(
     shape: tuple[int, int],
 ) -> None:
     height, width = shape

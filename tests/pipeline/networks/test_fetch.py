@@ -204,7 +204,7 @@ def test_a_wrong_archive_is_discarded(archive: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "into" / "mini").iterdir()) == []
 
 
-def test_what_is_no_zip_or_lacks_a_file_is_told(
+def test_what_is_no_zip_or_lacks_a_file_is_reported(
     archive: Path, table: Path, address: str, tmp_path: Path
 ) -> None:
     archive.write_bytes(b"<html>sorry</html>")
@@ -235,7 +235,7 @@ def test_no_network_is_one_clear_line(files: Path, tmp_path: Path, server, addre
     assert "\n" not in line
 
 
-def test_an_address_that_is_gone_is_told(files: Path, tmp_path: Path) -> None:
+def test_an_address_that_is_gone_is_reported(files: Path, tmp_path: Path) -> None:
     (files / "detector.onnx").unlink()
     with pytest.raises(UserError, match=r"detector\.onnx: the server answered 404"):
         fetch("mini", accept_licence=True, into=tmp_path / "into")

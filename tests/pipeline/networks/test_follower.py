@@ -17,7 +17,7 @@ SIDE = 40
 
 
 class Squares:
-    """Finds white squares of any size on black; remembers the pictures it was shown."""
+    """Finds white squares of any size on black; remembers the images it was shown."""
 
     def __init__(self, px: int = 640, any_sides: bool = True) -> None:
         self.any_sides = any_sides
@@ -88,7 +88,7 @@ def test_after_the_first_look_only_the_surroundings_are_looked_at() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_it_finds_what_a_full_look_finds(data: st.DataObject) -> None:
-    """Whatever the way: slow, fast, jumping, leaving the picture, coming back."""
+    """Whatever the way: slow, fast, jumping, leaving the image, coming back."""
     x, y, images = 300, 200, []
     for _ in range(data.draw(st.integers(2, 12))):
         x = int(np.clip(x + data.draw(st.integers(-90, 90)), -SIDE, 640))
@@ -143,7 +143,7 @@ def test_a_large_face_is_shrunk_for_the_small_look() -> None:
     assert max(height * width for height, width in detector.parts) <= 224**2
 
 
-def test_pictures_of_another_shape_and_fixed_graphs_are_looked_at_as_a_whole() -> None:
+def test_images_of_another_shape_and_fixed_graphs_are_looked_at_as_a_whole() -> None:
     detector = Squares()
     follow(detector, [scene((100, 100)), scene((100, 100), width=320, height=240)])
     assert detector.whole == 2
@@ -187,7 +187,7 @@ def test_the_first_look_is_small_and_what_it_finds_is_looked_at_again() -> None:
     assert max(height * width for height, width in detector.parts[1:]) < 128**2
 
 
-def test_where_the_first_look_finds_nothing_the_whole_picture_is_looked_at() -> None:
+def test_where_the_first_look_finds_nothing_the_whole_image_is_looked_at() -> None:
     detector = Squares()
     dot = scene((201, 101), side=1)  # a fourth of white at half the scale: below the threshold
     found = follow(detector, [dot, dot], first_scale=0.5)

@@ -150,7 +150,7 @@ def test_only_the_roles_asked_for_are_hashed(tmp_path: Path) -> None:
         packs.load_pack(str(folder), roles=("embedding",))
 
 
-def test_a_truncated_file_is_told_by_its_length(tmp_path: Path) -> None:
+def test_a_truncated_file_is_reported_by_its_length(tmp_path: Path) -> None:
     folder = graphs.small_pack(tmp_path / "p", det_px=96)
     length = (folder / "detector.onnx").stat().st_size
     edit(folder, "    input_px: 96", f"    input_px: 96\n    bytes: {length + 1}")

@@ -45,11 +45,11 @@ def test_centres_are_where_the_gradient_is(layers):
     )
     for weight in net.parameters():
         torch.nn.init.ones_(weight)
-    picture = torch.zeros(1, 1, 112, 112, requires_grad=True)
-    result = net(picture)
+    image = torch.zeros(1, 1, 112, 112, requires_grad=True)
+    result = net(image)
     cell = result.shape[-1] // 2
     result[0, 0, cell, cell].backward()
-    reached = np.flatnonzero(picture.grad[0, 0].sum(0).numpy())
+    reached = np.flatnonzero(image.grad[0, 0].sum(0).numpy())
     centres = map_centres(model, tensor, result.shape[-1], 112)
     assert centres.first + cell * centres.step == (reached[0] + reached[-1]) / 2
 
@@ -63,7 +63,7 @@ def test_patches_look_at_their_middle():
     assert map_centres(graphs.arcface_iresnet(), "bn2", 7, 112) == Centres(7.5, 16.0)
 
 
-def test_unknown_operations_divide_the_picture_evenly():
+def test_unknown_operations_divide_the_image_evenly():
     model = graphs.arcface_iresnet()
     model.graph.node[0].op_type = "ConvTranspose"
     assert map_centres(model, "bn2", 14, 112) == Centres(3.5, 8.0)

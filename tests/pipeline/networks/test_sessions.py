@@ -72,7 +72,7 @@ def test_batch_and_single_runs_agree_and_repeats_are_identical() -> None:
     assert (batch == session.run(None, {"input.1": images})[0]).all()
 
 
-def test_a_fixed_batch_is_told() -> None:
+def test_a_fixed_batch_is_reported() -> None:
     model = graphs.arcface_mobilefacenet(batch=1)
     assert not sessions.batchable(sessions.make_session(model.SerializeToString()))
 

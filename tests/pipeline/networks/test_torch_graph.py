@@ -83,7 +83,7 @@ def test_a_node_gives_what_onnx_runtime_gives(name: str) -> None:
         ("Conv", {"w": floats(5, 4, 3, 3)}, {"pads": [0, 0, 1, 1]}, "padding"),
         ("Conv", {"w": floats(5, 4, 3, 3)}, {"auto_pad": "SAME_UPPER"}, "padding"),
         ("Clip", {"low": np.float32(0)}, {}, "one bound"),
-        ("Flatten", {}, {"axis": 2}, "mixes pictures"),
+        ("Flatten", {}, {"axis": 2}, "mixes images"),
         ("Reshape", {"shape": np.array([2, 2, -1])}, {}, "a reshape to"),
         ("MatMul", {"w": floats(4, 6, 3)}, {}, "a constant matrix"),
     ],

@@ -25,10 +25,10 @@ class Stage:
 
     def show(self, places: dict[int, float], colours: dict[int, np.ndarray] | None = None) -> None:
         """A frame with people (by their colour's number) at x; another colour where given."""
-        picture = np.zeros((SIDE, 800, 3), np.uint8)
+        image = np.zeros((SIDE, 800, 3), np.uint8)
         boxes = []
         for who, x in places.items():
-            picture[:, int(x) : int(x) + SIDE] = (colours or {}).get(who, COLOURS[who])
+            image[:, int(x) : int(x) + SIDE] = (colours or {}).get(who, COLOURS[who])
             boxes.append([x, 0, x + SIDE, SIDE])
         kps = [ARCFACE_TEMPLATE * (SIDE / 112) + [x, 0] for x in places.values()]
         count = len(places)
@@ -38,11 +38,11 @@ class Stage:
             np.array(kps, np.float32).reshape(count, 5, 2),
         )
         index = len(self.rows)
-        faces = self.identities.step(index, index / 25, picture, found)
+        faces = self.identities.step(index, index / 25, image, found)
         self.rows.append(dict(zip(places, faces, strict=True)))
 
     def names(self, who: int) -> list[int | None]:
-        self.identities.settle()
+        self.identities.resolve()
         return [row[who].tracklet.face for row in self.rows if who in row]
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from arpgnet.pipeline.cli.main import app
 from arpgnet.pipeline.common.errors import UserError
-from helpers.face_videos import pictures_of
+from helpers.face_videos import images_of
 from helpers.in_process import arpgnet
 from helpers.predict_process import start_predict
 from helpers.untrained_run import CLASSES, write_run
@@ -40,8 +40,8 @@ class Feed:
         self._thread.start()
 
     def _write(self) -> None:
-        there = pictures_of(1)
-        pictures = [*there, *there[::-1]]
+        there = images_of(1)
+        images = [*there, *there[::-1]]
         try:
             # opened by Python, which lets other threads run while it waits for a reader
             with (
@@ -49,12 +49,12 @@ class Feed:
                 av.open(pipe, "w", format="matroska") as container,
             ):
                 stream = container.add_stream("mjpeg", rate=20)
-                stream.height, stream.width = pictures[0].shape[:2]
+                stream.height, stream.width = images[0].shape[:2]
                 stream.pix_fmt = "yuvj420p"
                 container.flags |= 0x0200  # AVFMT_FLAG_FLUSH_PACKETS
                 for number in range(self._count):
-                    picture = np.ascontiguousarray(pictures[number % len(pictures)])
-                    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                    image = np.ascontiguousarray(images[number % len(images)])
+                    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                     frame.pts, frame.time_base = number, Fraction(1, 20)
                     container.mux(stream.encode(frame))
                     time.sleep(self._pause_s)

@@ -20,7 +20,7 @@ from arpgnet.pipeline.predict.predictor import Options, Predictor
 from arpgnet.pipeline.predict.video import VideoPass
 from arpgnet.pipeline.video.frames import encode_jpeg
 from arpgnet.pipeline.video.stream import plan
-from helpers.face_videos import film, pictures_of
+from helpers.face_videos import film, images_of
 from helpers.made_videos import cut, sound_only
 from helpers.two_people import compose
 from helpers.untrained_run import CLASSES, write_run
@@ -32,7 +32,7 @@ PROBABILITIES = [f"p_{name}" for name in CLASSES]
 @pytest.fixture(scope="module")
 def faces() -> list[list[np.ndarray]]:
     """Two rendered people, 24 pictures of each."""
-    return [pictures_of(person) for person in (1, 5)]
+    return [images_of(person) for person in (1, 5)]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_a_phone_held_upright_and_a_rate_that_varies(
     workspace: Path, faces: list[list[np.ndarray]], tmp_path: Path
 ) -> None:
     steps = [40, 20, 90, 40] * 6
-    turned = [np.rot90(picture, -1) for picture in faces[0]]
+    turned = [np.rot90(image, -1) for image in faces[0]]
     path = film(tmp_path / "phone.mp4", turned, rotation=90, step_ms=steps)
     upright = film(tmp_path / "upright.mp4", faces[0], step_ms=steps)
     one, other = (table_of(workspace, each, tmp_path) for each in (path, upright))

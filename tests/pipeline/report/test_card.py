@@ -12,7 +12,7 @@ from arpgnet.pipeline.report.card import model_card
 from arpgnet.pipeline.report.page import gather
 from arpgnet.pipeline.report.sentences import plain
 from arpgnet.pipeline.report.settings import shareable
-from helpers.report_outputs import EVIL, TRAITS, write_outs
+from helpers.report_outputs import EVIL, TRAITS, write_outputs
 
 NASTY = [
     *(EVIL, "a | b", "[x](http://e.org)", "![x](y)", "*bold* _it_ **b**", "`code`", "# head"),
@@ -49,7 +49,7 @@ def test_numbers_stay_as_they_are() -> None:
 
 
 def test_the_card_is_the_runs_own(tmp_path: Path) -> None:
-    write_outs(tmp_path)
+    write_outputs(tmp_path)
     card = model_card(gather(Params(), tmp_path))
     assert "| UAR | 0.500 | 0.400 to 0.600 | 0.100 |" in card
     assert "| majority class | 0.500 | 0.400 to 0.600 | 0.500 |" in card
@@ -69,7 +69,7 @@ def test_the_card_is_the_runs_own(tmp_path: Path) -> None:
 
 
 def test_groups_that_the_data_names_are_in_the_card(tmp_path: Path) -> None:
-    write_outs(tmp_path, traits=TRAITS)
+    write_outputs(tmp_path, traits=TRAITS)
     card = model_card(gather(Params(), tmp_path))
     assert "12 | 3 | 0.500 (0.400 to 0.600) | 0.500 (0.400 to 0.600) |" in card
     assert "| young | 4 | 1 | too few | too few |" in card
@@ -78,7 +78,7 @@ def test_groups_that_the_data_names_are_in_the_card(tmp_path: Path) -> None:
 
 
 def test_data_cannot_write_into_the_card(tmp_path: Path) -> None:
-    write_outs(tmp_path, traits=TRAITS)
+    write_outputs(tmp_path, traits=TRAITS)
     found = list(tokens(model_card(gather(Params(), tmp_path))))
     assert not [t for t in found if t.type in ("html_block", "html_inline", "link_open", "image")]
     tables = [t for t in found if t.type == "table_open"]

@@ -8,7 +8,7 @@ import pytest
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.report.explanations import agreement_sentence
 from arpgnet.pipeline.report.page import gather, render
-from helpers.report_outputs import EVIL, explanations, write_outs
+from helpers.report_outputs import EVIL, explanations, write_outputs
 
 
 def facts(**changed: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def test_few_clips_and_networks_without_attention_are_said_to_prove_nothing() ->
 
 
 def test_the_page_shows_maps_edges_and_time(tmp_path: Path) -> None:
-    write_outs(tmp_path)
+    write_outputs(tmp_path)
     page = render(gather(Params(), tmp_path))
     part = page[page.index("What the network attends to") : page.index("Training curves")]
     assert part.count("<svg") == 6  # maps and time: all, the pair, a class (maps)

@@ -16,12 +16,12 @@ from arpgnet.pipeline.report.images import data_uri, plain_face
 from arpgnet.pipeline.report.page import gather, quarantined, render
 from arpgnet.pipeline.report.views import subjects_view
 from arpgnet.pipeline.tables.shards import ShardReader
-from helpers.outputs import OutWriter
-from helpers.report_outputs import BINS, EVIL, SCORE, SCORES, TRAITS, write_outs
+from helpers.outputs import OutputWriter
+from helpers.report_outputs import BINS, EVIL, SCORE, SCORES, TRAITS, write_outputs
 
 
 def test_data_is_escaped_and_the_same_data_gives_the_same_page(tmp_path: Path) -> None:
-    write_outs(tmp_path, traits=TRAITS)
+    write_outputs(tmp_path, traits=TRAITS)
     page = render(gather(Params(), tmp_path))
     assert EVIL not in page
     assert "&lt;script&gt;" in page
@@ -31,7 +31,7 @@ def test_data_is_escaped_and_the_same_data_gives_the_same_page(tmp_path: Path) -
 
 
 def test_says_what_was_lost_where_and_why(tmp_path: Path) -> None:
-    write_outs(tmp_path)
+    write_outputs(tmp_path)
     results = gather(Params(), tmp_path)
     lost = list(quarantined(results.manifest.clips, results.shards))
     assert lost == [
@@ -77,7 +77,7 @@ class Figures(HTMLParser):
 
 
 def test_every_picture_has_a_title_and_says_how_to_read_it(tmp_path: Path) -> None:
-    write_outs(tmp_path, traits=TRAITS)
+    write_outputs(tmp_path, traits=TRAITS)
     figures = Figures()
     figures.feed(render(gather(Params(), tmp_path)))
     assert {kind for kind, *_ in figures.found} == {"svg", "table", "img"}
@@ -88,22 +88,22 @@ def test_every_picture_has_a_title_and_says_how_to_read_it(tmp_path: Path) -> No
 
 
 def test_groups_stand_on_the_page_where_the_data_names_some(tmp_path: Path) -> None:
-    write_outs(tmp_path / "some", traits=TRAITS)
+    write_outputs(tmp_path / "some", traits=TRAITS)
     page = render(gather(Params(), tmp_path / "some"))
     assert '<td class="n">0.500 (0.400 to 0.600)</td>' in page
     assert "Of fewer than 10 clips or 2 subjects" in page
-    write_outs(tmp_path / "none")
+    write_outputs(tmp_path / "none")
     assert "Groups of people" not in render(gather(Params(), tmp_path / "none"))
 
 
 @pytest.mark.parametrize(("gain", "said"), [(0.5, "it beats"), (-0.5, "it does not beat")])
 def test_verdict_follows_the_gain(tmp_path: Path, gain: float, said: str) -> None:
-    write_outs(tmp_path, gain)
+    write_outputs(tmp_path, gain)
     assert said in render(gather(Params(), tmp_path))
 
 
 def test_says_how_runs_differ_and_how_far_probabilities_are_off(tmp_path: Path) -> None:
-    write_outs(tmp_path)
+    write_outputs(tmp_path)
     page = render(gather(Params(), tmp_path))
     assert "the worst run&#39;s UAR is 0.250, the best one&#39;s 0.750" in page
     assert "Expected calibration error 0.120 ±0.010 (15 bins)" in page
@@ -111,7 +111,7 @@ def test_says_how_runs_differ_and_how_far_probabilities_are_off(tmp_path: Path) 
 
 
 def test_each_subject_stands_with_their_scores(tmp_path: Path) -> None:
-    write_outs(tmp_path)
+    write_outputs(tmp_path)
     page = render(gather(Params(), tmp_path))
     assert '<td class="n">0.250</td><td class="n">0.500</td>' in page
     assert "no prediction" in page
@@ -135,7 +135,7 @@ def test_many_subjects_are_a_sentence_and_none_are_said_to_be_unknown() -> None:
 
 
 def test_mistakes_are_shown_with_their_faces(tmp_path: Path) -> None:
-    write_outs(tmp_path)
+    write_outputs(tmp_path)
     page = render(gather(Params(), tmp_path))
     # the other mistake's clip has no face to show
     assert page.count('<figure class="mistake">') == 1
@@ -155,7 +155,7 @@ def test_of_labelled_frames_the_face_nearest_to_the_mistake_is_shown(tmp_path: P
         "clip_id": ["a"] * 4, "frame_index": [0, 10, 20, 30], "valid": [True, True, False, True],
         "crop": grey,
     }  # fmt: skip
-    with OutWriter(tmp_path / "faces", schema, {"crop_px": 8}) as writer:
+    with OutputWriter(tmp_path / "faces", schema, {"crop_px": 8}) as writer:
         writer.add("a", "0" * 64, [pa.table(rows, schema)])
     faces = ShardReader(tmp_path / "faces")
     shown = {
@@ -170,7 +170,7 @@ def test_of_labelled_frames_the_face_nearest_to_the_mistake_is_shown(tmp_path: P
 
 @pytest.mark.parametrize("digest", ["mine", "another"])
 def test_ablations_are_shown_as_the_pages_own_only_if_they_are(tmp_path: Path, digest: str) -> None:
-    write_outs(tmp_path)
+    write_outputs(tmp_path)
     assert "Not run yet: <code>arpgnet ablate" in render(gather(Params(), tmp_path))
     one = {
         "name": "x", "group": "g", "what": EVIL, "removes": EVIL, "status": "ok",

@@ -66,11 +66,11 @@ def test_workers_write_what_one_process_writes(
     work: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some = [*clips(30, c5="bad", c29="bad"), Clip("twin", "twin.mp4", clips(1)[0].sha256)]
-    assert run_clips(work, some, tmp_path / "spread", TWO) == Summary(29, 0, 2)
-    monkeypatch.setattr(assembly, "spread", None)
+    assert run_clips(work, some, tmp_path / "dispatched", TWO) == Summary(29, 0, 2)
+    monkeypatch.setattr(assembly, "dispatch", None)
     monkeypatch.setattr(assembly, "FEW", 1000)
     assert run_clips(work, some, tmp_path / "alone", ONE).reused == 29
-    assert contents(tmp_path / "spread") == contents(tmp_path / "alone")
+    assert contents(tmp_path / "dispatched") == contents(tmp_path / "alone")
     reader = ShardReader(tmp_path / "alone")
     assert reader.clip_ids == [clip.clip_id for clip in some]
     shards = [reader.entry(name).shard for name in reader.clip_ids if reader.entry(name).ok]
@@ -106,7 +106,7 @@ def test_damaged_entries_are_computed_again(
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_a_clip_that_has_turned_bad_moves_the_others_up(work: Squares, tmp_path: Path) -> None:
-    """The out is the one of a run that never knew better."""
+    """The output is the one of a run that never knew better."""
     some = clips(30)
     run_clips(work, some, tmp_path / "out", TWO)
     # of 8 files the last one holds one clip alone
@@ -178,7 +178,7 @@ def test_what_a_lost_machine_left_is_written_over(
     assert [row.clip_id for row in written.rows] == ["c0", "c1", "c2"]
 
 
-def test_all_lost_clips_of_a_file_are_told_at_once(job: PartJob, work: Squares) -> None:
+def test_all_lost_clips_of_a_file_are_reported_at_once(job: PartJob, work: Squares) -> None:
     part = part_of(work, 5)
     job.path(part).touch()
     assert job.do(part) == Lost(part.members[3:])
@@ -205,16 +205,16 @@ def test_a_worker_that_cannot_write_says_which_file(
     def dying(job: PartJob, parts: list[Part], *about: object, **more: object) -> Iterator[object]:
         yield parts[0], Crashed(-9)
 
-    monkeypatch.setattr(assembly, "spread", dying)
+    monkeypatch.setattr(assembly, "dispatch", dying)
     monkeypatch.setattr(assembly, "FEW", 1)
     with pytest.raises(UserError, match=r"part-00000.parquet cannot be written .*exit code -9"):
         list(write_parts(job, [part_of(work, 3)], ONE))
 
 
-def test_a_bug_in_a_worker_is_told_with_its_place(
+def test_a_bug_in_a_worker_is_reported_with_its_place(
     job: PartJob, monkeypatch: pytest.MonkeyPatch, work: Squares
 ) -> None:
     monkeypatch.setattr(assembly, "FEW", 1)
-    wrong = PartJob("squares", pa.schema([("other", pa.int8())]), job.root, job.out)
+    wrong = PartJob("squares", pa.schema([("other", pa.int8())]), job.root, job.output)
     with pytest.raises(RuntimeError, match=r"(?s)out: .*other"):
         list(write_parts(wrong, [part_of(work, 3)], ONE))

@@ -32,7 +32,7 @@ def test_rows_come_in_manifest_order(work: Squares, tmp_path: Path) -> None:
     assert str(summary) == "4 computed, 0 reused, 1 quarantined"
     reader = ShardReader(tmp_path / "out")
     assert reader.clip_ids == ["c0", "c1", "c2", "c3", "c4"]
-    assert reader.facts == {"setting": 0}
+    assert reader.metadata == {"setting": 0}
     assert reader.entry("c2").reason == "no face found"
     assert reader.entry("c1").key == work.key(clips(2)[1])
     assert reader.read("c3")["clip_id"].to_pylist() == ["c3"] * 3
@@ -111,7 +111,7 @@ def test_a_clip_may_turn_out_bad_in_its_middle(work: Squares, tmp_path: Path) ->
     some = clips(2, c0="5", c1="2000")
     assert run_clips(Long(work.traces), some, tmp_path / "out", ONE) == Summary(1, 0, 1)
     assert ShardReader(tmp_path / "out").entry("c1").reason == "too long"
-    assert sum(room.failures for room in Store().stats().values()) == 1
+    assert sum(namespace.failures for namespace in Store().stats().values()) == 1
 
 
 def test_badly_cut_pieces_are_a_bug_of_the_work(work: Squares, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_bug_names_its_clip_and_keeps_what_was_done(work: Squares, tmp_path: P
     with pytest.raises(RuntimeError, match=r"(?s)clip c3: .*KeyError: 'oops'"):
         run_clips(work, clips(5, c3="bug"), out, ONE)
     assert [path.name for path in out.iterdir()] == ["old"]
-    # mended: only the rest is computed, and the out is replaced
+    # fixed: only the rest is computed, and the output is replaced
     before = work.count()
     assert run_clips(work, clips(5), out, ONE) == Summary(2, 3, 0)
     assert work.count() - before == 2
@@ -185,10 +185,10 @@ def test_workers_change_nothing_but_the_time(work: Squares, tmp_path: Path) -> N
     stores = [Store(tmp_path / name) for name in ("one", "two")]
     run_clips(Squares(work.traces), some, tmp_path / "alone", ONE, store=stores[0])
     before = work.processes()
-    summary = run_clips(work, some, tmp_path / "spread", TWO, store=stores[1])
+    summary = run_clips(work, some, tmp_path / "dispatched", TWO, store=stores[1])
     assert work.processes() - before == 2
     assert summary == Summary(58, 0, 2)
-    assert contents(tmp_path / "alone") == contents(tmp_path / "spread")
+    assert contents(tmp_path / "alone") == contents(tmp_path / "dispatched")
 
 
 def test_a_worker_that_dies_is_replaced(

@@ -199,7 +199,7 @@ def test_ctrl_c_ends_all_processes_with_one_line(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors == "interrupted: what was finished is kept; run again to go on\n"
+    assert errors == "interrupted: finished results are cached; run again to continue\n"
     wait_until_all_are_gone(process.pid)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.store import Store, digest, store_place
-from arpgnet.pipeline.store.retry import Patience
+from arpgnet.pipeline.store.retry import RetryPolicy
 from helpers.s3_server import Remote, S3Server
 
 KEY = digest("a key")
@@ -23,8 +23,8 @@ LONG = np.random.default_rng(0).bytes(12 << 20)
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many attempts as ever, but sooner."""
-    hasty = Patience(stall_s=1.0, first_wait_s=0.02)
-    monkeypatch.setattr(Patience, "from_environment", lambda: hasty)
+    hasty = RetryPolicy(stall_s=1.0, first_wait_s=0.02)
+    monkeypatch.setattr(RetryPolicy, "from_environment", lambda: hasty)
 
 
 def read(store: Store, key: str = KEY) -> list[pa.Table] | None:
@@ -217,7 +217,7 @@ def _no_credentials(patch: pytest.MonkeyPatch, bucket: str) -> None:
         (_no_credentials, "s3://.*credentials.*docs/store.md"),
     ],
 )
-def test_what_waiting_does_not_mend_is_said_at_once(
+def test_what_waiting_does_not_fix_is_said_at_once(
     remote: Remote,
     monkeypatch: pytest.MonkeyPatch,
     spoil: Callable[[pytest.MonkeyPatch, str], None],

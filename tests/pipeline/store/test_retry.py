@@ -7,10 +7,10 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.store.address import Address
-from arpgnet.pipeline.store.retry import Patience
+from arpgnet.pipeline.store.retry import RetryPolicy
 
 ADDRESS = Address("s3", PurePosixPath("bucket/prefix"))
-HASTY = Patience(attempts=4, first_wait_s=0.001)
+HASTY = RetryPolicy(attempts=4, first_wait_s=0.001)
 
 
 class Service:
@@ -53,11 +53,11 @@ LASTING = {
 @pytest.mark.parametrize("text", TEMPORARY)
 def test_what_is_temporary_is_tried_again_and_given_up(text: str) -> None:
     service = Service(*[OSError(text)] * 3)
-    assert HASTY.insist(ADDRESS, "read it", service) == "done"
+    assert HASTY.call(ADDRESS, "read it", service) == "done"
     assert service.calls == 4
     service = Service(*[OSError(text)] * 5)
     with pytest.raises(UserError, match="s3://bucket/prefix: cannot read it, tried 4 times"):
-        HASTY.insist(ADDRESS, "read it", service)
+        HASTY.call(ADDRESS, "read it", service)
     assert service.calls == 4
 
 
@@ -65,14 +65,14 @@ def test_what_is_temporary_is_tried_again_and_given_up(text: str) -> None:
 def test_what_lasts_is_said_at_once_with_its_remedy(text: str) -> None:
     service = Service(OSError(text))
     with pytest.raises(UserError, match=f"s3://bucket/prefix: cannot read it .*{LASTING[text]}"):
-        HASTY.insist(ADDRESS, "read it", service)
+        HASTY.call(ADDRESS, "read it", service)
     assert service.calls == 1
 
 
 def test_the_message_is_one_line_of_bearable_length() -> None:
     text = "AWS Error X: a\n  b (Request ID: 6M2jFDHo3vvJAjal)" + " more" * 1000
     with pytest.raises(UserError) as raised:
-        HASTY.insist(ADDRESS, "read it", Service(*[OSError(text)] * 4))
+        HASTY.call(ADDRESS, "read it", Service(*[OSError(text)] * 4))
     said = str(raised.value)
     assert "\n" not in said
     assert "6M2j" not in said
@@ -83,7 +83,7 @@ def test_what_is_no_fault_of_the_service_comes_out_as_it_is() -> None:
     for error in (FileNotFoundError(errno.ENOENT, "none"), OSError(errno.EIO, "a local disk")):
         service = Service(error)
         with pytest.raises(type(error)) as raised:
-            HASTY.insist(ADDRESS, "read it", service)
+            HASTY.call(ADDRESS, "read it", service)
         assert raised.value is error
         assert service.calls == 1
 
@@ -91,7 +91,7 @@ def test_what_is_no_fault_of_the_service_comes_out_as_it_is() -> None:
 @pytest.mark.parametrize("named", ["soon", "0", "-1", "nan", "1e9"])
 def test_a_timeout_is_a_number_of_seconds(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARPGNET_STORE_TIMEOUT_S", "7.5")
-    assert Patience.from_environment().stall_s == 7.5
+    assert RetryPolicy.from_environment().stall_s == 7.5
     monkeypatch.setenv("ARPGNET_STORE_TIMEOUT_S", named)
     with pytest.raises(UserError, match=f"ARPGNET_STORE_TIMEOUT_S={named}: give 1 to 3600"):
-        Patience.from_environment()
+        RetryPolicy.from_environment()

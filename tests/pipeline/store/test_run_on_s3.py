@@ -46,10 +46,10 @@ def run(workspace: Workspace, *stages: str) -> list[str]:
     return said
 
 
-def written(remote: Remote, room: str) -> list[str]:
-    """The keys of a room that were sent, each as often as it was."""
+def written(remote: Remote, namespace: str) -> list[str]:
+    """The keys of a namespace that were sent, each as often as it was."""
     names = [path for method, path in remote.server.requests if method == "PUT"]
-    return [name for name in names if f"/{room}/" in name and ".table" in name]
+    return [name for name in names if f"/{namespace}/" in name and ".table" in name]
 
 
 def test_a_run_on_a_failing_server_is_the_run_in_a_folder(
@@ -62,7 +62,7 @@ def test_a_run_on_a_failing_server_is_the_run_in_a_folder(
         run(local, *STAGES)
     workspace = Workspace(tmp_path / "project", settings)
 
-    # access is withdrawn after two clips: one line, and what is finished is kept
+    # access is withdrawn after two clips: one line, and finished results are cached
     run(workspace, "ingest")
     server.fail("403", "PUT", "/decode/", after=2)
     done = workspace.stage("decode")
@@ -81,7 +81,7 @@ def test_a_run_on_a_failing_server_is_the_run_in_a_folder(
     server.fail("lose", "PUT", "align/", times=1)
     server.fail_by_chance(0.1, 0, BY_CHANCE)
     run(workspace, "decode", "align")
-    assert workspace.outs() == local.outs()
+    assert workspace.outputs() == local.outputs()
     sent = written(remote, "decode")
     assert not [name for key in finished for name in sent if key in name], "computed again"
     assert len(set(sent)) == CLIPS - 2
@@ -94,7 +94,7 @@ def test_a_run_on_a_failing_server_is_the_run_in_a_folder(
     for said in run(workspace, "decode", "align"):
         assert f"0 computed, {CLIPS} reused, 0 quarantined" in said
     assert written(remote, "decode") == written(remote, "align") == []
-    assert workspace.outs() == local.outs()
+    assert workspace.outputs() == local.outputs()
 
     # the same entries, byte for byte
     entries = (path for path in (tmp_path / "store").glob("*/*/*.*") if path.is_file())

@@ -39,8 +39,8 @@ def entry_of(store: Store, key: str) -> Path:
     return store.root / "align" / key[:2] / f"{key}.table"
 
 
-def read(store: Store, room: str = "align", key: str = KEY) -> list[pa.Table] | None:
-    pieces = store.get_table(room, key)
+def read(store: Store, namespace: str = "align", key: str = KEY) -> list[pa.Table] | None:
+    pieces = store.get_table(namespace, key)
     return None if pieces is None else list(pieces)
 
 
@@ -185,7 +185,7 @@ def test_a_write_that_fails_leaves_the_old_entry(
     assert entry(store).suffix == ".table"  # and no temporary file
 
 
-def test_a_folder_that_cannot_be_one_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_one_is_the_users_to_fix(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = Store(tmp_path / "file" / "store")
     with pytest.raises(UserError, match="ARPGNET_STORE"):
@@ -202,7 +202,7 @@ def test_verify_finds_what_is_damaged(store: Store) -> None:
     assert store.verify() == []
 
 
-def test_stats_count_by_room(store: Store) -> None:
+def test_stats_count_by_namespace(store: Store) -> None:
     assert store.stats() == {}
     store.put_table("align", KEY, [TABLE])
     store.put_failure("align", digest(2), "bad")
@@ -211,7 +211,7 @@ def test_stats_count_by_room(store: Store) -> None:
     assert list(stats) == ["align", "decode"]
     assert (stats["align"].entries, stats["align"].failures) == (2, 1)
     sizes = sum(path.stat().st_size for path in store.root.rglob("*") if path.is_file())
-    assert sum(room.bytes for room in stats.values()) == sizes
+    assert sum(namespace.bytes for namespace in stats.values()) == sizes
 
 
 def abandoned(store: Store) -> Path:
@@ -297,10 +297,10 @@ def test_gc_removes_what_nobody_used(store: Store) -> None:
     assert store.get_failure("align", digest("new")) == "new"
 
 
-def test_rooms_and_keys_cannot_leave_the_store(store: Store) -> None:
-    for room, key in (("..", KEY), ("align", "../../x"), ("a/b", KEY), ("align", "")):
+def test_namespaces_and_keys_cannot_leave_the_store(store: Store) -> None:
+    for namespace, key in (("..", KEY), ("align", "../../x"), ("a/b", KEY), ("align", "")):
         with pytest.raises(ValueError, match="hex key"):
-            store.put_failure(room, key, "bad")
+            store.put_failure(namespace, key, "bad")
 
 
 def test_the_root_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from arpgnet.pipeline.tables.shards import (
     to_numpy,
     write_index,
 )
-from helpers.outputs import OutWriter
+from helpers.outputs import OutputWriter
 
 SCHEMA = pa.schema(
     [
@@ -47,8 +47,8 @@ def rows(clip_id: str, seed: int, count: int = 5) -> pa.Table:
 
 def write(folder: Path, clips: int = 12, target_bytes: int = 30_000, split: bool = False) -> Path:
     """`split` gives each table as two chunks."""
-    facts = {"edges": [[0, 1]], "name": "é"}
-    with OutWriter(folder, SCHEMA, facts, target_bytes=target_bytes) as writer:
+    metadata = {"edges": [[0, 1]], "name": "é"}
+    with OutputWriter(folder, SCHEMA, metadata, target_bytes=target_bytes) as writer:
         for number in range(clips):
             name = f"clip{number}"
             if number % 5 == 3:
@@ -67,7 +67,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     reader = ShardReader(write(tmp_path / "out"))
-    assert reader.facts == {"edges": [[0, 1]], "name": "é"}
+    assert reader.metadata == {"edges": [[0, 1]], "name": "é"}
     assert reader.clip_ids == [f"clip{number}" for number in range(12)]
     # backwards: clips are found by their place, not by their turn
     for number in reversed(range(12)):
@@ -102,7 +102,7 @@ def test_a_long_clip_is_read_piece_by_piece(tmp_path: Path) -> None:
     """It lies in one file, beyond the target; the next clip begins another."""
     count = 3 * PIECE_ROWS + 5
     table = rows("long", 1, count)
-    with OutWriter(tmp_path / "out", SCHEMA, {}, target_bytes=100_000) as writer:
+    with OutputWriter(tmp_path / "out", SCHEMA, {}, target_bytes=100_000) as writer:
         writer.add("short", "k", [rows("short", 0)])
         writer.add("long", "k", iter(cut(table)))
         writer.add("next", "k", [rows("next", 2)])
@@ -127,7 +127,7 @@ def test_a_reader_holds_one_piece(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).bytes((1 << 20) // PIECE_ROWS)
     piece = pa.table([[noise] * PIECE_ROWS], schema=schema)
     before, largest = pa.total_allocated_bytes(), 0
-    with OutWriter(tmp_path / "out", schema, {}) as writer:
+    with OutputWriter(tmp_path / "out", schema, {}) as writer:
         writer.add("long", "k", (piece for _ in range(128)))
         largest = pa.total_allocated_bytes() - before
     for _ in ShardReader(tmp_path / "out").pieces("long"):
@@ -142,7 +142,7 @@ def test_long_lists_come_back_as_lists(tmp_path: Path, kind: type) -> None:
     column = fixed(array)
     schema = pa.schema([pa.field("map", column.type, nullable=False), ("n", pa.int32())])
     table = pa.table([column, pa.array(range(7), pa.int32())], schema=schema)
-    with OutWriter(tmp_path / "out", schema, {}) as writer:
+    with OutputWriter(tmp_path / "out", schema, {}) as writer:
         writer.add("whole", "k", [table])
         writer.add("cut", "k", [table.slice(3, 2)])
         writer.add("chunks", "k", [pa.concat_tables([table.slice(5), table.slice(1, 3)])])
@@ -162,7 +162,7 @@ def test_long_lists_come_back_as_lists(tmp_path: Path, kind: type) -> None:
 
 def test_a_long_list_has_no_nulls(tmp_path: Path) -> None:
     lists = pa.list_(pa.float32(), 1500)
-    writer = OutWriter(tmp_path / "out", pa.schema([("map", lists)]), {})
+    writer = OutputWriter(tmp_path / "out", pa.schema([("map", lists)]), {})
     for rows in ([None], [[1.0] * 1499 + [None]]):
         with pytest.raises(ValueError, match="no nulls"):
             writer.add(f"{rows}"[:3], "k", [pa.table({"map": pa.array(rows, lists)})])
@@ -179,7 +179,7 @@ def test_badly_cut_rows_are_refused(tmp_path: Path) -> None:
     }
     for number, (text, pieces) in enumerate(bad.items()):
         with pytest.raises(ValueError, match=text):
-            OutWriter(tmp_path / f"out{number}", SCHEMA, {}).add("a", "k", pieces)
+            OutputWriter(tmp_path / f"out{number}", SCHEMA, {}).add("a", "k", pieces)
 
 
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_reader_goes_to_another_process(tmp_path: Path) -> None:
 
 
 def test_wrong_tables_are_refused(tmp_path: Path) -> None:
-    with OutWriter(tmp_path / "out", SCHEMA, {}) as writer:
+    with OutputWriter(tmp_path / "out", SCHEMA, {}) as writer:
         writer.add("a", "k", [rows("a", 0)])
         with pytest.raises(KeyError):
             writer.add("c", "k", [rows("c", 0).drop_columns(["crop"])])
@@ -213,12 +213,12 @@ def test_wrong_tables_are_refused(tmp_path: Path) -> None:
         write_index(tmp_path / "out", [row, row], {})
 
 
-def test_an_out_that_is_not_finished_is_not_read(tmp_path: Path) -> None:
+def test_an_output_that_is_not_finished_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="dvc repro"):
         ShardReader(tmp_path / "absent")
     with (
         contextlib.suppress(ZeroDivisionError),
-        OutWriter(tmp_path / "out", SCHEMA, {}) as writer,
+        OutputWriter(tmp_path / "out", SCHEMA, {}) as writer,
     ):
         writer.add("a", "k", [rows("a", 1 // 0)])
     with pytest.raises(UserError, match="dvc repro"):

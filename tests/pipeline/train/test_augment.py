@@ -30,7 +30,7 @@ def batch(seed: int = 0) -> Batch:
     )
 
 
-def moments() -> Statistics:
+def feature_statistics() -> Statistics:
     frames = {n: v.flatten(0, 1) for n, v in batch().tensors().items() if n != "label"}
     return statistics(Features(**frames), torch.arange(CLIPS * FRAMES))
 
@@ -38,7 +38,7 @@ def moments() -> Statistics:
 def augment(**settings: float) -> Augment:
     off = {"flip": 0.0, "feature_noise": 0.0, "frame_drop": 0.0}
     params = TrainParams.model_validate(off | settings)
-    return Augment(params, torch.tensor(MIRROR), moments())
+    return Augment(params, torch.tensor(MIRROR), feature_statistics())
 
 
 def changed(change: Augment, given: Batch, generator: torch.Generator) -> Batch:
@@ -79,7 +79,7 @@ def test_noise_has_the_asked_size_and_is_shared_by_frames() -> None:
     )
     noisy = changed(augment(feature_noise=0.5), many, torch.Generator().manual_seed(1))
     change = noisy.nodes - many.nodes
-    std = moments().nodes[1]
+    std = feature_statistics().nodes[1]
     assert torch.allclose(change.std((0, 1, 2)), 0.5 * std, rtol=0.05)
     assert torch.allclose(change[:, 0], change[:, 3], atol=1e-5)
 

@@ -15,7 +15,7 @@ import torch
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
-from arpgnet.pipeline.runner import dispatch as spread
+from arpgnet.pipeline.runner import dispatch
 from arpgnet.pipeline.runner.workers import Crashed
 from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.tables.curves import read_curves
@@ -109,7 +109,7 @@ def test_worker_that_dies_twice_is_explained(
     separable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = fresh(separable, tmp_path)
-    died = lambda job, items, count, told: iter([(items[0], Crashed(-9))])  # noqa: E731
+    died = lambda job, items, count, on_report: iter([(items[0], Crashed(-9))])  # noqa: E731
     monkeypatch.setattr(stage, "run_in_workers", died)
     with pytest.raises(UserError, match=r"died twice \(exit code -9\).*engine.workers: 1"):
         train(small_params(workers=2), root=root)
@@ -121,7 +121,7 @@ def test_features_are_not_copied_into_a_message(separable: Path) -> None:
         pickle.dumps(dataset)
 
 
-def test_epochs_that_are_told_again_are_written_once(tmp_path: Path) -> None:
+def test_epochs_that_are_reported_again_are_written_once(tmp_path: Path) -> None:
     rows = [
         dict.fromkeys(("train_loss", "val_loss", "val_uar", "val_macro_f1"), n / 7) for n in (1, 2)
     ]
@@ -134,7 +134,7 @@ def test_epochs_that_are_told_again_are_written_once(tmp_path: Path) -> None:
 
 
 def test_how_many_go_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread, "cores", lambda: 8)
+    monkeypatch.setattr(dispatch, "cores", lambda: 8)
     monkeypatch.setattr(side_by_side, "WORKER_BYTES", 1)
 
     def count(engine: dict[str, object], **train: object) -> int:

@@ -124,14 +124,14 @@ def test_processes_share_the_clips(
     for rank in range(world):
         wide.clear()
         part = share_of(separable, rank, world)
-        mine = np.flatnonzero(part.share.mine(np.arange(len(part.clip_ids))))
+        mine = np.flatnonzero(part.partition.mine(np.arange(len(part.clip_ids))))
         # of other clips no feature is read
         assert set(wide) == {part.clip_ids[clip] for clip in mine}
         rows = whole.rows(mine)
-        held = part.share.held(rows)
+        local_rows = part.partition.local_rows(rows)
         for name, value in part.features.tensors().items():
             assert len(value) == len(rows)
-            assert torch.equal(value[held], whole.features.tensors()[name][rows])
+            assert torch.equal(value[local_rows], whole.features.tensors()[name][rows])
         for name in ("clip_ids", "frame_index", "valid", "first"):
             np.testing.assert_array_equal(getattr(part, name), getattr(whole, name))
         seen += mine.tolist()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arpgnet.pipeline.common.params import TrainParams
-from arpgnet.pipeline.training.data import Dataset, FrameLabels, Share
+from arpgnet.pipeline.training.data import Dataset, FrameLabels, Partition
 from arpgnet.pipeline.training.features import Features
 from arpgnet.pipeline.training.tasks import ClipTask, FrameTask, nearest_valid, segments, windows
 
@@ -24,7 +24,7 @@ def made(lengths: list[int], valid: list[bool] | None = None, step: int = 1, **m
         np.concatenate([step * np.arange(n) for n in lengths]),
         seen.numpy(),
         np.arange(len(lengths)),
-        Share.deal(np.array(lengths)),
+        Partition.deal(np.array(lengths)),
         Features(none, none, none, none, none, seen),
         {},
         {},

@@ -36,7 +36,7 @@ def gif(tmp_path: Path) -> Path:
 
 
 def chunk_starts(data: bytes) -> list[int]:
-    """Of the pictures in an AVI, before its index."""
+    """Of the images in an AVI, before its index."""
     end = data.index(b"idx1")
     starts, at = [], data.index(b"movi")
     while (at := data.find(b"00dc", at, end)) >= 0:
@@ -50,7 +50,7 @@ def test_whole_files_are_whole(avi: Path, gif: Path, tmp_path: Path) -> None:
     assert broken(avi) == broken(gif) == broken(stream) == []
 
 
-def test_a_picture_that_is_missing_from_an_avi_is_missed_at_its_place(avi: Path) -> None:
+def test_an_image_that_is_missing_from_an_avi_is_missed_at_its_place(avi: Path) -> None:
     data = avi.read_bytes()
     starts = chunk_starts(data)
     assert len(starts) == made.FRAMES
@@ -70,7 +70,7 @@ def test_bytes_that_are_doubled_or_missing_break_the_row(avi: Path) -> None:
         assert broken(changed(avi, other))[0] in (20, 21)
 
 
-def test_pictures_of_no_bytes_repeat_the_one_before(avi: Path) -> None:
+def test_images_of_no_bytes_repeat_the_one_before(avi: Path) -> None:
     """DivX and others write them for frames that are dropped: nothing is missing."""
     data = avi.read_bytes()
     at = chunk_starts(data)[30]
@@ -78,14 +78,14 @@ def test_pictures_of_no_bytes_repeat_the_one_before(avi: Path) -> None:
     assert broken(changed(avi, filled)) == []
 
 
-def test_sound_and_padding_between_the_pictures_are_no_damage(avi: Path) -> None:
+def test_sound_and_padding_between_the_images_are_no_damage(avi: Path) -> None:
     data = avi.read_bytes()
     at = chunk_starts(data)[30]
     between = b"01wb" + (5).to_bytes(4, "little") + b"12345\0" + b"JUNK" + (2).to_bytes(4, "little")
     assert broken(changed(avi, data[:at] + between + b"..."[:2] + data[at:])) == []
 
 
-def test_blocks_that_do_not_end_with_a_gif_s_picture_are_noticed(gif: Path) -> None:
+def test_blocks_that_do_not_end_with_a_gif_s_image_are_noticed(gif: Path) -> None:
     data = gif.read_bytes()
     with open_video(gif) as (container, stream):
         places = [packet.pos for packet in container.demux(stream) if packet.size]

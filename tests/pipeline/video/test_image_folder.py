@@ -1,4 +1,4 @@
-"""Folders of pictures: which picture is which frame, and what can be read."""
+"""Folders of images: which image is which frame, and what can be read."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.video.image_folder import (
-    decode_picture,
-    first_picture,
+    decode_image,
+    first_image,
     folder_sha256,
     folder_state,
     is_jpeg,
@@ -28,8 +28,8 @@ TURNED = bytes.fromhex(
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
-    """A smooth BGR picture."""
+def image() -> np.ndarray:
+    """A smooth BGR image."""
     small = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return np.asarray(cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
 
@@ -65,8 +65,8 @@ def test_numbers_count_frames_and_have_gaps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        ((), "no picture in the folder"),
-        (("labels.txt",), "no picture in the folder"),
+        ((), "no image in the folder"),
+        (("labels.txt",), "no image in the folder"),
         (("00001.jpg", "1.png"), r"'0*1\.\w+' and '0*1\.\w+' have the same number"),
         (("00000.jpg", "00001.jpg"), "'00000.jpg' has a number before the first frame's, 1"),
         (("00001.jpg", "cover.jpg"), "'cover.jpg' has no number"),
@@ -81,25 +81,25 @@ def test_a_folder_that_cannot_be_numbered(
         read_folder(folder, 1)
 
 
-def test_grey_deep_and_transparent_pictures_become_rgb(picture: np.ndarray) -> None:
+def test_grey_deep_and_transparent_images_become_rgb(image: np.ndarray) -> None:
     grey = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 21
-    found = decode_picture(encoded(grey, ".png"))
+    found = decode_image(encoded(grey, ".png"))
     assert found is not None
     np.testing.assert_array_equal(found, np.stack([(grey >> 8).astype(np.uint8)] * 3, axis=-1))
-    clear = np.dstack([picture, np.full((HEIGHT, WIDTH), 9, np.uint8)])
-    found = decode_picture(encoded(clear, ".png"))
+    clear = np.dstack([image, np.full((HEIGHT, WIDTH), 9, np.uint8)])
+    found = decode_image(encoded(clear, ".png"))
     assert found is not None
-    np.testing.assert_array_equal(found, picture[..., ::-1])
-    found = decode_picture(encoded(picture[..., 0], ".jpg"))
+    np.testing.assert_array_equal(found, image[..., ::-1])
+    found = decode_image(encoded(image[..., 0], ".jpg"))
     assert found is not None
     assert found.shape == (HEIGHT, WIDTH, 3)
     np.testing.assert_array_equal(found[..., 0], found[..., 2])
 
 
-def test_a_turned_picture_is_set_upright(picture: np.ndarray) -> None:
-    plain = encoded(picture)
-    turned = decode_picture(plain[:2] + TURNED + plain[2:])
-    upright = decode_picture(plain)
+def test_a_turned_image_is_set_upright(image: np.ndarray) -> None:
+    plain = encoded(image)
+    turned = decode_image(plain[:2] + TURNED + plain[2:])
+    upright = decode_image(plain)
     assert turned is not None
     assert upright is not None
     np.testing.assert_array_equal(turned, np.rot90(upright, -1))
@@ -107,34 +107,32 @@ def test_a_turned_picture_is_set_upright(picture: np.ndarray) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tiff"])
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.6, 0.99])
-def test_a_picture_that_ends_early_is_none(picture: np.ndarray, suffix: str, part: float) -> None:
-    data = encoded(picture, suffix)
-    assert decode_picture(data) is not None
-    assert decode_picture(data[: int(part * len(data))]) is None
+def test_an_image_that_ends_early_is_none(image: np.ndarray, suffix: str, part: float) -> None:
+    data = encoded(image, suffix)
+    assert decode_image(data) is not None
+    assert decode_image(data[: int(part * len(data))]) is None
 
 
-def test_other_bytes_are_no_picture(picture: np.ndarray) -> None:
-    assert decode_picture(b"version https://git-lfs.github.com/spec/v1\n") is None
+def test_other_bytes_are_no_image(image: np.ndarray) -> None:
+    assert decode_image(b"version https://git-lfs.github.com/spec/v1\n") is None
     # a head that claims 60,000 x 60,000 pixels
-    data = bytearray(encoded(picture, ".bmp"))
+    data = bytearray(encoded(image, ".bmp"))
     data[18:26] = (60_000).to_bytes(4, "little") * 2
-    assert decode_picture(bytes(data)) is None
+    assert decode_image(bytes(data)) is None
 
 
-def test_a_jpeg_is_known_by_its_bytes(picture: np.ndarray) -> None:
-    assert is_jpeg(encoded(picture, ".jpg"))
-    assert not is_jpeg(encoded(picture, ".png"))
+def test_a_jpeg_is_known_by_its_bytes(image: np.ndarray) -> None:
+    assert is_jpeg(encoded(image, ".jpg"))
+    assert not is_jpeg(encoded(image, ".png"))
     assert not is_jpeg(b"")
 
 
-def test_the_first_picture_is_the_first_that_can_be_read(
-    tmp_path: Path, picture: np.ndarray
-) -> None:
+def test_the_first_image_is_the_first_that_can_be_read(tmp_path: Path, image: np.ndarray) -> None:
     folder = files(tmp_path / "f", "1.jpg", "3.jpg")
-    with pytest.raises(ClipError, match=r"^none of 2 pictures can be read$"):
-        first_picture(read_folder(folder, None))
-    (folder / "2.png").write_bytes(encoded(picture, ".png"))
-    np.testing.assert_array_equal(first_picture(read_folder(folder, None)), picture[..., ::-1])
+    with pytest.raises(ClipError, match=r"^none of 2 images can be read$"):
+        first_image(read_folder(folder, None))
+    (folder / "2.png").write_bytes(encoded(image, ".png"))
+    np.testing.assert_array_equal(first_image(read_folder(folder, None)), image[..., ::-1])
 
 
 def test_what_changes_the_digests(tmp_path: Path) -> None:

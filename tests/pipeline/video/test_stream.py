@@ -33,7 +33,7 @@ def test_the_frames_and_times_are_the_surveys(
     shown = list(stream(path, expected))
     assert [one.index for one in shown] == list(range(len(found.times)))
     assert np.abs([one.time_s for one in shown] - found.times).max() < 1e-6
-    assert [number_of(one.picture) for one in shown] == list(range(FRAMES))
+    assert [number_of(one.image) for one in shown] == list(range(FRAMES))
     assert expected.whole
 
 
@@ -46,13 +46,13 @@ def test_frames_cut_by_an_edit_list_are_not_shown(tmp_path: Path) -> None:
     except Unexpected:
         shown = list(stream(path, survey_plan(path)))
     assert len(shown) == len(found.times)
-    assert number_of(shown[0].picture) == FRAMES - len(shown)
+    assert number_of(shown[0].image) == FRAMES - len(shown)
 
 
 def test_a_turned_video_is_upright(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", rotation=90)
     first = next(stream(path, plan(path)))
-    assert first.picture.shape == (320, 240, 3)
+    assert first.image.shape == (320, 240, 3)
 
 
 def test_of_a_cut_file_the_sound_part_is_shown(tmp_path: Path) -> None:
@@ -64,10 +64,10 @@ def test_of_a_cut_file_the_sound_part_is_shown(tmp_path: Path) -> None:
     except Unexpected:
         shown = list(stream(path, survey_plan(path)))
     assert len(shown) == len(found.times) > 0
-    assert [number_of(one.picture) for one in shown] == list(range(len(shown)))
+    assert [number_of(one.image) for one in shown] == list(range(len(shown)))
 
 
-def test_damage_is_told(tmp_path: Path) -> None:
+def test_damage_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path / "a.avi", "mpeg4")
     data = bytearray(path.read_bytes())
     middle = data.index(b"00dc", len(data) // 2)

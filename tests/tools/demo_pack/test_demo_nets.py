@@ -23,7 +23,7 @@ def test_detector_answers_for_every_anchor_of_every_stride(height: int, width: i
     assert all((score >= 0).all() and (score <= 1).all() for score in outputs[:3])
 
 
-def test_head_rows_run_along_the_picture_with_a_cells_anchors_adjacent() -> None:
+def test_head_rows_run_along_the_image_with_a_cells_anchors_adjacent() -> None:
     head = DetectorHead(8).eval()
     x = torch.randn(2, 8, 3, 5)
     boxes = head.boxes(head.locate(x))

@@ -63,7 +63,7 @@ def test_two_faces_of_different_sizes_are_both_decoded() -> None:
     np.testing.assert_allclose(found[:, :4], boxes, atol=1e-3)
 
 
-def test_a_picture_without_a_face_is_all_background() -> None:
+def test_an_image_without_a_face_is_all_background() -> None:
     levels = assign(np.zeros((0, 4)), np.zeros((0, 5, 2)), 96, 128)
     assert [len(level.labels) for level in levels] == [96 * 128 * 2 // s**2 for s in STRIDES]
     assert all((level.labels == 0).all() for level in levels)

@@ -1,4 +1,4 @@
-"""AFEW: its own release with supplied faces, and the layout of frames that is passed around."""
+"""AFEW: its own release with provided faces, and the layout of frames that is passed around."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.adapters.afew import CLASSES
-from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
+from helpers.dataset_trees import by_path, ingested, make_images, sides, text, video
 
 EACH = {"Train_AFEW": 4, "Val_AFEW": 2}
 FACES = {
@@ -33,7 +33,7 @@ def with_faces(root):
             for number in range(count):
                 name = f"{100 * row + number:09d}"
                 if (part, name) != ("Val_AFEW", "000000100"):
-                    pictures(root / part / FACES[part] / name, range(6), "{:03d}.jpg")
+                    make_images(root / part / FACES[part] / name, range(6), "{:03d}.jpg")
     text(root / "Train_AFEW/AlignedFaces_LBPTOP_Points/Points/000000000.mat", "points")
     return root
 
@@ -43,7 +43,7 @@ def frames(root):
     for part, count in (("train_afew", 4), ("val_afew", 2)):
         for row, folder in enumerate(CLASSES):
             for number in range(count):
-                pictures(root / part / folder / f"{100 * row + number:09d}", range(1, 8))
+                make_images(root / part / folder / f"{100 * row + number:09d}", range(1, 8))
     return root
 
 
@@ -65,17 +65,22 @@ def test_videos(tmp_path):
     assert manifest.notes["unused_files"]["count"] == 0
 
 
-def test_supplied_faces_and_a_video_where_there_are_none(tmp_path):
+def test_provided_faces_and_a_video_where_there_are_none(tmp_path):
     root = with_faces(release(tmp_path / "afew"))
     manifest = ingested("afew", root, tmp_path, faces="aligned")
     assert len(manifest.clips) == 7 * 6
     clips = by_path(manifest)
     clip = clips["Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/000000203"]
-    assert (clip.label, clip.split, clip.pictures, clip.faces) == ("fear", "train", True, "aligned")
+    assert (clip.label, clip.split, clip.image_sequence, clip.faces) == (
+        "fear",
+        "train",
+        True,
+        "aligned",
+    )
     assert (clip.frames, clip.fps) == (6, 25.0)
     fallen = clips["Val_AFEW/Disgust/000000100.avi"]
     assert (fallen.label, fallen.faces) == ("disgust", "detect")
-    assert "1 clips have no supplied faces: found in the video instead" in manifest.notes["remarks"]
+    assert "1 clips have no provided faces: found in the video instead" in manifest.notes["remarks"]
     assert manifest.notes["unused_files"]["count"] == 0
 
 

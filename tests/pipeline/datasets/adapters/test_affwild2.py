@@ -1,4 +1,4 @@
-"""Aff-Wild2: a label a frame, pictures counted from 1 with gaps, two people in a video."""
+"""Aff-Wild2: a label a frame, images counted from 1 with gaps, two people in a video."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.tables.manifest import FRAME_LABELS, MANIFEST, SPLITS
-from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
+from helpers.dataset_trees import by_path, ingested, make_images, sides, text, video
 
 EIGHT = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 SEVEN = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise"
@@ -31,12 +31,12 @@ def labels(root, year=YEAR, head=EIGHT, name="", codes=None, part="Train_Set"):
 
 
 def tree(root, year=YEAR, head=EIGHT):
-    """Pictures 1 to 16, of which some have no face and so no file; and the videos."""
+    """Images 1 to 16, of which some have no face and so no file; and the videos."""
     for part, names in PARTS.items():
         for name in names:
             labels(root, year, head, name, part=part)
             numbers = [n for n in range(1, FRAMES + 1) if n not in (4, 5, 9)]
-            pictures(root / "cropped_aligned" / name, numbers)
+            make_images(root / "cropped_aligned" / name, numbers)
     for name in ("1-30-1280x720", "video2", "video59"):
         video(root / "batch1" / f"{name}.mp4", FRAMES)
     for name in ("video10_1", "video3"):
@@ -45,12 +45,12 @@ def tree(root, year=YEAR, head=EIGHT):
     return root
 
 
-def test_pictures_are_counted_from_one_and_have_gaps(tmp_path):
+def test_images_are_counted_from_one_and_have_gaps(tmp_path):
     manifest = ingested("affwild2", tree(tmp_path / "aw"), tmp_path, faces="aligned")
     assert manifest.classes == [name.lower() for name in EIGHT.split(",")]
     assert len(manifest.clips) == 7
     clip = by_path(manifest)["cropped_aligned/video10_1_left"]
-    assert (clip.first_picture, clip.frames, clip.faces, clip.split) == (1, 16, "aligned", "train")
+    assert (clip.first_image, clip.frames, clip.faces, clip.split) == (1, 16, "aligned", "train")
     assert {c.group for c in manifest.clips if "video10" in c.path} == {"video10_1"}
     table = pq.read_table(tmp_path / FRAME_LABELS).to_pandas()
     found = table[table.clip_id == clip.clip_id].label_index.to_numpy()
@@ -143,10 +143,10 @@ def test_videos_without_a_labelled_frame_are_counted(tmp_path):
     assert manifest.notes["left_out"] == {"videos without a labelled frame": 1}
 
 
-def test_pictures_alone_and_videos_wanted(tmp_path):
+def test_images_alone_and_videos_wanted(tmp_path):
     root = tree(tmp_path / "aw")
     shutil.rmtree(root / "batch1")
-    with pytest.raises(UserError, match=r"only its pictures: set faces\.source=aligned"):
+    with pytest.raises(UserError, match=r"only its images: set faces\.source=aligned"):
         ingested("affwild2", root, tmp_path)
 
 
@@ -159,7 +159,7 @@ def test_other_is_left_out_by_frame(tmp_path):
 
 
 def garble(folder):
-    """Other bytes in every picture below a folder, of the same length and time of change."""
+    """Other bytes in every image below a folder, of the same length and time of change."""
     for path in folder.rglob("*.jpg"):
         status = path.stat()
         path.write_bytes(bytes(status.st_size))
@@ -168,12 +168,12 @@ def garble(folder):
 
 # more than 100 folders are listed by workers
 @pytest.mark.parametrize(("videos", "workers"), [(6, 1), (104, 2)])
-def test_a_second_run_reads_no_picture(tmp_path, videos, workers):
+def test_a_second_run_reads_no_image(tmp_path, videos, workers):
     root = tmp_path / "aw"
     for number in range(videos):
         part = "Validation_Set" if number % 3 == 2 else "Train_Set"
         labels(root, name=f"video{number}", codes=[n % 8 for n in range(8)], part=part)
-        pictures(root / "cropped_aligned" / f"video{number}", range(1, 3), side=16)
+        make_images(root / "cropped_aligned" / f"video{number}", range(1, 3), side=16)
     written = []
     for run in ("first", "second"):
         out = tmp_path / run
@@ -186,9 +186,9 @@ def test_a_second_run_reads_no_picture(tmp_path, videos, workers):
     assert [clip.path for clip in third.clips if clip.reason] == ["cropped_aligned/video0"]
 
 
-def test_pictures_without_labels_are_not_looked_at(tmp_path, monkeypatch):
+def test_images_without_labels_are_not_looked_at(tmp_path, monkeypatch):
     root = tree(tmp_path / "aw")
     first = ingested("affwild2", root, tmp_path / "a", faces="aligned")
     monkeypatch.setitem(ingest.__globals__, "assign_splits", None)
-    pictures(root / "cropped_aligned" / "video70", range(1, 4))
+    make_images(root / "cropped_aligned" / "video70", range(1, 4))
     assert ingested("affwild2", root, tmp_path / "b", faces="aligned") == first

@@ -1,4 +1,4 @@
-"""CK+: pictures in one tree, emotions of some of them in another, landmarks in a third."""
+"""CK+: images in one tree, emotions of some of them in another, landmarks in a third."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.adapters.ckplus import CLASSES
-from helpers.dataset_trees import by_path, ingested, pictures, sides, text
+from helpers.dataset_trees import by_path, ingested, make_images, sides, text
 
 SUBJECTS = ("S005", "S010", "S501", "S999")
 
 
 def sequence(root, subject, number, code=None, images="cohn-kanade-images"):
     name = f"{subject}_{number}"
-    pictures(root / images / subject / number, (1, 2, 3), name=name + "_{:08d}.png")
+    make_images(root / images / subject / number, (1, 2, 3), name=name + "_{:08d}.png")
     if code is not None:
         label(root, subject, number, f"   {float(code):.7e}\n")
 
@@ -36,8 +36,8 @@ def tree(root, subjects=SUBJECTS):
 
 
 def landmarks(root, subject, number):
-    for picture in (1, 2, 3):
-        name = f"{subject}_{number}_{picture:08d}_landmarks.txt"
+    for image in (1, 2, 3):
+        name = f"{subject}_{number}_{image:08d}_landmarks.txt"
         text(root / "Landmarks" / subject / number / name, "1.0 2.0\n" * 68)
 
 
@@ -50,7 +50,7 @@ def test_labelled_sequences_in_folds_of_subjects(tmp_path):
     assert len(manifest.clips) == 4 * 7
     clip = by_path(manifest)["cohn-kanade-images/S010/005"]
     assert (clip.label, clip.subject, clip.fold) == ("happiness", "S010", 1)
-    assert (clip.pictures, clip.frames, clip.fps, clip.faces) == (True, 3, 30.0, "detect")
+    assert (clip.image_sequence, clip.frames, clip.fps, clip.faces) == (True, 3, 30.0, "detect")
     assert manifest.notes["left_out"] == {"sequence without an emotion": 4}
     assert manifest.notes["unused_files"]["first"] == ["FACS/S005/001/S005_001_00000003_facs.txt"]
     folds = sides(tmp_path)
@@ -105,7 +105,7 @@ def test_archives_in_folders_of_their_names(tmp_path):
     assert "Extended-Cohn-Kanade-Images/Cohn-Kanade-Images/S005/001" in by_path(manifest)
 
 
-def test_an_emotion_without_pictures_is_quarantined(tmp_path):
+def test_an_emotion_without_images_is_quarantined(tmp_path):
     root = tree(tmp_path / "ck")
     label(root, "S010", "011", "   7.0000000e+00\n")
     clip = by_path(ingested("ckplus", root, tmp_path))["cohn-kanade-images/S010/011"]

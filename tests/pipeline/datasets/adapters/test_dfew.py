@@ -6,7 +6,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.adapters.dfew import CLASSES
-from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
+from helpers.dataset_trees import by_path, ingested, make_images, sides, text, video
 
 # fold k tests clips 7k-6 to 7k, one of each class
 CLIPS = {number: (number - 1) % 7 + 1 for number in range(1, 36)}
@@ -40,7 +40,7 @@ def edit(root, place, before, after):
 
 def crops(root, numbers=CLIPS, form="clip_224x224", frames=6):
     for number in numbers:
-        pictures(
+        make_images(
             root / f"Clip/{form}/{number:05d}", range(1, frames + 1), f"{number:05d}_{{:05d}}.jpg"
         )
     return root
@@ -59,7 +59,7 @@ def both(tmp_path_factory):
     originals(root, [*CLIPS, 36])
     crops(root, [*range(1, 35), 36])
     for number in CLIPS:
-        pictures(root / f"Clip/clip_224x224_16f/{number:05d}", range(1, 17), "{}.jpg")
+        make_images(root / f"Clip/clip_224x224_16f/{number:05d}", range(1, 17), "{}.jpg")
     text(root / "Annotation/annotation.xlsx", "a table")
     return root
 
@@ -71,7 +71,7 @@ def test_official_folds_on_the_originals(both, tmp_path):
     assert len(manifest.clips) == 35
     clip = by_path(manifest)["Clip/original/part_2/11.mp4"]
     assert (clip.label, clip.fold, clip.subject, clip.group) == ("anger", 2, None, None)
-    assert not clip.pictures
+    assert not clip.image_sequence
     folds = sides(tmp_path)
     assert len(folds) == 5
     for fold, split in folds.items():
@@ -93,7 +93,7 @@ def test_aligned_crops_and_their_gaps(both, tmp_path):
     """Without its crops a clip is taken from the next form: here the 16 frames."""
     clips = by_path(ingested("dfew", both, tmp_path, faces="aligned", image_fps=20.0))
     crop = clips["Clip/clip_224x224/00011"]
-    assert (crop.label, crop.faces, crop.pictures, crop.frames, crop.fps) == (
+    assert (crop.label, crop.faces, crop.image_sequence, crop.frames, crop.fps) == (
         "anger",
         "aligned",
         True,
@@ -108,21 +108,21 @@ def test_a_clip_without_crops_is_found_in_its_original(tmp_path):
     root = originals(crops(splits(tmp_path / "dfew"), range(1, 35)))
     manifest = ingested("dfew", root, tmp_path, faces="aligned")
     clip = by_path(manifest)["Clip/original/part_2/35.mp4"]
-    assert (clip.faces, clip.pictures, clip.label) == ("detect", False, "fear")
+    assert (clip.faces, clip.image_sequence, clip.label) == ("detect", False, "fear")
     assert any(
         remark.endswith("34 from Clip/clip_224x224, 1 from Clip/original")
         for remark in manifest.notes["remarks"]
     )
 
 
-def test_crops_alone_are_looked_at_as_pictures(tmp_path):
+def test_crops_alone_are_looked_at_as_images(tmp_path):
     """The older name of the folder, parts as they are unpacked, lists in folders of short names."""
     root = splits(tmp_path / "dfew", train="train", test="test")
     for number in CLIPS:
         part = f"Clip/jpg_256/part_{number % 3}"
-        pictures(root / part / f"{number:05d}", range(1, 5))
+        make_images(root / part / f"{number:05d}", range(1, 5))
     clip = by_path(ingested("dfew", root, tmp_path))["Clip/jpg_256/part_2/00011"]
-    assert (clip.faces, clip.pictures, clip.label) == ("detect", True, "anger")
+    assert (clip.faces, clip.image_sequence, clip.label) == ("detect", True, "anger")
 
 
 def test_videos_of_the_crops(tmp_path):
@@ -213,7 +213,7 @@ def test_what_is_missing_is_named(tmp_path):
 
 def test_links_out_of_the_root(tmp_path):
     root = crops(splits(tmp_path / "dfew"), range(2, 36))
-    outside = pictures(tmp_path / "elsewhere", range(1, 4))
+    outside = make_images(tmp_path / "elsewhere", range(1, 4))
     (root / "Clip/clip_224x224/00001").symlink_to(outside)
     with pytest.raises(UserError, match="leads out of the data set's root"):
         ingested("dfew", root, tmp_path)

@@ -1,4 +1,4 @@
-"""FERV39k: two lists of one place, class and number a clip; crops, and whole pictures beside."""
+"""FERV39k: two lists of one place, class and number a clip; crops, and whole images beside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.adapters.ferv39k import CLASSES, CROPS, SCENES
-from helpers.dataset_trees import by_path, ingested, pictures, sides, text
+from helpers.dataset_trees import by_path, ingested, make_images, sides, text
 
 TEST = [f"Action/{name}/{number:04d}" for name in CLASSES for number in range(1)]
 TRAIN = [f"War/{name}/{number:04d}" for name in CLASSES for number in range(2)]
@@ -21,14 +21,14 @@ def lists(root, train=TRAIN, test=TEST, place="4_setups/All_scenes"):
 
 def clips(root, names=(*TRAIN, *TEST), form=CROPS, frames=6):
     for name in names:
-        pictures(root / form / name, range(frames), "{:02d}.jpg")
+        make_images(root / form / name, range(frames), "{:02d}.jpg")
     return root
 
 
 def test_official_parts(tmp_path):
     root = clips(lists(tmp_path / "ferv39k"))
     clips(root, ["War/Sad/0007"])
-    pictures(root / CROPS / "War", [1], "notes{}.jpg")
+    make_images(root / CROPS / "War", [1], "notes{}.jpg")
     text(root / "4_setups/22_scenes/test_Action.csv", "")
     manifest = ingested("ferv39k", root, tmp_path)
     assert manifest.classes == [
@@ -43,7 +43,7 @@ def test_official_parts(tmp_path):
     assert len(manifest.clips) == 21
     clip = by_path(manifest)[f"{CROPS}/Action/Angry/0000"]
     assert (clip.label, clip.split, clip.subject, clip.faces) == ("anger", "test", None, "detect")
-    assert (clip.pictures, clip.frames, clip.first_picture) == (True, 6, None)
+    assert (clip.image_sequence, clip.frames, clip.first_image) == (True, 6, None)
     (split,) = sides(tmp_path).values()
     assert {name for name, side in split.items() if side == "test"} == {
         f"{CROPS}/{name}" for name in TEST
@@ -57,7 +57,7 @@ def test_official_parts(tmp_path):
     assert manifest.notes["protocol"]["metric"] == "war"
 
 
-def test_whole_pictures_or_crops(tmp_path):
+def test_whole_images_or_crops(tmp_path):
     """Each clip in the form that is wanted; in the other where that one lacks it."""
     root = clips(lists(tmp_path / "ferv39k"), [*TRAIN, *TEST[1:]])
     clips(root, [*TRAIN[1:], *TEST], SCENES, frames=9)
@@ -79,7 +79,7 @@ def test_as_archives_unpack(tmp_path):
     assert manifest.notes["unused_files"] == {"count": 0, "first": []}
 
 
-def test_a_listed_clip_without_pictures_is_quarantined(tmp_path):
+def test_a_listed_clip_without_images_is_quarantined(tmp_path):
     root = clips(lists(tmp_path / "ferv39k"), [*TRAIN, *TEST[:-1]])
     clip = by_path(ingested("ferv39k", root, tmp_path))[f"{CROPS}/{TEST[-1]}"]
     assert (clip.status, clip.reason, clip.split) == ("quarantined", "file not found", "test")

@@ -1,4 +1,4 @@
-"""MAFW: lists of five folds for the single and the compound set; videos, pictures and faces."""
+"""MAFW: lists of five folds for the single and the compound set; videos, images and faces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.adapters.mafw import EMOTIONS
-from helpers.dataset_trees import by_path, ingested, pictures, sides, text, video
+from helpers.dataset_trees import by_path, ingested, make_images, sides, text, video
 
 LISTS = "Train & Test Set"
 COMPOUND = [*EMOTIONS, "anger_disgust", "fear_sadness_anxiety"]
@@ -38,7 +38,7 @@ def videos(root, numbers, place="data/clips"):
 
 def faces(root, numbers, place="data/faces", frames=5):
     for number in numbers:
-        pictures(root / place / f"{number:05d}", range(1, frames + 1))
+        make_images(root / place / f"{number:05d}", range(1, frames + 1))
     return root
 
 
@@ -61,7 +61,7 @@ def test_single_set(both, tmp_path):
     assert manifest.classes == list(EMOTIONS)
     assert len(manifest.clips) == 44
     clip = by_path(manifest)["data/clips/00027.mp4"]
-    assert (clip.label, clip.fold, clip.subject, clip.pictures) == ("fear", 3, None, False)
+    assert (clip.label, clip.fold, clip.subject, clip.image_sequence) == ("fear", 3, None, False)
     folds = sides(tmp_path)
     assert len(folds) == 5
     for fold, split in folds.items():
@@ -108,11 +108,11 @@ def test_faces_and_their_gaps(tmp_path):
         "detect",
         "anger",
     )
-    assert not any(clip.pictures for clip in ingested("mafw", root, tmp_path).clips)
+    assert not any(clip.image_sequence for clip in ingested("mafw", root, tmp_path).clips)
 
 
-def test_whole_pictures_are_no_faces(tmp_path):
-    """`frames` shows the whole picture; crops may lie in a folder inside it."""
+def test_whole_images_are_no_faces(tmp_path):
+    """`frames` shows the whole image; crops may lie in a folder inside it."""
     root = faces(splits(tmp_path / "mafw", SINGLE, place="split"), SINGLE, "data/frames", 7)
     faces(root, list(SINGLE)[:-1], "data/frames/frames_crop_align_224")
     whole = by_path(ingested("mafw", root, tmp_path))["data/frames/00025"]

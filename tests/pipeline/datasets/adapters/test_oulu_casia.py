@@ -1,4 +1,4 @@
-"""Oulu-CASIA: cameras, lights, people, expressions; whole pictures and faces cut out of them."""
+"""Oulu-CASIA: cameras, lights, people, expressions; whole images and faces cut out of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from arpgnet.pipeline.common.errors import UserError
-from helpers.dataset_trees import by_path, ingested, pictures, sides, text
+from helpers.dataset_trees import by_path, ingested, make_images, sides, text
 
 EXPRESSIONS = ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
 
@@ -16,7 +16,7 @@ def tree(root, place="OriginalImg/VL/Strong", people=(1, 2, 3, 11), count=4):
     for person in people:
         for expression in EXPRESSIONS:
             folder = root / place / f"P{person:03}" / expression
-            pictures(folder, range(count), name="{:03d}.jpeg")
+            make_images(folder, range(count), name="{:03d}.jpeg")
     return root
 
 
@@ -29,7 +29,7 @@ def test_visible_light_and_strong_light(tmp_path):
     assert len(manifest.clips) == 4 * 6
     clip = by_path(manifest)["OriginalImg/VL/Strong/P011/Happiness"]
     assert (clip.label, clip.subject, clip.fold) == ("happiness", "P011", 3)
-    assert (clip.pictures, clip.frames, clip.fps, clip.faces) == (True, 4, 25.0, "detect")
+    assert (clip.image_sequence, clip.frames, clip.fps, clip.faces) == (True, 4, 25.0, "detect")
     assert manifest.notes["left_out"] == {"NI Dark (variant ni_dark)": 6}
     assert manifest.notes["unused_files"] == {
         "count": 1,
@@ -56,7 +56,7 @@ def test_other_camera(tmp_path):
     assert manifest.notes["left_out"] == {"VL Strong (variant vl_strong)": 24}
 
 
-def test_cut_out_faces_and_whole_pictures_where_there_are_none(tmp_path):
+def test_cut_out_faces_and_whole_images_where_there_are_none(tmp_path):
     root = tree(tmp_path / "oulu", "B_OriginalImg/OriginalImg/VL/Strong")
     tree(root, "C_PreProcess_Img/PreProcess_Img/VL_Acropped/Strong")
     shutil.rmtree(root / "C_PreProcess_Img/PreProcess_Img/VL_Acropped/Strong/P003/Fear")
@@ -90,7 +90,7 @@ def test_other_places(tmp_path, place):
 
 def test_unknown_expression(tmp_path):
     root = tree(tmp_path / "oulu")
-    pictures(root / "OriginalImg/VL/Strong/P001/Neutral", range(2))
+    make_images(root / "OriginalImg/VL/Strong/P001/Neutral", range(2))
     with pytest.raises(UserError, match=r"Strong/P001/Neutral: unknown class 'neutral'; known: an"):
         ingested("oulu_casia", root, tmp_path)
 

@@ -17,7 +17,7 @@ def name(modality, channel, emotion, actor, repetition=1):
 
 
 def tree(root, actors=(1, 2, 5, 9), place="Actor_{:02}"):
-    """Actors of three folds, speech, with and without sound of the same pictures."""
+    """Actors of three folds, speech, with and without sound of the same images."""
     for actor in actors:
         folder = root / place.format(actor)
         for emotion in range(1, 9):
@@ -46,7 +46,7 @@ def test_speech_by_blocks_of_four_actors(tmp_path):
     twin = by_path(manifest)["Actor_02/02-01-08-01-01-01-02.mp4"]
     assert clip.group == twin.group
     assert manifest.notes["left_out"] == {
-        "sound without pictures (03)": 32,
+        "sound without images (03)": 32,
         "song (variant speech)": 12,
     }
     assert manifest.notes["unused_files"] == {"count": 1, "first": ["readme.txt"]}

@@ -10,7 +10,7 @@ from helpers.dataset_trees import by_path, ingested, sides, text, video
 
 
 def tree(root, below="AudioVisualClip"):
-    """Four speakers, two sentences a class, and recordings without pictures."""
+    """Four speakers, two sentences a class, and recordings without images."""
     for speaker in SPEAKERS:
         for code in CLASSES:
             for number in (1, 2):
@@ -41,7 +41,7 @@ def test_leave_one_speaker_out(tmp_path):
     assert manifest.notes["protocol"]["metric"] == "war"
 
 
-def test_recordings_without_pictures_are_unused_files(tmp_path):
+def test_recordings_without_images_are_unused_files(tmp_path):
     notes = ingested("savee", tree(tmp_path / "savee"), tmp_path).notes
     assert notes["unused_files"]["count"] == 4
     assert notes["unused_files"]["first"][0] == "AudioData/DC/a01.wav"

@@ -12,9 +12,9 @@ WHERE = np.array([[0.25, 0.5], [0.75, 0.5]])
 
 def drawn(times: list[float], box: np.ndarray = BOX, where: np.ndarray = WHERE) -> np.ndarray:
     """What is added to a grey picture, int [320, 400, 3]."""
-    picture = np.full((320, 400, 3), 128, np.uint8)
-    draw_heat(picture, Row(0, 0.0, 0, box, regions=Regions(where, np.array(times))))
-    return picture.astype(int) - 128
+    image = np.full((320, 400, 3), 128, np.uint8)
+    draw_heat(image, Row(0, 0.0, 0, box, regions=Regions(where, np.array(times))))
+    return image.astype(int) - 128
 
 
 def test_more_than_even_is_orange_and_less_is_blue() -> None:
@@ -60,7 +60,7 @@ def test_a_face_at_the_pictures_edge(corner: tuple[int, int]) -> None:
 
 
 def test_without_regions_nothing_is_drawn() -> None:
-    picture = np.zeros((320, 400, 3), np.uint8)
-    draw_heat(picture, Row(0, 0.0, 0, BOX))
-    draw_heat(picture, Row(0, 0.0))
-    assert not picture.any()
+    image = np.zeros((320, 400, 3), np.uint8)
+    draw_heat(image, Row(0, 0.0, 0, BOX))
+    draw_heat(image, Row(0, 0.0))
+    assert not image.any()

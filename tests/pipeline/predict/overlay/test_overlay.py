@@ -63,13 +63,13 @@ def test_boxes_have_the_faces_colours(tmp_path: Path, width: int, height: int) -
     scale = height // 360
     boxes = {0: (60, 150, 180, 300), 1: (300, 150, 420, 300)}
     found = [(face, [scale * value for value in box], 1.0) for face, box in boxes.items()]
-    _, pictures = frames_of(overlay(tmp_path / "o.mp4", video, found))
+    _, images = frames_of(overlay(tmp_path / "o.mp4", video, found))
     for face, box in boxes.items():
         left, top, right, bottom = (scale * value for value in box)
         across, down = (left + right) // 2, (top + bottom) // 2
         for x, y in ((left, down), (right, down), (across, top), (across, bottom)):
-            assert near(pictures[-1][y, x], colour_of(face)), (face, x, y)
-        assert near(pictures[-1][down, across], (GREY, GREY, GREY))
+            assert near(images[-1][y, x], colour_of(face)), (face, x, y)
+        assert near(images[-1][down, across], (GREY, GREY, GREY))
 
 
 def test_the_file_is_h264_with_even_sides(tmp_path: Path) -> None:
@@ -82,13 +82,13 @@ def test_the_file_is_h264_with_even_sides(tmp_path: Path) -> None:
 
 def test_a_portrait_video_is_upright(tmp_path: Path) -> None:
     video = film(tmp_path / "a.mp4", width=360, height=640, rotation=90)
-    _, pictures = frames_of(overlay(tmp_path / "o.mp4", video, [(0, (100, 300, 200, 400), 1.0)]))
-    picture = pictures[0]
-    assert picture.shape[1] == 360
-    assert picture.shape[0] > 640
-    assert near(picture[40, 50:300], (255, 255, 255)).all()
-    assert near(picture[250, 50:300], (GREY, GREY, GREY)).all()
-    assert near(picture[350, 100], colour_of(0))
+    _, images = frames_of(overlay(tmp_path / "o.mp4", video, [(0, (100, 300, 200, 400), 1.0)]))
+    image = images[0]
+    assert image.shape[1] == 360
+    assert image.shape[0] > 640
+    assert near(image[40, 50:300], (255, 255, 255)).all()
+    assert near(image[250, 50:300], (GREY, GREY, GREY)).all()
+    assert near(image[350, 100], colour_of(0))
 
 
 def test_an_uncertain_face_is_dashed_and_thinner(tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_an_uncertain_face_is_dashed_and_thinner(tmp_path: Path) -> None:
 def test_the_strip_shows_the_course_of_each_face(tmp_path: Path) -> None:
     video = film(tmp_path / "a.mkv", times_ms=range(0, 2000, 40))
     faces = [(0, (60, 120, 180, 300), 1.0), (1, (300, 120, 420, 300), 1.0)]
-    _, pictures = frames_of(overlay(tmp_path / "o.mp4", video, faces))
-    early, late = pictures[5][360:], pictures[-1][360:]
+    _, images = frames_of(overlay(tmp_path / "o.mp4", video, faces))
+    early, late = images[5][360:], images[-1][360:]
     for number, half in enumerate((slice(0, 320), slice(320, 640))):
         now = near(late[:, half], colour_of(number)).sum()
         assert now > 1.5 * near(early[:, half], colour_of(number)).sum()
@@ -123,9 +123,9 @@ def test_a_face_that_is_gone_leaves_the_strip(tmp_path: Path) -> None:
         row = Row(frame, time_s, 0, box, 0.9, VALUES, 1.0) if time_s < 2 else Row(frame, time_s)
         made.add(row)
     made.close(True)
-    _, pictures = frames_of(tmp_path / "o.mp4")
-    assert near(pictures[15][360:], colour_of(0)).sum() > 50
-    assert near(pictures[-1][360:], colour_of(0)).sum() == 0
+    _, images = frames_of(tmp_path / "o.mp4")
+    assert near(images[15][360:], colour_of(0)).sum() > 50
+    assert near(images[-1][360:], colour_of(0)).sum() == 0
 
 
 def test_landmarks_are_dots(tmp_path: Path) -> None:
@@ -134,9 +134,9 @@ def test_landmarks_are_dots(tmp_path: Path) -> None:
     points = np.array([[200.0, 200.0], [np.nan, np.nan]])
     made.add(Row(0, 0.0, 0, np.array([100.0, 120.0, 400.0, 340.0]), 0.9, VALUES, 1.0, points))
     made.close(True)
-    _, (picture,) = frames_of(tmp_path / "o.mp4")
-    assert np.abs(picture[198:203, 198:203].astype(int) - GREY).max() > 60
-    assert near(picture[230, 230], (GREY, GREY, GREY))
+    _, (image,) = frames_of(tmp_path / "o.mp4")
+    assert np.abs(image[198:203, 198:203].astype(int) - GREY).max() > 60
+    assert near(image[230, 230], (GREY, GREY, GREY))
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,10 @@ def test_the_overlay_lies_beside_the_table_and_agrees_with_it(
         assert (status, said.count(" frames, ")) == (0, 1), said
     assert {path.name for path in folder.iterdir()} == {"one.mp4", "one.csv", "one.overlay.mp4"}
     table = pd.read_csv(folder / "one.csv")
-    times, pictures = frames_of(folder / "one.overlay.mp4")
+    times, images = frames_of(folder / "one.overlay.mp4")
     assert times == pytest.approx(table["time_s"].tolist(), abs=1e-4)
-    for row, picture in zip(table.itertuples(), pictures, strict=True):
-        beside = picture[round((row.y1 + row.y2) / 2), round(row.x1)]
+    for row, image in zip(table.itertuples(), images, strict=True):
+        beside = image[round((row.y1 + row.y2) / 2), round(row.x1)]
         assert np.abs(beside.astype(int) - colour_of(row.face_id)).max() < 70
 
 

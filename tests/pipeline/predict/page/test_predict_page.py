@@ -92,9 +92,9 @@ def test_it_holds_the_video_at_its_times_with_its_sound(tmp_path: Path) -> None:
     assert found
     inside = tmp_path / "inside.mp4"
     inside.write_bytes(base64.b64decode(found[1]))
-    times, pictures = frames_of(inside)
+    times, images = frames_of(inside)
     assert times == pytest.approx(np.array(TIMES) / 1000, abs=1e-4)
-    assert pictures[0].shape == (360, 640, 3)
+    assert images[0].shape == (360, 640, 3)
     assert b"Opus" in inside.read_bytes()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.html"]
 

@@ -78,5 +78,5 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     lines = [line for line in errors.splitlines() if "squares: " not in line]
-    assert lines == ["interrupted: what was finished is kept; run again to go on"]
+    assert lines == ["interrupted: finished results are cached; run again to continue"]
     assert not left_behind(tmp_path)

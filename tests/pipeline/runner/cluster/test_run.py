@@ -13,12 +13,11 @@ import pytest
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import partial
 from arpgnet.pipeline.common.params import EngineParams
-from arpgnet.pipeline.runner import assembly, engine
-from arpgnet.pipeline.runner import dispatch as spread
+from arpgnet.pipeline.runner import assembly, dispatch, engine
 from arpgnet.pipeline.runner.cluster import run as cluster_run
 from arpgnet.pipeline.runner.cluster.connect import connected
 from arpgnet.pipeline.runner.cluster.host import Host, our_version
-from arpgnet.pipeline.runner.cluster.run import Fleet, run_on_ray
+from arpgnet.pipeline.runner.cluster.run import ClusterSpec, run_on_ray
 from arpgnet.pipeline.runner.engine import Summary, run_clips
 from arpgnet.pipeline.runner.work import ClipJob
 from arpgnet.pipeline.runner.workers import Crashed, Job, Limits, WorkerError
@@ -88,7 +87,7 @@ def test_the_outs_bytes_are_those_of_the_local_engine(run: Run, work: Squares) -
 
 
 @pytest.mark.slow
-def test_a_machine_is_killed_while_the_out_is_written(
+def test_a_machine_is_killed_while_the_output_is_written(
     run: Run, work: Squares, machines: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The machines write its files, the other one those of the lost one too."""
@@ -102,7 +101,7 @@ def test_a_machine_is_killed_while_the_out_is_written(
         jobs.append(type(job))
         return run_on_ray(job, *about, **more)
 
-    monkeypatch.setattr(spread, "run_on_ray", noted)
+    monkeypatch.setattr(dispatch, "run_on_ray", noted)
 
     def some_are_written() -> bool:
         nonlocal written
@@ -159,8 +158,8 @@ class Halves:
 def test_no_machine_has_what_a_worker_needs(
     machines: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_run, "_PATIENCE_S", 0.5)
-    wanted = Fleet(machines.address, gpus=0.5)
+    monkeypatch.setattr(cluster_run, "_CAPACITY_TIMEOUT_S", 0.5)
+    wanted = ClusterSpec(machines.address, gpus=0.5)
     with pytest.raises(UserError, match=r"no machine with 1 CPU and 0.5 GPU .*gpus_per_worker"):
         list(run_on_ray(Halves(), [1], wanted, Limits(), cores=1, note=print))
 
@@ -171,8 +170,8 @@ def test_settings_go_with_the_work_and_secrets_do_not(
     said = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000", "AWS_SECRET_ACCESS_KEY": "never tell"}
     for name, value in said.items():
         monkeypatch.setenv(name, value)
-    fleet = Fleet(machines.address, workers=1)
-    found = dict(run_on_ray(Environment(), said, fleet, Limits(), cores=1, note=print))
+    spec = ClusterSpec(machines.address, workers=1)
+    found = dict(run_on_ray(Environment(), said, spec, Limits(), cores=1, note=print))
     assert found == {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000", "AWS_SECRET_ACCESS_KEY": None}
 
 
