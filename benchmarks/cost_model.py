@@ -7,8 +7,8 @@ A run of a stage that computes everything takes
 
 where `passed` are the frames of the videos, which decode goes through to get at those it keeps,
 and `looks` the frames in which align looks for a face; it does not in one that follows the last
-look by less than `align.max_interpolation_s`. Small outputs are written by one process, whatever the
-workers. Then DVC hashes the output and copies it into its cache.
+look by less than `align.max_interpolation_s`. Small outputs are written by one process, whatever
+the workers. Then DVC hashes the output and copies it into its cache.
 """
 
 from __future__ import annotations
