@@ -25,7 +25,7 @@ def list_sets(
         bool, typer.Option("--markdown", help="The table of docs/datasets.md, as Markdown.")
     ] = False,
 ) -> None:
-    """Name, documented counts, protocol, metric and licence of every set with an adapter."""
+    """Name, documented counts, protocol, metric and license of every set with an adapter."""
     from arpgnet.pipeline.datasets.listing import markdown, rows
 
     if as_markdown:

@@ -44,7 +44,7 @@ def main() -> None:
 
 @models.command("list")
 def list_packs() -> None:
-    """Known packs, their licences, and whether their files are here."""
+    """Known packs, their licenses, and whether their files are here."""
     from arpgnet.pipeline.networks.packs import describe_all
 
     table = Table("pack", "here", "licence", "where")
@@ -59,7 +59,7 @@ def list_packs() -> None:
 def fetch_pack(
     pack: Annotated[str, typer.Argument(help="buffalo_l | buffalo_s | open")],
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="I have read the licence and accept it.")
+        bool, typer.Option("--accept-licence", help="I have read the license and accept it.")
     ] = False,
     into: Annotated[
         Path | None, typer.Option(help="Folder for packs; default: the user's cache.")

@@ -5,7 +5,7 @@ are pooled per seed, scored, and averaged over its seeds. The bootstrap draws wh
 same ones for both sides. It speaks about other subjects, not about other seeds: how far seeds
 differ is each side's standard deviation.
 
-McNemar's test needs one decision a clip (or labelled frame): that of the mean probability over
+McNemar's test needs one decision a clip (or labeled frame): that of the mean probability over
 seeds. Counting every seed's decision would count each clip several times, and its p would be too
 small. The test of single networks stands beside it, seed by seed, where both sides have the seed.
 """
@@ -38,7 +38,7 @@ def compare(a: Side, b: Side, params: EvaluateParams, *, common: bool = False) -
 
     Returns:
         Numbers and names, ready for JSON: `a`, `b` (which run), `clips`, `units` (how many clips or
-        labelled frames are scored, and which: `scored`), `left_out`, `interval_unit`,
+        labeled frames are scored, and which: `scored`), `left_out`, `interval_unit`,
         `intervals_over`, the settings, `scores` (per score `a`, `b` and `difference` with `ci_low`,
         `ci_high`, `p`), `mcnemar` and `mcnemar_by_seed`.
 
@@ -68,7 +68,7 @@ def compare(a: Side, b: Side, params: EvaluateParams, *, common: bool = False) -
         "a": _facts(a, scored_a.seeds),
         "b": _facts(b, scored_b.seeds),
         "clips": len(clips),
-        "scored": "labelled frames" if (rows_a.frame_index >= 0).any() else "clips",
+        "scored": "labeled frames" if (rows_a.frame_index >= 0).any() else "clips",
         "units": len(set(keys(rows_a))),
         "left_out": left_out,
         "interval_unit": units.name,

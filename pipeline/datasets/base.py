@@ -1,4 +1,4 @@
-"""What a data set adapter owes the pipeline: what its set is, and a list of labelled clips.
+"""What a data set adapter owes the pipeline: what its set is, and a list of labeled clips.
 
 An adapter is a module of `pipeline.datasets.adapters` with two names:
 
@@ -48,11 +48,11 @@ ADAPTERS = {
 
 @dataclass(frozen=True)
 class Images:
-    """How the pictures of a clip that is a folder of them are to be understood.
+    """How the images of a clip that is a folder of them are to be understood.
 
     `fps` is their rate. `first` is the number in the name of the video's first frame where
     numbers count the video's frames and may have gaps (1 for Aff-Wild2's 00001.jpg); None:
-    the pictures follow one another in the order of their names. `landmarks` is the folder,
+    the images follow one another in the order of their names. `landmarks` is the folder,
     relative to the root, of files `<stem>_landmarks.txt` with 68 points, where `faces` is
     `landmarks`.
     """
@@ -66,14 +66,14 @@ class Images:
 class ListedClip:
     """A clip as a data set names it; nothing of the file has been looked at yet.
 
-    `path` is POSIX and relative to the data set's root: a video, or a folder of pictures where
+    `path` is POSIX and relative to the data set's root: a video, or a folder of images where
     `images` is set. `label` is a class name, `split` one of train, val, test, `start_s` and
     `end_s` seconds. `where` says where the data set names the clip ("line 7 of labels.csv"),
-    for error messages. Where `frames` are labelled the clip has no label of its own.
+    for error messages. Where `frames` are labeled the clip has no label of its own.
 
-    `faces` is `detect` where the faces are to be found, `aligned` where every picture is a
+    `faces` is `detect` where the faces are to be found, `aligned` where every image is a
     face that was cut out already, `landmarks` where the set's own landmarks say where it is.
-    `person` is which of two people a label is about, by place in the picture. `corpus` is the
+    `person` is which of two people a label is about, by place in the image. `corpus` is the
     data set's name; whoever lists the clips of several sets fills it in. `traits` are what the set
     says of the subject, as pairs of a name (gender, age) and a value.
     """
@@ -158,7 +158,7 @@ class About:
         layout: what lies where, in a line; said when the root is wrong.
         recipe: its official protocol.
         metric: the score that its publications report.
-        licence, obtain: in a few words, and where to ask for it.
+        license, obtain: in a few words, and where to ask for it.
         source: of layout, class order and counts: a document, or public code that reads the set.
         expected: of the default variant.
         variants: values of `dataset.variant`, the first is the default; empty: there are none.

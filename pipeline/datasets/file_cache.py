@@ -1,9 +1,9 @@
-"""Files that show the same pictures, by what the cache knows of them.
+"""Files that show the same images, by what the cache knows of them.
 
 What is known of each file: digest, format, fingerprint; looked up by path, length and time.
 
 The cache is one SQLite file in the store. A file whose absolute path, length and
-modification time are as before is not opened again, nor a folder of pictures of which that
+modification time are as before is not opened again, nor a folder of images of which that
 holds for every one; a changed version of the code or of PyAV makes all entries void.
 """
 
@@ -190,13 +190,13 @@ class FileCache:
         return _unpacked(blob)
 
     def _states(self, media: Sequence[Media], workers: int) -> dict[Media, str | None]:
-        """What tells a changed file: of a folder, its pictures' lengths and times; None: absent."""
+        """What tells a changed file: of a folder, its images' lengths and times; None: absent."""
         unique = list(dict.fromkeys(media))
         folders = [one for one in unique if one.pictures]
         found: dict[Media, str | None] = {}
         if len(folders) > _FEW_FOLDERS and workers > 1:
             parts = _parts(folders, workers)
-            with track(len(folders), "list pictures") as progress:
+            with track(len(folders), "list images") as progress:
                 for part, result in run_in_workers(_States(), parts, workers):
                     known = result if isinstance(result, list) else [None] * len(part)
                     found.update(zip(part, known, strict=True))
@@ -293,7 +293,7 @@ def _unpacked(blob: bytes | None) -> np.ndarray:
 
 
 def twins_of(facts: Mapping[Media, FileFacts], cache: FileCache) -> dict[Media, int | None]:
-    """Per readable file a number shared by those of the same pictures, or None.
+    """Per readable file a number shared by those of the same images, or None.
 
     Args:
         facts: of files that `cache.describe` found readable.

@@ -1,17 +1,17 @@
-"""Clips that show the same pictures though their files differ.
+"""Clips that show the same images though their files differ.
 
 Corpora hold one performance in several files: with and without sound, in two containers,
-compressed twice. Such twins on two sides of a split are a leak that no file digest shows.
+compressed twice. Such near-duplicates on two sides of a split are a leak that no file digest shows.
 
-A fingerprint is a handful of tiny grey thumbnails. Two clips are twins when their lengths
-agree, the root mean square difference d of their thumbnails (grey levels of 255, each
+A fingerprint is a handful of tiny gray thumbnails. Two clips are near-duplicates when their lengths
+agree, the root mean square difference d of their thumbnails (gray levels of 255, each
 thumbnail's mean taken off) is small, and what moves in them is correlated (r).
 
 Measured over the first 32 frames, every 4th:
 
     7 pairs of RAVDESS, one performance with and without sound      d <= 0.37, r >= 0.994
     4 clips compressed again (x264 crf 30 and 38, MPEG-4 at half
-      width), some with another range of grey levels                d <= 2.0,  r >= 0.965
+      width), some with another range of gray levels                d <= 2.0,  r >= 0.965
     336 pairs of different clips of RAVDESS (one actor) and of ASL
       signers                                                       d >= 6.59, r <= 0.752
     2,016 pairs of 64 rendered demo clips of 4 subjects             d >= 27.0, r <= 0.352
@@ -39,7 +39,7 @@ WHOLE = (900, 8)
 LENGTH_TOLERANCE = 2
 MAX_DISTANCE = 4.0
 MIN_CORRELATION = 0.9
-# squared grey levels: below, compression noise moves as much as the picture, r says nothing,
+# squared gray levels: below, compression noise moves as much as the image, r says nothing,
 # and the whole clip is looked at (the measured clips have 3.0 and more)
 STILL = 1.0
 MAX_DISTANCE_STILL = 1.0
@@ -52,14 +52,14 @@ _ROUNDING = 0.01
 
 @dataclass(frozen=True)
 class Pictures:
-    """What twins are told by: frame count (None where unknown) and the start's thumbnails."""
+    """What near-duplicates are told by: frame count (None where unknown) and the start's thumbnails."""
 
     frames: int | None
     start: np.ndarray
 
 
 def thumbnails(path: Path, extent: tuple[int, int] = START) -> np.ndarray:
-    """Decode a clip's start into small grey pictures.
+    """Decode a clip's start into small gray images.
 
     Args:
         path: a video.
@@ -84,7 +84,7 @@ def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> 
 
     limit, step = extent
     pictures = []
-    # set up once a file, without threads of its own: 0.03 ms a picture, else up to 2
+    # set up once a file, without threads of its own: 0.03 ms an image, else up to 2
     converter = VideoReformatter()
     try:
         for index, frame in enumerate(itertools.islice(frames, limit)):
@@ -102,7 +102,7 @@ def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> 
 
 
 def picture_thumbnails(pictures: folders.Pictures, extent: tuple[int, int] = START) -> np.ndarray:
-    """`thumbnails` of a folder of pictures; those that cannot be read are passed over.
+    """`thumbnails` of a folder of images; those that cannot be read are passed over.
 
     Raises:
         ClipError: none of the first ones can be read.
@@ -117,12 +117,12 @@ def picture_thumbnails(pictures: folders.Pictures, extent: tuple[int, int] = STA
             grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
             found.append(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
     if not found:
-        raise ClipError("no picture can be read")
+        raise ClipError("no image can be read")
     return np.stack(found)
 
 
 def find_twins(clips: Sequence[Pictures], whole: Callable[[int], np.ndarray]) -> list[int | None]:
-    """Group clips of the same pictures.
+    """Group clips of the same images.
 
     Args:
         clips: fingerprints.
@@ -158,7 +158,7 @@ def same_pictures(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Root mean square difference in grey levels, over the thumbnails that both have."""
+    """Root mean square difference in gray levels, over the thumbnails that both have."""
     count = min(len(a), len(b))
     return float(np.sqrt(np.mean((_levelled(a[:count]) - _levelled(b[:count])) ** 2)))
 
@@ -173,7 +173,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def movement(pictures: np.ndarray) -> float:
-    """Mean variance of a pixel over time, in squared grey levels."""
+    """Mean variance of a pixel over time, in squared gray levels."""
     return float(_levelled(pictures).var(axis=0).mean())
 
 
@@ -227,7 +227,7 @@ def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _padded(pictures: np.ndarray) -> np.ndarray:
-    """Levelled thumbnails in a row, the last one repeated to the full number."""
+    """Leveled thumbnails in a row, the last one repeated to the full number."""
     levelled = _levelled(pictures)
     missing = np.repeat(levelled[-1:], _FULL - len(levelled), axis=0)
     return np.concatenate([levelled, missing]).reshape(-1)

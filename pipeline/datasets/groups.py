@@ -50,12 +50,12 @@ def units(clips: Sequence[Clip], params: DatasetParams, twins: Sequence[int | No
     """Per clip the unit (a number) that must stand on one side of every split.
 
     `dataset.group_by` decides what a unit is; a group, identical files and clips of the same
-    pictures are joined in any case.
+    images are joined in any case.
 
     Args:
         clips: in manifest order.
         params: `group_by`.
-        twins: per clip a number shared by clips of the same pictures, or None.
+        near-duplicates: per clip a number shared by clips of the same images, or None.
 
     Raises:
         UserError: a clip has no subject (or group) although it is what clips are grouped by,

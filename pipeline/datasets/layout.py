@@ -106,7 +106,7 @@ def named_folders(root: Path, *names: str, depth: int = 3) -> list[Path]:
     """The visible folders of some names, letters' case aside, at most `depth` levels below a root.
 
     Those of the first name come first, and of one name the nearest. A folder whose name is a number
-    holds a clip's pictures and is not looked into.
+    holds a clip's images and is not looked into.
     """
     order = {name.lower(): rank for rank, name in reversed(list(enumerate(names)))}
     level, found = [root], []

@@ -1,4 +1,4 @@
-"""A clip's file or folder of pictures: what is in it, and whether it changed."""
+"""A clip's file or folder of images: what is in it, and whether it changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_ALLOWED = "file may not be read"
 
 @dataclass(frozen=True)
 class Media:
-    """A clip's file; or a folder of pictures, with the number of the first frame and the folder of
+    """A clip's file; or a folder of images, with the number of the first frame and the folder of
     their landmarks (see `pipeline.tables.manifest.Clip`)."""
 
     path: Path
@@ -42,7 +42,7 @@ class Media:
         return f"{self.path} {self.first} {self.landmarks or ''}".rstrip()
 
     def folders(self) -> list[Path]:
-        """The folders that everything about the pictures lies in."""
+        """The folders that everything about the images lies in."""
         return [self.path, self.landmarks] if self.landmarks else [self.path]
 
 
@@ -96,7 +96,7 @@ def whole_thumbnails(media: Media) -> np.ndarray:
 
 
 def state(media: Media) -> str | None:
-    """Length and time of change, of a folder those of all its pictures; None: it is absent."""
+    """Length and time of change, of a folder those of all its images; None: it is absent."""
     return _folder_state(media) if media.pictures else file_state(media.path)
 
 

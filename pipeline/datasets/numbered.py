@@ -17,7 +17,7 @@ Row = tuple[str, int, str]
 
 @dataclass(frozen=True)
 class Form:
-    """One of the forms that a set's clips have: a folder of videos, or of folders of pictures.
+    """One of the forms that a set's clips have: a folder of videos, or of folders of images.
 
     `name` is how a clip of a number is called there; `crops` says that faces were cut out.
     """
@@ -62,7 +62,7 @@ def find_forms(root: Path, forms: Sequence[Form]) -> list[Found]:
 
 
 def _numbered(folder: Path, pictures: bool, others: Collection[Path]) -> dict[int, Path]:
-    """The videos, or the folders of pictures, whose name is a number, however deep they lie."""
+    """The videos, or the folders of images, whose name is a number, however deep they lie."""
     found: dict[int, Path] = {}
     for name, folders, files in os.walk(folder):
         here = Path(name)
@@ -151,7 +151,7 @@ def listing(
 ) -> Listing:
     """Every clip of the lists, each in the first form that has it.
 
-    The order is that of `forms`; where aligned faces are wanted, pictures of them come first.
+    The order is that of `forms`; where aligned faces are wanted, images of them come first.
 
     Args:
         lists: the files that were read.

@@ -8,4 +8,4 @@ from numpy.typing import NDArray
 
 Floats = NDArray[Any]  # float32 or float64
 Image = NDArray[Any]  # uint8
-Scalar = Any  # four numbers, one for each channel of a picture
+Scalar = Any  # four numbers, one for each channel of an image

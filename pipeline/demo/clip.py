@@ -54,7 +54,7 @@ def render_clip(
 
 
 def contact_sheet(subject_seeds: Sequence[int], *, frame_px: int = 160, seed: int = 0) -> Image:
-    """RGB picture of each subject (columns) at the apex of each class (rows), with names."""
+    """RGB image of each subject (columns) at the apex of each class (rows), with names."""
     bar = round(0.62 * frame_px)
     rows = []
     for label in CLASSES:

@@ -91,7 +91,7 @@ def render_dataset(
 
     Args:
         subjects: number of persons, at most 1,000.
-        frame_px: side of the square pictures; even, because of 4:2:0 chroma.
+        frame_px: side of the square images; even, because of 4:2:0 chroma.
         workers: processes.
         progress: called with (finished clips, all clips) after each clip.
 

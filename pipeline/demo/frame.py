@@ -22,7 +22,7 @@ FACE_HEIGHT = 2.45  # of the detectors' box, face units: from the upper forehead
 
 @dataclass(frozen=True)
 class RenderedFrame:
-    """One picture and what is true about it; pixel centres lie at whole numbers.
+    """One image and what is true about it; pixel centers lie at whole numbers.
 
     Attributes:
         image: uint8 [H, W, 3], RGB.
@@ -75,18 +75,18 @@ def _bbox(rig: Rig, pose: Pose, points: Floats) -> Floats:
 
 
 def render_still(seed: int, subject_seed: int, *, frame_px: int = 256) -> RenderedFrame:
-    """One random picture of a subject: any expression, pose, light, scale and occlusion.
+    """One random image of a subject: any expression, pose, light, scale and occlusion.
 
     Args:
         seed: of everything but the subject; equal arguments give equal bytes.
-        frame_px: side of the square picture. The face takes 15 % to 90 % of it.
+        frame_px: side of the square image. The face takes 15 % to 90 % of it.
     """
     rng = np.random.default_rng([seed, subject_seed, 4])
     head = bake_head(subject_seed)
     units = _random_units(rng)
     share = float(rng.uniform(0.15, 0.90)) if rng.random() < 0.5 else float(rng.uniform(0.4, 0.85))
     scale = share * frame_px / FACE_HEIGHT
-    # the whole box stays in the picture for most faces
+    # the whole box stays in the image for most faces
     room = max(0.0, 0.5 * (1.0 - share) + 0.02) * frame_px
     centre = (
         float(frame_px / 2 + rng.uniform(-1, 1) * min(room, 0.36 * frame_px)),

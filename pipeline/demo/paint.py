@@ -1,4 +1,4 @@
-"""Draws one frame: lights the textures, warps them into the picture, adds features and camera."""
+"""Draws one frame: lights the textures, warps them into the image, adds features and camera."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def paint_frame(
 
 
 def _light(head: Head, scene: Scene, pose: Pose, expression: Expression) -> tuple[Floats, Floats]:
-    """Shade [h, w, 3] that multiplies the colours, and highlight [h, w], at RELIEF_PPU."""
+    """Shade [h, w, 3] that multiplies the colors, and highlight [h, w], at RELIEF_PPU."""
     slope_x, slope_y = head.slope_x.copy(), head.slope_y.copy()
     dark = np.zeros_like(slope_x)
     names = {name for fold in head.folds for name in fold.units}
@@ -169,7 +169,7 @@ def _invert(nodes: Floats, pose: Pose, box: tuple[int, int, int, int]) -> Floats
 
 
 def _sample(image: Floats, places: Floats, border: int = cv2.BORDER_CONSTANT) -> Floats:
-    """A picture's values, interpolated, at places [h, w, 2]."""
+    """An image's values, interpolated, at places [h, w, 2]."""
     second_map: Any = None
     return cv2.remap(image, places, second_map, cv2.INTER_LINEAR, borderMode=border)
 

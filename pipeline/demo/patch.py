@@ -37,7 +37,7 @@ class Patch:
         return np.zeros(self._image.shape[:2], np.uint8)
 
     def filled(self, colour: Ink) -> Image:
-        """A picture of one colour."""
+        """An image of one colour."""
         layer = np.empty_like(self._image)
         # three times as fast as numpy's broadcast over three channels
         cv2.rectangle(layer, (0, 0), layer.shape[1::-1], colour, -1)
@@ -81,7 +81,7 @@ class Patch:
         self.lay(self.filled(colour), mask)
 
     def shaded(self, layer: Image, dark: Image, blur: float) -> Image:
-        """A picture darkened by a mask, which is blurred first."""
+        """An image darkened by a mask, which is blurred first."""
         light = cv2.cvtColor(cv2.bitwise_not(self._blurred(dark, blur)), cv2.COLOR_GRAY2RGB)
         return cv2.multiply(layer, light, scale=1.0 / 255.0)
 
@@ -90,11 +90,11 @@ class Patch:
         self._image = self.shaded(self._image, dark, blur)
 
     def lit(self, layer: Image, light: Image, blur: float) -> Image:
-        """A picture brightened by a mask, which is blurred first."""
+        """An image brightened by a mask, which is blurred first."""
         return cv2.add(layer, cv2.cvtColor(self._blurred(light, blur), cv2.COLOR_GRAY2RGB))
 
     def lay(self, layer: Image, mask: Image, blur: float = 0.0) -> None:
-        """Mixes a picture into the patch where the mask covers."""
+        """Mixes an image into the patch where the mask covers."""
         cover = self._blurred(mask, blur).astype(np.float32) * np.float32(1.0 / 255.0)
         self._image = cv2.blendLinear(layer, self._image, cover, 1.0 - cover)
 

@@ -17,7 +17,7 @@ SPRITE_PPU = 48
 GRAIN_ROOM = 64  # px by which the bank of noise exceeds the frame
 BODY_X, BODY_Y = (-3.2, 3.2), (-1.4, 5.0)
 OCCLUDERS = ("hand", "scarf", "hair", "shadow", "cup")
-# occluder -> half width and half height of its picture, face units
+# occluder -> half width and half height of its image, face units
 _SPRITE_HALF = {
     "hand": (1.1, 1.1),
     "scarf": (1.6, 0.8),
@@ -29,11 +29,11 @@ _SPRITE_HALF = {
 
 @dataclass(frozen=True)
 class Occluder:
-    """An RGBA picture in front of the face, placed in the head's plane."""
+    """An RGBA image in front of the face, placed in the head's plane."""
 
     kind: str
     sprite: Image  # [h, w, 4]
-    place: tuple[float, float]  # of its centre, face units
+    place: tuple[float, float]  # of its center, face units
     angle: float
     opacity: float
 
@@ -117,7 +117,7 @@ def _background(rng: np.random.Generator, px: int) -> Floats:
 
 
 def _room_colour(rng: np.random.Generator) -> Floats:
-    """A wall's or a thing's colour, seldom saturated."""
+    """A wall's or a thing's color, seldom saturated."""
     return rng.uniform(25, 225) + rng.normal(0.0, 24.0, 3) * rng.random()
 
 

@@ -53,7 +53,7 @@ class Script:
     asymmetry: Floats  # [A]
     gaze: Floats  # [T, 2] face units
     poses: list[Pose]
-    occlusion: Floats  # [T]: 0 out of the picture, 1 in place
+    occlusion: Floats  # [T]: 0 out of the image, 1 in place
 
 
 def write_script(

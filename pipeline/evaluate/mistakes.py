@@ -12,7 +12,7 @@ MOST = 8
 
 
 def confident_mistakes(rows: Predictions, most: int = MOST) -> list[dict[str, Any]]:
-    """The clips named wrongly with the highest probability; of labelled frames each video's worst.
+    """The clips named wrongly with the highest probability; of labeled frames each video's worst.
 
     The probabilities of a clip (or frame) are averaged over the networks that tested it, one a
     seed, so that a mistake is one that they make together.
@@ -22,7 +22,7 @@ def confident_mistakes(rows: Predictions, most: int = MOST) -> list[dict[str, An
 
     Returns:
         By falling `probability` (of the named class): `clip_id`, `frame_index` (None where clips
-        are labelled), `label`, `named` (class names), `probability`, `probability_of_label`, and
+        are labeled), `label`, `named` (class names), `probability`, `probability_of_label`, and
         how many of the `networks` name a wrong class (`wrong`).
     """
     known = rows.select(rows.predicted >= 0)

@@ -20,7 +20,7 @@ History = Sequence[Mapping[str, float]]
 def write_confusion(rows: Predictions, path: Path) -> None:
     """`actual,predicted` by class name, one line a test clip and seed.
 
-    Of more than `MOST_LINES` labelled frames evenly spaced ones: the picture shows shares.
+    Of more than `MOST_LINES` labeled frames evenly spaced ones: the image shows shares.
     """
     names = [*rows.classes, NO_PREDICTION]
     step = -(-len(rows.label) // MOST_LINES) or 1

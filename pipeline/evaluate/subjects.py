@@ -27,7 +27,7 @@ def subject_scores(
         missing: how clips without a prediction count.
 
     Returns:
-        `rows`, by rising UAR: `subject`, `clips`, `predictions` (of one seed: clips or labelled
+        `rows`, by rising UAR: `subject`, `clips`, `predictions` (of one seed: clips or labeled
         frames), `uar`, `war` (NaN, and last, where nothing is left to count); `unnamed`, the clips
         without a subject; and `quartiles`, each score's lowest, its quartiles and its highest.
     """

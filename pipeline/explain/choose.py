@@ -43,7 +43,7 @@ def tested(splits: pa.Table, folds: Iterable[int], usable: Iterable[str]) -> dic
 
 
 def choose(clips: Sequence[str], labels: Mapping[str, int], most: int) -> list[str]:
-    """At most `most` clips a class (of videos whose frames are labelled: at most `most`), drawn
+    """At most `most` clips a class (of videos whose frames are labeled: at most `most`), drawn
     with a fixed seed, in their given order."""
     rng = np.random.default_rng(0)
     chosen: set[str] = set()

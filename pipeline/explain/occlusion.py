@@ -1,6 +1,6 @@
 """Hide a region from the network and see what becomes of the class it has named.
 
-In the region graph a hidden region is invisible, as one that lies outside the picture: no other
+In the region graph a hidden region is invisible, as one that lies outside the image: no other
 region attends to it and it is not read out. Where the appearance branch reads the map's mean and
 the regions divide the map evenly (a grid), the region's share of that mean is replaced too, by the
 mean of the same region over the explained frames; an embedding cannot be taken apart like that.
@@ -23,7 +23,7 @@ from arpgnet.pipeline.training.network import run_network
 
 
 def probabilities(out: Mapping[str, Tensor], batch: Batch) -> Tensor:
-    """float64 [B, K]; where frames are labelled the mean over the valid ones of a view."""
+    """float64 [B, K]; where frames are labeled the mean over the valid ones of a view."""
     if batch.label.ndim == 1:
         return out["logits_BK"].double().softmax(-1)
     weight_BT1 = batch.valid[..., None] / batch.valid.sum(1)[:, None, None].clamp(min=1)

@@ -1,6 +1,6 @@
 """The explain stage: `reports/explanations.json`, what the networks attended to in test clips.
 
-Shape letters: V views (clips, or windows of videos whose frames are labelled), N regions.
+Shape letters: V views (clips, or windows of videos whose frames are labeled), N regions.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def load_chosen(
     if not drawn:
         raise UserError("no test clip has features: see the reasons in data/*/index.parquet")
     chosen = set(drawn)
-    # of videos whose frames are labelled windows are drawn, not clips
+    # of videos whose frames are labeled windows are drawn, not clips
     if frame_labels is None:
         chosen |= confused_clips(predictions, ranked, fold_of, most)
     wanted = {clip: labels[clip] for clip in fold_of if clip in chosen}
@@ -290,7 +290,7 @@ def region_facts(dataset: Dataset) -> tuple[Tensor, np.ndarray, np.ndarray]:
 def chosen_views(
     dataset: Dataset, info: Mapping[str, Any], clips: np.ndarray, most: int
 ) -> tuple[Task, Views]:
-    """One view a clip as in evaluation; of videos whose frames are labelled windows drawn with a
+    """One view a clip as in evaluation; of videos whose frames are labeled windows drawn with a
     fixed seed."""
     task = make_task(dataset, _views_of(info))
     views = task.evaluation(clips)

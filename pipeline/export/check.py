@@ -41,7 +41,7 @@ class Checked:
 def check(file: Path, root: Path = Path()) -> Checked:
     """Run the stored clips through the file, view by view at their own length.
 
-    Every validation and test prediction of the file's run is compared, of clips or of labelled
+    Every validation and test prediction of the file's run is compared, of clips or of labeled
     frames. Training padded views to a common length and worked in batches: that this changes
     nothing is part of the check.
 

@@ -21,8 +21,8 @@ INPUTS = {
     "embedding": "float32 [clips, frames, E]: the appearance network's embedding of the crop",
     "map_vector": "float32 [clips, frames, C]: its feature map, averaged over the cells",
     "nodes": "float32 [clips, frames, N, C]: pooling weights [N, h * w] times the map [h * w, C]",
-    "node_xy": "float32 [clips, frames, N, 2]: centres of the regions in 0..1 of the crop, x first",
-    "visible": "bool [clips, frames, N]: regions that lie on the face and inside the picture",
+    "node_xy": "float32 [clips, frames, N, 2]: centers of the regions in 0..1 of the crop, x first",
+    "visible": "bool [clips, frames, N]: regions that lie on the face and inside the image",
     "valid": "bool [clips, frames]: frames with a face; features of the others are ignored, "
     "must be finite, and pad shorter clips of a batch",
 }

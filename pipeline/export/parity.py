@@ -18,7 +18,7 @@ from arpgnet.pipeline.networks.sessions import make_session
 # on logits as on probabilities; float32 rounding alone gives about 1e-6
 TOLERANCE = 1e-4
 HIDDEN = 0.25  # share of frames and of regions that a trial hides
-# clips x frames: one picture; a batch; and, where the network allows, beyond one band of the fusion
+# clips x frames: one image; a batch; and, where the network allows, beyond one band of the fusion
 TRIALS = ((1, 1), (3, 7), (2, 16), (2, BAND_FRAMES + 7))
 
 

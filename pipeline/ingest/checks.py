@@ -20,7 +20,7 @@ def check_leaks(
     params: DatasetParams,
     twins: Sequence[int | None],
 ) -> None:
-    """Refuse splits that share a file, pictures, a group or (`group_by: subject`) a subject.
+    """Refuse splits that share a file, images, a group or (`group_by: subject`) a subject.
 
     Raises:
         UserError: names two clips, what they share and where they stand.
@@ -73,7 +73,7 @@ def _shareable(
     """What no two sides of a split may share: in words, and its value for each clip."""
     columns: list[tuple[str, Sequence[Hashable | None]]] = [
         ("are the same file", [clip.sha256 or None for clip in clips]),
-        ("show the same pictures", twins),
+        ("show the same images", twins),
         ("are of one group", [clip.group for clip in clips]),
     ]
     if params.group_by == "subject":

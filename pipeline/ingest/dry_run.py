@@ -92,7 +92,7 @@ def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) ->
         lines.append(replace(_fault("other bytes, same length and time", names), first=names))
     lines += [
         _sets("clips of the same bytes", {one: file.sha256 for one, file in usable.items()}),
-        _sets("clips of the same pictures", twins),
+        _sets("clips of the same images", twins),
         *_lengths(listing.clips, media, facts),
         _note("unused files", listing.unused),
     ]
@@ -102,7 +102,7 @@ def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) ->
 
 
 def _counts(clips: Sequence[ListedClip], expected: Expected) -> Iterable[Line]:
-    """Clips, subjects, clips of each split, clips (or labelled frames) of each class."""
+    """Clips, subjects, clips of each split, clips (or labeled frames) of each class."""
     subjects = {clip.subject for clip in clips if clip.subject is not None}
     yield _count("clips", expected.clips, len(clips))
     yield _count("subjects", expected.subjects, len(subjects))

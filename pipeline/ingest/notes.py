@@ -30,7 +30,7 @@ def notes_of(
             labels.setdefault(twin, set()).add(clip.label)
     doubtful = sum(len(names) > 1 for names in labels.values())
     if doubtful:
-        remarks = [*remarks, f"{doubtful} sets of clips of the same pictures have several labels"]
+        remarks = [*remarks, f"{doubtful} sets of clips of the same images have several labels"]
     return {
         "listed": len(listing.clips),
         "left_out": left_out,
@@ -109,7 +109,7 @@ def other_lengths(clips: Sequence[Clip], frames: Mapping[str, FrameNames]) -> li
 def surplus_labels(labels: int, frames: int | None, pictures: bool) -> int:
     """By how many a video's labels exceed its frames; below 0: so many frames have no label.
 
-    The last frames of a folder of pictures may have none: no face was found in them.
+    The last frames of a folder of images may have none: no face was found in them.
     """
     surplus = 0 if frames is None else labels - frames
     return min(surplus, 0) if pictures else surplus

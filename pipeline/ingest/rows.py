@@ -22,7 +22,7 @@ def manifest_rows(
     classes: Sequence[str],
 ) -> tuple[list[Clip], dict[str, FrameNames], dict[str, Media]]:
     """Manifest rows in order of `clip_id`, never empty of readable clips; in the same order, the
-    classes of frames where frames are labelled; and each clip's file."""
+    classes of frames where frames are labeled; and each clip's file."""
     clips = []
     frames = {}
     files = {}
@@ -120,7 +120,7 @@ def why_unusable(clip: ListedClip, file: FileFacts) -> str | None:
 
 
 def _timing(clip: ListedClip, file: FileFacts) -> tuple[float | None, float | None]:
-    """Pictures a second, and seconds."""
+    """Images a second, and seconds."""
     if clip.images is None:
         return file.fps, file.duration_s
     return clip.images.fps, file.frames and file.frames / clip.images.fps

@@ -39,7 +39,7 @@ def assign_splits(
     Args:
         clips: in manifest order, labels set.
         params: `protocol`, `group_by`, `folds`, `test_fraction`, `val_fraction`, `seed`.
-        twins: per clip a number shared by clips of the same pictures, or None.
+        near-duplicates: per clip a number shared by clips of the same images, or None.
         shown: per clip the classes that it shows; its label if left out.
 
     Raises:
@@ -122,7 +122,7 @@ def _made_folds(
         subjects = len({clip.subject for clip in clips})
         if params.group_by == "subject" and len(names) < subjects:
             remarks.append(
-                f"{subjects} subjects form {len(names)} folds: some share a group or pictures"
+                f"{subjects} subjects form {len(names)} folds: some share a group or images"
             )
         _enough(2, len(names), params, "loso")
         return [_sides(u == name for u in unit) for name in names], remarks
@@ -189,7 +189,7 @@ def _stratified(
     """Divide rows into `count` parts of like class shares without breaking a unit."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    # a video whose frames are labelled has no class of its own: it counts as any other
+    # a video whose frames are labeled has no class of its own: it counts as any other
     labels = [clips[row].label or "" for row in rows]
     most = max(Counter(labels).values())
     if most < count:

@@ -140,7 +140,7 @@ def _of_camera(source: Path) -> Iterator[tuple[float, np.ndarray]]:
         while True:
             there, picture = camera.read()
             if not there:
-                raise ClipError("the camera gave no more pictures")
+                raise ClipError("the camera gave no more images")
             yield time.monotonic(), cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     finally:
         camera.release()

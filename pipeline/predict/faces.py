@@ -3,7 +3,7 @@
 Boxes that overlap from one frame to the next are one face: a tracklet. It ends when it is not found
 in a frame, and when it parts from another face that it had touched, because there overlap tells
 nothing. Who a tracklet is is then decided by its embeddings: the known person it resembles most,
-who is not in the picture as somebody else; else somebody new. Half a face that comes out from
+who is not in the image as somebody else; else somebody new. Half a face that comes out from
 behind something resembles nobody, so that a new person is not made of a few frames while a known
 one is missing.
 """
@@ -257,7 +257,7 @@ def _touching(boxes: np.ndarray) -> np.ndarray:
 
 
 def _beside(box: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two boxes' centres are less than a side apart."""
+    """Whether two boxes' centers are less than a side apart."""
     step = np.abs((box[:2] + box[2:]) - (other[:2] + other[2:])) / 2
     return bool(step.max() <= max(other[2] - other[0], other[3] - other[1]))
 

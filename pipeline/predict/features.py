@@ -54,7 +54,7 @@ def cut_out(picture: np.ndarray, box: np.ndarray, kps: np.ndarray) -> Cut | None
 
 
 def in_box(xy_N2: np.ndarray, cut: Cut) -> np.ndarray:
-    """Places in [0, 1] of the crop, in parts of the face's box."""
+    """Places in [0, 1] of the crop, as a fraction of the face's box."""
     height, width = cut.crop.shape[:2]
     to_image = cv2.invertAffineTransform(cut.matrix)
     left, top, right, bottom = cut.box

@@ -34,7 +34,7 @@ class Frame:
         """A row for each face that is somebody, in the order of their numbers; else one without.
 
         Args:
-            scale: pixels of the video for one of the picture that the faces were found in.
+            scale: pixels of the video for one of the image that the faces were found in.
             scored: what is known of a face, by its number.
             only_scored: leave out of whom nothing is known.
             regions: what the network attends to in a face.

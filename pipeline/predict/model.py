@@ -51,7 +51,7 @@ class Model:
 
     @property
     def of_frames(self) -> bool:
-        """Whether it was trained on labelled frames, and not on labelled clips."""
+        """Whether it was trained on labeled frames, and not on labeled clips."""
         return bool(self.info["task"] == "frame")
 
     @property

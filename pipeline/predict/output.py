@@ -42,7 +42,7 @@ class Regions:
     """What the network attends to in a face.
 
     Attributes:
-        where: the regions' centres, float [N, 2], in parts of the face's box from its upper left.
+        where: the regions' centers, float [N, 2], as a fraction of the face's box from its upper left.
         times_even: float [N], attention in times that of an even attention over the same graph;
             NaN for a region that is not visible.
     """

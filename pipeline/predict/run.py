@@ -120,8 +120,8 @@ def targets(videos: Sequence[Path], options: Options) -> list[Path]:
 
 
 def reason(video: Path, error: Exception) -> str:
-    """Why a video has no table, in one line; what is a picture is called so."""
+    """Why a video has no table, in one line; what is an image is called so."""
     text = str(error)
     if "not a video" in text and cv2.haveImageReader(str(video)):
-        return "a picture, not a video"
+        return "an image, not a video"
     return text

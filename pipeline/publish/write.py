@@ -174,7 +174,7 @@ def _card(params: Params, info: Mapping[str, Any], name: str, root: Path) -> str
             "back what was changed"
         )
     fold, seed = info["fold"], info["seed"]
-    unit = "clips" if info["task"] == "clip" else "labelled frames"
+    unit = "clips" if info["task"] == "clip" else "labeled frames"
     measured = "".join(
         f" On its own test part of {run['clips']} {unit}, which it has not seen: UAR "
         f"{run['uar']:.3f}, WAR {run['war']:.3f}."

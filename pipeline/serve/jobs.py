@@ -194,7 +194,7 @@ class Jobs:
             return names.index(job.id) if job.id in names else 0
 
     def remove(self, job: Job) -> None:
-        """Cancel a job that has not ended, which stays known as cancelled; forget one that has.
+        """Cancel a job that has not ended, which stays known as canceled; forget one that has.
         Its files go."""
         with self._lock:
             job.cancelled.set()

@@ -1,7 +1,7 @@
 """A process that holds the networks and reads one video at a time.
 
 A damaged video may crash or hang a decoder where no handler of Python is reached, and a job must
-end when it is cancelled: then the process is killed, and the next job gets a fresh one. It talks
+end when it is canceled: then the process is killed, and the next job gets a fresh one. It talks
 in JSON, because what has read a stranger's video must not be able to send a pickle.
 """
 
@@ -27,9 +27,9 @@ from arpgnet.pipeline.predict.output import SUFFIX, Format
 from arpgnet.pipeline.runner.workers import end_with_parent
 
 TABLE = "result"
-# 8K; a picture is held in memory several times
+# 8K; an image is held in memory several times
 MOST_PIXELS = 7680 * 4320
-# between two looks whether a job was cancelled
+# between two looks whether a job was canceled
 _LOOK_S = 0.1
 # no frame for so long is no work: a film of half an hour may be decoded once before its first row
 _SILENCE_S = 1200.0
@@ -222,7 +222,7 @@ def _predict(predictor: Any, task: Task, say: Callable[..., None]) -> Outcome:
     try:
         info = probe(task.video)
         if info.width * info.height > MOST_PIXELS:
-            raise ClipError(f"{info.width} x {info.height} pixels are more than an 8K picture has")
+            raise ClipError(f"{info.width} x {info.height} pixels are more than an 8K image has")
         target = task.folder / f"{TABLE}{SUFFIX[task.form]}"
         done = predictor.predict(task.video, target, name=task.name, watch=watch)
     except (ClipError, UserError) as error:

@@ -71,7 +71,7 @@ ABOUT = About(
 
 
 def list_clips(wanted: Wanted) -> Listing:
-    """The videos, or with `aligned` their supplied faces; a video without them is used itself.
+    """The videos, or with `aligned` their provided faces; a video without them is used itself.
 
     A name may stand in Train and in Val for two different clips. Videos without a detected face
     are clips like all others: leaving them out would change the denominator.
@@ -100,8 +100,8 @@ def list_clips(wanted: Wanted) -> Listing:
     videos = sum(clip.images is None for clip in clips)
     remarks = []
     if wanted.faces == "aligned" and videos:
-        remarks.append(f"{videos} clips have no supplied faces: found in the video instead")
-    # a video is used though its supplied faces stand for it
+        remarks.append(f"{videos} clips have no provided faces: found in the video instead")
+    # a video is used though its provided faces stand for it
     used = [
         relative(path, root) for place in places.values() if place for path in folders_in(place)
     ]
@@ -134,7 +134,7 @@ def _clips(
                 split=split,
                 where=name,
                 images=Images(fps=wanted.fps) if pictures else None,
-                # Emotion-FAN's frames are cut out faces, as the supplied ones are
+                # Emotion-FAN's frames are cut out faces, as the provided ones are
                 faces="aligned" if pictures and wanted.faces == "aligned" else "detect",
             )
         )

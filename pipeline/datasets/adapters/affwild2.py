@@ -56,13 +56,13 @@ ABOUT = About(
     layout="<annotations>/EXPR_.../Train_Set/<video>.txt, cropped_aligned/<video>/00001.jpg and "
     "(or) <video>.mp4 anywhere",
     recipe=Recipe(
-        "official", "trained on Train_Set, every labelled frame of Validation_Set tested", "group"
+        "official", "trained on Train_Set, every labeled frame of Validation_Set tested", "group"
     ),
     metric="macro_f1",
     licence="research, non-commercial, after a signed agreement",
     obtain="https://ibug.doc.ic.ac.uk/resources/aff-wild2/",
     source="the label files' own first lines; Kollias, CVPRW 2022 (ABAW 3), arXiv:2202.10659; "
-    "public loaders (first picture 00001.jpg is the first label line). Not verified: the number of "
+    "public loaders (first image 00001.jpg is the first label line). Not verified: the number of "
     "videos, and that of two people with one label file named _left or _right the other file is "
     "about the person on the other side",
     expected=Expected(clips=318, splits={"train": 248, "val": 70}),
@@ -70,7 +70,7 @@ ABOUT = About(
 
 
 def list_clips(wanted: Wanted) -> Listing:
-    """A clip for every label file; its pictures with `aligned`, else its video.
+    """A clip for every label file; its images with `aligned`, else its video.
 
     A video's two people have files of their own (`_left`, `_right`) and stay on one side of every
     split. Where several years' labels lie below the root, `dataset.manifest` says which folder.
@@ -78,7 +78,7 @@ def list_clips(wanted: Wanted) -> Listing:
     Raises:
         WrongRootError: no folder of expression labels.
         UserError: several, files whose class orders disagree, a label that is no class, or
-            pictures alone where videos are wanted.
+            images alone where videos are wanted.
     """
     root = wanted.root
     files = _label_files(_label_folder(wanted))
@@ -97,7 +97,7 @@ def list_clips(wanted: Wanted) -> Listing:
         cut = folder if there and wanted.faces == "aligned" else None
         if there and not cut and video not in videos:
             raise UserError(
-                f"affwild2: no video {video}.mp4 or .avi below {root}, only its pictures: set "
+                f"affwild2: no video {video}.mp4 or .avi below {root}, only its images: set "
                 "faces.source=aligned"
             )
         place = cut or videos.get(video, root / f"{video}.mp4")
@@ -117,7 +117,7 @@ def list_clips(wanted: Wanted) -> Listing:
     empty = len(files) - len(clips)
     return Listing(
         clips,
-        left_out={"videos without a labelled frame": empty} if empty else {},
+        left_out={"videos without a labeled frame": empty} if empty else {},
         remarks=[*_fallen(clips, wanted), *_test_lists(root)],
         metric="abaw2" if len(head) == _OLD_CLASSES else None,
     )
@@ -210,7 +210,7 @@ def _label_folder(wanted: Wanted) -> Path:
 
 
 def _expression_folders(root: Path, depth: int = 3) -> Iterator[Path]:
-    """Folders of expression labels, at most three levels down; pictures are not looked through."""
+    """Folders of expression labels, at most three levels down; images are not looked through."""
     for folder in folders_in(root):
         name = folder.name.lower()
         if name.startswith("expr") and _has_parts(folder):
@@ -224,7 +224,7 @@ def _has_parts(folder: Path) -> bool:
 
 
 def _videos(root: Path) -> dict[str, Path]:
-    """Every video below the root by its stem; the folders of pictures are not looked through."""
+    """Every video below the root by its stem; the folders of images are not looked through."""
     found: dict[str, Path] = {}
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(

@@ -94,7 +94,7 @@ ABOUT = About(
     source=(
         "public code that reads Annotations_BAUM1s (clip, word and code in columns D, E, F; codes "
         "1-13 and 1-9; folders s001); UCI record 473 (1184 clips, 31 subjects); not verified: "
-        "headings of the annotations, the licence's words"
+        "headings of the annotations, the license's words"
     ),
     expected=Expected(clips=1184, subjects=31),
     variants=tuple(PARTS),

@@ -1,7 +1,7 @@
 """`dataset.name: ckplus`: the Extended Cohn-Kanade data set.
 
 593 sequences from the neutral face to the peak of an expression; the 327 that fit an emotion have
-a file with its number, named after the last picture, the others have none and are left out.
+a file with its number, named after the last image, the others have none and are left out.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ ABOUT = About(
     source=(
         "the release's ReadMe (layout, codes, 593 and 327 sequences); counts by class: Lucey et "
         "al. 2010; folds: the list CK+_10-fold_sample_IDascendorder_step10.txt of "
-        "github.com/Open-Debin/Emotion-FAN, all of which the rule gives; not verified: 30 pictures "
+        "github.com/Open-Debin/Emotion-FAN, all of which the rule gives; not verified: 30 images "
         "a second, and whether publications of six classes number the folds anew"
     ),
     expected=Expected(
@@ -101,7 +101,7 @@ def list_clips(wanted: Wanted) -> Listing:
     With `faces: aligned` the set's own 68 points say where the face is, where a sequence has them.
 
     Raises:
-        WrongRootError: the pictures or the emotions are not there.
+        WrongRootError: the images or the emotions are not there.
         UserError: a file of an emotion is malformed, or a sequence has two.
     """
     root = wanted.root

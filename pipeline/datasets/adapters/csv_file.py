@@ -60,16 +60,16 @@ def read_csv(
     """Read a manifest: UTF-8, a header, the columns `REQUIRED`, one of `LABELS`, any of `OPTIONAL`.
 
     `frame_labels` is the path, relative to the root, of a text file with a class name for every
-    frame of the video (`read_frame_names`). A path may be a folder of pictures: in the order of
+    frame of the video (`read_frame_names`). A path may be a folder of images: in the order of
     their names, or, with `first_image`, numbered by their names from that number on. `faces` is
-    `aligned` where the pictures are faces that were cut out already, else `detect`. Columns
+    `aligned` where the images are faces that were cut out already, else `detect`. Columns
     `trait_<name>` (gender, age, ...) say which groups the subject belongs to; may be empty.
 
     Args:
         manifest: the file; columns of other names are ignored.
         root: the folder that the clips' paths are relative to and must stay inside.
-        fps: pictures a second of folders.
-        faces: of folders of pictures where the column `faces` says nothing.
+        fps: images a second of folders.
+        faces: of folders of images where the column `faces` says nothing.
 
     Raises:
         UserError: the file is absent, empty or malformed, or a row is wrong; the message
@@ -179,7 +179,7 @@ def _listed(
     if said not in FACES:
         raise UserError(f"faces '{said}' is not one of detect, aligned")
     if not folder and (first is not None or FACES[said] != "detect"):
-        raise UserError("first_image and faces: aligned are for folders of pictures")
+        raise UserError("first_image and faces: aligned are for folders of images")
     file = row.get("frame_labels")
     start, end = _seconds(row, "start_s"), _seconds(row, "end_s")
     if end is not None and end <= (start or 0.0):

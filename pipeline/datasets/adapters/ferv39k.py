@@ -63,12 +63,12 @@ ABOUT = About(
 
 
 def list_clips(wanted: Wanted) -> Listing:
-    """The clips of the two official lists: whole pictures where they lie there, else the crops.
+    """The clips of the two official lists: whole images where they lie there, else the crops.
 
     With `faces.source: aligned` the crops come first.
 
     Raises:
-        WrongRootError: the lists, or the pictures of all clips, are missing.
+        WrongRootError: the lists, or the images of all clips, are missing.
         UserError: a list is malformed, names an unknown class, or has a clip of the other.
     """
     root = wanted.root

@@ -53,7 +53,7 @@ ABOUT = About(
     source="github.com/MAFW-database/MAFW (the set's page); github.com/sunlicai/MAE-DFER "
     "preprocess/mafw.py (lists, class order, data/frames), github.com/zengqunzhao/DFER-CLIP "
     "(data/faces), public inventories of the release (folds, counts); not verified: the archive of "
-    "aligned faces in the release, the frame rate of pictures, an order of the 32 compound classes "
+    "aligned faces in the release, the frame rate of images, an order of the 32 compound classes "
     "(they follow the 11 by name); neither the film nor the person of a clip is published",
     expected=Expected(
         clips=9172,

@@ -1,7 +1,7 @@
 """`dataset.name: oulu_casia`: the Oulu-CASIA NIR&VIS facial expression database.
 
 Each expression was filmed at once by a camera for visible light and one for near infrared, in
-three lights. A clip is the folder of pictures from the neutral face to the strongest expression
+three lights. A clip is the folder of images from the neutral face to the strongest expression
 that publications use; the whole videos (A_VideoSequence) are not read.
 """
 
@@ -59,7 +59,7 @@ CROPS = (
 FPS = 25.0
 FOLDS = 10
 
-# of a person and an expression, the folder of pictures
+# of a person and an expression, the folder of images
 Sequences = dict[tuple[str, str], Path]
 
 ABOUT = About(
@@ -87,7 +87,7 @@ ABOUT = About(
     obtain="on request: Center for Machine Vision and Signal Analysis, University of Oulu",
     source=(
         "Zhao et al. 2011, doi 10.1016/j.imavis.2011.07.002 (80 people, six expressions, 25 "
-        "pictures a second); github.com/menorashid/eccv_18 code/data_processors/preprocess_oulu.py "
+        "images a second); github.com/menorashid/eccv_18 code/data_processors/preprocess_oulu.py "
         "(layout, classes, P001 to P080, folds); not verified: the archives' names B_... and "
         "C_... are those of public scripts, and whether other publications use the same folds"
     ),

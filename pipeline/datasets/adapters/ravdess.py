@@ -2,7 +2,7 @@
 
 A name is seven codes: modality (01 video with sound, 02 video only, 03 sound only), channel (01
 speech, 02 song), emotion, intensity, statement, repetition, actor (odd numbers are men, even ones
-women). 01 and 02 of a performance are the same pictures: they are one group, never on two sides.
+women). 01 and 02 of a performance are the same images: they are one group, never on two sides.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def list_clips(wanted: Wanted) -> Listing:
             continue
         known.append(path.relative_to(root).as_posix())
         if codes[1] == SOUND_ONLY:
-            left_out["sound without pictures (03)"] += 1
+            left_out["sound without images (03)"] += 1
         elif not is_video(path):
             left_out["the sound of a video, taken out of it"] += 1
         elif path.stem in videos:

@@ -46,7 +46,7 @@ ABOUT = About(
     obtain="on registration: http://kahlan.eps.surrey.ac.uk/savee/",
     source=(
         "AudioData/Info.txt of the database (letters, speakers); Haq's thesis (480 clips); public "
-        "code that reads AudioVisualClip/DC/a1.avi; not verified: the licence's words"
+        "code that reads AudioVisualClip/DC/a1.avi; not verified: the license's words"
     ),
     expected=Expected(
         clips=480,
@@ -57,7 +57,7 @@ ABOUT = About(
 
 
 def list_clips(wanted: Wanted) -> Listing:
-    """Every video of the four speakers; the recordings without pictures are not clips.
+    """Every video of the four speakers; the recordings without images are not clips.
 
     Raises:
         WrongRootError: there is no video below a speaker's folder.

@@ -1,4 +1,4 @@
-"""Faces on the picture: box, landmarks, id and the named class."""
+"""Faces on the image: box, landmarks, id and the named class."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sure(row: Row) -> bool:
 def draw_faces(
     picture: np.ndarray, rows: Sequence[Row], classes: Sequence[str], size: Sizes
 ) -> None:
-    """Draw a frame's faces on its picture; labels last, so that no box crosses one."""
+    """Draw a frame's faces on its image; labels last, so that no box crosses one."""
     faces = [row for row in rows if row.box is not None]
     for row in faces:
         _draw_box(picture, row, size)
@@ -63,7 +63,7 @@ def _draw_box(picture: np.ndarray, row: Row, size: Sizes) -> None:
     left, top, right, bottom = _corners(row)
     colour = colour_of(row.face_id)
     if sure(row):
-        # a dark edge on both sides keeps it visible on a ground of its own colour
+        # a dark edge on both sides keeps it visible on a ground of its own color
         cv2.rectangle(picture, (left, top), (right, bottom), BLACK, size.line + 2)
         cv2.rectangle(picture, (left, top), (right, bottom), colour, size.line)
         return

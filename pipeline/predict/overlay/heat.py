@@ -1,7 +1,7 @@
 """What the network attends to, as a heat map on the face.
 
 Orange is attended to more than by an even attention, blue less, and what is clear as much. Every
-place of the face has the mean of the regions around it, weighted by their distance: the same colour
+place of the face has the mean of the regions around it, weighted by their distance: the same color
 means the same in every frame, and for any number of regions.
 """
 
@@ -12,14 +12,14 @@ import numpy as np
 
 from arpgnet.pipeline.predict.output import Regions, Row
 
-# so many times an even attention, or its inverse, is the fullest colour
+# so many times an even attention, or its inverse, is the fullest color
 TOP = 1.5
 # standard deviation of a region's reach, in sides of the face's box: about half of the distance
 # between regions of the 7 x 7 grid, and between landmark regions
 REACH = 0.1
-# the face is seen through the fullest colour too
+# the face is seen through the fullest color too
 OPACITY = 0.7
-# Okabe & Ito's vermilion and blue, as far apart for any colour vision
+# Okabe & Ito's vermilion and blue, as far apart for any color vision
 MORE, LESS = (213, 94, 0), (0, 114, 178)
 # sides of the map before it is enlarged, and how far it goes beyond the box
 CELLS = 48
@@ -41,7 +41,7 @@ def heat(regions: Regions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_heat(picture: np.ndarray, row: Row) -> None:
-    """Colour a face of a picture, uint8 [H, W, 3], in place."""
+    """Color a face of an image, uint8 [H, W, 3], in place."""
     if row.regions is None or row.box is None:
         return
     corner, opposite = row.box[:2], row.box[2:]

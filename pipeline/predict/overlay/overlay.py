@@ -76,7 +76,7 @@ class Overlay:
             draw_heat(picture, row)
         draw_faces(picture, rows, self._classes, self._size)
         if picture.shape[1::-1] != self._sides:
-            # the first picture's sides, whatever the stream changes to
+            # the first image's sides, whatever the stream changes to
             picture = cv2.resize(picture, self._sides, interpolation=cv2.INTER_AREA)
         strip = self._strip.draw(shown.time_s, rows)
         self._encoder.add(shown.time_s, np.concatenate([picture, strip]))

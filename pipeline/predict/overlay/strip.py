@@ -1,6 +1,6 @@
-"""The classes' probabilities of the last seconds, a panel for each face, below the picture.
+"""The classes' probabilities of the last seconds, a panel for each face, below the image.
 
-Each class has a line of its own with its name beside it, so that no colour has to be looked up: the
+Each class has a line of its own with its name beside it, so that no color has to be looked up: the
 probability is the height of the filled curve, from 0 to 1, the right end of it is now.
 """
 
@@ -33,14 +33,14 @@ from arpgnet.pipeline.predict.overlay.marks import (
 )
 
 SPAN_S = 8.0
-# more classes than that would cover the picture: the likeliest are shown
+# more classes than that would cover the image: the likeliest are shown
 MAX_CLASSES = 8
 # a name, a curve and a number need so many text sizes side by side
 PANEL_TEXTS = 14
 NAME_TEXTS = 5.5
 # a face that was away so long is drawn as a gap; less is one frame missed at 4 frames a second
 GAP_S = 0.5
-# so much of the face's colour have the classes that are not named
+# so much of the face's color have the classes that are not named
 OTHERS = 0.65
 
 
@@ -63,7 +63,7 @@ class Strip:
 
     Args:
         classes: K names.
-        width: of the picture.
+        width: of the image.
         size: of text and lines.
     """
 
@@ -128,7 +128,7 @@ class Strip:
         cv2.rectangle(canvas, (pad, 1), (pad + chip, size.row - 2), colour, cv2.FILLED)
         self._put(canvas, name, pad, 0, on(colour), BOLD)
         assert past.last is not None
-        text = named(past.last, self._classes) if here else "not in the picture"
+        text = named(past.last, self._classes) if here else "not in the image"
         room = width - chip - 3 * pad
         text = shortened(text, size.text, room, BOLD)
         self._put(canvas, text, 2 * pad + chip, 0, WHITE if here else GREY, BOLD)

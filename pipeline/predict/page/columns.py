@@ -53,7 +53,7 @@ class Columns:
 
     Args:
         classes: K names.
-        width, height: of the upright picture.
+        width, height: of the upright image.
     """
 
     def __init__(self, classes: list[str], width: int, height: int) -> None:

@@ -87,7 +87,7 @@ class Page:
         self._done_s = 0.0
 
     def add(self, row: Row) -> None:
-        """The next row; a frame's picture with its first one."""
+        """The next row; a frame's image with its first one."""
         before = self._columns.frames
         self._columns.add(row)
         if self._columns.frames > before:
