@@ -5,7 +5,7 @@ are pooled per seed, scored, and averaged over its seeds. The bootstrap draws wh
 same ones for both sides. It speaks about other subjects, not about other seeds: how far seeds
 differ is each side's standard deviation.
 
-McNemar's test needs one decision a clip (or labeled frame): that of the mean probability over
+McNemar's test needs one decision per clip (or labeled frame): that of the mean probability over
 seeds. Counting every seed's decision would count each clip several times, and its p would be too
 small. The test of single networks stands beside it, seed by seed, where both sides have the seed.
 """

@@ -84,7 +84,7 @@ def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> 
 
     limit, step = extent
     pictures = []
-    # set up once a file, without threads of its own: 0.03 ms an image, else up to 2
+    # set up once per file, without threads of its own: 0.03 ms an image, else up to 2
     converter = VideoReformatter()
     try:
         for index, frame in enumerate(itertools.islice(frames, limit)):

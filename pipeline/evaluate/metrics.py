@@ -86,8 +86,9 @@ def scores(confusion: np.ndarray, missing: Missing) -> dict[str, np.ndarray]:
 
 
 def overconfidence(label: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean probability of the named class minus the share of clips named rightly; clips without a
-    prediction are left out.
+    """Compute the mean probability of the predicted class minus accuracy.
+
+    Clips without a prediction are left out.
 
     Args:
         label: int `[clips]`.

@@ -154,7 +154,7 @@ def _spread(
     twins: Sequence[int | None],
     shown: Sequence[frozenset[str]],
 ) -> str:
-    """How many readable clips a class has, and how many units they form."""
+    """How many readable clips per class has, and how many units they form."""
     subject = [clip.subject if params.group_by == "subject" else None for clip in clips]
     columns = (subject, [clip.group for clip in clips], [clip.sha256 or None for clip in clips])
     unit = components(len(clips), (*columns, twins))

@@ -43,7 +43,7 @@ class Regions:
 
     Attributes:
         where: the regions' centers, float [N, 2], as a fraction of the face's box from its upper left.
-        times_even: float [N], attention in times that of an even attention over the same graph;
+        times_even: float [N], attention in times that of uniform attention over the same graph;
             NaN for a region that is not visible.
     """
 

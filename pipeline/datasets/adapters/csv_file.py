@@ -68,7 +68,7 @@ def read_csv(
     Args:
         manifest: the file; columns of other names are ignored.
         root: the folder that the clips' paths are relative to and must stay inside.
-        fps: images a second of folders.
+        fps: images per second of folders.
         faces: of folders of images where the column `faces` says nothing.
 
     Raises:

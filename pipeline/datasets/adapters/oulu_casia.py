@@ -87,7 +87,7 @@ ABOUT = About(
     obtain="on request: Center for Machine Vision and Signal Analysis, University of Oulu",
     source=(
         "Zhao et al. 2011, doi 10.1016/j.imavis.2011.07.002 (80 people, six expressions, 25 "
-        "images a second); github.com/menorashid/eccv_18 code/data_processors/preprocess_oulu.py "
+        "images per second); github.com/menorashid/eccv_18 code/data_processors/preprocess_oulu.py "
         "(layout, classes, P001 to P080, folds); not verified: the archives' names B_... and "
         "C_... are those of public scripts, and whether other publications use the same folds"
     ),

@@ -1,4 +1,4 @@
-"""Faces on the image: box, landmarks, id and the named class."""
+"""Faces on the image: box, landmarks, id and the predicted class."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the network attends to, as a heat map on the face.
 
-Orange is attended to more than by an even attention, blue less, and what is clear as much. Every
+Orange is attended to more than by uniform attention, blue less, and what is clear as much. Every
 place of the face has the mean of the regions around it, weighted by their distance: the same color
 means the same in every frame, and for any number of regions.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from arpgnet.pipeline.predict.output import Regions, Row
 
-# so many times an even attention, or its inverse, is the fullest color
+# so many times uniform attention, or its inverse, is the fullest color
 TOP = 1.5
 # standard deviation of a region's reach, in sides of the face's box: about half of the distance
 # between regions of the 7 x 7 grid, and between landmark regions

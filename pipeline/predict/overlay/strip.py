@@ -38,7 +38,7 @@ MAX_CLASSES = 8
 # a name, a curve and a number need so many text sizes side by side
 PANEL_TEXTS = 14
 NAME_TEXTS = 5.5
-# a face that was away so long is drawn as a gap; less is one frame missed at 4 frames a second
+# a face that was away so long is drawn as a gap; less is one frame missed at 4 frames per second
 GAP_S = 0.5
 # so much of the face's color have the classes that are not named
 OTHERS = 0.65

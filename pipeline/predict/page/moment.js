@@ -106,7 +106,7 @@ function words(face, row) {
   const top = [...regions].sort((one, other) => other.times - one.times).slice(0, 2);
   if (!top.length) return "";
   const said = top.map((one) => `${one.name} (${one.times.toFixed(2)})`);
-  return `Most attended, in times an even attention: ${said.join("; ")}`;
+  return `Most attended, in times uniform attention: ${said.join("; ")}`;
 }
 
 function drawMoment() {
@@ -147,7 +147,7 @@ function regionAt(event) {
 
 look.addEventListener("pointermove", (event) => {
   const region = regionAt(event);
-  if (region) showTip(event, [region.name, `${region.times.toFixed(2)} times an even attention`]);
+  if (region) showTip(event, [region.name, `${region.times.toFixed(2)} times uniform attention`]);
   else tip.hidden = true;
 });
 look.addEventListener("pointerleave", () => {

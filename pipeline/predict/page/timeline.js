@@ -1,5 +1,5 @@
 "use strict";
-// A face's probabilities over time: a line a class. It shows the moment, and a click goes to one.
+// A face's probabilities over time: a line per class. It shows the moment, and a click goes to one.
 
 const LINE = 22;
 const NAMES = 96;

@@ -105,7 +105,7 @@ function describe(job) {
   if (job.state === "running") {
     if (!job.total || !job.frames) return "looking at the video";
     if (job.frames === job.total) return `${job.total} frames; writing the page`;
-    const rate = job.frames_per_second ? `, ${job.frames_per_second.toFixed(0)} frames a second` : "";
+    const rate = job.frames_per_second ? `, ${job.frames_per_second.toFixed(0)} frames per second` : "";
     const left = job.seconds_left !== null ? `, ${duration(job.seconds_left)} left` : "";
     return `${job.frames} of ${job.total} frames${rate}${left}`;
   }
