@@ -43,11 +43,11 @@ def predict_videos(
     ] = None,
 ) -> None:
     """A table for each video: every face in every frame, with the classes' probabilities."""
-    from arpgnet.pipeline.predict.predictor import Options
+    from arpgnet.pipeline.predict.predictor import PredictOptions
     from arpgnet.pipeline.predict.run import predict
     from arpgnet.pipeline.predict.source import open_model
 
-    options = Options(form, out, faces, landmarks, window, overlay, page, seconds)
+    options = PredictOptions(form, out, faces, landmarks, window, overlay, page, seconds)
     good = predict(
         open_model(model, run),
         videos,

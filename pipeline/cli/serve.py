@@ -49,9 +49,9 @@ def serve_videos(
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise UserError("serving needs two more packages: pip install 'arpgnet[serve]'")
     from arpgnet.pipeline.serve.app import Limits
-    from arpgnet.pipeline.serve.run import Options, serve
+    from arpgnet.pipeline.serve.run import ServeOptions, serve
     from arpgnet.pipeline.serve.worker import Source
 
     limits = Limits(round(max_mb * 1e6), max_minutes * 60, hours * 3600, keep is not None, root)
-    options = Options(host, port, token_file, tuple(allow_host or ()), keep, jobs, queue)
+    options = ServeOptions(host, port, token_file, tuple(allow_host or ()), keep, jobs, queue)
     serve(Source(model, run, window, limits.longest_s), limits, options, say=typer.echo)

@@ -52,7 +52,7 @@ _ROUNDING = 0.01
 
 @dataclass(frozen=True)
 class Pictures:
-    """What near-duplicates are told by: frame count (None where unknown) and the start's thumbnails."""
+    """What identifies near-duplicates: frame count (None: unknown) and the start's thumbnails."""
 
     frames: int | None
     start: np.ndarray

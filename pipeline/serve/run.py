@@ -33,7 +33,7 @@ _TERMINATED = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
-class Options:
+class ServeOptions:
     """What the command line says.
 
     Attributes:
@@ -53,7 +53,9 @@ class Options:
     waiting: int = 4
 
 
-def serve(source: Source, limits: Limits, options: Options, *, say: Callable[[str], None]) -> None:
+def serve(
+    source: Source, limits: Limits, options: ServeOptions, *, say: Callable[[str], None]
+) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Raises:

@@ -39,7 +39,7 @@ _EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class Source:
-    """Which network, and what holds for all videos: see `pipeline.predict.predictor.Options`."""
+    """Which network, and the options for all videos: see `predict.predictor.PredictOptions`."""
 
     model: str | None
     run: str | None
@@ -176,10 +176,10 @@ def _work(pipe: Connection, source: Source) -> None:
         pipe.send_bytes(json.dumps(message).encode())
 
     with contextlib.suppress(EOFError, BrokenPipeError):
-        from arpgnet.pipeline.predict.predictor import Options, Predictor
+        from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
         from arpgnet.pipeline.predict.source import open_model
 
-        options = Options(page=True, window_s=source.window_s, longest_s=source.longest_s)
+        options = PredictOptions(page=True, window_s=source.window_s, longest_s=source.longest_s)
         try:
             model = open_model(source.model, source.run)
             predictor = Predictor(model, options)

@@ -87,7 +87,7 @@ def shortened(text: str, size: int, width: int, weight: int = REGULAR) -> str:
 
 
 def put(
-    picture: np.ndarray,
+    image: np.ndarray,
     text: str,
     at: tuple[int, int],
     size: int,
@@ -95,7 +95,7 @@ def put(
     weight: int = REGULAR,
 ) -> None:
     """Text with its baseline beginning at x, y."""
-    cv2.putText(picture, text, at, colour, _font(), size, weight)
+    cv2.putText(image, text, at, colour, _font(), size, weight)
 
 
 @functools.cache

@@ -42,7 +42,7 @@ class Stage:
         self.rows.append(dict(zip(places, faces, strict=True)))
 
     def names(self, who: int) -> list[int | None]:
-        self.identities.settle()
+        self.identities.resolve()
         return [row[who].tracklet.face for row in self.rows if who in row]
 
 

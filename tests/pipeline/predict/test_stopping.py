@@ -71,7 +71,7 @@ def test_ctrl_c_keeps_the_rows_and_marks_the_table(
     assert "Traceback" not in errors
     lines = [line for line in errors.splitlines() if "error:" in line]
     assert len(lines) == 1
-    assert "long.mp4: stopped behind frame" in lines[0]
+    assert "long.mp4: stopped after frame" in lines[0]
     if form == "csv":
         assert table.read_text().endswith("\n# complete=false\n")
         rows = pd.read_csv(table, comment="#")

@@ -58,7 +58,7 @@ def test_the_card_is_the_runs_own(tmp_path: Path) -> None:
     assert "2 of 4 clips passed every stage" in card
     assert "2 clips of class fear left out on purpose" in card
     assert "Weights of the face pack demo: MIT." in card
-    assert "Data, csv: unknown to the pipeline; whoever publishes this model must state it here." in card
+    assert "Data, csv: unknown to the pipeline; whoever publishes this model must state" in card
     assert "Data, rml: research \\| x." in card
     assert "Over 2 subjects: UAR from 0.250 to 0.250" in card
     assert "article 5(1)(f)" in card

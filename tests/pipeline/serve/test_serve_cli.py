@@ -65,4 +65,4 @@ def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_every_video_would_fail_of_is_said_at_the_start(tmp_path: Path) -> None:
-    assert "give --window SECONDS" in line("--model", write_run(tmp_path / "run"))
+    assert "set --window SECONDS" in line("--model", write_run(tmp_path / "run"))

@@ -120,7 +120,7 @@ def test_a_video_becomes_a_table_and_a_page(client: httpx.Client, videos: Path, 
     ("name", "words", "kept"),
     [
         ("text.mp4", "not a video, or its header is damaged", set()),
-        ("picture.mp4", "a picture, not a video", set()),
+        ("picture.mp4", "an image, not a video", set()),
         ("long.mkv", "longer than the 6 s that are allowed", set()),
         ("grey.mkv", "no face found in any of 10 frames", {"table", "page"}),
     ],
@@ -140,7 +140,7 @@ def test_of_a_damaged_video_the_sound_part_is_kept_and_marked(
     table = client.get(f"/api/jobs/{state['id']}/files/result.csv").text
     assert table.endswith("# complete=false\n")
     page = client.get(f"/api/jobs/{state['id']}/files/result.html").text
-    assert "Not complete." in page
+    assert "Incomplete." in page
 
 
 def test_a_path_is_read_where_it_lies(client: httpx.Client, videos: Path) -> None:
