@@ -135,9 +135,7 @@ class Guard:
         if foreign and not page:
             return refusal(403, "cross-site request refused")
         if scope["path"] not in OPEN_PATHS and not self._access.is_known(headers):
-            return refusal(
-                401, "a token is required: Authorization: Bearer TOKEN", challenge=True
-            )
+            return refusal(401, "a token is required: Authorization: Bearer TOKEN", challenge=True)
         return None
 
 

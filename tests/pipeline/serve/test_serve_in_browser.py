@@ -180,7 +180,7 @@ def test_a_path_and_a_reload(page: Page) -> None:
 def test_it_says_what_it_is_and_what_becomes_of_a_video(page: Page, running: Server) -> None:
     expect(page.locator("main")).to_contain_text("An expression is not an emotion.")
     expect(page.locator("#fate")).to_contain_text(f"this service, 127.0.0.1:{running.port}")
-    expect(page.locator("#fate")).to_contain_text("for 24 h by whoever has the job's address")
+    expect(page.locator("#fate")).to_contain_text("for 24 h to anyone who has the job's address")
     expect(page.locator("#limits")).to_have_text("Up to 1 MB and 10 min.")
 
 
