@@ -162,7 +162,7 @@ def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
     assert {"train", "val"} <= set(of_fold.values())
     assert "of 15 clips per seed" in page
     assert "no face found in any of 4 frames: 1" in page
-    assert "2 clips have no supplied faces: found in the video instead" in page
+    assert "2 clips without provided faces: faces are detected instead" in page
 
 
 def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
@@ -249,9 +249,9 @@ def test_trained_on_ckplus_and_scored_on_ravdess(run: Run, ckplus: Path, tmp_pat
     for line in (
         "<h1>ARPGNet on ravdess, trained on ckplus</h1>",
         "Protocol: cross-corpus, 1 fold, 1 seed.",
-        "4 left out: class contempt is mapped to nothing",
-        "3 left out: class neutral is mapped to nothing",
-        "3 left out: class calm is mapped to nothing",
+        "4 left out: class contempt is mapped to null",
+        "3 left out: class neutral is mapped to null",
+        "3 left out: class calm is mapped to null",
         "4 left out: ckplus: sequence without an emotion",
         "1 left out: ravdess: sound without pictures (03)",
         "1 left out: ravdess: with sound (01), beside the same without (02)",

@@ -22,10 +22,10 @@ import numpy as np
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.progress import track
 from arpgnet.pipeline.datasets import fingerprint
-from arpgnet.pipeline.datasets.fingerprint import Pictures, find_twins
+from arpgnet.pipeline.datasets.fingerprint import Fingerprint, find_near_duplicates
 from arpgnet.pipeline.datasets.media import (
     NOT_FOUND,
-    FileFacts,
+    FileMetadata,
     Media,
     Seen,
     examine,
@@ -107,7 +107,7 @@ class FileCache:
 
     def describe(
         self, media: Sequence[Media], workers: int = 1, limits: Limits | None = None
-    ) -> list[FileFacts]:
+    ) -> list[FileMetadata]:
         """The facts of each file; what is new or changed is opened by `workers` processes.
 
         A file that is absent, unreadable, empty or no video has a `reason`, and so has one
@@ -206,9 +206,9 @@ class FileCache:
         states = {one: found[one] if one.pictures else state(one) for one in unique}
         return {one: known and f"{known} {self._version}" for one, known in states.items()}
 
-    def _known(self, media: Media, state: str | None) -> FileFacts | None:
+    def _known(self, media: Media, state: str | None) -> FileMetadata | None:
         if state is None:
-            return FileFacts(reason=NOT_FOUND)
+            return FileMetadata(reason=NOT_FOUND)
         row = self._db.execute(
             "SELECT CAST(facts AS BLOB), start FROM files WHERE path = ? AND state = ?",
             (media.key, state),
@@ -217,7 +217,7 @@ class FileCache:
             return None
         facts, _, known = row[0].decode(errors="replace").rpartition("\n")
         # a wrong sha256 would be believed for ever: the file has the same length and time
-        return FileFacts(**json.loads(facts)) if known == _sum(media, facts, row[1]) else None
+        return FileMetadata(**json.loads(facts)) if known == _sum(media, facts, row[1]) else None
 
     def _keep(self, fresh: Sequence[tuple[Media, Seen]], states: dict[Media, str | None]) -> None:
         # what the machine refuses today it may allow tomorrow without a change of the file;
@@ -280,7 +280,7 @@ def _parts(folders: Sequence[Media], workers: int) -> list[tuple[Media, ...]]:
 def _seen(result: Seen | Crashed | TimedOut) -> Seen:
     if isinstance(result, tuple):
         return result
-    return FileFacts(reason=str(result)), None
+    return FileMetadata(reason=str(result)), None
 
 
 def _sum(media: Media, facts: str, start: bytes | None) -> str:
@@ -292,7 +292,9 @@ def _unpacked(blob: bytes | None) -> np.ndarray:
     return np.frombuffer(blob or b"", dtype=np.uint8).reshape(-1, side, side)
 
 
-def twins_of(facts: Mapping[Media, FileFacts], cache: FileCache) -> dict[Media, int | None]:
+def near_duplicates_of(
+    facts: Mapping[Media, FileMetadata], cache: FileCache
+) -> dict[Media, int | None]:
     """Per readable file a number shared by those of the same images, or None.
 
     Args:
@@ -300,14 +302,14 @@ def twins_of(facts: Mapping[Media, FileFacts], cache: FileCache) -> dict[Media, 
     """
     media = list(facts)
     pictures = [
-        Pictures(_frames(file), start)
+        Fingerprint(_frames(file), start)
         for file, start in zip(facts.values(), cache.starts(media), strict=True)
     ]
-    groups = find_twins(pictures, lambda row: cache.whole(media[row]))
+    groups = find_near_duplicates(pictures, lambda row: cache.whole(media[row]))
     return dict(zip(media, groups, strict=True))
 
 
-def _frames(file: FileFacts) -> int | None:
+def _frames(file: FileMetadata) -> int | None:
     """The number of frames, from the length where the container does not say."""
     if file.frames is None and file.duration_s and file.fps:
         return round(file.duration_s * file.fps)

@@ -51,7 +51,7 @@ _ROUNDING = 0.01
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Fingerprint:
     """What identifies near-duplicates: frame count (None: unknown) and the start's thumbnails."""
 
     frames: int | None
@@ -101,7 +101,9 @@ def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> 
     return np.stack(pictures)
 
 
-def picture_thumbnails(pictures: folders.Pictures, extent: tuple[int, int] = START) -> np.ndarray:
+def picture_thumbnails(
+    pictures: folders.Fingerprint, extent: tuple[int, int] = START
+) -> np.ndarray:
     """`thumbnails` of a folder of images; those that cannot be read are passed over.
 
     Raises:
@@ -121,7 +123,9 @@ def picture_thumbnails(pictures: folders.Pictures, extent: tuple[int, int] = STA
     return np.stack(found)
 
 
-def find_twins(clips: Sequence[Pictures], whole: Callable[[int], np.ndarray]) -> list[int | None]:
+def find_near_duplicates(
+    clips: Sequence[Fingerprint], whole: Callable[[int], np.ndarray]
+) -> list[int | None]:
     """Group clips of the same images.
 
     Args:
@@ -130,23 +134,23 @@ def find_twins(clips: Sequence[Pictures], whole: Callable[[int], np.ndarray]) ->
             clips whose starts are alike and nearly still.
 
     Returns:
-        per clip the row of the first clip of its group, or None when it has no twin.
+        per clip the row of the first clip of its group, or None when it has no duplicate.
     """
     pairs = [
         (a, b)
         for a, b in _candidates(clips)
-        if same_pictures(clips[a].start, clips[b].start)
+        if same_images(clips[a].start, clips[b].start)
         and (
             min(movement(clips[a].start), movement(clips[b].start)) >= STILL
-            or same_pictures(whole(a), whole(b))
+            or same_images(whole(a), whole(b))
         )
     ]
     group = connected(len(clips), pairs)
-    with_twin = {row for pair in pairs for row in pair}
-    return [group[row] if row in with_twin else None for row in range(len(clips))]
+    duplicated = {row for pair in pairs for row in pair}
+    return [group[row] if row in duplicated else None for row in range(len(clips))]
 
 
-def same_pictures(a: np.ndarray, b: np.ndarray) -> bool:
+def same_images(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two stacks of thumbnails [n, SIDE, SIDE] show the same."""
     if abs(len(a) - len(b)) > 1:
         return False
@@ -182,7 +186,7 @@ def _levelled(pictures: np.ndarray) -> np.ndarray:
     return pictures - pictures.mean(axis=(1, 2), keepdims=True)
 
 
-def _candidates(clips: Sequence[Pictures]) -> Iterator[tuple[int, int]]:
+def _candidates(clips: Sequence[Fingerprint]) -> Iterator[tuple[int, int]]:
     """Pairs (a < b) of like length within about MAX_DISTANCE, by blocks of matrix products.
 
     Thumbnails of the thumbnails come first: their distance is never above that of the thumbnails,

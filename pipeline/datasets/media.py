@@ -47,7 +47,7 @@ class Media:
 
 
 @dataclass(frozen=True)
-class FileFacts:
+class FileMetadata:
     """A file's sha256 (empty if unreadable), its format, and why it cannot be used, if so."""
 
     sha256: str = ""
@@ -60,20 +60,20 @@ class FileFacts:
 
 
 # facts and the fingerprint, where there is one
-Seen = tuple[FileFacts, np.ndarray | None]
+Seen = tuple[FileMetadata, np.ndarray | None]
 
 
 def examine(media: Media) -> Seen:
     """Read a file whole. One that is absent, unreadable, empty or no video has a `reason`."""
     try:
         if media.pictures:
-            facts = FileFacts(sha256=digest(*map(folder_sha256, media.folders())))
+            facts = FileMetadata(sha256=digest(*map(folder_sha256, media.folders())))
         elif not media.path.is_file():
-            return FileFacts(reason=NOT_A_FILE if media.path.exists() else NOT_FOUND), None
+            return FileMetadata(reason=NOT_A_FILE if media.path.exists() else NOT_FOUND), None
         else:
-            facts = FileFacts(sha256=file_sha256(media.path))
+            facts = FileMetadata(sha256=file_sha256(media.path))
     except OSError:
-        return FileFacts(reason=NOT_ALLOWED), None
+        return FileMetadata(reason=NOT_ALLOWED), None
     try:
         if media.pictures:
             folder = read_folder(media.path, media.first)
@@ -84,7 +84,7 @@ def examine(media: Media) -> Seen:
             return facts, fingerprint.picture_thumbnails(folder)
         return _examine_video(media.path, facts)
     except ClipError as error:
-        return FileFacts(sha256=facts.sha256, reason=error.reason), None
+        return FileMetadata(sha256=facts.sha256, reason=error.reason), None
 
 
 def whole_thumbnails(media: Media) -> np.ndarray:
@@ -116,7 +116,7 @@ def _folder_state(media: Media) -> str | None:
         return None
 
 
-def _examine_video(path: Path, facts: FileFacts) -> Seen:
+def _examine_video(path: Path, facts: FileMetadata) -> Seen:
     """Opened once for both: that is 3 ms of the 15 which a clip of 256 px takes."""
     from arpgnet.pipeline.video.container import describe, first_frame, open_video
 

@@ -1,4 +1,4 @@
-"""From a data set's folder to the manifest and the splits."""
+"""The ingest stage: from a data set's folder to the manifest and the splits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pyarrow as pa
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.datasets.base import ListedClip, Listing, adapter_module
 from arpgnet.pipeline.datasets.corpora import corpora, list_all, settle
-from arpgnet.pipeline.datasets.file_cache import FileCache, twins_of
+from arpgnet.pipeline.datasets.file_cache import FileCache, near_duplicates_of
 from arpgnet.pipeline.datasets.frame_names import classes_shown, frame_table
-from arpgnet.pipeline.datasets.media import FileFacts
+from arpgnet.pipeline.datasets.media import FileMetadata
 from arpgnet.pipeline.ingest.checks import OUT, check_classes, check_leaks, drop_leaks
 from arpgnet.pipeline.ingest.classes import choose_classes, map_classes
-from arpgnet.pipeline.ingest.notes import notes_of, other_lengths, protocol_note, set_facts
+from arpgnet.pipeline.ingest.notes import notes_of, other_lengths, protocol_note, set_metadata
 from arpgnet.pipeline.ingest.rows import manifest_rows, media_of
 from arpgnet.pipeline.ingest.splits import assign_splits
 from arpgnet.pipeline.runner.workers import Limits
@@ -32,7 +32,7 @@ from arpgnet.pipeline.tables.manifest import (
     write_table,
 )
 
-ROOM = "ingest"
+NAMESPACE = "ingest"
 
 
 def ingest(
@@ -44,13 +44,13 @@ def ingest(
 ) -> None:
     """Write the manifest, the splits and the frame labels below `folder`.
 
-    What was written for the same listing, files and settings before is taken from the store.
+    Results for the same listing, files and settings are taken from the store.
 
     Args:
         params: the `dataset` section.
-        workers: processes that look at new clips, or render the demo.
+        workers: processes that read new clips, or render the demo.
         folder: the repository, or an experiment's copy of it.
-        limits: of the processes that look at clips.
+        limits: of the processes that read clips.
         faces: `faces.source`.
 
     Raises:
@@ -73,7 +73,7 @@ def ingest(
         clip.frames is not None for clip in listed
     )
     if blank:
-        left_out["videos without a frame of a class that is kept"] = blank
+        left_out["videos without a frame of a used class"] = blank
     media = media_of(listed, found)
     with FileCache() as cache:
         described = cache.describe(list(dict.fromkeys(media)), workers, limits)
@@ -87,21 +87,21 @@ def ingest(
             return
         clips, frames, files = manifest_rows(listed, media, facts, classes)
         usable = {files[clip.clip_id]: None for clip in clips if clip.status == OK}
-        same = twins_of({one: facts[one] for one in usable}, cache)
-        twins = [same.get(files[clip.clip_id]) for clip in clips]
+        same = near_duplicates_of({one: facts[one] for one in usable}, cache)
+        duplicates = [same.get(files[clip.clip_id]) for clip in clips]
     shown = classes_shown(clips, frames)
-    splits = assign_splits(clips, params, twins, shown)
+    splits = assign_splits(clips, params, duplicates, shown)
     folds, dropped = (
-        drop_leaks(clips, splits.folds, params, twins)
+        drop_leaks(clips, splits.folds, params, duplicates)
         if params.leaks == "drop"
         else (splits.folds, [])
     )
-    check_leaks(clips, folds, params, twins)
-    check_classes(clips, folds, classes, params, twins, shown)
+    check_leaks(clips, folds, params, duplicates)
+    check_classes(clips, folds, classes, params, duplicates, shown)
     remarks = [*splits.remarks, *dropped, *other_lengths(clips, frames)]
-    notes = notes_of(listing, left_out, excluded, clips, twins, remarks)
+    notes = notes_of(listing, left_out, excluded, clips, duplicates, remarks)
     notes["protocol"] = protocol_note(params, about, listing.metric, len(folds))
-    notes["sets"] = [set_facts(corpus) for corpus in found]
+    notes["sets"] = [set_metadata(corpus) for corpus in found]
     write_manifest(clips, folder / MANIFEST, classes=classes, dataset=params.name, notes=notes)
     write_table(_splits_table(clips, folds), folder / SPLITS)
     write_table(frame_table(frames, classes), folder / FRAME_LABELS)
@@ -115,7 +115,7 @@ def _splits_table(clips: Sequence[Clip], folds: Sequence[Sequence[str]]) -> pa.T
         for clip, side in zip(clips, sides, strict=True)
         if side != OUT
     ]
-    # by columns: from rows pyarrow would import pandas, for a second
+    # by columns: from rows, pyarrow would import pandas, which takes a second
     columns = [
         pa.array(column, field.type)
         for column, field in zip(zip(*used, strict=True), SPLITS_SCHEMA, strict=True)
@@ -130,9 +130,9 @@ def _key(
     left_out: dict[str, int],
     listed: Sequence[ListedClip],
     excluded: dict[str, int],
-    facts: Sequence[FileFacts],
+    facts: Sequence[FileMetadata],
 ) -> str:
-    """Digest of all that the three files depend on; not of where the folder lies."""
+    """Compute the digest of all that the three files depend on, without the folder's location."""
     elsewhere = {"root", "manifest", "demo", "train_on", "test_on"}
     settings = params.model_dump(mode="json", exclude=elsewhere)
     rows = [
@@ -150,11 +150,11 @@ def _key(
 
 def _restore(store: Store, key: str, folder: Path) -> bool:
     return all(
-        store.get_file(ROOM, digest(key, name.as_posix()), folder / name)
+        store.get_file(NAMESPACE, digest(key, name.as_posix()), folder / name)
         for name in (MANIFEST, SPLITS, FRAME_LABELS)
     )
 
 
 def _keep(store: Store, key: str, folder: Path) -> None:
     for name in (MANIFEST, SPLITS, FRAME_LABELS):
-        store.put_file(ROOM, digest(key, name.as_posix()), folder / name)
+        store.put_file(NAMESPACE, digest(key, name.as_posix()), folder / name)

@@ -300,10 +300,11 @@ def _notes(manifest: Manifest) -> list[str]:
     lines = [f"{plural(count, 'clip')} of class {name} left out on purpose (dataset.exclude)"
              for name, count in sorted(notes["excluded"].items())]  # fmt: skip
     lines += [f"{count} left out: {why}" for why, count in notes["left_out"].items()]
-    if notes["twins"]["clips"]:
+    if notes["near_duplicates"]["clips"]:
+        alike = notes["near_duplicates"]
         lines.append(
-            f"{plural(notes['twins']['clips'], 'near-duplicate clip')} in "
-            f"{plural(notes['twins']['sets'], 'group')}; a group stays on one side of every split"
+            f"{plural(alike['clips'], 'near-duplicate clip')} in {plural(alike['sets'], 'group')}; "
+            "a group stays on one side of every split"
         )
     if notes["unused_files"]["count"]:
         lines.append(f"{plural(notes['unused_files']['count'], 'unused file')} in the folder")

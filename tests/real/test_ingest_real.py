@@ -34,7 +34,7 @@ def performance(path: str) -> str:
 
 
 def test_one_actor_cannot_be_split_by_subject(clips, tmp_path):
-    with pytest.raises(UserError, match=r"all clips are of one subject \('actor01'\)"):
+    with pytest.raises(UserError, match=r"all clips belong to one subject \('actor01'\)"):
         ingest(params(clips, "ravdess.csv", group_by="subject"), folder=tmp_path)
 
 
@@ -45,10 +45,10 @@ def test_classes_of_one_clip_cannot_be_learnt(clips, tmp_path):
 
 @pytest.mark.parametrize("protocol", ["holdout", "kfold"])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_twins_never_cross(clips, tmp_path, protocol, seed):
+def test_near_duplicates_never_cross(clips, tmp_path, protocol, seed):
     ingest(params(clips, "ravdess.csv", protocol=protocol, seed=seed, folds=3), folder=tmp_path)
     manifest = read_manifest(tmp_path / MANIFEST)
-    assert manifest.notes["twins"] == {"clips": 14, "sets": 7}
+    assert manifest.notes["near_duplicates"] == {"clips": 14, "sets": 7}
     assert manifest.notes["excluded"] == {"calm": 1, "sadness": 1}
     path = {clip.clip_id: clip.path for clip in manifest.clips}
     sides: dict[tuple[int, str], set[str]] = {}
@@ -68,7 +68,7 @@ def test_a_split_by_modality_is_refused(clips, tmp_path):
         for row in rows
     ]
     naive.write_text("path,label,split\n" + "".join(lines))
-    with pytest.raises(UserError, match="show the same pictures but stand in test and") as error:
+    with pytest.raises(UserError, match="are near-duplicates but are in test and") as error:
         ingest(params(clips, naive, protocol="official"), folder=tmp_path)
     first, second = str(error.value).split("'")[1:4:2]
     assert performance(first) == performance(second)
@@ -77,14 +77,14 @@ def test_a_split_by_modality_is_refused(clips, tmp_path):
 def test_performances_are_far_apart(clips):
     """The thresholds lie in a wide gap; these are the figures quoted beside them."""
     found = {path: thumbnails(path) for path in sorted(clips.glob("*/*.m[kp][4v]"))}
-    twins, others = [], []
+    duplicates, others = [], []
     for a, b in itertools.combinations(found, 2):
         if a.parent == b.parent:
             same = a.parent.name == "ravdess" and performance(str(a)) == performance(str(b))
             pair = (distance(found[a], found[b]), correlation(found[a], found[b]))
-            (twins if same else others).append(pair)
-    assert len(twins) == 7
-    assert max(d for d, _ in twins) < 0.5
-    assert min(r for _, r in twins) > 0.99
+            (duplicates if same else others).append(pair)
+    assert len(duplicates) == 7
+    assert max(d for d, _ in duplicates) < 0.5
+    assert min(r for _, r in duplicates) > 0.99
     assert min(d for d, _ in others) > 6
     assert max(r for _, r in others) < 0.8

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
@@ -151,7 +152,7 @@ def _fallen(clips: list[ListedClip], wanted: Wanted) -> list[str]:
     count = sum(clip.images is None for clip in clips)
     if wanted.faces != "aligned" or not count:
         return []
-    return [f"{count} videos have no cropped faces: faces are found in the video instead"]
+    return [f"{plural(count, 'video')} without cropped faces: faces are detected instead"]
 
 
 def read_labels(path: Path) -> tuple[FrameNames, tuple[str, ...]]:
@@ -257,5 +258,5 @@ def _test_lists(root: Path) -> list[str]:
         for path in sorted(place.glob("*test_set_release*.txt")):
             if "expr" in path.name.lower():
                 count = len([line for line in lines_of(path) if line])
-                remarks.append(f"{count} videos of {path.name} have no public labels")
+                remarks.append(f"{plural(count, 'video')} of {path.name} without public labels")
     return remarks

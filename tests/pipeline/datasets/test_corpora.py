@@ -57,13 +57,15 @@ def test_trained_on_one_set_and_tested_on_another(tmp_path):
         assert clip.subject.startswith(f"{clip.corpus}/")
         assert (split[clip.clip_id] == "test") == (clip.corpus == "ravdess")
     assert set(split.values()) == {"train", "val", "test"}
-    assert manifest.notes["left_out"] == {"class calm is mapped to nothing": 2}
+    assert manifest.notes["left_out"] == {"class calm is mapped to null": 2}
     protocol = manifest.notes["protocol"]
     assert (protocol["protocol"], protocol["published"]) == ("official", False)
 
 
 def test_a_class_that_training_does_not_know(tmp_path):
-    with pytest.raises(UserError, match=r"class 'calm' of ravdess .* is none of anger, happiness"):
+    with pytest.raises(
+        UserError, match=r"class 'calm' of ravdess .* is not one of anger, happiness"
+    ):
         joined(tmp_path)
     manifest = joined(tmp_path / "b", unmapped="drop")
     assert manifest.notes["left_out"] == {"class calm is not mapped (dataset.unmapped: drop)": 2}

@@ -86,8 +86,8 @@ def test_files_that_cannot_be_used_are_named_and_copies_counted(root: Path) -> N
     (unreadable,) = (line for line in findings.lines if line.what.startswith("unreadable"))
     assert unreadable.found == "1"
     assert unreadable.first == ["rml-1/s1/di1.avi"]
-    assert lines["clips of the same bytes"] == ("-", "2 in 1 set", "unknown")
-    assert lines["clips of the same pictures"] == ("-", "2 in 1 set", "unknown")
+    assert lines["identical files"] == ("-", "2 in 1 group", "unknown")
+    assert lines["near-duplicate clips"] == ("-", "2 in 1 group", "unknown")
     assert lines["unused files"] == ("-", "1", "unknown")
 
 

@@ -33,11 +33,11 @@ def study(subjects: int = 6, labels: str = "ab", each: int = 2, **more) -> list[
     return [clip(n, label, subject=f"s{s}", **more) for n, (s, label) in enumerate(rows)]
 
 
-def divided(clips, twins=None, **params):
+def divided(clips, duplicates=None, **params):
     params = settled(**params)
-    twins = twins or [None] * len(clips)
-    splits = assign_splits(clips, params, twins)
-    check_leaks(clips, splits.folds, params, twins)
+    duplicates = duplicates or [None] * len(clips)
+    splits = assign_splits(clips, params, duplicates)
+    check_leaks(clips, splits.folds, params, duplicates)
     return splits
 
 
@@ -74,15 +74,15 @@ def test_units_never_cross_and_every_clip_has_a_side(table, protocol, group_by, 
         )
         for number, (label, subject, group) in enumerate(table)
     ]
-    twins = [0 if number in (0, 5) else None for number in range(len(clips))]
+    duplicates = [0 if number in (0, 5) else None for number in range(len(clips))]
     settings = {"protocol": protocol, "group_by": group_by, "seed": seed, "folds": 3}
     params = settled(**settings)
     try:
-        splits = assign_splits(clips, params, twins)
+        splits = assign_splits(clips, params, duplicates)
     except UserError:
         return  # too few units: the message is tested below
-    check_leaks(clips, splits.folds, params, twins)
-    unit = units(clips, params, twins)
+    check_leaks(clips, splits.folds, params, duplicates)
+    unit = units(clips, params, duplicates)
     tested = []
     for sides in splits.folds:
         assert len(sides) == len(clips)
@@ -95,7 +95,7 @@ def test_units_never_cross_and_every_clip_has_a_side(table, protocol, group_by, 
         tested += [row for row, side in enumerate(sides) if side == "test"]
     if protocol != "holdout":
         assert sorted(tested) == list(range(len(clips)))
-    assert splits == assign_splits(clips, params, twins)
+    assert splits == assign_splits(clips, params, duplicates)
 
 
 @given(st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 5)), st.integers(0, 20))))
@@ -139,7 +139,8 @@ def test_loso_joins_subjects_that_share_a_group():
     clips = [*clips, clip(90, subject="s3", group="g"), clip(91, subject="s4", group="g")]
     splits = divided(clips, protocol="loso")
     assert len(splits.folds) == 4
-    assert splits.remarks == ["5 subjects form 4 folds: some share a group or pictures"]
+    remark = "5 subjects, but only 4 folds: some subjects share a group or near-duplicates"
+    assert splits.remarks == [remark]
 
 
 def test_holdout_takes_about_the_fraction():
@@ -197,7 +198,8 @@ def test_val_becomes_test_where_test_is_withheld():
     splits = divided(clips, protocol="official")
     assert splits.folds[0][20:] == ["test"] * 4
     assert "val" in splits.folds[0][:20]
-    assert splits.remarks[0] == "no test split is given: the given val is the test split"
+    remark = "no test split is provided: the provided val is used as the test split"
+    assert splits.remarks[0] == remark
 
 
 def test_carving_keeps_every_class_in_train_where_it_can():
@@ -230,14 +232,14 @@ MISTAKES = [
         [clip(0), clip(1)],
         {},
         "the clips have no subject: add a column 'subject', or set dataset.group_by=group or "
-        "dataset.group_by=clip (the result is then not subject-disjoint",
+        "dataset.group_by=clip (the result is then not subject-independent",
     ),
-    ([clip(0, subject="s"), clip(1)], {}, "1 clips have no subject"),
+    ([clip(0, subject="s"), clip(1)], {}, "1 clip has no subject"),
     ([clip(0), clip(1)], {"group_by": "group"}, "no group: add a column 'group', or set dataset."),
     (
         [clip(0, subject="s"), clip(1, subject="s")],
         {},
-        "all clips are of one subject ('s'), which cannot be split: add clips of other subjects, "
+        "all clips belong to one subject ('s'), which cannot be split: add clips of other subjects, "
         "or set dataset.group_by=group or",
     ),
     (study(3), {"folds": 4}, "dataset.folds: 4 needs at least 4 subjects, there are 3"),
@@ -252,11 +254,11 @@ MISTAKES = [
     (
         [clip(0, split="train"), clip(1)],
         {"protocol": "official"},
-        "1 clips have no split, first: 'c001'",
+        "1 clip without a split, first: 'c001'",
     ),
     ([clip(0, split="test")], {"protocol": "official"}, "the column 'split' has no train"),
     ([clip(0, split="train")], {"protocol": "official"}, "neither test nor val"),
-    ([clip(0, fold=1), clip(1)], {}, "1 clips have no fold, first: 'c001'"),
+    ([clip(0, fold=1), clip(1)], {}, "1 clip without a fold, first: 'c001'"),
     ([clip(0, fold=1), clip(1, fold=1)], {}, "the column 'fold' has one value (1)"),
     (
         [clip(n, "abcdefgh"[n % 8], subject=f"s{n}") for n in range(16)],
@@ -281,7 +283,7 @@ def test_shared_subject_is_refused():
         )
     ]
     with pytest.raises(
-        UserError, match="'c000' and 'c003' are of one subject but stand in train and test"
+        UserError, match="'c000' and 'c003' show the same subject but are in train and test"
     ):
         divided(clips, protocol="official")
     # what is asked for by group_by, and no more, is promised
@@ -293,7 +295,7 @@ def test_shared_group_is_refused_always():
         clip(n, group=group, split=split)
         for n, (group, split) in enumerate([("g", "train"), (None, "val"), ("g", "test")])
     ]
-    with pytest.raises(UserError, match="'c000' and 'c002' are of one group but"):
+    with pytest.raises(UserError, match="'c000' and 'c002' belong to the same group but"):
         divided(clips, protocol="official", group_by="clip")
 
 
@@ -303,7 +305,7 @@ def test_shared_file_is_refused():
         for n, sha in enumerate("abac")
     ]
     with pytest.raises(
-        UserError, match=r"'c0' and 'c2' are the same file but stand in t.* of fold 0"
+        UserError, match=r"'c0' and 'c2' are the same file but are in t.* of fold 0"
     ):
         divided(clips, protocol="kfold", group_by="clip")
 
@@ -312,9 +314,9 @@ def test_shared_pictures_are_refused():
     clips = [clip(n, split=split) for n, split in enumerate(["train", "val", "test", "test"])]
     with pytest.raises(
         UserError,
-        match="'c000' and 'c003' show the same pictures but stand in train and test: put them",
+        match="'c000' and 'c003' are near-duplicates but are in train and test: put them",
     ):
-        divided(clips, twins=[0, None, None, 0], protocol="official", group_by="clip")
+        divided(clips, duplicates=[0, None, None, 0], protocol="official", group_by="clip")
 
 
 def test_unreadable_files_have_nothing_in_common():
@@ -350,14 +352,14 @@ def test_class_that_a_fold_cannot_learn():
     clips = study(4, "ab")
     clips = [item for item in clips if item.label == "a" or item.subject == "s0"]
     params = settled(protocol="loso")
-    twins: list[int | None] = [None] * len(clips)
-    folds = assign_splits(clips, params, twins).folds
+    duplicates: list[int | None] = [None] * len(clips)
+    folds = assign_splits(clips, params, duplicates).folds
     with pytest.raises(
         UserError,
-        match=r"fold 0 has no clip of class 'b' to train on \(its 2 readable clips form 1 groups.*"
+        match=r"fold 0 has no training clip of class 'b' \(it has 2 readable clips in 1 group that.*"
         r"dataset.exclude=\[b\], choose fewer folds",
     ):
-        check_classes(clips, folds, ["a", "b"], params, twins)
+        check_classes(clips, folds, ["a", "b"], params, duplicates)
 
 
 def test_quarantined_clips_teach_nothing():
@@ -368,7 +370,7 @@ def test_quarantined_clips_teach_nothing():
         clip(3, "b"),
     ]
     folds = [["train", "train", "test", "test"]]
-    with pytest.raises(UserError, match="fold 0 has no clip of class 'b' to train on"):
+    with pytest.raises(UserError, match="fold 0 has no training clip of class 'b'"):
         check_classes(clips, folds, ["a", "b"], settled(group_by="clip"), [None] * 4)
 
 
