@@ -76,8 +76,8 @@ def corpora(params: DatasetParams, faces: Literal["detect", "aligned"] = "detect
     for corpus in found:
         if corpus.role == "test" and corpus.wanted.root in trained:
             raise UserError(
-                f"dataset.test_on: {corpus.adapter} at {corpus.wanted.root} is also trained on; a "
-                "data set is divided by its own protocol with dataset.name and dataset.root"
+                f"dataset.test_on: {corpus.adapter} at {corpus.wanted.root} is also trained on; to "
+                "split a data set by its own protocol, use dataset.name and dataset.root"
             )
     return found
 
@@ -117,7 +117,7 @@ def list_all(found: Sequence[Corpus]) -> Listing:
     }
     if len(kinds) == 2:
         raise UserError(
-            f"{kinds[True]} labels frames and {kinds[False]} clips: they cannot be joined"
+            f"{kinds[True]} labels frames, {kinds[False]} clips: they cannot be combined"
         )
     left_out: Counter[str] = Counter()
     for listing in listings:
@@ -171,7 +171,7 @@ def _in_role(corpus: Corpus, listing: Listing) -> Listing:
         kept.append(replace(clip, split=split, fold=None, subject=subject, group=group))
     left_out = {f"{corpus.name}: {why}": count for why, count in listing.left_out.items()}
     if dropped:
-        left_out[f"{corpus.name}: of an official part that is not {corpus.role}ed on"] = dropped
+        left_out[f"{corpus.name}: of an official part that is not used to {corpus.role}"] = dropped
     unused = [f"{corpus.name}/{name}" for name in listing.unused]
     remarks = [f"{corpus.name}: {remark}" for remark in listing.remarks]
     return Listing(kept, unused, left_out, remarks)

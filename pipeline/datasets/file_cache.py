@@ -102,7 +102,7 @@ class FileCache:
         except (OSError, sqlite3.OperationalError) as error:
             raise UserError(
                 f"the store's {self.path} cannot be used ({error}): "
-                "free some space, or set ARPGNET_STORE to a folder you may write"
+                "free some space, or set ARPGNET_STORE to a writable folder"
             ) from None
 
     def describe(

@@ -58,7 +58,7 @@ def classes_shown(
 
 
 def read_frame_names(path: Path) -> FrameNames:
-    """Read a text file with one class name a line, the first line for the video's first frame.
+    """Read a text file with one class name per line, the first line for the video's first frame.
 
     An empty line or -1 is a frame without a class.
 
@@ -73,7 +73,9 @@ def read_frame_names(path: Path) -> FrameNames:
         raise UserError(f"{path.name} is not UTF-8 (byte {error.start})") from None
     names = tuple(sorted(set(lines) - NOTHING))
     if not names:
-        raise UserError(f"{path.name} names no class: it needs one name a line, a line a frame")
+        raise UserError(
+            f"{path.name} has no class names: it needs one name per line, one line per frame"
+        )
     place = {name: code for code, name in enumerate(names)}
     return FrameNames(names, np.array([place.get(line, LEFT_OUT) for line in lines], np.int16))
 

@@ -100,7 +100,7 @@ def rows_in(
         where = f"{place} in {path.parent.name}"
         stem = row[clip].partition(".")[0]
         if not stem.isdecimal():
-            raise UserError(f"{where}: '{row[clip]}' is no clip: a number is expected")
+            raise UserError(f"{where}: '{row[clip]}' is not a clip: expected a number")
         yield where, int(stem), label(row["label"], where)
 
 
@@ -124,7 +124,7 @@ def official_folds(
         for side, rows in enumerate(sides):
             for where, clip, label in rows:
                 if clip in places:
-                    raise UserError(f"{where}: clip {clip} stands in {places[clip]} too")
+                    raise UserError(f"{where}: clip {clip} is in {places[clip]} too")
                 places[clip] = where
                 before, known = first.setdefault(clip, (where, label))
                 if known != label:
@@ -136,9 +136,9 @@ def official_folds(
     for clip, (where, _) in first.items():
         for fold, places in members.items():
             if clip not in places:
-                raise UserError(f"clip {clip} ({where}) stands in neither list of set {fold}")
+                raise UserError(f"clip {clip} ({where}) is in neither list of set {fold}")
         if clip not in tested:
-            raise UserError(f"clip {clip} ({where}) stands in no test list")
+            raise UserError(f"clip {clip} ({where}) is in no test list")
     return tested
 
 
@@ -194,9 +194,9 @@ def listing(
 def _remarks(root: Path, taken: Mapping[Path, int]) -> list[str]:
     """Which forms lie there unread; and from where clips come when one form lacks some."""
     names = {folder.relative_to(root).as_posix(): count for folder, count in taken.items()}
-    unread = [f"{name} has the clips in another form: unread" for name in names if not names[name]]
+    unread = [f"{name} has the clips in another form: ignored" for name in names if not names[name]]
     several = {name: count for name, count in names.items() if count}
     if len(several) == 1:
         return unread
     words = ", ".join(f"{count} from {name}" for name, count in several.items())
-    return [f"the clips are taken from several forms: {words}", *unread]
+    return [f"the clips come in several forms: {words}", *unread]

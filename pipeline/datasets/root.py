@@ -29,7 +29,7 @@ def resolve_root(root: str, setting: str = "dataset.root") -> Path:
     if found is None:
         raise UserError(
             f"{setting}: '{root}' does not exist (looked for {candidates[-1]}); "
-            "give an absolute path, or one relative to the repository"
+            "use an absolute path, or one relative to the repository"
         )
     if not found.is_dir():
         raise UserError(f"{setting}: '{root}' is a file; it must be a folder")

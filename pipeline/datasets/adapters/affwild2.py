@@ -169,14 +169,14 @@ def read_labels(path: Path) -> tuple[FrameNames, tuple[str, ...]]:
     unknown = [name for name in head if name not in CLASSES]
     if unknown:
         raise UserError(
-            f"line 1 of {path.name}: '{unknown[0]}' is no class of Aff-Wild2 "
+            f"line 1 of {path.name}: '{unknown[0]}' is not a class of Aff-Wild2 "
             f"({', '.join(CLASSES)}); the first line must name the classes"
         )
     try:
         codes = np.array(lines[1:], np.int16)
     except (ValueError, OverflowError):
         row = next(row for row, line in enumerate(lines[1:], 2) if not _is_number(line))
-        raise UserError(f"line {row} of {path.name}: '{lines[row - 1]}' is no number") from None
+        raise UserError(f"line {row} of {path.name}: '{lines[row - 1]}' is not a number") from None
     wrong = np.flatnonzero((codes < -1) | (codes >= len(head)))
     if len(wrong):
         raise UserError(

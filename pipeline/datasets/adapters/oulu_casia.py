@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
@@ -141,8 +142,8 @@ def list_clips(wanted: Wanted) -> Listing:
     remarks = []
     if crops_only:
         remarks.append(
-            f"{crops_only} sequences are there as faces that were cut out only: faces are looked "
-            "for in them; faces.source: aligned takes them as they are"
+            f"{plural(crops_only, 'sequence')} available only as cropped faces: faces are detected "
+            "in the crops; use faces.source: aligned to take the crops as they are"
         )
     unused = unused_files(root, (path.relative_to(root).as_posix() for path in used))
     return Listing(clips, unused, {why: count for why, count in left_out.items() if count}, remarks)

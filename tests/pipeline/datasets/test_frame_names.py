@@ -91,7 +91,7 @@ def test_fold_that_cannot_learn_a_class(root, tmp_path):
 
 def test_file_without_a_class(tmp_path):
     (tmp_path / "a.txt").write_text("-1\n\n")
-    with pytest.raises(UserError, match=r"a\.txt names no class"):
+    with pytest.raises(UserError, match=r"a\.txt has no class names"):
         read_frame_names(tmp_path / "a.txt")
     (tmp_path / "a.txt").write_bytes(b"joy\n\xff")
     with pytest.raises(UserError, match=r"a\.txt is not UTF-8 \(byte 4\)"):

@@ -102,7 +102,7 @@ def test_verify_finds_bytes_that_changed_behind_length_and_time(root: Path) -> N
     assert checked(root).ok
     findings = checked(root, verify=True)
     assert not findings.ok
-    changed = next(line for line in findings.lines if line.what.startswith("other bytes"))
+    changed = next(line for line in findings.lines if line.what.startswith("content changed"))
     assert changed.first == ["rml-1/s2/su1.avi"]
     # the new facts are kept
     assert checked(root, verify=True).ok

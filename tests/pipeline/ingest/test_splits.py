@@ -239,10 +239,10 @@ MISTAKES = [
     (
         [clip(0, subject="s"), clip(1, subject="s")],
         {},
-        "all clips belong to one subject ('s'), which cannot be split: add clips of other subjects, "
-        "or set dataset.group_by=group or",
+        "all clips belong to one subject ('s'), which cannot be split: add clips of other "
+        "subjects, or set dataset.group_by=group or",
     ),
-    (study(3), {"folds": 4}, "dataset.folds: 4 needs at least 4 subjects, there are 3"),
+    (study(3), {"folds": 4}, "dataset.folds: 4 needs at least 4 subjects, but there are only 3"),
     (
         study(3),
         {"protocol": "holdout", "test_fraction": 0.2},
@@ -356,7 +356,7 @@ def test_class_that_a_fold_cannot_learn():
     folds = assign_splits(clips, params, duplicates).folds
     with pytest.raises(
         UserError,
-        match=r"fold 0 has no training clip of class 'b' \(it has 2 readable clips in 1 group that.*"
+        match=r"fold 0 has no training clip of class 'b' \(it has 2 readable clips in 1 group .*"
         r"dataset.exclude=\[b\], choose fewer folds",
     ):
         check_classes(clips, folds, ["a", "b"], params, duplicates)

@@ -100,7 +100,7 @@ def test_the_same_clip_on_both_sides(tmp_path):
 def test_half_a_download(tmp_path):
     root = release(tmp_path / "afew")
     shutil.rmtree(root / "Val_AFEW")
-    with pytest.raises(UserError, match=r"no clip below Val_AFEW or val_afew/.* there is Train_AF"):
+    with pytest.raises(UserError, match=r"no clip below Val_AFEW or val_afew/.* found Train_AF"):
         ingested("afew", root, tmp_path)
 
 

@@ -114,8 +114,8 @@ def test_class_orders_that_disagree(tmp_path):
     ("codes", "said"),
     [
         ([0, 1, 9], r"line 4 of video3\.txt: unknown class 9; known: -1, 0 \(neutral\)"),
-        ([0, "x"], r"line 3 of video3\.txt: 'x' is no number"),
-        ([0, "²"], r"line 3 of video3\.txt: '²' is no number"),
+        ([0, "x"], r"line 3 of video3\.txt: 'x' is not a number"),
+        ([0, "²"], r"line 3 of video3\.txt: '²' is not a number"),
         ([0, ""], r"line 3 of video3\.txt|longer"),
     ],
 )
