@@ -87,7 +87,7 @@ def dataset_roots(params: DatasetParams) -> dict[str, Path]:
     return {corpus.name: corpus.wanted.root for corpus in corpora(params)}
 
 
-def settle(params: DatasetParams, about: About, clips: Sequence[ListedClip]) -> DatasetParams:
+def resolve(params: DatasetParams, about: About, clips: Sequence[ListedClip]) -> DatasetParams:
     """The parameters with the data set's own protocol in place of every `auto`."""
     recipe = CROSS if params.name == "cross" else about.recipe
     protocol: str = recipe.protocol

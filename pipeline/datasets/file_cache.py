@@ -96,7 +96,7 @@ class FileCache:
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
-        """A folder that is not ours, or a full disk, is the user's to mend."""
+        """A folder that is not ours, or a full disk, is for the user to fix."""
         try:
             yield
         except (OSError, sqlite3.OperationalError) as error:

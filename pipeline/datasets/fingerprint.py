@@ -102,7 +102,7 @@ def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> 
 
 
 def picture_thumbnails(
-    pictures: folders.Fingerprint, extent: tuple[int, int] = START
+    pictures: folders.Pictures, extent: tuple[int, int] = START
 ) -> np.ndarray:
     """`thumbnails` of a folder of images; those that cannot be read are passed over.
 

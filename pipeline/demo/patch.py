@@ -53,21 +53,21 @@ class Patch:
         cv2.polylines(mask, [self._at(points)], False, 255.0 * level, thick, cv2.LINE_AA, SHIFT)
 
     def spot(self, mask: Image, centre: Floats, radius: float, level: float) -> None:
-        """Draws a disc in a mask."""
-        self.disc(mask, centre, radius, (255.0 * level,))
+        """Draws a disk in a mask."""
+        self.disk(mask, centre, radius, (255.0 * level,))
 
-    def disc(self, layer: Image, centre: Floats, radius: float, colour: Ink) -> None:
-        """Draws a disc in a picture."""
+    def disk(self, layer: Image, centre: Floats, radius: float, colour: Ink) -> None:
+        """Draws a disk in an image."""
         x, y = (int(v) for v in self._at(centre))
         reach = max(1, round(radius * self._zoom * (1 << SHIFT)))
         cv2.circle(layer, (x, y), reach, colour, -1, cv2.LINE_AA, SHIFT)
 
     def paint(self, layer: Image, points: Floats, colour: Ink) -> None:
-        """Fills an outline in a picture."""
+        """Fills an outline in an image."""
         cv2.fillPoly(layer, [self._at(points)], colour, cv2.LINE_AA, SHIFT)
 
     def scratch(self, layer: Image, lines: Floats, colour: Ink) -> None:
-        """Draws hairlines [L, P, 2] in a picture."""
+        """Draws hairlines [L, P, 2] in an image."""
         cv2.polylines(layer, list(self._at(lines)), False, colour, 1, cv2.LINE_AA, SHIFT)
 
     def ink(self, points: Floats, width: float, colour: Ink) -> None:

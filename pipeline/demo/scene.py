@@ -87,7 +87,7 @@ def draw_scene(subject: Subject, rng: np.random.Generator, frame_px: int, occlud
 
 
 def _background(rng: np.random.Generator, px: int) -> Floats:
-    """A room out of focus: gradient, mottled wall, boxes, lines and discs."""
+    """A room out of focus: gradient, mottled wall, boxes, lines and disks."""
     size = 128
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
     base = _room_colour(rng)
@@ -122,7 +122,7 @@ def _room_colour(rng: np.random.Generator) -> Floats:
 
 
 def _body(subject: Subject, rng: np.random.Generator, light: Floats, level: Floats) -> Image:
-    """Neck, shoulders and the hair behind them as one RGBA picture."""
+    """Neck, shoulders and the hair behind them as one RGBA image."""
     ppu = 24
     h, w = round((BODY_Y[1] - BODY_Y[0]) * ppu), round((BODY_X[1] - BODY_X[0]) * ppu)
     x = ((np.arange(w) + 0.5) / ppu + BODY_X[0])[None, :].repeat(h, 0)

@@ -95,7 +95,7 @@ def overconfidence(label: np.ndarray, probabilities: np.ndarray) -> float:
         probabilities: float `[clips, K]`, NaN rows for clips without a prediction.
 
     Returns:
-        A value in -1..1, above zero where the network is too sure; NaN without any prediction.
+        A value in -1..1, above zero if the network is overconfident; NaN without any prediction.
     """
     known = ~np.isnan(probabilities).any(axis=1)
     if not known.any():

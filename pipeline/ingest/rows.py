@@ -72,8 +72,8 @@ def manifest_rows(
             "is dataset.root correct?"
         )
     clips.sort(key=lambda clip: clip.clip_id)
-    labelled = {clip.clip_id: frames[clip.clip_id] for clip in clips if clip.clip_id in frames}
-    return clips, labelled, files
+    labeled = {clip.clip_id: frames[clip.clip_id] for clip in clips if clip.clip_id in frames}
+    return clips, labeled, files
 
 
 def clip_ids(listed: Sequence[ListedClip]) -> list[str]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.datasets.base import ListedClip, Listing, adapter_module
-from arpgnet.pipeline.datasets.corpora import corpora, list_all, settle
+from arpgnet.pipeline.datasets.corpora import corpora, list_all, resolve
 from arpgnet.pipeline.datasets.file_cache import FileCache, near_duplicates_of
 from arpgnet.pipeline.datasets.frame_names import classes_shown, frame_table
 from arpgnet.pipeline.datasets.media import FileMetadata
@@ -64,7 +64,7 @@ def ingest(
 
         render(params.demo, workers)
     listing = list_all(found)
-    params = settle(params, about, listing.clips)
+    params = resolve(params, about, listing.clips)
     mapped = map_classes(listing.clips, params)
     classes, excluded = choose_classes(mapped.clips, params, about.classes)
     listed = [clip for clip in mapped.clips if not clip.classes.isdisjoint(classes)]

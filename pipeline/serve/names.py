@@ -13,29 +13,29 @@ _LONGEST = 120
 _FORMULA = "=+-@"
 
 
-def shown_name(given: str) -> str:
+def shown_name(name: str) -> str:
     """Clean a client's name for a file, for a table and, escaped, for a page.
 
     Without folders, control characters and those that turn the direction of writing; at most
     `_LONGEST` characters.
     """
-    last = given.replace("\\", "/").rsplit("/", 1)[-1]
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
     name = "".join(sign for sign in last if unicodedata.category(sign)[0] != "C").strip()
     if name.startswith(tuple(_FORMULA)):
         name = f"_{name}"
     return name[:_LONGEST] or UNNAMED
 
 
-def below(root: Path, given: str) -> Path:
+def below(root: Path, name: str) -> Path:
     """Resolve a client's path below the root, links followed.
 
     Raises:
         UserError: it is absent, no file, or outside; one line for all, which tells nothing of
             what is outside.
     """
-    refused = UserError(f"{shown_name(given)}: no such file in the service's folder")
-    path = PurePosixPath(given)
-    if "\\" in given or path.is_absolute() or ".." in path.parts:
+    refused = UserError(f"{shown_name(name)}: no such file in the service's folder")
+    path = PurePosixPath(name)
+    if "\\" in name or path.is_absolute() or ".." in path.parts:
         raise refused
     try:
         found = (root / path).resolve(strict=True)

@@ -1,4 +1,4 @@
-"""`dataset.name: afew`: Acted Facial Expressions in the Wild, as given out for EmotiW."""
+"""`dataset.name: afew`: Acted Facial Expressions in the Wild, as distributed for EmotiW."""
 
 from __future__ import annotations
 
@@ -126,9 +126,9 @@ def _clips(
         pictures = path.is_dir() and not path.name.startswith(".")
         if not (pictures or is_video(path)):
             continue
-        supplied = faces / path.stem if faces and not pictures else None
-        if supplied is not None and any(supplied.glob("*.*")):
-            path, pictures = supplied, True
+        provided = faces / path.stem if faces and not pictures else None
+        if provided is not None and any(provided.glob("*.*")):
+            path, pictures = provided, True
         name = relative(path, wanted.root)
         clips.append(
             ListedClip(

@@ -1,4 +1,4 @@
-"""`dataset.name: affwild2`: Aff-Wild2's expression labels, as given out for the ABAW challenges.
+"""`dataset.name: affwild2`: Aff-Wild2's expression labels, as distributed for the ABAW challenges.
 
 One label a frame. The label files of the years differ in their number of classes, which their
 first line names.

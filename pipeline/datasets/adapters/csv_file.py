@@ -24,7 +24,7 @@ from arpgnet.pipeline.datasets.layout import SPLIT_NAMES
 from arpgnet.pipeline.tables.manifest import resolve_inside
 
 REQUIRED = ("path",)
-# one of the two: a class a clip, or a file with a class a frame
+# one of the two: a class per clip, or a file with a class per frame
 LABELS = ("label", "frame_labels")
 OPTIONAL = ("subject", "split", "fold", "group", "start_s", "end_s", "faces", "first_image")
 # of the subject, e.g. trait_gender, trait_age

@@ -1,4 +1,4 @@
-"""`dataset.name: dfew`: Dynamic Facial Expression in-the-Wild, the single-labelled part."""
+"""`dataset.name: dfew`: Dynamic Facial Expression in-the-Wild, the single-labeled part."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.datasets.base import ADAPTERS, About, Recipe, adapter
-from arpgnet.pipeline.datasets.corpora import corpora, dataset_roots, settle
+from arpgnet.pipeline.datasets.corpora import corpora, dataset_roots, resolve
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from helpers.dataset_trees import at_once, by_path, ingested, pictures, sides, text, video
@@ -158,7 +158,7 @@ def test_auto_is_the_sets_own_protocol_and_a_setting_wins(tmp_path):
     # not the protocol that publications use: the page must not say so
     assert manifest.notes["protocol"]["words"] == ""
     about = adapter("folder").ABOUT
-    assert settle(DatasetParams(), about, []).folds == 4
+    assert resolve(DatasetParams(), about, []).folds == 4
 
 
 def test_the_protocols_words_say_what_was_left_out(tmp_path):

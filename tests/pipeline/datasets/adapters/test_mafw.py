@@ -132,7 +132,7 @@ def test_a_listed_clip_without_a_file_is_quarantined(tmp_path):
     ("before", "after", "message"),
     [
         ("00026.mp4 disgust", "00026.mp4", r"line 1 of test\.txt: 1 fields, 2 expected"),
-        ("00026.mp4", "a.mp4", r"line 1 of test\.txt in set_2: 'a\.mp4' is not a clip: expected a number"),
+        ("00026.mp4", "a.mp4", r"line 1 of test\.txt in set_2: 'a\.mp4' is not a clip: expected"),
         (
             "00026.mp4 disgust",
             "00026.mp4 fear",
