@@ -29,7 +29,7 @@ Role = Literal["all", "train", "test"]
 
 @dataclass(frozen=True)
 class Corpus:
-    """One data set: its name in the manifest, what is known of it, and what is wanted of it."""
+    """One data set: its name in the manifest, its description, and the request to its adapter."""
 
     name: str
     about: About
@@ -38,7 +38,7 @@ class Corpus:
     role: Role = "all"
 
     def listing(self) -> Listing:
-        """The adapter's answer.
+        """List the clips with the adapter.
 
         Raises:
             UserError: the root is wrong, with what was looked for and what lies there instead; or
@@ -56,7 +56,7 @@ class Corpus:
 
 
 def corpora(params: DatasetParams, faces: Literal["detect", "aligned"] = "detect") -> list[Corpus]:
-    """The data sets of a run, in order; their folders are found, and nothing is listed.
+    """Return the data sets of a run, in order; their folders are located, but not listed.
 
     Raises:
         UserError: a folder does not exist, or an adapter has no such variant.
@@ -83,12 +83,12 @@ def corpora(params: DatasetParams, faces: Literal["detect", "aligned"] = "detect
 
 
 def dataset_roots(params: DatasetParams) -> dict[str, Path]:
-    """The absolute folder that clip paths are relative to, of each corpus of the manifest."""
+    """Return, per corpus of the manifest, the absolute folder that clip paths are relative to."""
     return {corpus.name: corpus.wanted.root for corpus in corpora(params)}
 
 
 def resolve(params: DatasetParams, about: About, clips: Sequence[ListedClip]) -> DatasetParams:
-    """The parameters with the data set's own protocol in place of every `auto`."""
+    """Replace every `auto` in the parameters by the data set's own protocol."""
     recipe = CROSS if params.name == "cross" else about.recipe
     protocol: str = recipe.protocol
     if protocol == "kfold" and any(clip.split for clip in clips):
@@ -99,11 +99,11 @@ def resolve(params: DatasetParams, about: About, clips: Sequence[ListedClip]) ->
 
 
 def list_all(found: Sequence[Corpus]) -> Listing:
-    """The clips of every corpus in one listing; of several, parts decide who trains and who tests.
+    """List the clips of every corpus; of several, each is used for training or for testing.
 
-    Of a corpus that is trained on, the official validation part validates and the official test
-    part is left out; of one that is tested on, the official test part (or, without one, the
-    validation part) is tested, or all of it where it has no parts.
+    Of a training corpus, the official validation part is used for validation and the official test
+    part is left out; of a test corpus, the official test part (or, without one, the validation
+    part) is used, or all of it if it has no parts.
 
     Raises:
         UserError: see `Corpus.listing`; or some corpora label clips and others frames.
@@ -153,12 +153,12 @@ def _corpus(
 
 
 def _in_role(corpus: Corpus, listing: Listing) -> Listing:
-    """A corpus's clips with the part they have in the run, and names that are its own."""
-    given = {clip.split for clip in listing.clips}
+    """Assign the clips of a corpus to parts of the run, with names prefixed by the corpus."""
+    provided = {clip.split for clip in listing.clips}
     if corpus.role == "train":
         part = {"val": "val", "test": None}
     else:
-        tested = next((name for name in ("test", "val") if name in given), None)
+        tested = next((name for name in ("test", "val") if name in provided), None)
         part = {name: "test" if name == tested else None for name in ("train", "val", "test")}
     kept, dropped = [], 0
     for clip in listing.clips:

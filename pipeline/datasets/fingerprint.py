@@ -1,11 +1,11 @@
-"""Clips that show the same images though their files differ.
+"""Find near-duplicates: clips with the same images in different files.
 
-Corpora hold one performance in several files: with and without sound, in two containers,
-compressed twice. Such near-duplicates on two sides of a split are a leak that no file digest shows.
+Corpora contain one performance in several files: with and without sound, in two containers,
+compressed twice. Near-duplicates on two sides of a split are a leak that no file digest shows.
 
 A fingerprint is a handful of tiny gray thumbnails. Two clips are near-duplicates when their lengths
 agree, the root mean square difference d of their thumbnails (gray levels of 255, each
-thumbnail's mean taken off) is small, and what moves in them is correlated (r).
+thumbnail's mean subtracted) is small, and their movements are correlated (r).
 
 Measured over the first 32 frames, every 4th:
 
@@ -32,15 +32,15 @@ from arpgnet.pipeline.datasets.groups import connected
 from arpgnet.pipeline.video import image_folder as folders
 
 SIDE = 16
-# the first 32 frames, every 4th, tell performances apart; more would only cost time
+# the first 32 frames, every 4th, distinguish performances; more would only cost time
 START = (32, 4)
 # half a minute, every 8th frame: for clips that hardly move at their start
 WHOLE = (900, 8)
 LENGTH_TOLERANCE = 2
 MAX_DISTANCE = 4.0
 MIN_CORRELATION = 0.9
-# squared gray levels: below, compression noise moves as much as the image, r says nothing,
-# and the whole clip is looked at (the measured clips have 3.0 and more)
+# squared gray levels: below, compression noise moves as much as the image, r is meaningless,
+# and the whole clip is compared (the measured clips have 3.0 and more)
 STILL = 1.0
 MAX_DISTANCE_STILL = 1.0
 _BLOCK = 512
@@ -78,7 +78,7 @@ def thumbnails(path: Path, extent: tuple[int, int] = START) -> np.ndarray:
 
 
 def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> np.ndarray:
-    """`thumbnails` of what a decoder yields."""
+    """Compute `thumbnails` of decoded frames."""
     import av
     from av.video.reformatter import VideoReformatter
 
@@ -94,17 +94,15 @@ def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> 
                 )
                 pictures.append(small.to_ndarray())
     except (av.FFmpegError, OSError):
-        # a clip that breaks later on is judged by the stage that decodes it
+        # a clip that is damaged later on is handled by the decode stage
         pass
     if not pictures:
         raise ClipError("no frame can be decoded")
     return np.stack(pictures)
 
 
-def picture_thumbnails(
-    pictures: folders.Pictures, extent: tuple[int, int] = START
-) -> np.ndarray:
-    """`thumbnails` of a folder of images; those that cannot be read are passed over.
+def picture_thumbnails(pictures: folders.Pictures, extent: tuple[int, int] = START) -> np.ndarray:
+    """Compute `thumbnails` of a folder of images; unreadable ones are skipped.
 
     Raises:
         ClipError: none of the first ones can be read.
@@ -126,7 +124,7 @@ def picture_thumbnails(
 def find_near_duplicates(
     clips: Sequence[Fingerprint], whole: Callable[[int], np.ndarray]
 ) -> list[int | None]:
-    """Group clips of the same images.
+    """Group near-duplicate clips.
 
     Args:
         clips: fingerprints.
@@ -151,7 +149,7 @@ def find_near_duplicates(
 
 
 def same_images(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two stacks of thumbnails [n, SIDE, SIDE] show the same."""
+    """Tell whether two stacks of thumbnails [n, SIDE, SIDE] show the same."""
     if abs(len(a) - len(b)) > 1:
         return False
     count = min(len(a), len(b))
@@ -162,32 +160,32 @@ def same_images(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Root mean square difference in gray levels, over the thumbnails that both have."""
+    """Compute the root mean square difference in gray levels, over the common thumbnails."""
     count = min(len(a), len(b))
-    return float(np.sqrt(np.mean((_levelled(a[:count]) - _levelled(b[:count])) ** 2)))
+    return float(np.sqrt(np.mean((_centered(a[:count]) - _centered(b[:count])) ** 2)))
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Of what moves: each pixel's course over time, its mean taken off; 0 when nothing moves."""
+    """Correlate the movements: each pixel's values over time minus their mean; 0 without any."""
     count = min(len(a), len(b))
-    x, y = (_levelled(each[:count]) for each in (a, b))
+    x, y = (_centered(each[:count]) for each in (a, b))
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     scale = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return float((x * y).sum()) / scale if scale else 0.0
 
 
 def movement(pictures: np.ndarray) -> float:
-    """Mean variance of a pixel over time, in squared gray levels."""
-    return float(_levelled(pictures).var(axis=0).mean())
+    """Compute the mean variance of a pixel over time, in squared gray levels."""
+    return float(_centered(pictures).var(axis=0).mean())
 
 
-def _levelled(pictures: np.ndarray) -> np.ndarray:
+def _centered(pictures: np.ndarray) -> np.ndarray:
     pictures = pictures.astype(np.float32)
     return pictures - pictures.mean(axis=(1, 2), keepdims=True)
 
 
 def _candidates(clips: Sequence[Fingerprint]) -> Iterator[tuple[int, int]]:
-    """Pairs (a < b) of like length within about MAX_DISTANCE, by blocks of matrix products.
+    """Find pairs (a < b) of similar length within about MAX_DISTANCE, by blocked matrix products.
 
     Thumbnails of the thumbnails come first: their distance is never above that of the thumbnails,
     and they are a 16th of the numbers. The 39,000 clips of FERV39k would else take a minute, were
@@ -222,7 +220,7 @@ def _candidates(clips: Sequence[Fingerprint]) -> Iterator[tuple[int, int]]:
 
 
 def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances [n, m] of the rows of a [n, d] and b [m, d]."""
+    """Compute squared distances [n, m] of the rows of a [n, d] and b [m, d]."""
     near: np.ndarray = a @ b.T
     near *= -2
     near += np.einsum("nd,nd->n", a, a)[:, None]
@@ -231,14 +229,14 @@ def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _padded(pictures: np.ndarray) -> np.ndarray:
-    """Leveled thumbnails in a row, the last one repeated to the full number."""
-    levelled = _levelled(pictures)
-    missing = np.repeat(levelled[-1:], _FULL - len(levelled), axis=0)
-    return np.concatenate([levelled, missing]).reshape(-1)
+    """Concatenate thumbnails minus their means, the last one repeated to the full number."""
+    centered = _centered(pictures)
+    missing = np.repeat(centered[-1:], _FULL - len(centered), axis=0)
+    return np.concatenate([centered, missing]).reshape(-1)
 
 
 def _coarse(flat: np.ndarray) -> np.ndarray:
-    """Means of squares of pixels, times the square's side: an orthonormal projection.
+    """Compute means of squares of pixels, times the square's side: an orthonormal projection.
 
     Shapes:
         flat: [n, _FULL * SIDE * SIDE]

@@ -1,4 +1,4 @@
-"""What DFEW and MAFW have in common: clips with numbers, in several forms, and lists of folds."""
+"""The common layout of DFEW and MAFW: numbered clips in several forms, and lists of folds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.base import Images, ListedClip, Listing, Wanted
 from arpgnet.pipeline.datasets.layout import is_video, named_folders, relative, unused_files
 
-# where the row stands, the clip's number, its class
+# the row's position, the clip's number, its class
 Row = tuple[str, int, str]
 
 
@@ -19,7 +19,7 @@ Row = tuple[str, int, str]
 class Form:
     """One of the forms that a set's clips have: a folder of videos, or of folders of images.
 
-    `name` is how a clip of a number is called there; `crops` says that faces were cut out.
+    `name` is the format of a clip's name; `crops` says that the images are cropped faces.
     """
 
     folders: tuple[str, ...]
@@ -30,14 +30,14 @@ class Form:
 
 @dataclass(frozen=True)
 class Found:
-    """A form that is there: its folder, and its clips by number."""
+    """An existing form: its folder, and its clips by number."""
 
     form: Form
     folder: Path
     clips: dict[int, Path]
 
     def path(self, number: int) -> Path:
-        """Where the clip lies, or would."""
+        """Return the clip's path, even if it is absent."""
         return self.clips.get(number, self.folder / self.form.name.format(number))
 
 
@@ -51,7 +51,7 @@ class Entry:
 
 
 def find_forms(root: Path, forms: Sequence[Form]) -> list[Found]:
-    """Those forms that lie below the root, in the order given."""
+    """Find the forms that exist below the root, in the same order."""
     there = [
         (form, folders[0]) for form in forms if (folders := named_folders(root, *form.folders))
     ]
@@ -62,7 +62,7 @@ def find_forms(root: Path, forms: Sequence[Form]) -> list[Found]:
 
 
 def _numbered(folder: Path, pictures: bool, others: Collection[Path]) -> dict[int, Path]:
-    """The videos, or the folders of images, whose name is a number, however deep they lie."""
+    """Find the videos, or the folders of images, whose name is a number, at any depth."""
     found: dict[int, Path] = {}
     for name, folders, files in os.walk(folder):
         here = Path(name)
@@ -85,7 +85,7 @@ def rows_in(
     clip: str,
     label: Callable[[str, str], str],
 ) -> Iterator[Row]:
-    """The rows of a list that names clips by number, with or without the suffix of a video.
+    """Read the rows of a list of clip numbers, with or without the suffix of a video.
 
     Args:
         path: the list; several have one name, so places name the folder too.

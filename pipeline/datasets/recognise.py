@@ -10,7 +10,7 @@ _SHOWN = 6
 
 
 def fitting(root: Path) -> list[str]:
-    """The adapters whose marks lie in a folder."""
+    """List the adapters whose marker files are in a folder."""
     return [
         name
         for name in ADAPTERS
@@ -19,7 +19,7 @@ def fitting(root: Path) -> list[str]:
 
 
 def what_lies_there(root: Path, name: str) -> str:
-    """A sentence: what the folder holds, and what to set instead."""
+    """Say what the folder contains, and what to set instead."""
     seen = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
     there = ", ".join(seen[:_SHOWN]) + (f" and {len(seen) - _SHOWN} more" * (len(seen) > _SHOWN))
     sentence = f"found {there or 'nothing'}"
