@@ -56,7 +56,7 @@ class Patch:
         """Draws a disk in a mask."""
         self.disk(mask, centre, radius, (255.0 * level,))
 
-    def disk(self, layer: Image, centre: Floats, radius: float, colour: Ink) -> None:
+    def disc(self, layer: Image, centre: Floats, radius: float, colour: Ink) -> None:
         """Draws a disk in an image."""
         x, y = (int(v) for v in self._at(centre))
         reach = max(1, round(radius * self._zoom * (1 << SHIFT)))

@@ -80,13 +80,13 @@ def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) ->
     unique = list(dict.fromkeys(media))
     with FileCache() as cache:
         changed = cache.verify(unique, workers, limits) if verify else []
-        facts = dict(zip(unique, cache.describe(unique, workers, limits), strict=True))
-        usable = {one: file for one, file in facts.items() if file.reason is None}
+        metadata = dict(zip(unique, cache.describe(unique, workers, limits), strict=True))
+        usable = {one: file for one, file in metadata.items() if file.reason is None}
         duplicates = near_duplicates_of(usable, cache)
     expected = corpus.about.expected_of(corpus.wanted.variant)
     where = dict(zip(media, (clip.path for clip in listing.clips), strict=True))
     lines = [*_counts(listing.clips, expected), *_left_out(listing)]
-    lines += _files(listing.clips, media, facts)
+    lines += _files(listing.clips, media, metadata)
     if verify:
         names = [where[one] for one in changed]
         # all of them, to find every file on a failing disk
@@ -94,7 +94,7 @@ def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) ->
     lines += [
         _sets("identical files", {one: file.sha256 for one, file in usable.items()}),
         _sets("near-duplicate clips", duplicates),
-        *_lengths(listing.clips, media, facts),
+        *_lengths(listing.clips, media, metadata),
         _note("unused files", listing.unused),
     ]
     variant = f", {corpus.wanted.variant}" if corpus.wanted.variant else ""
@@ -128,12 +128,12 @@ def _left_out(listing: Listing) -> Iterable[Line]:
 
 
 def _files(
-    clips: Sequence[ListedClip], media: Sequence[Media], facts: dict[Media, FileMetadata]
+    clips: Sequence[ListedClip], media: Sequence[Media], metadata: dict[Media, FileMetadata]
 ) -> Iterable[Line]:
     """Count missing files, and unusable ones by reason."""
     reasons: dict[str, list[str]] = {}
     for clip, one in zip(clips, media, strict=True):
-        reason = why_unusable(clip, facts[one])
+        reason = why_unusable(clip, metadata[one])
         if reason is not None:
             reasons.setdefault(reason, []).append(clip.path)
     yield _fault("missing files", reasons.pop(NOT_FOUND, []))
@@ -154,11 +154,11 @@ def _sets(what: str, key: dict[Media, str] | dict[Media, int | None]) -> Line:
 
 
 def _lengths(
-    clips: Sequence[ListedClip], media: Sequence[Media], facts: dict[Media, FileMetadata]
+    clips: Sequence[ListedClip], media: Sequence[Media], metadata: dict[Media, FileMetadata]
 ) -> Iterable[Line]:
     """Count videos whose numbers of frames and labels differ."""
     surplus = [
-        (clip.path, surplus_labels(len(clip.frames.codes), facts[one].frames, one.pictures))
+        (clip.path, surplus_labels(len(clip.frames.codes), metadata[one].frames, one.pictures))
         for clip, one in zip(clips, media, strict=True)
         if clip.frames is not None
     ]

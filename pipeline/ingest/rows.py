@@ -19,7 +19,7 @@ from arpgnet.pipeline.tables.manifest import OK, QUARANTINED, Clip
 def manifest_rows(
     listed: Sequence[ListedClip],
     media: Sequence[Media],
-    facts: Mapping[Media, FileMetadata],
+    metadata: Mapping[Media, FileMetadata],
     classes: Sequence[str],
 ) -> tuple[list[Clip], dict[str, FrameNames], dict[str, Media]]:
     """Build the manifest rows in order of `clip_id`, at least one of them readable; in the same
@@ -28,7 +28,7 @@ def manifest_rows(
     frames = {}
     files = {}
     for name, item, one in zip(clip_ids(listed), listed, media, strict=True):
-        file = facts[one]
+        file = metadata[one]
         fps, length = _timing(item, file)
         reason = why_unusable(item, file)
         if item.frames is not None:

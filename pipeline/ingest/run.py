@@ -77,17 +77,17 @@ def ingest(
     media = media_of(listed, found)
     with FileCache() as cache:
         described = cache.describe(list(dict.fromkeys(media)), workers, limits)
-        facts = dict(zip(dict.fromkeys(media), described, strict=True))
+        metadata = dict(zip(dict.fromkeys(media), described, strict=True))
         store = Store()
         adapters = [adapter_module(corpus.adapter) for corpus in found]
         code = code_version(__name__, *adapters)
-        about_files = [facts[one] for one in media]
+        about_files = [metadata[one] for one in media]
         key = _key(code, params, listing, left_out, listed, excluded, about_files)
         if _restore(store, key, folder):
             return
-        clips, frames, files = manifest_rows(listed, media, facts, classes)
+        clips, frames, files = manifest_rows(listed, media, metadata, classes)
         usable = {files[clip.clip_id]: None for clip in clips if clip.status == OK}
-        same = near_duplicates_of({one: facts[one] for one in usable}, cache)
+        same = near_duplicates_of({one: metadata[one] for one in usable}, cache)
         duplicates = [same.get(files[clip.clip_id]) for clip in clips]
     shown = classes_shown(clips, frames)
     splits = assign_splits(clips, params, duplicates, shown)
@@ -130,7 +130,7 @@ def _key(
     left_out: dict[str, int],
     listed: Sequence[ListedClip],
     excluded: dict[str, int],
-    facts: Sequence[FileMetadata],
+    metadata: Sequence[FileMetadata],
 ) -> str:
     """Compute the digest of all that the three files depend on, without the folder's location."""
     elsewhere = {"root", "manifest", "demo", "train_on", "test_on"}
@@ -145,7 +145,7 @@ def _key(
         for clip in listed
     ]
     rest = [excluded, left_out, listing.unused, listing.remarks, listing.metric]
-    return digest(settings, rows, list(map(vars, facts)), rest, code)
+    return digest(settings, rows, list(map(vars, metadata)), rest, code)
 
 
 def _restore(store: Store, key: str, folder: Path) -> bool:
