@@ -54,7 +54,7 @@ class Patch:
 
     def spot(self, mask: Image, centre: Floats, radius: float, level: float) -> None:
         """Draws a disk in a mask."""
-        self.disk(mask, centre, radius, (255.0 * level,))
+        self.disc(mask, centre, radius, (255.0 * level,))
 
     def disc(self, layer: Image, centre: Floats, radius: float, colour: Ink) -> None:
         """Draws a disk in an image."""

@@ -102,7 +102,7 @@ def test_refuses_other_clips_and_compares_common_ones_on_request(tmp_path: Path)
     fewer = {clip: k for clip, k in labels().items() if clip not in ("s0-0", "s5-3")}
     a = write_run(tmp_path / "a", {0: set()})
     b = write_run(tmp_path / "b", {0: set()}, truth=fewer)
-    with pytest.raises(UserError, match=r"2 only in .*, 0 only in .*, 22 in both; --common"):
+    with pytest.raises(UserError, match=r"2 only in .*, 0 only in .*, 22 in both; use --common"):
         compared(a, b)
     found = compared(a, b, common=True)
     assert (found["clips"], found["left_out"]) == (22, 2)
@@ -129,9 +129,9 @@ def test_frames_are_paired_one_by_one(tmp_path: Path) -> None:
     a = write_run(tmp_path / "a", {0: set()}, frames={3: False, 7: True})
     b = write_run(tmp_path / "b", {0: set()}, frames={3: False, 7: False})
     found = compared(a, b)
-    assert (found["clips"], found["units"], found["scored"]) == (24, 48, "labelled frames")
+    assert (found["clips"], found["units"], found["scored"]) == (24, 48, "labeled frames")
     assert found["mcnemar"]["only_b"] == 24
-    assert "24 in B only" in " ".join(sentences(found))
+    assert "in B only: 24" in " ".join(sentences(found))
     other = write_run(tmp_path / "c", {0: set()}, frames={3: False, 8: False})
     with pytest.raises(UserError, match=r"24 only in .*, 24 only in .*, 24 in both"):
         compared(a, other)

@@ -197,7 +197,7 @@ def test_exit_status_and_table(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_
         (["rml"], "dataset.root must be set"),
         (["rmll", "x"], "did you mean 'rml'?"),
         (["rml", "/no/such/folder"], "does not exist"),
-        (["--variant", "six"], "go with NAME and ROOT"),
+        (["--variant", "six"], "require NAME and ROOT"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], said: str) -> None:

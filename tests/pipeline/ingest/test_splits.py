@@ -165,7 +165,7 @@ def test_given_folds_are_used_as_they_are():
 
 def test_given_splits_without_subjects_are_remarked():
     clips = [clip(n, split=split) for n, split in enumerate(["train", "val", "test"])]
-    assert "whether a person stands" in divided(clips, protocol="official").remarks[0]
+    assert "one person may be on two sides" in divided(clips, protocol="official").remarks[0]
     assert divided(clips, protocol="official", group_by="clip").remarks == []
 
 
@@ -248,7 +248,7 @@ MISTAKES = [
         {"protocol": "holdout", "test_fraction": 0.2},
         "dataset.test_fraction: 0.2 needs at least 5 subjects",
     ),
-    (study(2), {"protocol": "loso"}, "the training part of fold 0 has 1 subject: none can be set"),
+    (study(2), {"protocol": "loso"}, "the training part of fold 0 has only 1 subject, which leaves none"),
     (study(3), {"protocol": "loso", "group_by": "clip"}, "loso needs dataset.group_by: subject or"),
     (study(3), {"protocol": "official"}, "official needs a column 'split'"),
     (
@@ -345,7 +345,7 @@ def test_leaks_that_are_dropped():
         assert tested == {row for row, side in enumerate(before) if side == "test"}
     # c6 validates beside its copy c1; c0, c3, c6 are tested in fold 0, and so c5, c8 are out there
     assert [row for row, side in enumerate(parted[0]) if side == "out"] == [1, 5, 8]
-    assert remark.startswith("8 clips that a test or validation part shows too")
+    assert remark.startswith("8 clips removed from training because a test or validation")
 
 
 def test_class_that_a_fold_cannot_learn():

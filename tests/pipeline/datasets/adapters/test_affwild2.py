@@ -140,13 +140,13 @@ def test_videos_without_a_labelled_frame_are_counted(tmp_path):
     root = tree(tmp_path / "aw")
     labels(root, name="video3", codes=[-1] * FRAMES)
     manifest = ingested("affwild2", root, tmp_path, faces="aligned")
-    assert manifest.notes["left_out"] == {"videos without a labelled frame": 1}
+    assert manifest.notes["left_out"] == {"videos without a labeled frame": 1}
 
 
 def test_pictures_alone_and_videos_wanted(tmp_path):
     root = tree(tmp_path / "aw")
     shutil.rmtree(root / "batch1")
-    with pytest.raises(UserError, match=r"only its pictures: set faces\.source=aligned"):
+    with pytest.raises(UserError, match=r"only its images: set faces\.source=aligned"):
         ingested("affwild2", root, tmp_path)
 
 

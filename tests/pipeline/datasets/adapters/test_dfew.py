@@ -82,7 +82,7 @@ def test_official_folds_on_the_originals(both, tmp_path):
     }
     assert manifest.notes["unused_files"]["first"] == ["Annotation/annotation.xlsx"]
     assert manifest.notes["protocol"]["metric"] == "war"
-    unread = [remark for remark in manifest.notes["remarks"] if "unread" in remark]
+    unread = [remark for remark in manifest.notes["remarks"] if "ignored" in remark]
     assert [remark.split()[0] for remark in unread] == [
         "Clip/clip_224x224",
         "Clip/clip_224x224_16f",

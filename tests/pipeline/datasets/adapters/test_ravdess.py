@@ -46,7 +46,7 @@ def test_speech_by_blocks_of_four_actors(tmp_path):
     duplicate = by_path(manifest)["Actor_02/02-01-08-01-01-01-02.mp4"]
     assert clip.group == duplicate.group
     assert manifest.notes["left_out"] == {
-        "sound without pictures (03)": 32,
+        "sound without images (03)": 32,
         "song (variant speech)": 12,
     }
     assert manifest.notes["unused_files"] == {"count": 1, "first": ["readme.txt"]}
