@@ -119,5 +119,5 @@ def test_unknown_run_and_no_run(trained: Path, tmp_path: Path) -> None:
 def test_metadata_of_other_data_is_refused(trained: Path) -> None:
     network, info = load_run(trained / RUNS / "fold0-seed0")
     changed = info | {"features": info["features"] | {"names": ["elsewhere"]}}
-    with pytest.raises(UserError, match=r"other data than data/ holds now \(names\)"):
+    with pytest.raises(UserError, match=r"other data than data/ contains now \(names\)"):
         metadata(network, changed, Params(), "fold0-seed0", trained)

@@ -248,7 +248,7 @@ MISTAKES = [
         {"protocol": "holdout", "test_fraction": 0.2},
         "dataset.test_fraction: 0.2 needs at least 5 subjects",
     ),
-    (study(2), {"protocol": "loso"}, "the training part of fold 0 has only 1 subject, which leaves none"),
+    (study(2), {"protocol": "loso"}, "the training part of fold 0 has only 1 subject, which"),
     (study(3), {"protocol": "loso", "group_by": "clip"}, "loso needs dataset.group_by: subject or"),
     (study(3), {"protocol": "official"}, "official needs a column 'split'"),
     (

@@ -105,7 +105,7 @@ def test_verdict_follows_the_gain(tmp_path: Path, gain: float, said: str) -> Non
 def test_says_how_runs_differ_and_how_far_probabilities_are_off(tmp_path: Path) -> None:
     write_outs(tmp_path)
     page = render(gather(Params(), tmp_path))
-    assert "the worst run&#39;s UAR is 0.250, the best run&#39;s 0.750" in page
+    assert "The worst run&#39;s UAR is 0.250, the best run&#39;s 0.750" in page
     assert "Expected calibration error 0.120 ±0.010 (15 bins)" in page
     assert "underconfident by 0.030" in page
 
