@@ -34,7 +34,7 @@ from rendered import LONG_FPS, repeat
 sys.path.insert(0, str(REPOSITORY / "tests"))
 from arpgnet.pipeline.predict.features import Row, cut_out, rows_of
 from arpgnet.pipeline.predict.model import load_model
-from arpgnet.pipeline.predict.predictor import Options, Predictor
+from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
 from arpgnet.pipeline.video.stream import plan, stream
 from helpers.untrained_run import write_run
 
@@ -44,7 +44,7 @@ WINDOW_S = 2.0
 def make_predictor(assets: Path, folder: Path) -> Predictor:
     os.environ["ARPGNET_MODELS"] = str(assets / "weights")
     root = write_run(folder / "run", {"faces": {"pack": "open"}})
-    return Predictor(load_model(root), Options(out=folder, window_s=WINDOW_S))
+    return Predictor(load_model(root), PredictOptions(out=folder, window_s=WINDOW_S))
 
 
 def loop(predictor: Predictor, video: Path) -> int:

@@ -1,8 +1,7 @@
 """Data sets of the field at their true size, of tiny images: what ingest does with the number.
 
-Of every folder the images that near-duplicates are found by are its own, one in four of the first
-32; all others are hard links to one of a few hundred, so that millions need few inodes and no
-space.
+In every folder, the images that identify near-duplicates are unique, one in four of the first 32;
+all others are hard links to one of a few hundred, so that millions need few inodes and no space.
 """
 
 from __future__ import annotations

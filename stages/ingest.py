@@ -10,6 +10,7 @@ from collections import Counter
 
 from arpgnet.pipeline.common.params import load_params
 from arpgnet.pipeline.common.stage import run
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.finetune.listed import write_stills_list
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.networks.listed import list_networks
@@ -22,7 +23,7 @@ def main() -> None:
     """Write the tables of clips, data/networks/ and data/stills.json."""
     params = load_params()
     workers, limits = pool_size(params.engine)
-    # what is wrong with the pack is said before the clips are looked at
+    # problems of the pack are reported before the clips are read
     describe_pack(params.faces.pack)
     ingest(params.dataset, workers, limits=limits, faces=params.faces.source)
     list_networks(params.faces.pack)
@@ -31,27 +32,28 @@ def main() -> None:
 
 
 def summary() -> str:
-    """Return what the written files hold, in a few lines."""
+    """Summarize the written files in a few lines."""
     manifest = read_manifest()
     clips = manifest.clips
     folds = len(read_splits().column("fold").unique())
     subjects = len({clip.subject for clip in clips if clip.subject is not None})
     bad = Counter(clip.reason for clip in clips if clip.status != OK)
     lines = [
-        f"{manifest.dataset}: {len(clips)} clips of {len(manifest.classes)} classes "
-        f"({', '.join(manifest.classes)}), {subjects or 'no named'} "
-        f"{'subject' if subjects == 1 else 'subjects'}, "
-        f"{manifest.notes['protocol']['protocol']} with {folds} {'fold' if folds == 1 else 'folds'}"
+        f"{manifest.dataset}: {plural(len(clips), 'clip')} of "
+        f"{plural(len(manifest.classes), 'class', 'classes')} ({', '.join(manifest.classes)}), "
+        f"{plural(subjects, 'subject') if subjects else 'subjects unknown'}, "
+        f"{manifest.notes['protocol']['protocol']} with {plural(folds, 'fold')}"
     ]
-    near_duplicates = manifest.notes["twins"]
+    near_duplicates = manifest.notes["near_duplicates"]
     if near_duplicates["clips"]:
         lines.append(
-            f"{near_duplicates['clips']} clips in {near_duplicates['sets']} sets show the same "
-            "images: each set stays on one side"
+            f"{plural(near_duplicates['clips'], 'near-duplicate clip')} in "
+            f"{plural(near_duplicates['sets'], 'group')}: each group stays on one side "
+            "of every split"
         )
     unused = manifest.notes["unused_files"]
     if unused["count"]:
-        lines.append(f"{unused['count']} files are not used, first: {unused['first'][0]}")
+        lines.append(f"{plural(unused['count'], 'unused file')}, first: {unused['first'][0]}")
     lines += [f"{count} left out: {why}" for why, count in manifest.notes["left_out"].items()]
     lines += manifest.notes["remarks"]
     if bad:

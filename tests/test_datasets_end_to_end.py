@@ -119,7 +119,7 @@ def test_rml_leaves_one_speaker_out_and_pools_all_clips(run: Run, tmp_path: Path
         tested += people["test"]
     assert sorted(tested) == [f"s{number}" for number in range(1, 9)]
     assert "By the data set's own protocol (leave one of 8 speakers out" in page
-    assert "of 48 clips a seed" in page
+    assert "of 48 clips per seed" in page
 
 
 def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
         name for name, clip in clips.items() if clip.split == "val"
     }
     assert {"train", "val"} <= set(of_fold.values())
-    assert "of 15 clips a seed" in page
+    assert "of 15 clips per seed" in page
     assert "no face found in any of 4 frames: 1" in page
-    assert "2 clips have no provided faces: found in the video instead" in page
+    assert "2 clips without provided faces: faces are detected instead" in page
 
 
 def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
     official = details["official"]
     assert (official["metric"], official["unit"]) == ("macro_f1", "frames")
     assert official["denominator"] == labelled == metrics["frames"]
-    assert "every labelled frame of Validation_Set" in official["words"]
+    assert "every labeled frame of Validation_Set" in official["words"]
     assert metrics["official"] == official["score"]
     assert metrics["official"]["mean"] == metrics["macro_f1"]["mean"]
     assert (metrics["clips"], metrics["folds"]) == (3, 1)
@@ -213,7 +213,7 @@ def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
     }
     groups = {clip.group for clip in manifest.clips if rendered_trees.TWO_PEOPLE in clip.clip_id}
     assert groups == {rendered_trees.TWO_PEOPLE}
-    assert f"of {labelled} frames a seed" in page
+    assert f"of {labelled} frames per seed" in page
 
 
 @pytest.mark.slow
@@ -249,9 +249,9 @@ def test_trained_on_ckplus_and_scored_on_ravdess(run: Run, ckplus: Path, tmp_pat
     for line in (
         "<h1>ARPGNet on ravdess, trained on ckplus</h1>",
         "Protocol: cross-corpus, 1 fold, 1 seed.",
-        "4 left out: class contempt is mapped to nothing",
-        "3 left out: class neutral is mapped to nothing",
-        "3 left out: class calm is mapped to nothing",
+        "4 left out: class contempt is mapped to null",
+        "3 left out: class neutral is mapped to null",
+        "3 left out: class calm is mapped to null",
         "4 left out: ckplus: sequence without an emotion",
         "1 left out: ravdess: sound without images (03)",
         "1 left out: ravdess: with sound (01), beside the same without (02)",

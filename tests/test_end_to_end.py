@@ -211,7 +211,7 @@ def arpgnet(workspace: Workspace, *arguments: str, check: bool = True) -> str:
 def test_export_agrees_with_the_stored_predictions(finished: Workspace) -> None:
     assert "largest difference" in arpgnet(finished, "export", "--out", "there/model.onnx")
     checked = arpgnet(finished, "export", "--check", "there/model.onnx")
-    assert "0 named otherwise" in checked
+    assert "0 predicted differently" in checked
     facts = make_session(finished.root / "there/model.onnx").get_modelmeta().custom_metadata_map
     assert len(json.loads(facts["classes"])) == 8
     preprocessing = json.loads(facts["preprocessing"])
@@ -236,7 +236,7 @@ def test_what_is_published_is_whole_and_can_be_used(finished: Workspace) -> None
     assert load_params(given / "params.yaml").fusion.width == TINY["fusion.width"]
     card = (given / "MODEL_CARD.md").read_text()
     assert card.startswith((finished.root / "artifacts/MODEL_CARD.md").read_text())
-    assert "of epoch" in card
+    assert "from epoch" in card
     assert "Rendered faces" in card
     for path in given.rglob("*"):
         assert path.is_dir() or str(finished.root).encode() not in path.read_bytes()
@@ -309,7 +309,7 @@ def test_ablations_stand_in_the_report_and_compare_finds_them(finished: Workspac
     ]  # fmt: skip
     page = (finished.root / "reports/index.html").read_text()
     assert "no edges: a region attends to itself only" in page
-    assert "Of another run" not in page
+    assert "From another run" not in page
     assert set(ran(finished.dvc("repro").stdout)) == {"ingest"}
     # again: nothing is trained, and the row of the first call stays
     log = finished.root / ".dvc/tmp/ablate/edges-none.log"
@@ -327,7 +327,7 @@ def test_ablations_stand_in_the_report_and_compare_finds_them(finished: Workspac
     assert result["scores"]["uar"]["difference"] == kept["rows"][0]["difference"]["uar"]
     # the commit before the first run has no dvc.lock
     said = arpgnet(finished, "compare", "HEAD~1", "workspace", check=False)
-    assert "the predictions of 'HEAD~1' are not here" in said
+    assert "the predictions of 'HEAD~1' are not available" in said
     assert "Traceback" not in said
 
 
@@ -369,7 +369,7 @@ def test_videos_whose_frames_are_labelled(
     metrics = json.loads((workspace.root / "reports/metrics.json").read_text())
     assert metrics["frames"] == total
     assert metrics["coverage"]["mean"] > 0.95
-    assert f"{total} labelled frames" in (workspace.root / "reports/index.html").read_text()
+    assert f"{total} labeled frames" in (workspace.root / "reports/index.html").read_text()
     # and predict gives a labelled frame what the train stage gave it
     stored = read_predictions(workspace.root / PREDICTIONS)
     stored = stored.select(

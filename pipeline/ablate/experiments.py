@@ -1,9 +1,9 @@
-"""One row as a DVC experiment: is it there already, and if not, run it.
+"""Run one ablation as a DVC experiment, unless it is finished.
 
-Each is a `dvc exp run --temp`, not a task in DVC's queue: the queue's workers are processes of
-their own that go on after Ctrl-C, start whatever else is queued, and fail without a word
-(treeverse/dvc#10673, #10779); here a row's output and its reason to fail come back. Training that
-an earlier run of the same data, settings and code has finished comes from the store.
+Each is a `dvc exp run --temp`, not a task in DVC's queue: the queue's workers are separate
+processes that continue after Ctrl-C, start whatever else is queued, and fail silently
+(treeverse/dvc#10673, #10779); this way the output and the reason of a failure are available.
+Training that an earlier run of the same data, settings and code has finished comes from the store.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _lock_of(experiment: str, root: Path) -> dict[str, Any] | None:
 
 
 def _deciding(lock: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Any:
-    """Settings and checksums that decide a row's predictions, the row's settings in place."""
+    """Collect settings and checksums that decide a row's predictions, with the row's settings."""
     found = {}
     for stage in DECIDING:
         entry = lock.get("stages", {}).get(stage)
@@ -96,9 +96,9 @@ def run_experiment(row: Row, root: Path) -> str | None:
     """Run the row up to `evaluate` in a folder of its own.
 
     Returns:
-        None, or why it failed; the whole output lies under `LOGS`.
+        None, or why it failed; the whole output is under `LOGS`.
     """
-    # DVC refuses to replace one of this name and commit; those of older commits may stay
+    # DVC refuses to replace an experiment of this name and commit; older ones may stay
     if row.experiment in _run(dvc("exp", "list", "--name-only"), root).stdout.split():
         _run(dvc("exp", "remove", row.experiment), root)
     settings = [part for pair in row.settings.items() for part in ("-S", override(*pair))]
@@ -111,7 +111,7 @@ def run_experiment(row: Row, root: Path) -> str | None:
 
 
 def override(dotted: str, value: Any) -> str:
-    """`key=value` as `dvc exp run -S` reads it."""
+    """Format `key=value` for `dvc exp run -S`."""
     if value is None:
         text = "null"
     elif isinstance(value, bool):
@@ -124,7 +124,7 @@ def override(dotted: str, value: Any) -> str:
 
 
 def reason(output: str) -> str:
-    """The line of a failed command's output that says why: a stage's own, else DVC's first."""
+    """Find the line of a failed command's output that says why: the stage's, else DVC's first."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for mark in ("error: ", "ERROR: "):
         for line in lines:
@@ -138,7 +138,7 @@ def dvc(*arguments: str) -> list[str]:
 
 
 def _run(command: list[str], root: Path) -> subprocess.CompletedProcess[str]:
-    # the stages call `python`: it must be this one, also where no environment is activated
+    # the stages call `python`: it must be this one, even if no environment is activated
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     return subprocess.run(
         command,
@@ -159,4 +159,4 @@ def render_report(root: Path) -> None:
     """
     done = _run(dvc("repro", "--single-item", "report"), root)
     if done.returncode:
-        raise UserError(f"the page could not be made: {reason(done.stdout)}")
+        raise UserError(f"the report could not be written: {reason(done.stdout)}")

@@ -1,4 +1,4 @@
-"""The ablations: what each row changes in `params.yaml`, and what that switches off."""
+"""The ablations: what each one changes in `params.yaml`, and which part that removes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Row:
     """One changed network.
 
     `settings` maps dotted keys of `params.yaml` to values; `what` is shown in the table; `removes`
-    names the part that is gone, where the row takes one away rather than replacing it.
+    names the part that the row removes, if it does not replace it.
     """
 
     name: str
@@ -37,7 +37,7 @@ ROWS = (
     Row("vector-embedding", APPEARANCE, {"appearance.vector": "embedding"},
         "the face embedding instead of the mean map"),
     Row("vector-both", APPEARANCE, {"appearance.vector": "both"}, "embedding and mean map"),
-    Row("graph-none", GRAPH, {"relation.layers": 0}, "no graph: regions are read out as they are",
+    Row("graph-none", GRAPH, {"relation.layers": 0}, "no graph: direct readout of the regions",
         "the graph over regions"),
     Row("edges-none", GRAPH, {"relation.edges": []}, "no edges: a region attends to itself only",
         "edges between regions"),
@@ -56,13 +56,13 @@ ROWS = (
     Row("relation-layers-1", ATTENTION, {"relation.layers": 1}, "1 layer"),
     Row("relation-layers-3", ATTENTION, {"relation.layers": 3}, "3 layers"),
     Row("readout-mean", ATTENTION, {"relation.readout": "mean"}, "mean over regions",
-        "where a region is, in the readout"),
+        "region positions in the readout"),
     Row("readout-attention", ATTENTION, {"relation.readout": "attention"},
         "attention over regions"),
     Row("position-none", POSITION, {"relation.position": "none"}, "no position embedding",
         "the position embedding of regions"),
     Row("position-coordinates", POSITION, {"relation.position": "coordinates"},
-        "from the region's coordinates"),
+        "embedding of the region's coordinates"),
     Row("mode-appearance", MODE, {"fusion.mode": "appearance"}, "the appearance branch alone",
         "the relation branch"),
     Row("mode-relation", MODE, {"fusion.mode": "relation"}, "the relation branch alone",
@@ -73,11 +73,11 @@ ROWS = (
     Row("mode-cross", MODE, {"fusion.mode": "cross"}, "attention to the other sequence only",
         "attention within a sequence"),
     Row("mode-serial", MODE, {"fusion.mode": "serial"},
-        "own and other sequence in turn, not in parallel"),
+        "own and other sequence in turn instead of in parallel"),
     Row("window-0", FUSION, {"fusion.window": 0, "fusion.window_cross": 0}, "no other frames",
-        "the frames nearby"),
+        "neighboring frames"),
     Row("window-cross-0", FUSION, {"fusion.window_cross": 0},
-        "of the other sequence the same frame only"),
+        "only the same frame of the other sequence"),
     Row("window-all", FUSION, {"fusion.window": None, "fusion.window_cross": None},
         "the whole clip instead of a window", "the local window"),
     Row("time-none", FUSION, {"fusion.position": "none"}, "no temporal position encoding",
@@ -93,7 +93,7 @@ ROWS = (
 
 
 def choose(names: Sequence[str] | None) -> list[Row]:
-    """The rows of these names in the table's order, or all.
+    """Select the rows of these names in the table's order, or all.
 
     Raises:
         UserError: a name is unknown.
@@ -101,12 +101,12 @@ def choose(names: Sequence[str] | None) -> list[Row]:
     known = {row.name for row in ROWS}
     unknown = [name for name in names or () if name not in known]
     if unknown:
-        raise UserError(f"no ablation is called {', '.join(unknown)}: see `arpgnet ablate --list`")
+        raise UserError(f"unknown ablation {', '.join(unknown)}: see `arpgnet ablate --list`")
     return [row for row in ROWS if names is None or row.name in names]
 
 
 def changed(params: Params, row: Row) -> Params:
-    """The settings with the row's in their place.
+    """Apply the row's settings.
 
     Raises:
         UserError: the row does not fit the other settings.

@@ -1,4 +1,4 @@
-"""`arpgnet ablate`: every row of the table against the full network, into one file."""
+"""`arpgnet ablate`: compare every ablation with the full network, in one file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from arpgnet.pipeline.ablate.experiments import (
 from arpgnet.pipeline.ablate.rows import ROWS, Row, changed
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.compare.run import compare
 from arpgnet.pipeline.compare.sources import WORKSPACE, Side, read_side
 from arpgnet.pipeline.report.ablations import ABLATION, FAILED, OK, SAME, read_ablations
 from arpgnet.pipeline.tables.text_files import write_json
 
-# of a comparison: what is said once for all rows
+# of a comparison: what is the same for all rows
 SHARED = ("clips", "interval_unit", "intervals_over", "missing", "bootstrap", "confidence")
 
 
@@ -33,25 +34,25 @@ def ablate(
     root: Path = Path(),
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Run what is missing, compare all of it with the workspace's run, render the report.
+    """Run missing experiments, compare all with the workspace's run, render the report.
 
-    The file is written after each row, so that what an interrupted run has done is there; rows of
-    an earlier call stay in it as long as the full network's run is the same.
+    The file is written after each row, so that an interrupted run keeps its results; rows of an
+    earlier call stay in it as long as the full network's run is the same.
 
     Args:
-        jobs: experiments at a time. A row's training already uses every core.
-        say: is told of each row as it ends.
+        jobs: parallel experiments. A row's training already uses every core.
+        say: called with a line for each finished row.
 
     Returns:
         The file's content.
 
     Raises:
-        UserError: the full network's run is absent or not up to date. A row that fails is told
+        UserError: the full network's run is absent or not up to date. A row that fails is reported
             and listed with its reason.
     """
     check_base(root)
     table = Table(params, root)
-    say(f"{len(rows)} rows against the full network: UAR {table.full_uar:.3f}")
+    say(f"{plural(len(rows), 'ablation')} of the full network: UAR {table.full_uar:.3f}")
     with ThreadPoolExecutor(jobs) as pool:
         pending = {pool.submit(_outcome, params, row, root): row for row in rows}
         try:
@@ -66,19 +67,19 @@ def ablate(
 
 
 def _outcome(params: Params, row: Row, root: Path) -> None:
-    """Make sure that the row's experiment is there.
+    """Make sure that the row's experiment is finished.
 
     Raises:
         UserError: it fails; the line says why.
     """
-    if changed(params, row) == params or _is_here(row, root):
+    if changed(params, row) == params or _is_available(row, root):
         return
     failed = run_experiment(row, root)
     if failed is not None:
         raise UserError(failed)
 
 
-def _is_here(row: Row, root: Path) -> bool:
+def _is_available(row: Row, root: Path) -> bool:
     if not is_finished(row, root):
         return False
     try:
@@ -97,45 +98,45 @@ def _error_of(future: Future[None]) -> str | None:
 
 
 class Table:
-    """The rows that are known, beside the run they are compared with."""
+    """The known rows, and the run they are compared with."""
 
     def __init__(self, params: Params, root: Path) -> None:
         self.params, self.root = params, root
         self.base: Side = read_side(WORKSPACE, root)
         itself = compare(self.base, self.base, params.evaluate)
-        self.facts: dict[str, Any] = {
+        self.reference: dict[str, Any] = {
             "predictions_sha256": self.base.sha256,
             "seeds": itself["a"]["seeds"],
             **{key: itself[key] for key in SHARED},
             "scores": {name: score["a"] for name, score in itself["scores"].items()},
         }
-        self.rows = self._kept()
+        self.rows = self._earlier()
 
-    def _kept(self) -> dict[str, dict[str, Any]]:
+    def _earlier(self) -> dict[str, dict[str, Any]]:
         former = read_ablations(self.root)
-        if former is None or former["base"] != self.facts:
+        if former is None or former["base"] != self.reference:
             return {}
         return {row["name"]: row for row in former["rows"]}
 
     @property
     def full_uar(self) -> float:
-        return float(self.facts["scores"]["uar"]["mean"])
+        return float(self.reference["scores"]["uar"]["mean"])
 
     def add(self, row: Row, failed: str | None) -> str:
-        """Take a row in and write the file; returns what came out, in a line."""
+        """Add a row and write the file; return its result in a line."""
         entry: dict[str, Any] = {
             "name": row.name, "group": row.group, "what": row.what, "removes": row.removes,
             "settings": dict(row.settings),
         }  # fmt: skip
         if failed is None and changed(self.params, row) == self.params:
             entry |= {"status": SAME}
-            line = "is the full network"
+            line = "identical to the full network"
         elif failed is None:
             try:
                 entry |= {"status": OK, "experiment": row.experiment} | self._measured(row)
                 gap = entry["difference"]["uar"]
                 line = (
-                    f"UAR {entry['scores']['uar']['mean']:.3f}, to the full network "
+                    f"UAR {entry['scores']['uar']['mean']:.3f}, difference "
                     f"{gap['mean']:+.3f} ({gap['ci_low']:+.3f} to {gap['ci_high']:+.3f})"
                 )
             except UserError as error:
@@ -160,4 +161,4 @@ class Table:
     def content(self) -> dict[str, Any]:
         order = [row.name for row in ROWS]
         known = [self.rows[name] for name in order if name in self.rows]
-        return {"base": self.facts, "rows": known}
+        return {"base": self.reference, "rows": known}

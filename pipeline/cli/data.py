@@ -1,4 +1,4 @@
-"""`arpgnet data`: which data sets there are, whether one lies as it should, and using it."""
+"""`arpgnet data`: list the supported data sets, check a copy of one, use it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from arpgnet.pipeline.common.errors import UserError
 if TYPE_CHECKING:
     from arpgnet.pipeline.ingest.dry_run import Findings
 
-data = typer.Typer(help="Data sets of the field: which there are, checking one, using one.")
+data = typer.Typer(help="Public data sets: list them, check your copy of one, use it.")
 
 MARKS = {"ok": "[green]ok[/]", "differs": "[red]differs[/]", "unknown": "unknown"}
 
@@ -22,19 +22,19 @@ MARKS = {"ok": "[green]ok[/]", "differs": "[red]differs[/]", "unknown": "unknown
 @data.command("list")
 def list_sets(
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="The table of docs/datasets.md, as Markdown.")
+        bool, typer.Option("--markdown", help="Print the table of docs/datasets.md, as Markdown.")
     ] = False,
 ) -> None:
-    """Name, documented counts, protocol, metric and licence of every set with an adapter."""
+    """List every supported data set with its documented counts, protocol, metric and license."""
     from arpgnet.pipeline.datasets.listing import markdown, rows
 
     if as_markdown:
         typer.echo(markdown(), nl=False)
         return
-    # nine columns do not fit into a terminal
-    table = Table("name", "title, licence, variants", "counts", "protocol, metric", show_lines=True)
-    for name, title, clips, subjects, classes, protocol, metric, licence, variants in rows():
-        known = [title, licence, f"variants: {variants}" if variants else ""]
+    # nine columns do not fit a terminal
+    table = Table("name", "title, license, variants", "counts", "protocol, metric", show_lines=True)
+    for name, title, clips, subjects, classes, protocol, metric, license_, variants in rows():
+        known = [title, license_, f"variants: {variants}" if variants else ""]
         numbers = {"clips": clips, "subjects": subjects, "classes": classes}
         counts = [f"{number} {what}" for what, number in numbers.items() if number]
         cells = [[name], [line for line in known if line], counts, [protocol, metric]]
@@ -44,27 +44,29 @@ def list_sets(
 
 @data.command("check")
 def check_set(
-    name: Annotated[
-        str | None, typer.Argument(help="e.g. rml; else what params.yaml names")
+    name: Annotated[str | None, typer.Argument(help="e.g. rml; default: as in params.yaml")] = None,
+    root: Annotated[str | None, typer.Argument(help="the data set's folder")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Like dataset.variant in params.yaml.")
     ] = None,
-    root: Annotated[str | None, typer.Argument(help="its folder")] = None,
-    variant: Annotated[str | None, typer.Option(help="As dataset.variant.")] = None,
     faces: Annotated[
-        Literal["detect", "aligned"] | None, typer.Option(help="As faces.source.")
+        Literal["detect", "aligned"] | None, typer.Option(help="Like faces.source in params.yaml.")
     ] = None,
-    manifest: Annotated[str | None, typer.Option(help="As dataset.manifest.")] = None,
+    manifest: Annotated[
+        str | None, typer.Option(help="Like dataset.manifest in params.yaml.")
+    ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read every file again, whatever its time.")
+        bool, typer.Option("--verify", help="Read every file again, even if its time is unchanged.")
     ] = False,
 ) -> None:
-    """What lies there against what the set's documentation says; exit status 1 if it differs."""
+    """Compare a copy of a data set with its documentation; exit status 1 if they differ."""
     from arpgnet.pipeline.common.params import load_params, parse_params
     from arpgnet.pipeline.ingest.dry_run import check
     from arpgnet.pipeline.runner.dispatch import pool_size
 
     if name is None:
         if variant or manifest:
-            raise UserError("--variant and --manifest go with NAME and ROOT")
+            raise UserError("--variant and --manifest require NAME and ROOT")
         params = load_params()
     else:
         chosen = {"name": name, "root": root, "variant": variant, "manifest": manifest}
@@ -82,10 +84,14 @@ def check_set(
 def use_preset(
     name: Annotated[str, typer.Argument(help="a preset of params/, a YAML file, or demo")],
     root: Annotated[str | None, typer.Argument(help="the data set's folder")] = None,
-    manifest: Annotated[str | None, typer.Option(help="As dataset.manifest.")] = None,
-    variant: Annotated[str | None, typer.Option(help="As dataset.variant.")] = None,
+    manifest: Annotated[
+        str | None, typer.Option(help="Like dataset.manifest in params.yaml.")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Like dataset.variant in params.yaml.")
+    ] = None,
 ) -> None:
-    """Put a preset into params.yaml; what an earlier one set goes back to its default."""
+    """Write a preset into params.yaml; settings of an earlier preset return to their defaults."""
     from arpgnet.pipeline.datasets.presets import use
 
     for line in use(name, root, manifest=manifest, variant=variant):

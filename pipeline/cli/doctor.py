@@ -1,4 +1,4 @@
-"""A look at the machine: what is installed, which devices and packs, what is wrong."""
+"""Checks of the machine: packages, devices, face packs, store, repository, settings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.gpus import why_no_cuda
 from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.store import Address, Store, folder_of, store_place
 
 PACKAGES = (
@@ -26,7 +27,7 @@ FREE_GB_WANTED = 5.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's table; `remedy` is empty where nothing is to be done."""
+    """One line of the doctor's table; `remedy` is empty if there is nothing to fix."""
 
     ok: bool
     what: str
@@ -35,7 +36,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Every finding, in the order a person would ask."""
+    """Run every check, the most basic ones first."""
     return [
         *_python(),
         *_packages(),
@@ -48,8 +49,8 @@ def examine() -> list[Finding]:
 
 
 def _python() -> Iterator[Finding]:
-    found = f"{sys.version.split()[0]} on {sys.platform}, {os.cpu_count()} cores"
-    yield Finding(sys.version_info >= (3, 11), "Python", found, "Python 3.11 or newer is needed")
+    found = f"{sys.version.split()[0]} on {sys.platform}, {plural(os.cpu_count() or 1, 'core')}"
+    yield Finding(sys.version_info >= (3, 11), "Python", found, "install Python 3.11 or newer")
 
 
 def _packages() -> Iterator[Finding]:
@@ -57,11 +58,15 @@ def _packages() -> Iterator[Finding]:
         try:
             yield Finding(True, name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(False, name, "not installed", "pip install -e . in the project's folder")
+            yield Finding(
+                False, name, "not installed", "run `pip install -e .` in the project's folder"
+            )
     try:
         yield Finding(True, "decord", importlib.metadata.version("decord"))
     except importlib.metadata.PackageNotFoundError:
-        yield Finding(True, "decord", "not installed: PyAV decodes (no wheel on this platform)")
+        yield Finding(
+            True, "decord", "not installed (no wheel for this platform): PyAV is used instead"
+        )
 
 
 def _devices() -> Iterator[Finding]:
@@ -75,10 +80,10 @@ def _devices() -> Iterator[Finding]:
     mismatch = gpu and "CUDAExecutionProvider" not in providers
     yield Finding(
         not mismatch,
-        "face networks run on",
+        "face networks",
         ", ".join(providers),
-        "a GPU is here but onnxruntime cannot use it: docs/gpu.md says how to put onnxruntime-gpu "
-        "in its place"
+        "there is a GPU, but onnxruntime cannot use it: docs/gpu.md explains how to install "
+        "onnxruntime-gpu instead"
         if mismatch
         else "",
     )
@@ -90,9 +95,9 @@ def _packs() -> Iterator[Finding]:
     wanted = _wanted_pack()
     for status in describe_all():
         good = status.present and not status.problems
-        found = f"{status.folder} ({status.licence})" if good else "not here"
+        found = f"{status.folder} ({status.licence})" if good else "not installed"
         remedy = "" if good else "; ".join(status.problems)
-        # a pack that is merely absent is no fault unless params.yaml asks for it
+        # a missing pack is only a problem if params.yaml uses it
         yield Finding(good or status.name != wanted, f"pack {status.name}", found, remedy)
 
 
@@ -108,7 +113,7 @@ def _store() -> Iterator[Finding]:
     if isinstance(place, Address):
         try:
             Store(place).has("doctor", "0" * 16)
-            yield Finding(True, "store", f"{place} answers")
+            yield Finding(True, "store", f"{place} responds")
         except UserError as error:
             yield Finding(False, "store", str(error), "see docs/store.md")
     root = folder_of(place)
@@ -121,7 +126,7 @@ def _store() -> Iterator[Finding]:
             False,
             "store",
             f"{root}: {error.strerror}",
-            "set ARPGNET_STORE to a folder you may write to",
+            "set ARPGNET_STORE to a writable folder",
         )
         return
     free = shutil.disk_usage(root).free / 1e9
@@ -129,7 +134,7 @@ def _store() -> Iterator[Finding]:
         free >= FREE_GB_WANTED,
         "store",
         f"{root}, {free:.0f} GB free",
-        "" if free >= FREE_GB_WANTED else "make room, or set ARPGNET_STORE to a larger disk",
+        "" if free >= FREE_GB_WANTED else "free some space, or set ARPGNET_STORE to a larger disk",
     )
 
 
@@ -141,10 +146,14 @@ def _repository() -> Iterator[Finding]:
     commit = _git("rev-parse", "--verify", "HEAD")
     identity = _git("var", "GIT_COMMITTER_IDENT")
     for good, what, remedy in (
-        (commit, "a first commit (dvc exp)", "git add . && git commit -m start"),
-        (identity, "git identity (dvc exp)", "git config user.name NAME; git config user.email X"),
+        (commit, "first commit (for dvc exp)", "git add . && git commit -m start"),
+        (
+            identity,
+            "git identity (for dvc exp)",
+            "git config user.name NAME; git config user.email X",
+        ),
     ):
-        # dvc repro works without them, so their absence is told but is no fault
+        # dvc repro works without them, so they are reported but not required
         yield Finding(True, what, "yes" if good else "no", "" if good else remedy)
 
 
@@ -160,6 +169,6 @@ def _settings() -> Iterator[Finding]:
     try:
         load_params()
     except UserError as error:
-        yield Finding(False, str(PARAMS_FILE), "refused", str(error))
+        yield Finding(False, str(PARAMS_FILE), "invalid", str(error))
     else:
         yield Finding(True, str(PARAMS_FILE), "valid")

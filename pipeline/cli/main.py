@@ -1,4 +1,4 @@
-"""`arpgnet`: everything around a run. The pipeline itself runs with `dvc repro`."""
+"""`arpgnet`: the commands around a run. The pipeline itself runs with `dvc repro`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from arpgnet.pipeline.cli.predict import predict_videos
 from arpgnet.pipeline.cli.publish import publish_network
 from arpgnet.pipeline.cli.serve import serve_videos
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.wording import plural
 
 app = typer.Typer(
     help="ARPGNet: from face video to expression metrics. Run the pipeline with `dvc repro`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-models = typer.Typer(help="Face packs: the networks that find, landmark and describe faces.")
+models = typer.Typer(
+    help="Face packs: the networks that detect faces, locate landmarks and compute features."
+)
 app.add_typer(models, name="models", no_args_is_help=True)
-store = typer.Typer(help="The store: finished per-clip results and training runs.")
+store = typer.Typer(help="The store: cached per-clip results and training runs.")
 app.add_typer(store, name="store", no_args_is_help=True)
 app.add_typer(data, name="data", no_args_is_help=True)
 app.command("publish")(publish_network)
@@ -35,7 +38,7 @@ RUN_HELP = "a git revision, a DVC experiment, `workspace`, or a predictions file
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line on stderr and exit status 1."""
+    """Run the command; a user error is one line on stderr and exit status 1."""
     try:
         app()
     except UserError as error:
@@ -44,14 +47,14 @@ def main() -> None:
 
 @models.command("list")
 def list_packs() -> None:
-    """Known packs, their licences, and whether their files are here."""
+    """List the known packs with their licenses, and whether they are installed."""
     from arpgnet.pipeline.networks.packs import describe_all
 
-    table = Table("pack", "here", "licence", "where")
+    table = Table("pack", "installed", "license", "location")
     for status in describe_all():
-        here = "yes" if status.present and not status.problems else "no"
+        installed = "yes" if status.present and not status.problems else "no"
         where = str(status.folder) if status.folder else "; ".join(status.problems)
-        table.add_row(status.name, here, status.licence, where)
+        table.add_row(status.name, installed, status.licence, where)
     Console().print(table)
 
 
@@ -59,25 +62,25 @@ def list_packs() -> None:
 def fetch_pack(
     pack: Annotated[str, typer.Argument(help="buffalo_l | buffalo_s | open")],
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="I have read the licence and accept it.")
+        bool, typer.Option("--accept-licence", help="I have read the license and accept it.")
     ] = False,
     into: Annotated[
         Path | None, typer.Option(help="Folder for packs; default: the user's cache.")
     ] = None,
 ) -> None:
-    """Download a pack, check every file's sha256, put it in place at once or not at all."""
+    """Download a pack and check every file's sha256; install it completely or not at all."""
     from arpgnet.pipeline.networks.fetch import fetch
     from arpgnet.pipeline.networks.packs import user_models_folder
 
     folder = fetch(pack, accept_licence=accept_licence, into=into or user_models_folder())
-    typer.echo(f"{pack}: verified, in {folder}")
+    typer.echo(f"{pack}: verified and installed in {folder}")
 
 
 @models.command("verify")
 def verify_pack(
     pack: Annotated[str, typer.Argument(help="a pack's name, or a folder with a pack.yaml")],
 ) -> None:
-    """Read every file of a pack again and compare its sha256."""
+    """Verify the sha256 of every file of a pack."""
     from arpgnet.pipeline.networks.packs import verify
 
     problems = verify(pack)
@@ -88,7 +91,7 @@ def verify_pack(
 
 @store.command("stats")
 def store_stats() -> None:
-    """Entries, remembered failures and megabytes of each namespace."""
+    """Show entries, cached failures and megabytes per namespace."""
     from arpgnet.pipeline.store import Store
 
     cache = Store()
@@ -102,24 +105,29 @@ def store_stats() -> None:
 
 @store.command("verify")
 def store_verify() -> None:
-    """Read every entry again; damaged ones are deleted and will be computed anew."""
+    """Verify every entry; damaged ones are deleted and will be recomputed."""
     from arpgnet.pipeline.store import Store
 
     damaged = Store().verify()
-    typer.echo(f"{len(damaged)} damaged entries deleted")
+    typer.echo(f"{plural(len(damaged), 'damaged entry', 'damaged entries')} deleted")
 
 
 @store.command("gc")
 def store_gc(
-    unused_days: Annotated[float, typer.Option(help="Delete what nobody used for so long.")] = 60.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    unused_days: Annotated[
+        float, typer.Option(help="Delete entries unused for this many days.")
+    ] = 60.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be deleted.")
+    ] = False,
 ) -> None:
-    """Delete entries that no run has read or written for a while."""
+    """Delete entries that no run has used for a while."""
     from arpgnet.pipeline.store import Store
 
     removed = Store().gc(unused_days=unused_days, dry_run=dry_run)
-    verb = "would go" if dry_run else "deleted"
-    typer.echo(f"{removed.entries} entries, {removed.bytes / 1e6:.1f} MB {verb}")
+    verb = "would be deleted" if dry_run else "deleted"
+    entries = plural(removed.entries, "entry", "entries")
+    typer.echo(f"{entries}, {removed.bytes / 1e6:.1f} MB {verb}")
 
 
 @app.command("compare")
@@ -127,13 +135,13 @@ def compare_runs(
     a: Annotated[str, typer.Argument(help=RUN_HELP)],
     b: Annotated[str, typer.Argument(help="the same")],
     json_file: Annotated[
-        str | None, typer.Option("--json", help="Write the numbers to a file; - is stdout.")
+        str | None, typer.Option("--json", help="Write the numbers to a file; - means stdout.")
     ] = None,
     common: Annotated[
-        bool, typer.Option("--common", help="Compare on the test clips that both have.")
+        bool, typer.Option("--common", help="Compare on the test clips that both runs have.")
     ] = False,
 ) -> None:
-    """Two runs on the same test clips: paired bootstrap over subjects, and McNemar."""
+    """Compare two runs on the same test clips: paired bootstrap over subjects, McNemar's test."""
     from arpgnet.pipeline.common.params import load_params
     from arpgnet.pipeline.compare.run import compare
     from arpgnet.pipeline.compare.sources import read_side
@@ -153,12 +161,14 @@ def compare_runs(
 
 @app.command("ablate")
 def ablate_network(
-    rows: Annotated[str | None, typer.Option(help="Names, separated by commas; else all.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Experiments at a time.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
-    list_rows: Annotated[bool, typer.Option("--list", help="Only show the table's rows.")] = False,
+    rows: Annotated[
+        str | None, typer.Option(help="Names of ablations, separated by commas; default: all.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of parallel experiments.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would run.")] = False,
+    list_rows: Annotated[bool, typer.Option("--list", help="Only list the ablations.")] = False,
 ) -> None:
-    """The network with one part changed or removed, a DVC experiment each, into the report."""
+    """Retrain the network with one part changed or removed, and add the results to the report."""
     from arpgnet.pipeline.ablate.experiments import check_base, is_finished, override
     from arpgnet.pipeline.ablate.rows import choose
     from arpgnet.pipeline.ablate.run import ablate
@@ -170,11 +180,11 @@ def ablate_network(
         return
     if dry_run:
         check_base(Path())
-    shown = Table("row", "group", "what", *(["experiment"] if dry_run else []))
-    shown.add_column("changes", min_width=27)  # one change a line, never cut
+    shown = Table("name", "group", "change", *(["experiment"] if dry_run else []))
+    shown.add_column("settings", min_width=27)  # one per line, never cut
     for row in chosen:
         changes = "\n".join(override(*pair) for pair in row.settings.items())
-        state = ["is there" if is_finished(row, Path()) else "would run"] if dry_run else []
+        state = ["finished" if is_finished(row, Path()) else "would run"] if dry_run else []
         shown.add_row(row.name, row.group, row.what, *state, escape(changes))
     Console().print(shown)
 
@@ -182,14 +192,15 @@ def ablate_network(
 @app.command("export")
 def export_network(
     run: Annotated[
-        str | None, typer.Option(help="e.g. fold0-seed0; without it the best by validation.")
+        str | None, typer.Option(help="e.g. fold0-seed0; default: best validation score.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")] = Path("model.onnx"),
     check: Annotated[
-        Path | None, typer.Option(help="Instead: run the stored clips through this file.")
+        Path | None,
+        typer.Option(help="Do not export, but run the stored clips through this ONNX file."),
     ] = None,
 ) -> None:
-    """A trained network as ONNX, for any number of clips and frames; or check such a file."""
+    """Export a trained network to ONNX for any number of clips and frames; or check such a file."""
     from arpgnet.pipeline.common.params import load_params
     from arpgnet.pipeline.export.check import check as check_file
     from arpgnet.pipeline.export.write import export
@@ -197,24 +208,25 @@ def export_network(
     if check is not None:
         found = check_file(check)
         line = (
-            f"{check}, {found.run}: {found.predictions} stored predictions, largest difference "
-            f"{found.difference:.1e}, {found.named_otherwise} named otherwise"
+            f"{check}, {found.run}: {plural(found.predictions, 'stored prediction')}, largest "
+            f"difference {found.difference:.1e}, {found.predicted_differently} predicted "
+            "differently"
         )
         if not found.ok:
             raise UserError(line)
         typer.echo(line)
         return
     written = export(load_params(), out, run=run)
-    typer.echo(f"{out}: {written.run}, largest difference to the network {written.difference:.1e}")
+    typer.echo(f"{out}: {written.run}, largest difference from torch {written.difference:.1e}")
 
 
 @app.command()
 def doctor() -> None:
-    """What is installed, which devices and packs, where the store is, what is wrong."""
+    """Check the installation: packages, devices, face packs, store, repository, settings."""
     from arpgnet.pipeline.cli.doctor import examine
 
     findings = examine()
-    table = Table("", "what", "found", "what to do", show_lines=False)
+    table = Table("", "check", "found", "what to do", show_lines=False)
     for finding in findings:
         mark = "[green]ok[/]" if finding.ok else "[red]!![/]"
         table.add_row(mark, finding.what, finding.found, finding.remedy)

@@ -1,4 +1,4 @@
-"""`arpgnet predict`: a trained network on any video."""
+"""`arpgnet predict`: run a trained network on any video."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 def predict_videos(
     videos: Annotated[list[Path], typer.Argument(help="Videos, folders of videos, or camera:0.")],
     run: Annotated[
-        str | None, typer.Option(help="e.g. fold0-seed0; without it the best by validation.")
+        str | None, typer.Option(help="e.g. fold0-seed0; default: best validation score.")
     ] = None,
     model: Annotated[
         str | None,
@@ -23,31 +23,32 @@ def predict_videos(
         typer.Option("--format", help="See docs/predict.md."),
     ] = "csv",
     faces: Annotated[
-        Literal["all", "main"], typer.Option(help="Every face, or the one training would take.")
+        Literal["all", "main"],
+        typer.Option(help="Every face, or the one that training would choose."),
     ] = "all",
     landmarks: Annotated[
-        bool, typer.Option("--landmarks", help="x_0.., y_0.. of every face in pixels.")
+        bool, typer.Option("--landmarks", help="Add x_0.., y_0.. of every face in pixels.")
     ] = False,
     window: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Seconds that are classified as one; else 1.5 training clips."),
+        typer.Option(min=0.1, help="Seconds classified as one clip; default: 1.5 training clips."),
     ] = None,
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="The video with the results on it, beside the table.")
+        bool, typer.Option("--overlay", help="Also write the video with the results drawn on it.")
     ] = False,
     page: Annotated[
-        bool, typer.Option("--page", help="An HTML page: player, timelines, attention.")
+        bool, typer.Option("--page", help="Also write an HTML page: player, timelines, attention.")
     ] = False,
     seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="Of a camera; without it until Ctrl-C.")
+        float | None, typer.Option(min=0.1, help="Stop a camera after this time; default: Ctrl-C.")
     ] = None,
 ) -> None:
-    """A table for each video: every face in every frame, with the classes' probabilities."""
-    from arpgnet.pipeline.predict.predictor import Options
+    """Write a table per video: every face in every frame, with the probability of each class."""
+    from arpgnet.pipeline.predict.predictor import PredictOptions
     from arpgnet.pipeline.predict.run import predict
     from arpgnet.pipeline.predict.source import open_model
 
-    options = Options(form, out, faces, landmarks, window, overlay, page, seconds)
+    options = PredictOptions(form, out, faces, landmarks, window, overlay, page, seconds)
     good = predict(
         open_model(model, run),
         videos,

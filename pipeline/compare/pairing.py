@@ -1,10 +1,11 @@
-"""The same clips on both sides, or a refusal that says how far they differ."""
+"""Pair two runs on the same clips, or refuse with the difference."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.compare.sources import Side
 from arpgnet.pipeline.tables.predictions import Predictions
 
@@ -12,12 +13,12 @@ Key = tuple[str, int]  # clip_id, frame_index (-1: the whole clip)
 
 
 def keys(rows: Predictions) -> list[Key]:
-    """What each row is about."""
+    """Return the clip and frame of each row."""
     return list(zip(rows.clip_id, rows.frame_index.tolist(), strict=True))
 
 
 def paired(a: Side, b: Side, *, common: bool) -> tuple[Predictions, Predictions, int]:
-    """Both sides' rows of the clips that every seed of both has tested.
+    """Select both sides' rows of the clips that every seed of both has tested.
 
     Args:
         common: leave out what only one side has, instead of refusing.
@@ -30,7 +31,7 @@ def paired(a: Side, b: Side, *, common: bool) -> tuple[Predictions, Predictions,
     """
     if a.test.classes != b.test.classes:
         raise UserError(
-            f"not the same classes: {', '.join(a.test.classes)} in {a.name}; "
+            f"different classes: {', '.join(a.test.classes)} in {a.name}; "
             f"{', '.join(b.test.classes)} in {b.name}"
         )
     labels_a, labels_b = _labels(a), _labels(b)
@@ -38,17 +39,17 @@ def paired(a: Side, b: Side, *, common: bool) -> tuple[Predictions, Predictions,
     unlike = [key for key in shared if labels_a[key] != labels_b[key]]
     if unlike:
         raise UserError(
-            f"{len(unlike)} of {len(shared)} test clips have another label in {b.name} than in "
-            f"{a.name} (first: {min(unlike)[0]}): not the same task"
+            f"{len(unlike)} of {plural(len(shared), 'test clip')} have another label in {b.name} "
+            f"than in {a.name} (first: {min(unlike)[0]}): not the same task"
         )
     left_out = len(labels_a.keys() ^ labels_b.keys())
     if not shared:
         raise UserError(f"{a.name} and {b.name} have no test clip in common")
     if left_out and not common:
         raise UserError(
-            f"not the same test clips: {len(labels_a) - len(shared)} only in {a.name}, "
+            f"different test clips: {len(labels_a) - len(shared)} only in {a.name}, "
             f"{len(labels_b) - len(shared)} only in {b.name}, {len(shared)} in both; "
-            "--common compares on those"
+            "use --common to compare on those"
         )
     rows_a, rows_b = (
         side.test.select(np.array([key in shared for key in keys(side.test)])) for side in (a, b)
@@ -57,15 +58,15 @@ def paired(a: Side, b: Side, *, common: bool) -> tuple[Predictions, Predictions,
 
 
 def _labels(side: Side) -> dict[Key, int]:
-    """The true class of everything that is tested once by each seed."""
+    """Map everything that each seed tests once to its true class."""
     rows = side.test
     found: dict[Key, int] = {}
     for seed in sorted(set(rows.seed.tolist())):
         one = rows.select(rows.seed == seed)
         labels = dict(zip(keys(one), one.label.tolist(), strict=True))
         if len(labels) < len(one.label):
-            raise UserError(f"{side.name}: a clip is tested in several folds; nothing to pair")
+            raise UserError(f"{side.name}: a clip is tested in several folds: cannot be paired")
         if found and labels.keys() != found.keys():
-            raise UserError(f"{side.name}: its seeds have not tested the same clips")
+            raise UserError(f"{side.name}: its seeds have tested different clips")
         found = labels
     return found

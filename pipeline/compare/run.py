@@ -2,12 +2,12 @@
 
 Differences are B minus A, as in `dvc metrics diff A B`. Each side's test predictions of all folds
 are pooled per seed, scored, and averaged over its seeds. The bootstrap draws whole subjects, the
-same ones for both sides. It speaks about other subjects, not about other seeds: how far seeds
-differ is each side's standard deviation.
+same ones for both sides. It accounts for the choice of subjects, not of seeds: the variation over
+seeds is each side's standard deviation.
 
-McNemar's test needs one decision a clip (or labelled frame): that of the mean probability over
-seeds. Counting every seed's decision would count each clip several times, and its p would be too
-small. The test of single networks stands beside it, seed by seed, where both sides have the seed.
+McNemar's test needs one decision per clip (or labeled frame): that of the mean probability over
+seeds. Counting every seed's decision would count each clip several times, and the p-value would be
+too small. The test is also reported per seed, for seeds that both sides have.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ def compare(a: Side, b: Side, params: EvaluateParams, *, common: bool = False) -
 
     Args:
         params: how clips without a prediction count, and the interval.
-        common: compare on the common test clips where the two do not have the same.
+        common: compare on the common test clips if the two have different ones.
 
     Returns:
         Numbers and names, ready for JSON: `a`, `b` (which run), `clips`, `units` (how many clips or
-        labelled frames are scored, and which: `scored`), `left_out`, `interval_unit`,
+        labeled frames are scored, and which: `scored`), `left_out`, `interval_unit`,
         `intervals_over`, the settings, `scores` (per score `a`, `b` and `difference` with `ci_low`,
         `ci_high`, `p`), `mcnemar` and `mcnemar_by_seed`.
 
     Raises:
-        UserError: the two cannot be paired, or nobody knows the clips' subjects.
+        UserError: the two cannot be paired, or the clips' subjects are unknown.
     """
     rows_a, rows_b, left_out = paired(a, b, common=common)
     clips = sorted(set(rows_a.clip_id))
     people = a.people or b.people
     if people is None or any(clip not in people for clip in clips):
         raise UserError(
-            "data/manifest.parquet does not lie beside the predictions: without it nobody knows "
-            "whose clips they are"
+            "data/manifest.parquet is missing beside the predictions: it is needed to know the "
+            "subject of each clip"
         )
     units = interval_units([people[clip] for clip in clips])
     if params.missing == "skip" and any((r.predicted < 0).all() for r in (rows_a, rows_b)):
-        raise UserError("evaluate.missing: skip leaves no clip: one side has no prediction")
+        raise UserError("evaluate.missing: skip leaves no clip: one side has no predictions")
     scored_a, scored_b = (score_model(rows, units, params) for rows in (rows_a, rows_b))
     of_a, of_b = (spread(scored, params, only=COMPARED) for scored in (scored_a, scored_b))
     difference = spread(scored_b, params, baseline=scored_a, only=COMPARED)
@@ -65,10 +65,10 @@ def compare(a: Side, b: Side, params: EvaluateParams, *, common: bool = False) -
         gap["p"] = two_sided_p(scored_b.draws[name] - scored_a.draws[name])
         scores[name] = {"a": of_a[name], "b": of_b[name], "difference": gap}
     result = {
-        "a": _facts(a, scored_a.seeds),
-        "b": _facts(b, scored_b.seeds),
+        "a": _side(a, scored_a.seeds),
+        "b": _side(b, scored_b.seeds),
         "clips": len(clips),
-        "scored": "labelled frames" if (rows_a.frame_index >= 0).any() else "clips",
+        "scored": "labeled frames" if (rows_a.frame_index >= 0).any() else "clips",
         "units": len(set(keys(rows_a))),
         "left_out": left_out,
         "interval_unit": units.name,
@@ -88,7 +88,7 @@ def compare(a: Side, b: Side, params: EvaluateParams, *, common: bool = False) -
     return rounded(result)
 
 
-def _facts(side: Side, seeds: list[int]) -> dict[str, Any]:
+def _side(side: Side, seeds: list[int]) -> dict[str, Any]:
     return {"name": side.name, "seeds": seeds, "predictions_sha256": side.sha256}
 
 
@@ -104,7 +104,7 @@ def _mcnemar(rows_a: Predictions, rows_b: Predictions, params: EvaluateParams) -
 
 
 def decisions(rows: Predictions, place: dict[Key, int]) -> np.ndarray:
-    """The class of the highest mean probability over seeds, -1 where no seed has a prediction.
+    """Choose the class of the highest mean probability over seeds; -1 without a prediction.
 
     Args:
         place: of each key in the result.

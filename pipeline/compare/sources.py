@@ -1,4 +1,4 @@
-"""Where the two sides of a comparison come from."""
+"""Load the two sides of a comparison."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ People = Mapping[str, dict[str, str | None]]
 class Side:
     """One run's test predictions of the network.
 
-    `people` maps a clip to its `clip_id`, `subject` and `group`, or is None where no manifest lies
+    `people` maps a clip to its `clip_id`, `subject` and `group`, or is None if there is no manifest
     beside a predictions file; `sha256` is that of the predictions file.
     """
 
@@ -32,14 +32,14 @@ class Side:
 
 
 def read_side(name: str, root: Path = Path()) -> Side:
-    """A run by name.
+    """Load a run by name.
 
     Args:
         name: `workspace`, a path to a predictions file, a git revision, or a DVC experiment.
         root: of the repository.
 
     Raises:
-        UserError: there is no such thing, or its predictions are not here: what to do is said.
+        UserError: there is no such run, or its predictions are not available.
     """
     if name == WORKSPACE:
         return _read(name, root / PREDICTIONS, root / MANIFEST)
@@ -56,7 +56,7 @@ def _read(name: str, predictions: Path, manifest: Path) -> Side:
     rows = read_predictions(predictions)
     test = rows.select((rows.split == "test") & (rows.model == NETWORK))
     if not len(test.clip_id):
-        raise UserError(f"{name}: no test predictions of the network in it")
+        raise UserError(f"{name} contains no test predictions of the network")
     people = None
     if manifest.is_file():
         clips = read_manifest(manifest).clips
@@ -67,7 +67,7 @@ def _read(name: str, predictions: Path, manifest: Path) -> Side:
 
 
 def _fetch(rev: str, root: Path, into: Path) -> None:
-    """Copy a revision's predictions and manifest out of git and DVC's cache."""
+    """Copy a revision's predictions and manifest from git and DVC's cache."""
     try:
         checkout(rev, root, into, [PREDICTIONS, MANIFEST])
     except UnknownRevision as error:
@@ -77,7 +77,7 @@ def _fetch(rev: str, root: Path, into: Path) -> None:
         ) from None
     except (NotInRevision, NotInCache):
         raise UserError(
-            f"the predictions of '{rev}' are not here: `dvc pull` them, or make them again with "
-            f"`git checkout {rev} && dvc repro` (for an experiment `dvc exp apply {rev} && "
+            f"the predictions of '{rev}' are not available: `dvc pull` them, or recompute them "
+            f"with `git checkout {rev} && dvc repro` (for an experiment `dvc exp apply {rev} && "
             "dvc repro`); dvc.lock must be part of the commit"
         ) from None

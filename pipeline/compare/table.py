@@ -8,13 +8,15 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from arpgnet.pipeline.common.wording import plural
+
 NAMES = {"uar": "UAR", "war": "WAR", "macro_f1": "macro-F1"}
 # Cohen 1988, chapter 5
 SIZES = ((0.05, "negligible"), (0.15, "small"), (0.25, "medium"), (0.5, "large"))
 
 
 def table(result: dict[str, Any]) -> Table:
-    """Both sides' scores, and their difference with interval and p."""
+    """Show both sides' scores, and their difference with interval and p-value."""
     level = f"{result['confidence']:.0%} interval"
     drawn = Table("", "A", "B", "B - A", level, "p", title=_title(result))
     for name, scores in result["scores"].items():
@@ -31,31 +33,32 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def sentences(result: dict[str, Any]) -> Iterator[str]:
-    """What the numbers say and what they rest on."""
+    """Say what the numbers mean and how they were computed."""
     scored = result["scored"]
     test, gap = result["mcnemar"], result["scores"]["uar"]["difference"]
-    sure = gap["ci_low"] > 0 or gap["ci_high"] < 0
-    unit, count = result["interval_unit"], result["intervals_over"]
+    certain = gap["ci_low"] > 0 or gap["ci_high"] < 0
+    units = plural(result["intervals_over"], result["interval_unit"])
     yield (
         f"B is {'better' if gap['mean'] > 0 else 'worse'} than A in UAR."
-        if sure
-        else f"No difference in UAR that {count} {unit}s can show."
+        if certain
+        else f"No difference in UAR that {units} can show."
     )
     yield (
-        f"McNemar, exact, on the mean probability over seeds: {test['only_a']} {scored} right in A "
-        f"only, {test['only_b']} in B only, {test['both']} in both, {test['neither']} in neither; "
-        f"p {p_value(test['p'])}{effect(test['cohens_g'])}. It takes {scored} as independent."
+        f"McNemar's exact test on the mean probability over seeds; {scored} correct in A only: "
+        f"{test['only_a']}, in B only: {test['only_b']}, in both: {test['both']}, in neither: "
+        f"{test['neither']}; p {p_value(test['p'])}{effect(test['cohens_g'])}. It assumes "
+        f"independent {scored}."
     )
     yield (
-        f"Paired bootstrap: {result['bootstrap']} resamples of whole {unit}s ({count} of them), "
-        f"the same for both; ± is the standard deviation over seeds."
+        f"Paired bootstrap: {result['bootstrap']} resamples of {units}, the same for both; ± is "
+        f"the standard deviation over seeds."
     )
     if result["left_out"]:
-        yield f"{result['left_out']} {scored} that only one side has tested are left out."
+        yield f"Left out, because only one side has tested them: {result['left_out']} {scored}."
 
 
 def effect(cohens_g: float | None) -> str:
-    """Cohen's g with his word for it; nothing where no clip tells the two apart."""
+    """Format Cohen's g with his word for its size; empty if no clip distinguishes the two."""
     if cohens_g is None:
         return ""
     word = next(word for limit, word in SIZES if abs(cohens_g) < limit or limit == SIZES[-1][0])

@@ -1,4 +1,4 @@
-"""What a data set adapter owes the pipeline: what its set is, and a list of labelled clips.
+"""The interface of a data set adapter: a description of the set, and a list of labeled clips.
 
 An adapter is a module of `pipeline.datasets.adapters` with two names:
 
@@ -34,7 +34,7 @@ ADAPTERS = {name: "csv_file" if name == "csv" else name for name in get_args(Dat
 
 @dataclass(frozen=True)
 class Images:
-    """How the images of a clip that is a folder of them are to be understood.
+    """How to interpret the images of a clip that is a folder.
 
     `fps` is their rate. `first` is the number in the name of the video's first frame where
     numbers count the video's frames and may have gaps (1 for Aff-Wild2's 00001.jpg); None:
@@ -50,15 +50,15 @@ class Images:
 
 @dataclass(frozen=True)
 class ListedClip:
-    """A clip as a data set names it; nothing of the file has been looked at yet.
+    """A clip as a data set lists it; its file has not been read yet.
 
     `path` is POSIX and relative to the data set's root: a video, or a folder of images where
     `images` is set. `label` is a class name, `split` one of train, val, test, `start_s` and
     `end_s` seconds. `where` says where the data set names the clip ("line 7 of labels.csv"),
-    for error messages. Where `frames` are labelled the clip has no label of its own.
+    for error messages. Where `frames` are labeled the clip has no label of its own.
 
-    `faces` is `detect` where the faces are to be found, `aligned` where every image is a
-    face that was cut out already, `landmarks` where the set's own landmarks say where it is.
+    `faces` is `detect` if faces must be detected, `aligned` if every image is a cropped face,
+    `landmarks` if the set's own landmarks locate the face.
     `person` is which of two people a label is about, by place in the image. `corpus` is the
     data set's name; whoever lists the clips of several sets fills it in. `traits` are what the set
     says of the subject, as pairs of a name (gender, age) and a value.
@@ -82,7 +82,7 @@ class ListedClip:
 
     @property
     def classes(self) -> frozenset[str]:
-        """The classes that the clip shows: its label, or those of its frames."""
+        """The clip's classes: its label, or those of its frames."""
         if self.frames is not None:
             return self.frames.classes()
         return frozenset() if self.label is None else frozenset({self.label})
@@ -103,8 +103,8 @@ class Listing:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an adapter is asked for: the set's folder, which of the adapter's `variants`, whether
-    the set's own aligned faces (or landmarks) are wanted where it has them, and (csv) the file."""
+    """A request to an adapter: the set's folder, which of the adapter's `variants`, whether to use
+    the set's own aligned faces (or landmarks) if it has them, and (csv) the file."""
 
     root: Path
     variant: str = ""
@@ -125,7 +125,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Expected:
-    """Counts that the set's documentation states; None and absent where it does not."""
+    """Counts from the set's documentation; None or absent if it has none."""
 
     clips: int | None = None
     subjects: int | None = None
@@ -135,7 +135,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a data set.
+    """A description of a data set.
 
     Attributes:
         title: its name in full.
@@ -144,7 +144,7 @@ class About:
         layout: what lies where, in a line; said when the root is wrong.
         recipe: its official protocol.
         metric: the score that its publications report.
-        licence, obtain: in a few words, and where to ask for it.
+        license, obtain: in a few words, and where to ask for it.
         source: of layout, class order and counts: a document, or public code that reads the set.
         expected: of the default variant.
         variants: values of `dataset.variant`, the first is the default; empty: there are none.
@@ -165,12 +165,12 @@ class About:
     published: bool = True
 
     def expected_of(self, variant: str) -> Expected:
-        """The documented counts of a variant; of all but the default none are kept here."""
+        """Return the documented counts of a variant; only those of the default are stored."""
         return self.expected if variant in ("", *self.variants[:1]) else Expected()
 
 
 class WrongRootError(UserError):
-    """A folder that is not the data set; `looked_for` says what should have been there."""
+    """A folder that is not the data set; `looked_for` says what was expected."""
 
     def __init__(self, looked_for: str) -> None:
         super().__init__(f"no {looked_for}")
@@ -183,7 +183,7 @@ class Adapter(Protocol):
     ABOUT: About
 
     def list_clips(self, wanted: Wanted) -> Listing:
-        """Name every clip.
+        """List every clip.
 
         Raises:
             WrongRootError: the folder does not hold the set.
@@ -193,10 +193,10 @@ class Adapter(Protocol):
 
 
 def adapter(name: str) -> Adapter:
-    """The adapter registered under a name of `dataset.name`."""
+    """Return the adapter registered under a name of `dataset.name`."""
     return cast(Adapter, importlib.import_module(adapter_module(name)))
 
 
 def adapter_module(name: str) -> str:
-    """The dotted name of its module, e.g. for `code_version`."""
+    """Return the dotted name of its module, e.g. for `code_version`."""
     return f"arpgnet.pipeline.datasets.adapters.{ADAPTERS[name]}"

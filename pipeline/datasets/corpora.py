@@ -29,7 +29,7 @@ Role = Literal["all", "train", "test"]
 
 @dataclass(frozen=True)
 class Corpus:
-    """One data set: its name in the manifest, what is known of it, and what is wanted of it."""
+    """One data set: its name in the manifest, its description, and the request to its adapter."""
 
     name: str
     about: About
@@ -38,7 +38,7 @@ class Corpus:
     role: Role = "all"
 
     def listing(self) -> Listing:
-        """The adapter's answer.
+        """List the clips with the adapter.
 
         Raises:
             UserError: the root is wrong, with what was looked for and what lies there instead; or
@@ -56,7 +56,7 @@ class Corpus:
 
 
 def corpora(params: DatasetParams, faces: Literal["detect", "aligned"] = "detect") -> list[Corpus]:
-    """The data sets of a run, in order; their folders are found, and nothing is listed.
+    """Return the data sets of a run, in order; their folders are located, but not listed.
 
     Raises:
         UserError: a folder does not exist, or an adapter has no such variant.
@@ -76,21 +76,21 @@ def corpora(params: DatasetParams, faces: Literal["detect", "aligned"] = "detect
     for corpus in found:
         if corpus.role == "test" and corpus.wanted.root in trained:
             raise UserError(
-                f"dataset.test_on: {corpus.adapter} at {corpus.wanted.root} is also trained on; a "
-                "data set is divided by its own protocol with dataset.name and dataset.root"
+                f"dataset.test_on: {corpus.adapter} at {corpus.wanted.root} is also trained on; to "
+                "split a data set by its own protocol, use dataset.name and dataset.root"
             )
     return found
 
 
 def dataset_roots(params: DatasetParams) -> dict[str, Path]:
-    """The absolute folder that clip paths are relative to, of each corpus of the manifest."""
+    """Return, per corpus of the manifest, the absolute folder that clip paths are relative to."""
     return {corpus.name: corpus.wanted.root for corpus in corpora(params)}
 
 
 def resolve_params(
     params: DatasetParams, about: About, clips: Sequence[ListedClip]
 ) -> DatasetParams:
-    """The parameters with the data set's own protocol in place of every `auto`."""
+    """Replace every `auto` in the parameters by the data set's own protocol."""
     recipe = CROSS if params.name == "cross" else about.recipe
     protocol: str = recipe.protocol
     if protocol == "kfold" and any(clip.split for clip in clips):
@@ -101,11 +101,11 @@ def resolve_params(
 
 
 def list_all(found: Sequence[Corpus]) -> Listing:
-    """The clips of every corpus in one listing; of several, parts decide who trains and who tests.
+    """List the clips of every corpus; of several, each is used for training or for testing.
 
-    Of a corpus that is trained on, the official validation part validates and the official test
-    part is left out; of one that is tested on, the official test part (or, without one, the
-    validation part) is tested, or all of it where it has no parts.
+    Of a training corpus, the official validation part is used for validation and the official test
+    part is left out; of a test corpus, the official test part (or, without one, the validation
+    part) is used, or all of it if it has no parts.
 
     Raises:
         UserError: see `Corpus.listing`; or some corpora label clips and others frames.
@@ -119,7 +119,7 @@ def list_all(found: Sequence[Corpus]) -> Listing:
     }
     if len(kinds) == 2:
         raise UserError(
-            f"{kinds[True]} labels frames and {kinds[False]} clips: they cannot be joined"
+            f"{kinds[True]} labels frames, {kinds[False]} clips: they cannot be combined"
         )
     left_out: Counter[str] = Counter()
     for listing in listings:
@@ -155,12 +155,12 @@ def _corpus(
 
 
 def _in_role(corpus: Corpus, listing: Listing) -> Listing:
-    """A corpus's clips with the part they have in the run, and names that are its own."""
-    given = {clip.split for clip in listing.clips}
+    """Assign the clips of a corpus to parts of the run, with names prefixed by the corpus."""
+    provided = {clip.split for clip in listing.clips}
     if corpus.role == "train":
         part = {"val": "val", "test": None}
     else:
-        tested = next((name for name in ("test", "val") if name in given), None)
+        tested = next((name for name in ("test", "val") if name in provided), None)
         part = {name: "test" if name == tested else None for name in ("train", "val", "test")}
     kept, dropped = [], 0
     for clip in listing.clips:
@@ -173,7 +173,7 @@ def _in_role(corpus: Corpus, listing: Listing) -> Listing:
         kept.append(replace(clip, split=split, fold=None, subject=subject, group=group))
     left_out = {f"{corpus.name}: {why}": count for why, count in listing.left_out.items()}
     if dropped:
-        left_out[f"{corpus.name}: of an official part that is not {corpus.role}ed on"] = dropped
+        left_out[f"{corpus.name}: of an official part that is not used to {corpus.role}"] = dropped
     unused = [f"{corpus.name}/{name}" for name in listing.unused]
     remarks = [f"{corpus.name}: {remark}" for remark in listing.remarks]
     return Listing(kept, unused, left_out, remarks)

@@ -1,4 +1,4 @@
-"""Files that show the same images, by what the cache knows of them.
+"""A cache of file metadata and fingerprints, and near-duplicates found with it.
 
 What is known of each file: digest, format, fingerprint; looked up by path, length and time.
 
@@ -46,12 +46,12 @@ _FEW_FOLDERS = 100
 
 
 def metadata_version() -> str:
-    """Changes whenever the same bytes might be described otherwise."""
+    """Return a version that changes whenever the same bytes may get other metadata."""
     return code_version("arpgnet.pipeline.datasets.media")
 
 
 class FileCache:
-    """Facts and fingerprints by (absolute path, length, modification time).
+    """Metadata and fingerprints by (absolute path, length, modification time).
 
     Args:
         path: the SQLite file; made when absent, made anew when damaged.
@@ -63,7 +63,7 @@ class FileCache:
         try:
             self._db = self._open()
         except sqlite3.DatabaseError:
-            # nothing in it cannot be found out again
+            # everything in it can be computed again
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
             self._db = self._open()
@@ -87,7 +87,7 @@ class FileCache:
                     "CREATE TABLE IF NOT EXISTS sums (path TEXT PRIMARY KEY, state TEXT NOT NULL, "
                     "sha256 TEXT NOT NULL)"
                 )
-            # 1 ms a megabyte; a page that is damaged would be found in the middle of the run
+            # 1 ms per megabyte; a damaged page would otherwise be found in the middle of the run
             (answer,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if answer != "ok":
             db.close()
@@ -96,19 +96,19 @@ class FileCache:
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
-        """A folder that is not ours, or a full disk, is the user's to fix."""
+        """Report a folder without permission, or a full disk, for the user to fix."""
         try:
             yield
         except (OSError, sqlite3.OperationalError) as error:
             raise UserError(
                 f"the store's {self.path} cannot be used ({error}): "
-                "free some space, or set ARPGNET_STORE to a folder you may write"
+                "free some space, or set ARPGNET_STORE to a writable folder"
             ) from None
 
     def describe(
         self, media: Sequence[Media], workers: int = 1, limits: Limits | None = None
     ) -> list[FileMetadata]:
-        """The metadata of each file; what is new or changed is opened by `workers` processes.
+        """Return the metadata of each file; `workers` processes open new and changed files.
 
         A file that is absent, unreadable, empty or no video has a `reason`, and so has one
         that ends or holds up its worker.
@@ -123,9 +123,9 @@ class FileCache:
     def verify(
         self, media: Sequence[Media], workers: int = 1, limits: Limits | None = None
     ) -> list[Media]:
-        """Read everything again, whatever its length and time; what has other bytes than before.
+        """Read everything again, even with unchanged length and time; return changed files.
 
-        The new metadata replaces the old, so that the next run works with them.
+        The new metadata replaces the old, so that the next run uses it.
         """
         states = self._states(media, workers)
         before = {one: self._known(one, state) for one, state in states.items()}
@@ -143,7 +143,7 @@ class FileCache:
         workers: int,
         limits: Limits | None,
     ) -> Iterator[tuple[Media, Seen]]:
-        """Open files and remember what was seen."""
+        """Open files and store their metadata."""
         fresh: list[tuple[Media, Seen]] = []
         with track(len(todo), "look at clips") as progress:
             for one, result in run_in_workers(_Look(), todo, workers, limits):
@@ -157,7 +157,7 @@ class FileCache:
             self._keep(fresh, states)
 
     def sums(self, paths: Sequence[Path], workers: int = 1) -> list[str]:
-        """The sha256 of each file, read again only where length or time changed; '': unreadable."""
+        """Return each file's sha256, read again only if length or time changed; '': unreadable."""
         states = {str(path): file_state(path) for path in paths}
         rows = self._db.execute("SELECT path, state, sha256 FROM sums").fetchall()
         known = {path: sha256 for path, state, sha256 in rows if states.get(path) == state}
@@ -174,11 +174,11 @@ class FileCache:
         return [known.get(str(path), "") for path in paths]
 
     def starts(self, media: Sequence[Media]) -> list[np.ndarray]:
-        """The fingerprints of files that `describe` found readable."""
+        """Return the fingerprints of files that `describe` found readable."""
         return [_unpacked(self._blob(one, "start")) for one in media]
 
     def whole(self, media: Media) -> np.ndarray:
-        """The thumbnails of a whole readable clip, made on the first call."""
+        """Return the thumbnails of a whole readable clip, computed on the first call."""
         blob = self._blob(media, "whole")
         if blob is None:
             images = whole_thumbnails(media)
@@ -190,7 +190,7 @@ class FileCache:
         return _unpacked(blob)
 
     def _states(self, media: Sequence[Media], workers: int) -> dict[Media, str | None]:
-        """What tells a changed file: of a folder, its images' lengths and times; None: absent."""
+        """Return what identifies a changed file: lengths and times; None: absent."""
         unique = list(dict.fromkeys(media))
         folders = [one for one in unique if one.image_sequence]
         found: dict[Media, str | None] = {}
@@ -222,8 +222,8 @@ class FileCache:
         )
 
     def _keep(self, fresh: Sequence[tuple[Media, Seen]], states: dict[Media, str | None]) -> None:
-        # what the machine refuses today it may allow tomorrow without a change of the file;
-        # without a sum of its bytes it was not read
+        # a file without a digest could not be read, for a reason that may disappear without a
+        # change of the file
         rows = []
         for one, (metadata, images) in fresh:
             if metadata.sha256:
@@ -250,10 +250,10 @@ def _sha256(path: str) -> str:
 
 @dataclass(frozen=True)
 class _Look:
-    """What a worker does; see `pipeline.runner.workers.Job`."""
+    """Reads files in a worker; see `pipeline.runner.workers.Job`."""
 
     def start(self) -> None:
-        """Nothing is kept between files."""
+        """Keep nothing between files."""
 
     def do(self, item: Media) -> Seen:
         return examine(item)
@@ -261,10 +261,10 @@ class _Look:
 
 @dataclass(frozen=True)
 class _States:
-    """The states of some folders; see `pipeline.runner.workers.Job`."""
+    """Reads the states of folders; see `pipeline.runner.workers.Job`."""
 
     def start(self) -> None:
-        """Nothing is kept between folders."""
+        """Keep nothing between folders."""
 
     def do(self, item: Sequence[Media]) -> list[str | None]:
         return [state(one) for one in item]
@@ -297,7 +297,7 @@ def _unpacked(blob: bytes | None) -> np.ndarray:
 def near_duplicates_of(
     metadata: Mapping[Media, FileMetadata], cache: FileCache
 ) -> dict[Media, int | None]:
-    """Per readable file a number shared by those of the same images, or None.
+    """Number the groups of near-duplicate readable files; None for files without a duplicate.
 
     Args:
         metadata: of files that `cache.describe` found readable.
@@ -312,7 +312,7 @@ def near_duplicates_of(
 
 
 def _frames(file: FileMetadata) -> int | None:
-    """The number of frames, from the length where the container does not say."""
+    """Return the number of frames, estimated from the length if the container does not say."""
     if file.frames is None and file.duration_s and file.fps:
         return round(file.duration_s * file.fps)
     return file.frames

@@ -1,17 +1,17 @@
-"""Clips that show the same images though their files differ.
+"""Find near-duplicates: clips with the same images in different files.
 
-Corpora hold one performance in several files: with and without sound, in two containers,
-compressed twice. Such near-duplicates on two sides of a split are a leak that no file digest shows.
+Corpora contain one performance in several files: with and without sound, in two containers,
+compressed twice. Near-duplicates on two sides of a split are a leak that no file digest shows.
 
-A fingerprint is a handful of tiny grey thumbnails. Two clips are near-duplicates when their lengths
-agree, the root mean square difference d of their thumbnails (grey levels of 255, each
-thumbnail's mean taken off) is small, and what moves in them is correlated (r).
+A fingerprint is a handful of tiny gray thumbnails. Two clips are near-duplicates when their lengths
+agree, the root mean square difference d of their thumbnails (gray levels of 255, each
+thumbnail's mean subtracted) is small, and their movements are correlated (r).
 
 Measured over the first 32 frames, every 4th:
 
     7 pairs of RAVDESS, one performance with and without sound      d <= 0.37, r >= 0.994
     4 clips compressed again (x264 crf 30 and 38, MPEG-4 at half
-      width), some with another range of grey levels                d <= 2.0,  r >= 0.965
+      width), some with another range of gray levels                d <= 2.0,  r >= 0.965
     336 pairs of different clips of RAVDESS (one actor) and of ASL
       signers                                                       d >= 6.59, r <= 0.752
     2,016 pairs of 64 rendered demo clips of 4 subjects             d >= 27.0, r <= 0.352
@@ -32,15 +32,15 @@ from arpgnet.pipeline.datasets.groups import connected
 from arpgnet.pipeline.video import image_folder as folders
 
 SIDE = 16
-# the first 32 frames, every 4th, tell performances apart; more would only cost time
+# the first 32 frames, every 4th, distinguish performances; more would only cost time
 START = (32, 4)
 # half a minute, every 8th frame: for clips that hardly move at their start
 WHOLE = (900, 8)
 LENGTH_TOLERANCE = 2
 MAX_DISTANCE = 4.0
 MIN_CORRELATION = 0.9
-# squared grey levels: below, compression noise moves as much as the image, r says nothing,
-# and the whole clip is looked at (the measured clips have 3.0 and more)
+# squared gray levels: below, compression noise moves as much as the image, r is meaningless,
+# and the whole clip is compared (the measured clips have 3.0 and more)
 STILL = 1.0
 MAX_DISTANCE_STILL = 1.0
 _BLOCK = 512
@@ -52,14 +52,14 @@ _ROUNDING = 0.01
 
 @dataclass(frozen=True)
 class ClipStart:
-    """A clip's frame count (None where unknown) and the thumbnails of its start."""
+    """What identifies near-duplicates: frame count (None: unknown) and the start's thumbnails."""
 
     frames: int | None
     start: np.ndarray
 
 
 def thumbnails(path: Path, extent: tuple[int, int] = START) -> np.ndarray:
-    """Decode a clip's start into small grey images.
+    """Decode a clip's start into small gray images.
 
     Args:
         path: a video.
@@ -78,13 +78,13 @@ def thumbnails(path: Path, extent: tuple[int, int] = START) -> np.ndarray:
 
 
 def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> np.ndarray:
-    """`thumbnails` of what a decoder yields."""
+    """Compute `thumbnails` of decoded frames."""
     import av
     from av.video.reformatter import VideoReformatter
 
     limit, step = extent
     images = []
-    # set up once a file, without threads of its own: 0.03 ms an image, else up to 2
+    # set up once per file, without threads of its own: 0.03 ms an image, else up to 2
     converter = VideoReformatter()
     try:
         for index, frame in enumerate(itertools.islice(frames, limit)):
@@ -94,7 +94,7 @@ def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> 
                 )
                 images.append(small.to_ndarray())
     except (av.FFmpegError, OSError):
-        # a clip that breaks later on is judged by the stage that decodes it
+        # a clip that is damaged later on is handled by the decode stage
         pass
     if not images:
         raise ClipError("no frame can be decoded")
@@ -102,7 +102,7 @@ def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> 
 
 
 def image_thumbnails(images: folders.ImageFolder, extent: tuple[int, int] = START) -> np.ndarray:
-    """`thumbnails` of a folder of images; those that cannot be read are passed over.
+    """Compute `thumbnails` of a folder of images; unreadable ones are skipped.
 
     Raises:
         ClipError: none of the first ones can be read.
@@ -124,7 +124,7 @@ def image_thumbnails(images: folders.ImageFolder, extent: tuple[int, int] = STAR
 def find_near_duplicates(
     clips: Sequence[ClipStart], whole: Callable[[int], np.ndarray]
 ) -> list[int | None]:
-    """Group clips of the same images.
+    """Group near-duplicate clips.
 
     Args:
         clips: fingerprints.
@@ -132,7 +132,7 @@ def find_near_duplicates(
             clips whose starts are alike and nearly still.
 
     Returns:
-        per clip the row of the first clip of its group, or None when it has no near-duplicate.
+        per clip the row of the first clip of its group, or None when it has no duplicate.
     """
     pairs = [
         (a, b)
@@ -149,7 +149,7 @@ def find_near_duplicates(
 
 
 def same_images(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two stacks of thumbnails [n, SIDE, SIDE] show the same."""
+    """Tell whether two stacks of thumbnails [n, SIDE, SIDE] show the same."""
     if abs(len(a) - len(b)) > 1:
         return False
     count = min(len(a), len(b))
@@ -160,32 +160,32 @@ def same_images(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Root mean square difference in grey levels, over the thumbnails that both have."""
+    """Compute the root mean square difference in gray levels, over the common thumbnails."""
     count = min(len(a), len(b))
-    return float(np.sqrt(np.mean((_levelled(a[:count]) - _levelled(b[:count])) ** 2)))
+    return float(np.sqrt(np.mean((_centered(a[:count]) - _centered(b[:count])) ** 2)))
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Of what moves: each pixel's course over time, its mean taken off; 0 when nothing moves."""
+    """Correlate the movements: each pixel's values over time minus their mean; 0 without any."""
     count = min(len(a), len(b))
-    x, y = (_levelled(each[:count]) for each in (a, b))
+    x, y = (_centered(each[:count]) for each in (a, b))
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     scale = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return float((x * y).sum()) / scale if scale else 0.0
 
 
 def movement(images: np.ndarray) -> float:
-    """Mean variance of a pixel over time, in squared grey levels."""
-    return float(_levelled(images).var(axis=0).mean())
+    """Compute the mean variance of a pixel over time, in squared gray levels."""
+    return float(_centered(images).var(axis=0).mean())
 
 
-def _levelled(images: np.ndarray) -> np.ndarray:
+def _centered(images: np.ndarray) -> np.ndarray:
     images = images.astype(np.float32)
     return images - images.mean(axis=(1, 2), keepdims=True)
 
 
 def _candidates(clips: Sequence[ClipStart]) -> Iterator[tuple[int, int]]:
-    """Pairs (a < b) of like length within about MAX_DISTANCE, by blocks of matrix products.
+    """Find pairs (a < b) of similar length within about MAX_DISTANCE, by blocked matrix products.
 
     Thumbnails of the thumbnails come first: their distance is never above that of the thumbnails,
     and they are a 16th of the numbers. The 39,000 clips of FERV39k would else take a minute, were
@@ -220,7 +220,7 @@ def _candidates(clips: Sequence[ClipStart]) -> Iterator[tuple[int, int]]:
 
 
 def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances [n, m] of the rows of a [n, d] and b [m, d]."""
+    """Compute squared distances [n, m] of the rows of a [n, d] and b [m, d]."""
     near: np.ndarray = a @ b.T
     near *= -2
     near += np.einsum("nd,nd->n", a, a)[:, None]
@@ -229,14 +229,14 @@ def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _padded(images: np.ndarray) -> np.ndarray:
-    """Levelled thumbnails in a row, the last one repeated to the full number."""
-    levelled = _levelled(images)
-    missing = np.repeat(levelled[-1:], _FULL - len(levelled), axis=0)
-    return np.concatenate([levelled, missing]).reshape(-1)
+    """Concatenate thumbnails minus their means, the last one repeated to the full number."""
+    centered = _centered(images)
+    missing = np.repeat(centered[-1:], _FULL - len(centered), axis=0)
+    return np.concatenate([centered, missing]).reshape(-1)
 
 
 def _coarse(flat: np.ndarray) -> np.ndarray:
-    """Means of squares of pixels, times the square's side: an orthonormal projection.
+    """Compute means of squares of pixels, times the square's side: an orthonormal projection.
 
     Shapes:
         flat: [n, _FULL * SIDE * SIDE]

@@ -15,7 +15,7 @@ from arpgnet.pipeline.tables.manifest import FRAME_LABELS_SCHEMA, Clip
 
 # how a frame without a class may be written
 NOTHING = frozenset({"", "-1"})
-# a frame that its makers have left out
+# a frame that the data set's authors left out
 LEFT_OUT = -1
 
 
@@ -30,15 +30,15 @@ class FrameNames:
     codes: np.ndarray
 
     def classes(self) -> frozenset[str]:
-        """The names that occur."""
+        """The class names that occur."""
         return frozenset(self.names[code] for code in np.unique(self.codes) if code >= 0)
 
     def count(self, name: str) -> int:
-        """Frames of a class."""
+        """Count the frames of a class."""
         return int((self.codes == self.names.index(name)).sum()) if name in self.names else 0
 
     def labels(self, classes: Sequence[str]) -> np.ndarray:
-        """int32 [frames]: each frame's place in `classes`, -1 where it has none of them."""
+        """Return int32 [frames]: each frame's index in `classes`, or -1."""
         place = [classes.index(name) if name in classes else LEFT_OUT for name in self.names]
         labels: np.ndarray = np.array([*place, LEFT_OUT], np.int32)[self.codes]
         return labels
@@ -51,14 +51,14 @@ class FrameNames:
 def classes_shown(
     clips: Sequence[Clip], frames: Mapping[str, FrameNames] | None = None
 ) -> list[frozenset[str]]:
-    """Per clip the classes that it shows: its own, or those of its frames."""
+    """Return each clip's classes: its label, or those of its frames."""
     if frames:
         return [frames[clip.clip_id].classes() for clip in clips]
     return [frozenset({clip.label} if clip.label else ()) for clip in clips]
 
 
 def read_frame_names(path: Path) -> FrameNames:
-    """Read a text file with one class name a line, the first line for the video's first frame.
+    """Read a text file with one class name per line, the first line for the video's first frame.
 
     An empty line or -1 is a frame without a class.
 
@@ -73,13 +73,15 @@ def read_frame_names(path: Path) -> FrameNames:
         raise UserError(f"{path.name} is not UTF-8 (byte {error.start})") from None
     names = tuple(sorted(set(lines) - NOTHING))
     if not names:
-        raise UserError(f"{path.name} names no class: it needs one name a line, a line a frame")
+        raise UserError(
+            f"{path.name} has no class names: it needs one name per line, one line per frame"
+        )
     place = {name: code for code, name in enumerate(names)}
     return FrameNames(names, np.array([place.get(line, LEFT_OUT) for line in lines], np.int16))
 
 
 def frame_table(frames: Mapping[str, FrameNames], classes: Sequence[str]) -> pa.Table:
-    """The table of `FRAME_LABELS_SCHEMA`: every frame of the clips, in their order."""
+    """Build the table of `FRAME_LABELS_SCHEMA`: every frame of the clips, in their order."""
     if not frames:
         return FRAME_LABELS_SCHEMA.empty_table()
     lengths = [len(names.codes) for names in frames.values()]

@@ -6,11 +6,12 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.tables.manifest import Clip
 
 
 def components(count: int, keys: Iterable[Sequence[Hashable | None]]) -> list[int]:
-    """Join rows that share a value in any of the columns, directly or by way of others.
+    """Join rows that share a value in any of the columns, directly or through other rows.
 
     Args:
         count: number of rows.
@@ -23,7 +24,7 @@ def components(count: int, keys: Iterable[Sequence[Hashable | None]]) -> list[in
 
 
 def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Connected components of `count` rows: per row the first row of its component."""
+    """Find the connected components of `count` rows: per row the first row of its component."""
     parent = list(range(count))
 
     def root(row: int) -> int:
@@ -39,7 +40,7 @@ def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
 
 
 def _sharing(column: Sequence[Hashable | None]) -> Iterator[tuple[int, int]]:
-    """Each row with the first row of the same value."""
+    """Pair each row with the first row of the same value."""
     first: dict[Hashable, int] = {}
     for row, key in enumerate(column):
         if key is not None and first.setdefault(key, row) != row:
@@ -49,7 +50,7 @@ def _sharing(column: Sequence[Hashable | None]) -> Iterator[tuple[int, int]]:
 def units(
     clips: Sequence[Clip], params: DatasetParams, near_duplicates: Sequence[int | None]
 ) -> list[int]:
-    """Per clip the unit (a number) that must stand on one side of every split.
+    """Number each clip's unit, which must be on one side of every split.
 
     `dataset.group_by` decides what a unit is; a group, identical files and clips of the same
     images are joined in any case.
@@ -73,11 +74,12 @@ def _wanted(clips: Sequence[Clip], params: DatasetParams) -> list[str | None]:
     values = [getattr(clip, column) for clip in clips]
     without = sum(value is None for value in values)
     if without:
-        count = "the clips have" if without == len(clips) else f"{without} clips have"
-        raise UserError(f"{count} no {column}: add a column '{column}'{_or_else(column)}")
+        count = "the clips" if without == len(clips) else plural(without, "clip")
+        verb = "has" if without == 1 < len(clips) else "have"
+        raise UserError(f"{count} {verb} no {column}: add a column '{column}'{_or_else(column)}")
     if len(set(values)) == 1:
         raise UserError(
-            f"all clips are of one {column} ('{values[0]}'), which cannot be split: "
+            f"all clips belong to one {column} ('{values[0]}'), which cannot be split: "
             f"add clips of other {column}s{_or_else(column)}"
         )
     return values
@@ -85,10 +87,10 @@ def _wanted(clips: Sequence[Clip], params: DatasetParams) -> list[str | None]:
 
 def _or_else(column: str) -> str:
     if column == "group":
-        return ", or set dataset.group_by=clip (related clips may then stand on both sides)"
+        return ", or set dataset.group_by=clip (related clips may then be on both sides)"
     return (
         ", or set dataset.group_by=group or dataset.group_by=clip (the result is then not "
-        "subject-disjoint: it says nothing about people the network has not seen)"
+        "subject-independent: it says nothing about people the network has not seen)"
     )
 
 
@@ -97,7 +99,7 @@ def _always(
 ) -> list[list[Hashable | None]]:
     return [
         [clip.group for clip in clips],
-        # a file that cannot be read has no digest
+        # an unreadable file has no digest
         [clip.sha256 or None for clip in clips],
         list(near_duplicates),
     ]

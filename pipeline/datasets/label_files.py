@@ -11,7 +11,7 @@ from arpgnet.pipeline.common.errors import UserError
 
 
 def lines_of(path: Path) -> list[str]:
-    """A text file's lines without surrounding blanks, the empty ones at the end left out.
+    """Read a text file's lines without surrounding blanks and without empty ones at the end.
 
     Raises:
         UserError: it is absent, may not be read, or is not UTF-8.
@@ -31,7 +31,7 @@ def lines_of(path: Path) -> list[str]:
 def rows_of(
     path: Path, columns: Sequence[str], *, header: bool = True, delimiter: str = ","
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a delimited file that is no empty line, each with where it stands.
+    """Read the non-empty rows of a delimited file, each with its line for messages.
 
     Args:
         columns: that are needed, by name (letters' case aside); without a `header` the names of

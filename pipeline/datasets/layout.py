@@ -1,4 +1,4 @@
-"""Folders whose names say something, and what lies in them."""
+"""Folder layouts: folders with meaningful names, and their files."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ SPLIT_NAMES = {
 def split_folders(
     root: Path, setting: str = "dataset.root", item: str = "clip"
 ) -> list[tuple[str | None, Path]]:
-    """The folders train, val, test of the root; the root itself when it holds the classes.
+    """Find the folders train, val, test of the root; the root itself if it contains the classes.
 
     Args:
         setting: that names the root, and
-        item: what lies in a class, for the message.
+        item: what a class folder contains, for the message.
 
     Raises:
         UserError: split folders stand beside class folders.
@@ -50,12 +50,12 @@ def split_folders(
 
 
 def visible_files(root: Path) -> Iterator[Path]:
-    """Every file below a folder that neither is hidden nor lies in a hidden folder."""
+    """Yield every file below a folder that is not hidden and not in a hidden folder."""
     return (path for path in root.rglob("*") if path.is_file() and not hidden(path, root))
 
 
 def unused_files(root: Path, used: Iterable[str]) -> list[str]:
-    """The visible files that no clip uses, relative to the root, in order.
+    """List the visible files that no clip uses, relative to the root, in order.
 
     Args:
         used: files, or folders of which everything is used, relative to the root; a used folder
@@ -77,12 +77,12 @@ def unused_files(root: Path, used: Iterable[str]) -> list[str]:
 
 
 def hidden(path: Path, root: Path) -> bool:
-    """Whether its name, or that of a folder between it and the root, begins with a dot."""
+    """Tell whether its name, or that of a folder between it and the root, starts with a dot."""
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def is_video(path: Path) -> bool:
-    """By its suffix; a link that leads nowhere is named as a clip too, and will be quarantined."""
+    """Tell by the suffix; a dangling link is listed as a clip too, and will be quarantined."""
     return (
         path.suffix.lower() in VIDEO_SUFFIXES
         and not path.name.startswith(".")
@@ -91,19 +91,19 @@ def is_video(path: Path) -> bool:
 
 
 def videos_below(folder: Path) -> list[Path]:
-    """Every visible video below a folder, in order."""
+    """List every visible video below a folder, in order."""
     return sorted(path for path in folder.rglob("*") if is_video(path) and not hidden(path, folder))
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The visible folders of a folder, in order; none where it does not exist."""
+    """List the visible folders of a folder, in order; none if it does not exist."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
 def named_folders(root: Path, *names: str, depth: int = 3) -> list[Path]:
-    """The visible folders of some names, letters' case aside, at most `depth` levels below a root.
+    """Find visible folders by name, ignoring case, at most `depth` levels below a root.
 
     Those of the first name come first, and of one name the nearest. A folder whose name is a number
     holds a clip's images and is not looked into.
@@ -119,7 +119,7 @@ def named_folders(root: Path, *names: str, depth: int = 3) -> list[Path]:
 
 
 def relative(path: Path, root: Path) -> str:
-    """POSIX, relative to the root, checked to lie inside it.
+    """Convert to POSIX, relative to the root, and check that it is inside.
 
     Raises:
         UserError: a link leads out of the root.
@@ -130,7 +130,7 @@ def relative(path: Path, root: Path) -> str:
 
 
 def first_match(root: Path, *names: str) -> Path | None:
-    """The first of several paths, letters' case aside, that exists below the root.
+    """Find the first of several paths, ignoring case, that exists below the root.
 
     Unpacked archives differ in the case of their folders. Each name is a path of plain parts.
     """
@@ -165,13 +165,13 @@ def class_of(code: str, names: Mapping[str, str], where: str) -> str:
 
 
 def several_folds(fold_of: Mapping[str, int]) -> Mapping[str, int]:
-    """Folds by subject; none where they are all the same one.
+    """Return folds by subject; none if all are the same.
 
-    Of a part of a set that lies in one of its folds, folds are then made.
+    If a part of a set is within one of its folds, new folds are then made.
     """
     return fold_of if len(set(fold_of.values())) > 1 else {}
 
 
 def every_nth(subjects: Iterable[str], folds: int) -> Mapping[str, int]:
-    """Folds of every n-th subject in the order of their names; see `several_folds`."""
+    """Make folds of every n-th subject in the order of their names; see `several_folds`."""
     return several_folds({name: row % folds for row, name in enumerate(sorted(set(subjects)))})

@@ -1,4 +1,4 @@
-"""A clip's file or folder of images: what is in it, and whether it changed."""
+"""A clip's file or folder of images: its metadata, and whether it changed."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Media:
 
     @property
     def key(self) -> str:
-        """The absolute path, and what else decides about the metadata."""
+        """The absolute path, and what else determines the metadata."""
         if not self.image_sequence:
             return str(self.path)
         return f"{self.path} {self.first} {self.landmarks or ''}".rstrip()
 
     def folders(self) -> list[Path]:
-        """The folders that everything about the images lies in."""
+        """The folders with the images and everything about them."""
         return [self.path, self.landmarks] if self.landmarks else [self.path]
 
 
@@ -59,12 +59,12 @@ class FileMetadata:
     reason: str | None = None
 
 
-# metadata and the fingerprint, where there is one
+# metadata, and the fingerprint if there is one
 Seen = tuple[FileMetadata, np.ndarray | None]
 
 
 def examine(media: Media) -> Seen:
-    """Read a file whole. One that is absent, unreadable, empty or no video has a `reason`."""
+    """Read a whole file. If it is absent, unreadable, empty or not a video, it has a `reason`."""
     try:
         if media.image_sequence:
             metadata = FileMetadata(sha256=digest(*map(folder_sha256, media.folders())))
@@ -88,7 +88,7 @@ def examine(media: Media) -> Seen:
 
 
 def whole_thumbnails(media: Media) -> np.ndarray:
-    """The fingerprint of a whole readable clip, uint8 [n, side, side]."""
+    """Compute the fingerprint of a whole readable clip, uint8 [n, side, side]."""
     if media.image_sequence:
         folder = read_folder(media.path, media.first)
         return fingerprint.image_thumbnails(folder, fingerprint.WHOLE)
@@ -96,12 +96,12 @@ def whole_thumbnails(media: Media) -> np.ndarray:
 
 
 def state(media: Media) -> str | None:
-    """Length and time of change, of a folder those of all its images; None: it is absent."""
+    """Return length and modification time, of a folder those of all its images; None: absent."""
     return _folder_state(media) if media.image_sequence else file_state(media.path)
 
 
 def file_state(path: Path) -> str | None:
-    """Length and time of change of a file; None: it is absent."""
+    """Return length and modification time of a file; None: absent."""
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path.stat costs twice as much
     except OSError:

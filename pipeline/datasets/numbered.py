@@ -1,4 +1,4 @@
-"""What DFEW and MAFW have in common: clips with numbers, in several forms, and lists of folds."""
+"""The common layout of DFEW and MAFW: numbered clips in several forms, and lists of folds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.base import Images, ListedClip, Listing, Wanted
 from arpgnet.pipeline.datasets.layout import is_video, named_folders, relative, unused_files
 
-# where the row stands, the clip's number, its class
+# the row's position, the clip's number, its class
 Row = tuple[str, int, str]
 
 
@@ -19,7 +19,7 @@ Row = tuple[str, int, str]
 class Form:
     """One of the forms that a set's clips have: a folder of videos, or of folders of images.
 
-    `name` is how a clip of a number is called there; `crops` says that faces were cut out.
+    `name` is the format of a clip's name; `crops` says that the images are cropped faces.
     """
 
     folders: tuple[str, ...]
@@ -30,14 +30,14 @@ class Form:
 
 @dataclass(frozen=True)
 class Found:
-    """A form that is there: its folder, and its clips by number."""
+    """An existing form: its folder, and its clips by number."""
 
     form: Form
     folder: Path
     clips: dict[int, Path]
 
     def path(self, number: int) -> Path:
-        """Where the clip lies, or would."""
+        """Return the clip's path, even if it is absent."""
         return self.clips.get(number, self.folder / self.form.name.format(number))
 
 
@@ -51,7 +51,7 @@ class Entry:
 
 
 def find_forms(root: Path, forms: Sequence[Form]) -> list[Found]:
-    """Those forms that lie below the root, in the order given."""
+    """Find the forms that exist below the root, in the same order."""
     there = [
         (form, folders[0]) for form in forms if (folders := named_folders(root, *form.folders))
     ]
@@ -62,7 +62,7 @@ def find_forms(root: Path, forms: Sequence[Form]) -> list[Found]:
 
 
 def _numbered(folder: Path, image_sequence: bool, others: Collection[Path]) -> dict[int, Path]:
-    """The videos, or the folders of images, whose name is a number, however deep they lie."""
+    """Find the videos, or the folders of images, whose name is a number, at any depth."""
     found: dict[int, Path] = {}
     for name, folders, files in os.walk(folder):
         here = Path(name)
@@ -87,7 +87,7 @@ def rows_in(
     clip: str,
     label: Callable[[str, str], str],
 ) -> Iterator[Row]:
-    """The rows of a list that names clips by number, with or without the suffix of a video.
+    """Read the rows of a list of clip numbers, with or without the suffix of a video.
 
     Args:
         path: the list; several have one name, so places name the folder too.
@@ -102,7 +102,7 @@ def rows_in(
         where = f"{place} in {path.parent.name}"
         stem = row[clip].partition(".")[0]
         if not stem.isdecimal():
-            raise UserError(f"{where}: '{row[clip]}' is no clip: a number is expected")
+            raise UserError(f"{where}: '{row[clip]}' is not a clip: expected a number")
         yield where, int(stem), label(row["label"], where)
 
 
@@ -126,7 +126,7 @@ def official_folds(
         for side, rows in enumerate(sides):
             for where, clip, label in rows:
                 if clip in places:
-                    raise UserError(f"{where}: clip {clip} stands in {places[clip]} too")
+                    raise UserError(f"{where}: clip {clip} is in {places[clip]} too")
                 places[clip] = where
                 before, known = first.setdefault(clip, (where, label))
                 if known != label:
@@ -138,9 +138,9 @@ def official_folds(
     for clip, (where, _) in first.items():
         for fold, places in members.items():
             if clip not in places:
-                raise UserError(f"clip {clip} ({where}) stands in neither list of set {fold}")
+                raise UserError(f"clip {clip} ({where}) is in neither list of set {fold}")
         if clip not in tested:
-            raise UserError(f"clip {clip} ({where}) stands in no test list")
+            raise UserError(f"clip {clip} ({where}) is in no test list")
     return tested
 
 
@@ -196,9 +196,9 @@ def listing(
 def _remarks(root: Path, taken: Mapping[Path, int]) -> list[str]:
     """Which forms lie there unread; and from where clips come when one form lacks some."""
     names = {folder.relative_to(root).as_posix(): count for folder, count in taken.items()}
-    unread = [f"{name} has the clips in another form: unread" for name in names if not names[name]]
+    unread = [f"{name} has the clips in another form: ignored" for name in names if not names[name]]
     several = {name: count for name, count in names.items() if count}
     if len(several) == 1:
         return unread
     words = ", ".join(f"{count} from {name}" for name, count in several.items())
-    return [f"the clips are taken from several forms: {words}", *unread]
+    return [f"the clips come in several forms: {words}", *unread]

@@ -46,7 +46,7 @@ def read_preset(name: str) -> dict[Key, Any]:
     raw = _mapping(YAML(typ="safe"), path)
     settings = dict(_leaves(raw, Params))
     if ("dataset", "name") not in settings:
-        raise UserError(f"{path}: dataset.name is missing: a preset says which data set it is for")
+        raise UserError(f"{path}: dataset.name is missing: a preset must name its data set")
     return settings
 
 
@@ -101,9 +101,9 @@ def _path(name: str) -> Path:
     if name in names:
         return FOLDER / f"{name}.yaml"
     if not names:
-        raise UserError(f"no folder {FOLDER}/ of presets here: run from the repository root")
+        raise UserError(f"no folder {FOLDER}/ with presets here: run from the repository root")
     near = difflib.get_close_matches(name.lower(), [*names, DEMO], n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join([*names, DEMO])}"
+    hint = f"did you mean '{near[0]}'?" if near else f"available: {', '.join([*names, DEMO])}"
     raise UserError(f"no preset '{name}' in {FOLDER}/: {hint}")
 
 
@@ -117,7 +117,7 @@ def _mapping(yaml: YAML, path: Path) -> Any:
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
-        raise UserError(f"{path} must hold a mapping of sections, e.g. 'dataset:'")
+        raise UserError(f"{path} must contain a mapping of sections, e.g. 'dataset:'")
     return raw
 
 
@@ -157,11 +157,11 @@ def _check_root(wanted: Mapping[Key, Any], root: str | None) -> None:
     name = wanted["dataset", "name"]
     if name == "cross":
         raise UserError(
-            "ROOT: several data sets have a root each; edit them in dataset.train_on and "
+            "ROOT: each of the data sets has its own root; edit them in dataset.train_on and "
             "dataset.test_on"
         )
     if name == DEMO:
-        raise UserError("ROOT: the demo has none, it is rendered")
+        raise UserError("ROOT: the demo has none because it is rendered")
     resolve_root(root, "ROOT")
 
 

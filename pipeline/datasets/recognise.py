@@ -1,4 +1,4 @@
-"""What a folder holds, for whoever has given a wrong one."""
+"""Describe a folder that is not the expected data set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SHOWN = 6
 
 
 def fitting(root: Path) -> list[str]:
-    """The adapters whose marks lie in a folder."""
+    """List the adapters whose marker files are in a folder."""
     return [
         name
         for name in ADAPTERS
@@ -19,10 +19,10 @@ def fitting(root: Path) -> list[str]:
 
 
 def what_lies_there(root: Path, name: str) -> str:
-    """A sentence: what the folder holds, and what to set instead."""
+    """Say what the folder contains, and what to set instead."""
     seen = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
     there = ", ".join(seen[:_SHOWN]) + (f" and {len(seen) - _SHOWN} more" * (len(seen) > _SHOWN))
-    sentence = f"there is {there or 'nothing'}"
+    sentence = f"found {there or 'nothing'}"
     others = fitting(root)
     if others and name not in others:
         return f"{sentence}; this looks like dataset.name: {' or '.join(others)}"
@@ -30,4 +30,4 @@ def what_lies_there(root: Path, name: str) -> str:
     for place in (*folders, root.parent):
         if name in fitting(place):
             return f"{sentence}; set dataset.root to {place}"
-    return f"{sentence}; {name} lies as {adapter(name).ABOUT.layout}"
+    return f"{sentence}; the layout of {name} is {adapter(name).ABOUT.layout}"

@@ -1,4 +1,4 @@
-"""Where `dataset.root` is, in the repository and in experiments' temporary copies of it."""
+"""Locate `dataset.root`, in the repository and in experiments' temporary copies of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EXPERIMENTS = (".dvc", "tmp", "exps")
 
 
 def resolve_root(root: str, setting: str = "dataset.root") -> Path:
-    """The absolute folder that a setting names.
+    """Resolve the absolute folder of a setting.
 
     Args:
         root: absolute, with `~`, or relative to the repository. A relative folder that is
@@ -29,7 +29,7 @@ def resolve_root(root: str, setting: str = "dataset.root") -> Path:
     if found is None:
         raise UserError(
             f"{setting}: '{root}' does not exist (looked for {candidates[-1]}); "
-            "give an absolute path, or one relative to the repository"
+            "use an absolute path, or one relative to the repository"
         )
     if not found.is_dir():
         raise UserError(f"{setting}: '{root}' is a file; it must be a folder")
@@ -37,12 +37,12 @@ def resolve_root(root: str, setting: str = "dataset.root") -> Path:
 
 
 def _bases(here: Path) -> Iterator[Path]:
-    """The current folder, then its counterparts in the repository around an experiment."""
+    """Yield the current folder, then its counterparts in the repository around an experiment."""
     yield here
     parts = here.parts
     for end in range(len(parts) - 1, 2, -1):
         if parts[end - 3 : end] == _EXPERIMENTS:
             outer, inner = Path(*parts[: end - 3]), parts[end:]
-            # the workspace lies one or two folders deep, the project maybe deeper still
+            # the workspace is one or two folders deep, the project maybe deeper
             yield from (outer.joinpath(*inner[skip:]) for skip in range(1, len(inner) + 1))
             return

@@ -1,4 +1,4 @@
-"""The rendered demo: labelled videos of faces moved by FACS action units, with exact truth."""
+"""The rendered demo: labeled videos of faces moved by FACS action units, with exact truth."""
 
 from arpgnet.pipeline.demo.action_units import ACTION_UNITS
 from arpgnet.pipeline.demo.clip import contact_sheet, render_clip

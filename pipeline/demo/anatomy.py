@@ -173,7 +173,7 @@ def contour(face: Anatomy) -> Floats:
 
 
 def brow_curve(face: Anatomy, side: float, t: Floats) -> tuple[Floats, Floats]:
-    """Centre line [T, 2] and half thickness [T] of a brow; t = 0 at the inner end, 1 at the tip."""
+    """Center line [T, 2] and half thickness [T] of a brow; t = 0 at the inner end, 1 at the tip."""
     x = face.brow_in + (face.brow_out - face.brow_in) * t
     peak = 1.0 - ((t - 0.62) / 0.62) ** 2
     y = face.brow_y + 0.02 - face.brow_arch * np.maximum(peak, -0.9)

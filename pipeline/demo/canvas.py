@@ -25,7 +25,7 @@ def coordinates(ppu: int) -> tuple[Floats, Floats]:
 
 
 def _fixed(points: Floats, ppu: int) -> Floats:
-    """Canonical points [P, 2] as OpenCV's fixed-point texels, centres at whole numbers."""
+    """Canonical points [P, 2] as OpenCV's fixed-point texels, centers at whole numbers."""
     texels = (np.asarray(points) - (DOMAIN_X[0], DOMAIN_Y[0])) * ppu - 0.5
     return np.rint(texels * (1 << SHIFT)).astype(np.int32)
 
@@ -62,6 +62,6 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> Flo
 
 
 def mix(under: Floats, over: Floats | tuple[float, ...], alpha: Floats) -> Floats:
-    """Lays a colour or image over another: [h, w, 3] with alpha [h, w]."""
+    """Lays a color or image over another: [h, w, 3] with alpha [h, w]."""
     colour = np.asarray(over, np.float32)
     return under + alpha[..., None] * (colour - under)

@@ -106,7 +106,7 @@ def render_dataset(
     if frame_px < 32 or frame_px % 2 or fps <= 0:
         raise UserError(
             f"the demo's frames need an even side of 32 px or more and a positive rate, "
-            f"not {frame_px} px at {fps} a second"
+            f"not {frame_px} px at {fps} per second"
         )
     root.mkdir(parents=True, exist_ok=True)
     settings = {

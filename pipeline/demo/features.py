@@ -20,7 +20,7 @@ def _light_at(shade: Floats, points: Floats) -> Floats:
 
 
 def _lit(colour: Ink, light: Floats | float) -> Ink:
-    """A colour under a light, at most white."""
+    """A color under a light, at most white."""
     red, green, blue = np.minimum(np.asarray(colour) * light, 255.0).tolist()
     return red, green, blue
 

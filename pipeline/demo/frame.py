@@ -22,7 +22,7 @@ FACE_HEIGHT = 2.45  # of the detectors' box, face units: from the upper forehead
 
 @dataclass(frozen=True)
 class RenderedFrame:
-    """One image and what is true about it; pixel centres lie at whole numbers.
+    """One image and what is true about it; pixel centers lie at whole numbers.
 
     Attributes:
         image: uint8 [H, W, 3], RGB.

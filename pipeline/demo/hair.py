@@ -29,7 +29,7 @@ def paint_hair(
     """Lays the hair over a head texture.
 
     Returns:
-        colour [h, w, 3], coverage [h, w], and how far hair covers the skin [h, w].
+        color [h, w, 3], coverage [h, w], and how far hair covers the skin [h, w].
     """
     ppu = round(colour.shape[1] / 3.5)
     if subject.hair == "bald":

@@ -51,7 +51,7 @@ def paint_frame(
 
 
 def _light(head: Head, scene: Scene, pose: Pose, expression: Expression) -> tuple[Floats, Floats]:
-    """Shade [h, w, 3] that multiplies the colours, and highlight [h, w], at RELIEF_PPU."""
+    """Shade [h, w, 3] that multiplies the colors, and highlight [h, w], at RELIEF_PPU."""
     slope_x, slope_y = head.slope_x.copy(), head.slope_y.copy()
     dark = np.zeros_like(slope_x)
     names = {name for fold in head.folds for name in fold.units}

@@ -53,11 +53,11 @@ class Patch:
         cv2.polylines(mask, [self._at(points)], False, 255.0 * level, thick, cv2.LINE_AA, SHIFT)
 
     def spot(self, mask: Image, centre: Floats, radius: float, level: float) -> None:
-        """Draws a disc in a mask."""
+        """Draws a disk in a mask."""
         self.disc(mask, centre, radius, (255.0 * level,))
 
     def disc(self, layer: Image, centre: Floats, radius: float, colour: Ink) -> None:
-        """Draws a disc in an image."""
+        """Draws a disk in an image."""
         x, y = (int(v) for v in self._at(centre))
         reach = max(1, round(radius * self._zoom * (1 << SHIFT)))
         cv2.circle(layer, (x, y), reach, colour, -1, cv2.LINE_AA, SHIFT)

@@ -33,7 +33,7 @@ class Occluder:
 
     kind: str
     sprite: Image  # [h, w, 4]
-    place: tuple[float, float]  # of its centre, face units
+    place: tuple[float, float]  # of its center, face units
     angle: float
     opacity: float
 
@@ -87,7 +87,7 @@ def draw_scene(subject: Subject, rng: np.random.Generator, frame_px: int, occlud
 
 
 def _background(rng: np.random.Generator, px: int) -> Floats:
-    """A room out of focus: gradient, mottled wall, boxes, lines and discs."""
+    """A room out of focus: gradient, mottled wall, boxes, lines and disks."""
     size = 128
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
     base = _room_colour(rng)
@@ -117,7 +117,7 @@ def _background(rng: np.random.Generator, px: int) -> Floats:
 
 
 def _room_colour(rng: np.random.Generator) -> Floats:
-    """A wall's or a thing's colour, seldom saturated."""
+    """A wall's or a thing's color, seldom saturated."""
     return rng.uniform(25, 225) + rng.normal(0.0, 24.0, 3) * rng.random()
 
 

@@ -1,4 +1,4 @@
-"""Bakes a subject's head into textures: colour, coverage, relief, gloss, folds."""
+"""Bakes a subject's head into textures: color, coverage, relief, gloss, folds."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def _paint_beard(subject: Subject, rng: np.random.Generator, colour: Floats) -> 
 def _paint_brows(subject: Subject, rng: np.random.Generator, colour: Floats) -> Floats:
     face = subject.anatomy
     hair = np.asarray(subject.hair_colour, np.float32)
-    # grey and fair hair keeps darker brows
+    # gray and fair hair keeps darker brows
     hair = np.minimum(hair * 0.85, 105.0)
     for side in SIDES:
         t = np.linspace(0.0, 1.0, 15)

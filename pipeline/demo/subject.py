@@ -1,4 +1,4 @@
-"""What a subject looks like: proportions, colours, hair, brows, beard, glasses, skin, age."""
+"""What a subject looks like: proportions, colors, hair, brows, beard, glasses, skin, age."""
 
 from __future__ import annotations
 

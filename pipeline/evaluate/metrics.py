@@ -86,15 +86,16 @@ def scores(confusion: np.ndarray, missing: Missing) -> dict[str, np.ndarray]:
 
 
 def overconfidence(label: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean probability of the named class minus the share of clips named rightly; clips without a
-    prediction are left out.
+    """Compute the mean probability of the predicted class minus accuracy.
+
+    Clips without a prediction are left out.
 
     Args:
         label: int `[clips]`.
         probabilities: float `[clips, K]`, NaN rows for clips without a prediction.
 
     Returns:
-        A value in -1..1, above zero where the network is too sure; NaN without any prediction.
+        A value in -1..1, above zero if the network is overconfident; NaN without any prediction.
     """
     known = ~np.isnan(probabilities).any(axis=1)
     if not known.any():

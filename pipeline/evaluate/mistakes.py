@@ -1,4 +1,4 @@
-"""The mistakes that a network is surest of: the first place to look for wrong labels and traps."""
+"""The most confident mistakes: the first place to look for wrong labels and confounders."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ MOST = 8
 
 
 def confident_mistakes(rows: Predictions, most: int = MOST) -> list[dict[str, Any]]:
-    """The clips named wrongly with the highest probability; of labelled frames each video's worst.
+    """List the wrong predictions with the highest probability; of labeled frames one per video.
 
-    The probabilities of a clip (or frame) are averaged over the networks that tested it, one a
+    The probabilities of a clip (or frame) are averaged over the networks that tested it, one per
     seed, so that a mistake is one that they make together.
 
     Args:
         rows: one model's test predictions.
 
     Returns:
-        By falling `probability` (of the named class): `clip_id`, `frame_index` (None where clips
-        are labelled), `label`, `named` (class names), `probability`, `probability_of_label`, and
-        how many of the `networks` name a wrong class (`wrong`).
+        By falling `probability` (of the prediction): `clip_id`, `frame_index` (None where clips
+        are labeled), `label`, `named` (label and prediction), `probability`,
+        `probability_of_label`, and how many of the `networks` predict a wrong class (`wrong`).
     """
     known = rows.select(rows.predicted >= 0)
     if not len(known.label):
@@ -37,21 +37,21 @@ def confident_mistakes(rows: Predictions, most: int = MOST) -> list[dict[str, An
     np.add.at(mean, unit, known.probabilities)
     mean /= networks[:, None]
     label = known.label[first]
-    named = mean.argmax(axis=1)
+    predicted = mean.argmax(axis=1)
     wrong = np.bincount(unit, weights=known.predicted != known.label)
     found: dict[int, dict[str, Any]] = {}
     # a stable order: of equal probabilities the first by clip and frame
     for number in np.argsort(-mean.max(axis=1), kind="stable"):
         where = int(units[number, 0])
-        if named[number] == label[number] or where in found:
+        if predicted[number] == label[number] or where in found:
             continue
         frame = int(units[number, 1])
         found[where] = {
             "clip_id": str(clips[where]),
             "frame_index": frame if frame >= 0 else None,
             "label": known.classes[label[number]],
-            "named": known.classes[named[number]],
-            "probability": float(mean[number, named[number]]),
+            "named": known.classes[predicted[number]],
+            "probability": float(mean[number, predicted[number]]),
             "probability_of_label": float(mean[number, label[number]]),
             "networks": int(networks[number]),
             "wrong": int(wrong[number]),

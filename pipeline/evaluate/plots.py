@@ -18,9 +18,9 @@ History = Sequence[Mapping[str, float]]
 
 
 def write_confusion(rows: Predictions, path: Path) -> None:
-    """`actual,predicted` by class name, one line a test clip and seed.
+    """Write `actual,predicted` by class name, one line per test clip and seed.
 
-    Of more than `MOST_LINES` labelled frames evenly spaced ones: the picture shows shares.
+    Of more than `MOST_LINES` labeled frames evenly spaced ones: the image shows shares.
     """
     names = [*rows.classes, NO_PREDICTION]
     step = -(-len(rows.label) // MOST_LINES) or 1
@@ -30,7 +30,7 @@ def write_confusion(rows: Predictions, path: Path) -> None:
 
 
 def write_curves(histories: Mapping[str, History], path: Path) -> None:
-    """`run,epoch,train_loss,val_loss,val_uar`, every run's own course."""
+    """Write `run,epoch,train_loss,val_loss,val_uar`, the history of every run."""
     write_csv(
         path,
         ("run", "epoch", *CURVES),
@@ -43,7 +43,7 @@ def write_curves(histories: Mapping[str, History], path: Path) -> None:
 
 
 def write_mean_curves(histories: Mapping[str, History], path: Path) -> None:
-    """`epoch,train_loss,val_loss,val_uar`, the mean over runs.
+    """Write `epoch,train_loss,val_loss,val_uar`, the mean over runs.
 
     A run that stopped early keeps its last values, so that every epoch averages the same runs.
     """
@@ -57,14 +57,14 @@ def write_mean_curves(histories: Mapping[str, History], path: Path) -> None:
 
 
 def write_reliability(bins: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """`probability,right,perfect,predictions`, one line a bin with predictions."""
+    """Write `probability,accuracy,perfect,predictions`, one line per bin with predictions."""
     columns = ("confidence", "right", "confidence")
     rows = ([*(f"{row[name]:.6f}" for name in columns), row["predictions"]] for row in bins)
-    write_csv(path, ("probability", "right", "perfect", "predictions"), rows)
+    write_csv(path, ("probability", "accuracy", "perfect", "predictions"), rows)
 
 
 def write_subjects(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """`subject,uar,war,clips`, one line a subject with a score, in the given order."""
+    """Write `subject,uar,war,clips`, one line per subject with a score, in the same order."""
     scored = (row for row in rows if row["uar"] is not None)
     lines = ([row["subject"], row["uar"], row["war"], row["clips"]] for row in scored)
     write_csv(path, ("subject", "uar", "war", "clips"), lines)

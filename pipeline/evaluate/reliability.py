@@ -1,8 +1,8 @@
-"""Reliability diagram: how often the network is right where it is so sure.
+"""Reliability diagram: accuracy as a function of confidence.
 
 Bins are those of the expected calibration error (Guo et al., ICML 2017, section 2). Predictions of
 all seeds are pooled, not averaged: averaged probabilities would be those of an ensemble, which
-nobody has trained to use as one network.
+nobody uses as one network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def reliability(
     confidence: float,
     bins: int = ECE_BINS,
 ) -> list[dict[str, Any]]:
-    """Each bin of the named class's probability that has predictions, in rising order.
+    """Describe each non-empty bin of the predicted class's probability, in rising order.
 
     Args:
         label: int `[rows]`.
@@ -34,19 +34,19 @@ def reliability(
 
     Returns:
         `from`, `to` (limits of the bin), `predictions` (how many), `confidence` (their mean),
-        `right` (share named rightly, 0..1), and `ci_low`, `ci_high` of that share where at least
-        two units have predictions in the bin.
+        `right` (accuracy, 0..1), and `ci_low`, `ci_high` of it where at least two units have
+        predictions in the bin.
     """
     known = ~np.isnan(probabilities).any(axis=1)
     if not known.any():
         return []
-    sure = probabilities[known].max(axis=1)
-    right = probabilities[known].argmax(axis=1) == label[known]
-    place = confidence_bin(sure, bins)
+    certainty = probabilities[known].max(axis=1)
+    correct = probabilities[known].argmax(axis=1) == label[known]
+    place = confidence_bin(certainty, bins)
     units, of_row = np.unique(unit[known], return_inverse=True)
-    # of each unit and bin: predictions, their summed confidence, how many are right
+    # of each unit and bin: predictions, their summed confidence, how many are correct
     counts = np.zeros((len(units), bins, 3))
-    values = np.column_stack([np.ones(len(sure)), sure, right])
+    values = np.column_stack([np.ones(len(certainty)), certainty, correct])
     np.add.at(counts, (of_row, place), values)
     drawn = resample_confusions(counts, resamples)
     found = []

@@ -29,7 +29,7 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     """Score the predictions under `root` and write `reports/`.
 
     Raises:
-        UserError: a stage's out is absent, or no test clip is left to score.
+        UserError: a stage's output is absent, or there is no test clip to score.
     """
     manifest = read_manifest(root / "data/manifest.parquet")
     predictions = read_predictions(root / PREDICTIONS)
@@ -37,13 +37,13 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
         {"clip_id": clip.clip_id, "subject": clip.subject, "group": clip.group}
         for clip in manifest.clips
     ]
-    # by the digest, what was measured against these predictions is told from what was not
-    facts = {
+    # the digest tells what was measured against these predictions from what was not
+    metadata = {
         "dataset": manifest.dataset,
         "protocol": manifest.notes.get("protocol"),
         "predictions_sha256": file_sha256(root / PREDICTIONS),
     }
-    metrics, details = summarise(predictions, clips, params, facts)
+    metrics, details = summarise(predictions, clips, params, metadata)
     tested = predictions.select((predictions.split == "test") & (predictions.model == NETWORK))
     details["traits"] = trait_scores(
         tested,

@@ -1,4 +1,4 @@
-"""Scores of each subject alone: a mean over people hides those for whom a network does not work."""
+"""Scores per subject: a mean over people hides those for whom a network does not work."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 def subject_scores(
     rows: Predictions, subject_of: Mapping[str, str | None], missing: Missing
 ) -> dict[str, Any]:
-    """UAR and WAR of each subject's test clips, averaged over seeds.
+    """Compute UAR and WAR of each subject's test clips, averaged over seeds.
 
     Args:
         rows: one model's test predictions.
-        subject_of: each clip's subject, None where nobody has named it.
+        subject_of: each clip's subject, None where it is unknown.
         missing: how clips without a prediction count.
 
     Returns:
-        `rows`, by rising UAR: `subject`, `clips`, `predictions` (of one seed: clips or labelled
+        `rows`, by rising UAR: `subject`, `clips`, `predictions` (of one seed: clips or labeled
         frames), `uar`, `war` (NaN, and last, where nothing is left to count); `unnamed`, the clips
         without a subject; and `quartiles`, each score's lowest, its quartiles and its highest.
     """

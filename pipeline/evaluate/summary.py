@@ -1,8 +1,8 @@
 """From predictions to the numbers of `reports/metrics.json` and `reports/evaluation.json`.
 
 Each seed's test predictions of all folds are pooled (with k folds or leave-one-subject-out every
-clip is a test clip once), scored, and averaged over seeds. The spread over single runs and the
-bootstrap interval over subjects stand beside the mean.
+clip is a test clip once), scored, and averaged over seeds. The standard deviation over single runs
+and the bootstrap interval over subjects are reported with the mean.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from arpgnet.pipeline.tables.predictions import NETWORK, Predictions
 
 DECIMALS = 6
 FOLD_MEANS = ("war", "uar", "macro_f1")
-RIVALS = ("war", "uar")  # the scores of a baseline that stand beside the network's
+RIVALS = ("war", "uar")  # the scores of a baseline that are compared with the network's
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Units:
 
 
 def interval_units(clips: list[dict[str, str | None]]) -> Units:
-    """The coarsest of subject, group and clip that every clip has and that has two values.
+    """Choose the coarsest of subject, group and clip that every clip has and that has two values.
 
     Args:
         clips: `{"clip_id", "subject", "group"}` of each evaluated clip.
@@ -60,7 +60,7 @@ def interval_units(clips: list[dict[str, str | None]]) -> Units:
 class Scored:
     """One model's test result.
 
-    Shapes: `unit` int `[rows]`, what of each row the bootstrap resamples; `counts` `[S, K, K + 1]`
+    Shapes: `unit` int `[rows]`, each row's bootstrap unit; `counts` `[S, K, K + 1]`
     confusion of each seed, `draws` maps a score to `[R]`, its value in each bootstrap resample
     averaged over the seeds.
     """
@@ -99,7 +99,7 @@ def summarise(
     predictions: Predictions,
     clips: list[dict[str, str | None]],
     params: EvaluateParams,
-    facts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Score every model.
 
@@ -107,7 +107,7 @@ def summarise(
         predictions: all rows of all models.
         clips: `{"clip_id", "subject", "group"}` of every clip of the manifest.
         params: how missing predictions count, and the interval.
-        facts: what was run (data set, protocol), copied to the details.
+        metadata: what was run (data set, protocol), copied to the details.
 
     Returns:
         `(metrics, details)`: numbers only, for `dvc metrics`; and everything else.
@@ -158,7 +158,7 @@ def summarise(
         },
         "beats_baselines": all(gain["uar"]["mean"] > 0 for gain in gains.values()),
     }
-    own = official(network, facts.get("protocol"), params)
+    own = official(network, metadata.get("protocol"), params)
     if own:
         metrics["official"] = own["score"]
     if (test.frame_index >= 0).any():
@@ -166,7 +166,7 @@ def summarise(
     if validation:
         metrics["val_uar"] = mean_std([run["uar"] for run in validation])
     details: dict[str, Any] = {
-        **facts,
+        **metadata,
         "missing": params.missing,
         "bootstrap": params.bootstrap,
         "confidence": params.confidence,
@@ -205,8 +205,9 @@ def summarise(
 def official(
     network: Scored, protocol: Mapping[str, Any] | None, params: EvaluateParams
 ) -> dict[str, Any] | None:
-    """The score that a data set's publications report, and what it is divided by; None for one's
-    own clips.
+    """Give the score that a data set's publications report, and its denominator.
+
+    None for the user's own clips.
 
     Args:
         protocol: what ingest noted.
@@ -231,10 +232,9 @@ def spread(
     baseline: Scored | None = None,
     only: tuple[str, ...] = SCORES,
 ) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over seeds, and the bootstrap interval, of each score.
+    """Compute mean and standard deviation over seeds, and the bootstrap interval, of each score.
 
-    With a `baseline` these are of the paired difference to its mean: both are read on the same
-    resamples.
+    With a `baseline` these are of the paired difference to its mean, on the same resamples.
     """
     per_seed = scores(model.counts, params.missing)
     base = scores(baseline.counts, params.missing) if baseline else None
@@ -248,7 +248,7 @@ def spread(
 
 
 def mean_std(values: Any) -> dict[str, float]:
-    """Mean, and the sample standard deviation where there are at least two values."""
+    """Compute the mean, and the sample standard deviation if there are at least two values."""
     array = np.asarray(values, dtype=np.float64)
     result = {"mean": float(array.mean())}
     if len(array) > 1:
@@ -257,13 +257,13 @@ def mean_std(values: Any) -> dict[str, float]:
 
 
 def of_each_seed(model: Scored, measure: Callable[[np.ndarray, np.ndarray], float]) -> list[float]:
-    """A measure of labels and probabilities on each seed's pooled test clips."""
+    """Apply a measure of labels and probabilities to each seed's pooled test clips."""
     parts = [model.rows.select(model.rows.seed == seed) for seed in model.seeds]
     return [measure(rows.label, rows.probabilities) for rows in parts]
 
 
 def run_scores(rows: Predictions, params: EvaluateParams) -> list[dict[str, Any]]:
-    """The scores of each (fold, seed) on its own."""
+    """Score each (fold, seed) on its own."""
     found = []
     for fold, seed in sorted({(int(f), int(s)) for f, s in zip(rows.fold, rows.seed, strict=True)}):
         one = rows.select((rows.fold == fold) & (rows.seed == seed))
@@ -274,7 +274,7 @@ def run_scores(rows: Predictions, params: EvaluateParams) -> list[dict[str, Any]
 
 
 def class_table(model: Scored, params: EvaluateParams) -> dict[str, dict[str, float]]:
-    """Recall, precision, F1 (averaged over seeds) and support of each class, by its name."""
+    """Compute recall, precision, F1 (averaged over seeds) and support per class name."""
     table = per_class(model.counts, params.missing)
     return {
         name: {
@@ -287,7 +287,7 @@ def class_table(model: Scored, params: EvaluateParams) -> dict[str, dict[str, fl
 
 
 def model_details(model: Scored, params: EvaluateParams) -> dict[str, Any]:
-    """All scores of a model, its classes, and its confusion counts summed over seeds.
+    """Collect all scores of a model, its classes, and its confusion counts summed over seeds.
 
     The confusion matrix's last column counts clips without a prediction; `confusion_normalised`
     divides each row by its sum.
@@ -304,7 +304,7 @@ def model_details(model: Scored, params: EvaluateParams) -> dict[str, Any]:
 
 
 def rounded(node: Any) -> Any:
-    """The same nested structure with every float rounded; NaN becomes null."""
+    """Round every float of a nested structure; NaN becomes null."""
     if isinstance(node, dict):
         return {key: rounded(value) for key, value in node.items()}
     if isinstance(node, list):

@@ -1,4 +1,4 @@
-"""Scores of the groups of people that a data set names (gender, age, ...), each group alone."""
+"""Scores per group of people that a data set labels (gender, age, ...)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def trait_scores(
     clips: Sequence[Mapping[str, Any]],
     params: EvaluateParams,
 ) -> dict[str, Any]:
-    """UAR and WAR of each value of each trait, with intervals as those of all clips.
+    """Compute UAR and WAR of each value of each trait, with the same kind of intervals as overall.
 
     Args:
         rows: one model's test predictions.
@@ -36,17 +36,17 @@ def trait_scores(
         them, and what was drawn for the interval, `unit`.
     """
     tested = set(rows.clip_id)
-    there = [clip for clip in clips if clip["clip_id"] in tested]
+    present = [clip for clip in clips if clip["clip_id"] in tested]
     found = []
-    for trait in sorted({name for clip in there for name in clip["traits"]}):
+    for trait in sorted({name for clip in present for name in clip["traits"]}):
         by_value: dict[str, list[Mapping[str, Any]]] = {}
-        for clip in there:
+        for clip in present:
             if trait in clip["traits"]:
                 by_value.setdefault(clip["traits"][trait], []).append(clip)
         found.append(
             {
                 "trait": trait,
-                "unnamed": len(there) - sum(map(len, by_value.values())),
+                "unnamed": len(present) - sum(map(len, by_value.values())),
                 "rows": [
                     {"value": value, **_score(rows, by_value[value], params)}
                     for value in sorted(by_value)

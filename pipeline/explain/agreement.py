@@ -1,4 +1,4 @@
-"""Whether attention may be read as a reason: does hiding what is attended to make a difference?
+"""Whether attention may be read as an explanation: do the regions with most attention matter?
 
 Attention weights need not say what a prediction rests on (Jain and Wallace 2019, arXiv
 1902.10186); whether they do is measured here for the network at hand.
@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-# rank correlations from here on are called agreement; ours, and stated beside the figure
+# rank correlations from here on are called agreement; our choice, stated with the figure
 AGREE = 0.5
-MARGIN = 0.1  # above what an even attention over the same graph reaches
-# a region that is seen in fewer frames gets little attention and makes little difference because
-# it is hidden already: it would lend the correlation what nobody has looked at
+MARGIN = 0.1  # above the correlation of uniform attention over the same graph
+# a region that is visible in fewer frames gets little attention and has little effect because it is
+# masked already: it would raise the correlation without any evidence
 SEEN = 0.5
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Spearman's rank correlation; None for fewer than three values or constant ones.
+    """Compute Spearman's rank correlation; None for fewer than three values or constant ones.
 
     As `scipy.stats.spearmanr`, which takes 1 s to import, in every process.
     """
@@ -29,33 +29,33 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """1 for the least; equal values share the mean of their ranks."""
+    """Rank from 1 for the lowest; equal values share the mean of their ranks."""
     _, number, count = np.unique(values, return_inverse=True, return_counts=True)
     ranks: np.ndarray = (np.cumsum(count) - (count - 1) / 2)[number]
     return ranks
 
 
 def agreement(
-    attention: np.ndarray, even: np.ndarray, drop_VN: np.ndarray, seen: np.ndarray
+    attention: np.ndarray, uniform: np.ndarray, drop_VN: np.ndarray, seen: np.ndarray
 ) -> dict[str, Any]:
-    """Attention against what hiding a region does, over the regions that are mostly seen.
+    """Correlate attention with the occlusion effect, over the regions that are mostly visible.
 
     Args:
         attention: [N], how much each region is attended to.
-        even: [N], the same of an even attention.
-        drop_VN: [V, N], drop of the named class's probability in each view.
-        seen: [N], share of the valid frames that show the region.
+        uniform: [N], the same for uniform attention.
+        drop_VN: [V, N], drop of the predicted class's probability in each view.
+        seen: [N], fraction of the valid frames that show the region.
 
     Returns:
-        `rho` between attention and mean drop; `even_rho` with the even attention in its place:
-        what the graph's shape alone gives; `halves_rho` between the mean drops of every other view
-        and of the rest: how far the occlusion map repeats itself; `regions` compared; and
-        `agree`: `rho` is at least `AGREE` and `MARGIN` above `even_rho`. A rho is None where it is
-        not defined.
+        `rho` between attention and mean drop; `even_rho` with uniform attention instead: what the
+        graph's shape alone gives; `halves_rho` between the mean drops of every other view and of
+        the rest: how reproducible the occlusion map is; `regions` compared; and `agree`: `rho` is
+        at least `AGREE`, and at least `MARGIN` above `even_rho`. A rho is None where it is
+        undefined.
     """
     kept = (seen >= SEEN) & ~np.isnan(drop_VN).any(axis=0)
     drop = drop_VN.mean(0)[kept]
-    rho, even_rho = spearman(attention[kept], drop), spearman(even[kept], drop)
+    rho, even_rho = spearman(attention[kept], drop), spearman(uniform[kept], drop)
     halves = [drop_VN[start::2].mean(0)[kept] for start in (0, 1)] if len(drop_VN) > 1 else None
     return {
         "rho": rho,

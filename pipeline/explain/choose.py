@@ -1,4 +1,4 @@
-"""Which test clips are explained, each by the network that did not train on it."""
+"""Which test clips are explained, each for the network that was not trained on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from arpgnet.pipeline.training.state import read_info
 
 
 def runs_by_fold(root: Path) -> dict[int, Path]:
-    """The folder of each fold's run with the lowest seed.
+    """Find the folder of each fold's run with the lowest seed.
 
     Raises:
         UserError: there is no run.
@@ -32,7 +32,7 @@ def runs_by_fold(root: Path) -> dict[int, Path]:
 
 
 def tested(splits: pa.Table, folds: Iterable[int], usable: Iterable[str]) -> dict[str, int]:
-    """Each usable test clip and the first of the folds that tests it, in the order of `splits`."""
+    """Map each usable test clip to the first of the folds that tests it, in order of `splits`."""
     wanted, known = set(folds), set(usable)
     found: dict[str, int] = {}
     columns = (splits[name].to_pylist() for name in ("clip_id", "fold", "split"))
@@ -43,8 +43,10 @@ def tested(splits: pa.Table, folds: Iterable[int], usable: Iterable[str]) -> dic
 
 
 def choose(clips: Sequence[str], labels: Mapping[str, int], most: int) -> list[str]:
-    """At most `most` clips a class (of videos whose frames are labelled: at most `most`), drawn
-    with a fixed seed, in their given order."""
+    """Draw at most `most` clips per class (of videos with labeled frames: at most `most`).
+
+    The seed is fixed, the order is kept.
+    """
     rng = np.random.default_rng(0)
     chosen: set[str] = set()
     for label in sorted({labels[clip] for clip in clips}):
@@ -54,12 +56,11 @@ def choose(clips: Sequence[str], labels: Mapping[str, int], most: int) -> list[s
 
 
 def confused(rows: Predictions, most: int) -> dict[tuple[int, int], int]:
-    """The off-diagonal cells (label, named) of the whole confusion matrix that hold most, highest
-    first, and what they hold.
+    """Return the largest off-diagonal cells (label, predicted) of the confusion matrix, and counts.
 
-    Args:
-        rows: one model's test predictions, of all folds and seeds.
-        most: pairs at most.
+        Args:
+            rows: one model's test predictions, of all folds and seeds.
+    most: maximum number of pairs.
     """
     wrong = (rows.label >= 0) & (rows.predicted >= 0) & (rows.label != rows.predicted)
     counts = Counter(zip(rows.label[wrong].tolist(), rows.predicted[wrong].tolist(), strict=True))
@@ -73,10 +74,10 @@ def confused_clips(
     fold_of: Mapping[str, int],
     most: int,
 ) -> set[str]:
-    """At most `most` clips a pair that the explained networks confuse, drawn with a fixed seed.
+    """Draw at most `most` clips per pair that the explained networks confuse, with a fixed seed.
 
     Args:
-        rows: as of `confused`.
+        rows: as for `confused`.
         fold_of: each clip's explained fold; its network is the one with the lowest seed.
     """
     first = {fold: rows.seed[rows.fold == fold].min() for fold in np.unique(rows.fold)}
@@ -89,7 +90,8 @@ def confused_clips(
     )
     rng = np.random.default_rng(0)
     found: set[str] = set()
-    for label, named in pairs:
-        clips = sorted(set(rows.clip_id[mine & (rows.label == label) & (rows.predicted == named)]))
+    for label, predicted in pairs:
+        cell = mine & (rows.label == label) & (rows.predicted == predicted)
+        clips = sorted(set(rows.clip_id[cell]))
         found |= {clips[number] for number in rng.permutation(len(clips))[:most]}
     return found

@@ -1,9 +1,9 @@
-"""Hide a region from the network and see what becomes of the class it has named.
+"""Hide a region from the network and measure the effect on the class it has predicted.
 
-In the region graph a hidden region is invisible, as one that lies outside the picture: no other
-region attends to it and it is not read out. Where the appearance branch reads the map's mean and
+In the region graph a hidden region is invisible, like one that lies outside the image: no other
+region attends to it and the readout skips it. Where the appearance branch reads the map's mean and
 the regions divide the map evenly (a grid), the region's share of that mean is replaced too, by the
-mean of the same region over the explained frames; an embedding cannot be taken apart like that.
+mean of the same region over the explained frames; an embedding cannot be decomposed like that.
 
 Shape letters: B views, T frames, N regions, C map channels, K classes.
 """
@@ -23,7 +23,7 @@ from arpgnet.pipeline.training.network import run_network
 
 
 def probabilities(out: Mapping[str, Tensor], batch: Batch) -> Tensor:
-    """float64 [B, K]; where frames are labelled the mean over the valid ones of a view."""
+    """Return float64 [B, K]; if frames are labeled, the mean over the valid ones of a view."""
     if batch.label.ndim == 1:
         return out["logits_BK"].double().softmax(-1)
     weight_BT1 = batch.valid[..., None] / batch.valid.sum(1)[:, None, None].clamp(min=1)
@@ -31,7 +31,7 @@ def probabilities(out: Mapping[str, Tensor], batch: Batch) -> Tensor:
 
 
 def can_hide(network: ARPGNet, pooling: Sequence[Sequence[float]] | None) -> list[str]:
-    """The branches from which a region can be hidden: `relation`, `appearance`.
+    """List the branches from which a region can be hidden: `relation`, `appearance`.
 
     Args:
         pooling: weights [N, cells] that all frames share, or None.
@@ -42,14 +42,14 @@ def can_hide(network: ARPGNet, pooling: Sequence[Sequence[float]] | None) -> lis
         return found
     if pooling is not None:
         weights = np.asarray(pooling)
-        # every cell belongs to the regions alike: the mean over regions is the mean over cells
+        # every cell has the same total weight: the mean over regions is the mean over cells
         if np.allclose(weights.sum(0), len(weights) / weights.shape[1]):
             found.append("appearance")
     return found
 
 
 def without(batch: Batch, region: int, mean_NC: Tensor, branches: Sequence[str]) -> Batch:
-    """The batch with one region hidden.
+    """Return the batch with one region hidden.
 
     Args:
         mean_NC: what the region's features are replaced by in the appearance branch.
@@ -69,19 +69,19 @@ def without(batch: Batch, region: int, mean_NC: Tensor, branches: Sequence[str])
 def drops(
     network: ARPGNet,
     batch: Batch,
-    named_B: Tensor,
+    predicted_B: Tensor,
     *,
     mean: Tensor,
     regions: Sequence[int],
     branches: Sequence[str],
 ) -> np.ndarray:
-    """How much less probable the named class is without each region: float64 [B, N].
+    """Compute the drop in the predicted class's probability without each region: float64 [B, N].
 
-    Below 0 where the class becomes more probable; exactly 0 for a region that is hidden already in
-    every valid frame, where the appearance branch is left alone.
+    Below 0 where the class becomes more probable; exactly 0 for a region that is invisible already
+    in every valid frame, where the appearance branch is left alone.
 
     Args:
-        named_B: int64, the class.
+        predicted_B: int64, the class.
         mean: [N, C], see `without`.
         regions: the ones to hide; NaN for others.
         branches: see `without`; where there are none all is NaN.
@@ -93,5 +93,5 @@ def drops(
     for region in regions:
         hidden = without(batch, region, mean, branches)
         after_BK = probabilities(run_network(network, hidden), hidden)
-        found[:, region] = (before_BK - after_BK).gather(1, named_B[:, None])[:, 0]
+        found[:, region] = (before_BK - after_BK).gather(1, predicted_B[:, None])[:, 0]
     return found.numpy()

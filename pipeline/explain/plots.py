@@ -9,22 +9,22 @@ from typing import Any
 from arpgnet.pipeline.tables.text_files import write_csv
 
 
-def write_tables(facts: Mapping[str, Any], folder: Path) -> None:
-    """`regions.csv`, `edges.csv` and `time.csv`: of all clips, and edges of each class too.
+def write_tables(everything: Mapping[str, Any], folder: Path) -> None:
+    """Write `regions.csv`, `edges.csv` and `time.csv`: of all clips, and edges per class too.
 
-    `times_even` is attention in multiples of an even one; a network without such an attention
-    leaves the tables without lines, and a region that few frames show has no drop.
+    `times_uniform` is attention divided by uniform attention; of a network without such attention
+    the tables have no lines, and a region that few frames show has no drop.
 
     Args:
-        facts: of `reports/explanations.json`.
+        everything: the content of `reports/explanations.json`.
     """
-    every = facts["all"]
-    names = facts["regions"]["names"]
-    write_csv(folder / "regions.csv", ("region", "times_even", "drop"), _regions(names, every))
-    groups = {"all classes": every} | {one["label"]: one for one in facts["by_class"]}
+    every = everything["all"]
+    names = everything["regions"]["names"]
+    write_csv(folder / "regions.csv", ("region", "times_uniform", "drop"), _regions(names, every))
+    groups = {"all classes": every} | {one["label"]: one for one in everything["by_class"]}
     edges = (row for name, one in groups.items() for row in _edges(name, one))
-    write_csv(folder / "edges.csv", ("edges", "class", "kind", "times_even"), edges)
-    write_csv(folder / "time.csv", ("part", "stream", "times_even"), _time(every))
+    write_csv(folder / "edges.csv", ("edges", "class", "kind", "times_uniform"), edges)
+    write_csv(folder / "time.csv", ("part", "stream", "times_uniform"), _time(every))
 
 
 def _regions(names: list[str], group: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -42,10 +42,10 @@ def _edges(name: str, group: Mapping[str, Any]) -> Iterator[list[str]]:
 
 def _time(group: Mapping[str, Any]) -> Iterator[list[str]]:
     for stream, found in sorted((group["time"] or {}).items()):
-        for part, times_even in enumerate(found["course"], 1):
-            if times_even is not None:
-                yield [str(part), stream, f"{times_even:.6f}"]
+        for part, times_uniform in enumerate(found["course"], 1):
+            if times_uniform is not None:
+                yield [str(part), stream, f"{times_uniform:.6f}"]
 
 
-def _times(attention: float, even: float) -> str:
-    return f"{attention / even:.6f}" if even else ""
+def _times(attention: float, uniform: float) -> str:
+    return f"{attention / uniform:.6f}" if uniform else ""

@@ -1,6 +1,6 @@
-"""The explain stage: `reports/explanations.json`, what the networks attended to in test clips.
+"""The explain stage: `reports/explanations.json`, what the networks attend to in test clips.
 
-Shape letters: V views (clips, or windows of videos whose frames are labelled), N regions.
+Shape letters: V views (clips, or windows of videos whose frames are labeled), N regions.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ from arpgnet.pipeline.training.tasks import Task, Views, make_task
 
 EXPLANATIONS = Path("reports/explanations.json")
 TABLES = Path("reports/attention")
-# clips a class (windows: as many a class together): 18 s of CPU time for the demo, 135 clips
+# clips per class (windows: the same total): 18 s of CPU time for the demo, 135 clips
 MOST = 16
-FRAMES = 128  # in a pass; a longer view is cut to these in its middle
-FEW = 4  # passes that are not worth a worker
+FRAMES = 128  # per pass; a longer view is cropped to its middle
+FEW = 4  # passes that are not worth starting a worker
 PAIRS = 3  # most confused ones
 DIGITS = 6
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """What is hidden, from where, and what takes its place: see `drops`."""
+    """What is hidden, in which branches, and what replaces it: see `drops`."""
 
     mean: Tensor
     regions: list[int]
@@ -66,13 +66,13 @@ class Hidden:
 
 @dataclass(frozen=True)
 class Explained:
-    """V views: `clip` (str), `label` (-1: none) and `named` (class numbers), `probability` of the
-    named class, `drop` [V, N], and the arrays of `region_attention` and, a stream,
+    """V views: `clip` (str), `label` (-1: none) and `predicted` (class numbers), `probability` of
+    the predicted class, `drop` [V, N], and the arrays of `region_attention` and, per stream,
     `time_attention` (both may be empty)."""
 
     clip: np.ndarray
     label: np.ndarray
-    named: np.ndarray
+    predicted: np.ndarray
     probability: np.ndarray
     drop: np.ndarray
     regions: Mapping[str, np.ndarray]
@@ -81,7 +81,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class Piece:
-    """Views of one pass, and the folder of the run whose network sees them."""
+    """Views of one pass, and the folder of the run whose network is explained."""
 
     folder: Path
     views: Views
@@ -115,7 +115,7 @@ class ExplainJob:
             return explain_views(network, task, piece.views, hidden, kinds)
 
     def _load(self, folder: Path) -> tuple[ARPGNet, Task]:
-        """The pieces of a run follow each other: its network is read once."""
+        """Load a run's network once: its pieces follow each other."""
         if self._loaded is None or self._loaded[0] != folder:
             network, info = load_run(folder)
             self._loaded = folder, network, make_task(self.dataset, _views_of(info))
@@ -127,14 +127,15 @@ class ExplainJob:
 def explain(
     root: Path = Path(), *, most: int = MOST, workers: int = 1, store: Store | None = None
 ) -> None:
-    """Explain at most `most` test clips a class and confused pair under `root`, by the lowest
-    seed's networks; what was explained before is taken from the store.
+    """Explain at most `most` test clips per class and confused pair under `root`.
+
+    The networks are those of the lowest seed. What was explained before is taken from the store.
 
     Args:
-        workers: processes that share the work; 1: this one does it.
+        workers: processes that share the work; 1: this process.
 
     Raises:
-        UserError: a stage's out is absent, or no test clip is left.
+        UserError: a stage's output is absent, or no test clip is left.
     """
     runs = runs_by_fold(root)
     store, key = store or Store(), _key(root, runs, most)
@@ -146,7 +147,7 @@ def explain(
 
 
 def _key(root: Path, runs: Mapping[int, Path], most: int) -> str:
-    """Digest of all that the explanations depend on."""
+    """Compute the digest of all that the explanations depend on."""
     files = [
         *(root / f"data/{name}.parquet" for name in ("manifest", "frame_labels")),
         # with the key of each clip
@@ -156,13 +157,13 @@ def _key(root: Path, runs: Mapping[int, Path], most: int) -> str:
     ]
     absent = [path for path in files if not path.is_file()]
     if absent:
-        raise UserError(f"{absent[0]} is not there: run `dvc repro`")
+        raise UserError(f"{absent[0]} is missing: run `dvc repro`")
     names = [folder.name for folder in runs.values()]
     return digest(code_version(__name__), most, names, [file_sha256(path) for path in files])
 
 
 def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) -> dict[str, Any]:
-    """What `EXPLANATIONS` holds; see `explain`."""
+    """Compute the content of `EXPLANATIONS`; see `explain`."""
     graphs = ShardReader(root / "data/graphs")
     manifest = read_manifest(root / "data/manifest.parquet")
     predictions = read_predictions(root / PREDICTIONS)
@@ -185,7 +186,7 @@ def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) 
     branches = can_hide(network, job.pooling)
     kinds = edge_kinds(network.config, dataset.metadata)
     found = concat(parts)
-    # what was added for a pair is wrong by choice: it is no part of the other means
+    # clips added for a pair were chosen because they are wrong: other means leave them out
     usual = np.isin(found.clip, list(drawn))
     return {
         "unit": "clips" if dataset.frame_labels is None else "windows",
@@ -217,7 +218,7 @@ def load_chosen(
     *,
     shared: bool = False,
 ) -> tuple[Dataset, dict[str, int], set[str]]:
-    """Features of the clips that are explained, the fold that tests each, and which of them were
+    """Load the features of the explained clips, the fold that tests each, and the clips that were
     drawn from their class; the others show a confused pair (`ranked`, of `confused`)."""
     manifest = read_manifest(root / "data/manifest.parquet")
     table = read_frame_label_table(root / "data/frame_labels.parquet")
@@ -227,9 +228,9 @@ def load_chosen(
     fold_of = tested(read_splits(root / "data/splits.parquet"), folds, usable)
     drawn = set(choose(list(fold_of), labels, most))
     if not drawn:
-        raise UserError("no test clip has features: see the reasons in data/*/index.parquet")
+        raise UserError("no test clip has features: data/*/index.parquet has the reasons")
     chosen = set(drawn)
-    # of videos whose frames are labelled windows are drawn, not clips
+    # of videos with labeled frames, windows are drawn, not clips
     if frame_labels is None:
         chosen |= confused_clips(predictions, ranked, fold_of, most)
     wanted = {clip: labels[clip] for clip in fold_of if clip in chosen}
@@ -238,7 +239,7 @@ def load_chosen(
 
 
 def explained(job: ExplainJob, pieces: Sequence[Piece], workers: int) -> Iterator[Explained]:
-    """What is found in each piece, in their order.
+    """Explain the pieces; results in their order.
 
     Raises:
         UserError: a worker died twice on a piece.
@@ -249,8 +250,8 @@ def explained(job: ExplainJob, pieces: Sequence[Piece], workers: int) -> Iterato
         for piece, result in _computed(job, pieces, workers):
             if isinstance(result, Crashed):
                 raise UserError(
-                    f"a worker that explained died twice (exit code {result.exit_code}): not "
-                    "enough memory? set engine.workers: 1"
+                    f"a worker of the explain stage died twice (exit code {result.exit_code}): "
+                    "out of memory? set engine.workers: 1"
                 )
             found[place[id(piece)]] = result
             progress.advance(len(piece.views))
@@ -260,11 +261,11 @@ def explained(job: ExplainJob, pieces: Sequence[Piece], workers: int) -> Iterato
 def _computed(
     job: ExplainJob, pieces: Sequence[Piece], workers: int
 ) -> Iterator[tuple[Piece, Any]]:
-    # to start a worker takes as long as 4 passes
+    # starting a worker takes as long as 4 passes
     if workers > 1 and len(pieces) > FEW:
         yield from run_in_workers(job, pieces, workers)
         return
-    # the bytes are those of one thread, wherever
+    # results are those of one thread everywhere
     before = torch.get_num_threads()
     job.start()
     try:
@@ -275,8 +276,8 @@ def _computed(
 
 
 def region_statistics(dataset: Dataset) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """Over all valid frames: mean features [N, C], share of frames that show a region [N], mean
-    position [N, 2]."""
+    """Compute over all valid frames: mean features [N, C], fraction of frames that show a region
+    [N], mean position [N, 2]."""
     features = dataset.features
     valid = features.valid.nonzero()[:, 0]
     total = sum(
@@ -290,8 +291,8 @@ def region_statistics(dataset: Dataset) -> tuple[Tensor, np.ndarray, np.ndarray]
 def chosen_views(
     dataset: Dataset, info: Mapping[str, Any], clips: np.ndarray, most: int
 ) -> tuple[Task, Views]:
-    """One view a clip as in evaluation; of videos whose frames are labelled windows drawn with a
-    fixed seed."""
+    """Return one view per clip as in evaluation; of videos with labeled frames, windows drawn with
+    a fixed seed."""
     task = make_task(dataset, _views_of(info))
     views = task.evaluation(clips)
     kept = dataset.valid[views.rows] & (views.rows >= 0)
@@ -303,7 +304,7 @@ def chosen_views(
 
 
 def _views_of(info: Mapping[str, Any]) -> TrainParams:
-    """The settings of a run that choose what is seen together."""
+    """Return the settings of a run that choose its views."""
     train = info["params"]["train"]
     return TrainParams.model_validate(
         {name: train[name] for name in ("frames", "window", "stride")}
@@ -311,7 +312,7 @@ def _views_of(info: Mapping[str, Any]) -> TrainParams:
 
 
 def _parts(views: Views) -> Iterator[Views]:
-    """Passes of about `FRAMES` frames."""
+    """Split into passes of about `FRAMES` frames."""
     start = max(0, views.rows.shape[1] - FRAMES) // 2
     rows = views.rows[:, start : start + FRAMES]
     step = max(1, FRAMES // rows.shape[1])
@@ -326,18 +327,18 @@ def explain_views(
     hidden: Hidden,
     kinds: Mapping[str, Tensor],
 ) -> Explained:
-    """Attention and occlusion of some views."""
+    """Compute attention and occlusion of some views."""
     label = task.labels(views)
     batch = task.dataset.features.take(torch.from_numpy(views.rows), torch.from_numpy(label))
     out = run_network(network, batch, attention=True)
-    sure_B, named_B = probabilities(out, batch).max(-1)
+    probability_B, predicted_B = probabilities(out, batch).max(-1)
     regions = region_attention(network, out, batch, kinds) if attends_to_regions(network) else {}
     return Explained(
         clip=np.array([task.dataset.clip_ids[clip] for clip in views.clip], dtype=object),
         label=label if label.ndim == 1 else _most_frequent(label),
-        named=named_B.numpy(),
-        probability=sure_B.numpy(),
-        drop=drops(network, batch, named_B, **vars(hidden)),
+        predicted=predicted_B.numpy(),
+        probability=probability_B.numpy(),
+        drop=drops(network, batch, predicted_B, **vars(hidden)),
         regions=regions,
         time=time_attention(network.config.fusion, out, batch.valid),
     )
@@ -349,8 +350,8 @@ def _most_frequent(label_VT: np.ndarray) -> np.ndarray:
 
 
 def concat(parts: list[Explained]) -> Explained:
-    """The views of all parts."""
-    flat = ("clip", "label", "named", "probability", "drop")
+    """Concatenate the views of all parts."""
+    flat = ("clip", "label", "predicted", "probability", "drop")
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in flat}
     return Explained(
         **arrays,
@@ -362,10 +363,10 @@ def concat(parts: list[Explained]) -> Explained:
 def group(
     found: Explained, views: np.ndarray, seen_N: np.ndarray, kinds: list[str]
 ) -> dict[str, Any]:
-    """Means over some views (bool [V], one at least true) and whether attention and occlusion
-    agree over them."""
+    """Average over some views (bool [V], at least one true), and test whether attention and
+    occlusion agree over them."""
     drop_VN = found.drop[views]
-    facts: dict[str, Any] = {
+    statistics: dict[str, Any] = {
         "views": int(views.sum()),
         "clips": list(dict.fromkeys(found.clip[views])),
         "probability": _rounded(found.probability[views].mean()),
@@ -374,25 +375,28 @@ def group(
         "even": None,
         "agreement": None,
         "edges": edges(found, views, kinds),
-        "time": {stream: course(values, views) for stream, values in found.time.items()},
+        "time": {stream: over_time(values, views) for stream, values in found.time.items()},
     }
     if found.regions:
         attention = found.regions["attention"][views].mean(0)
-        even = found.regions["even"][views].mean(0)
-        compared = agreement(attention, even, drop_VN, seen_N)
-        facts |= {"attention": _rounded(attention), "even": _rounded(even), "agreement": compared}
-    return facts
+        uniform = found.regions["even"][views].mean(0)
+        statistics |= {
+            "attention": _rounded(attention),
+            "even": _rounded(uniform),
+            "agreement": agreement(attention, uniform, drop_VN, seen_N),
+        }
+    return statistics
 
 
 def by_class(
     found: Explained, usual: np.ndarray, classes: list[str], seen_N: np.ndarray, kinds: list[str]
 ) -> Iterator[dict[str, Any]]:
-    """The views of each true class that has any, whatever they were named."""
+    """Group the views by true class, whatever was predicted."""
     for number, name in enumerate(classes):
         views = usual & (found.label == number)
         if views.any():
-            right = int((found.named[views] == number).sum())
-            yield {"label": name, "right": right, **group(found, views, seen_N, kinds)}
+            correct = int((found.predicted[views] == number).sum())
+            yield {"label": name, "right": correct, **group(found, views, seen_N, kinds)}
 
 
 def pairs(
@@ -402,53 +406,53 @@ def pairs(
     seen_N: np.ndarray,
     kinds: list[str],
 ) -> Iterator[dict[str, Any]]:
-    """The views of one class that are named another, for each of the pairs of `confused` that the
-    explained networks confuse; `predictions` is how often all runs do."""
-    for (label, named), count in ranked.items():
-        views = (found.label == label) & (found.named == named)
+    """Group the views of one class that are predicted as another, for each pair of `confused` that
+    the explained networks confuse; `predictions` is how often all runs do."""
+    for (label, predicted), count in ranked.items():
+        views = (found.label == label) & (found.predicted == predicted)
         if views.any():
-            names = {"label": classes[label], "named": classes[named]}
+            names = {"label": classes[label], "named": classes[predicted]}
             yield {**names, "predictions": count, **group(found, views, seen_N, kinds)}
 
 
 def edges(found: Explained, views: np.ndarray, kinds: list[str]) -> list[dict[str, Any]] | None:
-    """Share of the attention that each kind of edge carries; None without graph layers."""
+    """Compute the share of attention that each kind of edge carries; None without graph layers."""
     if "edges" not in found.regions:
         return None
-    share, even = (found.regions[name][views].mean(0) for name in ("edges", "even_edges"))
+    share, uniform = (found.regions[name][views].mean(0) for name in ("edges", "even_edges"))
     return [
-        {"kind": kind, "attention": _rounded(share[n]), "even": _rounded(even[n])}
+        {"kind": kind, "attention": _rounded(share[n]), "even": _rounded(uniform[n])}
         for n, kind in enumerate(kinds)
     ]
 
 
-def course(every: Mapping[str, np.ndarray], views: np.ndarray) -> dict[str, Any]:
-    """One stream's attention over time; sources that no layer reads are left out."""
+def over_time(every: Mapping[str, np.ndarray], views: np.ndarray) -> dict[str, Any]:
+    """Average one stream's attention over time; sources that no layer reads are left out."""
     values = {name: array[views] for name, array in every.items()}
-    shares, even = values["shares"].mean(0), values["even_shares"].mean(0)
-    read = [n for n in range(len(SOURCES)) if even[n] > 0]
-    offsets, even_offsets = values["offsets"].mean(0), values["even_offsets"].mean(0)
-    given, fair = values["course"].sum(0), values["even_course"].sum(0)
+    shares, uniform = values["shares"].mean(0), values["even_shares"].mean(0)
+    read = [n for n in range(len(SOURCES)) if uniform[n] > 0]
+    offsets, uniform_offsets = values["offsets"].mean(0), values["even_offsets"].mean(0)
+    parts, uniform_parts = values["course"].sum(0), values["even_course"].sum(0)
     return {
         "sources": {
             SOURCES[n]: {
                 "share": _rounded(shares[n]),
-                "even": _rounded(even[n]),
+                "even": _rounded(uniform[n]),
                 "offsets": _rounded(offsets[n]),
-                "even_offsets": _rounded(even_offsets[n]),
+                "even_offsets": _rounded(uniform_offsets[n]),
             }
             for n in read
         },
         "from": -OFFSETS,
-        # 1: as much as an even attention gives; None: no clip is long enough for this part
+        # 1: as much as with uniform attention; None: no clip is long enough for this part
         "course": [
-            _rounded(part / even_part) if even_part > 0 else None
-            for part, even_part in zip(given, fair, strict=True)
+            _rounded(part / uniform_part) if uniform_part > 0 else None
+            for part, uniform_part in zip(parts, uniform_parts, strict=True)
         ],
     }
 
 
 def _rounded(values: Any) -> Any:
-    """Plain numbers, None for NaN; adding 0 turns -0.0 into 0.0."""
+    """Round to plain numbers, None for NaN; adding 0 turns -0.0 into 0.0."""
     rounded: np.ndarray = np.round(np.asarray(values, np.float64), DIGITS) + 0.0
     return np.where(np.isnan(rounded), np.array(None), rounded.astype(object)).tolist()

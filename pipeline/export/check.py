@@ -1,4 +1,4 @@
-"""`arpgnet export --check`: an exported file against the predictions that training wrote down."""
+"""`arpgnet export --check`: compare an exported file with the predictions of training."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ VIEWS = ("frames", "offsets", "window", "stride")
 @dataclass(frozen=True)
 class Checked:
     """The run, how many predictions were compared, the largest difference of a probability, and
-    how many clips (or frames) are named otherwise."""
+    how many clips (or frames) are predicted differently."""
 
     run: str
     predictions: int
     difference: float
-    named_otherwise: int
+    predicted_differently: int
 
     @property
     def ok(self) -> bool:
-        return self.difference <= TOLERANCE and not self.named_otherwise
+        return self.difference <= TOLERANCE and not self.predicted_differently
 
 
 def check(file: Path, root: Path = Path()) -> Checked:
     """Run the stored clips through the file, view by view at their own length.
 
-    Every validation and test prediction of the file's run is compared, of clips or of labelled
-    frames. Training padded views to a common length and worked in batches: that this changes
-    nothing is part of the check.
+    Every validation and test prediction of the file's run is compared, of clips or of labeled
+    frames. Training padded views to a common length and ran in batches: the check covers that this
+    makes no difference.
 
     Raises:
         UserError: the file is not one of ours, or the stored data or predictions are not its run's.
     """
     session = make_session(file)
-    facts = session.get_modelmeta().custom_metadata_map
+    properties = session.get_modelmeta().custom_metadata_map
     try:
-        run, classes, params = (json.loads(facts[key]) for key in ("run", "classes", "params"))
+        run, classes, params = (json.loads(properties[key]) for key in ("run", "classes", "params"))
     except KeyError:
         raise UserError(f"{file} was not written by `arpgnet export`") from None
     rows = read_predictions(root / PREDICTIONS)
@@ -71,7 +71,7 @@ def check(file: Path, root: Path = Path()) -> Checked:
 
 
 def probabilities(session: Any, task: Task, rows: Predictions) -> np.ndarray:
-    """What the graph says of each row's clip or frame: float64 [rows, K].
+    """Predict each row's clip or frame with the graph: float64 [rows, K].
 
     Raises:
         UserError: a clip has no features.
@@ -92,8 +92,8 @@ def probabilities(session: Any, task: Task, rows: Predictions) -> np.ndarray:
 
 
 def _of_views(session: Any, task: Task, views: Views) -> np.ndarray:
-    """Probabilities of each view [V, K], or of its frames [V, T, K] (zeros in the padding)."""
-    names = [given.name for given in session.get_inputs()]
+    """Compute probabilities of each view [V, K], or of its frames [V, T, K] (padding: zeros)."""
+    names = [one.name for one in session.get_inputs()]
     found = []
     for rows_T in views.rows:
         inside = rows_T >= 0

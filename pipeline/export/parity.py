@@ -1,4 +1,4 @@
-"""The exported graph against the network it was made from, on random inputs."""
+"""Compare the exported graph with its network on random inputs."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from arpgnet.pipeline.networks.sessions import make_session
 
 # on logits as on probabilities; float32 rounding alone gives about 1e-6
 TOLERANCE = 1e-4
-HIDDEN = 0.25  # share of frames and of regions that a trial hides
-# clips x frames: one picture; a batch; and, where the network allows, beyond one band of the fusion
+HIDDEN = 0.25  # fraction of frames and of regions that a trial hides
+# clips x frames: one image; a batch; and, where the network allows, beyond one band of the fusion
 TRIALS = ((1, 1), (3, 7), (2, 16), (2, BAND_FRAMES + 7))
 
 
 def longest(network: ARPGNet) -> int | None:
-    """The most frames a clip may have: the length of a learned position table, else None."""
+    """Return the most frames a clip may have: the length of a learned position table, or None."""
     fusion = network.config.fusion
     return fusion.max_frames if fusion.attends and fusion.position == "learned" else None
 
 
 def trials(network: ARPGNet) -> Iterator[dict[str, Tensor]]:
-    """Random inputs of several batch sizes and lengths, with hidden frames and regions."""
+    """Yield random inputs of several batch sizes and lengths, with hidden frames and regions."""
     generator = torch.Generator().manual_seed(0)
     most = longest(network)
     for clips, frames in TRIALS:
@@ -39,7 +39,7 @@ def trials(network: ARPGNet) -> Iterator[dict[str, Tensor]]:
 def random_inputs(
     network: ARPGNet, clips: int, frames: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Inputs of the network with the mean and spread of its training features, by graph name."""
+    """Draw inputs with the mean and scale of the network's training features, by graph name."""
     config = network.config
     relates = "relation" in config.fusion.streams
     regions = len(network.relation.get_buffer("adjacency_NN")) if relates else 0
@@ -69,7 +69,7 @@ def random_inputs(
 
 
 def largest_difference(network: ARPGNet, graph: Path | bytes) -> float:
-    """The largest difference of any output in any trial.
+    """Compute the largest difference of any output in any trial.
 
     Raises:
         UserError: ONNX Runtime cannot run the graph.
@@ -89,7 +89,7 @@ def largest_difference(network: ARPGNet, graph: Path | bytes) -> float:
 
 
 def check_parity(network: ARPGNet, graph: Path | bytes) -> float:
-    """`largest_difference`, within `TOLERANCE`.
+    """Check that `largest_difference` is within `TOLERANCE`, and return it.
 
     Raises:
         UserError: the two differ by more.

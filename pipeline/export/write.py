@@ -1,4 +1,4 @@
-"""`arpgnet export`: a trained network as one ONNX file that says how to feed it."""
+"""`arpgnet export`: write a trained network as one ONNX file that describes its inputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.files import write_whole
 from arpgnet.pipeline.common.params import Params
-from arpgnet.pipeline.export.facts import metadata
+from arpgnet.pipeline.export.describe import metadata
 from arpgnet.pipeline.export.parity import check_parity, longest, random_inputs
 from arpgnet.pipeline.export.traceable import OUTPUTS, TraceableNet
 from arpgnet.pipeline.tables.curves import RUNS
@@ -34,15 +34,15 @@ class Exported:
 
 
 def export(params: Params, out: Path, *, run: str | None = None, root: Path = Path()) -> Exported:
-    """Write a run's network to `out`, after the graph has been held to the network.
+    """Write a run's network to `out`, after comparing the graph with the network.
 
     Args:
         params: of the stages before training, for the metadata.
-        run: such as `fold0-seed0`; without it the one with the best validation score.
+        run: such as `fold0-seed0`; default: the one with the best validation score.
 
     Raises:
         UserError: there is no such run, the data is not the run's, or the graph differs by more
-            than `parity.TOLERANCE`; `out` is as it was.
+            than `parity.TOLERANCE`; `out` is unchanged.
     """
     name = find_run(run, root)
     network, info = load_run(root / RUNS / name)
@@ -52,8 +52,8 @@ def export(params: Params, out: Path, *, run: str | None = None, root: Path = Pa
     return Exported(name, difference)
 
 
-def to_onnx(network: ARPGNet, facts: Mapping[str, Any]) -> bytes:
-    """The graph for any number of clips and frames, `facts` as JSON in its metadata.
+def to_onnx(network: ARPGNet, properties: Mapping[str, Any]) -> bytes:
+    """Export the graph for any number of clips and frames, `properties` as JSON in its metadata.
 
     Inputs are those of `traceable.input_names`, outputs `traceable.OUTPUTS`. Equal arguments give
     equal bytes.
@@ -77,8 +77,8 @@ def to_onnx(network: ARPGNet, facts: Mapping[str, Any]) -> bytes:
             dynamo=False,
         )
         model = onnx.load(path)
-    for key in sorted(facts):
-        text = json.dumps(facts[key], sort_keys=True, ensure_ascii=False)
+    for key in sorted(properties):
+        text = json.dumps(properties[key], sort_keys=True, ensure_ascii=False)
         model.metadata_props.add(key=key, value=text)
     onnx.checker.check_model(model)
     return model.SerializeToString(deterministic=True)

@@ -1,4 +1,4 @@
-"""What would make a result untrue is refused: leaks between splits, classes without clips."""
+"""Refuse what would invalidate a result: leaks between splits, classes without clips."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.frame_names import classes_shown
 from arpgnet.pipeline.datasets.groups import components
 from arpgnet.pipeline.tables.manifest import OK, Clip
@@ -23,7 +24,7 @@ def check_leaks(
     """Refuse splits that share a file, images, a group or (`group_by: subject`) a subject.
 
     Raises:
-        UserError: names two clips, what they share and where they stand.
+        UserError: names two clips, what they share and their splits.
     """
     for what, keys in _shareable(clips, params, near_duplicates):
         for number, sides in enumerate(folds):
@@ -31,9 +32,9 @@ def check_leaks(
             if pairs:
                 a, b = pairs[0]
                 where = f" of fold {number}" if len(folds) > 1 else ""
-                more = f"; {len(pairs)} such pairs in all" if len(pairs) > 1 else ""
+                more = f"; {len(pairs)} such pairs in total" if len(pairs) > 1 else ""
                 raise UserError(
-                    f"clips '{clips[a].clip_id}' and '{clips[b].clip_id}' {what} but stand in "
+                    f"clips '{clips[a].clip_id}' and '{clips[b].clip_id}' {what} but are in "
                     f"{sides[a]} and {sides[b]}{where}{more}: {_remedy(what, params)}"
                 )
 
@@ -44,11 +45,11 @@ def drop_leaks(
     params: DatasetParams,
     near_duplicates: Sequence[int | None],
 ) -> tuple[list[list[str]], list[str]]:
-    """`dataset.leaks: drop`: what is tested is neither trained on nor validated with, in any copy,
-    and what validates is not trained on. The test parts stay as they are given.
+    """Apply `dataset.leaks: drop`: no copy of a test clip is used for training or validation, and
+    no copy of a validation clip for training. The test parts stay as provided.
 
     Returns:
-        the sides, `OUT` where a clip is taken out of a fold; and a remark with the count.
+        the sides, `OUT` where a clip is removed from a fold; and a remark with the count.
     """
     parted = [list(sides) for sides in folds]
     for _, keys in _shareable(clips, params, near_duplicates):
@@ -58,31 +59,31 @@ def drop_leaks(
                 for row, key in enumerate(keys):
                     if key is not None and key in there and sides[row] in others:
                         sides[row] = OUT
-    out = sum(any(sides[row] == OUT for sides in parted) for row in range(len(clips)))
-    if not out:
+    removed = sum(any(sides[row] == OUT for sides in parted) for row in range(len(clips)))
+    if not removed:
         return parted, []
     return parted, [
-        f"{out} clips that a test or validation part shows too are not trained on there "
-        "(dataset.leaks: drop)"
+        f"{plural(removed, 'clip')} removed from training because a test or validation part "
+        "contains the same (dataset.leaks: drop)"
     ]
 
 
 def _shareable(
     clips: Sequence[Clip], params: DatasetParams, near_duplicates: Sequence[int | None]
 ) -> list[tuple[str, Sequence[Hashable | None]]]:
-    """What no two sides of a split may share: in words, and its value for each clip."""
+    """List what no two sides of a split may share: in words, and its value for each clip."""
     columns: list[tuple[str, Sequence[Hashable | None]]] = [
         ("are the same file", [clip.sha256 or None for clip in clips]),
-        ("show the same images", near_duplicates),
-        ("are of one group", [clip.group for clip in clips]),
+        ("are near-duplicates", near_duplicates),
+        ("belong to the same group", [clip.group for clip in clips]),
     ]
     if params.group_by == "subject":
-        columns.append(("are of one subject", [clip.subject for clip in clips]))
+        columns.append(("show the same subject", [clip.subject for clip in clips]))
     return columns
 
 
 def _crossing(keys: Sequence[Hashable | None], sides: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Rows of one key on another side than the first row of that key, with that row."""
+    """Yield rows on another side than the first row of the same key, with that row."""
     first: dict[Hashable, int] = {}
     for row, key in enumerate(keys):
         if key is None or sides[row] == OUT:
@@ -92,14 +93,14 @@ def _crossing(keys: Sequence[Hashable | None], sides: Sequence[str]) -> Iterator
 
 
 def _remedy(what: str, params: DatasetParams) -> str:
-    if what == "are of one subject":
+    if what == "show the same subject":
         return (
             "put each subject on one side, or set dataset.group_by=group or clip (the result is "
-            "then not subject-disjoint)"
+            "then not subject-independent)"
         )
     return (
-        "put them on one side, leave one of them out, drop the split and fold columns, or set "
-        "dataset.leaks=drop (the copy that is tested stays, the others are not trained on)"
+        "put them on one side, remove one of them, drop the split and fold columns, or set "
+        "dataset.leaks=drop (keeps the test copy, removes the others from training)"
     )
 
 
@@ -113,8 +114,8 @@ def check_classes(
 ) -> None:
     """Refuse a fold that cannot learn a class, and folds that never test one.
 
-    Clips that cannot be read teach nothing and are not counted for train; in test they count
-    as wrong answers, so they are counted there.
+    Clips that cannot be read are not counted for train; in test they count as wrong, so they are
+    counted there.
 
     Args:
         shown: per clip the classes that it shows; its label if left out.
@@ -125,16 +126,16 @@ def check_classes(
     shown = classes_shown(clips) if shown is None else shown
     tested: set[str] = set()
     for number, sides in enumerate(folds):
-        learnt: set[str] = set()
+        learned: set[str] = set()
         for clip, side, names in zip(clips, sides, shown, strict=True):
             if side == "test":
                 tested |= names
             elif side == "train" and clip.status == OK:
-                learnt |= names
+                learned |= names
         for name in classes:
-            if name not in learnt:
+            if name not in learned:
                 raise UserError(
-                    f"fold {number} has no clip of class '{name}' to train on "
+                    f"fold {number} has no training clip of class '{name}' "
                     f"({_spread(clips, name, params, near_duplicates, shown)}); set "
                     f"dataset.exclude=[{name}], choose fewer folds, or add clips"
                 )
@@ -154,10 +155,14 @@ def _spread(
     near_duplicates: Sequence[int | None],
     shown: Sequence[frozenset[str]],
 ) -> str:
-    """How many readable clips a class has, and how many units they form."""
+    """Say how many readable clips a class has, and how many groups they form."""
     subject = [clip.subject if params.group_by == "subject" else None for clip in clips]
     columns = (subject, [clip.group for clip in clips], [clip.sha256 or None for clip in clips])
     unit = components(len(clips), (*columns, near_duplicates))
     rows = [row for row, clip in enumerate(clips) if name in shown[row] and clip.status == OK]
     groups = len({unit[row] for row in rows})
-    return f"its {len(rows)} readable clips form {groups} groups that stay together"
+    if groups == 1:
+        together = f"{plural(groups, 'group')} that cannot be split"
+    else:
+        together = f"{plural(groups, 'group')}, each of which stays on one side"
+    return f"it has {plural(len(rows), 'readable clip')} in {together}"

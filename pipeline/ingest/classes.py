@@ -1,7 +1,4 @@
-"""`dataset.map`: the classes of one data set in the words of another.
-
-Which classes there are, in which order.
-"""
+"""The classes of a run, in order; and `dataset.map`, which renames classes."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import ListedClip
 from arpgnet.pipeline.datasets.frame_names import LEFT_OUT, FrameNames
 
@@ -21,13 +19,13 @@ from arpgnet.pipeline.datasets.frame_names import LEFT_OUT, FrameNames
 def choose_classes(
     clips: Sequence[ListedClip], params: DatasetParams, order: Sequence[str] = ()
 ) -> tuple[list[str], dict[str, int]]:
-    """The class names in label order, and how many clips show each excluded name.
+    """Return the class names in label order, and the number of clips of each excluded name.
 
-    `dataset.classes: auto` is the data set's own order, and sorts names that it does not know; a
-    list fixes the order and must name exactly the classes that are left after `dataset.exclude`.
+    `dataset.classes: auto` uses the data set's own order, and sorts other names; a list fixes the
+    order and must name exactly the classes that remain after `dataset.exclude`.
 
     Args:
-        order: the data set's own.
+        order: the data set's own order.
 
     Raises:
         UserError: a name without clips, clips without a name in the list, or one class only.
@@ -44,7 +42,7 @@ def choose_classes(
         if name not in classes:
             first = next(clip for clip in clips if name in clip.classes)
             raise UserError(
-                f"class '{name}' ({_clips(kept[name])}, first: {first.where}) is not in "
+                f"class '{name}' ({plural(kept[name], 'clip')}, first: {first.where}) is not in "
                 f"dataset.classes{_near(name, classes)}; list it there, or in dataset.exclude "
                 "to leave its clips out"
             )
@@ -55,7 +53,7 @@ def choose_classes(
             raise UserError(f"dataset.classes: no clip has the class '{name}'{_near(name, kept)}")
     if len(classes) < 2:
         raise UserError(
-            f"the data set has one class ({', '.join(classes) or 'none'}); two are needed at least"
+            f"at least two classes are needed; the data set has {', '.join(classes) or 'none'}"
         )
     return classes, {name: counts[name] for name in params.exclude}
 
@@ -64,10 +62,6 @@ def _near(name: str, names: Sequence[str] | dict[str, int]) -> str:
     folded = {other.lower(): other for other in names}
     near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
     return f"; nearest: '{folded[near[0]]}'" if near else ""
-
-
-def _clips(count: int) -> str:
-    return "1 clip" if count == 1 else f"{count} clips"
 
 
 @dataclass(frozen=True)
@@ -79,12 +73,11 @@ class Mapped:
 
 
 def map_classes(clips: Sequence[ListedClip], params: DatasetParams) -> Mapped:
-    """Rename classes by `dataset.map`, then keep those that the run knows.
+    """Rename classes by `dataset.map`, then keep those of the run.
 
-    Known are the names of `dataset.classes`; where that is `auto`, those of the corpora that are
-    trained on; where there is one data set, all. What is not known is an error, or with
-    `dataset.unmapped: drop` is left out and counted. A name that is mapped to nothing is left out
-    and counted.
+    These are the names of `dataset.classes`; if that is `auto`, those of the training corpora; with
+    a single data set, all. Others are an error, or with `dataset.unmapped: drop` left out and
+    counted. A name that is mapped to null is left out and counted.
 
     Raises:
         UserError: the map names a class that no clip has, or a class is not known.
@@ -103,11 +96,11 @@ def map_classes(clips: Sequence[ListedClip], params: DatasetParams) -> Mapped:
         first = next(clip for clip in clips if name in clip.classes)
         there = ", ".join(sorted(one for one in known or () if one))
         raise UserError(
-            f"class '{name}' of {first.corpus or 'the data set'} (first: {first.where}) is none of "
-            f"{there}: give it a class in dataset.map (null leaves its clips out), or set "
+            f"class '{name}' of {first.corpus or 'the data set'} (first: {first.where}) is not one "
+            f"of {there}: map it in dataset.map (null leaves its clips out), or set "
             "dataset.unmapped=drop"
         )
-    why = {name: f"class {name} is mapped to nothing" for name in shown if table[name] is None}
+    why = {name: f"class {name} is mapped to null" for name in shown if table[name] is None}
     why |= {name: f"class {name} is not mapped (dataset.unmapped: drop)" for name in unknown}
     for name in why:
         table[name] = None
@@ -115,7 +108,7 @@ def map_classes(clips: Sequence[ListedClip], params: DatasetParams) -> Mapped:
     kept = []
     for clip in clips:
         if clip.frames is not None:
-            # a frame without a class is part of its video still
+            # a frame without a class remains part of its video
             left_out.update(
                 {f"frames: {why[name]}": clip.frames.count(name) for name in clip.classes & {*why}}
             )
@@ -130,7 +123,7 @@ def map_classes(clips: Sequence[ListedClip], params: DatasetParams) -> Mapped:
 def _known(
     clips: Sequence[ListedClip], table: Mapping[str, str | None], params: DatasetParams
 ) -> set[str | None] | None:
-    """The classes of the run, `dataset.exclude` among them; None: whatever there is."""
+    """Return the classes of the run, including `dataset.exclude`; None: all."""
     if params.classes != "auto" and (params.name == "cross" or params.unmapped == "drop"):
         return {*params.classes, *params.exclude}
     if params.name != "cross":

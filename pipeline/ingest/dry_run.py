@@ -1,4 +1,4 @@
-"""A data set as it lies on disk, beside what its documentation says of it."""
+"""Compare a data set on disk with its documentation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import Expected, ListedClip, Listing
 from arpgnet.pipeline.datasets.corpora import Corpus, corpora
 from arpgnet.pipeline.datasets.file_cache import FileCache, near_duplicates_of
@@ -22,7 +23,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Line:
-    """One comparison. `unknown`: nobody says what it should be, so it cannot be wrong."""
+    """One comparison. `unknown`: there is no documented value to compare with."""
 
     what: str
     expected: str
@@ -33,7 +34,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that was found of one data set, and what a reader must know of it."""
+    """The comparisons of one data set, and remarks for the reader."""
 
     title: str
     lines: list[Line]
@@ -52,15 +53,15 @@ def check(
     *,
     verify: bool = False,
 ) -> list[Findings]:
-    """List each data set whole, look at its files, and compare.
+    """List each data set completely, read its files, and compare.
 
-    What `dataset.map` and `dataset.exclude` would leave out counts too.
+    What `dataset.map` and `dataset.exclude` would leave out is counted too.
 
     Args:
         params: which sets, and where.
         faces: `faces.source`.
-        workers: processes that look at files.
-        verify: read every file again, though its length and time are as before.
+        workers: processes that read files.
+        verify: read every file again, even if its length and time are unchanged.
 
     Raises:
         UserError: a set cannot be listed at all.
@@ -88,11 +89,11 @@ def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) ->
     lines += _files(listing.clips, media, metadata)
     if verify:
         names = [where[one] for one in changed]
-        # all of them: a disk that loses bits has to be gone through
-        lines.append(replace(_fault("other bytes, same length and time", names), first=names))
+        # all of them, to find every file on a failing disk
+        lines.append(replace(_fault("content changed, same length and time", names), first=names))
     lines += [
-        _sets("clips of the same bytes", {one: file.sha256 for one, file in usable.items()}),
-        _sets("clips of the same images", near_duplicates),
+        _sets("identical files", {one: file.sha256 for one, file in usable.items()}),
+        _sets("near-duplicate clips", near_duplicates),
         *_lengths(listing.clips, media, metadata),
         _note("unused files", listing.unused),
     ]
@@ -102,7 +103,7 @@ def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) ->
 
 
 def _counts(clips: Sequence[ListedClip], expected: Expected) -> Iterable[Line]:
-    """Clips, subjects, clips of each split, clips (or labelled frames) of each class."""
+    """Count clips, subjects, clips per split, clips (or labeled frames) per class."""
     subjects = {clip.subject for clip in clips if clip.subject is not None}
     yield _count("clips", expected.clips, len(clips))
     yield _count("subjects", expected.subjects, len(subjects))
@@ -129,7 +130,7 @@ def _left_out(listing: Listing) -> Iterable[Line]:
 def _files(
     clips: Sequence[ListedClip], media: Sequence[Media], metadata: dict[Media, FileMetadata]
 ) -> Iterable[Line]:
-    """Files that are missing, and those that cannot be used, by reason."""
+    """Count missing files, and unusable ones by reason."""
     reasons: dict[str, list[str]] = {}
     for clip, one in zip(clips, media, strict=True):
         reason = why_unusable(clip, metadata[one])
@@ -143,20 +144,19 @@ def _files(
 
 
 def _sets(what: str, key: dict[Media, str] | dict[Media, int | None]) -> Line:
-    """How many files share a key with others."""
+    """Count files that share a key with others."""
     sizes = [
         size for value, size in Counter(key.values()).items() if size > 1 and value is not None
     ]
     if not sizes:
         return Line(what, "-", "0", "ok")
-    sets = "1 set" if len(sizes) == 1 else f"{len(sizes)} sets"
-    return Line(what, "-", f"{sum(sizes)} in {sets}", "unknown")
+    return Line(what, "-", f"{sum(sizes)} in {plural(len(sizes), 'group')}", "unknown")
 
 
 def _lengths(
     clips: Sequence[ListedClip], media: Sequence[Media], metadata: dict[Media, FileMetadata]
 ) -> Iterable[Line]:
-    """Videos with another number of frames than of labels."""
+    """Count videos whose numbers of frames and labels differ."""
     surplus = [
         (
             clip.path,
@@ -179,12 +179,12 @@ def _count(what: str, expected: int | None, found: int) -> Line:
 
 
 def _fault(what: str, names: Sequence[str]) -> Line:
-    """Of what there should be nothing."""
+    """Compare with an expected count of 0."""
     names = list(dict.fromkeys(names))
     return Line(what, "0", f"{len(names):,}", "differs" if names else "ok", names[:_SHOWN])
 
 
 def _note(what: str, names: Sequence[str]) -> Line:
-    """Of what nobody says how much there should be; nothing is always right."""
+    """Report a count without a documented value; 0 is always ok."""
     state: State = "unknown" if names else "ok"
     return Line(what, "-", f"{len(names):,}", state, list(names[:_SHOWN]))

@@ -1,4 +1,4 @@
-"""What ingest has to say about the clips, for the reader of the report."""
+"""Notes of the ingest stage for the reader of the report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import About, Listing
 from arpgnet.pipeline.datasets.corpora import CROSS, Corpus
 from arpgnet.pipeline.datasets.frame_names import FrameNames
@@ -23,20 +24,22 @@ def notes_of(
     near_duplicates: Sequence[int | None],
     remarks: Sequence[str],
 ) -> dict[str, Any]:
-    """Counts for the report: what was listed, left out, set aside, and tied together."""
+    """Count for the report what was listed, left out, quarantined, and grouped."""
     labels: dict[int, set[str | None]] = {}
     for clip, group in zip(clips, near_duplicates, strict=True):
         if group is not None and (clip.start_s, clip.end_s, clip.person) == (None, None, None):
             labels.setdefault(group, set()).add(clip.label)
     doubtful = sum(len(names) > 1 for names in labels.values())
     if doubtful:
-        remarks = [*remarks, f"{doubtful} sets of clips of the same images have several labels"]
+        verb = "has" if doubtful == 1 else "have"
+        groups = plural(doubtful, "group of near-duplicates", "groups of near-duplicates")
+        remarks = [*remarks, f"{groups} {verb} conflicting labels"]
     return {
         "listed": len(listing.clips),
         "left_out": left_out,
         "excluded": excluded,
         "quarantined": dict(Counter(clip.reason for clip in clips if clip.reason)),
-        "twins": {
+        "near_duplicates": {
             "clips": sum(group is not None for group in near_duplicates),
             "sets": len({group for group in near_duplicates if group is not None}),
         },
@@ -48,7 +51,7 @@ def notes_of(
 def protocol_note(
     params: DatasetParams, about: About, metric: str | None, folds: int
 ) -> dict[str, Any]:
-    """How the clips are divided, and which score the data set's publications report."""
+    """Describe how the clips are split, and which score the data set's publications report."""
     cross = params.name == "cross"
     recipe = CROSS if cross else about.recipe
     own = (recipe.protocol, recipe.group_by) == (params.protocol, params.group_by)
@@ -59,7 +62,7 @@ def protocol_note(
     if words and gone:
         words += f"; without {', '.join(gone)}"
     if words and any(params.map.values()):
-        words += "; classes joined or renamed by dataset.map"
+        words += "; classes merged or renamed by dataset.map"
     return {
         "protocol": params.protocol,
         "group_by": params.group_by,
@@ -71,7 +74,7 @@ def protocol_note(
 
 
 def set_metadata(corpus: Corpus) -> dict[str, Any]:
-    """What a reader must know of a data set: its name in full, and on which terms it is used."""
+    """Describe a data set for the reader: its full name, and the terms of its use."""
     about = corpus.about
     return {
         "name": corpus.name,
@@ -84,7 +87,7 @@ def set_metadata(corpus: Corpus) -> dict[str, Any]:
 
 
 def other_lengths(clips: Sequence[Clip], frames: Mapping[str, FrameNames]) -> list[str]:
-    """Remarks where videos have another number of frames than of labels."""
+    """Remark on videos whose numbers of frames and labels differ."""
     longer, shorter = [], []
     for clip in clips:
         if clip.clip_id not in frames:
@@ -96,20 +99,21 @@ def other_lengths(clips: Sequence[Clip], frames: Mapping[str, FrameNames]) -> li
             shorter.append((clip.clip_id, -surplus))
     remarks = []
     for found, what in (
-        (longer, "more labels than frames: {} labels beyond the end are not used"),
-        (shorter, "fewer labels than frames: {} frames without a label are not used"),
+        (longer, "more labels than frames (unused labels: {})"),
+        (shorter, "fewer labels than frames (unlabeled, unused frames: {})"),
     ):
         if found:
             total = sum(count for _, count in found)
-            videos = "1 video has" if len(found) == 1 else f"{len(found)} videos have"
-            remarks.append(f"{videos} {what.format(total)} (first: '{found[0][0]}')")
+            verb = "has" if len(found) == 1 else "have"
+            videos = f"{plural(len(found), 'video')} {verb}"
+            remarks.append(f"{videos} {what.format(total)}, first: '{found[0][0]}'")
     return remarks
 
 
 def surplus_labels(labels: int, frames: int | None, pictures: bool) -> int:
-    """By how many a video's labels exceed its frames; below 0: so many frames have no label.
+    """Return by how many a video's labels exceed its frames; below 0: unlabeled frames.
 
-    The last frames of a folder of images may have none: no face was found in them.
+    The last images of a folder may be missing because no face was found in them.
     """
     surplus = 0 if frames is None else labels - frames
     return min(surplus, 0) if pictures else surplus

@@ -1,4 +1,4 @@
-"""Manifest rows from what a data set lists and what its files turn out to be."""
+"""Manifest rows from a data set's listing and its files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import ListedClip
 from arpgnet.pipeline.datasets.corpora import Corpus
 from arpgnet.pipeline.datasets.frame_names import FrameNames
@@ -21,8 +22,8 @@ def manifest_rows(
     metadata: Mapping[Media, FileMetadata],
     classes: Sequence[str],
 ) -> tuple[list[Clip], dict[str, FrameNames], dict[str, Media]]:
-    """Manifest rows in order of `clip_id`, never empty of readable clips; in the same order, the
-    classes of frames where frames are labelled; and each clip's file."""
+    """Build the manifest rows in order of `clip_id`, at least one of them readable; in the same
+    order, the classes of frames if frames are labeled; and each clip's file."""
     clips = []
     frames = {}
     files = {}
@@ -66,20 +67,20 @@ def manifest_rows(
     if reasons.total() == len(clips):
         reason, count = reasons.most_common(1)[0]
         raise UserError(
-            f"none of the {len(clips)} clips can be used; {count} of them: {reason} "
+            f"none of the {plural(len(clips), 'clip')} can be used; {count} of them: {reason} "
             f"(first: '{next(clip.path for clip in clips if clip.reason == reason)}'); "
-            "is dataset.root right?"
+            "is dataset.root correct?"
         )
     clips.sort(key=lambda clip: clip.clip_id)
-    labelled = {clip.clip_id: frames[clip.clip_id] for clip in clips if clip.clip_id in frames}
-    return clips, labelled, files
+    labeled = {clip.clip_id: frames[clip.clip_id] for clip in clips if clip.clip_id in frames}
+    return clips, labeled, files
 
 
 def clip_ids(listed: Sequence[ListedClip]) -> list[str]:
-    """A readable name for each: the path without its suffix, and `@start-end` for a part.
+    """Name each clip: the path without its suffix, and `@start-end` for a part.
 
-    Where two names are equal (a.mp4 beside a.avi), both keep their suffixes. Of several corpora
-    each name begins with its corpus.
+    If two names are equal (a.mp4 and a.avi), both keep their suffixes. With several corpora, each
+    name starts with its corpus.
     """
     several = len({clip.corpus for clip in listed}) > 1
     paths = [f"{clip.corpus}/{clip.path}" if several else clip.path for clip in listed]
@@ -97,7 +98,7 @@ def clip_ids(listed: Sequence[ListedClip]) -> list[str]:
 
 
 def media_of(listed: Sequence[ListedClip], found: Sequence[Corpus]) -> list[Media]:
-    """The file or folder of each clip."""
+    """Find the file or folder of each clip."""
     roots = {corpus.name: corpus.wanted.root for corpus in found}
     media = []
     for clip in listed:
@@ -113,7 +114,7 @@ def media_of(listed: Sequence[ListedClip], found: Sequence[Corpus]) -> list[Medi
 
 
 def why_unusable(clip: ListedClip, file: FileMetadata) -> str | None:
-    """Why a listed clip is quarantined; None: it is not."""
+    """Say why a listed clip is quarantined; None: it is not."""
     if file.reason is None and (clip.start_s or 0.0) >= (_timing(clip, file)[1] or float("inf")):
         return "starts after the end of the file"
     return file.reason

@@ -1,4 +1,4 @@
-"""From a data set's folder to the manifest and the splits."""
+"""The ingest stage: from a data set's folder to the manifest and the splits."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def ingest(
 ) -> None:
     """Write the manifest, the splits and the frame labels below `folder`.
 
-    What was written for the same listing, files and settings before is taken from the store.
+    Results for the same listing, files and settings are taken from the store.
 
     Args:
         params: the `dataset` section.
-        workers: processes that look at new clips, or render the demo.
+        workers: processes that read new clips, or render the demo.
         folder: the repository, or an experiment's copy of it.
-        limits: of the processes that look at clips.
+        limits: of the processes that read clips.
         faces: `faces.source`.
 
     Raises:
@@ -73,7 +73,7 @@ def ingest(
         clip.frames is not None for clip in listed
     )
     if blank:
-        left_out["videos without a frame of a class that is kept"] = blank
+        left_out["videos without a frame of a used class"] = blank
     media = media_of(listed, found)
     with FileCache() as cache:
         described = cache.describe(list(dict.fromkeys(media)), workers, limits)
@@ -115,7 +115,7 @@ def _splits_table(clips: Sequence[Clip], folds: Sequence[Sequence[str]]) -> pa.T
         for clip, side in zip(clips, sides, strict=True)
         if side != OUT
     ]
-    # by columns: from rows pyarrow would import pandas, for a second
+    # by columns: from rows, pyarrow would import pandas, which takes a second
     columns = [
         pa.array(column, field.type)
         for column, field in zip(zip(*used, strict=True), SPLITS_SCHEMA, strict=True)
@@ -132,7 +132,7 @@ def _key(
     excluded: dict[str, int],
     metadata: Sequence[FileMetadata],
 ) -> str:
-    """Digest of all that the three files depend on; not of where the folder lies."""
+    """Compute the digest of all that the three files depend on, without the folder's location."""
     elsewhere = {"root", "manifest", "demo", "train_on", "test_on"}
     settings = params.model_dump(mode="json", exclude=elsewhere)
     rows = [

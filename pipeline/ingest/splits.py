@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.frame_names import classes_shown
 from arpgnet.pipeline.datasets.groups import units
 from arpgnet.pipeline.tables.manifest import OK, Clip
 
-UNCHECKED = "no subject is named: whether a person stands on two sides is not known"
+UNCHECKED = "subjects are unknown, so one person may be on two sides of a split"
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,8 @@ def assign_splits(
 ) -> Splits:
     """Divide the clips by `dataset.protocol`; see the functions below.
 
-    A `split` column (holdout, official) or `fold` column (kfold) is used as it is. Whatever is
-    divided here never separates a unit of `ties.units`, and depends on nothing but the
-    arguments.
+    A `split` column (holdout, official) or `fold` column (kfold) is used as it is. Splits made here
+    never separate a unit of `groups.units`, and depend only on the arguments.
 
     Args:
         clips: in manifest order, labels set.
@@ -48,9 +48,9 @@ def assign_splits(
     shown = classes_shown(clips) if shown is None else shown
     has_split = any(clip.split for clip in clips)
     if params.protocol == "official" or (params.protocol == "holdout" and has_split):
-        return _given_splits(clips, params, near_duplicates, shown)
+        return _provided_splits(clips, params, near_duplicates, shown)
     if params.protocol == "kfold" and any(clip.fold is not None for clip in clips):
-        folds, remarks = _given_folds(clips, params)
+        folds, remarks = _provided_folds(clips, params)
     else:
         folds, remarks = _made_folds(clips, params, near_duplicates)
     unit = units(clips, params, near_duplicates)
@@ -60,22 +60,22 @@ def assign_splits(
     return Splits(carved, remarks)
 
 
-def _given_splits(
+def _provided_splits(
     clips: Sequence[Clip],
     params: DatasetParams,
     near_duplicates: Sequence[int | None],
     shown: Sequence[frozenset[str]],
 ) -> Splits:
-    """The `split` column: without val, val is carved from train; without test, val tests."""
+    """Use the `split` column: without val, carve it from train; without test, val becomes test."""
     missing = [clip for clip in clips if clip.split is None]
     if len(missing) == len(clips):
         raise UserError(
             "dataset.protocol: official needs a column 'split' (or folders train, val, test); "
-            "without one choose kfold, loso or holdout"
+            "without one, choose kfold, loso or holdout"
         )
     if missing:
         raise UserError(
-            f"{len(missing)} clips have no split, first: '{missing[0].clip_id}'; "
+            f"{plural(len(missing), 'clip')} without a split, first: '{missing[0].clip_id}'; "
             "every row needs one of train, val, test"
         )
     sides = [clip.split or "" for clip in clips]
@@ -89,32 +89,34 @@ def _given_splits(
         if "val" not in sides:
             raise UserError("the column 'split' has neither test nor val: nothing to test on")
         sides = ["test" if side == "val" else side for side in sides]
-        remarks.append("no test split is given: the given val is the test split")
-    remarks.append(f"val is {params.val_fraction:g} of the given train, chosen by us")
+        remarks.append("no test split is provided: the provided val is used as the test split")
+    remarks.append(f"a fraction of {params.val_fraction:g} of the provided train is used as val")
     return Splits(
         [_carve(sides, clips, units(clips, params, near_duplicates), params, shown)], remarks
     )
 
 
-def _given_folds(clips: Sequence[Clip], params: DatasetParams) -> tuple[list[list[str]], list[str]]:
-    """The `fold` column, its values in order renumbered from 0."""
+def _provided_folds(
+    clips: Sequence[Clip], params: DatasetParams
+) -> tuple[list[list[str]], list[str]]:
+    """Use the `fold` column, its values renumbered in order from 0."""
     missing = [clip for clip in clips if clip.fold is None]
     if missing:
         raise UserError(
-            f"{len(missing)} clips have no fold, first: '{missing[0].clip_id}'; "
-            "every row needs one, or none"
+            f"{plural(len(missing), 'clip')} without a fold, first: '{missing[0].clip_id}'; "
+            "set it in every row, or in none"
         )
     numbers = sorted({clip.fold for clip in clips if clip.fold is not None})
     if len(numbers) < 2:
-        raise UserError(f"the column 'fold' has one value ({numbers[0]}); two are needed at least")
-    remarks = [f"the {len(numbers)} folds are those of the column 'fold'"]
+        raise UserError(f"the column 'fold' has one value ({numbers[0]}); at least two are needed")
+    remarks = [f"{len(numbers)} folds from the column 'fold'"]
     return [_sides(clip.fold == number for clip in clips) for number in numbers], remarks
 
 
 def _made_folds(
     clips: Sequence[Clip], params: DatasetParams, near_duplicates: Sequence[int | None]
 ) -> tuple[list[list[str]], list[str]]:
-    """Holdout, kfold (both stratified by class) or loso over the units."""
+    """Split by holdout, kfold (both stratified by class) or loso over the units."""
     unit = units(clips, params, near_duplicates)
     names = sorted(set(unit))
     if params.protocol == "loso":
@@ -124,7 +126,8 @@ def _made_folds(
         subjects = len({clip.subject for clip in clips})
         if params.group_by == "subject" and len(names) < subjects:
             remarks.append(
-                f"{subjects} subjects form {len(names)} folds: some share a group or images"
+                f"{plural(subjects, 'subject')}, but only {plural(len(names), 'fold')}: some "
+                "subjects share a group or near-duplicates"
             )
         _enough(2, len(names), params, "loso")
         return [_sides(u == name for u in unit) for name in names], remarks
@@ -146,8 +149,8 @@ def _sides(in_test: Iterable[bool]) -> list[str]:
 def _enough(wanted: int, found: int, params: DatasetParams, setting: str) -> None:
     if found < wanted:
         raise UserError(
-            f"{setting} needs at least {wanted} {params.group_by}s, there are {found} to divide: "
-            "choose fewer folds or add clips"
+            f"{setting} needs at least {plural(wanted, params.group_by)}, but there are only "
+            f"{found}: choose fewer folds or add clips"
         )
 
 
@@ -161,15 +164,15 @@ def _carve(
 ) -> list[str]:
     """Turn `dataset.val_fraction` of the training units into validation.
 
-    Of the stratified candidates the one is taken that leaves the most classes in train, and
-    among those the one with the most classes in val: the first in case of a tie.
+    Takes the stratified candidate that leaves the most classes in train, and among those the one
+    with the most classes in val, the first in case of a tie.
     """
     rows = [row for row, side in enumerate(sides) if side == "train"]
     groups = {unit[row] for row in rows}
     if len(groups) < 2:
         raise UserError(
-            f"the training part{fold} has {len(groups)} {params.group_by}: none can be set aside "
-            f"for validation; add clips{_of_others(params.group_by)}"
+            f"the training part{fold} has only {plural(len(groups), params.group_by)}, which "
+            f"leaves none for validation; add clips{_of_others(params.group_by)}"
         )
     most = max(Counter(clips[row].label for row in rows).values())
     count = max(2, min(round(1 / params.val_fraction), len(groups), most))
@@ -188,20 +191,20 @@ def _carve(
 def _stratified(
     clips: Sequence[Clip], unit: Sequence[int], rows: Sequence[int], count: int, seed: int
 ) -> list[set[int]]:
-    """Divide rows into `count` parts of like class shares without breaking a unit."""
+    """Divide rows into `count` parts of similar class distribution without splitting a unit."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    # a video whose frames are labelled has no class of its own: it counts as any other
+    # a video with labeled frames has no class of its own: the empty one stands for it
     labels = [clips[row].label or "" for row in rows]
     most = max(Counter(labels).values())
     if most < count:
         raise UserError(
-            f"{count} parts are wanted, but no class has more than {most} clips: "
+            f"{count} parts are requested, but no class has more than {plural(most, 'clip')}: "
             "choose fewer folds or a larger dataset.test_fraction or dataset.val_fraction"
         )
     splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # a class with fewer clips than parts: whether it hurts is judged by checks.py
+        # a class with fewer clips than parts: checks.py decides whether that is a problem
         warnings.filterwarnings("ignore", category=UserWarning)
         parts = list(splitter.split(labels, labels, [unit[row] for row in rows]))
     return [{rows[int(i)] for i in test} for _, test in parts]

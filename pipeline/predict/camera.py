@@ -1,7 +1,7 @@
-"""Frames of a source that does not wait: a camera, or a named pipe that something writes video to.
+"""Frames of a live source: a camera, or a named pipe that another program writes video to.
 
-A thread takes every frame as it comes. At most `HELD` wait for whoever takes them from here; then
-the oldest is dropped and counted: a machine that is too slow sees less, and no later.
+A thread reads every frame as it arrives. At most `HELD` wait in a queue; then the oldest is dropped
+and counted: a machine that is too slow skips frames instead of falling behind.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ _LOOK_S = 0.1
 
 
 def is_live(source: Path) -> bool:
-    """Whether it is `camera:N`, a device such as /dev/video0, or a named pipe."""
+    """Tell whether it is `camera:N`, a device such as /dev/video0, or a named pipe."""
     named = CAMERA.fullmatch(str(source)) or str(source).startswith("/dev/video")
     return bool(named) or source.is_fifo() or source.is_char_device()
 
 
 class LiveFrames:
-    """An iterator of frames, numbered as the source gave them: what was dropped is a gap.
+    """An iterator of frames, numbered as in the source: dropped frames leave a gap.
 
     Args:
         source: see `is_live`.
-        stop: asked while waiting; once it says so there are no more frames.
-        seconds: of time since the first frame that end it too.
+        stop: polled while waiting; once it returns True there are no more frames.
+        seconds: duration after which it stops.
 
     Raises, as its methods do:
         UserError: there is no such camera, or it is in use.
-        ClipError: what comes through the pipe is not a video.
+        ClipError: the pipe does not contain a video.
     """
 
     def __init__(self, source: Path, *, stop: Callable[[], bool], seconds: float | None) -> None:
@@ -70,7 +70,7 @@ class LiveFrames:
         return shown
 
     def wait(self) -> bool:
-        """Until there is a frame; False where there will be none."""
+        """Wait until there is a frame; False if there will be none."""
         with self._changed:
             while not self._waiting:
                 if self._fault is not None:
@@ -81,14 +81,14 @@ class LiveFrames:
             return not self._stop()
 
     def close(self) -> None:
-        """Let the source go; a pipe that nobody writes to goes with the process."""
+        """Release the source; a pipe that nobody writes to is released with the process."""
         self._closed = True
         self._thread.join(timeout=1.0)
 
     def _read(self, source: Path) -> None:
         try:
             began = None
-            for number, (time_s, picture) in enumerate(_pictures(source)):
+            for number, (time_s, image) in enumerate(_images(source)):
                 began = time_s if began is None else began
                 if self._closed:
                     return
@@ -96,7 +96,7 @@ class LiveFrames:
                     if len(self._waiting) == HELD:
                         self._waiting.popleft()
                         self.dropped += 1
-                    self._waiting.append(Shown(number, time_s - began, picture))
+                    self._waiting.append(Shown(number, time_s - began, image))
                     self._changed.notify()
         except Exception as error:  # raised again by whoever waits
             self._fault = error
@@ -106,8 +106,8 @@ class LiveFrames:
                 self._changed.notify()
 
 
-def _pictures(source: Path) -> Iterator[tuple[float, np.ndarray]]:
-    """Seconds on any clock, and RGB uint8 [H, W, 3]."""
+def _images(source: Path) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield seconds on any clock, and RGB uint8 [H, W, 3]."""
     return _of_pipe(source) if source.is_fifo() else _of_camera(source)
 
 
@@ -118,12 +118,12 @@ def _of_pipe(path: Path) -> Iterator[tuple[float, np.ndarray]]:
             str(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
         ) as container:
             if not container.streams.video:
-                raise ClipError("no video comes through the pipe")
+                raise ClipError("there is no video in the pipe")
             for frame in container.decode(video=0):
                 yield frame.time or 0.0, upright.image(frame)
     except (av.FFmpegError, OSError, ValueError):
         raise ClipError(
-            f"what comes through the pipe is no video, or damaged: {_FORMATS} can be read from one"
+            f"the pipe's content is not a video, or it is damaged; supported formats: {_FORMATS}"
         ) from None
 
 
@@ -131,22 +131,22 @@ def _of_camera(source: Path) -> Iterator[tuple[float, np.ndarray]]:
     number = CAMERA.fullmatch(str(source))
     if number is None and not source.exists():
         raise UserError(_NO_CAMERA)
-    # its complaints would stand beside the one line
+    # OpenCV's own messages would come in addition to ours
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     camera = cv2.VideoCapture(int(number[1]) if number else str(source))
     try:
         if not camera.isOpened():
             raise UserError(_NO_CAMERA)
         while True:
-            there, picture = camera.read()
+            there, image = camera.read()
             if not there:
-                raise ClipError("the camera gave no more pictures")
-            yield time.monotonic(), cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+                raise ClipError("the camera stopped delivering images")
+            yield time.monotonic(), cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     finally:
         camera.release()
 
 
 _NO_CAMERA = (
-    "no camera there, or another program or your rights keep it: `camera:0` is the first one, on "
-    "Linux `ls /dev/video*` lists them"
+    "no such camera, or it is in use by another program, or you lack the permission: `camera:0` is "
+    "the first one; on Linux, `ls /dev/video*` lists them"
 )

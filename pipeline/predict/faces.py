@@ -1,11 +1,10 @@
-"""Every face of every frame, with an identity that lasts through the video.
+"""Every face of every frame, with an identity that persists through the video.
 
 Boxes that overlap from one frame to the next are one face: a tracklet. It ends when it is not found
-in a frame, and when it parts from another face that it had touched, because there overlap tells
-nothing. Who a tracklet is is then decided by its embeddings: the known person it resembles most,
-who is not in the picture as somebody else; else somebody new. Half a face that comes out from
-behind something resembles nobody, so that a new person is not made of a few frames while a known
-one is missing.
+in a frame, and when it separates from another face that it has touched, because there overlap is no
+evidence. Its embeddings then decide who it is: the most similar known person who is not in the
+image already, else a new one. A half-occluded face resembles nobody, so a few frames do not make a
+new person while a known one is missing.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from arpgnet.pipeline.networks.detector import Detections
 
 Describe = Callable[[np.ndarray], np.ndarray]
 
-# embeddings of a tracklet that decide who it is: the latest ones of its first frames, then of every
-# third one, for so many frames as it resembles nobody
+# embeddings of a tracklet that decide who it is: the latest of its first frames, then of every
+# third one, for up to WAITING frames while it resembles nobody
 DECIDING = 3
 WAITING = 12
-# after that one in so many frames adds to what is known of the person
+# after that, one in so many frames updates the person's mean
 REMEMBERED_EVERY = 12
 # a person's mean follows slowly after so many embeddings
 MEMORY = 50
-# views of nobody known that a later one is compared with
+# short views of unknown people that a later one is compared with
 PASSING = 20
 # boxes that overlap by more touch
 CONTACT_IOU = 0.05
@@ -44,7 +43,7 @@ NEAR_S = 2.0
 
 @dataclass(eq=False)
 class Person:
-    """What is known of an identity: the mean of unit embeddings, and where it was last."""
+    """An identity: the mean of its unit embeddings, and its last position."""
 
     number: int
     mean: np.ndarray
@@ -60,7 +59,7 @@ class Person:
 
 @dataclass(eq=False)
 class Tracklet:
-    """A face without a break."""
+    """A face in consecutive frames."""
 
     first: int
     start_s: float
@@ -75,7 +74,7 @@ class Tracklet:
 
     @property
     def face(self) -> int | None:
-        """The identity's number, from 0; None while it is undecided, and of passing noise."""
+        """The identity's number, from 0; None while it is undecided, and for noise."""
         return None if self.person is None else self.person.number
 
 
@@ -90,7 +89,7 @@ class Face:
 
 
 class Identities:
-    """Gives the faces of successive frames their identities; of the past it keeps the people only.
+    """Assigns identities to the faces of successive frames; of the past it keeps only the people.
 
     Args:
         describe: aligned crops uint8 [n, 112, 112, 3] -> embeddings [n, D].
@@ -104,9 +103,9 @@ class Identities:
         self.people: list[Person] = []
         self._passing: deque[Tracklet] = deque(maxlen=PASSING)
 
-    def step(self, index: int, time_s: float, picture: np.ndarray, found: Detections) -> list[Face]:
-        """The next frame's faces. Who they are is known when `WAITING` more frames are in, and
-        after `resolve`."""
+    def step(self, index: int, time_s: float, image: np.ndarray, found: Detections) -> list[Face]:
+        """Process the next frame's faces. Their identities are known after `WAITING` more frames,
+        and after `resolve`."""
         before = self._live
         pairs = _pairs(before, found.boxes, self._min_iou)
         touching = _touching(found.boxes)
@@ -122,18 +121,18 @@ class Identities:
             self._live.append(tracklet)
             faces.append(Face(tracklet, box, float(found.scores[number]), found.kps[number]))
         self._decide([one for one in before if one not in self._live], over=True)
-        self._look(picture, faces, time_s)
+        self._look(image, faces, time_s)
         self._decide([one for one in self._live if one.length >= DECIDING])
         return faces
 
     def resolve(self) -> None:
-        """The video is over: whoever is undecided is decided now."""
+        """Decide all open identities at the end of the video."""
         self._decide(self._live, over=True)
         if not self.people and self._passing:
             self._new_identity(self._passing[0])
 
-    def _look(self, picture: np.ndarray, faces: Sequence[Face], time_s: float) -> None:
-        """Take the embeddings that are due, and note who is where."""
+    def _look(self, image: np.ndarray, faces: Sequence[Face], time_s: float) -> None:
+        """Compute the embeddings that are due, and note everybody's position."""
         for face in faces:
             tracklet = face.tracklet
             tracklet.length += 1
@@ -142,7 +141,7 @@ class Identities:
             due = tracklet.length <= DECIDING or (clear and tracklet.length % often == 0)
             matrix = similarity(face.kps) if due else None
             if matrix is not None:
-                embedding = _unit(self._describe(warp(picture, matrix)[None])[0])
+                embedding = _unit(self._describe(warp(image, matrix)[None])[0])
                 if tracklet.decided and tracklet.person is not None:
                     tracklet.person.learn(embedding)
                 elif not tracklet.decided:
@@ -151,18 +150,18 @@ class Identities:
                 _note(tracklet.person, tracklet, time_s)
 
     def _decide(self, tracklets: Sequence[Tracklet], *, over: bool = False) -> None:
-        """Who some tracklets are; the surest first, so that nobody is taken from under them."""
+        """Decide who some tracklets are, the most similar pairs first."""
         open_ = [one for one in tracklets if not one.decided]
         while open_:
-            sure = [
+            matches = [
                 (score, one, person)
                 for one in open_
                 for person in self.people
                 if (score := self._likeness(one, person)) is not None
             ]
-            if not sure:
+            if not matches:
                 break
-            _, one, person = max(sure, key=lambda item: item[0])
+            _, one, person = max(matches, key=lambda item: item[0])
             self._resolve_as(one, person)
             open_ = [other for other in open_ if other is not one]
         for one in open_:
@@ -172,7 +171,7 @@ class Identities:
             one.decided = True
             if not one.embeddings:
                 continue
-            # a passing view, or a doubtful one of somebody who was just there, is nobody new
+            # a short view, or an unclear one near somebody's last position, is not a new person
             known = [person for person in missing if _was_near(one, person)]
             if one.length >= (WAITING if known else DECIDING):
                 self._new_identity(one)
@@ -183,7 +182,7 @@ class Identities:
                 self._passing.append(one)
 
     def _new_identity(self, one: Tracklet) -> Person:
-        """Somebody new."""
+        """Add a new person."""
         mean = np.mean(one.embeddings, axis=0)
         person = Person(len(self.people), mean, 0, one.box, one.start_s, one.last)
         self.people.append(person)
@@ -191,7 +190,7 @@ class Identities:
         return person
 
     def _same_person(self, one: Tracklet) -> Tracklet | None:
-        """A passing view of the same person, a few frames ago: noise returns later, if at all."""
+        """Find a short view of the same person a few frames ago: noise returns later, if at all."""
         mean = _unit(np.mean(one.embeddings, axis=0))
         for other in self._passing:
             # who has become a person since has given the embeddings to that one
@@ -210,7 +209,7 @@ class Identities:
             person.box, person.index = one.box, one.last
 
     def _likeness(self, one: Tracklet, person: Person) -> float | None:
-        """Cosine to a person, None where that cannot be the one."""
+        """Compute the cosine to a person; None if it cannot be that person."""
         if person.index >= one.first or not one.embeddings:
             return None
         mean = np.mean(one.embeddings, axis=0)
@@ -219,7 +218,7 @@ class Identities:
 
 
 def _was_near(one: Tracklet, person: Person) -> bool:
-    """Whether a person was last seen shortly before and beside the place where a tracklet began."""
+    """Tell whether a person was last seen shortly before, next to where a tracklet started."""
     return one.start_s - person.time_s <= NEAR_S and _beside(one.start_box, person.box)
 
 
@@ -229,7 +228,7 @@ def _note(person: Person, tracklet: Tracklet, time_s: float) -> None:
 
 
 def _pairs(before: Sequence[Tracklet], boxes: np.ndarray, min_iou: float) -> dict[int, Tracklet]:
-    """The tracklet that each box continues, the largest overlaps first."""
+    """Match each box to the tracklet that it continues, the largest overlaps first."""
     if not before or not len(boxes):
         return {}
     overlap = iou(np.stack([one.box for one in before]), boxes)
@@ -237,7 +236,7 @@ def _pairs(before: Sequence[Tracklet], boxes: np.ndarray, min_iou: float) -> dic
 
 
 def largest_first(overlap: np.ndarray, least: float) -> Iterator[tuple[int, int]]:
-    """Rows and columns that belong together, each once: the largest overlap first, down to `least`.
+    """Match rows to columns, each once: the largest overlap first, down to `least`.
 
     Args:
         overlap: [n, m], n and m at least 1.
@@ -250,14 +249,14 @@ def largest_first(overlap: np.ndarray, least: float) -> Iterator[tuple[int, int]
 
 
 def _touching(boxes: np.ndarray) -> np.ndarray:
-    """Which boxes overlap another one: bool [n]."""
+    """Tell which boxes overlap another one: bool [n]."""
     overlap = iou(boxes, boxes)
     np.fill_diagonal(overlap, 0.0)
     return np.asarray((overlap > CONTACT_IOU).any(axis=1))
 
 
 def _beside(box: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two boxes' centres are less than a side apart."""
+    """Tell whether two boxes' centers are less than a side apart."""
     step = np.abs((box[:2] + box[2:]) - (other[:2] + other[2:])) / 2
     return bool(step.max() <= max(other[2] - other[0], other[3] - other[1]))
 

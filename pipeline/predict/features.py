@@ -1,4 +1,4 @@
-"""A face's inputs to the network, by the functions that the stages call.
+"""A face's inputs to the network, computed by the functions of the stages.
 
 T frames, N regions, C x h x w the feature map, P landmarks, K classes.
 """
@@ -22,7 +22,7 @@ from arpgnet.pipeline.networks.image_network import resolve_precision
 from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
 from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.output import Regions
-from arpgnet.pipeline.predict.windows import Found
+from arpgnet.pipeline.predict.windows import FaceResult
 from arpgnet.pipeline.training.attention import attends_to_regions, frame_attention
 from arpgnet.pipeline.training.data import Dataset, Partition, fill
 from arpgnet.pipeline.training.features import Features, empty_features
@@ -43,18 +43,18 @@ class Cut:
     context: np.ndarray
 
 
-def cut_out(picture: np.ndarray, box: np.ndarray, kps: np.ndarray) -> Cut | None:
-    """The face as the align stage keeps it; None where its points give no upright crop."""
+def cut_out(image: np.ndarray, box: np.ndarray, kps: np.ndarray) -> Cut | None:
+    """Crop the face as the align stage does; None if its points give no aligned crop."""
     matrix = similarity(kps)
     if matrix is None:
         return None
-    around = decode_jpeg(encode_jpeg(context(picture, box), CONTEXT_QUALITY))
-    height, width = picture.shape[:2]
-    return Cut(matrix, box, (width, height), warp(picture, matrix), around)
+    around = decode_jpeg(encode_jpeg(context(image, box), CONTEXT_QUALITY))
+    height, width = image.shape[:2]
+    return Cut(matrix, box, (width, height), warp(image, matrix), around)
 
 
 def in_box(xy_N2: np.ndarray, cut: Cut) -> np.ndarray:
-    """Places in [0, 1] of the crop, in parts of the face's box."""
+    """Convert positions in [0, 1] of the crop to fractions of the face's box."""
     height, width = cut.crop.shape[:2]
     to_image = cv2.invertAffineTransform(cut.matrix)
     left, top, right, bottom = cut.box
@@ -79,15 +79,15 @@ class Networks:
         cells = centres(model.embedding)
         sides = self.appearance.layout.map_shape[1:]
         self._cells = (*sides, cells.first, cells.step)
-        # as the stored facts give it back: double to single
+        # as read back from the stored metadata: double to single precision
         fixed = grid_pooling(params.graph.grid, *sides).tolist()
         self._pooling = torch.tensor(fixed) if params.graph.regions == "grid" else None
 
     def describe(self, cuts: Sequence[Cut]) -> Features:
-        """Features of T frames with a face.
+        """Compute the features of T frames with a face.
 
         Raises:
-            ClipError: the appearance network gave numbers that are none.
+            ClipError: the appearance network returned values that are not finite.
         """
         embedding, maps = (
             to_half(values)
@@ -126,11 +126,11 @@ class Networks:
 
     @property
     def attends(self) -> bool:
-        """Whether the network attends to regions at all."""
+        """Whether the network has attention over regions."""
         return attends_to_regions(self.model.network)
 
     def regions(self, cuts: Sequence[Cut], features: Features) -> list[Regions]:
-        """What the network attends to in T frames with a face."""
+        """Compute what the network attends to in T frames with a face."""
         count = len(cuts)
         batch = features.take(torch.arange(count)[None], torch.tensor([-1]))
         assert batch.node_xy is not None
@@ -141,12 +141,14 @@ class Networks:
         of_frames = zip(cuts, xy_TN2, times_TN, strict=True)
         return [Regions(in_box(xy_N2, cut), times_N) for cut, xy_N2, times_N in of_frames]
 
-    def classify(self, frames: np.ndarray, faces: Mapping[int, Sequence[Row]]) -> dict[int, Found]:
-        """What the run's network says of each face in a window.
+    def classify(
+        self, frames: np.ndarray, faces: Mapping[int, Sequence[Row]]
+    ) -> dict[int, FaceResult]:
+        """Classify each face in a window with the run's network.
 
         Args:
             frames: their numbers in the video, int64 [T].
-            faces: by their id; a row for each of the T frames, None where the face is not there.
+            faces: by their id; a row for each of the T frames, None if the face is not in it.
         """
         seen = {face: np.array([row is not None for row in rows]) for face, rows in faces.items()}
         if not faces:
@@ -174,7 +176,7 @@ class Networks:
             clips = np.arange(count)
             shown: Views = task.evaluation(clips)
             found = task.combine(clips, shown, self._probabilities(features, shown.rows))
-        return {face: Found(found[number], seen[face]) for number, face in enumerate(faces)}
+        return {face: FaceResult(found[number], seen[face]) for number, face in enumerate(faces)}
 
     def _concat(self, faces: Mapping[int, Sequence[Row]]) -> Features:
         rows = [row for own in faces.values() for row in own]
@@ -186,7 +188,7 @@ class Networks:
         return features
 
     def _probabilities(self, features: Features, rows: np.ndarray) -> np.ndarray:
-        """Of views int64 [V, T]: float64 [V, K], or [V, T, K] of frames."""
+        """Classify views int64 [V, T]: float64 [V, K], or [V, T, K] of frames."""
         labels = rows.shape if self.model.of_frames else rows.shape[:1]
         batch = features.take(torch.from_numpy(rows), torch.full(labels, -1))
         with torch.inference_mode():
@@ -194,12 +196,12 @@ class Networks:
         return np.asarray(found, dtype=np.float64)
 
 
-# the features of one frame, by name; None where the face is not there
+# the features of one frame, by name; None if the face is not in it
 Row = Mapping[str, Tensor] | None
 
 
 def rows_of(features: Features) -> list[dict[str, Tensor]]:
-    """Frame by frame; each owns its memory, so that others can go."""
+    """Split frame by frame; each owns its memory, so that others can be freed."""
     tensors = features.tensors()
     count = len(features.valid)
     return [{name: value[row].clone() for name, value in tensors.items()} for row in range(count)]

@@ -1,4 +1,4 @@
-"""A frame with its faces, and the table's rows of it."""
+"""A frame with its faces, and its rows in the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from arpgnet.pipeline.predict.windows import Scored
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame that every face was looked for in; landmarks [P, 2] of each, where asked for."""
+    """A frame with all detected faces, and the landmarks [P, 2] of each, if requested."""
 
     index: int
     time_s: float
@@ -31,12 +31,12 @@ class Frame:
         only_scored: bool = False,
         regions: Callable[[int], Regions | None] = lambda face: None,
     ) -> Iterator[Row]:
-        """A row for each face that is somebody, in the order of their numbers; else one without.
+        """Yield a row per identified face, in the order of their numbers; else one without a face.
 
         Args:
-            scale: pixels of the video for one of the picture that the faces were found in.
-            scored: what is known of a face, by its number.
-            only_scored: leave out of whom nothing is known.
+            scale: pixels of the video for one of the image that the faces were found in.
+            scored: a face's result, by its number.
+            only_scored: leave out faces without a result.
             regions: what the network attends to in a face.
         """
         empty = True
@@ -65,11 +65,11 @@ class Frame:
 
 
 def landmarks(
-    networks: Networks, picture: np.ndarray, faces: Sequence[Face]
+    networks: Networks, image: np.ndarray, faces: Sequence[Face]
 ) -> list[np.ndarray | None]:
-    """The points [P, 2] of each face, in pixels of the picture."""
+    """Locate the landmarks [P, 2] of each face, in pixels of the image."""
     if not faces:
         return []
     boxes = np.stack([face.box for face in faces])
-    around = np.stack([context(picture, box) for box in boxes])
+    around = np.stack([context(image, box) for box in boxes])
     return list(networks.landmarks.locate(around, boxes))

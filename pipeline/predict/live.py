@@ -1,8 +1,8 @@
-"""One pass over frames that come from now on: no window shows what is still to come.
+"""One pass over live frames: no window contains future frames.
 
-Every frame is searched by one follower. A frame is put before the network as often as in a training
-clip; the network sees those of the last clip's length, again each quarter of it, and what it says
-holds until it is asked again. Before the first full window nothing is known.
+One follower searches every frame for faces. Frames are sampled for the network at the rate of a
+training clip; the network classifies the samples of the last clip's duration, every quarter of it,
+and a result is valid until the next one. Before the first full window there is no result.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from arpgnet.pipeline.video.stream import Shown
 
 @dataclass(frozen=True)
 class SamplingSchedule:
-    """How often a frame is shown to the network (`every_s`), how many at most and over how many
-    seconds they reach, and how often the network is asked; seconds."""
+    """How often a frame is sampled (`every_s`), how many at most and over how many seconds, and how
+    often the network classifies them; seconds."""
 
     every_s: float
     frames: int
@@ -39,18 +39,18 @@ class SamplingSchedule:
 
 
 def schedule_of(model: Model, window_s: float | None) -> SamplingSchedule:
-    """As in training.
+    """Choose the schedule as in training.
 
     Args:
         window_s: a shorter window than a training clip.
 
     Raises:
-        UserError: nobody knows how long a training clip is.
+        UserError: the duration of the training clips is unknown.
     """
     decode = model.params.decode
     length = min((one for one in (model.clip_s, window_s) if one is not None), default=None)
     if length is None and (decode.sampling == "uniform" or not model.of_frames):
-        raise UserError("the length of the training clips is unknown: give --window SECONDS")
+        raise UserError("the duration of the training clips is unknown: set --window SECONDS")
     every = 1.0 / decode.fps
     if decode.sampling == "uniform":
         assert length is not None
@@ -65,7 +65,7 @@ def schedule_of(model: Model, window_s: float | None) -> SamplingSchedule:
 
 @dataclass(frozen=True)
 class _Picked:
-    """A frame before the network: each face's features."""
+    """A sampled frame: each face's features."""
 
     index: int
     time_s: float
@@ -73,7 +73,7 @@ class _Picked:
 
 
 class LivePass:
-    """The rows of frames that come one by one; the last window is all that is held."""
+    """Computes the rows of live frames; holds only the last window in memory."""
 
     def __init__(
         self, networks: Networks, detector: Detector, schedule: SamplingSchedule, *, points: bool
@@ -96,20 +96,20 @@ class LivePass:
 
     @property
     def faces(self) -> int:
-        """People so far."""
+        """Number of people so far."""
         return len(self._identities.people)
 
     def rows(self, frames: Iterable[Shown]) -> Iterator[Row]:
-        """The table's rows, at most `WAITING` frames after the frame."""
-        for picture, found in self._follower.follow(self._shrunk(frames)):
+        """Yield the table's rows, at most `WAITING` frames after the frame."""
+        for image, found in self._follower.follow(self._shrunk(frames)):
             shown = self._coming.popleft()
-            faces = self._identities.step(shown.index, shown.time_s, picture, found)
+            faces = self._identities.step(shown.index, shown.time_s, image, found)
             if shown.time_s >= self._due:
                 self._due = max(self._due + self._schedule.every_s, shown.time_s)
-                self._pick(shown, picture, faces)
-            points = landmarks(self._networks, picture, faces) if self._points else None
+                self._pick(shown, image, faces)
+            points = landmarks(self._networks, image, faces) if self._points else None
             frame = Frame(shown.index, shown.time_s, faces, points or [None] * len(faces))
-            # what is known now: who the faces are may take longer
+            # the current scores: the identities may take longer
             self._waiting.append((frame, dict(self._scores)))
             while self._waiting and self._known(self._waiting[0][0]):
                 yield from self._rows_of(*self._waiting.popleft())
@@ -119,14 +119,14 @@ class LivePass:
 
     def _shrunk(self, frames: Iterable[Shown]) -> Iterator[tuple[float, np.ndarray]]:
         for shown in frames:
-            picture = shrink(shown.image, self._params.decode.max_side)
-            self._scale = shown.image.shape[1] / picture.shape[1]
+            image = shrink(shown.image, self._params.decode.max_side)
+            self._scale = shown.image.shape[1] / image.shape[1]
             self._coming.append(shown)
-            yield shown.time_s, picture
+            yield shown.time_s, image
 
-    def _pick(self, shown: Shown, picture: np.ndarray, faces: list[Face]) -> None:
-        """Put a frame before the network, and ask it where that is due."""
-        kept = decode_jpeg(encode_jpeg(picture, self._params.decode.jpeg_quality))
+    def _pick(self, shown: Shown, image: np.ndarray, faces: list[Face]) -> None:
+        """Sample a frame, and run the network if that is due."""
+        kept = decode_jpeg(encode_jpeg(image, self._params.decode.jpeg_quality))
         cuts = [(face.tracklet, cut_out(kept, face.box, face.kps)) for face in faces]
         whole = [(tracklet, cut) for tracklet, cut in cuts if cut is not None]
         rows: list[tuple[Tracklet, FeatureRow]] = []

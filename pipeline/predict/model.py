@@ -1,4 +1,4 @@
-"""A trained network to predict with, and the settings that its inputs were made with."""
+"""A trained network to predict with, and the settings that its inputs were computed with."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ BACKBONE = Path("artifacts/backbone")
 
 @dataclass(frozen=True)
 class Model:
-    """A run's network in evaluation mode, and all that lies between a video and its inputs.
+    """A run's network in evaluation mode, and everything between a video and its inputs.
 
     Attributes:
         name: of the run.
-        info: what `load_run` tells: `classes`, `features`, `task`, the settings of training.
+        info: from `load_run`: `classes`, `features`, `task`, the settings of training.
         params: of the stages before training.
         embedding: the appearance network, fine-tuned where the run's was.
         clip_s: median duration of the training clips, seconds; None where that is unknown.
@@ -51,12 +51,12 @@ class Model:
 
     @property
     def of_frames(self) -> bool:
-        """Whether it was trained on labelled frames, and not on labelled clips."""
+        """Whether it was trained on labeled frames, and not on labeled clips."""
         return bool(self.info["task"] == "frame")
 
     @property
     def views(self) -> TrainParams:
-        """What is shown to the network together; `frames` is T of the longest view in training."""
+        """Settings of the views; `frames` is T of the longest view in training."""
         trained = self.info["params"]["train"]
         return TrainParams.model_validate(
             {name: trained[name] for name in ("offsets", "window", "stride")}
@@ -65,11 +65,11 @@ class Model:
 
 
 def load_model(root: Path = Path(), run: str | None = None) -> Model:
-    """A run of a workspace, by default the best one by validation.
+    """Load a run of a workspace, by default the one with the best validation score.
 
     Raises:
-        UserError: there is no such run, the pack is not here, or settings, pack or classes are not
-            those that the run was trained with.
+        UserError: there is no such run, the pack is not installed, or settings, pack or classes are
+            not those that the run was trained with.
     """
     params = load_params(root / PARAMS_FILE)
     name = find_run(run, root)
@@ -90,7 +90,7 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
 def assemble(
     name: str, folder: Path, params: Params, backbone: Path, *, clip_s: float | None
 ) -> Model:
-    """The run whose weights lie in `folder`, with the pack of the settings.
+    """Assemble the run whose weights are in `folder`, with the pack of the settings.
 
     Args:
         backbone: the folder of the finetune stage, or a copy of it.
@@ -101,8 +101,8 @@ def assemble(
     network, info = load_run(folder)
     if params.faces.source != "detect" or params.faces.landmarks != "pack":
         raise UserError(
-            f"{name} was trained on faces or landmarks of the data set's own, a video has none: "
-            "train with faces.source: detect and faces.landmarks: pack"
+            f"{name} was trained on faces or landmarks provided by the data set, which a video "
+            "does not have: train with faces.source: detect and faces.landmarks: pack"
         )
     pack = load_pack(params.faces.pack)
     embedding = tuned(pack.models["embedding"], backbone)
@@ -111,7 +111,7 @@ def assemble(
 
 
 def _check_features(name: str, info: dict[str, Any], params: Params, embedding: ModelSpec) -> None:
-    """What the settings give must be what the network takes."""
+    """Check that the settings give the inputs that the network takes."""
     out, graph = layout(embedding), params.graph
     topology = region_topology(graph.regions, graph.grid, graph.neighbourhood)
     now = {
@@ -125,23 +125,25 @@ def _check_features(name: str, info: dict[str, Any], params: Params, embedding: 
     unlike = [key for key, value in now.items() if info["features"].get(key) != value]
     if unlike:
         raise UserError(
-            f"{name} was trained with another faces.pack or graph than params.yaml names now "
-            f"({', '.join(unlike)}): set them back, or run `dvc repro`"
+            f"{name} was trained with another faces.pack or graph than params.yaml has now "
+            f"({', '.join(unlike)}): restore the settings, or run `dvc repro`"
         )
 
 
 def _check_data(name: str, params: Params, embedding: ModelSpec, root: Path) -> None:
-    """Where the data of the training is still there, it was made with these settings."""
+    """Check that the training data, if it is still there, was computed with these settings."""
     frames, appearance = root / "data/frames", root / "data/appearance"
     if (frames / INDEX).is_file():
         known = ShardReader(frames).metadata["decode"]
         if known != params.decode.model_dump(mode="json"):
-            raise UserError(f"decode was changed since {name} was trained: run `dvc repro`")
+            raise UserError(
+                f"the decode settings changed since {name} was trained: run `dvc repro`"
+            )
     if (appearance / INDEX).is_file():
         facts = ShardReader(appearance).metadata
         theirs = facts["model_sha256"], facts.get("tuned_sha256")
         if theirs != (embedding.sha256, embedding.weights_sha256):
             raise UserError(
                 f"{name} was trained with another appearance network than {embedding.path}: "
-                "set faces.pack back, or run `dvc repro`"
+                "restore faces.pack, or run `dvc repro`"
             )

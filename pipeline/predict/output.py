@@ -1,8 +1,8 @@
-"""Tables of predictions, a row for each face of each frame, written while they come.
+"""Tables of predictions, one row per face and frame, written as they are computed.
 
-A frame without a face is a row too, `success` false and `face_id` -1: no frame is missing.
+A frame without a face has a row too, with `success` false and `face_id` -1: no frame is missing.
 
-Sources of the two borrowed forms:
+Sources of the two formats of other tools:
   openface: OpenFace 2.2, Baltrusaitis et al., FG 2018; its wiki, "Output Format"
   pyfeat: the columns of a `Fex`, Cheong et al., doi 10.1007/s42761-023-00191-4
 """
@@ -42,22 +42,23 @@ class Regions:
     """What the network attends to in a face.
 
     Attributes:
-        where: the regions' centres, float [N, 2], in parts of the face's box from its upper left.
-        times_even: float [N], attention in times that of an even attention over the same graph;
-            NaN for a region that is not visible.
+        where: the regions' centers, float [N, 2], as a fraction of the face's box from its upper
+            left corner.
+        times_uniform: float [N], attention divided by uniform attention over the same graph; NaN
+            for a region that is not visible.
     """
 
     where: np.ndarray
-    times_even: np.ndarray
+    times_uniform: np.ndarray
 
 
 @dataclass(frozen=True)
 class Row:
-    """A face in a frame; `face_id` -1, without the rest, for a frame that shows none.
+    """A face in a frame; for a frame without a face, `face_id` is -1 and the rest is empty.
 
-    Shapes: box float [4], probabilities float [K] or None where no window has shown the face,
-    points float [P, 2] in pixels of the video or None. `regions` is of the nearest frame that was
-    shown to the network, where it was asked for.
+    Shapes: box float [4], probabilities float [K] or None if no window has shown the face,
+    points float [P, 2] in pixels of the video or None. `regions`, if requested, is that of the
+    nearest frame that was shown to the network.
     """
 
     frame: int
@@ -76,13 +77,13 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Head:
-    """What holds for a whole table.
+class TableHeader:
+    """Properties of a whole table.
 
     Attributes:
         video: its name in the table.
         classes: K names.
-        points: P landmarks a face; 0: without them.
+        points: P landmarks per face; 0: none.
     """
 
     video: str
@@ -101,7 +102,7 @@ class Table(Protocol):
 
 
 class Tee:
-    """Several tables that get the same rows."""
+    """Writes the same rows to several tables."""
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self._tables = tables
@@ -111,14 +112,14 @@ class Tee:
             table.add(row)
 
     def close(self, complete: bool) -> None:
-        """Every one, whatever becomes of the others."""
+        """Close every table, even if closing another one fails."""
         with ExitStack() as stack:
             for table in self._tables:
                 stack.callback(table.close, complete)
 
 
-def open_table(path: Path, form: Format, head: Head) -> Table:
-    """A new table; one that was there is replaced.
+def open_table(path: Path, form: Format, head: TableHeader) -> Table:
+    """Open a new table; an existing one is replaced.
 
     Raises:
         UserError: the file cannot be written.
@@ -132,16 +133,15 @@ def open_table(path: Path, form: Format, head: Head) -> Table:
         return CsvTable(path, head, {"openface": openface, "pyfeat": pyfeat}.get(form, plain))
 
 
-def plain(row: Row, head: Head) -> dict[str, Any]:
-    """The columns of Parquet, CSV and JSON lines."""
-    box = _box(row)
-    named = dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))
+def plain(row: Row, head: TableHeader) -> dict[str, Any]:
+    """Return the columns of Parquet, CSV and JSON lines."""
+    corners = dict(zip(("x1", "y1", "x2", "y2"), _box(row), strict=True))
     return {
         "video": head.video,
         "frame": row.frame,
         "time_s": row.time_s,
         "face_id": row.face_id,
-        **named,
+        **corners,
         "confidence": row.confidence,
         "success": row.success,
         **{f"p_{name}": value for name, value in _classes(row, head).items()},
@@ -151,8 +151,8 @@ def plain(row: Row, head: Head) -> dict[str, Any]:
     }
 
 
-def openface(row: Row, head: Head) -> dict[str, Any]:
-    """frame counts from 1; all x_ stand before all y_, in pixels; classes stand behind them."""
+def openface(row: Row, head: TableHeader) -> dict[str, Any]:
+    """Return OpenFace's columns: frames from 1, all x_ before all y_ in pixels, then classes."""
     return {
         "frame": row.frame + 1,
         "face_id": max(row.face_id, 0),
@@ -165,8 +165,8 @@ def openface(row: Row, head: Head) -> dict[str, Any]:
     }
 
 
-def pyfeat(row: Row, head: Head) -> dict[str, Any]:
-    """Columns of a Fex: emotions by their plain names, of which Py-Feat knows seven."""
+def pyfeat(row: Row, head: TableHeader) -> dict[str, Any]:
+    """Return the columns of a Fex: classes by their plain names, of which Py-Feat knows seven."""
     x1, y1, x2, y2 = _box(row)
     return {
         "frame": row.frame,
@@ -184,8 +184,11 @@ def pyfeat(row: Row, head: Head) -> dict[str, Any]:
 
 
 class Lines:
-    """A text file that is written line by line, at once. Of a line that the disk has no room for
-    nothing stays, and the one before it makes room for the mark."""
+    """A text file that is written line by line, without a buffer.
+
+    A line that does not fit on a full disk is removed whole, and the one before it is replaced by
+    the mark of an incomplete table.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb", buffering=0)
@@ -193,7 +196,7 @@ class Lines:
         self._end = self._earlier = 0
 
     def write(self, line: str) -> None:
-        """One whole line, its end included."""
+        """Write one whole line, including its end."""
         left = memoryview(line.encode())
         try:
             while left:
@@ -207,17 +210,17 @@ class Lines:
         self._earlier, self._end = self._end, self._file.tell()
 
     def close(self, mark: str | None) -> None:
-        """With a last line, if any."""
+        """Write a last line, if any, and close the file."""
         with self._file:
             if mark is not None:
                 self.write(mark)
 
 
 class CsvTable:
-    """Comma-separated, a point as decimal sign, numbers that are not known empty; a row is in the
-    file as soon as it is known."""
+    """Comma-separated values with a decimal point; unknown numbers are empty. A row is in the file
+    as soon as it is known."""
 
-    def __init__(self, path: Path, head: Head, form: Any) -> None:
+    def __init__(self, path: Path, head: TableHeader, form: Any) -> None:
         self._head, self._form, self._path = head, form, path
         self._lines = Lines(path)
         columns = list(form(Row(0, 0.0), head))
@@ -235,10 +238,10 @@ class CsvTable:
 
 
 class JsonTable:
-    """An object a line, null for what is not known; a last line {"complete": false} where rows
+    """One JSON object per line, null for unknown values; a last line {"complete": false} if rows
     are missing."""
 
-    def __init__(self, path: Path, head: Head) -> None:
+    def __init__(self, path: Path, head: TableHeader) -> None:
         self._head, self._path = head, path
         self._lines = Lines(path)
 
@@ -256,9 +259,9 @@ class JsonTable:
 
 
 class ParquetTable:
-    """`GROUP_ROWS` rows a row group; `complete` and the classes in the file's metadata."""
+    """`GROUP_ROWS` rows per row group; `complete` and the classes in the file's metadata."""
 
-    def __init__(self, path: Path, head: Head) -> None:
+    def __init__(self, path: Path, head: TableHeader) -> None:
         self._head, self._path = head, path
         self._schema = _schema(head)
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
@@ -290,7 +293,7 @@ class ParquetTable:
             self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
 
 
-def _schema(head: Head) -> pa.Schema:
+def _schema(head: TableHeader) -> pa.Schema:
     kinds = {
         "video": pa.string(), "label": pa.string(), "frame": pa.int32(), "face_id": pa.int32(),
         "time_s": pa.float64(), "success": pa.bool_(),
@@ -303,18 +306,18 @@ def _box(row: Row) -> list[float]:
     return [NAN] * 4 if row.box is None else [float(value) for value in row.box]
 
 
-def _classes(row: Row, head: Head) -> dict[str, float]:
+def _classes(row: Row, head: TableHeader) -> dict[str, float]:
     values = [NAN] * len(head.classes) if row.probabilities is None else row.probabilities.tolist()
     return dict(zip(head.classes, values, strict=True))
 
 
-def _label(row: Row, head: Head) -> str:
+def _label(row: Row, head: TableHeader) -> str:
     if row.probabilities is None:
         return ""
     return head.classes[int(row.probabilities.argmax())]
 
 
-def _points(row: Row, head: Head) -> dict[str, float]:
+def _points(row: Row, head: TableHeader) -> dict[str, float]:
     points = np.full((head.points, 2), NAN) if row.points is None else row.points
     return {
         f"{axis}_{number}": float(value)
@@ -324,7 +327,7 @@ def _points(row: Row, head: Head) -> dict[str, float]:
 
 
 def _rounded(value: Any) -> Any:
-    # a millionth: of a pixel, a second and a probability
+    # six decimals: of a pixel, a second and a probability
     return round(value, 6) if isinstance(value, float) else value
 
 

@@ -1,4 +1,4 @@
-"""One video, or what a camera sees, through the networks into a table."""
+"""Predict one video, or a camera's frames, and write the table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.progress import Watch, track
 from arpgnet.pipeline.common.stopping import ctrl_c
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.networks.detector import open_detector
 from arpgnet.pipeline.predict.camera import LiveFrames
 from arpgnet.pipeline.predict.features import Networks
@@ -16,8 +17,8 @@ from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.output import (
     WITH_LANDMARKS,
     Format,
-    Head,
     Table,
+    TableHeader,
     Tee,
     open_table,
 )
@@ -32,19 +33,19 @@ WHOLE = 1.5
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user asks for.
+class PredictOptions:
+    """The user's options.
 
     Attributes:
-        form: of the table.
-        out: the folder of the tables.
+        form: format of the table.
+        out: folder for the tables.
         faces: every face, or in each window the one that training would have chosen.
-        landmarks: of every face in every frame too.
-        window_s: a video that is no longer is classified as one; None: 1.5 times the median of the
-            training clips.
-        overlay: the video with the rows drawn on it too, beside the table.
-        page: an HTML page to look at both, beside the table too.
-        seconds: of a camera, which ends then.
+        landmarks: whether to add the landmarks of every face in every frame.
+        window_s: a video that is no longer than this is classified as a whole; None: 1.5 times the
+            median duration of the training clips.
+        overlay: whether to write the video with the results drawn on it, beside the table.
+        page: whether to write an HTML page with both, beside the table.
+        seconds: for a camera, when to stop.
         longest_s: a longer video is refused.
     """
 
@@ -61,8 +62,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Done:
-    """A finished table: its rows, what is wrong with it in a line, if anything, whether Ctrl-C
-    ended it before its end, and how many frames of a camera came too fast."""
+    """A finished table: its counts, a one-line warning if something is wrong with it, whether
+    Ctrl-C stopped it early, and how many frames of a camera were dropped."""
 
     path: Path
     frames: int
@@ -74,9 +75,9 @@ class Done:
 
 
 class Predictor:
-    """The networks, opened once for all videos; `options` may be changed between two of them."""
+    """The networks, loaded once for all videos; `options` may change between two videos."""
 
-    def __init__(self, model: Model, options: Options) -> None:
+    def __init__(self, model: Model, options: PredictOptions) -> None:
         self.model, self.options = model, options
         self.networks = Networks(model)
         self.detector = open_detector(model.pack, model.params.align, model.params.faces.device)
@@ -88,24 +89,24 @@ class Predictor:
 
         Args:
             name: what the video is called in the table and on the page; None: as its file.
-            watch: is told of every finished frame, and nothing is said then on standard error.
+            watch: called for every finished frame; then nothing is written to standard error.
 
         Raises:
-            ClipError: nothing of it can be read, or it is too long.
+            ClipError: it cannot be read at all, or it is too long.
             UserError: the file is absent, or the table cannot be written.
         """
         name, longest_s = name or video.name, self.options.longest_s
         try:
             return self._predict(video, target, plan(video, longest_s), name, watch)
         except Unexpected:
-            # damage, or frames that the packets do not tell of: what counts is what decodes
+            # damage, or frames that the packets do not announce: what decodes counts
             return self._predict(video, target, survey_plan(video, longest_s), name, watch)
 
     def layout(self, expected: Plan) -> Layout:
-        """Which frames are classified together.
+        """Choose the frames that are classified together.
 
         Raises:
-            UserError: nobody knows how long a training clip is.
+            UserError: the duration of the training clips is unknown.
         """
         decode = self.model.params.decode
         if self.model.of_frames:
@@ -113,7 +114,7 @@ class Predictor:
             return frame_layout(expected.times, decode, window=views.window, stride=views.stride)
         clip_s, window_s = self.model.clip_s, self.options.window_s
         if clip_s is None and window_s is None:
-            raise UserError("the length of the training clips is unknown: give --window SECONDS")
+            raise UserError("the duration of the training clips is unknown: set --window SECONDS")
         if window_s is None:
             assert clip_s is not None
             window_s = WHOLE * clip_s
@@ -130,7 +131,7 @@ class Predictor:
         count = len(expected.times)
         table: Table = open_table(target, self.options.form, head)
         complete, seen = False, 0
-        # around close too: a table is whole when Ctrl-C has ended it
+        # around close too: after Ctrl-C the table must be well-formed
         with ctrl_c() as pressed:
             try:
                 if self.options.overlay:
@@ -159,19 +160,19 @@ class Predictor:
             stopped = pressed()
         warning = None
         if stopped and seen < count:
-            warning = f"stopped behind frame {seen}: the table ends there (complete=false)"
+            warning = f"stopped after frame {seen}: the table ends there (complete=false)"
         elif not one.faces:
-            warning = f"no face found in any of {seen} frames"
+            warning = f"no face found in {plural(seen, 'frame')}"
         elif not complete:
-            warning = f"damaged behind frame {seen}: the table ends there (complete=false)"
+            warning = f"damaged after frame {seen}: the table ends there (complete=false)"
         return Done(target, seen, one.faces, complete, warning, stopped)
 
     def watch_live(self, source: Path, target: Path) -> Done:
-        """Write the table of a camera or a named pipe until it ends, `--seconds` or Ctrl-C.
+        """Write the table of a camera or a named pipe until its end, `--seconds` or Ctrl-C.
 
         Raises:
             UserError: there is no such camera, or the table cannot be written.
-            ClipError: what comes is not a video.
+            ClipError: the input is not a video.
         """
         head = self._head(source.name)
         one = LivePass(
@@ -199,15 +200,16 @@ class Predictor:
                 frames.close()
         warning = None
         if not one.faces:
-            warning = f"no face found in any of {count} frames" if count else "no frame came"
+            frames_read = plural(count, "frame")
+            warning = f"no face found in {frames_read}" if count else "no frame received"
         return Done(target, count, one.faces, complete, warning, dropped=frames.dropped)
 
-    def _head(self, name: str) -> Head:
+    def _head(self, name: str) -> TableHeader:
         points = self.options.landmarks or self.options.form in WITH_LANDMARKS
         scheme = self.networks.landmarks.scheme
-        return Head(name, self.model.classes, scheme.points if points else 0)
+        return TableHeader(name, self.model.classes, scheme.points if points else 0)
 
-    def _page(self, target: Path, video: Path, expected: Plan, head: Head) -> Page:
+    def _page(self, target: Path, video: Path, expected: Plan, head: TableHeader) -> Page:
         names = self.model.info["features"]["names"] if self.networks.attends else []
         name = self.model.name
         return Page(page_path(target), video, expected, head, regions=names, model=name)

@@ -1,4 +1,4 @@
-"""`arpgnet predict`: videos in, tables out; a bad video is a line, and the others go on."""
+"""`arpgnet predict`: videos in, tables out; a bad video is reported, and the others continue."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 
 from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.layout import videos_below
 from arpgnet.pipeline.predict.camera import is_live
 from arpgnet.pipeline.predict.model import Model
@@ -16,24 +17,26 @@ from arpgnet.pipeline.predict.output import SUFFIX
 from arpgnet.pipeline.predict.overlay.overlay import SUFFIX as OVERLAY
 from arpgnet.pipeline.predict.overlay.overlay import overlay_path
 from arpgnet.pipeline.predict.page.page import FILM, film_path, page_path
-from arpgnet.pipeline.predict.predictor import Options, Predictor
+from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
 
 
 def predict(
     model: Model,
-    given: Sequence[Path],
-    options: Options,
+    sources: Sequence[Path],
+    options: PredictOptions,
     *,
     say: Callable[[str], None],
     warn: Callable[[str], None],
 ) -> bool:
-    """A table for each video; whether all went well. A bad video is a line, and the others go on.
+    """Write a table per video; return whether all succeeded.
+
+    A bad video is reported, and the others continue.
 
     Raises:
         UserError: there is nothing to predict, or a table cannot be written.
-        KeyboardInterrupt: Ctrl-C; the tables are closed and whoever warns has been told.
+        KeyboardInterrupt: Ctrl-C; the tables are closed and the warning is given.
     """
-    videos = [given[0]] if _is_camera(given, options) else list_videos(given)
+    videos = [sources[0]] if _is_camera(sources, options) else list_videos(sources)
     wanted = targets(videos, options)
     _check_overwriting(videos, wanted, options)
     predictor = Predictor(model, options)
@@ -49,65 +52,67 @@ def predict(
         if done.warning:
             good = False
             warn(f"{video}: {done.warning}")
-        dropped = f", {done.dropped} more came too fast and were dropped" if done.dropped else ""
-        say(f"{done.path}: {done.frames} frames, {done.faces} faces{dropped}")
+        dropped = f", {plural(done.dropped, 'frame')} dropped (too fast)" if done.dropped else ""
+        say(f"{done.path}: {plural(done.frames, 'frame')}, {plural(done.faces, 'face')}{dropped}")
         if done.stopped:
             raise KeyboardInterrupt
     return good
 
 
-def _is_camera(given: Sequence[Path], options: Options) -> bool:
-    """Whether a source is given that does not wait.
+def _is_camera(sources: Sequence[Path], options: PredictOptions) -> bool:
+    """Tell whether the source is live.
 
     Raises:
-        UserError: together with what does not go with it.
+        UserError: it is combined with options that it does not support.
     """
-    if not any(is_live(one) for one in given):
+    if not any(is_live(one) for one in sources):
         if options.seconds is not None:
-            raise UserError("--seconds is of a camera or a pipe: leave it out")
+            raise UserError("--seconds is only for a camera or a pipe: leave it out")
         return False
-    if len(given) > 1:
-        raise UserError("a camera or a pipe is watched alone: leave the other videos out")
+    if len(sources) > 1:
+        raise UserError("a camera or a pipe must be the only source: leave out the others")
     if options.overlay or options.page:
         raise UserError("--overlay and --page need a file: record the camera, then predict that")
     if options.faces == "main":
-        raise UserError("--faces main needs a file: of a camera every face is predicted")
+        raise UserError("--faces main needs a file: for a camera, every face is predicted")
     return True
 
 
-def list_videos(given: Sequence[Path]) -> list[Path]:
-    """The files, and the videos below the folders.
+def list_videos(sources: Sequence[Path]) -> list[Path]:
+    """List the files, and the videos below the folders.
 
     Raises:
-        UserError: a path is absent, or a folder holds no video.
+        UserError: a path is absent, or a folder contains no video.
     """
     videos: list[Path] = []
-    for path in given:
+    for path in sources:
         if not path.exists():
-            raise UserError(f"{path} is not there: give a video, or a folder of videos")
+            raise UserError(f"{path} does not exist: name a video, or a folder of videos")
         below = _videos_of(path) if path.is_dir() else [path]
         if not below:
-            raise UserError(f"{path} holds no video: give a video, or a folder of videos")
+            raise UserError(f"{path} contains no video: name a video, or a folder of videos")
         videos += below
     return list(dict.fromkeys(videos))
 
 
 def _videos_of(folder: Path) -> list[Path]:
-    """Without what an earlier run wrote."""
+    """List the videos of a folder without those that an earlier run wrote."""
     return [path for path in videos_below(folder) if not path.name.endswith((OVERLAY, FILM))]
 
 
-def _check_overwriting(videos: Sequence[Path], tables: Sequence[Path], options: Options) -> None:
-    given = {video.resolve() for video in videos}
+def _check_overwriting(
+    videos: Sequence[Path], tables: Sequence[Path], options: PredictOptions
+) -> None:
+    sources = {video.resolve() for video in videos}
     made = [overlay_path(table) for table in tables] if options.overlay else []
     made += [film_path(page_path(table)) for table in tables] if options.page else []
     for path in made:
-        if path.resolve() in given:
-            raise UserError(f"{path} is to be read and would be overwritten: give another --out")
+        if path.resolve() in sources:
+            raise UserError(f"{path} is an input and would be overwritten: choose another --out")
 
 
-def targets(videos: Sequence[Path], options: Options) -> list[Path]:
-    """A table's path for each video; of equal names the later ones get a number."""
+def targets(videos: Sequence[Path], options: PredictOptions) -> list[Path]:
+    """Choose a table's path for each video; of equal names, the later ones get a number."""
     counts: Counter[str] = Counter()
     found = []
     for video in videos:
@@ -120,8 +125,8 @@ def targets(videos: Sequence[Path], options: Options) -> list[Path]:
 
 
 def reason(video: Path, error: Exception) -> str:
-    """Why a video has no table, in one line; what is a picture is called so."""
+    """Say in one line why a video has no table."""
     text = str(error)
     if "not a video" in text and cv2.haveImageReader(str(video)):
-        return "a picture, not a video"
+        return "an image, not a video"
     return text

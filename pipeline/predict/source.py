@@ -1,4 +1,4 @@
-"""Where a trained run comes from: a workspace, a published folder, or a Git revision."""
+"""Load a trained run from a workspace, a published folder, or a Git revision."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from arpgnet.pipeline.tables.shards import INDEX
 from arpgnet.pipeline.training.checkpoints import MODEL
 
 
-def open_model(given: str | None = None, run: str | None = None, root: Path = Path()) -> Model:
-    """A trained run, by default the best one of the workspace `root`.
+def open_model(source: str | None = None, run: str | None = None, root: Path = Path()) -> Model:
+    """Load a trained run, by default the best one of the workspace `root`.
 
     Args:
-        given: the folder of another workspace, one that `arpgnet publish` wrote, or a Git revision
+        source: the folder of another workspace, one that `arpgnet publish` wrote, or a Git revision
             or DVC experiment of `root`.
-        run: its name, such as `fold0-seed0`; without it the best by validation.
+        run: its name, such as `fold0-seed0`; without it the best by validation score.
 
     Raises:
         UserError: there is nothing of that name, no run or no face pack in it, or parts of it do
-            not belong together.
+            not match.
     """
-    if given is None:
+    if source is None:
         return load_model(root, run)
-    folder = Path(given)
+    folder = Path(source)
     if (folder / SUMS).is_file() or (folder / MODEL).is_file():
         return load_published(folder, run)
     if (folder / PARAMS_FILE).is_file():
         return load_model(folder, run)
-    return load_revision(given, run, root)
+    return load_revision(source, run, root)
 
 
 def load_published(folder: Path, run: str | None = None) -> Model:
-    """The run of a folder that `arpgnet publish` wrote, wherever it lies.
+    """Load the run of a folder that `arpgnet publish` wrote.
 
     Raises:
-        UserError: a file is absent or changed, it holds another run than `run`, or the face pack is
-            not here or is another one.
+        UserError: a file is absent or changed, it contains another run than `run`, or the face pack
+            is not installed or is another one.
     """
     check_sums(folder)
     needs = read_needs(folder)
     if run not in (None, needs.run):
-        raise UserError(f"{folder} holds the run {needs.run} and no {run}: leave --run out")
+        raise UserError(f"{folder} contains the run {needs.run}, not {run}: leave out --run")
     params = load_params(folder / PARAMS)
     backbone = folder / PUBLISHED_BACKBONE
     model = assemble(needs.run, folder, params, backbone, clip_s=needs.clip_s)
@@ -60,15 +60,15 @@ def load_published(folder: Path, run: str | None = None) -> Model:
     unlike = [role for role, digest in needs.pack.items() if now.get(role) != digest]
     if unlike:
         raise UserError(
-            f"{folder} was trained with another face pack {model.pack.name} than lies in "
-            f"{model.pack.folder} ({', '.join(unlike)}): put the pack with the sha256 of "
+            f"{folder} was trained with another version of the face pack {model.pack.name} than "
+            f"{model.pack.folder} ({', '.join(unlike)}): put the pack with the sha256 values of "
             f"{folder / NEEDS} into a folder of ARPGNET_MODELS"
         )
     return model
 
 
 def load_revision(rev: str, run: str | None = None, root: Path = Path()) -> Model:
-    """A run of the workspace `root` as it was, out of Git and DVC's cache.
+    """Load a run of an earlier state of the workspace `root` from Git and DVC's cache.
 
     Raises:
         UserError: there is no such revision, it has no run, or the run is not in the cache.
@@ -95,5 +95,5 @@ def _fetch(rev: str, root: Path, into: Path) -> None:
     except NotInCache as error:
         raise UserError(
             f"{error} of revision '{rev}' is not in the cache: `dvc fetch --all-commits` gets it "
-            f"from a remote, `git checkout {rev} && dvc repro` makes it again"
+            f"from a remote, `git checkout {rev} && dvc repro` recomputes it"
         ) from None

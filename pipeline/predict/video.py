@@ -1,8 +1,8 @@
-"""One pass over one video: its frames in, the table's rows out.
+"""One pass over one video: frames in, the table's rows out.
 
-Two followers see the frames. One sees every frame: where each face is, and who. The other sees the
-frames that are classified, through a JPEG and nothing in between, as the align stage does: what the
-network is shown of a clip is what it was shown in evaluation.
+Two followers process the frames. One gets every frame: where each face is, and whose. The other
+gets the frames that are classified, JPEG-compressed as for the align stage, so that the network
+sees the same input as in evaluation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ from arpgnet.pipeline.predict.features import Cut, Networks, cut_out, rows_of
 from arpgnet.pipeline.predict.features import Row as FeatureRow
 from arpgnet.pipeline.predict.frame import Frame, landmarks
 from arpgnet.pipeline.predict.output import Regions, Row
-from arpgnet.pipeline.predict.windows import ClipScores, Found, FrameScores, Layout, Window, nearest
+from arpgnet.pipeline.predict.windows import (
+    ClipScores,
+    FaceResult,
+    FrameScores,
+    Layout,
+    Window,
+    nearest,
+)
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg, shrink
 from arpgnet.pipeline.video.stream import Plan, stream
 
@@ -37,7 +44,7 @@ SAME_IOU = 0.3
 
 @dataclass
 class _Shown:
-    """A frame that is classified: its faces cut out, their features and who they are."""
+    """A frame that is classified: its cropped faces, their features and identities."""
 
     index: int
     found: Detections
@@ -49,21 +56,21 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Watched:
-    """Where the network looked in a frame that was shown to it."""
+    """What the network attended to in a frame that it was shown."""
 
     pick: int
     regions: Regions
 
 
 class VideoPass:
-    """The rows of a video; little more than a window of it is held.
+    """Computes the rows of a video; holds little more than one window in memory.
 
     Args:
         expected: its frames.
         layout: which of them are classified together.
         which: every face, or in each window the one that the align stage would choose.
         points: whether rows have landmarks.
-        regions: whether they say what the network attends to.
+        regions: whether rows have the attention to regions.
 
     `faces` is the number of people so far.
     """
@@ -113,10 +120,10 @@ class VideoPass:
         return len(self._identities.people)
 
     def rows(self, progress: Tracker) -> Iterator[Row]:
-        """The table's rows, frame by frame.
+        """Yield the table's rows, frame by frame.
 
         Raises:
-            Unexpected: the frames are not those that were expected.
+            Unexpected: the frames are not the expected ones.
             ClipError, UserError: the video cannot be read.
         """
         windows = self._layout.windows
@@ -135,30 +142,30 @@ class VideoPass:
     # ---- frames ------------------------------------------------------------------------------
 
     def _source(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Every frame for the first follower; those to be classified are put aside."""
+        """Yield every frame for the first follower; queue those to be classified."""
         decode = self._params.decode
         picks = self._layout.picks
         for shown in stream(self._video, self._expected):
-            picture = shrink(shown.image, decode.max_side)
-            self._scale = shown.image.shape[1] / picture.shape[1]
-            self._sides = picture.shape[1], picture.shape[0]
+            image = shrink(shown.image, decode.max_side)
+            self._scale = shown.image.shape[1] / image.shape[1]
+            self._sides = image.shape[1], image.shape[0]
             if self._picked < len(picks) and shown.index == picks[self._picked]:
                 self._picked += 1
-                kept = decode_jpeg(encode_jpeg(picture, decode.jpeg_quality))
+                kept = decode_jpeg(encode_jpeg(image, decode.jpeg_quality))
                 self._queue.append((shown.index, shown.time_s, kept))
             self._coming.append((shown.index, shown.time_s))
-            yield shown.time_s, picture
+            yield shown.time_s, image
 
     def _step(self) -> bool:
-        """One more frame through the first follower; False where there is none."""
+        """Pass one more frame through the first follower; False if there is none."""
         step = next(self._all, None)
         if step is None:
             self._identities.resolve()
             return False
-        picture, found = step
+        image, found = step
         index, time_s = self._coming.popleft()
-        faces = self._identities.step(index, time_s, picture, found)
-        points = landmarks(self._networks, picture, faces) if self._points else None
+        faces = self._identities.step(index, time_s, image, found)
+        points = landmarks(self._networks, image, faces) if self._points else None
         frame = Frame(index, time_s, faces, points or [None] * len(faces))
         self._frames.append(frame)
         self._behind[index] = frame
@@ -166,10 +173,10 @@ class VideoPass:
         return True
 
     def _pass(self, index: int) -> None:
-        """Until it is known who is in the frame."""
+        """Read on until the identities in the frame are known."""
         while self._passed < min(self._count, index + 1 + WAITING):
             if not self._step():
-                raise ClipError("the file changed while it was read")
+                raise ClipError("the file changed while it was being read")
         if self._passed >= self._count:
             self._identities.resolve()
 
@@ -184,16 +191,16 @@ class VideoPass:
             while not self._queue:
                 if not self._step():
                     return
-            index, time_s, picture = self._queue.popleft()
+            index, time_s, image = self._queue.popleft()
             self._queued.append(index)
-            yield time_s, picture
+            yield time_s, image
 
-    def _classify(self, window: Window) -> dict[int, Found]:
+    def _classify(self, window: Window) -> dict[int, FaceResult]:
         positions = [int(row) for row in window.rows]
         while self._next_shown <= positions[-1]:
-            picture, found = next(self._some)
+            image, found = next(self._some)
             pairs = zip(found.boxes, found.kps, strict=True)
-            cuts = [cut_out(picture, box, kps) for box, kps in pairs]
+            cuts = [cut_out(image, box, kps) for box, kps in pairs]
             index = self._queued.popleft()
             self._shown[self._next_shown] = _Shown(
                 index, found, cuts, [None] * len(cuts), [None] * len(cuts)
@@ -207,8 +214,8 @@ class VideoPass:
         return self._networks.classify(frames, faces)
 
     def _name(self, shown: Sequence[_Shown]) -> None:
-        """Who the faces are: by their boxes among those of all frames; what is not there has the
-        name of most of its own track."""
+        """Identify the faces by their boxes among those of all frames; a face without a match gets
+        the most common identity of its own track."""
         for one in shown:
             if one.who is None:
                 one.who = _same(one.found.boxes, self._behind[one.index].faces)
@@ -226,7 +233,7 @@ class VideoPass:
                     who[pick] = common
 
     def _by_face(self, shown: Sequence[_Shown]) -> dict[int, list[FeatureRow]]:
-        """Each face's features in the window's frames."""
+        """Collect each face's features in the window's frames."""
         places: dict[int, list[tuple[int, int]]] = {}
         for frame, one in enumerate(shown):
             for pick, face in enumerate(_named(one)):
@@ -245,7 +252,7 @@ class VideoPass:
         return found
 
     def _describe(self, wanted: Sequence[tuple[_Shown, int]]) -> None:
-        """The features of faces that have none yet: one face's together, as a stage has them."""
+        """Compute missing features, all of one face together, as the stages do."""
         fresh: list[tuple[_Shown, int, Cut]] = []
         for one, pick in wanted:
             cut = one.cuts[pick]
@@ -271,7 +278,7 @@ class VideoPass:
     def _main(
         self, shown: Sequence[_Shown], places: dict[int, list[tuple[int, int]]]
     ) -> dict[int, list[tuple[int, int]]]:
-        """The face that the align stage would have chosen."""
+        """Choose the face that the align stage would choose."""
         tracks = []
         for face, seen in places.items():
             one = Track(face)
@@ -283,7 +290,7 @@ class VideoPass:
         return {chosen.track_id: places[chosen.track_id]}
 
     def _forget(self, coming: Window) -> None:
-        """What no later window shows."""
+        """Drop what no later window shows."""
         first = int(coming.rows[0])
         for position in [one for one in self._shown if one < first]:
             del self._shown[position]
@@ -312,7 +319,7 @@ def _named(shown: _Shown) -> list[int | None]:
 
 
 def _same(boxes: np.ndarray, faces: Sequence[Face]) -> list[int | None]:
-    """Which known face each box is, the largest overlaps first."""
+    """Match each box to a known face, the largest overlaps first."""
     who: list[int | None] = [None] * len(boxes)
     known = [face for face in faces if face.tracklet.face is not None]
     if not known or not len(boxes):

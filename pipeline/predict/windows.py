@@ -1,11 +1,11 @@
-"""Which frames of a video are looked at, which are classified together, and what a frame gets.
+"""Which frames of a video are sampled, which are classified together, and each frame's result.
 
 A network of whole clips is shown a short video as evaluation shows it a clip. A longer one is cut
-into windows of a clip's length that overlap by three quarters; a frame gets the mean over the
-windows that it lies in. A network of frames is shown windows as in evaluation, and a frame gets the
-mean of the nearest frame that was looked at.
+into windows of a clip's length that overlap by three quarters; a frame's result is the mean over
+the windows that contain it. A network of frames is shown windows as in evaluation, and a frame's
+result is that of the nearest sampled frame.
 
-n frames of the video, m of them looked at (picks), K classes.
+n frames of the video, m of them sampled (picks), K classes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.video.sampling import choose
 
-# windows a frame lies in; a step that divides the window lets them share the frames looked at
+# windows that contain a frame; a step that divides the window lets them share the sampled frames
 OVERLAP = 4
 
 
@@ -29,7 +29,7 @@ class Window:
     """Frames that are classified together.
 
     Attributes:
-        first, end: the video's frames that the result speaks of, `end` not included.
+        first, end: the video's frames that the result is about, `end` excluded.
         rows: positions in `Layout.picks` of the frames that are shown to the network.
     """
 
@@ -40,7 +40,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Layout:
-    """Frames that are looked at, int64 [m] rising, and the windows in the order of `first`."""
+    """Sampled frames, int64 [m] rising, and the windows in the order of `first`."""
 
     picks: np.ndarray
     windows: list[Window]
@@ -49,7 +49,7 @@ class Layout:
 def clip_layout(
     times: np.ndarray, frame_s: float, params: DecodeParams, *, window_s: float, clip_s: float
 ) -> Layout:
-    """For a network of whole clips.
+    """Lay out windows for a network of whole clips.
 
     Windows are equal in frames, which at a fixed rate is equal in time; frames are chosen in each
     as the decode stage chooses those of a clip.
@@ -78,9 +78,9 @@ def clip_layout(
 
 
 def frame_layout(times: np.ndarray, params: DecodeParams, *, window: int, stride: int) -> Layout:
-    """For a network of frames: `window` consecutive picks at every `stride`-th, the last ones too.
+    """Lay out windows for a network of frames: `window` picks at every `stride`-th, the last too.
 
-    A window speaks of the frames behind the pick before it, up to its last pick.
+    A window's result is about the frames after the pick before it, up to its last pick.
     """
     picks = choose(times, params)
     last = max(0, len(picks) - window)
@@ -95,8 +95,8 @@ def frame_layout(times: np.ndarray, params: DecodeParams, *, window: int, stride
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the network says of one face in one window.
+class FaceResult:
+    """The network's result for one face in one window.
 
     Attributes:
         probabilities: float64 [K] of the window, or [T, K] of the frames shown.
@@ -109,8 +109,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Scored:
-    """A face in a frame: probabilities float64 [K] and the share of the shown frames that have it,
-    both averaged over the windows that speak of the frame."""
+    """A face in a frame: probabilities float64 [K] and the fraction of the shown frames that have
+    it, both averaged over the windows that are about the frame."""
 
     probabilities: np.ndarray
     coverage: float
@@ -120,16 +120,16 @@ class ClipScores:
     """Results of windows, averaged for each frame."""
 
     def __init__(self) -> None:
-        self._kept: deque[tuple[Window, Mapping[int, Found]]] = deque()
+        self._kept: deque[tuple[Window, Mapping[int, FaceResult]]] = deque()
 
-    def add(self, window: Window, found: Mapping[int, Found]) -> None:
-        """The next window's faces by their id."""
+    def add(self, window: Window, found: Mapping[int, FaceResult]) -> None:
+        """Add the next window's faces by their id."""
         while self._kept and self._kept[0][0].end <= window.first:
             self._kept.popleft()
         self._kept.append((window, found))
 
     def at(self, face: int, frame: int) -> Scored | None:
-        """Of a face in a frame, once all windows that begin no later are there; frames rising."""
+        """Return a face's result in a frame, after all windows that start no later; frames rise."""
         while self._kept and self._kept[0][0].end <= frame:
             self._kept.popleft()
         own = [
@@ -146,7 +146,7 @@ class ClipScores:
 
 
 class OfPick(Protocol):
-    """Something known of a frame that was looked at."""
+    """Something known about a sampled frame."""
 
     @property
     def pick(self) -> int: ...
@@ -156,8 +156,10 @@ Item = TypeVar("Item", bound=OfPick)
 
 
 def nearest(known: deque[Item] | None, frame: int) -> Item | None:
-    """Of items whose picks rise, the one nearest to a frame, of two the earlier; `frame` must not
-    fall from call to call: what no later frame is nearest to is forgotten."""
+    """Return the item nearest to a frame, of two the earlier; the items' picks rise.
+
+    `frame` must not fall from call to call: items that no later frame is nearest to are dropped.
+    """
     if not known:
         return None
     # later frames are nearer to the second one too
@@ -181,8 +183,8 @@ class FrameScores:
         self._picks = picks
         self._kept: dict[int, deque[_Sum]] = {}
 
-    def add(self, window: Window, found: Mapping[int, Found]) -> None:
-        """The next window's faces by their id."""
+    def add(self, window: Window, found: Mapping[int, FaceResult]) -> None:
+        """Add the next window's faces by their id."""
         for face, result in found.items():
             known = self._kept.setdefault(face, deque())
             of_pick = {item.pick: item for item in known}
@@ -202,7 +204,7 @@ class FrameScores:
                     known.append(_Sum(pick, probabilities, share))
 
     def at(self, face: int, frame: int) -> Scored | None:
-        """Of the nearest frame that shows the face, of two the earlier; as `ClipScores.at`."""
+        """Return the result of the nearest frame that shows the face; as `ClipScores.at`."""
         best = nearest(self._kept.get(face), frame)
         if best is None:
             return None

@@ -1,4 +1,4 @@
-"""`predict.json`: what predict must know of a published run that its weights do not say."""
+"""`predict.json`: what predict needs of a published run in addition to its weights."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Needs(BaseModel):
 
 
 def write_needs(folder: Path, run: str, pack: Pack, root: Path) -> None:
-    """Of a run of the workspace `root`."""
+    """Write the file for a run of the workspace `root`."""
     needs = Needs(run=run, clip_s=median_s(sound_clips(root)), pack=pack_files(pack))
     text = json.dumps(needs.model_dump(), indent=2, ensure_ascii=False)
     (folder / NEEDS).write_text(f"{text}\n", encoding="utf-8")
 
 
 def read_needs(folder: Path) -> Needs:
-    """The inverse of `write_needs`.
+    """Read what `write_needs` wrote.
 
     Raises:
         UserError: the file is absent or damaged.
@@ -45,27 +45,27 @@ def read_needs(folder: Path) -> Needs:
         return Needs.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(
-            f"{folder} was published before {NEEDS} was part of it, which predict needs: "
+            f"{folder} has no {NEEDS}, which predict needs: it was published by an older version; "
             "publish the run again"
         ) from None
     except (OSError, ValidationError):
-        raise UserError(f"{path} cannot be read: get the folder anew") from None
+        raise UserError(f"{path} cannot be read: download the folder again") from None
 
 
 def pack_files(pack: Pack) -> dict[str, str]:
-    """sha256 by role."""
+    """Return the sha256 by role."""
     return {role: spec.sha256 for role, spec in pack.models.items()}
 
 
 def sound_clips(root: Path) -> list[Clip]:
-    """The workspace's clips that can be decoded; none where it has no manifest."""
+    """List the workspace's clips that can be decoded; none if it has no manifest."""
     if not (root / MANIFEST).is_file():
         return []
     return [clip for clip in read_manifest(root / MANIFEST).clips if clip.status == OK]
 
 
 def median_s(clips: Sequence[Clip]) -> float | None:
-    """Median duration in seconds; None where it is known of no clip."""
+    """Compute the median duration in seconds; None if no clip's duration is known."""
     lengths = []
     for clip in clips:
         whole = clip.duration_s

@@ -21,7 +21,7 @@ def write_sums(folder: Path) -> None:
 
 
 def check_sums(folder: Path) -> int:
-    """Read every file again; how many there are.
+    """Verify every file; return their number.
 
     Raises:
         UserError: there are no sums, or they are damaged; a file is absent, has other bytes, is a
@@ -42,7 +42,7 @@ def check_sums(folder: Path) -> int:
             problems.append(f"{name} cannot be read ({error.strerror})")
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise UserError(f"{folder}: {'; '.join(problems[:SHOWN])}{more}: get the folder anew")
+        raise UserError(f"{folder}: {'; '.join(problems[:SHOWN])}{more}: download the folder again")
     return len(listed)
 
 
@@ -55,22 +55,22 @@ def _files(folder: Path) -> set[str]:
 
 
 def _read(folder: Path) -> dict[str, str]:
-    """Name -> sha256 of every line."""
+    """Read the name and sha256 of every line."""
     path = folder / SUMS
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         raise UserError(
-            f"{path} cannot be read: {folder} is no folder that `arpgnet publish` wrote"
+            f"{path} cannot be read: {folder} is not a folder that `arpgnet publish` wrote"
         ) from None
     listed: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         found = LINE.fullmatch(line)
         if not found or not _inside(found[2]) or found[2] in listed:
-            raise UserError(f"{path}, line {number} is damaged: get the folder anew")
+            raise UserError(f"{path}, line {number} is damaged: download the folder again")
         listed[found[2]] = found[1]
     if not listed:
-        raise UserError(f"{path} is empty: get the folder anew")
+        raise UserError(f"{path} is empty: download the folder again")
     return listed
 
 

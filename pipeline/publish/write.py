@@ -1,4 +1,4 @@
-"""`arpgnet publish`: all that others need of a trained network, in one folder with checksums."""
+"""`arpgnet publish`: everything needed to use a trained network, in one folder with checksums."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import partial, writing_to
 from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.export.write import export
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.networks.tuned import METADATA, WEIGHTS, read_metadata
@@ -34,23 +35,23 @@ PARAMS = "params.yaml"
 ONNX = "model.onnx"
 BACKBONE = "backbone"
 CONTENTS = {
-    MODEL: "the network's weights, and in its metadata how it is built and was trained",
-    ONNX: "the same network as ONNX; its metadata say how to feed it",
+    MODEL: "the network's weights; the metadata describes its architecture and training",
+    ONNX: "the same network as ONNX; the metadata describes its inputs",
     CLASSES: "the names of the classes, in the order of the probabilities",
-    PARAMS: "every setting; where the data lay is left out",
+    PARAMS: "every setting, without the paths of the data",
     BACKBONE: "whether fine-tuning changed the face pack's appearance network; if so, its weights",
     CARD.name: "this card",
-    NEEDS: "the run's name, the face pack's files by sha256, the length of a training clip: "
-    "`arpgnet predict --model` reads it",
-    SUMS: "sha256 of all of these: `arpgnet publish --check` or `sha256sum --check` reads them",
+    NEEDS: "the run's name, sha256 of the face pack's files, duration of a training clip; for "
+    "`arpgnet predict --model`",
+    SUMS: "sha256 of all files; verify with `arpgnet publish --check` or `sha256sum --check`",
 }
-# resolved to what the machine had, so that they need not be as params.yaml says
+# resolved to what the machine had, so they may differ from params.yaml
 RESOLVED = {"device", "precision", "processes"}
 
 
 @dataclass(frozen=True)
 class Published:
-    """The run's name, how many files were written beside the sums, and their bytes."""
+    """The run's name, the number of files without the checksums, and their bytes."""
 
     run: str
     files: int
@@ -62,22 +63,23 @@ def publish(
 ) -> Published:
     """Write a run's network and all that belongs to it into the new folder `target`.
 
-    The folder is made beside its place, read again, and then put there: it is whole or absent.
+    The folder is written under a temporary name, verified, and then renamed: it is complete or
+    absent.
 
     Args:
         params: of the run.
-        run: such as `fold0-seed0`; without it the one with the best validation score.
+        run: such as `fold0-seed0`; default: the one with the best validation score.
 
     Raises:
-        UserError: `target` is there and not empty; there is no such run; or run, settings, card and
-            data do not belong together.
+        UserError: `target` exists and is not empty; there is no such run; or run, settings, card
+            and data do not match.
     """
     # `.` has no name of its own
     place = Path(os.path.abspath(target))  # noqa: PTH100 - resolve would follow a link
     _refuse_full(place, target)
     name = best_run(root) if run is None else run
     if name not in runs(root):
-        raise UserError(f"no run {name} in {root / RUNS}: there is {', '.join(runs(root))}")
+        raise UserError(f"no run {name} in {root / RUNS}: available: {', '.join(runs(root))}")
     _, info = load_run(root / RUNS / name)
     _same_settings(params, info, name)
     card = _card(params, info, name, root)
@@ -111,9 +113,9 @@ def _refuse_full(place: Path, target: Path) -> None:
     except OSError as error:
         raise UserError(f"{target} cannot be used ({error.strerror}): choose another") from None
     if other:
-        raise UserError(f"{target} is not a folder: name a new one")
+        raise UserError(f"{target} is not a folder: choose a new one")
     if full:
-        raise UserError(f"{target} is not empty: name a new folder, or delete this one")
+        raise UserError(f"{target} is not empty: choose a new folder, or delete this one")
 
 
 def _fill(
@@ -135,10 +137,10 @@ def _fill(
 
 
 def _same_settings(params: Params, info: Mapping[str, Any], name: str) -> None:
-    """The settings at hand are those that the run was trained with.
+    """Check that the current settings are those that the run was trained with.
 
     Raises:
-        UserError: names those that differ.
+        UserError: some differ.
     """
     now = params.model_dump(mode="json")
     changed = [
@@ -150,15 +152,15 @@ def _same_settings(params: Params, info: Mapping[str, Any], name: str) -> None:
     if changed:
         raise UserError(
             f"params.yaml has changed since {name} was trained ({', '.join(changed)}): run "
-            "`dvc repro`, or set back what was changed"
+            "`dvc repro`, or restore the settings"
         )
 
 
 def _card(params: Params, info: Mapping[str, Any], name: str, root: Path) -> str:
-    """The run's card, and what this network is among the others.
+    """Return the run's card, with a section about this network and the files.
 
     Raises:
-        UserError: the card or the metrics are absent, or those of other predictions or settings.
+        UserError: the card or the metrics are absent, or belong to other predictions or settings.
     """
     digest = file_sha256(root / PREDICTIONS)
     try:
@@ -167,24 +169,24 @@ def _card(params: Params, info: Mapping[str, Any], name: str, root: Path) -> str
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} not found: run `dvc repro` first") from None
     if digest not in card or details["predictions_sha256"] != digest:
-        raise UserError(f"{root / CARD} is about another run than {root / RUNS}: run `dvc repro`")
+        raise UserError(f"{root / CARD} describes another run than {root / RUNS}: run `dvc repro`")
     if settings_digest(params) not in card:
         raise UserError(
-            f"params.yaml has changed since {root / CARD} was written: run `dvc repro`, or set "
-            "back what was changed"
+            f"params.yaml has changed since {root / CARD} was written: run `dvc repro`, or restore "
+            "the settings"
         )
     fold, seed = info["fold"], info["seed"]
-    unit = "clips" if info["task"] == "clip" else "labelled frames"
+    unit = "clip" if info["task"] == "clip" else "labeled frame"
     measured = "".join(
-        f" On its own test part of {run['clips']} {unit}, which it has not seen: UAR "
+        f" On its own test part of {plural(run['clips'], unit)}, not used in training: UAR "
         f"{run['uar']:.3f}, WAR {run['war']:.3f}."
         for run in details["runs"]
         if (run["fold"], run["seed"]) == (fold, seed) and run["uar"] is not None
     )
     contents = "\n".join(f"| {plain(file)} | {what} |" for file, what in CONTENTS.items())
     return (
-        f"{card}\n## What lies in this folder\n\n"
-        f"One of these networks: {plain(name)}, of epoch {info['best_epoch']} (fold {fold}, seed "
+        f"{card}\n## Contents of this folder\n\n"
+        f"One of these networks: {plain(name)}, from epoch {info['best_epoch']} (fold {fold}, seed "
         f"{seed}); validation UAR {info['validation']['val_uar']:.3f}.{measured}\n\n"
-        f"| file | what it is |\n| --- | --- |\n{contents}\n"
+        f"| file | content |\n| --- | --- |\n{contents}\n"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.report.sentences import interval, plus_minus
 
 ABLATION = Path("comparisons/ablation.json")
@@ -16,7 +17,7 @@ OK, FAILED, SAME = "ok", "failed", "same"
 
 
 def read_ablations(root: Path = Path()) -> dict[str, Any] | None:
-    """The file's content, or None where there is none.
+    """Read the file's content; None if there is none.
 
     Raises:
         UserError: the file is damaged.
@@ -33,33 +34,32 @@ def read_ablations(root: Path = Path()) -> dict[str, Any] | None:
 def ablations_view(
     found: Mapping[str, Any] | None, predictions_sha256: str
 ) -> dict[str, Any] | None:
-    """What the page shows: `rows`, `failed`, `findings` (sentences), `stale`, `note`.
+    """Return what the page shows: `rows`, `failed`, `findings` (sentences), `stale`, `note`.
 
     Args:
-        predictions_sha256: of the page's own run; rows that were measured against another one are
-            `stale`.
+        predictions_sha256: of the page's own run; rows measured against another one are `stale`.
     """
     if found is None:
         return None
     base, rows = found["base"], found["rows"]
     measured = [row for row in rows if row["status"] == OK]
     chance = len(measured) * (1 - base["confidence"])
-    unit = f"{base['intervals_over']} {base['interval_unit']}s"
+    unit = plural(base["intervals_over"], base["interval_unit"])
     spread = plus_minus(base["scores"]["uar"]).strip()
-    seeds = f"; how far seeds alone move the full network: {spread}" if spread else ""
+    seeds = f" (seeds alone move the full network by {spread})" if spread else ""
     return {
         "stale": base["predictions_sha256"] != predictions_sha256,
         "full": score(base["scores"]["uar"]),
         "rows": [_row(row) for row in measured],
         "failed": [row for row in rows if row["status"] == FAILED],
         "findings": list(findings(measured, unit)),
-        "note": f"Each network is the full one with one thing changed, trained anew on the same "
+        "note": f"Each network is the full one with one thing changed, retrained on the same "
         f"folds and seeds. Difference: its UAR minus the full network's, with the "
-        f"{base['confidence']:.0%} interval and two-sided p of {base['bootstrap']} paired "
-        f"bootstrap resamples of whole {base['interval_unit']}s ({base['intervals_over']} of "
-        f"them). These are about other {base['interval_unit']}s, not about other seeds{seeds}. "
-        f"Nothing is corrected for the number of rows: of {len(measured)} such intervals "
-        f"about {chance:.1f} would leave out zero by chance alone.",
+        f"{base['confidence']:.0%} interval and the two-sided p-value from {base['bootstrap']} "
+        f"paired bootstrap resamples of {unit}. They account for the choice of "
+        f"{base['interval_unit']}s, not of seeds{seeds}. There is no correction for multiple "
+        f"comparisons: of {plural(len(measured), 'such interval')}, about {chance:.1f} would "
+        f"exclude zero by chance alone.",
     }
 
 
@@ -74,18 +74,18 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "gap": f"{gap['mean']:+.3f}",
         "gap_interval": f"[{gap['ci_low']:+.3f}, {gap['ci_high']:+.3f}]",
         "p": "< 0.001" if gap["p"] < 0.001 else f"{gap['p']:.3f}",
-        "sure": outcome(row) != 0,
+        "significant": outcome(row) != 0,
     }
 
 
 def outcome(row: Mapping[str, Any]) -> int:
-    """-1 or 1 where the interval of the difference in UAR lies below or above zero, else 0."""
+    """Return -1 or 1 if the interval of the difference in UAR lies below or above zero, else 0."""
     gap = row["difference"]["uar"]
     return int(gap["ci_low"] > 0) - int(gap["ci_high"] < 0)
 
 
 def findings(measured: list[dict[str, Any]], unit: str) -> Iterator[str]:
-    """Which parts earn their place, and which do not.
+    """Say which parts help and which do not.
 
     Args:
         unit: what the intervals are over, e.g. `12 subjects`.
@@ -98,12 +98,12 @@ def findings(measured: list[dict[str, Any]], unit: str) -> Iterator[str]:
         yield f"Removing these makes the network worse, so they help: {'; '.join(removed[-1])}."
     if removed[0]:
         yield (
-            f"Removing these changes nothing that {unit} can show, so here they are not known to "
-            f"help: {'; '.join(removed[0])}."
+            f"Removing these makes no difference that {unit} can show, so there is no evidence "
+            f"that they help: {'; '.join(removed[0])}."
         )
     if removed[1]:
         parts = "; ".join(removed[1])
-        yield f"Removing these makes the network better, so here they harm: {parts}."
+        yield f"Removing these makes the network better, so here they hurt: {parts}."
     better = [f"{row['what']} ({row['name']})" for row in measured
               if not row["removes"] and outcome(row) > 0]  # fmt: skip
     if better:

@@ -1,4 +1,4 @@
-"""`artifacts/MODEL_CARD.md`: what a user of the networks must know, from the run itself.
+"""`artifacts/MODEL_CARD.md`: what a user of the networks must know, generated from the run.
 
 The headings follow Mitchell et al., "Model Cards for Model Reporting", FAT* 2019
 (doi 10.1145/3287560.3287596).
@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.report.page import Results, coverage_view, tested
 from arpgnet.pipeline.report.sentences import (
     MODEL_NAMES,
@@ -30,11 +31,11 @@ from arpgnet.pipeline.tables.manifest import Manifest
 from arpgnet.pipeline.tables.predictions import NETWORK
 
 CARD = Path("artifacts/MODEL_CARD.md")
-# adapters of one's own clips: the pipeline knows neither what they are nor whose
+# adapters of the user's own clips: the pipeline knows neither what they are nor whose
 OWN = ("csv", "folder")
-OWN_TITLE = "a data set of the publisher's own"
-OWN_LICENCE = "not known to the pipeline; to be stated here by who publishes"
-# sections of params.yaml whose every setting is shown, and single settings of others
+OWN_TITLE = "the publisher's own data set"
+OWN_LICENCE = "unknown to the pipeline; whoever publishes this model must state it here"
+# sections of params.yaml that are shown in full, and single settings of others
 SECTIONS = ("relation", "fusion")
 SETTINGS = (
     *("decode.sampling", "decode.frames", "decode.fps", "faces.source", "finetune.enabled"),
@@ -45,18 +46,19 @@ SETTINGS = (
 
 
 def model_card(results: Results) -> str:
-    """The card; every text from data is escaped, and equal results give equal bytes."""
+    """Render the card; every text from data is escaped, and equal results give equal bytes."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("arpgnet.pipeline.report", "."),
-        # every value that the template is given, its own text excepted
+        # applied to every value in the template, not to its own text
         finalize=plain,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["plural"] = plural
     details, metrics, manifest = results.details, results.metrics, results.manifest
     sets = _sets(manifest)
-    faces = results.shards["faces"].metadata
+    metadata = results.shards["faces"].metadata
     protocol = manifest.notes["protocol"]
     subjects = {clip.subject for clip in manifest.clips if clip.subject}
     return environment.get_template("card.md.j2").render(
@@ -88,8 +90,8 @@ def model_card(results: Results) -> str:
         traits=traits_view(details["traits"]),
         calibration=calibration(metrics, details),
         coverage=coverage_view(results),
-        pack=faces["pack"],
-        pack_licence=faces["licence"],
+        pack=metadata["pack"],
+        pack_license=metadata["licence"],
         finetuned=results.params.finetune.dataset if results.params.finetune.enabled else "",
         settings=list(_settings(results)),
         settings_digest=settings_digest(results.params),
@@ -98,7 +100,7 @@ def model_card(results: Results) -> str:
 
 
 def _sets(manifest: Manifest) -> list[dict[str, str]]:
-    """What ingest knows of each data set; of one's own clips, that others must be told more."""
+    """Return what ingest knows of each data set; the user must describe their own ones."""
     return [
         {**one, "title": OWN_TITLE, "licence": OWN_LICENCE} if one["adapter"] in OWN else one
         for one in manifest.notes.get("sets", [])
@@ -153,7 +155,7 @@ def _settings(results: Results) -> Iterator[dict[str, str]]:
 
 
 def _as_yaml(value: object) -> str:
-    """As one writes it into `params.yaml`, lists without their brackets."""
+    """Format as in `params.yaml`, lists without their brackets."""
     if isinstance(value, list):
         return ", ".join(map(_as_yaml, value)) or "none"
     if value is None or isinstance(value, bool):

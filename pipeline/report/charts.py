@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Okabe-Ito: told apart by colour-blind readers too
+# Okabe-Ito: told apart by color-blind readers too
 BLUE, ORANGE = "#0072B2", "#D55E00"
 STYLE: Any = {
     "svg.hashsalt": "arpgnet",  # else every run gets other element ids
@@ -27,7 +27,7 @@ THIN: Any = {"lw": 0.9, "alpha": 0.6}  # eight runs and more over each other
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's course: `epoch` int[E], `train_loss`, `val_loss`, `val_uar` float[E]."""
+    """One run's history: `epoch` int[E], `train_loss`, `val_loss`, `val_uar` float[E]."""
 
     epoch: Sequence[int]
     train_loss: Sequence[float]
@@ -36,7 +36,7 @@ class Curve:
 
 
 def confusion_chart(counts: np.ndarray, classes: Sequence[str]) -> str:
-    """Row-normalised confusion matrix with counts.
+    """Draw the row-normalized confusion matrix with counts.
 
     Args:
         counts: int[K,K], rows are the true class, columns the predicted one.
@@ -65,12 +65,12 @@ def confusion_chart(counts: np.ndarray, classes: Sequence[str]) -> str:
         axes.set_yticks(range(number), classes)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
-        figure.colorbar(image, ax=axes, shrink=0.75, label="share of the true class")
+        figure.colorbar(image, ax=axes, shrink=0.75, label="fraction of the true class")
         return to_svg(figure, "Confusion matrix")
 
 
 def curves_chart(curves: Mapping[str, Curve]) -> str:
-    """Losses and validation UAR over epochs, one thin line a run (fold and seed)."""
+    """Draw losses and validation UAR over epochs, one thin line per run (fold and seed)."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 3.4))
         left, right = figure.subplots(1, 2)
@@ -79,27 +79,27 @@ def curves_chart(curves: Mapping[str, Curve]) -> str:
                 ("training", curve.train_loss, BLUE),
                 ("validation", curve.val_loss, ORANGE),
             ):
-                label = None if number else name  # the legend names each colour once
+                label = None if number else name  # the legend names each color once
                 left.plot(curve.epoch, loss, color=colour, label=label, **THIN)
             right.plot(curve.epoch, curve.val_uar, color=ORANGE, **THIN)
         left.set(xlabel="epoch", ylabel="cross-entropy loss", title="Loss")
         left.legend(frameon=False)
-        right.set(xlabel="epoch", ylabel="UAR (share, 0 to 1)", title="Validation UAR", ylim=(0, 1))
+        right.set(xlabel="epoch", ylabel="UAR (0 to 1)", title="Validation UAR", ylim=(0, 1))
         return to_svg(figure, "Training curves")
 
 
 def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
-    """Share named rightly against the probability of the named class; below, how many predictions.
+    """Draw accuracy against the probability of the predicted class, and how many predictions.
 
     Args:
-        bins: `from`, `to`, `confidence`, `right`, `predictions` and, where known, `ci_low`,
-            `ci_high` of each bin.
+        bins: `from`, `to`, `confidence`, `right` (accuracy), `predictions` and, where known,
+            `ci_low`, `ci_high` of each bin.
     """
-    sure = [row["confidence"] for row in bins]
+    confidence = [row["confidence"] for row in bins]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 5.0))
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        above.plot([0, 1], [0, 1], color="0.45", lw=1, ls="--", label="as right as it is sure")
+        above.plot([0, 1], [0, 1], color="0.45", lw=1, ls="--", label="perfect calibration")
         known = [row for row in bins if row.get("ci_low") is not None]
         above.vlines(
             [row["confidence"] for row in known],
@@ -108,12 +108,12 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
             color=BLUE,
             lw=1.2,
         )
-        above.plot(sure, [row["right"] for row in bins], color=BLUE, **THIN)
-        above.plot(sure, [row["right"] for row in bins], "o", color=BLUE, ms=5, label="ARPGNet")
-        above.set(ylabel="share named rightly (0 to 1)", title="Reliability", ylim=(-0.02, 1.02))
-        above.legend(
-            frameon=False, loc="lower right"
-        )  # where a network that is too sure has no dots
+        correct = [row["right"] for row in bins]
+        above.plot(confidence, correct, color=BLUE, **THIN)
+        above.plot(confidence, correct, "o", color=BLUE, ms=5, label="ARPGNet")
+        above.set(ylabel="accuracy (0 to 1)", title="Reliability", ylim=(-0.02, 1.02))
+        # where an underconfident network has no dots
+        above.legend(frameon=False, loc="lower right")
         below.bar(
             [row["from"] for row in bins],
             [row["predictions"] for row in bins],
@@ -123,17 +123,17 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
             edgecolor="white",
         )
         below.set(
-            xlabel="probability of the named class (0 to 1)", ylabel="predictions", xlim=(0, 1)
+            xlabel="probability of the predicted class (0 to 1)", ylabel="predictions", xlim=(0, 1)
         )
         below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         return to_svg(figure, "Reliability diagram")
 
 
 def to_svg(figure: Figure, title: str, *, tight: bool = True) -> str:
-    """A figure as SVG that can stand inside HTML; the same figure gives the same text.
+    """Convert a figure to SVG that can be part of HTML; the same figure gives the same text.
 
     Args:
-        tight: cut off the margins, for which it is drawn twice.
+        tight: crop the margins, for which it is drawn twice.
     """
     buffer = io.StringIO()
     figure.savefig(
@@ -144,5 +144,5 @@ def to_svg(figure: Figure, title: str, *, tight: bool = True) -> str:
         metadata={"Date": None, "Creator": None, "Title": title},
     )
     text = buffer.getvalue()
-    # without the XML prologue the drawing can stand inside HTML
+    # without the XML prologue it can be part of HTML
     return text[text.index("<svg") :]

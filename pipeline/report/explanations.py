@@ -1,4 +1,4 @@
-"""The page's part about what the networks attend to, and whether that can be believed."""
+"""The page's part about what the networks attend to, and whether that can be trusted."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.report.heat_maps import heat_maps, time_chart
 from arpgnet.pipeline.report.images import mean_face
 from arpgnet.pipeline.tables.shards import ShardReader
 
-MOST_NAMED = 3  # regions that a sentence names
+MOST_LISTED = 3  # regions in a sentence
 FEWEST = 8  # views from which on two maps are compared in words
 
 
 def explanations_view(found: Mapping[str, Any], faces: ShardReader) -> dict[str, Any]:
-    """What the template needs of `reports/explanations.json`."""
+    """Return what the template needs of `reports/explanations.json`."""
     return {
         "shown": _shown(found),
         "hidden_from": _hidden_from(found["hidden_from"]),
@@ -31,7 +32,7 @@ def explanations_view(found: Mapping[str, Any], faces: ShardReader) -> dict[str,
         "classes": [
             {
                 **_group(facts, found, faces, facts["label"]),
-                "right": f"{facts['right']} of {facts['views']} named rightly",
+                "correct": f"{facts['right']} of {facts['views']} correct",
             }
             for facts in found["by_class"]
         ],
@@ -51,65 +52,67 @@ def _edges(rows: Sequence[Mapping[str, Any]] | None) -> list[dict[str, str]]:
 
 
 def agreement_sentence(facts: Mapping[str, Any], agree_from: float) -> str:
-    """Whether the attention map of a group of views may be read as a reason."""
+    """Say whether the attention map of a group of views may be read as an explanation."""
     agreement = facts["agreement"]
     if agreement is None:
-        return "This network has no attention over regions: only hiding them says what it uses."
+        return "This network has no attention over regions: only occlusion tells what it uses."
     if facts["views"] < FEWEST:
         return "Too few to compare attention and occlusion: examples, not evidence."
     rho, regions = agreement["rho"], agreement["regions"]
     if rho is None:
         return (
-            f"Attention and occlusion cannot be compared over {regions} regions: do not read the "
-            "attention map as a reason."
+            f"Attention and occlusion cannot be compared over {plural(regions, 'region')}: do not "
+            "read the attention map as an explanation."
         )
-    even, halves = agreement["even_rho"], agreement["halves_rho"]
-    against = "" if even is None else f"; an even attention over the same graph: {even:.2f}"
+    uniform, halves = agreement["even_rho"], agreement["halves_rho"]
+    against = "" if uniform is None else f"; uniform attention over the same graph: {uniform:.2f}"
     said = f"rho {rho:.2f} over {regions} regions{against}"
     noise = "" if halves is None else (
-        f" Two halves of the clips give occlusion maps that agree with rho {halves:.2f}."
+        f" The occlusion maps of two halves of the clips agree with rho {halves:.2f}."
     )  # fmt: skip
     if agreement["agree"]:
         return f"Attention and occlusion agree: {said}.{noise}"
-    why = "" if rho < agree_from else " more than an even attention and occlusion do"
+    why = "" if rho < agree_from else " more than uniform attention and occlusion do"
     return (
-        f"Attention and occlusion do not agree{why}: {said}. Do not read the attention map as a "
-        f"reason; the occlusion map says what made a difference.{noise}"
+        f"Attention and occlusion do not agree{why}: {said}. Do not read the attention map as an "
+        f"explanation; the occlusion map shows what made a difference.{noise}"
     )
 
 
 def _shown(found: Mapping[str, Any]) -> str:
     whole, unit = found["all"], found["unit"]
     number = len(found["networks"])
-    added = f" At most {found['most_a_class']} more a confused pair count for that pair alone."
+    most = found["most_a_class"]
+    added = f" Up to {most} more clips per confused pair count for that pair alone."
     return (
-        f"{whole['views']} test {unit} (at most {found['most_a_class']} a class, drawn with a "
-        f"fixed seed), each by the network that did not train on it ({number} "
-        f"network{'s' * (number > 1)}: the lowest seed of each fold). Regions that less than "
-        f"{found['regions']['compared_from']:.0%} of the frames show are not hidden and are left "
-        f"blank.{added if unit == 'clips' else ''}"
+        f"{plural(whole['views'], 'test ' + unit[:-1])} (at most {most} per class, drawn with a "
+        f"fixed seed), each explained for a network that was not trained on it "
+        f"({plural(number, 'network')}: the lowest seed of each fold). Regions that are visible in "
+        f"less than {found['regions']['compared_from']:.0%} of the frames are not occluded and are "
+        f"left blank.{added if unit == 'clips' else ''}"
     )
 
 
 def _hidden_from(branches: Sequence[str]) -> str:
     if not branches:
         return (
-            "No region can be hidden from this network: its appearance branch reads an embedding "
+            "No region can be occluded for this network: its appearance branch reads an embedding "
             "of the whole face, and there is no region graph."
         )
     where = {
-        "relation": "the region graph, as if it lay outside the picture",
-        "appearance": "the appearance branch's mean map, where the region's mean over all these "
-        "frames takes its place",
+        "relation": "the region graph, as if it lay outside the image",
+        "appearance": "the appearance branch's mean map, where it is replaced by the region's mean "
+        "over all these frames",
     }
-    said = "A region is hidden from " + ", and from ".join(where[name] for name in branches)
+    said = "An occluded region is removed from "
+    said += ", and from ".join(where[name] for name in branches)
     if "appearance" not in branches:
-        said += "; an appearance branch still sees the whole face"
+        said += "; the appearance branch, if any, still sees the whole face"
     return said + "."
 
 
 def _pair_title(pair: Mapping[str, Any]) -> str:
-    return f"{pair['label']} named {pair['named']}"
+    return f"{pair['label']} predicted as {pair['named']}"
 
 
 def _group(
@@ -120,19 +123,21 @@ def _group(
     drop = np.array(facts["drop"], np.float64)
     maps = {}
     if facts["attention"] is not None:
-        maps["attention to a region"] = np.where(seen, np.array(facts["attention"]), np.nan)
+        maps["attention"] = np.where(seen, np.array(facts["attention"]), np.nan)
     if not np.isnan(drop).all():
-        maps["drop when it is hidden"] = _share(drop)
+        maps["occlusion effect"] = _share(drop)
     face = mean_face(facts["clips"], faces)
     views = facts["views"]
     total = (
-        f"; {facts['predictions']} such predictions in all runs" if "predictions" in facts else ""
+        f"; {plural(facts['predictions'], 'such prediction')} in all runs"
+        if "predictions" in facts
+        else ""
     )
     return {
         "title": title,
-        "count": f"{views} {unit if views > 1 else unit[:-1]}, named with probability "
-        f"{facts['probability']:.2f} on average{total}",
-        "picture": Markup(heat_maps(face, regions, maps, title)) if maps else None,
+        "count": f"{plural(views, unit[:-1])}, mean probability of the predicted class "
+        f"{facts['probability']:.2f}{total}",
+        "maps": Markup(heat_maps(face, regions, maps, title)) if maps else None,
         "agreement": agreement_sentence(facts, found["agree_from"]),
         "words": _words(facts, regions["names"], drop),
         "edges": _edges(facts["edges"]),
@@ -142,7 +147,7 @@ def _group(
 
 
 def _share(drop: np.ndarray) -> np.ndarray:
-    """Of the sum of all drops; a region without which the class is more probable counts 0."""
+    """Normalize to sum 1; a region without which the class is more probable counts 0."""
     falls = np.clip(drop, 0, None)
     total = np.nansum(falls)
     return falls / total if total > 0 else falls
@@ -151,19 +156,19 @@ def _share(drop: np.ndarray) -> np.ndarray:
 def _words(facts: Mapping[str, Any], names: Sequence[str], drop: np.ndarray) -> str:
     parts = []
     if facts["attention"] is not None:
-        attention, even = np.array(facts["attention"]), np.array(facts["even"])
-        most = np.argsort(-attention, kind="stable")[:MOST_NAMED]
+        attention, uniform = np.array(facts["attention"]), np.array(facts["even"])
+        most = np.argsort(-attention, kind="stable")[:MOST_LISTED]
         listed = "; ".join(
-            f"{names[n]} {attention[n]:.1%} (even attention {even[n]:.1%})" for n in most
+            f"{names[n]} {attention[n]:.1%} (uniform attention {uniform[n]:.1%})" for n in most
         )
-        parts.append(f"Most attended: {listed}.")
+        parts.append(f"Most attention: {listed}.")
     falls = np.nan_to_num(drop)
-    fallen = [n for n in np.argsort(-falls, kind="stable")[:MOST_NAMED] if falls[n] > 0]
+    fallen = [n for n in np.argsort(-falls, kind="stable")[:MOST_LISTED] if falls[n] > 0]
     if fallen:
         listed = "; ".join(f"{names[n]} {falls[n]:.4f}" for n in fallen)
-        parts.append(f"Largest mean drop of the named class's probability: {listed}.")
+        parts.append(f"Largest mean drop in the predicted class's probability: {listed}.")
     elif not np.isnan(drop).all():
-        parts.append("Hiding a single region lowers the named class's probability nowhere.")
+        parts.append("No single occluded region lowers the predicted class's probability.")
     return " ".join(parts)
 
 
@@ -175,7 +180,7 @@ def _streams(time: Mapping[str, Mapping[str, Any]]) -> list[str]:
             own, other = sources["own"], sources["other"]
             said.append(
                 f"A frame of the {stream} sequence gives {own['share']:.1%} of its attention to "
-                f"its own sequence and {other['share']:.1%} to the other (evenly: "
+                f"its own sequence and {other['share']:.1%} to the other (uniform attention: "
                 f"{own['even']:.1%} and {other['even']:.1%})."
             )
     return said

@@ -1,4 +1,4 @@
-"""Where a network attends to and what hiding it does, as heat maps over the mean face."""
+"""What a network attends to, and the effect of hiding it, as heat maps over the mean face."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from matplotlib.patches import Circle, Patch, Rectangle
 
 from arpgnet.pipeline.report.charts import BLUE, ORANGE, STYLE, to_svg
 
-# even steps look even, and colour-blind readers see the same (Nunez et al. 2018, PLoS ONE 13(7))
+# even steps look even, and color-blind readers see the same (Nunez et al. 2018, PLoS ONE 13(7))
 COLOURS = "cividis"
 OPACITY = 0.75
-RADIUS = 0.055  # of a landmark region's disc, in parts of the crop
-# inches: a picture's side, from one to the next, and what its scale takes. Given places are drawn
-# three times as fast as a layout that is computed, and a page has two dozen of these.
+RADIUS = 0.055  # of a landmark region's disc, as a fraction of the crop
+# inches: an image's side, from one to the next, and what its scale takes. Fixed positions are drawn
+# three times as fast as a computed layout, and a page has two dozen of these.
 SIDE, STEP, SCALE = 2.5, 2.65, 0.75
 
 
 def heat_maps(
     face: np.ndarray | None, regions: Mapping[str, Any], maps: Mapping[str, np.ndarray], title: str
 ) -> str:
-    """The mean face and, beside it, each of `maps` over it, all on one colour scale.
+    """Draw the mean face and, beside it, each of `maps` over it, all on one color scale.
 
     Args:
-        face: uint8 [S, S, 3]; None leaves the ground white.
+        face: uint8 [S, S, 3]; None leaves the background white.
         regions: `kind` and `xy` of `reports/explanations.json`.
-        maps: title -> share of the whole for each region, NaN where there is none (left blank).
+        maps: title -> share of the total for each region, NaN where there is none (left blank).
     """
     top = max(float(np.nanmax(values, initial=0.0)) for values in maps.values()) or 1.0
     norm = Normalize(0, 100 * top)
@@ -48,7 +48,7 @@ def heat_maps(
             if values is not None:
                 _heat(panel, regions, 100 * values, norm)
         beside = figure.add_axes(_part((width - SCALE, 0.3, 0.13, SIDE - 0.4), width, height))
-        figure.colorbar(ScalarMappable(norm, COLOURS), beside, label="share of the whole (%)")
+        figure.colorbar(ScalarMappable(norm, COLOURS), beside, label="share of the total (%)")
         return to_svg(figure, title, tight=False)
 
 
@@ -61,7 +61,7 @@ def _part(
 
 def _ground(panel: Axes, face: np.ndarray | None) -> None:
     if face is not None:
-        # grey and pale, so that the colours on it keep their meaning
+        # gray and pale, so that the colors on it keep their meaning
         grey = face.astype(np.float64).mean(axis=2) / 255
         panel.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 1, 0))
     panel.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")
@@ -87,18 +87,18 @@ def _shapes(regions: Mapping[str, Any]) -> list[Patch]:
 
 
 def time_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
-    """Left: what a frame gives to frames before and after it; right: to each part of the clip."""
+    """Draw a frame's attention to frames before and after it, and to each part of the clip."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 3.2))
         figure.subplots_adjust(left=0.075, right=0.985, bottom=0.16, top=0.9, wspace=0.22)
         left, right = figure.subplots(1, 2)
-        for (stream, facts), colour in zip(time.items(), (BLUE, ORANGE), strict=False):
+        for (stream, found), colour in zip(time.items(), (BLUE, ORANGE), strict=False):
             for source, line in (("own", "-"), ("other", "--")):
-                if source in facts["sources"]:
-                    values = facts["sources"][source]["offsets"]
-                    steps = [n for n, v in enumerate(facts["sources"][source]["even_offsets"]) if v]
+                if source in found["sources"]:
+                    values = found["sources"][source]["offsets"]
+                    steps = [n for n, v in enumerate(found["sources"][source]["even_offsets"]) if v]
                     left.plot(
-                        [facts["from"] + n for n in steps],
+                        [found["from"] + n for n in steps],
                         [100 * values[n] for n in steps],
                         color=colour,
                         ls=line,
@@ -106,16 +106,17 @@ def time_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
                         ms=3.5,
                         label=f"{stream} to {_target(stream, source, time)}",
                     )
-            course = [np.nan if value is None else value for value in facts["course"]]
-            middles = (np.arange(len(course)) + 0.5) / len(course)
-            right.plot(middles, course, color=colour, marker="o", ms=3.5, label=f"by {stream}")
+            parts = [np.nan if value is None else value for value in found["course"]]
+            middles = (np.arange(len(parts)) + 0.5) / len(parts)
+            right.plot(middles, parts, color=colour, marker="o", ms=3.5, label=f"by {stream}")
         left.set(
             xlabel="frames away (below 0: earlier)", ylabel="share of the attention (%)",
             title="Before and after", ylim=(0, None),
         )  # fmt: skip
-        right.axhline(1, color="0.45", lw=1, ls=":", label="even attention")
+        right.axhline(1, color="0.45", lw=1, ls=":", label="uniform attention")
         right.set(
-            xlabel="place in the clip (0: start, 1: end)", ylabel="attention / even attention",
+            xlabel="position in the clip (0: start, 1: end)",
+            ylabel="attention / uniform attention",
             title="Over the clip",
         )  # fmt: skip
         for panel in (left, right):

@@ -1,4 +1,4 @@
-"""Pictures for the page, read from the stages' shards and encoded as data URIs.
+"""Images for the page, read from the stages' shards and encoded as data URIs.
 
 An aligned face with its landmarks and its region graph drawn on.
 """
@@ -19,14 +19,14 @@ from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 
-# Okabe & Ito's palette, distinguishable with any colour vision (jfly.uni-koeln.de/color), RGB
+# Okabe & Ito's palette, distinguishable with any color vision (jfly.uni-koeln.de/color), RGB
 BLUE = (0, 114, 178)
 ORANGE = (230, 159, 0)
 YELLOW = (240, 228, 66)
 WHITE = (255, 255, 255)
 BLACK = (0, 0, 0)
 SHIFT = 4  # OpenCV draws in 1/16 pixel
-BOW = 0.12  # a symmetric edge bends by this part of its length, clear of the nodes between
+BOW = 0.12  # a symmetric edge bends by this fraction of its length, around the nodes in between
 
 Image = npt.NDArray[np.uint8]
 
@@ -41,12 +41,12 @@ def draw_graph(
     *,
     scale: int = 3,
 ) -> Image:
-    """Landmarks as dots, adjacent edges blue, symmetric edges orange and bowed, nodes as discs.
+    """Draw landmarks as dots, adjacent edges blue, symmetric ones orange and bowed, nodes as disks.
 
     Args:
         crop_rgb: uint8 [S, S, 3], the aligned crop.
         points: landmarks [P, 2] in crop pixels.
-        node_xy: region centres [N, 2] in crop coordinates from 0 to 1.
+        node_xy: region centers [N, 2] in crop coordinates from 0 to 1.
         edges: pairs of node numbers; of an edge's two directions one is drawn.
         edge_types: `"adjacent"` or `"symmetric"` for each edge.
         visible: [N]; nodes that are 0 are drawn hollow (white in a blue ring) and their
@@ -108,20 +108,20 @@ MAX_SUBJECTS = 8
 
 @dataclass(frozen=True)
 class Sheet:
-    """Thumbnails in a table: `columns` are subjects, each row a class with one cell a column."""
+    """Thumbnails in a table: `columns` are subjects, each row is a class with a cell per column."""
 
     columns: list[str]
     rows: list[dict[str, object]]
 
 
 def data_uri(image_rgb: np.ndarray) -> str:
-    """uint8[H,W,3] RGB -> a JPEG data URI; the same picture gives the same text."""
+    """Encode uint8[H,W,3] RGB as a JPEG data URI; the same image gives the same text."""
     data = encode_jpeg(image_rgb, JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
 
 
 def clip_sheet(clips: Sequence[Clip], classes: Sequence[str], frames: ShardReader) -> Sheet:
-    """The middle sampled frame of the first clip of each class and subject."""
+    """Show the middle sampled frame of the first clip of each class and subject."""
     usable = [clip for clip in clips if frames.entry(clip.clip_id).status == "ok"]
     subjects = sorted({clip.subject or "" for clip in usable})[:MAX_SUBJECTS]
     first: dict[tuple[str | None, str], Clip] = {}
@@ -145,7 +145,7 @@ def face_tiles(
     landmarks: ShardReader,
     graphs: ShardReader,
 ) -> list[dict[str, str]]:
-    """Aligned faces with landmarks and region graph drawn on, spread over classes and clips."""
+    """Draw landmarks and region graph on aligned faces, spread over classes and clips."""
     tiles = []
     for clip in _spread(clips, classes, count, graphs):
         row = _middle_valid(clip.clip_id, faces)
@@ -157,7 +157,7 @@ def face_tiles(
 
 
 def plain_face(clip_id: str, faces: ShardReader, frame_index: int | None = None) -> str | None:
-    """The aligned face in the middle of a clip, or nearest to a frame; None: none was found."""
+    """Return the aligned face in the middle of a clip, or nearest to a frame; None: no face."""
     if faces.entry(clip_id).status != "ok":
         return None
     row = _middle_valid(clip_id, faces)
@@ -167,7 +167,7 @@ def plain_face(clip_id: str, faces: ShardReader, frame_index: int | None = None)
 
 
 def mean_face(clip_ids: Sequence[str], faces: ShardReader) -> np.ndarray | None:
-    """The mean of the aligned faces in the middle of some clips, uint8[S,S,3]; None: no face."""
+    """Average the aligned faces in the middle of some clips, uint8[S,S,3]; None: no face."""
     rows = [(clip, _middle_valid(clip, faces)) for clip in clip_ids if faces.entry(clip).ok]
     crops = [_crop(clip, row, faces) for clip, row in rows if row is not None]
     if not crops:
@@ -191,7 +191,7 @@ def _spread(
     share = -(-count // max(1, len(classes)))
     picked: list[Clip] = []
     for name in classes:
-        # a clip whose frames are labelled shows several classes
+        # a clip whose frames are labeled shows several classes
         mine = [clip for clip in usable if clip.label in (name, None)]
         steps = np.linspace(0, len(mine) - 1, min(share, len(mine))).round().astype(int)
         picked += [mine[step] for step in dict.fromkeys(steps.tolist())]

@@ -1,4 +1,4 @@
-"""`reports/index.html`: one self-contained page that shows what was run and what came out."""
+"""`reports/index.html`: one self-contained page that shows what was run, and the results."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.report.ablations import ablations_view, read_ablations
 from arpgnet.pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
 from arpgnet.pipeline.report.explanations import explanations_view
@@ -65,10 +66,10 @@ class Results:
 
 
 def gather(params: Params, root: Path = Path()) -> Results:
-    """Read the stages' outs under `root`.
+    """Read the stages' outputs under `root`.
 
     Raises:
-        UserError: a stage's out is absent.
+        UserError: a stage's output is absent.
     """
     try:
         return Results(
@@ -86,7 +87,7 @@ def gather(params: Params, root: Path = Path()) -> Results:
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """`run,epoch,train_loss,val_loss,val_uar` -> a `Curve` a run."""
+    """Read `run,epoch,train_loss,val_loss,val_uar` into a `Curve` per run."""
     runs: dict[str, list[dict[str, str]]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -101,7 +102,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
 
 
 def render(results: Results) -> str:
-    """The page's HTML; every text from data is escaped."""
+    """Render the page's HTML; every text from data is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("arpgnet.pipeline.report", "."),
         autoescape=True,
@@ -116,7 +117,7 @@ def render(results: Results) -> str:
         style=Markup(
             files("arpgnet.pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
         ),
-        run=_run_facts(results),
+        run=_run_view(results),
         tiles=list(_tiles(results)),
         rivals=list(_rivals(results)),
         official=official(results.details),
@@ -154,7 +155,7 @@ def _json(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def _run_facts(results: Results) -> dict[str, Any]:
+def _run_view(results: Results) -> dict[str, Any]:
     details, manifest, params = results.details, results.manifest, results.params
     level = f"{details['confidence']:.0%}"
     seeds = len(details["models"][NETWORK]["seeds"])
@@ -162,21 +163,20 @@ def _run_facts(results: Results) -> dict[str, Any]:
     return {
         "dataset": _dataset_name(results),
         "rendered": manifest.dataset == "demo",
-        "clips": len(manifest.clips),
-        "classes": manifest.classes,
-        "subjects": _plain_count({clip.subject for clip in manifest.clips if clip.subject}),
-        "protocol": f"{_protocol_name(manifest)}, {folds} fold{'s' * (folds > 1)}, "
-        f"{seeds} seed{'s' * (seeds > 1)}",
+        "clips": plural(len(manifest.clips), "clip"),
+        "classes": plural(len(manifest.classes), "class", "classes"),
+        "subjects": _subject_count({clip.subject for clip in manifest.clips if clip.subject}),
+        "protocol": f"{_protocol_name(manifest)}, {plural(folds, 'fold')}, {plural(seeds, 'seed')}",
         "level": level,
         "unit": details["interval_unit"],
         "frames": "frames" in results.metrics,
         "scored": "frames" if "frames" in results.metrics else "clips",
-        "interval_note": f"In brackets the {level} interval from {details['bootstrap']} bootstrap "
-        f"resamples of whole {details['interval_unit']}s ({details['intervals_over']} of them); "
-        f"± is the standard deviation over seeds. Predictions of all folds are pooled a seed.",
+        "interval_note": f"Brackets: {level} interval from {details['bootstrap']} bootstrap "
+        f"resamples of {plural(details['intervals_over'], details['interval_unit'])}. "
+        f"±: standard deviation over seeds. The predictions of all folds are pooled per seed.",
         "missing_wrong": details["missing"] == "wrong",
         "pack": results.shards["faces"].metadata["pack"],
-        "licence": results.shards["faces"].metadata["licence"],
+        "license": results.shards["faces"].metadata["licence"],
         "params": _settings_text(params),
     }
 
@@ -199,8 +199,8 @@ def _protocol_name(manifest: Manifest) -> str:
     return "cross-corpus" if cross else str(manifest.notes["protocol"]["protocol"])
 
 
-def _plain_count(values: set[str]) -> str:
-    return str(len(values)) if values else "unnamed"
+def _subject_count(values: set[str]) -> str:
+    return plural(len(values), "subject") if values else "subjects unknown"
 
 
 def _settings_text(params: Params) -> str:
@@ -231,10 +231,11 @@ def _tiles(results: Results) -> Iterator[dict[str, str]]:
 
 
 def tested(metrics: Mapping[str, Any]) -> str:
-    """What is scored, counted: `288 test clips`."""
+    """Return what is scored, counted: `288 test clips`."""
     if "frames" in metrics:
-        return f"{metrics['frames']} labelled frames of {metrics['clips']} test videos"
-    return f"{metrics['clips']} test clips"
+        frames = plural(metrics["frames"], "labeled frame")
+        return f"{frames} of {plural(metrics['clips'], 'test video')}"
+    return plural(metrics["clips"], "test clip")
 
 
 def _rivals(results: Results) -> Iterator[dict[str, Any]]:
@@ -265,22 +266,23 @@ def _recalls(results: Results) -> Iterator[dict[str, str]]:
 
 
 def coverage_view(results: Results) -> dict[str, Any]:
-    """`sentence`: how many clips came through; `quarantined`: the others; `notes` of ingest."""
+    """Return `sentence`: how many clips passed; `quarantined`: the others; `notes` of ingest."""
     lost = list(quarantined(results.manifest.clips, results.shards))
     total = len(results.manifest.clips)
     reasons = Counter(row["reason"] for row in lost)
-    sentence = f"{total - len(lost)} of {total} clips came through every stage."
+    sentence = f"{total - len(lost)} of {plural(total, 'clip')} passed every stage."
     if lost:
-        policy = "count as wrong" if results.details["missing"] == "wrong" else "are left out"
+        policy = "counted as wrong" if results.details["missing"] == "wrong" else "left out"
         common = "; ".join(f"{reason}: {count}" for reason, count in reasons.most_common())
-        sentence += f" The other {len(lost)} {policy} ({common})."
+        verb = "is" if len(lost) == 1 else "are"
+        sentence += f" The other {len(lost)} {verb} {policy} ({common})."
     return {"sentence": sentence, "quarantined": lost, "notes": _notes(results.manifest)}
 
 
 def quarantined(
     clips: Sequence[Clip], shards: Mapping[str, ShardReader]
 ) -> Iterator[dict[str, str]]:
-    """Every clip that did not come through, the first stage that gave it up, and why."""
+    """Yield every clip that did not pass, the first stage that quarantined it, and why."""
     for clip in clips:
         if clip.status != "ok":
             yield {"clip": clip.clip_id, "stage": "ingest", "reason": clip.reason or ""}
@@ -293,16 +295,17 @@ def quarantined(
 
 
 def _notes(manifest: Manifest) -> list[str]:
-    """What ingest left out or grouped, in words; what did not happen is not worth a line."""
+    """Say what ingest left out or grouped; what did not happen is not worth a line."""
     notes = manifest.notes
-    lines = [f"{count} clips of class {name} were left out on purpose (dataset.exclude)"
+    lines = [f"{plural(count, 'clip')} of class {name} left out on purpose (dataset.exclude)"
              for name, count in sorted(notes["excluded"].items())]  # fmt: skip
     lines += [f"{count} left out: {why}" for why, count in notes["left_out"].items()]
-    if notes["twins"]["clips"]:
+    if notes["near_duplicates"]["clips"]:
+        alike = notes["near_duplicates"]
         lines.append(
-            f"{notes['twins']['clips']} clips show the same pictures as another, in "
-            f"{notes['twins']['sets']} sets; each set stays on one side of every split"
+            f"{plural(alike['clips'], 'near-duplicate clip')} in {plural(alike['sets'], 'group')}; "
+            "a group stays on one side of every split"
         )
     if notes["unused_files"]["count"]:
-        lines.append(f"{notes['unused_files']['count']} files in the folder are not used")
+        lines.append(f"{plural(notes['unused_files']['count'], 'unused file')} in the folder")
     return lines + list(notes["remarks"])

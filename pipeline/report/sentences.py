@@ -1,7 +1,4 @@
-"""What the numbers say, in words.
-
-Text from data inside Markdown: it is read as text, whatever it says.
-"""
+"""Sentences about the results, and escaping of text from data inside Markdown."""
 
 from __future__ import annotations
 
@@ -9,18 +6,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.tables.predictions import NETWORK
 
-# CommonMark 0.31, section 2.4: a backslash before ASCII punctuation makes it plain
+# CommonMark 0.31, section 2.4: a backslash escapes ASCII punctuation
 SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#$])")
-# what begins a list where a line begins
+# what starts a list at the start of a line
 LIST = re.compile(r"^(\d{0,9})([-+.)])(?=[\s-]|$)")
-# GitHub makes links of these without brackets
+# GitHub turns these into links without brackets
 LINK = re.compile(r"(://|www\.)", re.IGNORECASE)
 
 
 def plain(value: object) -> str:
-    """The value as Markdown that shows its text on one line, in a paragraph or in a table."""
+    """Escape the value as Markdown that shows its text on one line, in a paragraph or a table."""
     text = SPECIAL.sub(r"\\\1", " ".join(str(value).split()))
     text = LIST.sub(r"\1\\\2", text)
     return LINK.sub(lambda found: "\\://" if found[1] == "://" else f"{found[1][:-1]}\\.", text)
@@ -45,7 +43,7 @@ OFFICIAL_NAMES = {
 
 
 def verdict(details: Mapping[str, Any]) -> str:
-    """Whether the network beats the best of its baselines, and how surely."""
+    """Say whether the network beats the best of its baselines, and how certainly."""
     gains = details["gain_over_baselines"]
     if not gains:
         return ""
@@ -56,54 +54,56 @@ def verdict(details: Mapping[str, Any]) -> str:
     return (
         f"Here it {outcome} the best of them, {MODEL_NAMES.get(nearest, nearest)}: "
         f"{gain['mean']:+.3f} UAR {interval(gain)} on the same resamples"
-        f"{'' if certain else ', an interval that includes no difference'}."
+        f"{'' if certain else ', an interval that includes zero'}."
     )
 
 
 def official(details: Mapping[str, Any]) -> str:
-    """The score of the data set's own protocol, or that another one was used; empty for one's own
-    clips."""
+    """Give the score of the data set's official protocol, or say that another one was used.
+
+    Empty for the user's own clips.
+    """
     own = details.get("official")
     if not own:
         return ""
     score, name = own["score"], OFFICIAL_NAMES[own["metric"]]
     said = (
         f"{name} {number(score['mean'])}{plus_minus(score)} {interval(score)} of "
-        f"{own['denominator']} {own['unit']} a seed"
+        f"{plural(own['denominator'], own['unit'][:-1])} per seed"
     )
     if not own["words"]:
         return (
-            f"{said[0].upper()}{said[1:]}. This is not the data set's own protocol: the figure "
-            "cannot be put beside published ones."
+            f"{said[0].upper()}{said[1:]}. This is not the data set's official protocol: the "
+            "figure cannot be compared with published ones."
         )
-    return f"By the data set's own protocol ({own['words']}): {said}."
+    return f"By the data set's official protocol ({own['words']}): {said}."
 
 
 def single_runs(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
-    """Pooled figures beside the mean over single runs."""
+    """Compare the pooled figures with the mean over single runs."""
     runs, mean = details["runs"], metrics["fold_mean"]
     uars = [run["uar"] for run in runs]
     parts = ", ".join(f"{name} {number(mean[key]['mean'])}{plus_minus(mean[key])}"
                       for key, name in TILES)  # fmt: skip
     return (
-        f"Mean over the {len(runs)} single runs (fold and seed), each scored on its own test part: "
-        f"{parts}; the worst run's UAR is {number(min(uars))}, the best one's "
-        f"{number(max(uars))}. The figures at the top pool the folds first; with few clips a fold "
-        f"the two differ."
+        f"Mean over {plural(len(runs), 'single run')} (fold and seed), each scored on its own test "
+        f"part: {parts}. The worst run's UAR is {number(min(uars))}, the best run's "
+        f"{number(max(uars))}. The figures at the top pool the folds first; with few clips per "
+        f"fold, the two differ."
     )
 
 
 def calibration(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
-    """The expected calibration error, and to which side it lies."""
+    """Give the expected calibration error, and in which direction it lies."""
     error, lean = metrics["ece"], metrics["overconfidence"]["mean"]
     if error["mean"] is None:
         return "No clip has a prediction."
-    side = "surer than it is right" if lean > 0 else "right more often than it is sure"
+    side = "overconfident" if lean > 0 else "underconfident"
     return (
         f"Expected calibration error {number(error['mean'])}{plus_minus(error)} "
-        f"({details['ece_bins']} bins): how far, on average, the probability of the named "
-        f"class is from the share of clips that are named rightly at that probability. Over all "
-        f"clips the network is {side}, by {abs(lean):.3f}."
+        f"({plural(details['ece_bins'], 'bin')}): the mean distance between the probability of "
+        f"the predicted class and the accuracy at that probability. Over all clips the network "
+        f"is {side} by {abs(lean):.3f}."
     )
 
 

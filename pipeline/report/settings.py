@@ -1,4 +1,4 @@
-"""Settings that may be shown to others: what was chosen, not where the chooser keeps it."""
+"""Settings that may be shown to others: without the paths of this machine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.store import digest
 
-# in the place of every folder: the settings stay valid where there must be one
+# replaces every folder: the settings stay valid where there must be one
 LEFT_OUT = "left-out"
 
 
 def shareable(params: Params) -> dict[str, Any]:
-    """All settings without the folders of data; of a path from the root the last part alone.
+    """Return all settings without the data folders; of an absolute path only the last part.
 
-    A path may name a person, a project, or a machine. The result is a valid `params.yaml`.
+    A path may reveal a person, a project, or a machine. The result is a valid `params.yaml`.
     """
     settings = params.model_dump(mode="json")
     dataset = settings["dataset"]
@@ -28,8 +28,10 @@ def shareable(params: Params) -> dict[str, Any]:
 
 
 def settings_digest(params: Params) -> str:
-    """Tells whether two runs were set alike, wherever their data lies; sha256 of `shareable`
-    without `engine`, which cannot change a result."""
+    """Return the sha256 of `shareable` without `engine`, which cannot change a result.
+
+    Two runs with equal settings have equal digests, wherever their data lies.
+    """
     settings = shareable(params)
     settings.pop("engine")
     return digest(settings)

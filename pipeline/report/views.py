@@ -1,4 +1,4 @@
-"""What the page and the card show of mistakes, subjects and groups of people."""
+"""What the page and the card show about mistakes, subjects and groups of people."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.report.images import plain_face
 from arpgnet.pipeline.report.sentences import number
 from arpgnet.pipeline.tables.shards import ShardReader
@@ -14,7 +15,7 @@ from arpgnet.pipeline.tables.shards import ShardReader
 def mistakes_view(
     mistakes: Sequence[Mapping[str, Any]], faces: ShardReader
 ) -> list[dict[str, str]]:
-    """A face and its caption for each of `mistakes` of `reports/evaluation.json`."""
+    """Return a face and its caption for each of `mistakes` of `reports/evaluation.json`."""
     shown = []
     for row in mistakes:
         image = plain_face(row["clip_id"], faces, row["frame_index"])
@@ -28,20 +29,20 @@ def _caption(row: Mapping[str, Any]) -> dict[str, str]:
     networks = row["networks"]
     return {
         "label": row["label"],
-        "named": row["named"],
-        "sure": f"{row['probability']:.2f}",
-        "label_sure": f"{row['probability_of_label']:.2f}",
+        "predicted": row["named"],
+        "probability": f"{row['probability']:.2f}",
+        "label_probability": f"{row['probability_of_label']:.2f}",
         "frame": "" if frame is None else f"frame {frame}",
         "networks": f"{row['wrong']} of {networks} networks wrong" if networks > 1 else "",
     }
 
 
-# a longer table is not read: of more subjects the page says how they are spread
+# nobody reads a longer table: for more subjects, the page shows how their scores are distributed
 MOST_ROWS = 60
 
 
 def subjects_view(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page shows: `rows` (empty where there are too many), `note` and `spread`.
+    """Return what the page shows: `rows` (empty if there are too many), `note` and `spread`.
 
     Args:
         found: `subjects` of `reports/evaluation.json`.
@@ -52,11 +53,11 @@ def subjects_view(found: Mapping[str, Any]) -> dict[str, Any]:
     fewest = min(row["predictions"] for row in rows)
     note = (
         "Each subject's own test part, averaged over seeds, lowest UAR first. "
-        f"A score of few clips is coarse: of the subject with fewest predictions ({fewest}) a "
-        f"single one moves WAR by {1 / fewest:.2f}."
+        f"A score over few clips is coarse: for the subject with the fewest predictions "
+        f"({fewest}), a single one changes WAR by {1 / fewest:.2f}."
     )
     if found["unnamed"]:
-        note += f" {found['unnamed']} test clips name nobody and stand in no row."
+        note += f" Not in the table: {plural(found['unnamed'], 'test clip')} without a subject."
     return {
         "rows": [_row(row) for row in rows] if len(rows) <= MOST_ROWS else [],
         "spread": spread(found) + ("" if len(rows) <= MOST_ROWS else f" {histogram(rows)}"),
@@ -65,19 +66,19 @@ def subjects_view(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spread(found: Mapping[str, Any]) -> str:
-    """The lowest, median and highest UAR and WAR, in a sentence; empty where nobody is scored."""
+    """Give the lowest, median and highest UAR and WAR; empty if nobody is scored."""
     said = [
         f"{name} from {number(values[0])} to {number(values[-1])}, median {number(values[2])}, "
-        f"middle half {number(values[1])} to {number(values[3])}"
+        f"quartiles {number(values[1])} and {number(values[3])}"
         for name, values in ((key.upper(), found["quartiles"][key]) for key in ("uar", "war"))
         if values
     ]
-    return f"Over {len(found['rows'])} subjects: {'; '.join(said)}." if said else ""
+    return f"Over {plural(len(found['rows']), 'subject')}: {'; '.join(said)}." if said else ""
 
 
 def histogram(rows: list[dict[str, Any]]) -> str:
-    """How many subjects have a UAR in each tenth, in a sentence."""
-    # the last tenth holds 1.0 too; a whisker more, because 0.3 * 10 is 2.9999999999999996
+    """Say how many subjects have a UAR in each tenth."""
+    # the last tenth includes 1.0; 1e-9 because 0.3 * 10 is 2.9999999999999996
     tenths = Counter(min(9, int(row["uar"] * 10 + 1e-9)) for row in rows if row["uar"] is not None)
     parts = [f"{tenths[n]} from {n / 10:.1f} to {(n + 1) / 10:.1f}" for n in sorted(tenths)]
     return f"Subjects by UAR: {', '.join(parts)}."
@@ -87,7 +88,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, str]:
     uar, war = row["uar"], row["war"]
     counted = f"{row['clips']}"
     if row["predictions"] != row["clips"]:
-        counted += f" ({row['predictions']} frames)"
+        counted += f" ({plural(row['predictions'], 'frame')})"
     return {
         "name": row["subject"],
         "clips": counted,
@@ -98,20 +99,25 @@ def _row(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def traits_view(found: Mapping[str, Any]) -> dict[str, Any]:
-    """`tables`, one a trait: its name, rows of text, how many test clips do not say; and `note`.
+    """Return `note` and `tables`, one per trait: name, rows of text, count of unlabeled clips.
 
     Args:
         found: `traits` of `reports/evaluation.json`.
     """
     return {
         "tables": [
-            {"trait": one["trait"], "unnamed": one["unnamed"], "rows": list(_rows(one["rows"]))}
+            {
+                "trait": one["trait"],
+                "unlabeled": plural(one["unnamed"], "test clip") if one["unnamed"] else "",
+                "rows": list(_rows(one["rows"])),
+            }
             for one in found["tables"]
         ],
-        "note": "Each group's own test clips, as the data set labels them. Intervals that overlap "
-        "show no difference, and a difference does not tell why: groups also differ in clips, "
-        f"light and how the expressions were made. Of fewer than {found['fewest_clips']} clips or "
-        f"{found['fewest_subjects']} subjects nothing but the count is shown.",
+        "note": "Each group's own test clips, as the data set labels them. Overlapping intervals "
+        "do not show a difference, and a difference does not tell its cause: groups also differ "
+        "in clips, lighting and how the expressions were elicited. For fewer than "
+        f"{found['fewest_clips']} clips or {found['fewest_subjects']} subjects, only the count is "
+        "shown.",
     }
 
 

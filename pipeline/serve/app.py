@@ -1,4 +1,4 @@
-"""The service's addresses: a page, and jobs in JSON. Every error is {"error": one line}."""
+"""The service's HTTP interface: a page, and jobs in JSON. Every error is {"error": one line}."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ TYPES = {
 NO_DOCS: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 # of a request that names a path
 _SMALL = 16384
-# what a job may write beside its upload, in times the upload
+# what a job may write in addition to its upload, as a multiple of the upload
 _ROOM = 3
 _SWEEP_S = 30.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is accepted, and what a page can say of it.
+    """What is accepted, and what the page says about it.
 
     Attributes:
         upload_bytes: of a video.
@@ -89,7 +89,7 @@ AsWanted = Annotated[Wanted, Depends(_wanted)]
 
 
 def make_app(jobs: Jobs, ready: Ready, limits: Limits, access: Access) -> Guard:
-    """The guarded application. The jobs are started and stopped by whoever made them."""
+    """Build the guarded application. The caller starts and stops the jobs."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -103,9 +103,9 @@ def make_app(jobs: Jobs, ready: Ready, limits: Limits, access: Access) -> Guard:
 
     @app.post("/api/session", status_code=204)
     def session(request: Request) -> Response:
-        """The token for a cookie that no script can read."""
+        """Exchange the token for a cookie that scripts cannot read."""
         if not access.has_token(request.headers):
-            return refusal(401, "this is not the service's token", challenge=True)
+            return refusal(401, "wrong token", challenge=True)
         answer = Response(status_code=204)
         secure = request.headers.get("origin", "").startswith("https:")
         answer.set_cookie(
@@ -129,7 +129,7 @@ def make_app(jobs: Jobs, ready: Ready, limits: Limits, access: Access) -> Guard:
 
     @app.post("/api/jobs", status_code=202)
     async def upload(request: Request, wanted: AsWanted) -> dict[str, Any]:
-        """The body is the video; the header X-File-Name may name it, percent-encoded."""
+        """Accept a video as the body; the header X-File-Name may name it, percent-encoded."""
         name = shown_name(unquote(request.headers.get("x-file-name", "")))
         job = _reserve(jobs, limits, name, wanted)
         try:
@@ -142,9 +142,9 @@ def make_app(jobs: Jobs, ready: Ready, limits: Limits, access: Access) -> Guard:
 
     @app.post("/api/paths", status_code=202)
     async def path(request: Request, wanted: AsWanted) -> dict[str, Any]:
-        """The body is {"path": of a video below the service's root}."""
+        """Accept {"path": of a video below the service's root}."""
         if limits.root is None:
-            raise Refused(404, "this service takes no paths: start it with --root DIR")
+            raise Refused(404, "this service does not accept paths: start it with --root DIR")
         video = below(limits.root, _path(await to_memory(request, _SMALL, limits.pace)))
         job = _reserve(jobs, limits, shown_name(video.name), wanted)
         jobs.submit(job, video)
@@ -211,16 +211,16 @@ def _answer_in_lines(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def bug(_: Request, error: Exception) -> JSONResponse:
-        return refusal(500, "an error in the service: its owner finds it in the service's log")
+        return refusal(500, "internal error: details are in the service's log")
 
 
 def _reserve(jobs: Jobs, limits: Limits, name: str, wanted: Wanted) -> Job:
     if shutil.disk_usage(jobs.folder).free < _ROOM * limits.upload_bytes:
-        raise Refused(507, "the disk of the service is nearly full")
+        raise Refused(507, "the service's disk is nearly full")
     try:
         return jobs.reserve(name, wanted)
     except Busy:
-        raise Refused(429, "the service is busy: try again when a job has ended") from None
+        raise Refused(429, "the service is busy: try again when a job has finished") from None
 
 
 def _path(body: bytes) -> str:
@@ -228,14 +228,14 @@ def _path(body: bytes) -> str:
         path = json.loads(body)["path"]
         if isinstance(path, str):
             return path
-    raise Refused(422, 'the body must be {"path": "a video below the service\'s root"}')
+    raise Refused(422, 'the body must be {"path": "a video in the service\'s folder"}')
 
 
 def _find(jobs: Jobs, number: str) -> Job:
-    # a look-up among known ids: what is forged is not there, and is part of no path
+    # only a lookup among known ids: a forged id is unknown, and never becomes part of a path
     job = jobs.get(number)
     if job is None:
-        raise Refused(404, "there is no such job: its results may have expired")
+        raise Refused(404, "no such job: its results may have expired")
     return job
 
 

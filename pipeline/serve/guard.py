@@ -1,4 +1,4 @@
-"""What stands before every request: who may ask, from which page, and what browsers are told.
+"""Checks before every request: who may send it and from which page; and security headers.
 
 - Host: only the service's own names, so that no foreign name can be pointed at it (DNS rebinding).
 - Origin and Sec-Fetch-Site: another site's page cannot send anything here (CSRF), nor read.
@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-# what shows a stranger nothing but the page that asks for the token
+# what shows a stranger only the page that asks for the token
 OPEN_PATHS = frozenset({"/", "/app.css", "/app.js", "/icon.svg", "/api/session"})
 READING = frozenset({"GET", "HEAD"})
 NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -34,7 +34,7 @@ HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches an address or name."""
+    """Tell whether an address or name is reachable only from this machine."""
     if host.lower() in LOOPBACK_NAMES:
         return True
     try:
@@ -67,7 +67,7 @@ class Access:
         return f"arpgnet-{self.port}"
 
     def knows_host(self, header: str) -> bool:
-        """Whether a Host header names this service."""
+        """Tell whether a Host header names this service."""
         try:
             name = (urlsplit(f"//{header}").hostname or "").lower()
         except ValueError:
@@ -81,14 +81,14 @@ class Access:
         return self.any_address
 
     def has_token(self, headers: Headers) -> bool:
-        """Whether a request carries the token itself."""
+        """Tell whether a request carries the token itself."""
         if self.token is None:
             return True
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        return kind.lower() == "bearer" and _same(given.strip(), self.token)
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        return kind.lower() == "bearer" and _same(token.strip(), self.token)
 
     def is_known(self, headers: Headers) -> bool:
-        """Whether a request carries the token, or the cookie that was given for it."""
+        """Tell whether a request carries the token, or the cookie that was issued for it."""
         return self.has_token(headers) or self._has_cookie(headers)
 
     def _has_cookie(self, headers: Headers) -> bool:
@@ -125,7 +125,7 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._access.knows_host(host):
-            return refusal(403, "this service has another name: --allow-host NAME permits one")
+            return refusal(403, "unknown host name: --allow-host NAME permits it")
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         reads = scope["method"] in READING
         foreign = site not in (None, "same-origin", "none")
@@ -133,20 +133,18 @@ class Guard:
             foreign = foreign or urlsplit(origin).netloc.lower() != host.lower()
         page = reads and scope["path"] in OPEN_PATHS
         if foreign and not page:
-            return refusal(403, "another site's page asked for this")
+            return refusal(403, "cross-site request refused")
         if scope["path"] not in OPEN_PATHS and not self._access.is_known(headers):
-            return refusal(
-                401, "the service's token is needed: Authorization: Bearer TOKEN", challenge=True
-            )
+            return refusal(401, "a token is required: Authorization: Bearer TOKEN", challenge=True)
         return None
 
 
 def refusal(status: int, line: str, *, challenge: bool = False) -> JSONResponse:
-    """One line; the connection ends with it, for a body may still be on its way."""
+    """Answer with one line and close the connection, because a body may still be on its way."""
     headers = {"connection": "close"} | ({"www-authenticate": "Bearer"} if challenge else {})
     return JSONResponse({"error": line}, status, headers)
 
 
 def _same(given: str, wanted: str) -> bool:
-    """In a time that tells nothing of how much is right."""
+    """Compare in constant time."""
     return secrets.compare_digest(given.encode(), wanted.encode())

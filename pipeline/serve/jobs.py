@@ -1,4 +1,4 @@
-"""Jobs: a bounded queue before the workers, and results that go when their time has come."""
+"""Jobs: a bounded queue for the workers, and results that expire."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from arpgnet.pipeline.serve.worker import CANCELLED, TABLE, Outcome, Ready, Task
 
 State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
 ENDED = frozenset({"done", "failed", "cancelled"})
-# what of a job may be fetched, by what it is
+# the files of a job that may be fetched, by kind
 PAGE, FILM, OVERLAY = f"{TABLE}.html", f"{TABLE}.page.mp4", f"{TABLE}.overlay.mp4"
 UPLOAD = "upload"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a client asks for."""
+    """The outputs that a client requests."""
 
     form: Format = "csv"
     landmarks: bool = False
@@ -34,7 +34,7 @@ class Wanted:
 
 @dataclass
 class Job:
-    """A video on its way; the time is `time.monotonic`'s."""
+    """A video to predict, and its state; times are those of `time.monotonic`."""
 
     id: str
     name: str
@@ -53,11 +53,11 @@ class Job:
 
     @property
     def upload(self) -> Path:
-        """Where an uploaded video lies until the job has ended."""
+        """Path of the uploaded video until the job has ended."""
         return self.folder / UPLOAD
 
     def files(self) -> dict[str, Path]:
-        """What can be fetched, by its name: fixed names, of files that are there."""
+        """The existing files that can be fetched, by kind; their names are fixed."""
         if self.state not in ("done", "failed"):
             return {}
         names = {
@@ -70,7 +70,7 @@ class Job:
         return {kind: path for kind, path in paths.items() if path.is_file()}
 
     def seconds_left(self, now: float) -> tuple[float | None, float | None]:
-        """Frames a second so far, and seconds to the end at that rate; None while unknown."""
+        """Frames per second so far, and seconds left at that rate; None while unknown."""
         took = (self.ended or now) - self.began
         if not (self.began and self.done and took > 0):
             return None, None
@@ -80,7 +80,7 @@ class Job:
 
 
 class Reader(Protocol):
-    """Reads one video at a time, in a thread of its own: a `Worker`."""
+    """Predicts one video at a time, in a thread of its own: a `Worker`."""
 
     def start(self) -> Ready: ...
 
@@ -92,7 +92,7 @@ class Reader(Protocol):
 
 
 class Busy(Exception):  # noqa: N818 - an answer, not a fault
-    """There is no room for another job."""
+    """The queue is full."""
 
 
 class Jobs:
@@ -143,7 +143,7 @@ class Jobs:
         return ready[0]
 
     def stop(self) -> None:
-        """Cancel what runs and end the workers; unless files are kept, delete all of them."""
+        """Cancel running jobs and stop the workers; unless files are kept, delete all of them."""
         with self._lock:
             jobs = list(self._jobs.values())
             for job in jobs:
@@ -160,7 +160,7 @@ class Jobs:
                 shutil.rmtree(job.folder, ignore_errors=True)
 
     def reserve(self, name: str, wanted: Wanted) -> Job:
-        """A new job with a folder of its own, whose video is still to come.
+        """Create a job with a folder of its own, whose video is still to be uploaded.
 
         Raises:
             Busy: there is no room.
@@ -176,30 +176,30 @@ class Jobs:
             return job
 
     def submit(self, job: Job, video: Path) -> None:
-        """The video is there: the job waits for a worker."""
+        """Queue a job whose video is complete."""
         with self._lock:
             job.state, job.video = "queued", video
         self._queue.put(job)
 
     def get(self, number: str) -> Job | None:
-        """A job by its id."""
+        """Return a job by its id."""
         with self._lock:
             self.expire()
             return self._jobs.get(number)
 
     def ahead(self, job: Job) -> int:
-        """How many jobs a waiting one waits for."""
+        """Count the jobs before a waiting one."""
         with self._lock:
             names = [each.id for each in self._jobs.values() if each.state not in ENDED]
             return names.index(job.id) if job.id in names else 0
 
     def remove(self, job: Job) -> None:
-        """Cancel a job that has not ended, which stays known as cancelled; forget one that has.
-        Its files go."""
+        """Cancel a job that has not ended, which stays listed as canceled; forget one that has.
+        Its files are deleted."""
         with self._lock:
             job.cancelled.set()
             if job.state == "running":
-                return  # its thread does the rest
+                return  # its thread cleans up
             if job.state == "queued":
                 self._end(job, CANCELLED)
                 return
@@ -207,7 +207,7 @@ class Jobs:
         shutil.rmtree(job.folder, ignore_errors=True)
 
     def expire(self) -> None:
-        """Forget the jobs whose time has come."""
+        """Forget expired jobs."""
         now = self._clock()
         with self._lock:
             old = [
@@ -222,7 +222,7 @@ class Jobs:
                 shutil.rmtree(job.folder, ignore_errors=True)
 
     def _serve(self, worker: Reader) -> None:
-        """A thread's life."""
+        """Run jobs until the service stops, in a thread."""
         while (job := self._queue.get()) is not None:
             with self._lock:
                 if job.state != "queued" or job.cancelled.is_set():
@@ -239,7 +239,7 @@ class Jobs:
                 outcome = Outcome("failed", str(error))
             with self._lock:
                 if job.cancelled.is_set():
-                    # also where the worker had ended before it saw that
+                    # also if the worker had finished before it noticed
                     outcome = CANCELLED
                 self._end(job, outcome)
 
@@ -250,11 +250,11 @@ class Jobs:
         return follow
 
     def _end(self, job: Job, outcome: Outcome) -> None:
-        # nobody needs the upload any more
+        # the upload is not needed anymore
         job.upload.unlink(missing_ok=True)
         if outcome.state == "cancelled":
             shutil.rmtree(job.folder, ignore_errors=True)
         job.error, job.faces, job.complete = outcome.line, outcome.faces, outcome.complete
         job.ended = self._clock()
-        # last: who reads a state, without the lock, may rely on the rest
+        # last: whoever reads the state without the lock may rely on the rest
         job.state = outcome.state

@@ -1,4 +1,4 @@
-"""Start the service: its folder, its token, its socket, its workers; and clear up after it."""
+"""Start the service with its folder, token, socket and workers; and clean up after it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from arpgnet.pipeline.serve.worker import Source, Worker
 
 TOKEN = "ARPGNET_TOKEN"
 _SHORTEST_TOKEN = 16
-# connections at a time; more are told to come again
+# simultaneous connections; more are refused
 _CONNECTIONS = 100
 _TERMINATED = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the command line says.
+class ServeOptions:
+    """Options of the command line.
 
     Attributes:
         token_file: its first line is the token; None: the environment's `ARPGNET_TOKEN`, else one
@@ -53,7 +53,9 @@ class Options:
     waiting: int = 4
 
 
-def serve(source: Source, limits: Limits, options: Options, *, say: Callable[[str], None]) -> None:
+def serve(
+    source: Source, limits: Limits, options: ServeOptions, *, say: Callable[[str], None]
+) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Raises:
@@ -61,7 +63,7 @@ def serve(source: Source, limits: Limits, options: Options, *, say: Callable[[st
             cannot be written, or the token is too weak.
     """
     if limits.root is not None and not limits.root.is_dir():
-        raise UserError(f"--root {limits.root} is no folder: give the folder of the videos")
+        raise UserError(f"--root {limits.root} is not a folder: name the folder of the videos")
     local = is_loopback(options.host)
     token, made = _token(options.token_file, needed=not local)
     with listening(options.host, options.port) as listener, own_folder(options.keep) as folder:
@@ -80,11 +82,11 @@ def serve(source: Source, limits: Limits, options: Options, *, say: Callable[[st
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
             ready = jobs.start()
-            say(f"{ready.model} on http://{_shown(options.host)}:{port}/  (Ctrl-C ends it)")
+            say(f"{ready.model} on http://{_shown(options.host)}:{port}/  (Ctrl-C stops it)")
             if made:
-                say(f"token, asked for by the page: {token}")
+                say(f"token for the page: {token}")
             if not local:
-                say("without TLS the token can be read on the way: see docs/serve.md")
+                say("without TLS, the token can be intercepted: see docs/serve.md")
             config = uvicorn.Config(
                 make_app(jobs, ready, limits, access),
                 log_level="warning",
@@ -105,7 +107,7 @@ def serve(source: Source, limits: Limits, options: Options, *, say: Callable[[st
 
 @contextlib.contextmanager
 def own_folder(keep: Path | None) -> Iterator[Path]:
-    """A folder that only the service's user can read; a temporary one goes in the end.
+    """Provide a folder that only the service's user can read; a temporary one is deleted.
 
     Raises:
         UserError: `keep` cannot be made, is somebody else's, or others can read it.
@@ -121,13 +123,13 @@ def own_folder(keep: Path | None) -> Iterator[Path]:
         keep.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = keep.stat()
     if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
-        raise UserError(f"--keep {keep} can be read by others: chmod 700 it, or give a new folder")
+        raise UserError(f"--keep {keep} is readable by others: chmod 700 it, or name a new folder")
     yield keep.resolve()
 
 
 @contextlib.contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that takes connections, which wait until they are served.
+    """Open a listening socket; connections wait until they are served.
 
     Raises:
         UserError: the name is unknown, or the address is not to be had.
@@ -147,13 +149,13 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             reason = error.strerror
             raise UserError(
-                f"{host} port {port} is not to be had ({reason}): give another --port"
+                f"{host} port {port} is not available ({reason}): choose another --port"
             ) from None
         yield listener
 
 
 def _token(file: Path | None, *, needed: bool) -> tuple[str | None, bool]:
-    """The token, and whether it was made here."""
+    """Return the token, and whether it was generated here."""
     token = os.environ.get(TOKEN)
     where = TOKEN
     if file is not None:
@@ -161,24 +163,24 @@ def _token(file: Path | None, *, needed: bool) -> tuple[str | None, bool]:
         try:
             token = (file.read_text(encoding="utf-8").splitlines() or [""])[0].strip()
         except (OSError, UnicodeDecodeError):
-            raise UserError(f"{where} cannot be read: give a text file") from None
+            raise UserError(f"{where} cannot be read: name a text file") from None
     if token is None:
         return (secrets.token_urlsafe(32), True) if needed else (None, False)
     if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
         raise UserError(
-            f"{where}: a token has at least {_SHORTEST_TOKEN} characters, all of ASCII "
+            f"{where}: a token needs at least {_SHORTEST_TOKEN} characters, all ASCII "
             "(openssl rand -hex 32)"
         )
     return token, False
 
 
 def _shown(host: str) -> str:
-    """As an address has it; of an address for all of the machine's, the machine's name."""
+    """Format a host for a URL; for an address of all interfaces, the machine's name."""
     if host in ("0.0.0.0", "::"):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
-    # an exception: folders and processes are cleared up on its way
+    # an exception, so that folders and processes are cleaned up
     sys.exit(_TERMINATED)

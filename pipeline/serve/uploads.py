@@ -1,4 +1,4 @@
-"""A request's body into a file or into memory: not longer than allowed, and not slower."""
+"""Read a request's body into a file or into memory, within limits of size and speed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ class Pace:
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault
-    """A request that is answered with a status and one line; what of the body has not come is not
-    waited for."""
+    """A request that is answered with a status and one line, without waiting for its body."""
 
     def __init__(self, status: int, line: str) -> None:
         super().__init__(line)
@@ -34,13 +33,13 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault
 
 
 async def pieces(request: Request, limit: int, pace: Pace) -> AsyncIterator[bytes]:
-    """The body as it comes.
+    """Yield the body as it arrives.
 
     Raises:
         Refused: 413 if it is longer than `limit` bytes, by its header or by count; 408 if it
             stalls; 400 if it breaks off.
     """
-    too_long = Refused(413, f"more than the {limit / 1e6:g} MB that are allowed")
+    too_long = Refused(413, f"larger than the limit of {limit / 1e6:g} MB")
     declared = request.headers.get("content-length", "0")
     if not declared.isascii() or not declared.isdigit() or int(declared) > limit:
         raise too_long
@@ -52,15 +51,15 @@ async def pieces(request: Request, limit: int, pace: Pace) -> AsyncIterator[byte
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise Refused(408, f"nothing came for {pace.silence_s:g} s") from None
+            raise Refused(408, f"no data for {pace.silence_s:g} s") from None
         except ClientDisconnect:
-            raise Refused(400, "the upload broke off") from None
+            raise Refused(400, "the upload was interrupted") from None
         count += len(piece)
         if count > limit:
             raise too_long
         late = time.monotonic() - began - pace.silence_s
         if late > 0 and count < late * pace.slowest:
-            raise Refused(408, f"slower than {pace.slowest / 1024:g} KiB a second")
+            raise Refused(408, f"slower than {pace.slowest / 1024:g} KiB per second")
         if piece:
             yield piece
 
@@ -79,10 +78,10 @@ async def to_file(request: Request, target: Path, limit: int, pace: Pace) -> Non
                 raise Refused(400, "the upload is empty")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise Refused(507, "the disk of the service is full") from None
+            raise Refused(507, "the service's disk is full") from None
         raise
 
 
 async def to_memory(request: Request, limit: int, pace: Pace) -> bytes:
-    """The body of a small request; raises as `pieces`."""
+    """Read the body of a small request; raises as `pieces`."""
     return b"".join([piece async for piece in pieces(request, limit, pace)])

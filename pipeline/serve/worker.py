@@ -1,7 +1,7 @@
-"""A process that holds the networks and reads one video at a time.
+"""A process that holds the networks and predicts one video at a time.
 
 A damaged video may crash or hang a decoder where no handler of Python is reached, and a job must
-end when it is cancelled: then the process is killed, and the next job gets a fresh one. It talks
+end when it is canceled: then the process is killed, and the next job gets a fresh one. It talks
 in JSON, because what has read a stranger's video must not be able to send a pickle.
 """
 
@@ -27,19 +27,20 @@ from arpgnet.pipeline.predict.output import SUFFIX, Format
 from arpgnet.pipeline.runner.workers import end_with_parent
 
 TABLE = "result"
-# 8K; a picture is held in memory several times
+# 8K; an image is held in memory several times
 MOST_PIXELS = 7680 * 4320
-# between two looks whether a job was cancelled
+# between two checks whether a job was canceled
 _LOOK_S = 0.1
-# no frame for so long is no work: a film of half an hour may be decoded once before its first row
+# a worker without a frame for so long is stuck; half an hour of video may be decoded before the
+# first row
 _SILENCE_S = 1200.0
-# of the messages about progress
+# interval of the messages about progress
 _EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
 class Source:
-    """Which network, and what holds for all videos: see `pipeline.predict.predictor.Options`."""
+    """Which network, and the options for all videos: see `predict.predictor.PredictOptions`."""
 
     model: str | None
     run: str | None
@@ -49,7 +50,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Ready:
-    """The network that a worker holds."""
+    """The network that a worker has loaded."""
 
     model: str
     classes: list[str]
@@ -74,7 +75,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task; `line` says what is wrong, where something is."""
+    """The result of a task; `line` says what is wrong, if anything."""
 
     state: Literal["done", "failed", "cancelled"]
     line: str | None = None
@@ -82,11 +83,11 @@ class Outcome:
     complete: bool | None = None
 
 
-CANCELLED = Outcome("cancelled", "cancelled")
+CANCELLED = Outcome("cancelled", "canceled")
 
 
 class Worker:
-    """Our end of the process; for one thread at a time.
+    """The parent's handle of the process; for one thread at a time.
 
     Args:
         silence_s: a video without news for so long is given up.
@@ -113,7 +114,7 @@ class Worker:
             said = json.loads(ours.recv_bytes())
         except (EOFError, OSError):
             self.stop()
-            raise UserError("the network's process died while starting: enough memory?") from None
+            raise UserError("the network's process died while starting: out of memory?") from None
         if "line" in said:
             self.stop()
             raise UserError(said["line"])
@@ -122,7 +123,7 @@ class Worker:
     def run(
         self, task: Task, progress: Callable[[int, int], None], cancelled: threading.Event
     ) -> Outcome:
-        """One video. Whatever it does to the process, there is an outcome."""
+        """Predict one video. There is an outcome even if the process dies."""
         if self._process is None or not self._process.is_alive():
             self.stop()
             self.start()
@@ -139,10 +140,10 @@ class Worker:
                     progress(said["done"], said["total"])
                 elif time.monotonic() - heard > self._silence_s:
                     self.stop()
-                    return Outcome("failed", f"given up: no frame in {self._silence_s:g} s")
+                    return Outcome("failed", f"stopped: no frame in {self._silence_s:g} s")
         except (EOFError, OSError):
             self.stop()
-            return Outcome("failed", "the process that read the video died of it")
+            return Outcome("failed", "the process died while predicting the video")
         self.stop()
         return CANCELLED
 
@@ -167,8 +168,8 @@ def _task(data: bytes) -> Task:
 
 
 def _work(pipe: Connection, source: Source) -> None:
-    """The process: what it has loaded, then for each task its progress and its outcome."""
-    # Ctrl-C goes to all processes of a terminal; only the server decides what it means
+    """Run the process: report what is loaded, then each task's progress and outcome."""
+    # Ctrl-C reaches all processes of a terminal; only the server handles it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
 
@@ -176,10 +177,10 @@ def _work(pipe: Connection, source: Source) -> None:
         pipe.send_bytes(json.dumps(message).encode())
 
     with contextlib.suppress(EOFError, BrokenPipeError):
-        from arpgnet.pipeline.predict.predictor import Options, Predictor
+        from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
         from arpgnet.pipeline.predict.source import open_model
 
-        options = Options(page=True, window_s=source.window_s, longest_s=source.longest_s)
+        options = PredictOptions(page=True, window_s=source.window_s, longest_s=source.longest_s)
         try:
             model = open_model(source.model, source.run)
             predictor = Predictor(model, options)
@@ -193,7 +194,7 @@ def _work(pipe: Connection, source: Source) -> None:
 
 
 def _check_window(predictor: Any) -> None:
-    """What every video would fail of is said at once: that the length of a window is unknown."""
+    """Fail at once if every video would fail because the duration of a window is unknown."""
     import numpy as np
 
     from arpgnet.pipeline.video.stream import Plan
@@ -222,7 +223,7 @@ def _predict(predictor: Any, task: Task, say: Callable[..., None]) -> Outcome:
     try:
         info = probe(task.video)
         if info.width * info.height > MOST_PIXELS:
-            raise ClipError(f"{info.width} x {info.height} pixels are more than an 8K picture has")
+            raise ClipError(f"{info.width} x {info.height} pixels: larger than 8K")
         target = task.folder / f"{TABLE}{SUFFIX[task.form]}"
         done = predictor.predict(task.video, target, name=task.name, watch=watch)
     except (ClipError, UserError) as error:
@@ -232,14 +233,14 @@ def _predict(predictor: Any, task: Task, say: Callable[..., None]) -> Outcome:
     except (BrokenPipeError, ConnectionResetError):
         raise
     except Exception:
-        # a bug, which is the service's owner's to see
+        # a bug, for the service's owner to see
         traceback.print_exc()
-        return Outcome("failed", "an error in the service: its owner finds it in the service's log")
+        return Outcome("failed", "internal error: details are in the service's log")
     state: Literal["done", "failed"] = "failed" if done.warning else "done"
     return Outcome(state, done.warning, done.faces, done.complete)
 
 
 def _without_folders(line: str, task: Task) -> str:
-    """A client need not know where things lie."""
+    """Hide the service's paths from clients."""
     shown = line.replace(str(task.video), task.name).replace(str(task.folder), "the job's folder")
     return " ".join(shown.split())

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from arpgnet.pipeline.predict.output import Head, Row
+from arpgnet.pipeline.predict.output import Row, TableHeader
 from arpgnet.pipeline.predict.overlay.overlay import Overlay
 from arpgnet.pipeline.video.stream import plan
 
@@ -59,7 +59,7 @@ def film(
 def overlay(path: Path, video: Path, faces: Sequence[tuple[int, Sequence[float], float]]) -> Path:
     """The same faces (number, box, coverage) in every frame, with 0.8 for the second class."""
     expected = plan(video)
-    made = Overlay(path, video, expected, Head(video.name, CLASSES, 0))
+    made = Overlay(path, video, expected, TableHeader(video.name, CLASSES, 0))
     values = np.array([0.1, 0.8, 0.1])
     for frame, time_s in enumerate(expected.times.tolist()):
         for number, box, coverage in faces:

@@ -156,7 +156,8 @@ def write_outputs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]
             {"name": "rml", "adapter": "rml", "title": EVIL, "licence": "research | x"} | PLAIN,
         ],
         "excluded": {"fear": 2}, "quarantined": {EVIL: 1},
-        "twins": {"clips": 2, "sets": 1}, "unused_files": {"count": 0, "first": []}, "remarks": [],
+        "near_duplicates": {"clips": 2, "sets": 1},
+        "unused_files": {"count": 0, "first": []}, "remarks": [],
     }  # fmt: skip
     write_manifest(
         clips, root / "data/manifest.parquet", classes=CLASSES, dataset="csv", notes=notes

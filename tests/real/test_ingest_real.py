@@ -34,7 +34,7 @@ def performance(path: str) -> str:
 
 
 def test_one_actor_cannot_be_split_by_subject(clips, tmp_path):
-    with pytest.raises(UserError, match=r"all clips are of one subject \('actor01'\)"):
+    with pytest.raises(UserError, match=r"all clips belong to one subject \('actor01'\)"):
         ingest(params(clips, "ravdess.csv", group_by="subject"), folder=tmp_path)
 
 
@@ -48,7 +48,7 @@ def test_classes_of_one_clip_cannot_be_learnt(clips, tmp_path):
 def test_near_duplicates_never_cross(clips, tmp_path, protocol, seed):
     ingest(params(clips, "ravdess.csv", protocol=protocol, seed=seed, folds=3), folder=tmp_path)
     manifest = read_manifest(tmp_path / MANIFEST)
-    assert manifest.notes["twins"] == {"clips": 14, "sets": 7}
+    assert manifest.notes["near_duplicates"] == {"clips": 14, "sets": 7}
     assert manifest.notes["excluded"] == {"calm": 1, "sadness": 1}
     path = {clip.clip_id: clip.path for clip in manifest.clips}
     sides: dict[tuple[int, str], set[str]] = {}
@@ -68,7 +68,7 @@ def test_a_split_by_modality_is_refused(clips, tmp_path):
         for row in rows
     ]
     naive.write_text("path,label,split\n" + "".join(lines))
-    with pytest.raises(UserError, match="show the same images but stand in test and") as error:
+    with pytest.raises(UserError, match="are near-duplicates but are in test and") as error:
         ingest(params(clips, naive, protocol="official"), folder=tmp_path)
     first, second = str(error.value).split("'")[1:4:2]
     assert performance(first) == performance(second)

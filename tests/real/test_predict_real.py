@@ -9,7 +9,7 @@ import pytest
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.decode.clip import sample_frames
 from arpgnet.pipeline.predict.model import load_model
-from arpgnet.pipeline.predict.predictor import Options, Predictor
+from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
 from arpgnet.pipeline.video.frames import decode_jpeg
 from helpers.two_people import compose
 from helpers.untrained_run import write_run
@@ -24,7 +24,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory, assets: Path) -> Predict
         patch.setenv("ARPGNET_MODELS", str(assets / "weights"))
         root = write_run(tmp_path_factory.mktemp("run"), {"faces": {"pack": "open"}})
         out = tmp_path_factory.mktemp("out")
-        return Predictor(load_model(root), Options("parquet", out, window_s=2.0))
+        return Predictor(load_model(root), PredictOptions("parquet", out, window_s=2.0))
 
 
 def person(path: Path, frames: int) -> list[np.ndarray]:

@@ -58,7 +58,7 @@ def test_groups_are_the_pairs_that_show_the_same_images(clips: Path, tmp_path: P
         groups[clip.group].append(clip)
     pairs = [group for group in groups.values() if len(group) == 2]
     assert len(groups) == 9
-    assert manifest.notes["twins"] == {"clips": 2 * len(pairs), "sets": len(pairs)}
+    assert manifest.notes["near_duplicates"] == {"clips": 2 * len(pairs), "sets": len(pairs)}
     assert all({a.path[:2], b.path[:2]} == {"01", "02"} for a, b in pairs)
 
 
@@ -80,9 +80,9 @@ def test_each_performance_once(clips: Path, tmp_path: Path) -> None:
     assert len(manifest.clips) == 9
     assert all(clip.path.startswith("02-") for clip in manifest.clips)
     assert manifest.notes["left_out"] == {"with sound (01), beside the same without (02)": 7}
-    assert manifest.notes["twins"] == {"clips": 0, "sets": 0}
+    assert manifest.notes["near_duplicates"] == {"clips": 0, "sets": 0}
 
 
 def test_one_actor_cannot_be_divided_by_subject(clips: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"all clips are of one subject \('actor_01'\)"):
+    with pytest.raises(UserError, match=r"all clips belong to one subject \('actor_01'\)"):
         ingested(clips, tmp_path, group_by="auto")

@@ -1,9 +1,10 @@
-"""`dataset.name: afew`: Acted Facial Expressions in the Wild, as given out for EmotiW."""
+"""`dataset.name: afew`: Acted Facial Expressions in the Wild, as distributed for EmotiW."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
@@ -100,7 +101,9 @@ def list_clips(wanted: Wanted) -> Listing:
     videos = sum(clip.images is None for clip in clips)
     remarks = []
     if wanted.faces == "aligned" and videos:
-        remarks.append(f"{videos} clips have no provided faces: found in the video instead")
+        remarks.append(
+            f"{plural(videos, 'clip')} without provided faces: faces are detected instead"
+        )
     # a video is used though its provided faces stand for it
     used = [
         relative(path, root) for place in places.values() if place for path in folders_in(place)

@@ -1,4 +1,4 @@
-"""`dataset.name: affwild2`: Aff-Wild2's expression labels, as given out for the ABAW challenges.
+"""`dataset.name: affwild2`: Aff-Wild2's expression labels, as distributed for the ABAW challenges.
 
 One label a frame. The label files of the years differ in their number of classes, which their
 first line names.
@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
@@ -56,7 +57,7 @@ ABOUT = About(
     layout="<annotations>/EXPR_.../Train_Set/<video>.txt, cropped_aligned/<video>/00001.jpg and "
     "(or) <video>.mp4 anywhere",
     recipe=Recipe(
-        "official", "trained on Train_Set, every labelled frame of Validation_Set tested", "group"
+        "official", "trained on Train_Set, every labeled frame of Validation_Set tested", "group"
     ),
     metric="macro_f1",
     licence="research, non-commercial, after a signed agreement",
@@ -117,7 +118,7 @@ def list_clips(wanted: Wanted) -> Listing:
     empty = len(files) - len(clips)
     return Listing(
         clips,
-        left_out={"videos without a labelled frame": empty} if empty else {},
+        left_out={"videos without a labeled frame": empty} if empty else {},
         remarks=[*_fallen(clips, wanted), *_test_lists(root)],
         metric="abaw2" if len(head) == _OLD_CLASSES else None,
     )
@@ -151,7 +152,7 @@ def _fallen(clips: list[ListedClip], wanted: Wanted) -> list[str]:
     count = sum(clip.images is None for clip in clips)
     if wanted.faces != "aligned" or not count:
         return []
-    return [f"{count} videos have no cropped faces: faces are found in the video instead"]
+    return [f"{plural(count, 'video')} without cropped faces: faces are detected instead"]
 
 
 def read_labels(path: Path) -> tuple[FrameNames, tuple[str, ...]]:
@@ -168,14 +169,14 @@ def read_labels(path: Path) -> tuple[FrameNames, tuple[str, ...]]:
     unknown = [name for name in head if name not in CLASSES]
     if unknown:
         raise UserError(
-            f"line 1 of {path.name}: '{unknown[0]}' is no class of Aff-Wild2 "
+            f"line 1 of {path.name}: '{unknown[0]}' is not a class of Aff-Wild2 "
             f"({', '.join(CLASSES)}); the first line must name the classes"
         )
     try:
         codes = np.array(lines[1:], np.int16)
     except (ValueError, OverflowError):
         row = next(row for row, line in enumerate(lines[1:], 2) if not _is_number(line))
-        raise UserError(f"line {row} of {path.name}: '{lines[row - 1]}' is no number") from None
+        raise UserError(f"line {row} of {path.name}: '{lines[row - 1]}' is not a number") from None
     wrong = np.flatnonzero((codes < -1) | (codes >= len(head)))
     if len(wrong):
         raise UserError(
@@ -257,5 +258,5 @@ def _test_lists(root: Path) -> list[str]:
         for path in sorted(place.glob("*test_set_release*.txt")):
             if "expr" in path.name.lower():
                 count = len([line for line in lines_of(path) if line])
-                remarks.append(f"{count} videos of {path.name} have no public labels")
+                remarks.append(f"{plural(count, 'video')} of {path.name} without public labels")
     return remarks

@@ -94,7 +94,7 @@ ABOUT = About(
     source=(
         "public code that reads Annotations_BAUM1s (clip, word and code in columns D, E, F; codes "
         "1-13 and 1-9; folders s001); UCI record 473 (1184 clips, 31 subjects); not verified: "
-        "headings of the annotations, the licence's words"
+        "headings of the annotations, the license's words"
     ),
     expected=Expected(clips=1184, subjects=31),
     variants=tuple(PARTS),
@@ -155,8 +155,8 @@ def label_file(root: Path, part: Part) -> Path:
     book = first_match(root, f"{name}.xlsx", f"{name}.xls")
     if book:
         raise UserError(
-            f"{book.name} is a workbook, which is not read here: open it in a spreadsheet program "
-            f"and save its sheet beside it as {name}.csv (CSV, UTF-8)"
+            f"{book.name} is a workbook, which cannot be read: open it in a spreadsheet program "
+            f"and save its sheet in the same folder as {name}.csv (CSV, UTF-8)"
         )
     raise WrongRootError(f"{name}.csv (saved from {name}.xlsx)")
 
@@ -176,7 +176,7 @@ def labels(path: Path, part: Part, left_out: Counter[str]) -> dict[str, tuple[st
         if first != where:
             left_out["further lines of the same clip"] += 1
     if not found:
-        raise UserError(f"{path.name} names no clip such as S001_001")
+        raise UserError(f"{path.name} lists no clip such as S001_001")
     return found
 
 
@@ -196,7 +196,7 @@ def annotated(
         fields = [field.strip() for field in next(csv.reader([line], delimiter=delimiter), [])]
         found = [(place, match) for place, field in enumerate(fields) if (match := _clip(field))]
         if not found:
-            left_out[f"lines of {path.name} that name no clip"] += begun and any(fields)
+            left_out[f"lines of {path.name} without a clip"] += begun and any(fields)
             continue
         begun = True
         place, clip = found[0]

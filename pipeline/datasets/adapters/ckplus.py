@@ -115,8 +115,8 @@ def list_clips(wanted: Wanted) -> Listing:
     labels = labels_below(emotion)
     pictures = {f"{path.parent.name}/{path.name}": path for path in sequences(images)}
     left_out: Counter[str] = Counter()
-    if unlabelled := len(pictures.keys() - labels.keys()):
-        left_out["sequence without an emotion"] = unlabelled
+    if unlabeled := len(pictures.keys() - labels.keys()):
+        left_out["sequence without an emotion"] = unlabeled
     kept = labels
     if wanted.variant == "six":
         contempt = [name for name, (label, _) in labels.items() if label == "contempt"]

@@ -25,7 +25,7 @@ from arpgnet.pipeline.datasets.layout import SPLIT_NAMES
 from arpgnet.pipeline.tables.manifest import resolve_inside
 
 REQUIRED = ("path",)
-# one of the two: a class a clip, or a file with a class a frame
+# one of the two: a class per clip, or a file with a class per frame
 LABELS = ("label", "frame_labels")
 OPTIONAL = ("subject", "split", "fold", "group", "start_s", "end_s", "faces", "first_image")
 # of the subject, e.g. trait_gender, trait_age
@@ -69,7 +69,7 @@ def read_csv(
     Args:
         manifest: the file; columns of other names are ignored.
         root: the folder that the clips' paths are relative to and must stay inside.
-        fps: images a second of folders.
+        fps: images per second of folders.
         faces: of folders of images where the column `faces` says nothing.
 
     Raises:
@@ -87,13 +87,13 @@ def read_csv(
         key = (clip.path, clip.start_s, clip.end_s)
         if key in seen:
             raise UserError(
-                f"{where}: '{clip.path}' was already named by line {seen[key]}; "
-                "keep one of the two rows"
+                f"{where}: '{clip.path}' is already listed in line {seen[key]}; "
+                "keep only one of the two rows"
             )
         seen[key] = number
         clips.append(clip)
     if not clips:
-        raise UserError(f"dataset.manifest: {manifest.name} names no clip: it has no rows")
+        raise UserError(f"dataset.manifest: {manifest.name} has no rows")
     _check_traits(clips, manifest)
     return clips
 
@@ -108,7 +108,7 @@ def _check_traits(clips: list[ListedClip], manifest: Path) -> None:
         if len(found) > MOST_VALUES:
             raise UserError(
                 f"dataset.manifest: column '{TRAIT}{trait}' of {manifest.name} has {len(found)} "
-                f"values, more than {MOST_VALUES}: give groups (18-29, 30-44), or drop the column"
+                f"values, more than {MOST_VALUES}: use groups (18-29, 30-44), or drop the column"
             )
 
 
@@ -124,7 +124,7 @@ def _rows(manifest: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 if len(fields) != len(header):
                     raise UserError(
                         f"line {reader.line_num} of {manifest.name}: {len(fields)} fields where "
-                        f"the header has {len(header)}; quote fields that hold a comma"
+                        f"the header has {len(header)}; quote fields that contain a comma"
                     )
                 yield (
                     reader.line_num,
@@ -159,8 +159,8 @@ def _header(fields: list[str], manifest: Path) -> list[str]:
             )
     if all(name in names for name in LABELS):
         raise UserError(
-            f"dataset.manifest: {manifest.name} has both 'label' and 'frame_labels': a clip has a "
-            "class, or its frames have; drop one of the columns"
+            f"dataset.manifest: {manifest.name} has both 'label' and 'frame_labels': either clips "
+            "or frames have a class; drop one of the columns"
         )
     for name in (*REQUIRED, *LABELS, *OPTIONAL):
         if names.count(name) > 1:
@@ -180,7 +180,7 @@ def _listed(
     if said not in FACES:
         raise UserError(f"faces '{said}' is not one of detect, aligned")
     if not folder and (first is not None or FACES[said] != "detect"):
-        raise UserError("first_image and faces: aligned are for folders of images")
+        raise UserError("first_image and faces: aligned are only for folders of images")
     file = row.get("frame_labels")
     start, end = _seconds(row, "start_s"), _seconds(row, "end_s")
     if end is not None and end <= (start or 0.0):
@@ -215,7 +215,7 @@ def _seconds(row: dict[str, str], column: str) -> float | None:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0.0):
-        raise UserError(f"{column} '{text}' is not a number of seconds from 0 on")
+        raise UserError(f"{column} '{text}' is not a nonnegative number of seconds")
     return value
 
 

@@ -1,4 +1,4 @@
-"""`dataset.name: dfew`: Dynamic Facial Expression in-the-Wild, the single-labelled part."""
+"""`dataset.name: dfew`: Dynamic Facial Expression in-the-Wild, the single-labeled part."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ABOUT = About(
     marks=("EmoLabel_DataSplit", "Clip/clip_224x224*"),
     layout="EmoLabel_DataSplit/{train,test}(single-labeled)/set_1.csv to set_5.csv, and "
     "Clip/original/1.mp4 or Clip/clip_224x224/00001/*.jpg",
-    recipe=Recipe("kfold", "the 5 official folds, single-labelled clips", group_by="clip"),
+    recipe=Recipe("kfold", "the 5 official folds, single-labeled clips", group_by="clip"),
     metric="war",
     licence="research and education, non-commercial",
     obtain="on request: https://dfew-dataset.github.io",
@@ -71,7 +71,7 @@ def list_clips(wanted: Wanted) -> Listing:
         entries,
         forms,
         lists.values(),
-        "in no official list: no single label, or no face was found by the set's authors",
+        "in no official list (no single label, or the authors found no face)",
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
@@ -117,8 +118,8 @@ def remarks(clips: Sequence[ListedClip]) -> list[str]:
         if _said(_NAME_CLASS, clip) not in (None, CODES[clip.label or ""])
     ]
     return [
-        f"names of {len(found)} clips say another {what} than their folder, which is believed "
-        f"(first: '{found[0]}')"
+        f"{plural(len(found), 'clip')} with another {what} in the name than in the folder; the "
+        f"folder's is used (first: '{found[0]}')"
         for what, found in (("subject", subject), ("class", label))
         if found
     ]

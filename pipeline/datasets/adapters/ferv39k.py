@@ -82,7 +82,7 @@ def list_clips(wanted: Wanted) -> Listing:
     for split, path in lists.items():
         for where, name, label in _rows(path):
             if name in listed:
-                raise UserError(f"{where}: {name} stands in {listed[name]} too")
+                raise UserError(f"{where}: {name} is in {listed[name]} too")
             listed[name] = where
             clips.append(_clip(wanted, bases, name, label, split, where))
     on_disk = {base: _names(base) for base in bases}

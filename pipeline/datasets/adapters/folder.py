@@ -13,7 +13,7 @@ from arpgnet.pipeline.datasets.base import (
 from arpgnet.pipeline.datasets.layout import is_video, relative, split_folders, unused_files
 
 ABOUT = About(
-    title="your own: a folder a class",
+    title="your own: one folder per class",
     classes=(),
     marks=(),
     layout="<class>/<clip> or <split>/<class>/<clip>",

@@ -98,7 +98,7 @@ def list_clips(wanted: Wanted) -> Listing:
         entries,
         forms,
         [path for pair in lists.values() for path in pair],
-        f"not in the {wanted.variant or 'single'} set's lists",
+        f"not in the lists of the {wanted.variant or 'single'} set",
     )
 
 

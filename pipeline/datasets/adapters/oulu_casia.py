@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
@@ -87,7 +88,7 @@ ABOUT = About(
     obtain="on request: Center for Machine Vision and Signal Analysis, University of Oulu",
     source=(
         "Zhao et al. 2011, doi 10.1016/j.imavis.2011.07.002 (80 people, six expressions, 25 "
-        "images a second); github.com/menorashid/eccv_18 code/data_processors/preprocess_oulu.py "
+        "images per second); github.com/menorashid/eccv_18 code/data_processors/preprocess_oulu.py "
         "(layout, classes, P001 to P080, folds); not verified: the archives' names B_... and "
         "C_... are those of public scripts, and whether other publications use the same folds"
     ),
@@ -141,8 +142,8 @@ def list_clips(wanted: Wanted) -> Listing:
     remarks = []
     if crops_only:
         remarks.append(
-            f"{crops_only} sequences are there as faces that were cut out only: faces are looked "
-            "for in them; faces.source: aligned takes them as they are"
+            f"{plural(crops_only, 'sequence')} available only as cropped faces: faces are detected "
+            "in the crops; use faces.source: aligned to take the crops as they are"
         )
     unused = unused_files(root, (path.relative_to(root).as_posix() for path in used))
     return Listing(clips, unused, {why: count for why, count in left_out.items() if count}, remarks)

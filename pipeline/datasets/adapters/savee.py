@@ -46,7 +46,7 @@ ABOUT = About(
     obtain="on registration: http://kahlan.eps.surrey.ac.uk/savee/",
     source=(
         "AudioData/Info.txt of the database (letters, speakers); Haq's thesis (480 clips); public "
-        "code that reads AudioVisualClip/DC/a1.avi; not verified: the licence's words"
+        "code that reads AudioVisualClip/DC/a1.avi; not verified: the license's words"
     ),
     expected=Expected(
         clips=480,

@@ -1,4 +1,4 @@
-"""Faces on the picture: box, landmarks, id and the named class."""
+"""Draw faces on the image: box, landmarks, id and predicted class."""
 
 from __future__ import annotations
 
@@ -20,37 +20,35 @@ from arpgnet.pipeline.predict.overlay.marks import (
     text_width,
 )
 
-# a face that fewer of the classified frames show is uncertain: its box is dashed and thinner
-SURE_COVERAGE = 0.5
+# a face in fewer of the classified frames is uncertain: its box is dashed and thinner
+CONFIDENT_COVERAGE = 0.5
 # a dash and a gap of so many line widths
 DASH = 4
 
 Rectangle = tuple[int, int, int, int]
 
 
-def named(row: Row, classes: Sequence[str]) -> str:
-    """The class with the largest probability, and that; empty where there is none."""
+def prediction_text(row: Row, classes: Sequence[str]) -> str:
+    """Return the most probable class and its probability; empty if there is none."""
     if row.probabilities is None:
         return ""
     best = int(np.argmax(row.probabilities))
     return f"{classes[best]} {row.probabilities[best]:.2f}"
 
 
-def sure(row: Row) -> bool:
-    return row.probabilities is not None and row.coverage >= SURE_COVERAGE
+def confident(row: Row) -> bool:
+    return row.probabilities is not None and row.coverage >= CONFIDENT_COVERAGE
 
 
-def draw_faces(
-    picture: np.ndarray, rows: Sequence[Row], classes: Sequence[str], size: Sizes
-) -> None:
-    """Draw a frame's faces on its picture; labels last, so that no box crosses one."""
+def draw_faces(image: np.ndarray, rows: Sequence[Row], classes: Sequence[str], size: Sizes) -> None:
+    """Draw a frame's faces on its image; labels last, so that no box crosses one."""
     faces = [row for row in rows if row.box is not None]
     for row in faces:
-        _draw_box(picture, row, size)
-        _draw_points(picture, row, size)
+        _draw_box(image, row, size)
+        _draw_points(image, row, size)
     taken: list[Rectangle] = []
     for row in faces:
-        taken.append(_draw_label(picture, row, classes, size, taken))
+        taken.append(_draw_label(image, row, classes, size, taken))
 
 
 def _corners(row: Row) -> Rectangle:
@@ -59,13 +57,13 @@ def _corners(row: Row) -> Rectangle:
     return left, top, right, bottom
 
 
-def _draw_box(picture: np.ndarray, row: Row, size: Sizes) -> None:
+def _draw_box(image: np.ndarray, row: Row, size: Sizes) -> None:
     left, top, right, bottom = _corners(row)
     colour = colour_of(row.face_id)
-    if sure(row):
-        # a dark edge on both sides keeps it visible on a ground of its own colour
-        cv2.rectangle(picture, (left, top), (right, bottom), BLACK, size.line + 2)
-        cv2.rectangle(picture, (left, top), (right, bottom), colour, size.line)
+    if confident(row):
+        # a dark edge on both sides keeps it visible on a background of its own color
+        cv2.rectangle(image, (left, top), (right, bottom), BLACK, size.line + 2)
+        cv2.rectangle(image, (left, top), (right, bottom), colour, size.line)
         return
     line = max(2, size.line // 2)
     for begin, end in (
@@ -73,11 +71,11 @@ def _draw_box(picture: np.ndarray, row: Row, size: Sizes) -> None:
         ((right, bottom), (left, bottom)), ((left, bottom), (left, top)),
     ):  # fmt: skip
         for width, own in ((line + 2, BLACK), (line, colour)):
-            _dashed(picture, np.array(begin), np.array(end), own, width, DASH * size.line)
+            _dashed(image, np.array(begin), np.array(end), own, width, DASH * size.line)
 
 
 def _dashed(
-    picture: np.ndarray, begin: np.ndarray, end: np.ndarray, colour: Colour, width: int, dash: int
+    image: np.ndarray, begin: np.ndarray, end: np.ndarray, colour: Colour, width: int, dash: int
 ) -> None:
     """Dashes from corner to corner; the first and the last one stand at the corners."""
     length = int(np.abs(end - begin).max())
@@ -87,10 +85,10 @@ def _dashed(
     ]
     for first in range(0, count, 2):
         one, other = stops[first].tolist(), stops[first + 1].tolist()
-        cv2.line(picture, one, other, colour, width)
+        cv2.line(image, one, other, colour, width)
 
 
-def _draw_points(picture: np.ndarray, row: Row, size: Sizes) -> None:
+def _draw_points(image: np.ndarray, row: Row, size: Sizes) -> None:
     if row.points is None or row.box is None:
         return
     # they keep apart on a small face
@@ -98,23 +96,23 @@ def _draw_points(picture: np.ndarray, row: Row, size: Sizes) -> None:
     radius = min(size.line / 2, side / 100)
     for x, y in row.points[np.isfinite(row.points).all(axis=1)]:
         centre = round(float(x)), round(float(y))
-        cv2.circle(picture, centre, max(1, round(radius)) + 1, BLACK, cv2.FILLED)
-        cv2.circle(picture, centre, max(1, round(radius)), colour_of(row.face_id), cv2.FILLED)
+        cv2.circle(image, centre, max(1, round(radius)) + 1, BLACK, cv2.FILLED)
+        cv2.circle(image, centre, max(1, round(radius)), colour_of(row.face_id), cv2.FILLED)
 
 
 def _draw_label(
-    picture: np.ndarray,
+    image: np.ndarray,
     row: Row,
     classes: Sequence[str],
     size: Sizes,
     taken: Sequence[Rectangle],
 ) -> Rectangle:
-    """Above the box, else at its upper edge, clear of the labels that are there."""
-    height, width = picture.shape[:2]
+    """Draw a label above the box, else at its upper edge, clear of other labels."""
+    height, width = image.shape[:2]
     left, top, _, _ = _corners(row)
     pad = max(3, size.text // 4)
     text = shortened(
-        f"{row.face_id}  {named(row, classes)}".strip(), size.text, width - 2 * pad, BOLD
+        f"{row.face_id}  {prediction_text(row, classes)}".strip(), size.text, width - 2 * pad, BOLD
     )
     wide, high = text_width(text, size.text, BOLD) + 2 * pad, size.row
     x = min(max(0, left - size.line // 2), max(0, width - wide))
@@ -125,8 +123,8 @@ def _draw_label(
     ):
         y += high
     colour = colour_of(row.face_id)
-    cv2.rectangle(picture, (x, y), (x + wide - 1, y + high - 1), colour, cv2.FILLED)
-    put(picture, text, (x + pad, y + high - round(0.4 * size.text)), size.text, on(colour), BOLD)
+    cv2.rectangle(image, (x, y), (x + wide - 1, y + high - 1), colour, cv2.FILLED)
+    put(image, text, (x + pad, y + high - round(0.4 * size.text)), size.text, on(colour), BOLD)
     return x, y, x + wide, y + high
 
 

@@ -1,6 +1,6 @@
-"""Colours and text of an overlay.
+"""Colors and text of an overlay.
 
-Pictures are RGB uint8 [H, W, 3] and are drawn on in place.
+Images are RGB uint8 [H, W, 3] and are drawn on in place.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 
 Colour = tuple[int, int, int]
 
-# Okabe & Ito's palette, distinguishable with any colour vision (jfly.uni-koeln.de/color), RGB;
-# neighbours differ in lightness too
+# Okabe & Ito's palette, distinguishable with any color vision (jfly.uni-koeln.de/color), RGB;
+# neighbors differ in lightness too
 PALETTE: tuple[Colour, ...] = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (0, 114, 178),
     (204, 121, 167),
@@ -46,9 +46,9 @@ class Sizes:
 
 
 def sizes(width: int, height: int) -> Sizes:
-    """By the picture's shorter side: 12 px of text at 360p, 30 px at 1080p."""
+    """By the image's shorter side: 12 px of text at 360p, 30 px at 1080p."""
     text = max(MIN_TEXT_PX, round(min(width, height) / TEXT_SHARE))
-    # three pixels keep their colour in 4:2:0
+    # three pixels keep their color in 4:2:0
     return Sizes(text, max(3, round(text / 5)))
 
 
@@ -64,7 +64,7 @@ def on(colour: Colour) -> Colour:
 
 
 def mixed(colour: Colour, ground: Colour, share: float) -> Colour:
-    """`share` of the colour, the rest of the ground."""
+    """`share` of the color, the rest of the ground."""
     red, green, blue = (
         round(share * one + (1 - share) * other) for one, other in zip(colour, ground, strict=True)
     )
@@ -87,7 +87,7 @@ def shortened(text: str, size: int, width: int, weight: int = REGULAR) -> str:
 
 
 def put(
-    picture: np.ndarray,
+    image: np.ndarray,
     text: str,
     at: tuple[int, int],
     size: int,
@@ -95,7 +95,7 @@ def put(
     weight: int = REGULAR,
 ) -> None:
     """Text with its baseline beginning at x, y."""
-    cv2.putText(picture, text, at, colour, _font(), size, weight)
+    cv2.putText(image, text, at, colour, _font(), size, weight)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from arpgnet.pipeline.predict.output import Head, Row
+from arpgnet.pipeline.predict.output import Row, TableHeader
 from arpgnet.pipeline.predict.overlay.boxes import draw_faces
 from arpgnet.pipeline.predict.overlay.heat import draw_heat
 from arpgnet.pipeline.predict.overlay.marks import sizes
@@ -29,7 +29,7 @@ def overlay_path(table: Path) -> Path:
 
 
 class Overlay:
-    """Takes rows as a `Table` does.
+    """Draws rows on a video, with the interface of `Table`.
 
     Args:
         path: of the MP4 file; one that was there is replaced.
@@ -43,7 +43,7 @@ class Overlay:
         UserError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, video: Path, expected: Plan, head: Head) -> None:
+    def __init__(self, path: Path, video: Path, expected: Plan, head: TableHeader) -> None:
         self._classes = head.classes
         self._frames = InStep(video, expected)
         width, height = self._frames.width, self._frames.height
@@ -71,13 +71,13 @@ class Overlay:
     def _draw(self) -> None:
         rows, self._rows = self._rows, []
         shown = self._frames.at(rows[0].frame)
-        picture = shown.image.copy()
+        image = shown.image.copy()
         for row in rows:
-            draw_heat(picture, row)
-        draw_faces(picture, rows, self._classes, self._size)
-        if picture.shape[1::-1] != self._sides:
-            # the first picture's sides, whatever the stream changes to
-            picture = cv2.resize(picture, self._sides, interpolation=cv2.INTER_AREA)
+            draw_heat(image, row)
+        draw_faces(image, rows, self._classes, self._size)
+        if image.shape[1::-1] != self._sides:
+            # the first image's sides, whatever the stream changes to
+            image = cv2.resize(image, self._sides, interpolation=cv2.INTER_AREA)
         strip = self._strip.draw(shown.time_s, rows)
-        self._encoder.add(shown.time_s, np.concatenate([picture, strip]))
+        self._encoder.add(shown.time_s, np.concatenate([image, strip]))
         self._done_s = shown.time_s

@@ -1,6 +1,6 @@
-"""The classes' probabilities of the last seconds, a panel for each face, below the picture.
+"""The classes' probabilities of the last seconds, a panel for each face, below the image.
 
-Each class has a line of its own with its name beside it, so that no colour has to be looked up: the
+Each class has a line of its own with its name beside it, so that no color has to be looked up: the
 probability is the height of the filled curve, from 0 to 1, the right end of it is now.
 """
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from arpgnet.pipeline.predict.output import Row
-from arpgnet.pipeline.predict.overlay.boxes import named
+from arpgnet.pipeline.predict.overlay.boxes import prediction_text
 from arpgnet.pipeline.predict.overlay.marks import (
     BOLD,
     FAINT,
@@ -33,14 +33,14 @@ from arpgnet.pipeline.predict.overlay.marks import (
 )
 
 SPAN_S = 8.0
-# more classes than that would cover the picture: the likeliest are shown
+# more classes would cover the image: the most likely ones are shown
 MAX_CLASSES = 8
 # a name, a curve and a number need so many text sizes side by side
 PANEL_TEXTS = 14
 NAME_TEXTS = 5.5
-# a face that was away so long is drawn as a gap; less is one frame missed at 4 frames a second
+# a face that was away so long is drawn as a gap; less is one frame missed at 4 frames per second
 GAP_S = 0.5
-# so much of the face's colour have the classes that are not named
+# opacity of the face's color for classes that are not predicted
 OTHERS = 0.65
 
 
@@ -59,11 +59,11 @@ class _Past:
 
 
 class Strip:
-    """Draws the strip of each frame in turn; it knows the last seconds and nothing else.
+    """Draws the strip of each frame in turn; it keeps only the last seconds.
 
     Args:
         classes: K names.
-        width: of the picture.
+        width: of the image.
         size: of text and lines.
     """
 
@@ -104,7 +104,7 @@ class Strip:
                 continue
             past = self._past.setdefault(row.face_id, _Past())
             past.last = row
-            # a face that nothing is said of leaves a gap
+            # a face without a result leaves a gap
             if row.probabilities is not None:
                 past.times.append(time_s)
                 past.values.append(row.probabilities)
@@ -128,15 +128,16 @@ class Strip:
         cv2.rectangle(canvas, (pad, 1), (pad + chip, size.row - 2), colour, cv2.FILLED)
         self._put(canvas, name, pad, 0, on(colour), BOLD)
         assert past.last is not None
-        text = named(past.last, self._classes) if here else "not in the picture"
-        room = width - chip - 3 * pad
-        text = shortened(text, size.text, room, BOLD)
+        text = prediction_text(past.last, self._classes) if here else "not in the image"
+        space = width - chip - 3 * pad
+        text = shortened(text, size.text, space, BOLD)
         self._put(canvas, text, 2 * pad + chip, 0, WHITE if here else GREY, BOLD)
 
         names = self._names(past)
-        room = round(NAME_TEXTS * size.text)
+        space = round(NAME_TEXTS * size.text)
         left = pad + min(
-            room, max((text_width(self._classes[one], size.text, BOLD) for one in names), default=0)
+            space,
+            max((text_width(self._classes[one], size.text, BOLD) for one in names), default=0),
         )
         left += pad
         right = width - pad - text_width("0.00", size.text, BOLD) - pad

@@ -2,5 +2,5 @@
 
 `page` takes the table's rows as they come and writes the file, `columns` gathers their numbers. A
 browser gets `page.html.j2`, `page.css` and the scripts: `state.js` what is chosen and when,
-`film.js` the picture, `timeline.js` the probabilities over time, `moment.js` the face then.
+`film.js` the image, `timeline.js` the probabilities over time, `moment.js` the face then.
 """

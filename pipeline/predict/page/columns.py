@@ -11,19 +11,19 @@ import numpy as np
 
 from arpgnet.pipeline.predict.output import Regions, Row
 
-# shares are kept in steps of 1 / 65534; the highest number says that there is none
+# fractions are stored in steps of 1 / 65534; the highest number means that there is none
 STEPS = 65534
 NONE = 65535
 
 
 def packed(values: np.ndarray, kind: str) -> str:
-    """Base64 of an array, row by row, as `kind` (a NumPy type)."""
+    """Encode an array in base64, row by row, as `kind` (a NumPy type)."""
     little = values.astype(np.dtype(kind).newbyteorder("<"))
     return base64.b64encode(little.tobytes()).decode()
 
 
 def packed_shares(values: np.ndarray) -> str:
-    """Of values from 0 to 1, or NaN, as uint16."""
+    """Encode values from 0 to 1, or NaN, as uint16."""
     known = np.nan_to_num(np.clip(values, 0, 1))
     return packed(np.where(np.isnan(values), NONE, np.round(STEPS * known)), "u2")
 
@@ -40,7 +40,7 @@ class Face:
     # which of `regions` a row has; NO_REGIONS: none
     look: array[int] = field(default_factory=lambda: array("I"))
     where: array[float] = field(default_factory=lambda: array("f"))
-    times_even: array[float] = field(default_factory=lambda: array("f"))
+    times_uniform: array[float] = field(default_factory=lambda: array("f"))
     latest: Regions | None = None
     looks: int = 0
 
@@ -53,7 +53,7 @@ class Columns:
 
     Args:
         classes: K names.
-        width, height: of the upright picture.
+        width, height: of the upright image.
     """
 
     def __init__(self, classes: list[str], width: int, height: int) -> None:
@@ -64,7 +64,7 @@ class Columns:
         self._faces: dict[int, Face] = {}
 
     def add(self, row: Row) -> None:
-        """The next row; frames without a face count too."""
+        """Add the next row; frames without a face count too."""
         if row.frame != self._last:
             self._times.append(row.time_s)
             self._last = row.frame
@@ -84,7 +84,7 @@ class Columns:
             face.latest = row.regions
             face.looks += 1
             face.where.extend(row.regions.where.ravel().tolist())
-            face.times_even.extend(row.regions.times_even.tolist())
+            face.times_uniform.extend(row.regions.times_uniform.tolist())
         face.look.append(NO_REGIONS if row.regions is None else face.looks - 1)
 
     @property
@@ -92,7 +92,7 @@ class Columns:
         return len(self._times)
 
     def as_json(self) -> dict[str, Any]:
-        """Times in seconds [n], and of each face what `Face` has."""
+        """Return times in seconds [n], and the arrays of each `Face`."""
         return {
             "times": packed(np.array(self._times), "f4"),
             "faces": [
@@ -105,7 +105,7 @@ class Columns:
                     "probabilities": packed_shares(np.array(face.probabilities)),
                     "look": packed(np.array(face.look), "u4"),
                     "where": packed(np.array(face.where), "f4"),
-                    "timesEven": packed(np.array(face.times_even), "f4"),
+                    "timesUniform": packed(np.array(face.times_uniform), "f4"),
                 }
                 for number, face in sorted(self._faces.items())
             ],

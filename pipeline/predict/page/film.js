@@ -1,5 +1,5 @@
 "use strict";
-// The picture with the faces' boxes, its controls and keys.
+// The video with the faces' boxes, its controls and keys.
 
 const film = byId("film");
 const boxes = byId("boxes");
@@ -100,7 +100,7 @@ function drawBoxes() {
     const x = box.left * width;
     const y = box.top * height;
     const place = [x, y, (box.right - box.left) * width, (box.bottom - box.top) * height];
-    pen.setLineDash(face.coverage[row] < SURE_COVERAGE ? [6, 5] : []);
+    pen.setLineDash(face.coverage[row] < CONFIDENT_COVERAGE ? [6, 5] : []);
     pen.lineWidth = chosen ? 5 : 3.5;
     pen.strokeStyle = "#000";
     pen.strokeRect(...place);

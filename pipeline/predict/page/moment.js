@@ -1,5 +1,5 @@
 "use strict";
-// The chosen face at the moment: its picture with the network's attention, and its numbers.
+// The selected face at this moment: its image with the network's attention, and its numbers.
 
 const look = byId("look");
 const heat = document.createElement("canvas");
@@ -27,17 +27,17 @@ const bars = classes.map((name) => {
   return { row, fill: bar.firstChild, number: row.insertCell() };
 });
 
-// a face's regions in a row: centres in parts of the box, and attention in times an even one
+// a face's regions in a row: centers as a fraction of the box, and attention relative to uniform
 function regionsOf(face, row) {
   const number = row < 0 ? NO_REGIONS : face.look[row];
   if (number === NO_REGIONS) return [];
-  const count = facts.regions.length;
+  const count = metadata.regions.length;
   const found = [];
   for (let n = 0; n < count; n += 1) {
-    const times = face.timesEven[number * count + n];
+    const times = face.timesUniform[number * count + n];
     if (!(times > 0)) continue;
     const place = 2 * (number * count + n);
-    found.push({ name: facts.regions[n], x: face.where[place], y: face.where[place + 1], times });
+    found.push({ name: metadata.regions[n], x: face.where[place], y: face.where[place + 1], times });
   }
   return found;
 }
@@ -100,13 +100,13 @@ function drawLook(face, row) {
 
 function words(face, row) {
   const regions = regionsOf(face, row);
-  if (!facts.regions.length || !faces.some((one) => one.where.length)) {
+  if (!metadata.regions.length || !faces.some((one) => one.where.length)) {
     return "This network has no attention over regions.";
   }
   const top = [...regions].sort((one, other) => other.times - one.times).slice(0, 2);
   if (!top.length) return "";
   const said = top.map((one) => `${one.name} (${one.times.toFixed(2)})`);
-  return `Most attended, in times an even attention: ${said.join("; ")}`;
+  return `Most attention, relative to uniform: ${said.join("; ")}`;
 }
 
 function drawMoment() {
@@ -117,7 +117,7 @@ function drawMoment() {
   byId("who").textContent = best < 0 ? `Face ${face.id}` : `Face ${face.id}: ${classes[best]}`;
   byId("moment").textContent =
     row < 0
-      ? `frame ${state.frame}: not in the picture`
+      ? `frame ${state.frame}: not in the image`
       : `frame ${state.frame}, ${seconds(times[state.frame])} · coverage ${face.coverage[row].toFixed(2)} · detector ${face.confidence[row].toFixed(2)}`;
   bars.forEach(({ row: line, fill, number }, k) => {
     const value = row < 0 ? NaN : probability(face, row, k);
@@ -147,7 +147,7 @@ function regionAt(event) {
 
 look.addEventListener("pointermove", (event) => {
   const region = regionAt(event);
-  if (region) showTip(event, [region.name, `${region.times.toFixed(2)} times an even attention`]);
+  if (region) showTip(event, [region.name, `${region.times.toFixed(2)} × uniform attention`]);
   else tip.hidden = true;
 });
 look.addEventListener("pointerleave", () => {

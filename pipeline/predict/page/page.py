@@ -1,7 +1,7 @@
 """A video and a table's rows in one HTML file, which needs no network and no other file.
 
-The video is in it as H.264 of at most `SIDE` pixels, which every browser plays; one that is longer
-than `MOST_BYTES` allows lies beside the page instead.
+The video is embedded as H.264 of at most `SIDE` pixels, which every browser plays; a longer one
+than `MOST_BYTES` allows is written beside the page instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import jinja2
 from markupsafe import Markup
 
 from arpgnet.pipeline.common.files import partial, writing_to
-from arpgnet.pipeline.predict.output import Head, Row
+from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.predict.output import Row, TableHeader
 from arpgnet.pipeline.predict.overlay.marks import PALETTE
 from arpgnet.pipeline.predict.page.columns import Columns
 from arpgnet.pipeline.video.encode import Encoder
@@ -50,7 +51,7 @@ def film_path(page: Path) -> Path:
 
 
 class Page:
-    """Takes rows as a `Table` does.
+    """Writes rows to a page, with the interface of `Table`.
 
     Args:
         path: of the HTML file; one that was there is replaced.
@@ -71,7 +72,7 @@ class Page:
         path: Path,
         video: Path,
         expected: Plan,
-        head: Head,
+        head: TableHeader,
         *,
         regions: Sequence[str],
         model: str,
@@ -87,7 +88,7 @@ class Page:
         self._done_s = 0.0
 
     def add(self, row: Row) -> None:
-        """The next row; a frame's picture with its first one."""
+        """The next row; a frame's image with its first one."""
         before = self._columns.frames
         self._columns.add(row)
         if self._columns.frames > before:
@@ -119,7 +120,7 @@ class Page:
             autoescape=True,
             undefined=jinja2.StrictUndefined,
         )
-        facts = self._columns.as_json() | {
+        metadata = self._columns.as_json() | {
             "classes": list(self._head.classes),
             "regions": self._regions,
             "colours": [f"rgb({red},{green},{blue})" for red, green, blue in PALETTE],
@@ -131,8 +132,9 @@ class Page:
             classes=self._head.classes,
             complete=complete,
             frames=self._columns.frames,
-            faces=len(facts["faces"]),
-            facts=json_in_html(facts),
+            faces=len(metadata["faces"]),
+            plural=plural,
+            metadata=json_in_html(metadata),
             film=film,
             beside=beside,
             style=Markup((here / "page.css").read_text(encoding="utf-8")),

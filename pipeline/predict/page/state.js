@@ -1,11 +1,11 @@
 "use strict";
-// What was found, what is chosen, and which moment is shown. Every part of the page listens.
+// What was found, what is selected, and which moment is shown. Every part of the page listens.
 
 const byId = (id) => document.getElementById(id);
 
-const facts = JSON.parse(byId("facts").textContent);
+const metadata = JSON.parse(byId("metadata").textContent);
 const NO_REGIONS = 0xffffffff;
-const SURE_COVERAGE = 0.5;
+const CONFIDENT_COVERAGE = 0.5;
 
 function bytesOf(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -17,14 +17,14 @@ function sharesOf(text) {
   return Float32Array.from(steps, (step) => (step === 65535 ? NaN : step / 65534));
 }
 
-const times = new Float32Array(bytesOf(facts.times).buffer);
-const classes = facts.classes;
+const times = new Float32Array(bytesOf(metadata.times).buffer);
+const classes = metadata.classes;
 
 function faceOf(stored, place) {
   return {
     id: stored.id,
     place,
-    colour: facts.colours[stored.id % facts.colours.length],
+    colour: metadata.colours[stored.id % metadata.colours.length],
     frames: new Uint32Array(bytesOf(stored.frames).buffer),
     boxes: new Float32Array(bytesOf(stored.boxes).buffer),
     confidence: sharesOf(stored.confidence),
@@ -32,11 +32,11 @@ function faceOf(stored, place) {
     probabilities: sharesOf(stored.probabilities),
     look: new Uint32Array(bytesOf(stored.look).buffer),
     where: new Float32Array(bytesOf(stored.where).buffer),
-    timesEven: new Float32Array(bytesOf(stored.timesEven).buffer),
+    timesUniform: new Float32Array(bytesOf(stored.timesUniform).buffer),
   };
 }
 
-const faces = facts.faces.map(faceOf);
+const faces = metadata.faces.map(faceOf);
 const usualStep = times.length > 1 ? times[times.length - 1] / (times.length - 1) : 0.04;
 const duration = times[times.length - 1] + usualStep;
 
@@ -55,7 +55,7 @@ function placeOf(rising, value) {
 // half a millisecond: a player's time is rounded
 const frameAt = (time) => Math.max(0, placeOf(times, time + 0.0005));
 
-// a face's row of a frame, -1 where it is not in the picture
+// a face's row of a frame, -1 where it is not in the image
 function rowAt(face, frame) {
   const row = placeOf(face.frames, frame);
   return row >= 0 && face.frames[row] === frame ? row : -1;
@@ -86,7 +86,7 @@ function tell() {
   for (const listener of listeners) listener();
 }
 
-// what the player has come to
+// the player's position
 function setTime(time) {
   state.time = Math.min(Math.max(0, time), duration);
   state.frame = frameAt(state.time);

@@ -1,5 +1,5 @@
 "use strict";
-// A face's probabilities over time: a line a class. It shows the moment, and a click goes to one.
+// A face's probabilities over time, one line per class, and the current moment. Click to seek.
 
 const LINE = 22;
 const NAMES = 96;
@@ -7,7 +7,7 @@ const NUMBERS = 44;
 const SPANS = [10, 60, 600].filter((span) => span * 1.5 < duration);
 // a face that was away for longer is a gap
 const GAP_S = Math.max(0.5, 3 * usualStep);
-// a long video has more faces than a page has room for
+// a long video has more faces than fit on a page
 const SHOWN = 12;
 
 const view = { from: 0, span: duration };
@@ -71,17 +71,17 @@ class Timeline {
     return this.canvas.clientWidth;
   }
 
-  get room() {
+  get plotWidth() {
     return Math.max(10, this.width - NAMES - NUMBERS);
   }
 
   xOf(time) {
-    return NAMES + ((time - view.from) / view.span) * this.room;
+    return NAMES + ((time - view.from) / view.span) * this.plotWidth;
   }
 
   timeAt(event) {
     const x = event.clientX - this.canvas.getBoundingClientRect().left - NAMES;
-    return view.from + (Math.min(Math.max(0, x), this.room) / this.room) * view.span;
+    return view.from + (Math.min(Math.max(0, x), this.plotWidth) / this.plotWidth) * view.span;
   }
 
   // curves and names, once for a view
@@ -101,7 +101,7 @@ class Timeline {
     classes.forEach((name, k) => {
       const base = (k + 1) * LINE;
       pen.fillText(shortened(pen, name), 0, base - LINE / 2);
-      pen.fillRect(NAMES, base - 0.5, this.room, 0.5);
+      pen.fillRect(NAMES, base - 0.5, this.plotWidth, 0.5);
     });
     this.ticks(pen, classes.length * LINE);
     this.curves(pen);
@@ -109,7 +109,7 @@ class Timeline {
 
   ticks(pen, base) {
     const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600];
-    const step = steps.find((one) => (one / view.span) * this.room > 70) || 7200;
+    const step = steps.find((one) => (one / view.span) * this.plotWidth > 70) || 7200;
     pen.textAlign = "center";
     const first = Math.ceil(view.from / step) * step;
     for (let time = first; time <= view.from + view.span; time += step) {
@@ -122,13 +122,13 @@ class Timeline {
   // pixel by pixel the mean of the rows within it, or a piece of the line between two
   curves(pen) {
     const face = this.face;
-    for (let x = 0; x < this.room; x += 1) {
-      const from = view.from + (x / this.room) * view.span;
-      const found = this.within(from, from + view.span / this.room);
+    for (let x = 0; x < this.plotWidth; x += 1) {
+      const from = view.from + (x / this.plotWidth) * view.span;
+      const found = this.within(from, from + view.span / this.plotWidth);
       if (!found) continue;
       const best = found.values.indexOf(Math.max(...found.values));
       found.values.forEach((value, k) => {
-        pen.globalAlpha = found.coverage < SURE_COVERAGE ? 0.45 : 1;
+        pen.globalAlpha = found.coverage < CONFIDENT_COVERAGE ? 0.45 : 1;
         pen.fillStyle = k === best ? face.colour : "#9ca3af";
         const high = value * (LINE - 3);
         pen.fillRect(NAMES + x, (k + 1) * LINE - high, 1, high);
@@ -179,8 +179,8 @@ class Timeline {
       pen.fillText(number, this.width - NUMBERS + 8, (k + 0.5) * LINE);
     });
     const x = this.xOf(state.time);
-    if (x >= NAMES && x <= NAMES + this.room) pen.fillRect(x - 1, 0, 2, LINE * classes.length + 4);
-    const said = best < 0 ? "not there" : `${classes[best]} ${probability(this.face, row, best).toFixed(2)}`;
+    if (x >= NAMES && x <= NAMES + this.plotWidth) pen.fillRect(x - 1, 0, 2, LINE * classes.length + 4);
+    const said = best < 0 ? "not in the image" : `${classes[best]} ${probability(this.face, row, best).toFixed(2)}`;
     this.canvas.setAttribute("aria-valuenow", state.time.toFixed(2));
     this.canvas.setAttribute("aria-valuetext", `${seconds(state.time)}: ${said}`);
     this.button.setAttribute("aria-pressed", String(this.face.place === state.face));
@@ -191,7 +191,7 @@ class Timeline {
     const time = this.timeAt(event);
     const row = rowAt(this.face, frameAt(time));
     const lines = [`face ${this.face.id} at ${seconds(time)}`];
-    if (row < 0) lines.push("not in the picture");
+    if (row < 0) lines.push("not in the image");
     else {
       classes.forEach((name, k) => {
         const value = probability(this.face, row, k);

@@ -3,8 +3,8 @@
 
 const $ = (id) => document.getElementById(id);
 const ENDED = ["done", "failed", "cancelled"];
-const WORDS = { uploading: "uploading", queued: "waiting", running: "reading", done: "done", failed: "failed", cancelled: "cancelled" };
-const KEPT = "arpgnet-jobs";
+const WORDS = { uploading: "uploading", queued: "waiting", running: "predicting", done: "done", failed: "failed", cancelled: "canceled" };
+const SAVED = "arpgnet-jobs";
 const POLL_MS = 500;
 let service = null;
 let shown = null;
@@ -18,12 +18,12 @@ async function ask(address, options = {}) {
   try {
     response = await fetch(address, options);
   } catch {
-    throw new Answer(0, "the service does not answer: is it still running?");
+    throw new Answer(0, "the service does not respond: is it still running?");
   }
   const body = response.status === 204 ? null : await response.json().catch(() => null);
   if (response.ok) return body;
   if (response.status === 401 && address !== "/api/session") showEntry();
-  throw new Answer(response.status, body?.error ?? `the service answered ${response.status}`);
+  throw new Answer(response.status, body?.error ?? `the service responded with status ${response.status}`);
 }
 
 // ---- the token ---------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ $("entry").addEventListener("submit", async (event) => {
 
 function remember() {
   const ids = [...$("jobs").children].map((item) => item.dataset.id).filter(Boolean);
-  sessionStorage.setItem(KEPT, JSON.stringify(ids));
+  sessionStorage.setItem(SAVED, JSON.stringify(ids));
 }
 
 function addCard(name) {
@@ -101,17 +101,19 @@ function duration(seconds) {
 }
 
 function describe(job) {
-  if (job.state === "queued") return job.ahead ? `${job.ahead} before it` : "next";
+  if (job.state === "queued") return job.ahead ? `${job.ahead} ahead in the queue` : "next in the queue";
   if (job.state === "running") {
-    if (!job.total || !job.frames) return "looking at the video";
-    if (job.frames === job.total) return `${job.total} frames; writing the page`;
-    const rate = job.frames_per_second ? `, ${job.frames_per_second.toFixed(0)} frames a second` : "";
+    if (!job.total || !job.frames) return "opening the video";
+    if (job.frames === job.total) return `${plural(job.total, "frame")}; writing the page`;
+    const rate = job.frames_per_second ? `, ${job.frames_per_second.toFixed(0)} frames per second` : "";
     const left = job.seconds_left !== null ? `, ${duration(job.seconds_left)} left` : "";
-    return `${job.frames} of ${job.total} frames${rate}${left}`;
+    return `${job.frames} of ${plural(job.total, "frame")}${rate}${left}`;
   }
-  if (job.state === "done") return `${job.total} frames, ${job.faces} ${job.faces === 1 ? "face" : "faces"}`;
+  if (job.state === "done") return `${plural(job.total, "frame")}, ${plural(job.faces, "face")}`;
   return job.error;
 }
+
+const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 function file(job, kind) {
   return `/api/jobs/${job.id}/files/${job.files[kind].name}`;
@@ -143,8 +145,8 @@ function finish(card, job) {
   say(card, job.state, describe(job), 1);
   card.querySelector(".actions").replaceChildren();
   if (job.files.page) {
-    button(card, "Look at it", () => view(job), true);
-    link(card, "Page alone", file(job, "page"));
+    button(card, "View result", () => view(job), true);
+    link(card, "Open in new tab", file(job, "page"));
   }
   if (job.files.table) {
     link(card, `Table (${job.wanted.form}, ${megabytes(job.files.table.bytes)})`, file(job, "table")).download = "";
@@ -184,7 +186,7 @@ $("close").addEventListener("click", close);
 $("frame").addEventListener("load", () => {
   const inside = $("frame").contentDocument?.documentElement;
   if (!inside || !shown) return;
-  // as high as what is in it, so that there is one scroll bar
+  // as high as its content, so that there is only one scroll bar
   const fit = () => {
     const main = inside.querySelector("main");
     if (main) $("frame").style.height = `${Math.max(400, main.offsetHeight + 8)}px`;
@@ -212,7 +214,7 @@ function upload(video) {
   say(card, "uploading", "", 0);
   button(card, "Cancel", () => request.abort());
   if (video.size > service.upload_bytes) {
-    return failed(`${megabytes(video.size)} are more than the ${megabytes(service.upload_bytes)} that are allowed`);
+    return failed(`the file has ${megabytes(video.size)}; the limit is ${megabytes(service.upload_bytes)}`);
   }
   return new Promise((done) => {
     request.upload.addEventListener("progress", (event) => {
@@ -221,8 +223,8 @@ function upload(video) {
     request.addEventListener("loadend", () => {
       const body = parse(request.responseText);
       if (request.status === 202) follow(card, body);
-      else if (request.status === 0) failed("the upload broke off");
-      else failed(body?.error ?? `the service answered ${request.status}`);
+      else if (request.status === 0) failed("the upload was interrupted");
+      else failed(body?.error ?? `the service responded with status ${request.status}`);
       if (request.status === 401) showEntry();
       done();
     });
@@ -243,7 +245,7 @@ function parse(text) {
 
 async function uploadAll(videos) {
   $("error").textContent = "";
-  // one after the other: each has all of the connection
+  // one after the other: each gets the whole bandwidth
   for (const video of [...videos]) await upload(video);
 }
 
@@ -280,18 +282,18 @@ async function begin() {
   service = await ask("/api/service");
   $("entry").hidden = true;
   $("work").hidden = false;
-  $("about").textContent = `Facial expressions in a video, frame by frame, by the network ${service.model}: ${service.classes.join(", ")}.`;
+  $("about").textContent = `Predictions for every face, frame by frame, by the network ${service.model}: ${service.classes.join(", ")}.`;
   $("limits").textContent = `Up to ${megabytes(service.upload_bytes)} and ${duration(service.longest_s)}.`;
   $("fate").textContent =
-    `It goes to the computer that runs this service, ${location.host}, and nowhere else. There it is deleted as soon as it has been read. ` +
-    `Its table and its page, which holds a smaller copy of the video, can be seen for ${duration(service.keep_s)} by whoever has the job's address` +
+    `It is sent to the computer that runs this service, ${location.host}, and nowhere else. It is deleted there as soon as the prediction is finished. ` +
+    `The table and the page, which contains a smaller copy of the video, are available for ${duration(service.keep_s)} to anyone who has the job's address` +
     (service.token ? " and the token" : "") +
-    (service.kept ? ", and stay on that computer after that. Remove deletes them at once." : ", then they are deleted; sooner when the service ends. Remove deletes them at once.");
+    (service.kept ? "; the files stay on that computer afterwards. Remove deletes them immediately." : "; then they are deleted, or earlier when the service stops. Remove deletes them immediately.");
   if (!$("format").options.length) $("format").append(...service.formats.map((name) => new Option(name, name)));
   $("format").value = "csv";
   $("path-form").hidden = !service.paths;
   if ($("jobs").children.length) return;
-  for (const id of (parse(sessionStorage.getItem(KEPT)) ?? []).reverse()) {
+  for (const id of (parse(sessionStorage.getItem(SAVED)) ?? []).reverse()) {
     const job = await ask(`/api/jobs/${encodeURIComponent(id)}`).catch(() => null);
     if (job) follow(addCard(job.name), job);
   }

@@ -49,7 +49,7 @@ def test_overrides_read_back_as_what_they_were() -> None:
 def test_chooses_in_the_tables_order() -> None:
     assert [row.name for row in choose(["window-0", "edges-none"])] == ["edges-none", "window-0"]
     assert choose(None) == list(ROWS)
-    with pytest.raises(UserError, match=r"no ablation is called nope: see `arpgnet ablate --list`"):
+    with pytest.raises(UserError, match=r"unknown ablation nope: see `arpgnet ablate --list`"):
         choose(["nope", "edges-none"])
 
 

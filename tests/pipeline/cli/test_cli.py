@@ -47,8 +47,8 @@ def test_verifies_the_demo_pack() -> None:
         (("ablate", "--rows", "nonsense"), "--list"),
         (("export", "--check", "no-such-file.onnx"), "cannot be loaded"),
         (("publish", "docs"), "docs is not empty"),
-        (("publish", "--check", "docs"), "no folder that `arpgnet publish` wrote"),
-        (("publish", "--check", "--run", "fold0-seed0", "docs"), "do not go together"),
+        (("publish", "--check", "docs"), "not a folder that `arpgnet publish` wrote"),
+        (("publish", "--check", "--run", "fold0-seed0", "docs"), "cannot be combined"),
     ],
 )
 def test_mistakes_are_one_line(arguments: tuple[str, ...], said: str) -> None:

@@ -102,11 +102,11 @@ def test_refuses_other_clips_and_compares_common_ones_on_request(tmp_path: Path)
     fewer = {clip: k for clip, k in labels().items() if clip not in ("s0-0", "s5-3")}
     a = write_run(tmp_path / "a", {0: set()})
     b = write_run(tmp_path / "b", {0: set()}, truth=fewer)
-    with pytest.raises(UserError, match=r"2 only in .*, 0 only in .*, 22 in both; --common"):
+    with pytest.raises(UserError, match=r"2 only in .*, 0 only in .*, 22 in both; use --common"):
         compared(a, b)
     found = compared(a, b, common=True)
     assert (found["clips"], found["left_out"]) == (22, 2)
-    assert "2 clips that only one side" in list(sentences(found))[-1]
+    assert "only one side has tested them: 2 clips" in list(sentences(found))[-1]
 
 
 def test_refuses_other_labels_classes_and_nothing_in_common(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_refuses_other_labels_classes_and_nothing_in_common(tmp_path: Path) -> N
     with pytest.raises(UserError, match="another label"):
         compared(a, other, common=True)
     renamed = write_run(tmp_path / "c", {0: set()}, classes=["calm", "sad"])
-    with pytest.raises(UserError, match="not the same classes"):
+    with pytest.raises(UserError, match="different classes"):
         compared(a, renamed)
     strangers = write_run(tmp_path / "d", {0: set()}, truth={"t0-0": 0, "t1-0": 1})
     with pytest.raises(UserError, match="no test clip in common"):
@@ -129,9 +129,9 @@ def test_frames_are_paired_one_by_one(tmp_path: Path) -> None:
     a = write_run(tmp_path / "a", {0: set()}, frames={3: False, 7: True})
     b = write_run(tmp_path / "b", {0: set()}, frames={3: False, 7: False})
     found = compared(a, b)
-    assert (found["clips"], found["units"], found["scored"]) == (24, 48, "labelled frames")
+    assert (found["clips"], found["units"], found["scored"]) == (24, 48, "labeled frames")
     assert found["mcnemar"]["only_b"] == 24
-    assert "24 in B only" in " ".join(sentences(found))
+    assert "in B only: 24" in " ".join(sentences(found))
     other = write_run(tmp_path / "c", {0: set()}, frames={3: False, 8: False})
     with pytest.raises(UserError, match=r"24 only in .*, 24 only in .*, 24 in both"):
         compared(a, other)
@@ -140,7 +140,7 @@ def test_frames_are_paired_one_by_one(tmp_path: Path) -> None:
 def test_needs_to_know_whose_clips_they_are(tmp_path: Path) -> None:
     a = write_run(tmp_path / "a", {0: set()})
     (tmp_path / "a/data/manifest.parquet").unlink()
-    with pytest.raises(UserError, match=r"manifest\.parquet does not lie beside"):
+    with pytest.raises(UserError, match=r"manifest\.parquet is missing beside"):
         compared(a, a)
     # one side's manifest is enough
     b = write_run(tmp_path / "b", {0: set()})

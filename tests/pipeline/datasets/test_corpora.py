@@ -57,13 +57,15 @@ def test_trained_on_one_set_and_tested_on_another(tmp_path):
         assert clip.subject.startswith(f"{clip.corpus}/")
         assert (split[clip.clip_id] == "test") == (clip.corpus == "ravdess")
     assert set(split.values()) == {"train", "val", "test"}
-    assert manifest.notes["left_out"] == {"class calm is mapped to nothing": 2}
+    assert manifest.notes["left_out"] == {"class calm is mapped to null": 2}
     protocol = manifest.notes["protocol"]
     assert (protocol["protocol"], protocol["published"]) == ("official", False)
 
 
 def test_a_class_that_training_does_not_know(tmp_path):
-    with pytest.raises(UserError, match=r"class 'calm' of ravdess .* is none of anger, happiness"):
+    with pytest.raises(
+        UserError, match=r"class 'calm' of ravdess .* is not one of anger, happiness"
+    ):
         joined(tmp_path)
     manifest = joined(tmp_path / "b", unmapped="drop")
     assert manifest.notes["left_out"] == {"class calm is not mapped (dataset.unmapped: drop)": 2}
@@ -103,13 +105,13 @@ def test_official_parts_decide_who_trains_and_who_is_tested(tmp_path):
     own = {"name": "csv", "root": str(tmp_path / "own"), "manifest": "all.csv"}
     other = {"name": "rml", "root": str(rml(tmp_path / "rml"))}
     notes = cross(tmp_path, train_on=[own], test_on=[other], unmapped="drop").notes
-    assert notes["left_out"]["csv: of an official part that is not trained on"] == 2
+    assert notes["left_out"]["csv: of an official part that is not used to train"] == 2
     (split,) = sides(tmp_path).values()
     assert {side: list(split.values()).count(side) for side in ("train", "val")} == {
         "train": 6, "val": 2,
     }  # fmt: skip
     notes = cross(tmp_path, train_on=[other], test_on=[own], exclude=["happiness"]).notes
-    assert notes["left_out"]["csv: of an official part that is not tested on"] == 8
+    assert notes["left_out"]["csv: of an official part that is not used to test"] == 8
 
 
 def test_the_same_set_on_both_sides(tmp_path):
@@ -137,7 +139,7 @@ def test_frames_and_clips_are_not_joined(tmp_path):
     text(tmp_path / "frames/all.csv", "path,frame_labels\n" + rows)
     own = {"name": "csv", "root": str(tmp_path / "frames"), "manifest": "all.csv"}
     other = {"name": "rml", "root": str(rml(tmp_path / "rml"))}
-    with pytest.raises(UserError, match="csv labels frames and rml clips: they cannot be joined"):
+    with pytest.raises(UserError, match="csv labels frames, rml clips: they cannot be combined"):
         cross(tmp_path, train_on=[own], test_on=[other])
 
 

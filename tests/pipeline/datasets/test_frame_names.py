@@ -59,7 +59,7 @@ def test_other_length_is_remarked(root, tmp_path):
     manifest, table = run(root, tmp_path)
     assert len(table) == 4 * FRAMES + 1
     assert manifest.notes["remarks"] == [
-        "1 video has more labels than frames: 1 labels beyond the end are not used (first: 's2')"
+        "1 video has more labels than frames (unused labels: 1), first: 's2'"
     ]
 
 
@@ -85,13 +85,13 @@ def test_fold_that_cannot_learn_a_class(root, tmp_path):
         file = root / f"s{subject}.txt"
         file.write_text(file.read_text().replace("joy", "fear"))
     # the one video of joy is a test video in a fold
-    with pytest.raises(UserError, match="no clip of class 'joy' to train on"):
+    with pytest.raises(UserError, match="no training clip of class 'joy'"):
         run(root, tmp_path, protocol="loso")
 
 
 def test_file_without_a_class(tmp_path):
     (tmp_path / "a.txt").write_text("-1\n\n")
-    with pytest.raises(UserError, match=r"a\.txt names no class"):
+    with pytest.raises(UserError, match=r"a\.txt has no class names"):
         read_frame_names(tmp_path / "a.txt")
     (tmp_path / "a.txt").write_bytes(b"joy\n\xff")
     with pytest.raises(UserError, match=r"a\.txt is not UTF-8 \(byte 4\)"):

@@ -99,7 +99,7 @@ def test_a_file_of_ones_own(here: Path) -> None:
         ("train: {epochs: 3}", "dataset.name is missing"),
         ("dataset: {name: save}", "did you mean 'savee'?"),
         ("dataset: [", "not valid YAML"),
-        ("- 1", "must hold a mapping"),
+        ("- 1", "must contain a mapping"),
     ):
         own.write_text(content)
         with pytest.raises(UserError, match=re.escape(said)) as caught:
@@ -120,7 +120,7 @@ def test_a_section_that_is_not_there_is_made(here: Path) -> None:
     ("arguments", "said"),
     [
         (["rlm", "clips"], "no preset 'rlm' in params/: did you mean 'rml'?"),
-        (["nothing-like-it"], "there are afew, affwild2"),
+        (["nothing-like-it"], "available: afew, affwild2"),
         (["rml"], "dataset.root must be set"),
         (["rml", "no-such-folder"], "ROOT: 'no-such-folder' does not exist"),
         ([CROSS, "clips"], "edit them in dataset.train_on"),

@@ -170,10 +170,9 @@ def test_plot_tables(root: Path) -> None:
     assert pairs.count(("calm", "glad")) == 2
     with (plots / "reliability.csv").open() as file:
         bins = list(csv.DictReader(file))
-    # all 22 predictions are 0.8 sure, 19 of them right
-    assert bins == [
-        {"probability": "0.800000", "right": "0.863636", "perfect": "0.800000", "predictions": "22"}
-    ]
+    # all 22 predictions have a confidence of 0.8, 19 of them are correct
+    numbers = {"probability": "0.800000", "accuracy": "0.863636", "perfect": "0.800000"}
+    assert bins == [{**numbers, "predictions": "22"}]
     with (plots / "subjects.csv").open() as file:
         subjects = list(csv.DictReader(file))
     shown = json.loads((root / "reports/evaluation.json").read_text())["subjects"]["rows"]

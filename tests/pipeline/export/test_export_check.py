@@ -11,7 +11,7 @@ import torch
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.export.check import check
-from arpgnet.pipeline.export.facts import metadata
+from arpgnet.pipeline.export.describe import metadata
 from arpgnet.pipeline.export.parity import TOLERANCE
 from arpgnet.pipeline.export.write import export, to_onnx
 from arpgnet.pipeline.tables.curves import RUNS
@@ -48,7 +48,7 @@ def write_file(root: Path, run: str, out: Path) -> Path:
 def test_equals_the_stored_predictions(trained: Path, tmp_path: Path) -> None:
     found = check(write_file(trained, "fold1-seed0", tmp_path / "m.onnx"), trained)
     assert found.ok
-    assert (found.run, found.named_otherwise) == ("fold1-seed0", 0)
+    assert (found.run, found.predicted_differently) == ("fold1-seed0", 0)
     assert found.difference < TOLERANCE / 10
     # fold 1 tests half of the subjects and validates on one of the two last ones
     assert found.predictions == 6 * (SUBJECTS // 2 + 1)
@@ -119,5 +119,5 @@ def test_unknown_run_and_no_run(trained: Path, tmp_path: Path) -> None:
 def test_metadata_of_other_data_is_refused(trained: Path) -> None:
     network, info = load_run(trained / RUNS / "fold0-seed0")
     changed = info | {"features": info["features"] | {"names": ["elsewhere"]}}
-    with pytest.raises(UserError, match=r"other data than data/ holds now \(names\)"):
+    with pytest.raises(UserError, match=r"other data than data/ contains now \(names\)"):
         metadata(network, changed, Params(), "fold0-seed0", trained)

@@ -86,8 +86,8 @@ def test_files_that_cannot_be_used_are_named_and_copies_counted(root: Path) -> N
     (unreadable,) = (line for line in findings.lines if line.what.startswith("unreadable"))
     assert unreadable.found == "1"
     assert unreadable.first == ["rml-1/s1/di1.avi"]
-    assert lines["clips of the same bytes"] == ("-", "2 in 1 set", "unknown")
-    assert lines["clips of the same images"] == ("-", "2 in 1 set", "unknown")
+    assert lines["identical files"] == ("-", "2 in 1 group", "unknown")
+    assert lines["near-duplicate clips"] == ("-", "2 in 1 group", "unknown")
     assert lines["unused files"] == ("-", "1", "unknown")
 
 
@@ -102,7 +102,7 @@ def test_verify_finds_bytes_that_changed_behind_length_and_time(root: Path) -> N
     assert checked(root).ok
     findings = checked(root, verify=True)
     assert not findings.ok
-    changed = next(line for line in findings.lines if line.what.startswith("other bytes"))
+    changed = next(line for line in findings.lines if line.what.startswith("content changed"))
     assert changed.first == ["rml-1/s2/su1.avi"]
     # the new metadata is cached
     assert checked(root, verify=True).ok
@@ -197,7 +197,7 @@ def test_exit_status_and_table(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_
         (["rml"], "dataset.root must be set"),
         (["rmll", "x"], "did you mean 'rml'?"),
         (["rml", "/no/such/folder"], "does not exist"),
-        (["--variant", "six"], "go with NAME and ROOT"),
+        (["--variant", "six"], "require NAME and ROOT"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], said: str) -> None:

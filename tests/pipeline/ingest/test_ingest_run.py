@@ -149,8 +149,9 @@ def test_near_duplicates_stay_together(root, tmp_path):
     write_video(root / "again.avi", 10, quality=10)
     add_row(root, "again.avi,fear,s3")
     manifest = run(root, tmp_path, protocol="loso")
-    assert manifest.notes["twins"] == {"clips": 2, "sets": 1}
-    assert manifest.notes["remarks"] == ["4 subjects form 3 folds: some share a group or images"]
+    assert manifest.notes["near_duplicates"] == {"clips": 2, "sets": 1}
+    remark = "4 subjects, but only 3 folds: some subjects share a group or near-duplicates"
+    assert manifest.notes["remarks"] == [remark]
     side = {
         (row["fold"], row["clip_id"]): row["split"]
         for row in read_splits(tmp_path / SPLITS).to_pylist()
@@ -159,7 +160,7 @@ def test_near_duplicates_stay_together(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("copied", "what"), [(True, "are the same file"), (False, "show the same images")]
+    ("copied", "what"), [(True, "are the same file"), (False, "are near-duplicates")]
 )
 def test_near_duplicates_on_two_sides_are_refused(root, tmp_path, copied, what):
     if copied:
@@ -170,9 +171,7 @@ def test_near_duplicates_on_two_sides_are_refused(root, tmp_path, copied, what):
     for subject, split in enumerate(["train", "train", "val", "test"]):
         rows += [f"{label}/s{subject}.mp4,{label},{split}" for label in LABELS]
     (root / "labels.csv").write_text("\n".join(rows))
-    with pytest.raises(
-        UserError, match=f"'again' and 'fear/s1' {what} but stand in test and train"
-    ):
+    with pytest.raises(UserError, match=f"'again' and 'fear/s1' {what} but are in test and train"):
         run(root, tmp_path, protocol="official", group_by="clip")
     assert not (tmp_path / MANIFEST).exists()
 
@@ -181,7 +180,7 @@ def test_same_images_with_two_labels_are_remarked(root, tmp_path):
     write_video(root / "again.mp4", 10, quality=10)
     add_row(root, "again.mp4,joy,s1")
     remarks = run(root, tmp_path).notes["remarks"]
-    assert remarks == ["1 sets of clips of the same images have several labels"]
+    assert remarks == ["1 group of near-duplicates has conflicting labels"]
 
 
 def test_parts_of_a_file(root, tmp_path):
@@ -198,7 +197,7 @@ def test_parts_of_a_file(root, tmp_path):
         "joy/s0@99-end",
     ]
     assert manifest.clips[2].reason == "starts after the end of the file"
-    assert manifest.notes["twins"] == {"clips": 0, "sets": 0}
+    assert manifest.notes["near_duplicates"] == {"clips": 0, "sets": 0}
 
 
 def test_folder_without_subjects(root, tmp_path):

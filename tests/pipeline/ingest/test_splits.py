@@ -139,7 +139,8 @@ def test_loso_joins_subjects_that_share_a_group():
     clips = [*clips, clip(90, subject="s3", group="g"), clip(91, subject="s4", group="g")]
     splits = divided(clips, protocol="loso")
     assert len(splits.folds) == 4
-    assert splits.remarks == ["5 subjects form 4 folds: some share a group or images"]
+    remark = "5 subjects, but only 4 folds: some subjects share a group or near-duplicates"
+    assert splits.remarks == [remark]
 
 
 def test_holdout_takes_about_the_fraction():
@@ -164,7 +165,7 @@ def test_given_folds_are_used_as_they_are():
 
 def test_given_splits_without_subjects_are_remarked():
     clips = [clip(n, split=split) for n, split in enumerate(["train", "val", "test"])]
-    assert "whether a person stands" in divided(clips, protocol="official").remarks[0]
+    assert "one person may be on two sides" in divided(clips, protocol="official").remarks[0]
     assert divided(clips, protocol="official", group_by="clip").remarks == []
 
 
@@ -197,7 +198,8 @@ def test_val_becomes_test_where_test_is_withheld():
     splits = divided(clips, protocol="official")
     assert splits.folds[0][20:] == ["test"] * 4
     assert "val" in splits.folds[0][:20]
-    assert splits.remarks[0] == "no test split is given: the given val is the test split"
+    remark = "no test split is provided: the provided val is used as the test split"
+    assert splits.remarks[0] == remark
 
 
 def test_carving_keeps_every_class_in_train_where_it_can():
@@ -230,33 +232,33 @@ MISTAKES = [
         [clip(0), clip(1)],
         {},
         "the clips have no subject: add a column 'subject', or set dataset.group_by=group or "
-        "dataset.group_by=clip (the result is then not subject-disjoint",
+        "dataset.group_by=clip (the result is then not subject-independent",
     ),
-    ([clip(0, subject="s"), clip(1)], {}, "1 clips have no subject"),
+    ([clip(0, subject="s"), clip(1)], {}, "1 clip has no subject"),
     ([clip(0), clip(1)], {"group_by": "group"}, "no group: add a column 'group', or set dataset."),
     (
         [clip(0, subject="s"), clip(1, subject="s")],
         {},
-        "all clips are of one subject ('s'), which cannot be split: add clips of other subjects, "
-        "or set dataset.group_by=group or",
+        "all clips belong to one subject ('s'), which cannot be split: add clips of other "
+        "subjects, or set dataset.group_by=group or",
     ),
-    (study(3), {"folds": 4}, "dataset.folds: 4 needs at least 4 subjects, there are 3"),
+    (study(3), {"folds": 4}, "dataset.folds: 4 needs at least 4 subjects, but there are only 3"),
     (
         study(3),
         {"protocol": "holdout", "test_fraction": 0.2},
         "dataset.test_fraction: 0.2 needs at least 5 subjects",
     ),
-    (study(2), {"protocol": "loso"}, "the training part of fold 0 has 1 subject: none can be set"),
+    (study(2), {"protocol": "loso"}, "the training part of fold 0 has only 1 subject, which"),
     (study(3), {"protocol": "loso", "group_by": "clip"}, "loso needs dataset.group_by: subject or"),
     (study(3), {"protocol": "official"}, "official needs a column 'split'"),
     (
         [clip(0, split="train"), clip(1)],
         {"protocol": "official"},
-        "1 clips have no split, first: 'c001'",
+        "1 clip without a split, first: 'c001'",
     ),
     ([clip(0, split="test")], {"protocol": "official"}, "the column 'split' has no train"),
     ([clip(0, split="train")], {"protocol": "official"}, "neither test nor val"),
-    ([clip(0, fold=1), clip(1)], {}, "1 clips have no fold, first: 'c001'"),
+    ([clip(0, fold=1), clip(1)], {}, "1 clip without a fold, first: 'c001'"),
     ([clip(0, fold=1), clip(1, fold=1)], {}, "the column 'fold' has one value (1)"),
     (
         [clip(n, "abcdefgh"[n % 8], subject=f"s{n}") for n in range(16)],
@@ -281,7 +283,7 @@ def test_shared_subject_is_refused():
         )
     ]
     with pytest.raises(
-        UserError, match="'c000' and 'c003' are of one subject but stand in train and test"
+        UserError, match="'c000' and 'c003' show the same subject but are in train and test"
     ):
         divided(clips, protocol="official")
     # what is asked for by group_by, and no more, is promised
@@ -293,7 +295,7 @@ def test_shared_group_is_refused_always():
         clip(n, group=group, split=split)
         for n, (group, split) in enumerate([("g", "train"), (None, "val"), ("g", "test")])
     ]
-    with pytest.raises(UserError, match="'c000' and 'c002' are of one group but"):
+    with pytest.raises(UserError, match="'c000' and 'c002' belong to the same group but"):
         divided(clips, protocol="official", group_by="clip")
 
 
@@ -303,7 +305,7 @@ def test_shared_file_is_refused():
         for n, sha in enumerate("abac")
     ]
     with pytest.raises(
-        UserError, match=r"'c0' and 'c2' are the same file but stand in t.* of fold 0"
+        UserError, match=r"'c0' and 'c2' are the same file but are in t.* of fold 0"
     ):
         divided(clips, protocol="kfold", group_by="clip")
 
@@ -312,7 +314,7 @@ def test_shared_images_are_refused():
     clips = [clip(n, split=split) for n, split in enumerate(["train", "val", "test", "test"])]
     with pytest.raises(
         UserError,
-        match="'c000' and 'c003' show the same images but stand in train and test: put them",
+        match="'c000' and 'c003' are near-duplicates but are in train and test: put them",
     ):
         divided(clips, near_duplicates=[0, None, None, 0], protocol="official", group_by="clip")
 
@@ -343,7 +345,7 @@ def test_leaks_that_are_dropped():
         assert tested == {row for row, side in enumerate(before) if side == "test"}
     # c6 validates beside its copy c1; c0, c3, c6 are tested in fold 0, and so c5, c8 are out there
     assert [row for row, side in enumerate(parted[0]) if side == "out"] == [1, 5, 8]
-    assert remark.startswith("8 clips that a test or validation part shows too")
+    assert remark.startswith("8 clips removed from training because a test or validation")
 
 
 def test_class_that_a_fold_cannot_learn():
@@ -354,7 +356,7 @@ def test_class_that_a_fold_cannot_learn():
     folds = assign_splits(clips, params, near_duplicates).folds
     with pytest.raises(
         UserError,
-        match=r"fold 0 has no clip of class 'b' to train on \(its 2 readable clips form 1 groups.*"
+        match=r"fold 0 has no training clip of class 'b' \(it has 2 readable clips in 1 group .*"
         r"dataset.exclude=\[b\], choose fewer folds",
     ):
         check_classes(clips, folds, ["a", "b"], params, near_duplicates)
@@ -368,7 +370,7 @@ def test_quarantined_clips_teach_nothing():
         clip(3, "b"),
     ]
     folds = [["train", "train", "test", "test"]]
-    with pytest.raises(UserError, match="fold 0 has no clip of class 'b' to train on"):
+    with pytest.raises(UserError, match="fold 0 has no training clip of class 'b'"):
         check_classes(clips, folds, ["a", "b"], settled(group_by="clip"), [None] * 4)
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from arpgnet.pipeline.predict.output import SUFFIX, Format, Head, Row, open_table
+from arpgnet.pipeline.predict.output import SUFFIX, Format, Row, TableHeader, open_table
 
-HEAD = Head("a, b.mp4", ["anger", "neutral"], 2)
+HEAD = TableHeader("a, b.mp4", ["anger", "neutral"], 2)
 ROWS = [
     Row(
         0, 0.0, 3, np.array([10.0, 20.0, 40.5, 60.0]), 0.875, np.array([0.25, 0.75]), 0.5,

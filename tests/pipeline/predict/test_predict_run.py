@@ -16,7 +16,7 @@ from arpgnet.pipeline.cli.main import app
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.progress import Tracker
 from arpgnet.pipeline.predict.model import load_model
-from arpgnet.pipeline.predict.predictor import Options, Predictor
+from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
 from arpgnet.pipeline.predict.video import VideoPass
 from arpgnet.pipeline.video.frames import encode_jpeg
 from arpgnet.pipeline.video.stream import plan
@@ -48,7 +48,7 @@ def video(tmp_path_factory: pytest.TempPathFactory, faces: list[list[np.ndarray]
 
 def table_of(workspace: Path, video: Path, out: Path, **options: object) -> pd.DataFrame:
     settings = {"form": "parquet", "out": out, "window_s": 0.6} | options
-    predictor = Predictor(load_model(workspace), Options(**settings))  # type: ignore[arg-type]
+    predictor = Predictor(load_model(workspace), PredictOptions(**settings))  # type: ignore[arg-type]
     return pd.read_parquet(predictor.predict(video, out / "table.parquet").path)
 
 
@@ -76,7 +76,7 @@ def test_every_frame_of_a_face_has_a_row(workspace: Path, video: Path, tmp_path:
 
 
 def test_rows_tell_what_the_network_attends_to(workspace: Path, video: Path) -> None:
-    predictor = Predictor(load_model(workspace), Options(window_s=0.6))
+    predictor = Predictor(load_model(workspace), PredictOptions(window_s=0.6))
     expected = plan(video)
     one = VideoPass(
         predictor.networks,
@@ -92,17 +92,17 @@ def test_rows_tell_what_the_network_attends_to(workspace: Path, video: Path) -> 
     assert len(rows) == 48
     for row in rows:
         assert row.regions is not None
-        visible = row.regions.times_even > 0
+        visible = row.regions.times_uniform > 0
         assert visible.sum() > 20
         # an untrained network attends to nothing much more than to anything else
-        assert np.abs(np.log(row.regions.times_even[visible])).max() < np.log(3)
+        assert np.abs(np.log(row.regions.times_uniform[visible])).max() < np.log(3)
         # the crop reaches beyond the box on every side by less than half of it
         where = row.regions.where[visible]
         assert where.min() > -0.5
         assert where.max() < 1.5
         assert np.abs(where.mean(axis=0) - 0.5).max() < 0.25
     # they follow the frames that were shown to the network
-    kinds = {row.regions.times_even.tobytes() for row in rows if row.regions}
+    kinds = {row.regions.times_uniform.tobytes() for row in rows if row.regions}
     assert 4 <= len(kinds) < 48
 
 
@@ -198,7 +198,7 @@ def test_bad_videos_are_a_line_each_and_the_others_go_on(
         "empty.mp4": "the file is empty",
         "text.mkv": "not a video",
         "header.mp4": "damaged",
-        "picture.mp4": "a picture, not a video",
+        "picture.mp4": "an image, not a video",
     }.items():
         assert words in lines[name], lines
     assert "good.mp4" not in lines
@@ -230,8 +230,8 @@ def test_settings_that_are_not_the_runs_are_refused(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["absent.mp4"], "absent.mp4 is not there"),
-        (["{empty}"], "holds no video"),
+        (["absent.mp4"], "absent.mp4 does not exist"),
+        (["{empty}"], "contains no video"),
         (["{video}", "--run", "fold9-seed0"], "no run fold9-seed0"),
     ],
 )

@@ -85,7 +85,7 @@ def of_old(folder: Path) -> None:
         (lambda folder: alter(folder, "model.safetensors"), "model.safetensors has other bytes"),
         (lambda folder: (folder / "params.yaml").unlink(), "params.yaml is absent"),
         (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS cannot be read"),
-        (other_pack, r"another face pack demo than lies in .*demo \(landmark\)"),
+        (other_pack, r"another version of the face pack demo than .*demo \(landmark\)"),
         (of_old, "publish the run again"),
     ],
 )
@@ -105,7 +105,7 @@ def test_a_folder_that_is_not_as_published_is_one_line(
 
 
 def test_another_run_than_the_published_one(published: Path) -> None:
-    with pytest.raises(UserError, match="holds the run fold0-seed0 and no fold1-seed0"):
+    with pytest.raises(UserError, match="contains the run fold0-seed0, not fold1-seed0"):
         open_model(str(published), "fold1-seed0")
 
 

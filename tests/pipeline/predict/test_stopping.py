@@ -71,7 +71,7 @@ def test_ctrl_c_keeps_the_rows_and_marks_the_table(
     assert "Traceback" not in errors
     lines = [line for line in errors.splitlines() if "error:" in line]
     assert len(lines) == 1
-    assert "long.mp4: stopped behind frame" in lines[0]
+    assert "long.mp4: stopped after frame" in lines[0]
     if form == "csv":
         assert table.read_text().endswith("\n# complete=false\n")
         rows = pd.read_csv(table, comment="#")
@@ -123,7 +123,7 @@ def test_a_full_disk_is_one_line(workspace: Path, short: Path, tmp_path: Path, f
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors.strip() == f"error: {short}: the disk of {tmp_path} is full: " + (
-        "free some space, or mend the folder"
+        "free some space, or fix the folder"
     )
     if form == "csv":
         assert (tmp_path / "short.csv").read_text().endswith("\n# complete=false\n")

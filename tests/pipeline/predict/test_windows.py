@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.predict.windows import (
     ClipScores,
-    Found,
+    FaceResult,
     FrameScores,
     Window,
     clip_layout,
@@ -92,8 +92,8 @@ def test_windows_of_frames_are_those_of_evaluation(
 def test_a_frame_gets_the_mean_of_its_windows() -> None:
     scores = ClipScores()
     seen = np.array([True, False])
-    scores.add(Window(0, 8, range(2)), {5: Found(np.array([1.0, 0.0]), seen)})
-    scores.add(Window(4, 12, range(2)), {5: Found(np.array([0.0, 1.0]), seen | True)})
+    scores.add(Window(0, 8, range(2)), {5: FaceResult(np.array([1.0, 0.0]), seen)})
+    scores.add(Window(4, 12, range(2)), {5: FaceResult(np.array([0.0, 1.0]), seen | True)})
     first, both, last = (scores.at(5, frame) for frame in (3, 4, 8))
     assert first is not None
     assert both is not None
@@ -107,7 +107,7 @@ def test_a_frame_gets_the_mean_of_its_windows() -> None:
 def test_a_frame_between_two_gets_the_nearer_ones() -> None:
     scores = FrameScores(np.array([0, 10, 20]))
     values = np.array([[0.0], [1.0], [2.0]])
-    scores.add(Window(0, 11, range(2)), {0: Found(values[:2], np.array([True, True]))})
-    scores.add(Window(1, 21, range(1, 3)), {0: Found(values[1:] + 2, np.array([True, True]))})
+    scores.add(Window(0, 11, range(2)), {0: FaceResult(values[:2], np.array([True, True]))})
+    scores.add(Window(1, 21, range(1, 3)), {0: FaceResult(values[1:] + 2, np.array([True, True]))})
     found = [scores.at(0, frame) for frame in (0, 5, 6, 12, 15, 16, 20)]
     assert [one.probabilities.item() for one in found if one] == [0, 0, 2, 2, 2, 4, 4]

@@ -61,7 +61,7 @@ def test_a_tuned_network_takes_its_backbone_along(trained: Path, tmp_path: Path)
     assert (done.run, done.files) == ("fold1-seed0", 8)
     assert (given / "backbone/backbone.safetensors").read_bytes() == b"weights"
     card = (given / "MODEL_CARD.md").read_text()
-    assert "On its own test part of 24 clips, which it has not seen: UAR 0.875, WAR 0.750." in card
+    assert "On its own test part of 24 clips, not used in training: UAR 0.875, WAR 0.750." in card
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["given"]
 
 
@@ -80,7 +80,7 @@ def test_an_empty_folder_is_taken_and_no_other(trained: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("run", ["fold9-seed9", "../runs/fold0-seed0"])
 def test_an_unknown_run_is_refused(trained: Path, tmp_path: Path, run: str) -> None:
-    with pytest.raises(UserError, match="there is fold0-seed0, fold1-seed0"):
+    with pytest.raises(UserError, match="available: fold0-seed0, fold1-seed0"):
         publish(PARAMS, tmp_path / "given", run=run, root=trained)
 
 
@@ -117,7 +117,7 @@ def test_a_card_of_another_run_is_refused(trained: Path, tmp_path: Path) -> None
     card = trained / "artifacts/MODEL_CARD.md"
     before = card.read_text()
     card.write_text("# Card of old\n")
-    with pytest.raises(UserError, match="about another run"):
+    with pytest.raises(UserError, match="describes another run"):
         publish(PARAMS, tmp_path / "given", root=trained)
     card.unlink()
     with pytest.raises(UserError, match=r"MODEL_CARD.md not found: run `dvc repro` first"):

@@ -51,7 +51,7 @@ ZEROS = "0" * 64
         (link, "a.txt is a link"),
         (lambda folder: (folder / "a.txt").unlink(), "a.txt is absent"),
         (lambda folder: (folder / "more").write_text(""), "more is not listed"),
-        (lambda folder: (folder / SUMS).unlink(), "no folder that `arpgnet publish` wrote"),
+        (lambda folder: (folder / SUMS).unlink(), "not a folder that `arpgnet publish` wrote"),
         (lambda folder: (folder / SUMS).write_bytes(b"\xff\xfe"), "cannot be read"),
         (lambda folder: (folder / SUMS).write_text(""), "is empty"),
         (append("nonsense\n"), "line 3 is damaged"),

@@ -45,14 +45,14 @@ def test_says_which_parts_help_do_not_or_harm() -> None:
     )
     helps, nothing, harms, better = found["findings"]
     assert helps.endswith("so they help: part a.")
-    assert "nothing that 12 subjects can show" in nothing
+    assert "no difference that 12 subjects can show" in nothing
     assert nothing.endswith("part b; part c.")
-    assert harms.endswith("harm: part d.")
+    assert harms.endswith("hurt: part d.")
     assert better.endswith("what e does (e).")
-    assert [r["sure"] for r in found["rows"]] == [True, False, False, True, True, False]
+    assert [r["significant"] for r in found["rows"]] == [True, False, False, True, True, False]
     assert found["rows"][0]["gap_interval"] == "[-0.200, -0.100]"
-    assert "of 6 such intervals about 0.3" in found["note"]
-    assert "how far seeds alone move the full network: ±0.012." in found["note"]
+    assert "of 6 such intervals, about 0.3" in found["note"]
+    assert "(seeds alone move the full network by ±0.012)." in found["note"]
 
 
 def test_rows_of_another_run_are_stale() -> None:

@@ -53,12 +53,12 @@ def test_the_card_is_the_runs_own(tmp_path: Path) -> None:
     card = model_card(gather(Params(), tmp_path))
     assert "| UAR | 0.500 | 0.400 to 0.600 | 0.100 |" in card
     assert "| majority class | 0.500 | 0.400 to 0.600 | 0.500 |" in card
-    assert "Of 4 test clips a seed:" in card
-    assert "Validation UAR, mean over the 2 single networks: 0.700." in card
-    assert "2 of 4 clips came through every stage" in card
-    assert "2 clips of class fear were left out on purpose" in card
+    assert "On 4 test clips per seed:" in card
+    assert "Validation UAR, mean over 2 single networks: 0.700." in card
+    assert "2 of 4 clips passed every stage" in card
+    assert "2 clips of class fear left out on purpose" in card
     assert "Weights of the face pack demo: MIT." in card
-    assert "Data, csv: not known to the pipeline; to be stated here by who publishes." in card
+    assert "Data, csv: unknown to the pipeline; whoever publishes this model must state" in card
     assert "Data, rml: research \\| x." in card
     assert "Over 2 subjects: UAR from 0.250 to 0.250" in card
     assert "article 5(1)(f)" in card
@@ -73,7 +73,7 @@ def test_groups_that_the_data_names_are_in_the_card(tmp_path: Path) -> None:
     card = model_card(gather(Params(), tmp_path))
     assert "12 | 3 | 0.500 (0.400 to 0.600) | 0.500 (0.400 to 0.600) |" in card
     assert "| young | 4 | 1 | too few | too few |" in card
-    assert "3 test clips do not say" in card
+    assert ": 3 test clips." in card
     assert "no results by group" not in card
 
 

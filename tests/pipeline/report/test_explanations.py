@@ -22,8 +22,8 @@ def facts(**changed: Any) -> dict[str, Any]:
     [
         ({}, "Attention and occlusion agree: rho 0.62 over 49 regions"),
         ({"rho": 0.1, "agree": False}, "do not agree: rho 0.10 over 49 regions"),
-        ({"rho": 0.1, "agree": False}, "Do not read the attention map as a reason"),
-        ({"even_rho": 0.6, "agree": False}, "do not agree more than an even attention"),
+        ({"rho": 0.1, "agree": False}, "Do not read the attention map as an explanation"),
+        ({"even_rho": 0.6, "agree": False}, "do not agree more than uniform attention"),
         ({"rho": None, "agree": False}, "cannot be compared"),
     ],
 )
@@ -41,11 +41,11 @@ def test_the_page_shows_maps_edges_and_time(tmp_path: Path) -> None:
     page = render(gather(Params(), tmp_path))
     part = page[page.index("What the network attends to") : page.index("Training curves")]
     assert part.count("<svg") == 6  # maps and time: all, the pair, a class (maps)
-    assert "drop when it is hidden" in part
-    assert "&lt;b&gt;calm&lt;/b&gt; named joy" in part
+    assert "occlusion effect" in part
+    assert "&lt;b&gt;calm&lt;/b&gt; predicted as joy" in part
     assert "5 such predictions in all runs" in part
-    assert "7 of 9 named rightly" in part
+    assert "7 of 9 correct" in part
     assert EVIL not in part
-    assert "an appearance branch still sees the whole face" in part
+    assert "the appearance branch, if any, still sees the whole face" in part
     assert '<td class="n">2.00</td>' in part
     assert "gives 25.0% of its attention to its own sequence" in part

@@ -39,9 +39,9 @@ def test_says_what_was_lost_where_and_why(tmp_path: Path) -> None:
         {"clip": "clip3", "stage": "ingest", "reason": EVIL},
     ]
     page = render(results)
-    assert "2 of 4 clips came through every stage" in page
-    assert "2 clips of class fear were left out on purpose" in page
-    assert "2 clips show the same pictures as another, in 1 sets" in page
+    assert "2 of 4 clips passed every stage" in page
+    assert "2 clips of class fear left out on purpose" in page
+    assert "2 near-duplicate clips in 1 group;" in page
     assert "Rendered faces" not in page
 
 
@@ -91,7 +91,7 @@ def test_groups_stand_on_the_page_where_the_data_names_some(tmp_path: Path) -> N
     write_outputs(tmp_path / "some", traits=TRAITS)
     page = render(gather(Params(), tmp_path / "some"))
     assert '<td class="n">0.500 (0.400 to 0.600)</td>' in page
-    assert "Of fewer than 10 clips or 2 subjects" in page
+    assert "For fewer than 10 clips or 2 subjects" in page
     write_outputs(tmp_path / "none")
     assert "Groups of people" not in render(gather(Params(), tmp_path / "none"))
 
@@ -105,9 +105,9 @@ def test_verdict_follows_the_gain(tmp_path: Path, gain: float, said: str) -> Non
 def test_says_how_runs_differ_and_how_far_probabilities_are_off(tmp_path: Path) -> None:
     write_outputs(tmp_path)
     page = render(gather(Params(), tmp_path))
-    assert "the worst run&#39;s UAR is 0.250, the best one&#39;s 0.750" in page
+    assert "The worst run&#39;s UAR is 0.250, the best run&#39;s 0.750" in page
     assert "Expected calibration error 0.120 ±0.010 (15 bins)" in page
-    assert "right more often than it is sure, by 0.030" in page
+    assert "underconfident by 0.030" in page
 
 
 def test_each_subject_stands_with_their_scores(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_each_subject_stands_with_their_scores(tmp_path: Path) -> None:
     assert '<td class="n">0.250</td><td class="n">0.500</td>' in page
     assert "no prediction" in page
     assert "1 (4 frames)" in page
-    assert "3 test clips name nobody" in page
+    assert "Not in the table: 3 test clips without a subject" in page
 
 
 def test_many_subjects_are_a_sentence_and_none_are_said_to_be_unknown() -> None:
@@ -139,7 +139,7 @@ def test_mistakes_are_shown_with_their_faces(tmp_path: Path) -> None:
     page = render(gather(Params(), tmp_path))
     # the other mistake's clip has no face to show
     assert page.count('<figure class="mistake">') == 1
-    assert "labelled <b>joy</b> (probability 0.12), named <b>&lt;b&gt;calm&lt;/b&gt;</b>" in page
+    assert "labeled <b>joy</b> (probability 0.12), predicted <b>&lt;b&gt;calm&lt;/b&gt;</b>" in page
     assert "1 of 2 networks wrong" in page
 
 
@@ -187,7 +187,7 @@ def test_ablations_are_shown_as_the_pages_own_only_if_they_are(tmp_path: Path, d
     page = render(gather(Params(), tmp_path))
     assert EVIL not in page
     assert page.count("&lt;script&gt;") > 3
-    assert ("Of another run" in page) == (digest == "another")
+    assert ("From another run" in page) == (digest == "another")
     assert "Not measured" in page
 
 

@@ -67,7 +67,7 @@ def test_upload_progress_result_and_removal(made: Service, client: httpx.Client)
 def test_too_many_are_a_line(client: httpx.Client) -> None:
     answers = [client.post("/api/jobs", content=b"video") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [202, 202, 429]
-    assert answers[2].json() == {"error": "the service is busy: try again when a job has ended"}
+    assert answers[2].json() == {"error": "the service is busy: try again when a job has finished"}
     assert client.post("/api/paths", json={"path": "a.mp4"}).status_code == 429
 
 
@@ -85,7 +85,7 @@ def test_a_path_below_the_root(made: Service, client: httpx.Client) -> None:
 def test_no_other_path(made: Service, client: httpx.Client, path: str) -> None:
     answer = client.post("/api/paths", json={"path": path})
     assert answer.status_code == 404
-    assert answer.json()["error"].endswith("no such file in the service's folder of videos")
+    assert answer.json()["error"].endswith("no such file in the service's folder")
     assert made.files() == set()
 
 

@@ -28,7 +28,7 @@ def test_without_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_root_that_is_not_there(tmp_path: Path) -> None:
-    assert "is no folder" in line("--root", tmp_path / "absent")
+    assert "is not a folder" in line("--root", tmp_path / "absent")
 
 
 @pytest.mark.parametrize("content", ["", "short", "x" * 15, "passwörd-of-some-length"])
@@ -36,7 +36,7 @@ def test_a_weak_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: 
     (tmp_path / "token").write_text(content, encoding="utf-8")
     assert "at least 16 characters" in line("--token-file", tmp_path / "token")
     monkeypatch.setenv("ARPGNET_TOKEN", content)
-    assert "ARPGNET_TOKEN: a token has" in line()
+    assert "ARPGNET_TOKEN: a token needs" in line()
 
 
 def test_a_token_file_that_is_not_there(tmp_path: Path) -> None:
@@ -65,4 +65,4 @@ def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_every_video_would_fail_of_is_said_at_the_start(tmp_path: Path) -> None:
-    assert "give --window SECONDS" in line("--model", write_run(tmp_path / "run"))
+    assert "set --window SECONDS" in line("--model", write_run(tmp_path / "run"))

@@ -67,7 +67,7 @@ def page(browser: Browser, running: Server) -> Iterator[Page]:  # noqa: F811
 
 
 def enter(page: Page, token: str) -> None:
-    page.get_by_label("This service asks for its token").fill(token)
+    page.get_by_label("Access token of this service").fill(token)
     page.keyboard.press("Enter")
     expect(page.get_by_text("Choose a video")).to_be_visible()
 
@@ -84,9 +84,9 @@ def test_a_wrong_token_is_said_and_the_right_one_is_kept_out_of_sight(
     context = browser.new_context()
     page = context.new_page()
     page.goto(running.address)
-    page.get_by_label("This service asks for its token").fill("not this one, I am afraid")
+    page.get_by_label("Access token of this service").fill("not this one, I am afraid")
     page.get_by_role("button", name="Enter").click()
-    expect(page.get_by_role("alert")).to_have_text("this is not the service's token")
+    expect(page.get_by_role("alert")).to_have_text("wrong token")
     expect(page.get_by_text("Choose a video")).to_be_hidden()
     enter(page, running.token or "")
     page.reload()
@@ -130,7 +130,7 @@ def test_with_the_keyboard_alone(page: Page, videos: Path) -> None:
             page.evaluate("document.activeElement.id || document.activeElement.textContent")
         )
     assert reached[:5] == ["format", "landmarks", "overlay", "file", "path"]
-    for word in ("Look at it", "Page alone", "Remove", "close"):
+    for word in ("View result", "Open in new tab", "Remove", "close"):
         assert word in reached
     page.get_by_role("button", name="Remove").focus()
     page.keyboard.press("Enter")
@@ -163,13 +163,13 @@ def test_what_is_refused_is_a_line_and_can_be_put_away(page: Page, tmp_path: Pat
     (tmp_path / "big.mp4").write_bytes(bytes(1_100_000))
     page.locator("#file").set_input_files(tmp_path / "big.mp4")
     card = page.get_by_role("listitem")
-    expect(card).to_contain_text("1.1 MB are more than the 1 MB that are allowed")
+    expect(card).to_contain_text("the file has 1.1 MB; the limit is 1 MB")
     card.get_by_role("button", name="Remove").click()
     expect(card).to_have_count(0)
 
 
 def test_a_path_and_a_reload(page: Page) -> None:
-    page.get_by_label("Or a path below the service's folder").fill("face.mp4")
+    page.get_by_label("Or the path of a video in the service's folder").fill("face.mp4")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_have_text("done", timeout=60_000)
     page.reload()
@@ -180,7 +180,7 @@ def test_a_path_and_a_reload(page: Page) -> None:
 def test_it_says_what_it_is_and_what_becomes_of_a_video(page: Page, running: Server) -> None:
     expect(page.locator("main")).to_contain_text("An expression is not an emotion.")
     expect(page.locator("#fate")).to_contain_text(f"this service, 127.0.0.1:{running.port}")
-    expect(page.locator("#fate")).to_contain_text("for 24 h by whoever has the job's address")
+    expect(page.locator("#fate")).to_contain_text("for 24 h to anyone who has the job's address")
     expect(page.locator("#limits")).to_have_text("Up to 1 MB and 10 min.")
 
 

@@ -120,11 +120,11 @@ def test_a_job_can_be_cancelled_while_it_waits_and_while_it_runs(
 
 
 def test_what_fails_is_a_line_and_keeps_what_there_is(jobs: Jobs, worker: MadeUp) -> None:
-    worker.fails = "damaged behind frame 2"
+    worker.fails = "damaged after frame 2"
     worker.go.set()
     job = sent(jobs)
     wait_for(lambda: job.state == "failed")
-    assert (job.error, job.complete) == ("damaged behind frame 2", False)
+    assert (job.error, job.complete) == ("damaged after frame 2", False)
     assert set(job.files()) == {"table", "page"}
 
 

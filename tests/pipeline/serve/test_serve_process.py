@@ -120,9 +120,9 @@ def test_a_video_becomes_a_table_and_a_page(client: httpx.Client, videos: Path, 
     ("name", "words", "kept"),
     [
         ("text.mp4", "not a video, or its header is damaged", set()),
-        ("picture.mp4", "a picture, not a video", set()),
+        ("picture.mp4", "an image, not a video", set()),
         ("long.mkv", "longer than the 6 s that are allowed", set()),
-        ("grey.mkv", "no face found in any of 10 frames", {"table", "page"}),
+        ("grey.mkv", "no face found in 10 frames", {"table", "page"}),
     ],
 )
 def test_what_is_wrong_with_a_video_is_a_line(
@@ -140,7 +140,7 @@ def test_of_a_damaged_video_the_sound_part_is_kept_and_marked(
     table = client.get(f"/api/jobs/{state['id']}/files/result.csv").text
     assert table.endswith("# complete=false\n")
     page = client.get(f"/api/jobs/{state['id']}/files/result.html").text
-    assert "Not complete." in page
+    assert "Incomplete." in page
 
 
 def test_a_path_is_read_where_it_lies(client: httpx.Client, videos: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_video_that_kills_its_reader_does_not_kill_the_service(
     worker_of(running).kill()
     state = ended(client, job)
     assert state["state"] == "failed"
-    assert state["error"] == "the process that read the video died of it"
+    assert state["error"] == "the process died while predicting the video"
     assert upload(client, videos / "face.mp4")["state"] == "done"
 
 
@@ -193,7 +193,7 @@ def test_a_video_that_hangs_its_reader_is_given_up(
     process.suspend()
     task = Task(videos / "face.mp4", tmp_path, "face.mp4")
     outcome = worker.run(task, lambda done, total: None, threading.Event())
-    assert (outcome.state, outcome.line) == ("failed", "given up: no frame in 1 s")
+    assert (outcome.state, outcome.line) == ("failed", "stopped: no frame in 1 s")
     assert not process.is_running()
     worker.stop()
 

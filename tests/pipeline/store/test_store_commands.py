@@ -25,7 +25,7 @@ def test_store_commands_on_s3(remote: Remote) -> None:
     key = f"some/prefix/align/{KEY[:2]}/{KEY}.failure"
     remote.server.client.put_object(Bucket=remote.bucket, Key=key, Body=b"nonsense")
     done = arpgnet("store", "verify")
-    assert (done.returncode, done.stdout) == (0, "1 damaged entries deleted\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "1 damaged entry deleted\n"), done.stderr
     assert remote.objects() == {}
     line = refused("store", "gc")
     assert line.startswith(f"error: {remote.store.root}: object storage keeps no time")

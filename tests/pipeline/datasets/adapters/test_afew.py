@@ -61,7 +61,8 @@ def test_videos(tmp_path):
     tested = {name for name, side in split.items() if side == "test"}
     assert tested == {clip.clip_id for clip in manifest.clips if clip.split == "val"}
     assert manifest.notes["left_out"] == {"of the test part, whose labels are not public": 1}
-    assert "no test split is given: the given val is the test split" in manifest.notes["remarks"]
+    remark = "no test split is provided: the provided val is used as the test split"
+    assert remark in manifest.notes["remarks"]
     assert manifest.notes["unused_files"]["count"] == 0
 
 
@@ -80,7 +81,8 @@ def test_provided_faces_and_a_video_where_there_are_none(tmp_path):
     assert (clip.frames, clip.fps) == (6, 25.0)
     fallen = clips["Val_AFEW/Disgust/000000100.avi"]
     assert (fallen.label, fallen.faces) == ("disgust", "detect")
-    assert "1 clips have no provided faces: found in the video instead" in manifest.notes["remarks"]
+    remark = "1 clip without provided faces: faces are detected instead"
+    assert remark in manifest.notes["remarks"]
     assert manifest.notes["unused_files"]["count"] == 0
 
 
@@ -96,14 +98,14 @@ def test_folders_of_frames(tmp_path):
 def test_the_same_clip_on_both_sides(tmp_path):
     root = release(tmp_path / "afew")
     shutil.copy(root / "Train_AFEW/Sad/000000500.avi", root / "Val_AFEW/Sad/000000501.avi")
-    with pytest.raises(UserError, match="are the same file but stand in train and test"):
+    with pytest.raises(UserError, match="are the same file but are in train and test"):
         ingested("afew", root, tmp_path)
 
 
 def test_half_a_download(tmp_path):
     root = release(tmp_path / "afew")
     shutil.rmtree(root / "Val_AFEW")
-    with pytest.raises(UserError, match=r"no clip below Val_AFEW or val_afew/.* there is Train_AF"):
+    with pytest.raises(UserError, match=r"no clip below Val_AFEW or val_afew/.* found Train_AF"):
         ingested("afew", root, tmp_path)
 
 

@@ -31,7 +31,7 @@ def labels(root, year=YEAR, head=EIGHT, name="", codes=None, part="Train_Set"):
 
 
 def tree(root, year=YEAR, head=EIGHT):
-    """Images 1 to 16, of which some have no face and so no file; and the videos."""
+    """Write images 1 to 16, of which some have no face and so no file; and the videos."""
     for part, names in PARTS.items():
         for name in names:
             labels(root, year, head, name, part=part)
@@ -84,7 +84,7 @@ def test_crops_are_missing_for_one_video(tmp_path):
     shutil.rmtree(root / "cropped_aligned/video2")
     manifest = ingested("affwild2", root, tmp_path, faces="aligned")
     assert by_path(manifest)["batch1/video2.mp4"].faces == "detect"
-    assert "1 videos have no cropped faces" in " ".join(manifest.notes["remarks"])
+    assert "1 video without cropped faces" in " ".join(manifest.notes["remarks"])
 
 
 def test_labels_of_2020_have_seven_classes_and_another_score(tmp_path):
@@ -114,8 +114,8 @@ def test_class_orders_that_disagree(tmp_path):
     ("codes", "said"),
     [
         ([0, 1, 9], r"line 4 of video3\.txt: unknown class 9; known: -1, 0 \(neutral\)"),
-        ([0, "x"], r"line 3 of video3\.txt: 'x' is no number"),
-        ([0, "²"], r"line 3 of video3\.txt: '²' is no number"),
+        ([0, "x"], r"line 3 of video3\.txt: 'x' is not a number"),
+        ([0, "²"], r"line 3 of video3\.txt: '²' is not a number"),
         ([0, ""], r"line 3 of video3\.txt|longer"),
     ],
 )
@@ -132,15 +132,15 @@ def test_labels_longer_and_shorter_than_the_video(tmp_path):
     labels(root, name="video2", codes=[n % 8 for n in range(FRAMES + 3)])
     labels(root, name="video3", codes=[n % 8 for n in range(FRAMES - 2)])
     remarks = ingested("affwild2", root, tmp_path).notes["remarks"]
-    assert any("3 labels beyond the end are not used" in remark for remark in remarks)
-    assert any("2 frames without a label are not used" in remark for remark in remarks)
+    assert any("unused labels: 3" in remark for remark in remarks)
+    assert any("unlabeled, unused frames: 2" in remark for remark in remarks)
 
 
 def test_videos_without_a_labelled_frame_are_counted(tmp_path):
     root = tree(tmp_path / "aw")
     labels(root, name="video3", codes=[-1] * FRAMES)
     manifest = ingested("affwild2", root, tmp_path, faces="aligned")
-    assert manifest.notes["left_out"] == {"videos without a labelled frame": 1}
+    assert manifest.notes["left_out"] == {"videos without a labeled frame": 1}
 
 
 def test_images_alone_and_videos_wanted(tmp_path):

@@ -121,7 +121,7 @@ def test_videos_without_an_annotation_and_lines_without_a_clip_are_counted(tmp_p
     text(path, path.read_text() + "\n\n,,,,,\n,,,total,36,\n")
     notes = ingested("baum1", root, tmp_path).notes
     assert notes["left_out"]["videos without an annotation"] == 1
-    assert notes["left_out"]["lines of Annotations_BAUM1s.csv that name no clip"] == 1
+    assert notes["left_out"]["lines of Annotations_BAUM1s.csv without a clip"] == 1
 
 
 def test_a_missing_video_is_quarantined(tmp_path):
@@ -163,7 +163,7 @@ def test_impossible_lines(tmp_path, changes, said):
 def test_a_file_that_names_no_clip(tmp_path):
     root = tree(tmp_path / "baum")
     text(root / "Annotations_BAUM1s.csv", HEAD)
-    with pytest.raises(UserError, match=r"Annotations_BAUM1s\.csv names no clip such as S001_001"):
+    with pytest.raises(UserError, match=r"Annotations_BAUM1s\.csv lists no clip such as S001_001"):
         ingested("baum1", root, tmp_path)
 
 

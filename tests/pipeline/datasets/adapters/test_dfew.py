@@ -78,11 +78,11 @@ def test_official_folds_on_the_originals(both, tmp_path):
         tested = {int(name.split("/")[-1]) for name, side in split.items() if side == "test"}
         assert tested == {number for number in CLIPS if fold_of(number) == fold + 1}
     assert manifest.notes["left_out"] == {
-        "in no official list: no single label, or no face was found by the set's authors": 1
+        "in no official list (no single label, or the authors found no face)": 1
     }
     assert manifest.notes["unused_files"]["first"] == ["Annotation/annotation.xlsx"]
     assert manifest.notes["protocol"]["metric"] == "war"
-    unread = [remark for remark in manifest.notes["remarks"] if "unread" in remark]
+    unread = [remark for remark in manifest.notes["remarks"] if "ignored" in remark]
     assert [remark.split()[0] for remark in unread] == [
         "Clip/clip_224x224",
         "Clip/clip_224x224_16f",
@@ -152,7 +152,7 @@ def test_a_listed_clip_without_a_file_is_quarantined(tmp_path):
             "test(single-labeled)/set_1.csv",
             "3,3",
             "three,3",
-            r"line 4 of set_1\.csv in test\(single-labeled\): 'three' is no clip",
+            r"line 4 of set_1\.csv in test\(single-labeled\): 'three' is not a clip",
         ),
         ("train(single-labeled)/set_1.csv", "9,2", "9", r"line 3 of set_1\.csv: 1 fields, 2 exp"),
         ("train(single-labeled)/set_2.csv", "video_name", "name", "has no column 'video_name'"),
@@ -167,14 +167,14 @@ def test_a_listed_clip_without_a_file_is_quarantined(tmp_path):
             "test(single-labeled)/set_2.csv",
             "8,1",
             "1,1",
-            r"line 2 of set_2\.csv in test\(single-labeled\): clip 1 stands in "
+            r"line 2 of set_2\.csv in test\(single-labeled\): clip 1 is in "
             r"line 2 of set_2\.csv in train\(single-labeled\) too",
         ),
         (
             "train(single-labeled)/set_2.csv",
             "1,1\n",
             "",
-            r"clip 1 \(line 2 of set_1\.csv in test.*\) stands in neither list of set 2",
+            r"clip 1 \(line 2 of set_1\.csv in test.*\) is in neither list of set 2",
         ),
     ],
 )

@@ -57,8 +57,8 @@ def test_folders_are_believed_before_names(tmp_path):
     assert clips["subject 11/fear/sentence 1/s12_fe_1.avi"].subject == "s11"
     assert clips["subject 2/fear/sentence 3/s2_ha_3.avi"].label == "fear"
     said = manifest.notes["remarks"]
-    assert sum("names of 12 clips say another subject" in remark for remark in said) == 1
-    assert sum("names of 1 clips say another class" in remark for remark in said) == 1
+    assert sum("12 clips with another subject in the name" in remark for remark in said) == 1
+    assert sum("1 clip with another class in the name" in remark for remark in said) == 1
 
 
 @pytest.mark.parametrize("space", ["-", "_"])
@@ -84,7 +84,5 @@ def test_unknown_class(tmp_path):
 
 def test_wrong_root(tmp_path):
     tree(tmp_path / "all/enterface database")
-    with pytest.raises(
-        UserError, match=r"no video below subject 1/.* there is enterface data.*set"
-    ):
+    with pytest.raises(UserError, match=r"no video below subject 1/.* found enterface data.*set"):
         ingested("enterface05", tmp_path / "all", tmp_path)

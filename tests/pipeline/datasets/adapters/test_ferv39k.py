@@ -93,11 +93,11 @@ def test_a_listed_clip_without_images_is_quarantined(tmp_path):
         ("Action/Happy/0000", r"line 1 of test_All\.csv: 1 fields, 2 expected"),
         (
             "War/Happy/0000 Happy",
-            r"line 1 of test_All\.csv: War/Happy/0000 stands in line 1 of train_All\.csv too",
+            r"line 1 of test_All\.csv: War/Happy/0000 is in line 1 of train_All\.csv too",
         ),
         (
             "Action/Sad/0000 Sad\nAction/Sad/0000 Sad",
-            r"line 2 of test_All\.csv: Action/Sad/0000 stands in line 1 of test_All\.csv too",
+            r"line 2 of test_All\.csv: Action/Sad/0000 is in line 1 of test_All\.csv too",
         ),
         ("../../etc/0000 Sad", r"path '2_ClipsforFaceCrop/\.\./\.\./etc/0000' must be relative"),
     ],

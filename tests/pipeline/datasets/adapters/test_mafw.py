@@ -67,7 +67,7 @@ def test_single_set(both, tmp_path):
     for fold, split in folds.items():
         tested = {int(name[-5:]) for name, side in split.items() if side == "test"}
         assert tested == {number for number in SINGLE if number % 5 == fold}
-    assert manifest.notes["left_out"] == {"not in the single set's lists": 9}
+    assert manifest.notes["left_out"] == {"not in the lists of the single set": 9}
     unused = manifest.notes["unused_files"]
     assert unused["count"] == 11
     assert all("compound" in name or "with_caption" in name for name in unused["first"])
@@ -78,7 +78,7 @@ def test_compound_set(both, tmp_path):
     manifest = ingested("mafw", both, tmp_path, variant="compound")
     assert manifest.classes == COMPOUND
     assert by_path(manifest)["data/clips/00036.mp4"].label == "anger_disgust"
-    assert manifest.notes["left_out"] == {"not in the compound set's lists": 1}
+    assert manifest.notes["left_out"] == {"not in the lists of the compound set": 1}
 
 
 def test_an_unknown_variant(both, tmp_path):
@@ -132,7 +132,7 @@ def test_a_listed_clip_without_a_file_is_quarantined(tmp_path):
     ("before", "after", "message"),
     [
         ("00026.mp4 disgust", "00026.mp4", r"line 1 of test\.txt: 1 fields, 2 expected"),
-        ("00026.mp4", "a.mp4", r"line 1 of test\.txt in set_2: 'a\.mp4' is no clip: a number"),
+        ("00026.mp4", "a.mp4", r"line 1 of test\.txt in set_2: 'a\.mp4' is not a clip: expected"),
         (
             "00026.mp4 disgust",
             "00026.mp4 fear",
@@ -141,7 +141,7 @@ def test_a_listed_clip_without_a_file_is_quarantined(tmp_path):
         (
             "00026.mp4",
             "00025.mp4",
-            r"test\.txt in set_2: clip 25 stands in line 1 of train\.txt in set_2 too",
+            r"test\.txt in set_2: clip 25 is in line 1 of train\.txt in set_2 too",
         ),
     ],
 )

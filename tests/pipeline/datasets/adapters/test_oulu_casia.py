@@ -76,10 +76,11 @@ def test_only_cut_out_faces(tmp_path):
     root = tree(tmp_path / "oulu", "PreProcess_Img/VL_Acropped/Strong")
     manifest = ingested("oulu_casia", root, tmp_path)
     assert {clip.faces for clip in manifest.clips} == {"detect"}
-    assert any("24 sequences are there as faces" in one for one in manifest.notes["remarks"])
+    remark = "24 sequences available only as cropped faces"
+    assert any(remark in one for one in manifest.notes["remarks"])
     aligned = ingested("oulu_casia", root, tmp_path, faces="aligned")
     assert {clip.faces for clip in aligned.clips} == {"aligned"}
-    assert not any("sequences are there" in one for one in aligned.notes["remarks"])
+    assert not any("sequences available" in one for one in aligned.notes["remarks"])
 
 
 @pytest.mark.parametrize("place", ["VL/Strong", "Oulu_CASIA_NIR_VIS/vl/strong"])

@@ -43,8 +43,8 @@ def test_speech_by_blocks_of_four_actors(tmp_path):
     clip = by_path(manifest)["Actor_02/01-01-08-01-01-01-02.mp4"]
     assert (clip.label, clip.subject, clip.fold) == ("surprise", "actor_02", 0)
     assert clip.trait_values == {"gender": "female"}
-    twin = by_path(manifest)["Actor_02/02-01-08-01-01-01-02.mp4"]
-    assert clip.group == twin.group
+    duplicate = by_path(manifest)["Actor_02/02-01-08-01-01-01-02.mp4"]
+    assert clip.group == duplicate.group
     assert manifest.notes["left_out"] == {
         "sound without images (03)": 32,
         "song (variant speech)": 12,

@@ -52,5 +52,5 @@ def test_unknown_class(tmp_path):
 
 def test_wrong_root(tmp_path):
     tree(tmp_path / "all/rml")
-    with pytest.raises(UserError, match=r"rml: no video below rml-1/s1 .* there is rml/; set "):
+    with pytest.raises(UserError, match=r"rml: no video below rml-1/s1 .* found rml/; set "):
         ingested("rml", tmp_path / "all", tmp_path)

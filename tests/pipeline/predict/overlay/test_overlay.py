@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.predict.output import Head, Row
+from arpgnet.pipeline.predict.output import Row, TableHeader
 from arpgnet.pipeline.predict.overlay.marks import colour_of
 from arpgnet.pipeline.predict.overlay.overlay import Overlay
 from arpgnet.pipeline.video.stream import plan
@@ -117,7 +117,7 @@ def test_the_strip_shows_the_course_of_each_face(tmp_path: Path) -> None:
 def test_a_face_that_is_gone_leaves_the_strip(tmp_path: Path) -> None:
     video = film(tmp_path / "a.mkv", times_ms=range(0, 12000, 200))
     expected = plan(video)
-    made = Overlay(tmp_path / "o.mp4", video, expected, Head("a", CLASSES, 0))
+    made = Overlay(tmp_path / "o.mp4", video, expected, TableHeader("a", CLASSES, 0))
     box = np.array([60.0, 120.0, 180.0, 300.0])
     for frame, time_s in enumerate(expected.times.tolist()):
         row = Row(frame, time_s, 0, box, 0.9, VALUES, 1.0) if time_s < 2 else Row(frame, time_s)
@@ -130,7 +130,7 @@ def test_a_face_that_is_gone_leaves_the_strip(tmp_path: Path) -> None:
 
 def test_landmarks_are_dots(tmp_path: Path) -> None:
     video = film(tmp_path / "a.mkv", times_ms=[0])
-    made = Overlay(tmp_path / "o.mp4", video, plan(video), Head("a", CLASSES, 2))
+    made = Overlay(tmp_path / "o.mp4", video, plan(video), TableHeader("a", CLASSES, 2))
     points = np.array([[200.0, 200.0], [np.nan, np.nan]])
     made.add(Row(0, 0.0, 0, np.array([100.0, 120.0, 400.0, 340.0]), 0.9, VALUES, 1.0, points))
     made.close(True)

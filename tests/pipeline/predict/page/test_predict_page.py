@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arpgnet.pipeline.predict.output import Head, Regions, Row
+from arpgnet.pipeline.predict.output import Regions, Row, TableHeader
 from arpgnet.pipeline.predict.page import page as page_module
 from arpgnet.pipeline.predict.page.columns import NO_REGIONS
 from arpgnet.pipeline.predict.page.page import Page, film_path, page_path
@@ -42,7 +42,7 @@ def write(
 ) -> str:
     """The page's text."""
     video = film(folder / "a.mkv", times_ms=TIMES, sound="libopus")
-    head = Head(name, facts.get("classes", CLASSES), 0)
+    head = TableHeader(name, facts.get("classes", CLASSES), 0)
     path = page_path(folder / "out/a.csv")
     path.parent.mkdir(exist_ok=True)
     regions = facts.get("regions", NAMES)
@@ -54,7 +54,9 @@ def write(
 
 
 def facts_of(text: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="facts">(.*?)</script>', text, re.DOTALL)
+    found = re.search(
+        r'<script type="application/json" id="metadata">(.*?)</script>', text, re.DOTALL
+    )
     assert found
     return dict(json.loads(found[1]))
 
@@ -81,9 +83,9 @@ def test_it_holds_the_rows(tmp_path: Path) -> None:
     # frames between two that the network was shown have the same regions
     assert numbers(one["look"], "<u4").tolist() == [NO_REGIONS, 0, 0, 0]
     assert numbers(one["where"], "<f4").reshape(-1, 3, 2).shape == (1, 3, 2)
-    times_even = numbers(one["timesEven"], "<f4")
-    assert times_even[[0, 2]] == pytest.approx([1.5, 0.5])
-    assert np.isnan(times_even[1])
+    times_uniform = numbers(one["timesUniform"], "<f4")
+    assert times_uniform[[0, 2]] == pytest.approx([1.5, 0.5])
+    assert np.isnan(times_uniform[1])
 
 
 def test_it_holds_the_video_at_its_times_with_its_sound(tmp_path: Path) -> None:
@@ -119,9 +121,9 @@ def test_names_are_no_markup(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    assert "Not complete" not in write(tmp_path, rows())
+    assert "Incomplete" not in write(tmp_path, rows())
     text = write(tmp_path, rows(3), complete=False)
-    assert "Not complete" in text
+    assert "Incomplete" in text
     assert "3 frames" in text
     assert "No face was found" in write(tmp_path, [Row(0, 0.0)])
 

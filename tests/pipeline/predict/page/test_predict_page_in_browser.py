@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from arpgnet.pipeline.predict.output import Head, Regions, Row
+from arpgnet.pipeline.predict.output import Regions, Row, TableHeader
 from arpgnet.pipeline.predict.page.page import Page as Written
 from arpgnet.pipeline.video.stream import plan
 from helpers.browser import browser, until, watched  # noqa: F401 - a fixture
@@ -24,7 +24,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     video = film(folder / "talk.mkv", times_ms=range(0, FRAMES * STEP_MS, STEP_MS))
     path = folder / "talk.html"
-    head = Head("talk & <b>more</b>.mkv", CLASSES, 0)
+    head = TableHeader("talk & <b>more</b>.mkv", CLASSES, 0)
     made = Written(path, video, plan(video), head, regions=NAMES, model="fold0-seed0")
     for frame in range(FRAMES):
         late = frame >= FRAMES // 2
@@ -119,7 +119,7 @@ def test_a_click_on_another_faces_timeline_chooses_it(page: Page) -> None:
     expect(page.locator("#moment")).to_contain_text("coverage 0.25")
     assert page.get_by_role("button", name="Face 1").get_attribute("aria-pressed") == "true"
     page.evaluate("seek(1)")
-    expect(page.locator("#moment")).to_contain_text("not in the picture")
+    expect(page.locator("#moment")).to_contain_text("not in the image")
 
 
 def test_a_click_on_a_face_in_the_picture_chooses_it(page: Page) -> None:
@@ -163,7 +163,7 @@ def test_numbers_on_hover(page: Page) -> None:
     expect(page.locator("#tip")).to_contain_text("0.800  happiness")
     page.evaluate("seek(3)")
     page.locator("#look").hover(position={"x": 76, "y": 40})
-    expect(page.locator("#tip")).to_contain_text("brow\n1.50 times an even attention")
+    expect(page.locator("#tip")).to_contain_text("brow\n1.50 × uniform attention")
 
 
 def test_attention_can_be_hidden(page: Page) -> None:
@@ -190,7 +190,7 @@ def test_a_part_of_a_long_video_can_be_seen_alone(browser: Browser, tmp_path: Pa
     video = film(tmp_path / "long.mkv", times_ms=range(0, 40_000, 500))
     path = tmp_path / "long.html"
     made = Written(
-        path, video, plan(video), Head("long", CLASSES, 0), regions=[], model="fold0-seed0"
+        path, video, plan(video), TableHeader("long", CLASSES, 0), regions=[], model="fold0-seed0"
     )
     for frame in range(80):
         values = np.array([0.1, 0.8, 0.1])

@@ -1,4 +1,4 @@
-"""What a user of the exported graph must know: everything between a video and its inputs."""
+"""Metadata of the exported graph: everything between a video and its inputs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ INPUTS = {
     "embedding": "float32 [clips, frames, E]: the appearance network's embedding of the crop",
     "map_vector": "float32 [clips, frames, C]: its feature map, averaged over the cells",
     "nodes": "float32 [clips, frames, N, C]: pooling weights [N, h * w] times the map [h * w, C]",
-    "node_xy": "float32 [clips, frames, N, 2]: centres of the regions in 0..1 of the crop, x first",
-    "visible": "bool [clips, frames, N]: regions that lie on the face and inside the picture",
+    "node_xy": "float32 [clips, frames, N, 2]: centers of the regions in 0..1 of the crop, x first",
+    "visible": "bool [clips, frames, N]: regions that lie on the face and inside the image",
     "valid": "bool [clips, frames]: frames with a face; features of the others are ignored, "
     "must be finite, and pad shorter clips of a batch",
 }
@@ -33,7 +33,7 @@ TEMPLATE_POINTS = ("image-left eye", "image-right eye", "nose", "image-left mout
 def metadata(
     network: ARPGNet, info: Mapping[str, Any], params: Params, name: str, root: Path = Path()
 ) -> dict[str, Any]:
-    """Values for the graph's metadata, each to be written as JSON under its key.
+    """Collect the values of the graph's metadata, each to be written as JSON under its key.
 
     Args:
         network, info: as `load_run` gives them.
@@ -42,7 +42,7 @@ def metadata(
 
     Raises:
         UserError: the data under `root` is not what the run was trained on, or the face pack is not
-            here.
+            installed.
     """
     appearance = ShardReader(root / "data/appearance").metadata
     graphs = ShardReader(root / "data/graphs").metadata
@@ -51,7 +51,7 @@ def metadata(
     unlike = [key for key, value in now.items() if info["features"].get(key) != value]
     if unlike:
         raise UserError(
-            f"{name} was trained on other data than data/ holds now ({', '.join(unlike)}): "
+            f"{name} was trained on other data than data/ contains now ({', '.join(unlike)}): "
             "run `dvc repro train`"
         )
     pack = load_pack(params.faces.pack, ["embedding"])
@@ -68,7 +68,7 @@ def metadata(
                 "template": ARCFACE_TEMPLATE.astype(float).round(4).tolist(),
                 "template_points": list(TEMPLATE_POINTS),
             },
-            "appearance_network": _network_facts(pack.models["embedding"], appearance),
+            "appearance_network": _network_metadata(pack.models["embedding"], appearance),
             "regions": {key: graphs[key] for key in ("regions", "names", "edges", "edge_types")}
             # weights of fixed regions; None: they follow the landmarks of each frame
             | {"pooling": graphs["pooling"], "params": params.graph.model_dump()},
@@ -89,20 +89,20 @@ def metadata(
     }
 
 
-def _network_facts(spec: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
-    if spec.sha256 != facts["model_sha256"]:
+def _network_metadata(spec: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
+    if spec.sha256 != stored["model_sha256"]:
         raise UserError(
-            f"data/appearance was made by another network than {spec.path.name}: run `dvc repro`"
+            f"data/appearance comes from another network than {spec.path.name}: run `dvc repro`"
         )
     scale = normalisation(spec)
     return {
         "sha256": spec.sha256,
-        # of the weights that fine-tuning put in their place; None: the file's own
-        "tuned_sha256": facts.get("tuned_sha256"),
+        # of the fine-tuned weights; None: the file's own
+        "tuned_sha256": stored.get("tuned_sha256"),
         "colour": scale.colour,
         "mean": list(scale.mean),
         "std": list(scale.std),
-        "map_tensor": facts["map_tensor"],
-        "map_shape": facts["map_shape"],
-        "embedding_dim": facts["embedding_dim"],
+        "map_tensor": stored["map_tensor"],
+        "map_shape": stored["map_shape"],
+        "embedding_dim": stored["embedding_dim"],
     }
