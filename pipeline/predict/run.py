@@ -127,6 +127,7 @@ def targets(videos: Sequence[Path], options: PredictOptions) -> list[Path]:
 def reason(video: Path, error: Exception) -> str:
     """Say in one line why a video has no table."""
     text = str(error)
-    if "not a video" in text and cv2.haveImageReader(str(video)):
+    # a pipe would be waited for
+    if "not a video" in text and video.is_file() and cv2.haveImageReader(str(video)):
         return "an image, not a video"
     return text
