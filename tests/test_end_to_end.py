@@ -77,8 +77,13 @@ def test_page_is_self_contained_and_complete(finished: Workspace) -> None:
     page = (finished.root / "reports/index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     for heading in (
-        *("Confusion matrix", "Recall of each class", "Training curves", "Coverage"),
-        *("Calibration", "Each subject", "Most confident mistakes", "What the network attends to"),
+        *("Confusion matrix", "Recall per class", "Training curves", "Coverage"),
+        *(
+            "Calibration",
+            "Results per subject",
+            "Most confident mistakes",
+            "What the network attends to",
+        ),
     ):
         assert heading in page
     assert page.count("<figure>") == 8
