@@ -131,7 +131,7 @@ def test_ctrl_c_ends_it_as_a_whole_table(workspace: Path, tmp_path: Path) -> Non
     assert (process.returncode, errors) == (0, "")
     rows = pd.read_csv(table)
     assert len(rows) > 10
-    assert f"{len(rows)} frames, 1 faces" in said
+    assert f"{len(rows)} frames, 1 face" in said
 
 
 def refused(workspace: Path, source: str, out: Path) -> CompletedProcess[str]:
@@ -175,7 +175,7 @@ def test_a_pipe_without_video_is_one_line(workspace: Path, tmp_path: Path) -> No
         (["camera:0", "--page"], "--overlay and --page need a file"),
         (["camera:0", "film.mp4"], "must be the only source"),
         (["camera:0", "--faces", "main"], "--faces main needs a file"),
-        (["film.mp4", "--seconds", "3"], "--seconds is of a camera"),
+        (["film.mp4", "--seconds", "3"], "--seconds is only for a camera"),
     ],
 )
 def test_what_does_not_go_with_a_camera_is_one_line(

@@ -193,7 +193,7 @@ def test_bad_videos_are_a_line_each_and_the_others_go_on(
         Path(line.split(": ")[1]).name: line for line in said.splitlines() if "error: " in line
     }
     for name, words in {
-        "faceless.mp4": "no face found in any of 12 frames",
+        "faceless.mp4": "no face found in 12 frames",
         "sound.mp4": "sound only",
         "empty.mp4": "the file is empty",
         "text.mkv": "not a video",

@@ -54,7 +54,7 @@ def test_a_folder_that_others_can_read(tmp_path: Path) -> None:
 def test_an_address_that_is_not_to_be_had() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert "give another --port" in line("--port", port)
+        assert "choose another --port" in line("--port", port)
     assert "--host no.such.host.invalid" in line("--host", "no.such.host.invalid")
 
 

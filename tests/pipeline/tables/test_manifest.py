@@ -52,7 +52,7 @@ def test_columns_are_the_fields_of_a_clip() -> None:
         "label": pa.string(),
         "fold": pa.int32(),
         "start_s": pa.float64(),
-        "pictures": pa.bool_(),
+        "image_sequence": pa.bool_(),
     }
     assert {name: MANIFEST_SCHEMA.field(name).type for name in types} == types
 

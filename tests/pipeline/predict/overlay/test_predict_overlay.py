@@ -55,7 +55,7 @@ def test_without_a_face_the_pictures_are_there(workspace: Path, tmp_path: Path) 
     grey = film(tmp_path / "grey.mkv")
     status, said = arpgnet(workspace, grey, "--out", tmp_path, "--overlay", "--format", "openface")
     assert status == 1
-    assert "no face found in any of 10 frames" in said
+    assert "no face found in 10 frames" in said
     assert len(frames_of(tmp_path / "grey.overlay.mp4")[0]) == 10
 
 
@@ -67,7 +67,7 @@ def test_what_cannot_be_is_a_line(workspace: Path, video: Path, tmp_path: Path) 
     before = other.read_bytes()
     status, said = arpgnet(workspace, video, other, "--out", tmp_path, "--overlay")
     assert status == 1
-    assert "would be overwritten: give another --out" in said
+    assert "would be overwritten: choose another --out" in said
     (tmp_path / "out/one.overlay.mp4.partial").mkdir(parents=True)
     status, said = arpgnet(workspace, video, "--out", tmp_path / "out", "--overlay")
     assert status == 1
