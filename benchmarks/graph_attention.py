@@ -25,13 +25,13 @@ GRID = 7
 Step = Callable[[], list[Tensor]]
 
 
-def grid_mask(neighbourhood: int) -> Tensor:
+def grid_mask(neighborhood: int) -> Tensor:
     """Bool [49, 49]: self-loops, the 4 or 8 adjacent cells, and the mirror column."""
     row = torch.arange(GRID).repeat_interleave(GRID)
     column = torch.arange(GRID).repeat(GRID)
     down = (row[:, None] - row).abs()
     across = (column[:, None] - column).abs()
-    near = down + across <= 1 if neighbourhood == 4 else torch.maximum(down, across) <= 1
+    near = down + across <= 1 if neighborhood == 4 else torch.maximum(down, across) <= 1
     return near | ((down == 0) & (column[:, None] == GRID - 1 - column))
 
 
@@ -102,14 +102,14 @@ def main() -> None:
     )
     print("| layer | grid | edges | PyG ms | ours ms | PyG / ours |")
     print("|---|---|---|---|---|---|")
-    for neighbourhood in (4, 8):
-        mask = grid_mask(neighbourhood)
+    for neighborhood in (4, 8):
+        mask = grid_mask(neighborhood)
         for conv in ("GAT", "GATv2"):
             steps = pair(conv, mask, args.graphs, args.width, args.heads)
             assert_equal(steps["ours"](), steps["PyG"]())
             ms = median_ms(steps, args.rounds)
             print(
-                f"| {conv} | {neighbourhood}-neighbour + mirror | {int(mask.sum())} "
+                f"| {conv} | {neighborhood}-neighbor + mirror | {int(mask.sum())} "
                 f"| {ms['PyG']:.0f} | {ms['ours']:.0f} | {ms['PyG'] / ms['ours']:.1f} |"
             )
 

@@ -31,7 +31,7 @@ from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 STAGES = ("decode", "align", "landmark", "appearance")
 PACK = """\
 name: benchmark
-licence: see the files' own
+license: see the files' own
 notice: a detector, landmarks and an embedding for the benchmark
 models:
   detector: {{file: {detector}, sha256: {detector_sha}, kind: scrfd, input_px: 640}}
@@ -40,7 +40,7 @@ models:
     file: {embedding}
     sha256: {embedding_sha}
     kind: arcface
-    # what InsightFace's class feeds a graph without a normalisation of its own
+    # what InsightFace's class feeds a graph without a normalization of its own
     mean: 127.5
     std: 127.5
     map_tensor: /conv2/conv2.2/Clip_output_0

@@ -38,12 +38,12 @@ def landmarks(pfld: onnxruntime.InferenceSession, frame: np.ndarray, box: np.nda
     """98 points in image pixels, from the tight square round the box."""
     side = max(box[2] - box[0], box[3] - box[1])
     zoom = 112 / side
-    centre = (box[:2] + box[2:]) / 2
-    matrix = np.array([[zoom, 0, 56 - zoom * centre[0]], [0, zoom, 56 - zoom * centre[1]]])
+    center = (box[:2] + box[2:]) / 2
+    matrix = np.array([[zoom, 0, 56 - zoom * center[0]], [0, zoom, 56 - zoom * center[1]]])
     crop = cv2.warpAffine(frame, matrix, (112, 112))
     model_input = cv2.dnn.blobFromImage(crop, 1 / 255, swapRB=True)
     points = pfld.run(None, {pfld.get_inputs()[0].name: model_input})[0].reshape(98, 2) * 112
-    return (points - 56) / zoom + centre
+    return (points - 56) / zoom + center
 
 
 def main() -> None:

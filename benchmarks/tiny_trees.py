@@ -31,7 +31,7 @@ AFFWILD2_PARTS = {"Train_Set": 478, "Validation_Set": 70}
 AFFWILD2_FOLDERS = 548
 AFFWILD2_PICTURES = 2_700_000
 AFFWILD2_CLASSES = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
-DFEW_CLIPS, DFEW_LABELLED, DFEW_FOLDS = 16_372, 11_697, 5
+DFEW_CLIPS, DFEW_LABELED, DFEW_FOLDS = 16_372, 11_697, 5
 FERV_TRAIN, FERV_TEST, FERV_SCENES = 31_088, 7_847, 22
 FERV_CLASSES = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
 # images of a DFEW clip resampled, and the most of a FERV39k clip here (in truth about 26)
@@ -56,7 +56,7 @@ class Writer:
         self.folders: list[Path] = []
 
     def jpeg(self) -> bytes:
-        """A grey image like no other, of about 350 bytes."""
+        """A gray image like no other, of about 350 bytes."""
         few = self._random.integers(0, 256, (4, 4), dtype=np.uint8)
         image = cv2.resize(few, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
         return cv2.imencode(".jpg", image)[1].tobytes()
@@ -152,18 +152,18 @@ def _one_based(count: int) -> list[str]:
 def dfew(write: Writer, scale: float) -> None:
     """The clips resampled to 16 images, all of one length, and the lists of five folds."""
     clips = _spread(scale, DFEW_CLIPS)
-    labelled = range(1, _spread(scale, DFEW_LABELLED) + 1)
+    labeled = range(1, _spread(scale, DFEW_LABELED) + 1)
     names = _one_based(RESAMPLED)
     for number in range(1, clips + 1):
         place = write.root / "Clip" / "clip_224x224_16f" / f"{number:05d}"
-        write.folder(place, names, looked_at=number in labelled)
+        write.folder(place, names, looked_at=number in labeled)
     for side in ("train", "test"):
         for fold in range(DFEW_FOLDS):
             path = write.root / "EmoLabel_DataSplit" / f"{side}(single-labeled)"
             path.mkdir(parents=True, exist_ok=True)
             rows = [
                 f"{number},{number % 7 + 1}"
-                for number in labelled
+                for number in labeled
                 if (number % DFEW_FOLDS == fold) == (side == "test")
             ]
             (path / f"set_{fold + 1}.csv").write_text("\n".join(["video_name,label", *rows]) + "\n")

@@ -3,7 +3,7 @@
     python benchmarks/train.py [--device cpu] [--batch 32] [--rounds 15] [--threads 2]
         [--batches 32 64 128 256] [--out FILE]
 
-Forward, backward, gradient clipping and optimiser at T = 16 frames, 49 regions, 512 channels and
+Forward, backward, gradient clipping and optimizer at T = 16 frames, 49 regions, 512 channels and
 the other settings of params.yaml, in float32 and under bfloat16 autocast. Both networks have the
 same weights and run in the same process in interleaved rounds; their losses over 20 steps are
 checked to agree first. Then: how far from the machine's bound, at growing batches. With one thread

@@ -59,7 +59,7 @@ def parts(network: ARPGNet, batch: int, frames: int, number_bytes: int) -> list[
              4 * graphs * channels + 2 * frame),
         Part("fusion", config.fusion.layers * fusion, config.fusion.layers * 2 * 5 * frame),
         # read: weight, gradient, two moments; written: all but the gradient, and the gradient
-        Part("optimiser", 0, 4 * stored * 8),
+        Part("optimizer", 0, 4 * stored * 8),
     ]  # fmt: skip
 
 

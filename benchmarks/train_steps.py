@@ -64,7 +64,7 @@ def settings(*, dropout: bool = True) -> Params:
 
 def graph_metadata(params: Params) -> dict[str, Any]:
     """What the stages before `train` would say of this data."""
-    topology = grid_topology(GRID, params.graph.neighbourhood)
+    topology = grid_topology(GRID, params.graph.neighborhood)
     return {
         "names": topology.names,
         "edges": topology.edges,

@@ -153,7 +153,7 @@ class ARPGNet(nn.Module):
             embedding_BTE: float, face embedding; read when `appearance_vector` asks for it.
             map_BTC: float, feature map averaged over its cells; likewise.
             nodes_BTNC: float, region features (`pool_nodes`).
-            node_xy_BTN2: float, region centres in [0, 1] of the crop, for coordinate positions.
+            node_xy_BTN2: float, region centers in [0, 1] of the crop, for coordinate positions.
             visible_BTN: bool, regions to use; None = all. A hidden one is no key and not read out.
             valid_BT: bool, frames to use. Features of the others must be finite; they are ignored.
             attention: also return attention weights.
@@ -196,7 +196,7 @@ class ARPGNet(nn.Module):
         map_vector: MeanStd | None = None,
         nodes: MeanStd | None = None,
     ) -> None:
-        """Set the mean and standard deviation, per feature, by which inputs are standardised.
+        """Set the mean and standard deviation, per feature, by which inputs are standardized.
 
         They come from training frames, belong to the state dict, and are (0, 1) until set. Those of
         an input which this configuration does not read are ignored.
@@ -244,8 +244,8 @@ class RelationBranch(nn.Module):
         relation, width, nodes = config.relation, config.width, len(adjacency_NN)
         self.readout, self.position = relation.readout, relation.position
         self.register_buffer("adjacency_NN", adjacency_NN, persistent=False)
-        neighbours_NK = candidate_keys(adjacency_NN, int(adjacency_NN.sum(1).max()))
-        self.register_buffer("neighbours_NK", neighbours_NK, persistent=False)
+        neighbors_NK = candidate_keys(adjacency_NN, int(adjacency_NN.sum(1).max()))
+        self.register_buffer("neighbors_NK", neighbors_NK, persistent=False)
         self.node_scale = Standardize(config.map_channels)
         self.project = nn.Linear(config.map_channels, width)
         if relation.position in ("learned", "both"):
@@ -288,7 +288,7 @@ class RelationBranch(nn.Module):
         weights = []
         for conv, norm in zip(self.convs, self.norms, strict=True):
             message_GND, alpha_GHNN = conv(x_GND, x_GND, edges, attention=attention)
-            # Whole channels at a time (spatial dropout, arXiv 1411.4280): neighbouring regions are
+            # Whole channels at a time (spatial dropout, arXiv 1411.4280): neighboring regions are
             # correlated. One draw for 49 regions also saves about 9 % of a CPU training step.
             message_GDN = self.dropout(F.elu(message_GND).transpose(1, 2))
             x_GND = norm(x_GND + message_GDN.transpose(1, 2))
@@ -319,7 +319,7 @@ class RelationBranch(nn.Module):
         """A hidden region is a key for itself only, so that every row keeps one key."""
         own_NN = torch.eye(visible_GN.shape[1], dtype=torch.bool, device=visible_GN.device)
         mask_GNN = self.get_buffer("adjacency_NN") & (visible_GN[:, None] | own_NN)
-        return Edges(mask_GNN, self.get_buffer("neighbours_NK"))
+        return Edges(mask_GNN, self.get_buffer("neighbors_NK"))
 
     def _read_out(self, x_GND: Tensor, visible_GN: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.readout == "mean":

@@ -44,12 +44,12 @@ class Edges(NamedTuple):
     Attributes:
         mask: bool [G or 1, Q, S], true where query i sees key j. A query that sees no key gets
             a finite but meaningless row: whoever allows that drops the row.
-        neighbours: int64 [Q, K], distinct keys of each query which cover every true entry of the
+        neighbors: int64 [Q, K], distinct keys of each query which cover every true entry of the
             mask in all graphs (`candidate_keys`); only GATv2 reads it.
     """
 
     mask: Tensor
-    neighbours: Tensor
+    neighbors: Tensor
 
 
 def candidate_keys(mask_QS: Tensor, width: int) -> Tensor:
@@ -85,12 +85,12 @@ class GAT(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         target_GQH, source_GSH, value_GSE = self._project(query_GQF, key_GSF)
         dropout = self.dropout if self.training else 0.0
-        few = 2 * edges.neighbours.shape[1] <= key_GSF.shape[1]
+        few = 2 * edges.neighbors.shape[1] <= key_GSF.shape[1]
         if few and not attention and not dropout and chunked.applies(value_GSE):
             # 512 graphs of 49 nodes, both ways on one core: 47 ms where all pairs take 68
-            alpha_QKGH = _neighbour_softmax(target_GQH, source_GSH, edges)
+            alpha_QKGH = _neighbor_softmax(target_GQH, source_GSH, edges)
             value_GSHC = value_GSE.unflatten(-1, (self.heads, -1))
-            out_GQHC = chunked.NeighbourMix.apply(alpha_QKGH, value_GSHC, edges.neighbours)
+            out_GQHC = chunked.NeighborMix.apply(alpha_QKGH, value_GSHC, edges.neighbors)
             return out_GQHC.flatten(2) + self.bias, None
         bias_GQS = torch.where(edges.mask, 0.0, MASKED_SCORE).to(source_GSH.dtype)
         # In place, and the mask before the activation (which keeps it very negative): with 49 nodes
@@ -148,26 +148,26 @@ class GATv2(nn.Module):
     def forward(
         self, query_GQF: Tensor, key_GSF: Tensor, edges: Edges, *, attention: bool = True
     ) -> tuple[Tensor, Tensor | None]:
-        mask_GQS, neighbours_QK = edges
+        mask_GQS, neighbors_QK = edges
         left_GSE, right_GQE = self.lin_l(key_GSF), self.lin_r(query_GQF)
         with torch.autocast(query_GQF.device.type, enabled=False):
             score_GQKH = PairScore.apply(
                 _at_least_float32(left_GSE),
                 _at_least_float32(right_GQE),
                 _at_least_float32(self.att[0]),
-                neighbours_QK,
+                neighbors_QK,
             )
         graphs = len(left_GSE)
-        shape_GHQK = (graphs, self.heads, *neighbours_QK.shape)
+        shape_GHQK = (graphs, self.heads, *neighbors_QK.shape)
         seen_GQK = mask_GQS.expand(graphs, -1, -1).gather(
-            2, neighbours_QK.expand(graphs, *neighbours_QK.shape)
+            2, neighbors_QK.expand(graphs, *neighbors_QK.shape)
         )
         score_GQKH = score_GQKH.masked_fill(~seen_GQK[..., None], MASKED_SCORE)
         alpha_GHQK = score_GQKH.softmax(2).permute(0, 3, 1, 2)
         # The scores need only the K candidates of a query (7 of 49 on the paper's graph), but the
         # weighted sum is faster as one matrix product over all S keys than with gathered values.
         alpha_GHQS = alpha_GHQK.new_zeros(*shape_GHQK[:3], key_GSF.shape[1]).scatter(
-            3, neighbours_QK.expand(shape_GHQK), alpha_GHQK
+            3, neighbors_QK.expand(shape_GHQK), alpha_GHQK
         )
         return _mix(alpha_GHQS, left_GSE, self.bias, self.dropout if self.training else 0.0)
 
@@ -216,67 +216,65 @@ class PairScore(torch.autograd.Function):
     on 512 graphs of 49 nodes half the time of plain autograd, and memory for the scores alone.
 
     Shapes:
-        left_GSE, right_GQE, att_HC, neighbours_QK -> score_GQKH
+        left_GSE, right_GQE, att_HC, neighbors_QK -> score_GQKH
     """
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, left_GSE: Tensor, right_GQE: Tensor, att_HC: Tensor, neighbours_QK: Tensor
+        ctx: FunctionCtx, left_GSE: Tensor, right_GQE: Tensor, att_HC: Tensor, neighbors_QK: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(left_GSE, right_GQE, att_HC, neighbours_QK)
+        ctx.save_for_backward(left_GSE, right_GQE, att_HC, neighbors_QK)
         att_HE = torch.block_diag(*att_HC)  # one matrix product does all heads
-        score_GQKH = left_GSE.new_empty(len(left_GSE), *neighbours_QK.shape, len(att_HC))
-        for part in _chunks(right_GQE, neighbours_QK):
-            pair_gQKE = _activated_pairs(left_GSE[part], right_GQE[part], neighbours_QK)
+        score_GQKH = left_GSE.new_empty(len(left_GSE), *neighbors_QK.shape, len(att_HC))
+        for part in _chunks(right_GQE, neighbors_QK):
+            pair_gQKE = _activated_pairs(left_GSE[part], right_GQE[part], neighbors_QK)
             score_GQKH[part] = pair_gQKE @ att_HE.T
         return score_GQKH
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_GQKH: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
-        left_GSE, right_GQE, att_HC, neighbours_QK = ctx.saved_tensors
+        left_GSE, right_GQE, att_HC, neighbors_QK = ctx.saved_tensors
         att_HE = torch.block_diag(*att_HC)
         grad_left_GSE, grad_right_GQE = torch.zeros_like(left_GSE), torch.empty_like(right_GQE)
         grad_att_HE = torch.zeros_like(att_HE)
-        for part in _chunks(right_GQE, neighbours_QK):
+        for part in _chunks(right_GQE, neighbors_QK):
             grad_gQKH = grad_GQKH[part]
-            pair_gQKE = _activated_pairs(left_GSE[part], right_GQE[part], neighbours_QK)
+            pair_gQKE = _activated_pairs(left_GSE[part], right_GQE[part], neighbors_QK)
             grad_att_HE += grad_gQKH.flatten(0, 2).T @ pair_gQKE.flatten(0, 2)
             grad_pair_gQKE = torch.ops.aten.leaky_relu_backward(
                 grad_gQKH @ att_HE, pair_gQKE, NEGATIVE_SLOPE, True
             )
             grad_right_GQE[part] = grad_pair_gQKE.sum(2)
-            grad_left_GSE[part].index_add_(1, neighbours_QK.flatten(), grad_pair_gQKE.flatten(1, 2))
+            grad_left_GSE[part].index_add_(1, neighbors_QK.flatten(), grad_pair_gQKE.flatten(1, 2))
         heads, width = att_HC.shape
         own_block = torch.arange(heads, device=att_HC.device)
         grad_att_HC = grad_att_HE.view(heads, heads, width)[own_block, own_block]
         return grad_left_GSE, grad_right_GQE, grad_att_HC, None
 
 
-def _chunks(right_GQE: Tensor, neighbours_QK: Tensor) -> list[slice]:
+def _chunks(right_GQE: Tensor, neighbors_QK: Tensor) -> list[slice]:
     device = right_GQE.device.type
-    floats = neighbours_QK.numel() * right_GQE.shape[-1]
+    floats = neighbors_QK.numel() * right_GQE.shape[-1]
     step = max(1, PAIR_CHUNK["cpu" if device == "cpu" else "other"] // floats)
     return [slice(start, start + step) for start in range(0, len(right_GQE), step)]
 
 
-def _activated_pairs(left_gSE: Tensor, right_gQE: Tensor, neighbours_QK: Tensor) -> Tensor:
-    pair_gQKE = left_gSE.index_select(1, neighbours_QK.flatten()).unflatten(1, neighbours_QK.shape)
+def _activated_pairs(left_gSE: Tensor, right_gQE: Tensor, neighbors_QK: Tensor) -> Tensor:
+    pair_gQKE = left_gSE.index_select(1, neighbors_QK.flatten()).unflatten(1, neighbors_QK.shape)
     return F.leaky_relu_(pair_gQKE.add_(right_gQE[:, :, None]), NEGATIVE_SLOPE)
 
 
-def _neighbour_softmax(target_GQH: Tensor, source_GSH: Tensor, edges: Edges) -> Tensor:
+def _neighbor_softmax(target_GQH: Tensor, source_GSH: Tensor, edges: Edges) -> Tensor:
     """GAT's weights of the candidate keys alone, 6 of 49 on the paper's graph; [Q, K, G, H].
 
     Graphs come last, so that keys are gathered in long rows.
     """
-    mask_GQS, neighbours_QK = edges
-    row_Q1 = torch.arange(len(neighbours_QK), device=neighbours_QK.device)[:, None]
-    seen_QKG1 = mask_GQS.permute(1, 2, 0)[row_Q1, neighbours_QK][..., None]
+    mask_GQS, neighbors_QK = edges
+    row_Q1 = torch.arange(len(neighbors_QK), device=neighbors_QK.device)[:, None]
+    seen_QKG1 = mask_GQS.permute(1, 2, 0)[row_Q1, neighbors_QK][..., None]
     target_QGH, source_SGH = target_GQH.transpose(0, 1), source_GSH.transpose(0, 1)
-    score_QKGH = source_SGH.index_select(0, neighbours_QK.flatten()).unflatten(
-        0, neighbours_QK.shape
-    )
+    score_QKGH = source_SGH.index_select(0, neighbors_QK.flatten()).unflatten(0, neighbors_QK.shape)
     score_QKGH = score_QKGH + target_QGH[:, None]
     bias_QKG1 = torch.where(seen_QKG1, 0.0, MASKED_SCORE).to(score_QKGH.dtype)
     return F.leaky_relu_(score_QKGH.add_(bias_QKG1), NEGATIVE_SLOPE).softmax(1)

@@ -29,48 +29,48 @@ def applies(x: Tensor) -> bool:
     return x.device.type == "cpu" and not recorded
 
 
-class NeighbourMix(torch.autograd.Function):
+class NeighborMix(torch.autograd.Function):
     """Weighted sums over candidate keys: out_i = sum_k alpha_ik value_n(i,k), in each head.
 
     A dense product with mostly zero weights is the fastest way to add up a few rows in torch. Here
     the dense weights [g, H, Q, S] of a few graphs exist at a time, in one buffer whose zeros stay.
 
     Shapes:
-        alpha_QKGH, value_GSHC, neighbours_QK -> out_GQHC
+        alpha_QKGH, value_GSHC, neighbors_QK -> out_GQHC
     """
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, alpha_QKGH: Tensor, value_GSHC: Tensor, neighbours_QK: Tensor
+        ctx: FunctionCtx, alpha_QKGH: Tensor, value_GSHC: Tensor, neighbors_QK: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(alpha_QKGH, value_GSHC, neighbours_QK)
+        ctx.save_for_backward(alpha_QKGH, value_GSHC, neighbors_QK)
         graphs, _, heads, width = value_GSHC.shape
-        out_GQHC = value_GSHC.new_empty(graphs, len(neighbours_QK), heads, width)
-        for part, dense_gHQS in _dense_weights(alpha_QKGH, value_GSHC, neighbours_QK):
+        out_GQHC = value_GSHC.new_empty(graphs, len(neighbors_QK), heads, width)
+        for part, dense_gHQS in _dense_weights(alpha_QKGH, value_GSHC, neighbors_QK):
             out_GQHC[part] = (dense_gHQS @ value_GSHC[part].transpose(1, 2)).transpose(1, 2)
         return out_GQHC
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_GQHC: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
-        alpha_QKGH, value_GSHC, neighbours_QK = ctx.saved_tensors
-        row_Q1 = torch.arange(len(neighbours_QK))[:, None]
+        alpha_QKGH, value_GSHC, neighbors_QK = ctx.saved_tensors
+        row_Q1 = torch.arange(len(neighbors_QK))[:, None]
         grad_alpha_QKGH, grad_value_GSHC = (
             torch.empty_like(alpha_QKGH),
             torch.empty_like(value_GSHC),
         )
-        for part, dense_gHQS in _dense_weights(alpha_QKGH, value_GSHC, neighbours_QK):
+        for part, dense_gHQS in _dense_weights(alpha_QKGH, value_GSHC, neighbors_QK):
             grad_gHQC = grad_GQHC[part].transpose(1, 2).contiguous()
             grad_value_GSHC[part] = (dense_gHQS.transpose(-1, -2) @ grad_gHQC).transpose(1, 2)
             grad_gHQS = grad_gHQC @ value_GSHC[part].permute(0, 2, 3, 1)
-            grad_alpha_QKGH[:, :, part] = grad_gHQS.permute(2, 3, 0, 1)[row_Q1, neighbours_QK]
+            grad_alpha_QKGH[:, :, part] = grad_gHQS.permute(2, 3, 0, 1)[row_Q1, neighbors_QK]
         return grad_alpha_QKGH, grad_value_GSHC, None
 
 
-def _dense_weights(alpha_QKGH: Tensor, value_GSHC: Tensor, neighbours_QK: Tensor):  # type: ignore[no-untyped-def]
+def _dense_weights(alpha_QKGH: Tensor, value_GSHC: Tensor, neighbors_QK: Tensor):  # type: ignore[no-untyped-def]
     """Yield slices of the graphs and their weights [g, H, Q, S], valid until the next ones."""
     graphs, keys, heads, _ = value_GSHC.shape
-    queries = len(neighbours_QK)
+    queries = len(neighbors_QK)
     step = max(1, CHUNK_BYTES // (heads * queries * keys * value_GSHC.element_size()))
     dense_gHQS = value_GSHC.new_zeros(min(step, graphs), heads, queries, keys)
     dense_QSgH = dense_gHQS.permute(2, 3, 0, 1)
@@ -79,9 +79,7 @@ def _dense_weights(alpha_QKGH: Tensor, value_GSHC: Tensor, neighbours_QK: Tensor
         part = slice(start, min(start + step, graphs))
         count = part.stop - start
         # a query's candidates are distinct and the same in all graphs: nothing else is written
-        dense_QSgH[:, :, :count][row_Q1, neighbours_QK] = alpha_QKGH[:, :, part].to(
-            value_GSHC.dtype
-        )
+        dense_QSgH[:, :, :count][row_Q1, neighbors_QK] = alpha_QKGH[:, :, part].to(value_GSHC.dtype)
         yield part, dense_gHQS[:count]
 
 
@@ -90,7 +88,7 @@ def standardized_linear(
 ) -> Tensor:
     """`linear(x * scale + shift)` for float16 or wider x[..., F], under autocast or without.
 
-    Widening and standardising 25 088 x 512 float16 features took as long as the products that
+    Widening and standardizing 25 088 x 512 float16 features took as long as the products that
     read them: 100 ms forward and backward on one core where pieces take 52, in bfloat16 79 and 32.
     """
     device = x.device.type
@@ -135,11 +133,11 @@ class _StandardizedLinear(torch.autograd.Function):
 
 
 def _standardized(x_RF: Tensor, shift_F: Tensor, scale_F: Tensor, dtype: torch.dtype):  # type: ignore[no-untyped-def]
-    """Yield slices of the rows and the rows standardised, valid until the next ones."""
+    """Yield slices of the rows and the rows standardized, valid until the next ones."""
     step = max(1, CHUNK_BYTES // (x_RF.shape[1] * shift_F.element_size()))
     wide_rF = shift_F.new_empty(min(step, len(x_RF)), x_RF.shape[1])
     for start in range(0, len(x_RF), step):
         part = slice(start, min(start + step, len(x_RF)))
         x_rF = wide_rF[: part.stop - start].copy_(x_RF[part])
-        # standardised before it is rounded: a feature may vary little around a large mean
+        # standardized before it is rounded: a feature may vary little around a large mean
         yield part, torch.addcmul(shift_F, x_rF, scale_F, out=x_rF).to(dtype)

@@ -3,7 +3,7 @@
 The names of the state dict are those of InsightFace's PyTorch checkpoints (arcface_torch's
 `backbone.pth`, `glint360k_cosface_r50.pth`, ...), which therefore load with `strict=True`.
 
-Shape letters: B crops, C channels, D embedding width. Crops are 112 x 112, normalised as
+Shape letters: B crops, C channels, D embedding width. Crops are 112 x 112, normalized as
 (x - 127.5) / 127.5.
 
 References:
@@ -62,7 +62,7 @@ class IResNet(nn.Module):
         dim: D.
         dropout: before the fully connected layer; in training only.
 
-    Shapes: `[B, 3, 112, 112]` float -> embedding `[B, D]`, not normalised, and the last feature
+    Shapes: `[B, 3, 112, 112]` float -> embedding `[B, D]`, not normalized, and the last feature
     map `[B, 512, 7, 7]`, after its batch norm.
     """
 
@@ -97,7 +97,7 @@ class IResNet(nn.Module):
 
 
 def iresnet(name: str, *, dim: int = 512, dropout: float = 0.0) -> IResNet:
-    """A freshly initialised network by its name in `DEPTHS`.
+    """A freshly initialized network by its name in `DEPTHS`.
 
     Raises:
         KeyError: no such network.

@@ -105,7 +105,7 @@ class GlobalDepthwise(nn.Module):
 class MobileFaceNet(nn.Module):
     """InsightFace's, with the widths and depths of w600k_mbf.
 
-    Shapes: `[B, 3, 112, 112]` float -> embedding `[B, D]`, not normalised, and the last feature
+    Shapes: `[B, 3, 112, 112]` float -> embedding `[B, D]`, not normalized, and the last feature
     map `[B, 512, 7, 7]`.
     """
 

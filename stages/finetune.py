@@ -1,4 +1,4 @@
-"""finetune: the appearance network tuned on labelled stills, where that is switched on.
+"""finetune: the appearance network tuned on labeled stills, where that is switched on.
 
 Reads data/manifest.parquet, data/frames and data/faces (what they show is not learnt from), writes
 artifacts/backbone.

@@ -31,7 +31,7 @@ def main() -> None:
         APPEARANCE,
         regions=graph.regions,
         patches=graph.grid,
-        neighbourhood=graph.neighbourhood,
+        neighborhood=graph.neighborhood,
     )
     print(f"graph: {run_clips(work, read_manifest().clips, GRAPHS, params.engine)}")
 

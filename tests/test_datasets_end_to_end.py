@@ -165,9 +165,9 @@ def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
     assert "2 clips without provided faces: faces are detected instead" in page
 
 
-def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
+def test_affwild2_scores_every_labeled_frame(run: Run, tmp_path: Path) -> None:
     root = tmp_path / "affwild2"
-    labelled = rendered_trees.write_affwild2(root)
+    labeled = rendered_trees.write_affwild2(root)
     own = {"dataset.name": "affwild2", "dataset.root": str(root), "faces.source": "aligned"}
     frames = {"decode.sampling": "fps", "decode.fps": 8.0, "train.window": 8, "train.stride": 8}
     workspace = run(own | frames)
@@ -186,7 +186,7 @@ def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
         assert clip.frames == max(pictures)
     official = details["official"]
     assert (official["metric"], official["unit"]) == ("macro_f1", "frames")
-    assert official["denominator"] == labelled == metrics["frames"]
+    assert official["denominator"] == labeled == metrics["frames"]
     assert "every labeled frame of Validation_Set" in official["words"]
     assert metrics["official"] == official["score"]
     assert metrics["official"]["mean"] == metrics["macro_f1"]["mean"]
@@ -213,7 +213,7 @@ def test_affwild2_scores_every_labelled_frame(run: Run, tmp_path: Path) -> None:
     }
     groups = {clip.group for clip in manifest.clips if rendered_trees.TWO_PEOPLE in clip.clip_id}
     assert groups == {rendered_trees.TWO_PEOPLE}
-    assert f"of {labelled} frames per seed" in page
+    assert f"of {labeled} frames per seed" in page
 
 
 @pytest.mark.slow

@@ -221,9 +221,9 @@ def test_export_agrees_with_the_stored_predictions(finished: Workspace) -> None:
     assert len(json.loads(facts["classes"])) == 8
     preprocessing = json.loads(facts["preprocessing"])
     assert preprocessing["sampling"] == {"sampling": "uniform", "frames": 4, "fps": 5.0}
-    assert preprocessing["appearance_network"]["colour"] == "rgb"
+    assert preprocessing["appearance_network"]["color"] == "rgb"
     assert len(preprocessing["regions"]["pooling"]) == 49
-    assert json.loads(facts["licence"])["features"] == "face pack demo: MIT"
+    assert json.loads(facts["license"])["features"] == "face pack demo: MIT"
 
 
 def test_what_is_published_is_whole_and_can_be_used(finished: Workspace) -> None:
@@ -348,7 +348,7 @@ def test_misspelt_parameter_stops_the_run_with_one_line(tmp_path: Path) -> None:
 
 # make test has the same on Aff-Wild2's layout
 @pytest.mark.slow
-def test_videos_whose_frames_are_labelled(
+def test_videos_whose_frames_are_labeled(
     finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The demo's clips, called neutral in their first third: per-frame training and scores."""
@@ -375,7 +375,7 @@ def test_videos_whose_frames_are_labelled(
     assert metrics["frames"] == total
     assert metrics["coverage"]["mean"] > 0.95
     assert f"{total} labeled frames" in (workspace.root / "reports/index.html").read_text()
-    # and predict gives a labelled frame what the train stage gave it
+    # and predict gives a labeled frame what the train stage gave it
     stored = read_predictions(workspace.root / PREDICTIONS)
     stored = stored.select(
         (stored.model == NETWORK) & (stored.fold == 0) & (stored.split == "test")

@@ -45,7 +45,7 @@ ROWS = (
         "left-right symmetry edges"),
     Row("edges-symmetric", GRAPH, {"relation.edges": ["symmetric"]}, "symmetric regions only",
         "edges between adjacent regions"),
-    Row("neighbourhood-8", GRAPH, {"graph.neighbourhood": 8}, "diagonal cells are adjacent too"),
+    Row("neighborhood-8", GRAPH, {"graph.neighborhood": 8}, "diagonal cells are adjacent too"),
     Row("grid-3", GRAPH, {"graph.grid": 3}, "3 x 3 regions"),
     Row("grid-5", GRAPH, {"graph.grid": 5}, "5 x 5 regions"),
     Row("regions-landmark", GRAPH, {"graph.regions": "landmark"},

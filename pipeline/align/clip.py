@@ -81,7 +81,7 @@ class AlignClip(ClipWorkBase):
         """Return what holds for every clip."""
         return {
             "pack": self.pack.name,
-            "licence": self.pack.licence,
+            "license": self.pack.license,
             "detector_sha256": self.pack.models["detector"].sha256,
             "crop_px": CROP_PX,
         }

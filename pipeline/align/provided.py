@@ -28,7 +28,7 @@ _FOREHEAD = 0.3
 def whole_image(width: int, height: int) -> NDArray[np.float32]:
     """Return the matrix [2, 3] that puts an image into the 112 px crop, its sides' ratio kept.
 
-    Middle on middle, with centres of pixels at whole numbers: a pixel of the crop is then the mean
+    Middle on middle, with centers of pixels at whole numbers: a pixel of the crop is then the mean
     of four of a 224 px image, and not one of them.
     """
     scale = CROP_PX / max(width, height)

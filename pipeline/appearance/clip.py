@@ -18,7 +18,7 @@ import pyarrow as pa
 from arpgnet.pipeline.geometry.alignment import CROP_PX
 from arpgnet.pipeline.networks.appearance import (
     AppearanceNetwork,
-    centres,
+    centers,
     layout,
     to_half,
 )
@@ -88,12 +88,12 @@ class AppearanceClip(ClipWorkBase):
         ]
 
     def metadata(self) -> dict[str, Any]:
-        sizes, cells = layout(self.model), centres(self.model)
+        sizes, cells = layout(self.model), centers(self.model)
         return {
             "embedding_dim": sizes.embedding_dim,
             "map_shape": list(sizes.map_shape),
             # cell i looks at crop pixel first + i * step
-            "map_centres": [cells.first, cells.step],
+            "map_centers": [cells.first, cells.step],
             "map_tensor": sizes.map_tensor,
             "pack": self.pack,
             "model_sha256": self.model.sha256,

@@ -95,7 +95,7 @@ def _packs() -> Iterator[Finding]:
     wanted = _wanted_pack()
     for status in describe_all():
         good = status.present and not status.problems
-        found = f"{status.folder} ({status.licence})" if good else "not installed"
+        found = f"{status.folder} ({status.license})" if good else "not installed"
         remedy = "" if good else "; ".join(status.problems)
         # a missing pack is only a problem if params.yaml uses it
         yield Finding(good or status.name != wanted, f"pack {status.name}", found, remedy)

@@ -54,15 +54,18 @@ def list_packs() -> None:
     for status in describe_all():
         installed = "yes" if status.present and not status.problems else "no"
         where = str(status.folder) if status.folder else "; ".join(status.problems)
-        table.add_row(status.name, installed, status.licence, where)
+        table.add_row(status.name, installed, status.license, where)
     Console().print(table)
 
 
 @models.command("fetch")
 def fetch_pack(
     pack: Annotated[str, typer.Argument(help="buffalo_l | buffalo_s | open")],
-    accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="I have read the license and accept it.")
+    accept_license: Annotated[
+        bool,
+        typer.Option(
+            "--accept-license", "--accept-licence", help="I have read the license and accept it."
+        ),
     ] = False,
     into: Annotated[
         Path | None, typer.Option(help="Folder for packs; default: the user's cache.")
@@ -72,7 +75,7 @@ def fetch_pack(
     from arpgnet.pipeline.networks.fetch import fetch
     from arpgnet.pipeline.networks.packs import user_models_folder
 
-    folder = fetch(pack, accept_licence=accept_licence, into=into or user_models_folder())
+    folder = fetch(pack, accept_license=accept_license, into=into or user_models_folder())
     typer.echo(f"{pack}: verified and installed in {folder}")
 
 

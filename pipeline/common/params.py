@@ -24,7 +24,10 @@ FORBIDDEN_KEYS = frozenset({"size", "nfiles"})
 # a key, or `key: value`, of an earlier version -> what it is called now; the old one is refused
 RENAMED = {
     "align.leap_s": "align.max_interpolation_s",
+    "align.main_face: centre": "align.main_face: center",
     "faces.landmarks: supplied": "faces.landmarks: provided",
+    "finetune.colour": "finetune.color",
+    "graph.neighbourhood": "graph.neighborhood",
 }
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -154,12 +157,12 @@ class AlignParams(Section):
     full_every: Positive = 100
     first_scale: Annotated[float, Field(ge=0.25, le=1.0)] = 0.5
     max_interpolation_s: Annotated[float, Field(ge=0.0, le=0.5)] = 0.14
-    main_face: Literal["longest", "largest", "centre"] = "longest"
+    main_face: Literal["longest", "largest", "center"] = "longest"
     track_iou: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
 
 
 class FinetuneParams(Section):
-    """Training the appearance network on labelled stills before features are taken."""
+    """Training the appearance network on labeled stills before features are taken."""
 
     enabled: bool = False
     dataset: Literal["demo", "folder", "fer2013", "rafdb", "affectnet"] = "demo"
@@ -179,7 +182,7 @@ class FinetuneParams(Section):
     train_norms: bool = False
     flip: Probability = 0.5
     crop: Annotated[float, Field(ge=0.0, le=0.5)] = 0.06
-    colour: Annotated[float, Field(ge=0.0, le=1.0)] = 0.3
+    color: Annotated[float, Field(ge=0.0, le=1.0)] = 0.3
     erase: Probability = 0.2
     seed: NonNegative = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -205,7 +208,7 @@ class GraphParams(Section):
 
     regions: Literal["grid", "landmark"] = "grid"
     grid: Annotated[int, Field(ge=2, le=14)] = 7
-    neighbourhood: Literal[4, 8] = 4
+    neighborhood: Literal[4, 8] = 4
 
 
 class RelationParams(Section):

@@ -157,7 +157,7 @@ class About:
     layout: str
     recipe: Recipe
     metric: Metric
-    licence: str
+    license: str
     obtain: str
     source: str
     expected: Expected = field(default_factory=Expected)

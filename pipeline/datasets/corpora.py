@@ -19,7 +19,7 @@ from arpgnet.pipeline.datasets.base import (
     WrongRootError,
     adapter,
 )
-from arpgnet.pipeline.datasets.recognise import what_lies_there
+from arpgnet.pipeline.datasets.recognize import what_lies_there
 from arpgnet.pipeline.datasets.root import resolve_root
 
 CROSS = Recipe("official", "trained on some data sets, tested on others")

@@ -114,8 +114,8 @@ def image_thumbnails(images: folders.ImageFolder, extent: tuple[int, int] = STAR
     for name in images.names[:limit:step]:
         image = folders.decode_image((images.folder / name).read_bytes())
         if image is not None:
-            grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-            found.append(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+            gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+            found.append(cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
     if not found:
         raise ClipError("no image can be read")
     return np.stack(found)

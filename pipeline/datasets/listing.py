@@ -5,7 +5,7 @@ from __future__ import annotations
 from arpgnet.pipeline.datasets.base import ADAPTERS, About, adapter
 
 COLUMNS = (
-    "name", "title", "clips", "subjects", "classes", "protocol", "metric", "licence", "variants",
+    "name", "title", "clips", "subjects", "classes", "protocol", "metric", "license", "variants",
 )  # fmt: skip
 METRICS = {"war": "WAR", "uar": "UAR", "macro_f1": "macro F1", "abaw2": "0.67 F1 + 0.33 accuracy"}
 
@@ -27,7 +27,7 @@ def rows() -> list[tuple[str, ...]]:
             str(len(about.classes)),
             about.recipe.words,
             METRICS[about.metric],
-            about.licence,
+            about.license,
             ", ".join(about.variants),
         )
         for name, about in field_sets().items()

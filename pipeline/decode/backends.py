@@ -1,6 +1,6 @@
 """Two ways to read chosen frames: decord and PyAV. Both only read forwards.
 
-Seeking is where decord gives a neighbour's frame (HEVC with open groups of pictures), so
+Seeking is where decord gives a neighbor's frame (HEVC with open groups of pictures), so
 neither backend seeks. The images of the two are equal bit by bit.
 """
 
@@ -19,7 +19,7 @@ from arpgnet.pipeline.video.survey import Survey, fingerprint
 
 # of MPEG-TS decord 0.6.0 skips the start and shows later frames in its place
 _FOR_DECORD = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
-# decord 0.6.0 bundles FFmpeg 4: no AV1 decoder; and of HEVC it takes neighbours' frames
+# decord 0.6.0 bundles FFmpeg 4: no AV1 decoder; and of HEVC it takes neighbors' frames
 _NOT_FOR_DECORD = frozenset({"av1", "hevc"})
 # decord keeps times in float32: 1 ms up to 4 h
 _SAME_TIME_S = 2e-3

@@ -40,7 +40,7 @@ FRAMES_SCHEMA = pa.schema(
     ]
 )
 
-# a clip of which less than this decodes is not the clip that was labelled
+# a clip of which less than this decodes is not the clip that was labeled
 _LEAST_PART = 0.5
 
 

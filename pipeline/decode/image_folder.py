@@ -16,7 +16,7 @@ from arpgnet.pipeline.video.image_folder import decode_image, is_jpeg, read_fold
 from arpgnet.pipeline.video.sampling import choose, inside
 
 DECODER = "pictures"
-# a folder of which less than this can be read is not the clip that was labelled
+# a folder of which less than this can be read is not the clip that was labeled
 _LEAST_PART = 0.5
 _POINTS = 68
 
@@ -59,7 +59,7 @@ def sample_images(
         points = _points(landmarks / f"{path.stem}_landmarks.txt") if landmarks else None
         small = shrink(image, params.max_side)
         if points is not None and small is not image:
-            # centres of pixels lie at whole numbers
+            # centers of pixels lie at whole numbers
             scale = np.array(small.shape[1::-1]) / image.shape[1::-1]
             points = (points + 0.5) * scale - 0.5
         yield SampledFrame(

@@ -102,7 +102,7 @@ def handle_weights(face: Anatomy, xy: Floats) -> Floats:
     """
     x, y = xy[:, 0], xy[:, 1]
     middle = (face.brow_in + face.brow_out) / 2
-    centres = {
+    centers = {
         "brow_in": ((face.brow_in + 0.02, face.brow_y), (0.17, 0.22)),
         "brow_mid": ((middle, face.brow_y - 0.02), (0.20, 0.20)),
         "brow_out": ((face.brow_out - 0.03, face.brow_y), (0.18, 0.20)),
@@ -120,7 +120,7 @@ def handle_weights(face: Anatomy, xy: Floats) -> Floats:
             if name == "jaw":
                 columns.append(_jaw_weight(face, x, y) * smoothstep(-0.25, 0.25, side * x))
                 continue
-            (cx, cy), size = centres[name]
+            (cx, cy), size = centers[name]
             weight = bump(x, y, (side * cx, cy), size)
             # the two halves' bumps near the midline overlap: together they must not exceed one
             columns.append(weight * smoothstep(-0.20, 0.20, side * x))

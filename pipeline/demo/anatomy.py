@@ -93,9 +93,9 @@ def smoothstep(low: float, high: float, value: Floats) -> Floats:
     return ramp * ramp * (3.0 - 2.0 * ramp)
 
 
-def bump(x: Floats, y: Floats, centre: tuple[float, float], size: tuple[float, float]) -> Floats:
+def bump(x: Floats, y: Floats, center: tuple[float, float], size: tuple[float, float]) -> Floats:
     """A Gaussian of unit height."""
-    return np.exp(-(((x - centre[0]) / size[0]) ** 2) - ((y - centre[1]) / size[1]) ** 2)
+    return np.exp(-(((x - center[0]) / size[0]) ** 2) - ((y - center[1]) / size[1]) ** 2)
 
 
 def height(face: Anatomy, x: Floats, y: Floats) -> Floats:

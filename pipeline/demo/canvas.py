@@ -63,5 +63,5 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> Flo
 
 def mix(under: Floats, over: Floats | tuple[float, ...], alpha: Floats) -> Floats:
     """Lays a color or image over another: [h, w, 3] with alpha [h, w]."""
-    colour = np.asarray(over, np.float32)
-    return under + alpha[..., None] * (colour - under)
+    color = np.asarray(over, np.float32)
+    return under + alpha[..., None] * (color - under)

@@ -83,7 +83,7 @@ def _apex(subject_seed: int, label: str, frame_px: int, seed: int) -> Image:
         yaw=float(yaw),
         pitch=float(pitch),
         roll=float(roll),
-        centre=(frame_px / 2, 0.52 * frame_px),
+        center=(frame_px / 2, 0.52 * frame_px),
         scale=0.66 * frame_px / FACE_HEIGHT,
     )
     frame = render(

@@ -19,9 +19,9 @@ def _light_at(shade: Floats, points: Floats) -> Floats:
     return np.clip(shade[y, x].mean(0), 0.15, 1.3)
 
 
-def _lit(colour: Ink, light: Floats | float) -> Ink:
+def _lit(color: Ink, light: Floats | float) -> Ink:
     """A color under a light, at most white."""
-    red, green, blue = np.minimum(np.asarray(colour) * light, 255.0).tolist()
+    red, green, blue = np.minimum(np.asarray(color) * light, 255.0).tolist()
     return red, green, blue
 
 
@@ -65,10 +65,10 @@ def _eyeball(
     s = pose.scale
     radius = subject.anatomy.iris_r * s
     iris = pose.project(eye.iris)
-    colour = _lit(subject.eye_colour, light)
+    color = _lit(subject.eye_color, light)
     ball = patch.filled(_lit((226.0, 219.0, 214.0), light))
-    patch.disc(ball, iris, radius, _lit(colour, 0.42))
-    patch.disc(ball, iris, radius * 0.84, _lit(colour, 1.15))
+    patch.disc(ball, iris, radius, _lit(color, 0.42))
+    patch.disc(ball, iris, radius * 0.84, _lit(color, 1.15))
     patch.disc(ball, iris, radius * 0.44, (14.0, 11.0, 11.0))
     # the upper lid's shadow lies on the eyeball, and its corners turn away from the light
     dark = patch.blank()
@@ -96,7 +96,7 @@ def draw_mouth(frame: Image, subject: Subject, pose: Pose, shape: Shape, shade: 
     dark = patch.blank()
     patch.line(dark, (outer_low + (outer_low - inner_low) * 0.25)[6:-6], 0.05 * s, 0.26)
     patch.shade(dark, 0.030 * s)
-    lips = patch.filled(_lit(subject.lip_colour, light))
+    lips = patch.filled(_lit(subject.lip_color, light))
     dark = patch.blank()
     patch.polygon(dark, np.concatenate([outer_up, inner_up[::-1]]), 0.22)
     patch.line(dark, inner_up, 0.03 * s, 0.45)

@@ -65,7 +65,7 @@ def render(
 
 def _keypoints(points: Floats) -> Floats:
     corners = points[[lm.LIP_OUTER_UPPER[0], lm.LIP_OUTER_UPPER[-1]]]
-    eyes = points[list(lm.EYE_CENTRE)]
+    eyes = points[list(lm.EYE_CENTER)]
     return np.concatenate([eyes, points[[lm.NOSE_BRIDGE[-1]]], corners]).astype(np.float32)
 
 
@@ -88,7 +88,7 @@ def render_still(seed: int, subject_seed: int, *, frame_px: int = 256) -> Render
     scale = share * frame_px / FACE_HEIGHT
     # the whole box stays in the image for most faces
     room = max(0.0, 0.5 * (1.0 - share) + 0.02) * frame_px
-    centre = (
+    center = (
         float(frame_px / 2 + rng.uniform(-1, 1) * min(room, 0.36 * frame_px)),
         float(frame_px / 2 + rng.uniform(-1, 1) * room * 0.9 + 0.02 * scale),
     )
@@ -96,7 +96,7 @@ def render_still(seed: int, subject_seed: int, *, frame_px: int = 256) -> Render
         yaw=float(rng.triangular(-MAX_YAW, 0.0, MAX_YAW)),
         pitch=float(rng.triangular(-MAX_PITCH, 0.0, MAX_PITCH)),
         roll=float(rng.triangular(-MAX_ROLL, 0.0, MAX_ROLL)),
-        centre=centre,
+        center=center,
         scale=scale,
     )
     occluded = bool(rng.random() < 0.22)

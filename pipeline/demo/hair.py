@@ -15,8 +15,8 @@ def brow_strokes(face: Anatomy, side: float, rng: np.random.Generator) -> list[F
     """Short hairs [2, 2] along a brow: upright at the inner end, lying down towards the tip."""
     t = rng.uniform(0.0, 0.97, 90)
     across = rng.uniform(-1.0, 1.0, 90)
-    centre, half = brow_curve(face, side, t)
-    start = centre + np.stack([np.zeros(90), across * half], axis=1)
+    center, half = brow_curve(face, side, t)
+    start = center + np.stack([np.zeros(90), across * half], axis=1)
     angle = np.deg2rad(70.0 - 75.0 * t + rng.normal(0.0, 9.0, 90))
     length = rng.uniform(0.045, 0.085, 90) * (1.0 - 0.3 * t)
     end = start + np.stack([side * np.cos(angle), -np.sin(angle)], axis=1) * length[:, None]
@@ -24,18 +24,18 @@ def brow_strokes(face: Anatomy, side: float, rng: np.random.Generator) -> list[F
 
 
 def paint_hair(
-    subject: Subject, rng: np.random.Generator, colour: Floats, coverage: Floats
+    subject: Subject, rng: np.random.Generator, color: Floats, coverage: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """Lays the hair over a head texture.
 
     Returns:
         color [h, w, 3], coverage [h, w], and how far hair covers the skin [h, w].
     """
-    ppu = round(colour.shape[1] / 3.5)
+    ppu = round(color.shape[1] / 3.5)
     if subject.hair == "bald":
-        return colour, coverage, np.zeros_like(coverage)
+        return color, coverage, np.zeros_like(coverage)
     if subject.hair == "scarf":
-        return _headscarf(subject, rng, colour, coverage, ppu)
+        return _headscarf(subject, rng, color, coverage, ppu)
     x, y = canvas.coordinates(ppu)
     outer, inner = _outlines(subject, rng)
     mask = canvas.polygon(outer, ppu) * (1.0 - canvas.polygon(inner, ppu, 0.01))
@@ -44,9 +44,9 @@ def paint_hair(
     soft = canvas.soften(mask, (0.045 if curly else 0.022) * ppu)
     alpha = smoothstep(0.34, 0.66, soft + fuzz * 4.0 * soft * (1.0 - soft))
     shade = _strands(subject, rng, x, y, curly)
-    hair = np.asarray(subject.hair_colour, np.float32) * shade[..., None]
-    colour = canvas.mix(colour, hair, alpha)
-    return colour.astype(np.float32), np.maximum(coverage, alpha).astype(np.float32), alpha
+    hair = np.asarray(subject.hair_color, np.float32) * shade[..., None]
+    color = canvas.mix(color, hair, alpha)
+    return color.astype(np.float32), np.maximum(coverage, alpha).astype(np.float32), alpha
 
 
 def _strands(
@@ -130,7 +130,7 @@ def _outlines(subject: Subject, rng: np.random.Generator) -> tuple[Floats, Float
 
 
 def _headscarf(
-    subject: Subject, rng: np.random.Generator, colour: Floats, coverage: Floats, ppu: int
+    subject: Subject, rng: np.random.Generator, color: Floats, coverage: Floats, ppu: int
 ) -> tuple[Floats, Floats, Floats]:
     face = subject.anatomy
     x, y = canvas.coordinates(ppu)
@@ -147,8 +147,8 @@ def _headscarf(
     folds = np.sin(radius * 26.0 + canvas.noise(rng, x.shape, 30.0) * 1.5) * 0.07
     rim = 0.16 * np.exp(-(((radius - 1.03) / 0.05) ** 2))
     weave = 1.0 + folds - rim + 0.02 * canvas.noise(rng, x.shape, 1.0)
-    cloth = np.asarray(subject.scarf_colour, np.float32) * weave[..., None].astype(np.float32)
-    colour = canvas.mix(colour, cloth, alpha)
+    cloth = np.asarray(subject.scarf_color, np.float32) * weave[..., None].astype(np.float32)
+    color = canvas.mix(color, cloth, alpha)
     # between face and cloth lies the neck in shadow, not the room behind
     coverage = np.maximum(coverage, canvas.soften(canvas.polygon(outer, ppu), 0.8))
-    return colour.astype(np.float32), coverage.astype(np.float32), alpha
+    return color.astype(np.float32), coverage.astype(np.float32), alpha

@@ -18,7 +18,7 @@ BROW_LOWER = ((44, 45, 47, 46), (100, 99, 98, 97))  # without the tip
 EYE_OUTER, EYE_INNER = (35, 93), (39, 89)
 EYE_UPPER = ((41, 40, 42), (96, 94, 95))  # from the outer corner inwards
 EYE_LOWER = ((36, 33, 37), (91, 87, 90))
-PUPIL, EYE_CENTRE = (34, 88), (38, 92)
+PUPIL, EYE_CENTER = (34, 88), (38, 92)
 NOSE_BRIDGE = (72, 73, 74, 86)  # root to tip
 NOSE_SIDE = ((75, 76, 77), (81, 82, 83))  # bridge flank, upper wing, wing
 NOSE_BASE = ((78, 79), (84, 85))  # wing base, nostril
@@ -36,7 +36,7 @@ def mirror_order() -> list[int]:
         *zip(EYE_OUTER, EYE_OUTER[::-1], strict=True),
         *zip(EYE_INNER, EYE_INNER[::-1], strict=True),
         *zip(PUPIL, PUPIL[::-1], strict=True),
-        *zip(EYE_CENTRE, EYE_CENTRE[::-1], strict=True),
+        *zip(EYE_CENTER, EYE_CENTER[::-1], strict=True),
         *((point, point) for point in (*NOSE_BRIDGE, NOSE_BOTTOM)),
     ]
     for left, right in (BROW_UPPER, BROW_LOWER, EYE_UPPER, EYE_LOWER, NOSE_SIDE, NOSE_BASE):

@@ -110,7 +110,7 @@ def _draw_head(
     shade = cv2.resize(light[0], size, interpolation=cv2.INTER_LINEAR)[texture.box]
     shine = cv2.resize(light[1], size, interpolation=cv2.INTER_LINEAR)[texture.box]
     lit = cv2.add(
-        cv2.multiply(texture.colour, shade),
+        cv2.multiply(texture.color, shade),
         cv2.cvtColor(shine, cv2.COLOR_GRAY2RGB),
         dtype=cv2.CV_8U,
     )
@@ -157,7 +157,7 @@ def _invert(nodes: Floats, pose: Pose, box: tuple[int, int, int, int]) -> Floats
     pixels = np.stack(np.meshgrid(x, y), axis=-1)
     rotation = pose.rotation
     inverse = (np.linalg.inv(rotation[:2, :2]) / pose.scale).astype(np.float32)
-    flat = pixels - np.array(pose.centre, np.float32) - pose.scale * rotation[:2, 2] * 0.45
+    flat = pixels - np.array(pose.center, np.float32) - pose.scale * rotation[:2, 2] * 0.45
     u = (flat @ inverse.T + PIVOT[:2]).astype(np.float32)
     for _ in range(_INVERSIONS):
         places: Floats = cv2.subtract(u, _ORIGIN)
@@ -193,7 +193,7 @@ def _draw_body(frame: Image, scene: Scene, pose: Pose) -> None:
     size = frame.shape[1], frame.shape[0]
     ppu = scene.body.shape[1] / (BODY_X[1] - BODY_X[0])
     matrix = _placement((BODY_X[0], BODY_Y[0]), ppu, pose, (0.0, 0.0), 0.3 * pose.roll)
-    top = max(0, int(pose.centre[1] - 1.9 * pose.scale))
+    top = max(0, int(pose.center[1] - 1.9 * pose.scale))
     matrix[1, 2] -= top
     if top >= size[1]:
         return
@@ -216,10 +216,10 @@ def _draw_occluder(frame: Image, scene: Scene, pose: Pose, shift: tuple[float, f
     corner = (-w / 2 / SPRITE_PPU, -h / 2 / SPRITE_PPU)
     place = occluder.place[0] + shift[0], occluder.place[1] + shift[1]
     plane = np.array([*place, 0.2])
-    centre = pose.project(plane)
+    center = pose.project(plane)
     matrix = _placement(corner, SPRITE_PPU, pose, (0.0, 0.0), pose.roll + occluder.angle)
     matrix[:, 2] += (
-        centre - pose.project(PIVOT) + _turn(pose.roll + occluder.angle) @ PIVOT[:2] * pose.scale
+        center - pose.project(PIVOT) + _turn(pose.roll + occluder.angle) @ PIVOT[:2] * pose.scale
     )
     drawn = cv2.warpAffine(occluder.sprite, matrix, frame.shape[1::-1], flags=cv2.INTER_LINEAR)
     if occluder.kind != "shadow":
@@ -239,7 +239,7 @@ def _placement(
 ) -> Floats:
     """Affine [2, 3] from a sprite's texels to pixels, for a sprite in the plane of the pivot."""
     turn = _turn(angle) * pose.scale
-    offset = turn @ (np.array(origin) + shift - PIVOT[:2] + 0.5 / ppu) + pose.centre
+    offset = turn @ (np.array(origin) + shift - PIVOT[:2] + 0.5 / ppu) + pose.center
     return np.concatenate([turn / ppu, offset[:, None]], axis=1)
 
 

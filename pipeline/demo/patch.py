@@ -36,11 +36,11 @@ class Patch:
         """An empty mask."""
         return np.zeros(self._image.shape[:2], np.uint8)
 
-    def filled(self, colour: Ink) -> Image:
-        """An image of one colour."""
+    def filled(self, color: Ink) -> Image:
+        """An image of one color."""
         layer = np.empty_like(self._image)
         # three times as fast as numpy's broadcast over three channels
-        cv2.rectangle(layer, (0, 0), layer.shape[1::-1], colour, -1)
+        cv2.rectangle(layer, (0, 0), layer.shape[1::-1], color, -1)
         return layer
 
     def polygon(self, mask: Image, points: Floats, level: float) -> None:
@@ -52,33 +52,33 @@ class Patch:
         thick, level = self._thickness(width, level)
         cv2.polylines(mask, [self._at(points)], False, 255.0 * level, thick, cv2.LINE_AA, SHIFT)
 
-    def spot(self, mask: Image, centre: Floats, radius: float, level: float) -> None:
+    def spot(self, mask: Image, center: Floats, radius: float, level: float) -> None:
         """Draws a disk in a mask."""
-        self.disc(mask, centre, radius, (255.0 * level,))
+        self.disc(mask, center, radius, (255.0 * level,))
 
-    def disc(self, layer: Image, centre: Floats, radius: float, colour: Ink) -> None:
+    def disc(self, layer: Image, center: Floats, radius: float, color: Ink) -> None:
         """Draws a disk in an image."""
-        x, y = (int(v) for v in self._at(centre))
+        x, y = (int(v) for v in self._at(center))
         reach = max(1, round(radius * self._zoom * (1 << SHIFT)))
-        cv2.circle(layer, (x, y), reach, colour, -1, cv2.LINE_AA, SHIFT)
+        cv2.circle(layer, (x, y), reach, color, -1, cv2.LINE_AA, SHIFT)
 
-    def paint(self, layer: Image, points: Floats, colour: Ink) -> None:
+    def paint(self, layer: Image, points: Floats, color: Ink) -> None:
         """Fills an outline in an image."""
-        cv2.fillPoly(layer, [self._at(points)], colour, cv2.LINE_AA, SHIFT)
+        cv2.fillPoly(layer, [self._at(points)], color, cv2.LINE_AA, SHIFT)
 
-    def scratch(self, layer: Image, lines: Floats, colour: Ink) -> None:
+    def scratch(self, layer: Image, lines: Floats, color: Ink) -> None:
         """Draws hairlines [L, P, 2] in an image."""
-        cv2.polylines(layer, list(self._at(lines)), False, colour, 1, cv2.LINE_AA, SHIFT)
+        cv2.polylines(layer, list(self._at(lines)), False, color, 1, cv2.LINE_AA, SHIFT)
 
-    def ink(self, points: Floats, width: float, colour: Ink) -> None:
+    def ink(self, points: Floats, width: float, color: Ink) -> None:
         """Draws a polyline; one thinner than a dot is mixed in by its share of the dot."""
         thick, level = self._thickness(width, 1.0)
         if level > 0.98:
-            cv2.polylines(self._image, [self._at(points)], False, colour, thick, cv2.LINE_AA, SHIFT)
+            cv2.polylines(self._image, [self._at(points)], False, color, thick, cv2.LINE_AA, SHIFT)
             return
         mask = self.blank()
         self.line(mask, points, width, 1.0)
-        self.lay(self.filled(colour), mask)
+        self.lay(self.filled(color), mask)
 
     def shaded(self, layer: Image, dark: Image, blur: float) -> Image:
         """An image darkened by a mask, which is blurred first."""

@@ -41,7 +41,7 @@ class Pose:
     yaw: float
     pitch: float
     roll: float
-    centre: tuple[float, float]
+    center: tuple[float, float]
     scale: float  # px per face unit
 
     @cached_property
@@ -61,8 +61,8 @@ class Pose:
         near = self.scale / (1.0 - z / CAMERA_DISTANCE)
         pixels = np.empty((*points.shape[:-1], 2))
         # by axes: numpy is slow where the innermost axis has two elements
-        pixels.T[0] = x * near + self.centre[0]
-        pixels.T[1] = y * near + self.centre[1]
+        pixels.T[0] = x * near + self.center[0]
+        pixels.T[1] = y * near + self.center[1]
         return pixels
 
 
@@ -250,7 +250,7 @@ class Rig:
                 points[lm.EYE_UPPER[index][place]] = eye.upper[sample]
                 points[lm.EYE_LOWER[index][place]] = eye.lower[sample]
             points[lm.PUPIL[index]] = eye.iris
-            points[lm.EYE_CENTRE[index]] = (eye.upper[8] + eye.lower[8]) / 2
+            points[lm.EYE_CENTER[index]] = (eye.upper[8] + eye.lower[8]) / 2
 
     def _place_mouth(self, points: Floats, mouth: Mouth) -> None:
         rows = (
@@ -269,9 +269,9 @@ def _skin_landmarks(face: Anatomy) -> Floats:
     points = np.zeros((lm.POINT_COUNT, 2))
     points[list(lm.CONTOUR)] = contour(face)
     for index, side in enumerate(SIDES):
-        centre, half = brow_curve(face, side, np.array([1.0, 0.75, 0.5, 0.25, 0.0]))
-        points[list(lm.BROW_UPPER[index])] = centre - half[:, None] * (0.0, 1.0)
-        points[list(lm.BROW_LOWER[index])] = (centre + half[:, None] * (0.0, 1.0))[1:]
+        center, half = brow_curve(face, side, np.array([1.0, 0.75, 0.5, 0.25, 0.0]))
+        points[list(lm.BROW_UPPER[index])] = center - half[:, None] * (0.0, 1.0)
+        points[list(lm.BROW_LOWER[index])] = (center + half[:, None] * (0.0, 1.0))[1:]
         points[list(lm.NOSE_SIDE[index])] = [
             (side * face.bridge_w * 1.1, 0.04),
             (side * face.nose_w * 0.72, face.nose_y - 0.19),

@@ -90,33 +90,33 @@ def _background(rng: np.random.Generator, px: int) -> Floats:
     """A room out of focus: gradient, mottled wall, boxes, lines and disks."""
     size = 128
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
-    base = _room_colour(rng)
+    base = _room_color(rng)
     slope = rng.normal(0.0, 40.0, (2, 1)) + rng.normal(0.0, 10.0, (2, 3))
     room = base + (x[..., None] - 0.5) * slope[0] + (y[..., None] - 0.5) * slope[1]
     for sigma, strength in ((20.0, 14.0), (4.0, 6.0)):
         room = room + strength * rng.random() * canvas.noise(rng, (size, size), sigma)[..., None]
     room = np.ascontiguousarray(room, np.float32)
     for _ in range(int(rng.integers(3, 16))):
-        colour = tuple(float(v) for v in np.clip(0.4 * base + 0.6 * _room_colour(rng), 5, 250))
+        color = tuple(float(v) for v in np.clip(0.4 * base + 0.6 * _room_color(rng), 5, 250))
         a = rng.integers(-10, size + 10, 2).tolist()
         b = (np.array(a) + rng.integers(-50, 50, 2)).tolist()
         kind = int(rng.integers(4))
         if kind == 0:
-            cv2.rectangle(room, a, b, colour, -1)
+            cv2.rectangle(room, a, b, color, -1)
         elif kind == 1:
-            cv2.line(room, a, b, colour, int(rng.integers(1, 7)))
+            cv2.line(room, a, b, color, int(rng.integers(1, 7)))
         elif kind == 2:
-            cv2.circle(room, a, int(rng.integers(3, 26)), colour, -1)
+            cv2.circle(room, a, int(rng.integers(3, 26)), color, -1)
         else:
             for k in range(int(rng.integers(3, 9))):
                 step = int(k * rng.uniform(6, 9))
-                cv2.rectangle(room, (a[0] + step, a[1]), (a[0] + step + 4, a[1] + 34), colour, -1)
+                cv2.rectangle(room, (a[0] + step, a[1]), (a[0] + step + 4, a[1] + 34), color, -1)
     room = canvas.soften(room, float(rng.uniform(0.4, 3.0)))
     room = cv2.resize(room, (px, px), interpolation=cv2.INTER_CUBIC)
     return room + 3.0 * rng.standard_normal((px, px, 1), dtype=np.float32)
 
 
-def _room_colour(rng: np.random.Generator) -> Floats:
+def _room_color(rng: np.random.Generator) -> Floats:
     """A wall's or a thing's color, seldom saturated."""
     return rng.uniform(25, 225) + rng.normal(0.0, 24.0, 3) * rng.random()
 
@@ -128,12 +128,12 @@ def _body(subject: Subject, rng: np.random.Generator, light: Floats, level: Floa
     x = ((np.arange(w) + 0.5) / ppu + BODY_X[0])[None, :].repeat(h, 0)
     y = ((np.arange(h) + 0.5) / ppu + BODY_Y[0])[:, None].repeat(w, 1)
     face = subject.anatomy
-    colour = np.zeros((h, w, 3), np.float32)
+    color = np.zeros((h, w, 3), np.float32)
     alpha = np.zeros((h, w), np.float32)
 
     def lay(paint: Floats, cover: Floats) -> None:
-        nonlocal colour, alpha
-        colour = canvas.mix(colour, paint, cover.astype(np.float32))
+        nonlocal color, alpha
+        color = canvas.mix(color, paint, cover.astype(np.float32))
         alpha = np.maximum(alpha, cover).astype(np.float32)
 
     if subject.hair == "long":
@@ -141,7 +141,7 @@ def _body(subject: Subject, rng: np.random.Generator, light: Floats, level: Floa
         back = smoothstep(0.0, 0.08, fall - np.abs(x)) * smoothstep(-0.4, 0.0, y)
         back *= smoothstep(0.0, 0.5, 2.9 - y + 0.15 * canvas.noise(rng, (h, w), 4.0))
         strands = 0.75 + 0.16 * canvas.noise(rng, (1, w), 1.2)
-        lay(np.asarray(subject.hair_colour) * np.clip(strands, 0.3, 1.4)[..., None], back)
+        lay(np.asarray(subject.hair_color) * np.clip(strands, 0.3, 1.4)[..., None], back)
     half = face.jaw_w * 0.80 + 0.10 * np.maximum(y - 1.6, 0.0) ** 2
     neck = smoothstep(-0.02, 0.05, half - np.abs(x)) * (y > 0.4)
     round_off = np.sqrt(np.clip(1.0 - (x / (half + 0.06)) ** 2, 0.05, 1.0))
@@ -156,8 +156,8 @@ def _body(subject: Subject, rng: np.random.Generator, light: Floats, level: Floa
     if rng.random() < 0.35:
         weave = weave * (1.0 + 0.22 * np.sign(np.sin(y * rng.uniform(8.0, 22.0))))
     shade = 0.8 * (1.0 + 0.25 * light[0] * np.clip(x / 2.4, -1.0, 1.0)) * weave
-    lay(np.asarray(subject.cloth_colour) * shade[..., None], cloth)
-    lit = np.clip(colour * np.sqrt(level), 0, 255)
+    lay(np.asarray(subject.cloth_color) * shade[..., None], cloth)
+    lit = np.clip(color * np.sqrt(level), 0, 255)
     return np.dstack([lit, alpha * 255.0]).astype(np.uint8)
 
 
@@ -192,8 +192,8 @@ def _sprite_grid(kind: str) -> tuple[Floats, Floats]:
     return x, y
 
 
-def _rgba(colour: Floats, alpha: Floats) -> Image:
-    return np.dstack([np.clip(colour, 0, 255), alpha * 255.0]).astype(np.uint8)
+def _rgba(color: Floats, alpha: Floats) -> Image:
+    return np.dstack([np.clip(color, 0, 255), alpha * 255.0]).astype(np.uint8)
 
 
 def _hand(subject: Subject, rng: np.random.Generator) -> Image:
@@ -230,7 +230,7 @@ def _scarf(subject: Subject, rng: np.random.Generator) -> Image:
         - 0.2 * np.exp(-(((y - top) / 0.05) ** 2))
     )
     folds = folds + 0.05 * canvas.noise(rng, x.shape, 1.0)
-    return _rgba(np.asarray(subject.scarf_colour) * folds[..., None], alpha)
+    return _rgba(np.asarray(subject.scarf_color) * folds[..., None], alpha)
 
 
 def _lock(subject: Subject, rng: np.random.Generator) -> Image:
@@ -243,8 +243,8 @@ def _lock(subject: Subject, rng: np.random.Generator) -> Image:
         end = smoothstep(0.0, 0.2, rng.uniform(0.3, 1.0) - y)
         cover = np.maximum(cover, smoothstep(width, width * 0.3, np.abs(x - middle)) * end)
     shade = np.clip(0.9 + 0.25 * canvas.noise(rng, (1, x.shape[1]), 1.0), 0.3, 1.8)
-    colour = np.asarray(subject.hair_colour) * shade[..., None] * np.ones((*x.shape, 1))
-    return _rgba(colour, cover * 0.92)
+    color = np.asarray(subject.hair_color) * shade[..., None] * np.ones((*x.shape, 1))
+    return _rgba(color, cover * 0.92)
 
 
 def _shadow(subject: Subject, rng: np.random.Generator) -> Image:

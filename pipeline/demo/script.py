@@ -173,11 +173,11 @@ def _poses(label: str, time: Floats, rng: np.random.Generator, frame_px: int) ->
     zoom = 1.0 + 0.04 * rng.uniform(-1, 1) * time / time[-1]
     scale = share * frame_px / FACE_HEIGHT * zoom
     room = (1.0 - share) * 0.40 * frame_px
-    centre = frame_px * np.array([0.5, 0.49]) + rng.uniform(-1, 1, 2) * room
-    centre = centre + _smooth(_wander(time, 2, 0.5, rng)) * 0.012 * frame_px
+    center = frame_px * np.array([0.5, 0.49]) + rng.uniform(-1, 1, 2) * room
+    center = center + _smooth(_wander(time, 2, 0.5, rng)) * 0.012 * frame_px
     return [
         Pose(float(yaw), float(pitch), float(roll), (float(x), float(y)), float(size))
-        for (yaw, pitch, roll), (x, y), size in zip(angles, centre, scale, strict=True)
+        for (yaw, pitch, roll), (x, y), size in zip(angles, center, scale, strict=True)
     ]
 
 

@@ -24,7 +24,7 @@ from arpgnet.pipeline.demo.rig import GRID_STEP, Rig
 from arpgnet.pipeline.demo.subject import Subject, draw_subject
 from arpgnet.pipeline.demo.wrinkles import RELIEF_PPU, Fold, draw_folds
 
-COLOUR_PPU = 96
+COLOR_PPU = 96
 LEVELS = (96, 72, 48, 24)  # a small face samples a small texture, or it would flicker
 
 
@@ -36,7 +36,7 @@ class Texture:
     """The head at one of `LEVELS`, cut to the box where it covers anything."""
 
     box: Box  # of the canonical square
-    colour: Floats  # RGB float32 [h, w, 3]
+    color: Floats  # RGB float32 [h, w, 3]
     coverage: Floats  # float32 [h, w]
 
 
@@ -63,12 +63,12 @@ def bake_head(seed: int) -> Head:
     subject = draw_subject(seed)
     face = subject.anatomy
     rng = np.random.default_rng([seed, 3])
-    colour = _skin_colour(subject, rng)
+    color = _skin_color(subject, rng)
     coverage = _skin_coverage(face)
-    colour = _paint_ears(subject, colour)
-    colour = _paint_beard(subject, rng, colour)
-    colour = _paint_brows(subject, rng, colour)
-    colour, coverage, hair = paint_hair(subject, rng, colour, coverage)
+    color = _paint_ears(subject, color)
+    color = _paint_beard(subject, rng, color)
+    color = _paint_brows(subject, rng, color)
+    color, coverage, hair = paint_hair(subject, rng, color, coverage)
     x, y = canvas.coordinates(RELIEF_PPU)
     relief = height(face, x, y).astype(np.float32)
     slope_x = cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=RELIEF_PPU / 8.0)
@@ -84,7 +84,7 @@ def bake_head(seed: int) -> Head:
         subject=subject,
         rig=Rig(face),
         nodes=_nodes(coverage),
-        textures=tuple(_texture(colour, coverage, ppu) for ppu in LEVELS),
+        textures=tuple(_texture(color, coverage, ppu) for ppu in LEVELS),
         slope_x=slope_x,
         slope_y=slope_y,
         relief=covered,
@@ -95,13 +95,13 @@ def bake_head(seed: int) -> Head:
     )
 
 
-def _texture(colour: Floats, coverage: Floats, ppu: int) -> Texture:
+def _texture(color: Floats, coverage: Floats, ppu: int) -> Texture:
     size = canvas.size(ppu)[::-1]
-    colour = cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
+    color = cv2.resize(color, size, interpolation=cv2.INTER_AREA)
     coverage = cv2.resize(coverage, size, interpolation=cv2.INTER_AREA)
     # one texel more, which pixels at the edge are interpolated with
     box = _box(coverage, 1)
-    return Texture(box, colour[box].copy(), coverage[box].copy())
+    return Texture(box, color[box].copy(), coverage[box].copy())
 
 
 def _nodes(coverage: Floats) -> Box:
@@ -121,39 +121,39 @@ def _box(coverage: Floats, margin: int) -> Box:
     )
 
 
-def _skin_colour(subject: Subject, rng: np.random.Generator) -> Floats:
+def _skin_color(subject: Subject, rng: np.random.Generator) -> Floats:
     face = subject.anatomy
-    x, y = canvas.coordinates(COLOUR_PPU)
+    x, y = canvas.coordinates(COLOR_PPU)
     shape = x.shape
     mottle = 1.0 + 0.022 * canvas.noise(rng, shape, 14.0) + 0.018 * canvas.noise(rng, shape, 4.0)
     mottle += 0.014 * canvas.noise(rng, shape, 1.0)
-    colour = np.asarray(subject.skin, np.float32) * mottle[..., None].astype(np.float32)
+    color = np.asarray(subject.skin, np.float32) * mottle[..., None].astype(np.float32)
     red = np.zeros(shape)
     for s in SIDES:
         red += 0.8 * bump(x, y, (s * 0.58, 0.50), (0.28, 0.24)) * subject.blush
         red += 0.35 * bump(x, y, (s * 0.2, face.nose_y), (0.10, 0.10))
     red += 0.5 * bump(x, y, (0.0, face.nose_y - 0.08), (0.14, 0.14))
     red += 0.25 * bump(x, y, (0.0, face.chin_y - 0.15), (0.2, 0.14))
-    colour *= 1.0 - red[..., None] * np.array([0.01, 0.13, 0.11])
+    color *= 1.0 - red[..., None] * np.array([0.01, 0.13, 0.11])
     socket = np.zeros(shape)
     for s in SIDES:
         socket += bump(x, y, (s * (face.eye_x - 0.03), -0.03), (0.24, 0.14))
         socket += 0.6 * bump(x, y, (s * (face.eye_x - 0.05), 0.15), (0.18, 0.05))
-    colour *= 1.0 - socket[..., None] * np.array([0.10, 0.15, 0.13])
+    color *= 1.0 - socket[..., None] * np.array([0.10, 0.15, 0.13])
     if subject.makeup > 0.5:
         shadow = sum(bump(x, y, (s * face.eye_x, -0.11), (0.22, 0.07)) for s in SIDES)
-        colour *= 1.0 - 0.35 * subject.makeup * np.asarray(shadow)[..., None]
+        color *= 1.0 - 0.35 * subject.makeup * np.asarray(shadow)[..., None]
     if subject.freckles > 0.05:
         dots = np.maximum(canvas.noise(rng, shape, 1.6) - 1.3, 0.0)
         where = bump(x, y, (0.0, 0.42), (0.75, 0.35))
-        colour *= 1.0 - np.clip(
+        color *= 1.0 - np.clip(
             (subject.freckles * dots * where)[..., None] * np.array([0.3, 0.45, 0.5]), 0.0, 0.6
         )
     for _ in range(int(rng.integers(0, 4))):
         place = (float(rng.uniform(-0.75, 0.75)), float(rng.uniform(-0.7, 1.4)))
         size = float(rng.uniform(0.012, 0.026))
-        colour *= 1.0 - 0.6 * bump(x, y, place, (size, size))[..., None]
-    return colour.astype(np.float32)
+        color *= 1.0 - 0.6 * bump(x, y, place, (size, size))[..., None]
+    return color.astype(np.float32)
 
 
 def _skin_coverage(face: Anatomy) -> Floats:
@@ -161,8 +161,8 @@ def _skin_coverage(face: Anatomy) -> Floats:
     angle = np.linspace(0.0, np.pi, 41)[1:-1]
     # the skull closes the outline over the top
     top = np.stack([face.face_w * 1.02 * np.cos(angle), -0.08 - 1.42 * np.sin(angle)], axis=1)
-    skull = canvas.polygon(np.concatenate([outline, top]), COLOUR_PPU)
-    ears = [canvas.polygon(ear_outline(face, s), COLOUR_PPU) for s in SIDES]
+    skull = canvas.polygon(np.concatenate([outline, top]), COLOR_PPU)
+    ears = [canvas.polygon(ear_outline(face, s), COLOR_PPU) for s in SIDES]
     return canvas.soften(np.maximum.reduce([skull, *ears]), 0.9)
 
 
@@ -174,25 +174,25 @@ def ear_outline(face: Anatomy, side: float) -> Floats:
     return np.stack([side * x, 0.17 + 0.30 * np.sin(angle)], axis=1)
 
 
-def _paint_ears(subject: Subject, colour: Floats) -> Floats:
+def _paint_ears(subject: Subject, color: Floats) -> Floats:
     face = subject.anatomy
     for s in SIDES:
-        ear = canvas.polygon(ear_outline(face, s), COLOUR_PPU, 0.01)
-        x, _ = canvas.coordinates(COLOUR_PPU)
+        ear = canvas.polygon(ear_outline(face, s), COLOR_PPU, 0.01)
+        x, _ = canvas.coordinates(COLOR_PPU)
         ear = ear * smoothstep(face.face_w - 0.03, face.face_w + 0.04, s * x)
         rim = ear_outline(face, s)
         inner = (rim - rim.mean(0)) * 0.62 + rim.mean(0)
-        folds = canvas.strokes([inner[4:24]], COLOUR_PPU, 0.035, 0.012)
-        colour = canvas.mix(colour, np.array(subject.skin) * (0.92, 0.74, 0.70), ear * 0.8)
-        colour = canvas.mix(colour, np.array(subject.skin) * (0.55, 0.40, 0.36), ear * folds * 0.7)
-    return colour
+        folds = canvas.strokes([inner[4:24]], COLOR_PPU, 0.035, 0.012)
+        color = canvas.mix(color, np.array(subject.skin) * (0.92, 0.74, 0.70), ear * 0.8)
+        color = canvas.mix(color, np.array(subject.skin) * (0.55, 0.40, 0.36), ear * folds * 0.7)
+    return color
 
 
-def _paint_beard(subject: Subject, rng: np.random.Generator, colour: Floats) -> Floats:
+def _paint_beard(subject: Subject, rng: np.random.Generator, color: Floats) -> Floats:
     if subject.beard == "none":
-        return colour
+        return color
     face = subject.anatomy
-    x, y = canvas.coordinates(COLOUR_PPU)
+    x, y = canvas.coordinates(COLOR_PPU)
     lip_y = (face.nose_y + face.mouth_y) / 2 + 0.02
     moustache = bump(np.abs(x), y, (0.16, lip_y), (0.24, 0.095))
     corner = bump(np.abs(x), y, (face.mouth_w - 0.02, face.mouth_y + 0.20), (0.13, 0.26))
@@ -212,27 +212,27 @@ def _paint_beard(subject: Subject, rng: np.random.Generator, colour: Floats) -> 
     else:
         alpha = smoothstep(0.28, 0.62, zone + 0.06 * coarse) * np.clip(0.86 + 0.12 * fine, 0.0, 1.0)
     shade = 1.0 + 0.22 * canvas.noise(rng, x.shape, 1.1)[..., None]
-    hair = np.asarray(subject.hair_colour) * 0.9 * np.clip(shade, 0.4, 1.8)
-    return canvas.mix(colour, hair, alpha.astype(np.float32)).astype(np.float32)
+    hair = np.asarray(subject.hair_color) * 0.9 * np.clip(shade, 0.4, 1.8)
+    return canvas.mix(color, hair, alpha.astype(np.float32)).astype(np.float32)
 
 
-def _paint_brows(subject: Subject, rng: np.random.Generator, colour: Floats) -> Floats:
+def _paint_brows(subject: Subject, rng: np.random.Generator, color: Floats) -> Floats:
     face = subject.anatomy
-    hair = np.asarray(subject.hair_colour, np.float32)
+    hair = np.asarray(subject.hair_color, np.float32)
     # gray and fair hair keeps darker brows
     hair = np.minimum(hair * 0.85, 105.0)
     for side in SIDES:
         t = np.linspace(0.0, 1.0, 15)
-        centre, half = brow_curve(face, side, t)
+        center, half = brow_curve(face, side, t)
         edge = half[:, None] * (0.0, 1.0)
         body = canvas.polygon(
-            np.concatenate([centre - edge, (centre + edge)[::-1]]), COLOUR_PPU, 0.012
+            np.concatenate([center - edge, (center + edge)[::-1]]), COLOR_PPU, 0.012
         )
         lines = brow_strokes(face, side, rng)
-        hairs = canvas.strokes(lines, COLOUR_PPU, 0.01)
-        colour = canvas.mix(colour, hair * 1.1, body * 0.62)
-        colour = canvas.mix(colour, hair * 0.75, hairs * np.clip(body * 1.6 + 0.15, 0.0, 0.85))
-    return colour.astype(np.float32)
+        hairs = canvas.strokes(lines, COLOR_PPU, 0.01)
+        color = canvas.mix(color, hair * 1.1, body * 0.62)
+        color = canvas.mix(color, hair * 0.75, hairs * np.clip(body * 1.6 + 0.15, 0.0, 0.85))
+    return color.astype(np.float32)
 
 
 def _gloss_zones(face: Anatomy, x: Floats, y: Floats) -> Floats:

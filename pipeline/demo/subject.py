@@ -10,12 +10,12 @@ from arpgnet.pipeline.demo.action_units import ACTION_UNITS, AU
 from arpgnet.pipeline.demo.anatomy import Anatomy, draw_anatomy
 from arpgnet.pipeline.demo.arrays import Floats
 
-Colour = tuple[float, float, float]  # RGB in [0, 255]
+Color = tuple[float, float, float]  # RGB in [0, 255]
 
 SUBJECT_SEEDS_DEMO = range(1000)  # the demo's videos; the demo face pack trains from 100,000 on
 
 # from the lightest to the darkest of the Monk scale, as RGB under white light
-_SKIN: tuple[Colour, ...] = (
+_SKIN: tuple[Color, ...] = (
     (246, 218, 198),
     (238, 203, 178),
     (228, 187, 156),
@@ -26,7 +26,7 @@ _SKIN: tuple[Colour, ...] = (
     (116, 80, 58),
     (92, 63, 47),
 )
-_HAIR_COLOURS: tuple[Colour, ...] = (
+_HAIR_COLORS: tuple[Color, ...] = (
     (28, 22, 20),
     (44, 32, 26),
     (70, 48, 34),
@@ -36,7 +36,7 @@ _HAIR_COLOURS: tuple[Colour, ...] = (
     (128, 60, 36),
     (150, 146, 142),
 )
-_EYES: tuple[Colour, ...] = (
+_EYES: tuple[Color, ...] = (
     (62, 38, 24),
     (88, 56, 32),
     (110, 88, 52),
@@ -55,15 +55,15 @@ class Subject:
 
     seed: int
     anatomy: Anatomy
-    skin: Colour
+    skin: Color
     hair: str
-    hair_colour: Colour
-    cloth_colour: Colour
-    scarf_colour: Colour
-    eye_colour: Colour
-    lip_colour: Colour
+    hair_color: Color
+    cloth_color: Color
+    scarf_color: Color
+    eye_color: Color
+    lip_color: Color
     beard: str
-    glasses: Colour | None
+    glasses: Color | None
     glasses_round: float
     freckles: float
     wrinkles: float
@@ -83,11 +83,11 @@ def draw_subject(seed: int) -> Subject:
     skin = np.clip(skin * (1.0 + rng.normal(0.0, 0.015, 3)), 40, 250)
     feminine = bool(rng.random() < 0.5)
     old = float(rng.beta(1.5, 2.2))
-    dark = 3 if tone > 4 else len(_HAIR_COLOURS) - 1
-    hair_colour = np.array(_HAIR_COLOURS[int(rng.integers(dark))])
+    dark = 3 if tone > 4 else len(_HAIR_COLORS) - 1
+    hair_color = np.array(_HAIR_COLORS[int(rng.integers(dark))])
     if old > 0.65 and rng.random() < 0.7:
-        hair_colour = np.array(_HAIR_COLOURS[-1])
-    hair_colour = np.clip(hair_colour * rng.uniform(0.85, 1.2), 12, 230)
+        hair_color = np.array(_HAIR_COLORS[-1])
+    hair_color = np.clip(hair_color * rng.uniform(0.85, 1.2), 12, 230)
     chances = (
         (0.02, 0.08, 0.16, 0.2, 0.26, 0.1, 0.1, 0.08)
         if feminine
@@ -104,13 +104,13 @@ def draw_subject(seed: int) -> Subject:
     return Subject(
         seed=seed,
         anatomy=draw_anatomy(rng),
-        skin=_colour(skin),
+        skin=_color(skin),
         hair=str(rng.choice(HAIR_STYLES, p=chances)),
-        hair_colour=_colour(hair_colour),
-        cloth_colour=_colour(rng.uniform(25, 210, 3)),
-        scarf_colour=_colour(rng.uniform(40, 200, 3)),
-        eye_colour=_colour(np.array(_EYES[int(rng.integers(2 if tone > 4 else len(_EYES)))])),
-        lip_colour=_colour(lips),
+        hair_color=_color(hair_color),
+        cloth_color=_color(rng.uniform(25, 210, 3)),
+        scarf_color=_color(rng.uniform(40, 200, 3)),
+        eye_color=_color(np.array(_EYES[int(rng.integers(2 if tone > 4 else len(_EYES)))])),
+        lip_color=_color(lips),
         beard=beard,
         glasses=glasses,
         glasses_round=float(rng.uniform(0.0, 1.0)),
@@ -131,6 +131,6 @@ def _resting(rng: np.random.Generator) -> Floats:
     return resting
 
 
-def _colour(values: Floats) -> Colour:
+def _color(values: Floats) -> Color:
     red, green, blue = (float(v) for v in values)
     return red, green, blue

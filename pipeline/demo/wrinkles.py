@@ -151,20 +151,20 @@ def _fold(
 def _bulge(
     units: tuple[str, ...],
     side: int | None,
-    centre: tuple[float, float],
+    center: tuple[float, float],
     size: tuple[float, float],
     rise: float,
 ) -> Fold:
     x, y = canvas.coordinates(RELIEF_PPU)
-    relief = rise * bump(x, y, centre, size)
+    relief = rise * bump(x, y, center, size)
     return _cut(units, side, relief, np.zeros_like(relief))
 
 
 def _pebbles(
-    rng: np.random.Generator, units: tuple[str, ...], centre: tuple[float, float], rise: float
+    rng: np.random.Generator, units: tuple[str, ...], center: tuple[float, float], rise: float
 ) -> Fold:
     x, y = canvas.coordinates(RELIEF_PPU)
-    mask = bump(x, y, centre, (0.17, 0.12))
+    mask = bump(x, y, center, (0.17, 0.12))
     grain = canvas.noise(rng, x.shape, 1.8)
     return _cut(units, None, rise * mask * grain, 0.12 * mask * np.maximum(-grain, 0.0))
 

@@ -12,7 +12,7 @@ from arpgnet.pipeline.evaluate.plots import (
     write_reliability,
     write_subjects,
 )
-from arpgnet.pipeline.evaluate.summary import summarise
+from arpgnet.pipeline.evaluate.summary import summarize
 from arpgnet.pipeline.evaluate.traits import trait_scores
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.curves import RUNS, read_curves
@@ -43,7 +43,7 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
         "protocol": manifest.notes.get("protocol"),
         "predictions_sha256": file_sha256(root / PREDICTIONS),
     }
-    metrics, details = summarise(predictions, clips, params, metadata)
+    metrics, details = summarize(predictions, clips, params, metadata)
     tested = predictions.select((predictions.split == "test") & (predictions.model == NETWORK))
     details["traits"] = trait_scores(
         tested,

@@ -95,7 +95,7 @@ def score_model(rows: Predictions, units: Units, params: EvaluateParams) -> Scor
     return Scored(rows, unit, seeds, counts.sum(axis=0), draws)
 
 
-def summarise(
+def summarize(
     predictions: Predictions,
     clips: list[dict[str, str | None]],
     params: EvaluateParams,
@@ -289,7 +289,7 @@ def class_table(model: Scored, params: EvaluateParams) -> dict[str, dict[str, fl
 def model_details(model: Scored, params: EvaluateParams) -> dict[str, Any]:
     """Collect all scores of a model, its classes, and its confusion counts summed over seeds.
 
-    The confusion matrix's last column counts clips without a prediction; `confusion_normalised`
+    The confusion matrix's last column counts clips without a prediction; `confusion_normalized`
     divides each row by its sum.
     """
     counts = model.counts.sum(axis=0)
@@ -299,7 +299,7 @@ def model_details(model: Scored, params: EvaluateParams) -> dict[str, Any]:
         "seeds": model.seeds,
         "per_class": class_table(model, params),
         "confusion": counts.tolist(),
-        "confusion_normalised": (counts / np.maximum(total, 1)).tolist(),
+        "confusion_normalized": (counts / np.maximum(total, 1)).tolist(),
     }
 
 

@@ -13,7 +13,7 @@ from arpgnet.pipeline.export.parity import longest
 from arpgnet.pipeline.export.traceable import input_names
 from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX
 from arpgnet.pipeline.networks.packs import load_pack
-from arpgnet.pipeline.networks.preprocessing import normalisation
+from arpgnet.pipeline.networks.preprocessing import normalization
 from arpgnet.pipeline.tables.shards import ShardReader
 from arpgnet.pipeline.training.data import APPEARANCE_METADATA, GRAPH_METADATA
 
@@ -81,9 +81,9 @@ def metadata(
             "best_epoch": info["best_epoch"],
             "val_uar": info["validation"]["val_uar"],
         },
-        "licence": {
+        "license": {
             "code": "MIT",
-            "features": f"face pack {pack.name}: {pack.licence}",
+            "features": f"face pack {pack.name}: {pack.license}",
             "notice": f"{pack.notice} An expression is not an emotion: do not judge people by it.",
         },
     }
@@ -94,12 +94,12 @@ def _network_metadata(spec: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"data/appearance comes from another network than {spec.path.name}: run `dvc repro`"
         )
-    scale = normalisation(spec)
+    scale = normalization(spec)
     return {
         "sha256": spec.sha256,
         # of the fine-tuned weights; None: the file's own
         "tuned_sha256": stored.get("tuned_sha256"),
-        "colour": scale.colour,
+        "color": scale.color,
         "mean": list(scale.mean),
         "std": list(scale.std),
         "map_tensor": stored["map_tensor"],

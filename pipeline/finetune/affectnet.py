@@ -1,4 +1,4 @@
-"""`finetune.dataset: affectnet`: AffectNet's manually labelled part with eight classes.
+"""`finetune.dataset: affectnet`: AffectNet's manually labeled part with eight classes.
 
     <root>/{train_set,val_set}/images/<number>.jpg             224 x 224, faces cut out
     <root>/{train_set,val_set}/annotations/<number>_exp.npy    the class, a number or its digits
@@ -62,4 +62,4 @@ def _label(path: Path) -> int | str:
         return "without a label"
     except (OSError, ValueError, EOFError):
         return "a label that is no number"
-    return label if 0 <= label < len(CLASSES) else "labelled as no expression"
+    return label if 0 <= label < len(CLASSES) else "labeled as no expression"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from arpgnet.pipeline.common.params import FinetuneParams
 
-GREY = 127.5
+GRAY = 127.5
 # sides of an erased rectangle as a fraction of the crop's (Zhong et al., AAAI 2020,
 # arXiv:1708.04896)
 ERASED = (0.15, 0.4)
@@ -38,18 +38,18 @@ def augment(crops: Tensor, params: FinetuneParams, draws: torch.Generator) -> Te
     matrix[:, :, 2] = 2 * params.crop * uniform(count, 2)
     places = F.affine_grid(matrix, list(crops.shape), align_corners=False)
     crops = F.grid_sample(crops, places, padding_mode="zeros", align_corners=False)
-    if params.colour:
+    if params.color:
         brightness, contrast, saturation = (
-            1 + params.colour * uniform(count, 1, 1, 1) for _ in "123"
+            1 + params.color * uniform(count, 1, 1, 1) for _ in "123"
         )
         crops = crops * brightness
         level = crops.mean((1, 2, 3), keepdim=True)
         crops = (crops - level) * contrast + level
-        grey = crops.mean(1, keepdim=True)
-        crops = ((crops - grey) * saturation + grey).clamp(0, 255)
+        gray = crops.mean(1, keepdim=True)
+        crops = ((crops - gray) * saturation + gray).clamp(0, 255)
     if params.erase:
         erased = _rectangles(count, side, params.erase, draws, crops.device)
-        crops = torch.where(erased[:, None], GREY, crops)
+        crops = torch.where(erased[:, None], GRAY, crops)
     return crops
 
 

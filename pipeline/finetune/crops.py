@@ -105,7 +105,7 @@ class CropJob(PickledByFields):
         ]
 
     def _key(self, sums: list[str], stills: Sequence[Still]) -> str:
-        return digest(sums, [still.grey is not None for still in stills], self.identity())
+        return digest(sums, [still.gray is not None for still in stills], self.identity())
 
     @cached_property
     def _detector(self) -> Detector:
@@ -132,7 +132,7 @@ class CropJob(PickledByFields):
         found = find_faces(self._detector, image, self.align.pad_retry)
         if not len(found):
             return None
-        # who is labelled is the largest
+        # who is labeled is the largest
         sides = found.boxes[:, 2:] - found.boxes[:, :2]
         matrix = similarity(found.kps[int(sides.prod(axis=1).argmax())])
         return None if matrix is None else warp(image, matrix)
@@ -151,8 +151,8 @@ def make_crops(
 
 
 def _bytes(still: Still) -> bytes | None:
-    if still.grey is not None:
-        return still.grey
+    if still.gray is not None:
+        return still.gray
     try:
         return None if still.path is None else still.path.read_bytes()
     except OSError:
@@ -161,10 +161,10 @@ def _bytes(still: Still) -> bytes | None:
 
 def _image(still: Still, data: bytes) -> Image | None:
     """Decode a still: RGB uint8 [H, W, 3]."""
-    if still.grey is not None:
+    if still.gray is not None:
         side = math.isqrt(len(data))
-        grey = np.frombuffer(data, np.uint8).reshape(side, side)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        gray = np.frombuffer(data, np.uint8).reshape(side, side)
+        return np.repeat(gray[:, :, None], 3, axis=2)
     try:
         image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:

@@ -112,7 +112,7 @@ def choose_parts(
                 val += groups[names[place]]
     validation = set(val)
     train = [row for row in usable if row not in validation]
-    # an image that stands on both sides would be recognised, not understood
+    # an image that stands on both sides would be recognized, not understood
     seen = {sums[row] for row in val}
     train = [row for row in train if sums[row] not in seen]
     return np.array(train, dtype=np.int64), np.array(sorted(val), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""`finetune.dataset: fer2013`: one csv of 48 x 48 grey images.
+"""`finetune.dataset: fer2013`: one csv of 48 x 48 gray images.
 
 `finetune.root` is `fer2013.csv` (columns emotion, pixels, Usage), `icml_face_data.csv` (the same
 with blanks before the names), or the folder that holds one of them. Usage `Training` trains,
@@ -74,8 +74,8 @@ def _still(number: int, row: list[str], emotion: int, pixels: int, usage: int) -
         return "pixels that are no numbers"
     if len(values) != SIDE**2 or values.min() < 0 or values.max() > 255:
         return f"not {SIDE} x {SIDE} pixels of 0 to 255"
-    grey = values.astype(np.uint8).tobytes()
-    return Still(f"line {number}", CLASSES[int(row[emotion])], PARTS[row[usage]], grey=grey)
+    gray = values.astype(np.uint8).tobytes()
+    return Still(f"line {number}", CLASSES[int(row[emotion])], PARTS[row[usage]], gray=gray)
 
 
 def _file(root: Path, params: FinetuneParams) -> Path:

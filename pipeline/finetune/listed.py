@@ -1,7 +1,7 @@
 """The stills in use, as ingest lists them: `data/stills.json`, one sum over all of them.
 
 The finetune stage depends on that file, so that DVC runs it again when a still is added, removed,
-replaced or labelled otherwise.
+replaced or labeled otherwise.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def stills_digest(params: FinetuneParams, workers: int) -> str:
     rows = [
         [
             *(still.name, still.label, still.part, still.subject),
-            sums[still.path] if still.path else hashlib.sha256(still.grey or b"").hexdigest(),
+            sums[still.path] if still.path else hashlib.sha256(still.gray or b"").hexdigest(),
         ]
         for still in listing.stills
     ]

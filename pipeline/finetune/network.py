@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.networks.packs import ModelSpec
-from arpgnet.pipeline.networks.preprocessing import Normalisation, normalisation
+from arpgnet.pipeline.networks.preprocessing import Normalization, normalization
 from arpgnet.pipeline.networks.sessions import find_map_tensor, load_graph
 from arpgnet.pipeline.networks.torch_graph import NotImportable, import_graph
 from arpgnet.pipeline.networks.tuned import unshared
@@ -55,14 +55,14 @@ class Trainee(nn.Module):
     def __init__(
         self,
         backbone: fx.GraphModule,
-        fed: Normalisation,
+        fed: Normalization,
         heads: str,
         widths: tuple[int, int],
         classes: int,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.mirror_channels = fed.colour == "bgr"
+        self.mirror_channels = fed.color == "bgr"
         self.mean: Tensor
         self.std: Tensor
         for name in ("mean", "std"):
@@ -106,7 +106,7 @@ def build_trainee(spec: ModelSpec, heads: str, classes: int, *, train_norms: boo
     with torch.inference_mode():
         embedding, feature_map = backbone(torch.zeros(1, 3, spec.input_px, spec.input_px))
     widths = embedding.numel(), feature_map.shape[1]
-    return Trainee(backbone, normalisation(spec), heads, widths, classes)
+    return Trainee(backbone, normalization(spec), heads, widths, classes)
 
 
 def tuned_weights(trainee: Trainee) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What a set of labelled stills owes fine-tuning: a list of images with class names."""
+"""What a set of labeled stills owes fine-tuning: a list of images with class names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 
 @dataclass(frozen=True)
 class Still:
-    """A labelled image as its set names it; nothing of it has been looked at yet.
+    """A labeled image as its set names it; nothing of it has been looked at yet.
 
     Attributes:
         name: for messages; unique in the set.
@@ -24,7 +24,7 @@ class Still:
         part: where the set itself says so; None leaves the choice to us.
         subject: where the set says who it is.
         path: the image's file, or
-        grey: its pixels, uint8, row by row of a square.
+        gray: its pixels, uint8, row by row of a square.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Still:
     part: Part | None = None
     subject: str | None = None
     path: Path | None = None
-    grey: bytes | None = None
+    gray: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A still is refused when its file is one of the target's, when it names one of the target's people,
 when it is an image of the target's (whole, however scaled and compressed), or when its aligned
 face is a face of the target's (which finds cut-out stills too, as far as the detector puts the
-same points on them). Images and faces are compared as thumbnails of 16 x 16 grey levels, by
+same points on them). Images and faces are compared as thumbnails of 16 x 16 gray levels, by
 their correlation r, also mirrored.
 
 Measured on 256 faces of 6 people in 16 clips (ASL signers, RAVDESS), 1 - r to the nearest of 16
@@ -67,8 +67,8 @@ class Target:
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """Return uint8 [H, W, 3] RGB, or [H, W] -> uint8 [16, 16]."""
-    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.uint8)
 
 

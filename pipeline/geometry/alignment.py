@@ -39,7 +39,7 @@ MIN_SPREAD_PX = 1.0
 def similarity(points: NDArray[np.floating]) -> NDArray[np.float32] | None:
     """Return the least-squares similarity from image to crop, `x_crop = matrix @ [x, y, 1]`.
 
-    With centred points p and template q, rotation and scale are the complex number
+    With centered points p and template q, rotation and scale are the complex number
     `sum(conj(p) q) / sum(|p|^2)`; this is Umeyama (1991, doi 10.1109/34.88573) in the plane,
     reflections excluded.
 
@@ -82,7 +82,7 @@ def context(image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.u
 
 
 def square_matrix(box: NDArray[np.floating], side: int, scale: float) -> NDArray[np.float64]:
-    """Return the 2x3 matrix that maps a square around the box's centre to `side` x `side` pixels.
+    """Return the 2x3 matrix that maps a square around the box's center to `side` x `side` pixels.
 
     The square's side is `scale` times the box's longer side; InsightFace's
     `face_align.transform` without rotation.

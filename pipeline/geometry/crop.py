@@ -1,7 +1,7 @@
 """Coordinates of the aligned crop, of a feature map over it, and what of them shows face.
 
 T frames, P landmarks, S sample points. A crop position is in pixels, where whole numbers are
-pixel centres as in OpenCV; divided coordinates run from 0 to 1 between the crop's outer edges:
+pixel centers as in OpenCV; divided coordinates run from 0 to 1 between the crop's outer edges:
 `(pixels + 0.5) / 112`, so that a horizontal flip is `x -> 1 - x` exactly.
 """
 
@@ -28,14 +28,14 @@ def divided(pixels: Floats) -> Floats:
     return (pixels + 0.5) / CROP_PX
 
 
-def cell_centres(rows: int, columns: int) -> npt.NDArray[np.float64]:
-    """Return centres [rows * columns, 2] (x, y) of a grid over the crop, row by row, in 0..1."""
+def cell_centers(rows: int, columns: int) -> npt.NDArray[np.float64]:
+    """Return centers [rows * columns, 2] (x, y) of a grid over the crop, row by row, in 0..1."""
     x, y = np.meshgrid((np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows)
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
 def map_cells(rows: int, columns: int, first: float, step: float) -> npt.NDArray[np.float64]:
-    """Crop pixels [rows * columns, 2] (x, y) that a map's cells look at; see `map_centres`."""
+    """Crop pixels [rows * columns, 2] (x, y) that a map's cells look at; see `map_centers`."""
     x, y = np.meshgrid(first + step * np.arange(columns), first + step * np.arange(rows))
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
@@ -60,8 +60,8 @@ def face_hulls(points: Floats, scheme: str) -> list[npt.NDArray[np.float32]]:
     brows = points[:, [*part["brow_left"], *part["brow_right"]]]
     hairline = brows + FOREHEAD * upward(points, scheme)[:, None]
     everything = np.concatenate([points, hairline], axis=1)
-    centre = everything.mean(axis=1, keepdims=True)
-    wide = (centre + DILATION * (everything - centre)).astype(np.float32)
+    center = everything.mean(axis=1, keepdims=True)
+    wide = (center + DILATION * (everything - center)).astype(np.float32)
     return [cv2.convexHull(face)[:, 0] for face in wide]
 
 

@@ -1,6 +1,6 @@
 """Grid regions: the crop cut into P x P patches, as the paper cuts the CNN's map.
 
-N = P * P regions, row by row. Joined are patches that touch (4 or 8 neighbours) and patches that
+N = P * P regions, row by row. Joined are patches that touch (4 or 8 neighbors) and patches that
 mirror each other across the face's vertical midline.
 """
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from arpgnet.pipeline.geometry.alignment import CROP_PX
 from arpgnet.pipeline.geometry.crop import (
     Floats,
-    cell_centres,
+    cell_centers,
     face_hulls,
     inside_frame,
     inside_hull,
@@ -24,9 +24,9 @@ SAMPLES_PER_SIDE = 4
 VISIBLE_SHARE = 0.5
 
 
-def grid_topology(patches: int, neighbourhood: int) -> Topology:
-    """Return the graph of `patches` x `patches` regions with 4- or 8-neighbour adjacency."""
-    steps = ((0, 1), (1, 0)) if neighbourhood == 4 else ((0, 1), (1, 0), (1, 1), (1, -1))
+def grid_topology(patches: int, neighborhood: int) -> Topology:
+    """Return the graph of `patches` x `patches` regions with 4- or 8-neighbor adjacency."""
+    steps = ((0, 1), (1, 0)) if neighborhood == 4 else ((0, 1), (1, 0), (1, 1), (1, -1))
     cells = [(row, column) for row in range(patches) for column in range(patches)]
     adjacent: list[Pair] = [
         (row * patches + column, (row + down) * patches + column + right)
@@ -59,8 +59,8 @@ def _bins(count: int, cells: int) -> npt.NDArray[np.float64]:
 
 
 def grid_nodes(patches: int) -> npt.NDArray[np.float64]:
-    """Return patch centres [N, 2] (x, y) in crop coordinates from 0 to 1."""
-    return cell_centres(patches, patches)
+    """Return patch centers [N, 2] (x, y) in crop coordinates from 0 to 1."""
+    return cell_centers(patches, patches)
 
 
 def grid_visible(
@@ -78,7 +78,7 @@ def grid_visible(
         the frame.
     """
     fine = patches * SAMPLES_PER_SIDE
-    samples = cell_centres(fine, fine) * CROP_PX - 0.5
+    samples = cell_centers(fine, fine) * CROP_PX - 0.5
     visible = np.zeros((len(points), patches * patches), dtype=np.float32)
     for frame, hull in enumerate(face_hulls(points, scheme)):
         width, height = frame_wh[frame]

@@ -31,7 +31,7 @@ CENTRAL = ("glabella", "nose_bridge", "nose_tip", "upper_lip", "lower_lip", "chi
 NAMES = (*(f"{part}_{side}" for part in SIDED for side in ("left", "right")), *CENTRAL)
 
 # who touches whom; `*` stands for either side
-NEIGHBOURS = (
+NEIGHBORS = (
     ("forehead_left", "forehead_right"),
     ("forehead_*", "brow_*"),
     ("forehead_*", "glabella"),
@@ -57,15 +57,15 @@ NEIGHBOURS = (
 )
 
 # 8 of the crop's 112 pixels, half a cell of a 7 x 7 map: the narrowest Gaussian that does not
-# miss between two cell centres; on finer maps it stays about a quarter of the eye distance
+# miss between two cell centers; on finer maps it stays about a quarter of the eye distance
 SIGMA = 8.0
 
 
 def landmark_topology() -> Topology:
-    """Return the graph of anatomical neighbours and symmetric pairs; the same for all schemes."""
+    """Return the graph of anatomical neighbors and symmetric pairs; the same for all schemes."""
     index = {name: number for number, name in enumerate(NAMES)}
     adjacent: list[Pair] = []
-    for first, second in NEIGHBOURS:
+    for first, second in NEIGHBORS:
         sides = ("left", "right") if "*" in first + second else ("",)
         adjacent += [
             (index[first.replace("*", side)], index[second.replace("*", side)]) for side in sides
@@ -148,7 +148,7 @@ def landmark_pooling(points: Floats, scheme: str, cells: Floats) -> Floats:
         cells: crop pixels [h * w, 2] (x, y) that the map's cells look at, row by row.
 
     Returns:
-        [T, N, h * w], rows sum to 1. Every anchor's Gaussian is normalised over the cells,
+        [T, N, h * w], rows sum to 1. Every anchor's Gaussian is normalized over the cells,
         so an anchor outside the crop pools the nearest cells instead of vanishing.
     """
     to_anchors, to_regions = anchor_weights(scheme)
@@ -163,7 +163,7 @@ def landmark_pooling(points: Floats, scheme: str, cells: Floats) -> Floats:
 def landmark_visible(
     points: Floats, matrices: Floats, frame_wh: Floats, scheme: str
 ) -> npt.NDArray[np.float32]:
-    """Return which regions' centres lie in the crop, in the frame and inside the face's outline.
+    """Return which regions' centers lie in the crop, in the frame and inside the face's outline.
 
     Arguments as in `grid_visible`. Returns 0 or 1, [T, N].
     """

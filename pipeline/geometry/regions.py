@@ -19,10 +19,10 @@ from arpgnet.pipeline.geometry.topology import Topology
 Regions = Literal["grid", "landmark"]
 
 
-def region_topology(regions: Regions, patches: int, neighbourhood: int) -> Topology:
+def region_topology(regions: Regions, patches: int, neighborhood: int) -> Topology:
     """Return nodes and edges by the settings of the graph stage."""
     if regions == "grid":
-        return grid_topology(patches, neighbourhood)
+        return grid_topology(patches, neighborhood)
     return landmark_topology()
 
 

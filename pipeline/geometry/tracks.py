@@ -1,7 +1,7 @@
 """Which faces of successive frames are one face, and which of them is the clip's.
 
 Sampled frames may lie half a second apart, where overlap alone loses a moving head; so two
-boxes also match when their centres are less than a face apart and their sizes alike.
+boxes also match when their centers are less than a face apart and their sizes alike.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-MainFace = Literal["longest", "largest", "centre"]
+MainFace = Literal["longest", "largest", "center"]
 Boxes = NDArray[np.floating]
 
 # a face moves less than this, in face sides, between sampled frames
@@ -68,7 +68,7 @@ def choose(
 ) -> Track | None:
     """Return the clip's face; None when there are no tracks.
 
-    `longest` counts frames, `largest` adds up areas, `centre` adds up nearness to the middle
+    `longest` counts frames, `largest` adds up areas, `center` adds up nearness to the middle
     of the image; frames in which a track is not seen count nothing in all three. Ties go to
     the larger face, then to the first seen.
 
@@ -85,8 +85,8 @@ def choose(
         area = float(_areas(boxes).sum()) / frames
         if main_face == "largest":
             first = area
-        elif main_face == "centre":
-            away = np.linalg.norm(_centres(boxes) - middle, axis=1)
+        elif main_face == "center":
+            away = np.linalg.norm(_centers(boxes) - middle, axis=1)
             first = float(np.maximum(0.0, 1.0 - away / reach).sum()) / frames
         else:
             first = float(len(track.frames))
@@ -106,7 +106,7 @@ def of_person(tracks: Sequence[Track], person: str, width: int) -> list[Track]:
     """
     longest = max((len(track.frames) for track in tracks), default=0)
     place = {
-        track.track_id: float(_centres(np.stack(track.boxes))[:, 0].mean())
+        track.track_id: float(_centers(np.stack(track.boxes))[:, 0].mean())
         for track in tracks
         if 2 * len(track.frames) >= longest
     }
@@ -140,7 +140,7 @@ def _assign(tracks: Sequence[Track], found: Boxes, min_iou: float) -> dict[int, 
     overlap = iou(last, now)
     side = np.sqrt(np.maximum(_areas(last), 1e-9))[:, None]
     other = np.sqrt(np.maximum(_areas(now), 1e-9))[None, :]
-    step = np.linalg.norm(_centres(last)[:, None] - _centres(now)[None], axis=2)
+    step = np.linalg.norm(_centers(last)[:, None] - _centers(now)[None], axis=2)
     step /= np.minimum(side, other)
     growth = np.maximum(side / other, other / side) ** 2
     near = (step <= MAX_STEP) & (growth <= MAX_GROWTH)
@@ -157,5 +157,5 @@ def _areas(boxes: Boxes) -> NDArray[np.float64]:
     return np.asarray(sides[:, 0] * sides[:, 1], dtype=np.float64)
 
 
-def _centres(boxes: Boxes) -> NDArray[np.float64]:
+def _centers(boxes: Boxes) -> NDArray[np.float64]:
     return np.asarray((boxes[:, :2] + boxes[:, 2:]) / 2, dtype=np.float64)

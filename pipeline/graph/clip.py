@@ -30,7 +30,7 @@ class GraphClip(ClipWorkBase):
     Attributes:
         frames, faces, landmarks, appearance: the outputs of earlier stages; of frames the sizes are
             read, of faces the matrices, of appearance the metadata alone.
-        regions: `grid` (`patches` x `patches` cells, 4 or 8 neighbours) or `landmark`.
+        regions: `grid` (`patches` x `patches` cells, 4 or 8 neighbors) or `landmark`.
     """
 
     frames: Path
@@ -39,7 +39,7 @@ class GraphClip(ClipWorkBase):
     appearance: Path
     regions: Regions
     patches: int
-    neighbourhood: int
+    neighborhood: int
 
     @property
     def stage(self) -> str:
@@ -48,7 +48,7 @@ class GraphClip(ClipWorkBase):
     @cached_property
     def topology(self) -> Topology:
         """Nodes and edges, the same in every frame."""
-        return region_topology(self.regions, self.patches, self.neighbourhood)
+        return region_topology(self.regions, self.patches, self.neighborhood)
 
     @property
     def schema(self) -> pa.Schema:
@@ -94,9 +94,9 @@ class GraphClip(ClipWorkBase):
         """Return the clip's faces and landmarks, and where regions are looked for."""
         geometry: list[Any] = [
             self.patches
-        ]  # the neighbourhood and the map's size change the metadata alone
+        ]  # the neighborhood and the map's size change the metadata alone
         if self.regions == "landmark":
-            geometry = [*self._map_shape[1:], *self._appearance["map_centres"]]
+            geometry = [*self._map_shape[1:], *self._appearance["map_centers"]]
         keys = [reader.entry(clip.clip_id).key for reader in (self._faces, self._landmarks)]
         return [*keys, self._scheme, self.regions, geometry]
 
@@ -153,7 +153,7 @@ class GraphClip(ClipWorkBase):
             self.regions,
             self.patches,
             self._scheme,
-            (*self._map_shape[1:], *self._appearance["map_centres"]),
+            (*self._map_shape[1:], *self._appearance["map_centers"]),
             points,
             matrices,
             frame_wh,

@@ -82,7 +82,7 @@ def set_metadata(corpus: Corpus) -> dict[str, Any]:
         "title": about.title,
         "variant": corpus.wanted.variant,
         "role": corpus.role,
-        "licence": about.licence,
+        "license": about.license,
     }
 
 

@@ -25,20 +25,20 @@ POINTWISE = (
 
 
 @dataclass(frozen=True)
-class Centres:
-    """Cell i looks at pixel `first + i * step`; whole numbers are pixel centres."""
+class Centers:
+    """Cell i looks at pixel `first + i * step`; whole numbers are pixel centers."""
 
     first: float
     step: float
 
 
-def map_centres(model: onnx.ModelProto, tensor: str, cells: int, input_px: int) -> Centres:
-    """Return receptive field centres of a tensor [N, C, h, w] with `cells` rows and columns.
+def map_centers(model: onnx.ModelProto, tensor: str, cells: int, input_px: int) -> Centers:
+    """Return receptive field centers of a tensor [N, C, h, w] with `cells` rows and columns.
 
     Where the graph holds something else than convolutions, pooling and pointwise operations on
     the way, the cells are taken to divide the image evenly.
     """
-    known = {model.graph.input[0].name: Centres(0.0, 1.0)}
+    known = {model.graph.input[0].name: Centers(0.0, 1.0)}
     for node in model.graph.node:
         before = next((known[name] for name in node.input if name in known), None)
         if before is None:
@@ -50,11 +50,11 @@ def map_centres(model: onnx.ModelProto, tensor: str, cells: int, input_px: int) 
             if after is not None:
                 known[node.output[0]] = after
     step = input_px / cells
-    return known.get(tensor, Centres((step - 1) / 2, step))
+    return known.get(tensor, Centers((step - 1) / 2, step))
 
 
-def _through_window(node: onnx.NodeProto, before: Centres) -> Centres | None:
-    """Move centres through a sliding window; None where the axes differ or padding is implied."""
+def _through_window(node: onnx.NodeProto, before: Centers) -> Centers | None:
+    """Move centers through a sliding window; None where the axes differ or padding is implied."""
     attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
     kernel = attributes.get("kernel_shape", [])
     strides = attributes.get("strides", [1, 1])
@@ -64,7 +64,7 @@ def _through_window(node: onnx.NodeProto, before: Centres) -> Centres | None:
     if not square or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
         return None
     shift = dilations[0] * (kernel[0] - 1) / 2 - begins[0]
-    return Centres(before.first + shift * before.step, before.step * strides[0])
+    return Centers(before.first + shift * before.step, before.step * strides[0])
 
 
 MapShape = tuple[int, int, int]
@@ -108,10 +108,10 @@ def layout(spec: ModelSpec) -> Layout:
     return Layout(tensor, shape, width)
 
 
-def centres(spec: ModelSpec) -> Centres:
+def centers(spec: ModelSpec) -> Centers:
     """Return which crop pixels the cells of the map look at."""
     found = layout(spec)
-    return map_centres(load_graph(spec.path), found.map_tensor, found.map_shape[2], CROP_PX)
+    return map_centers(load_graph(spec.path), found.map_tensor, found.map_shape[2], CROP_PX)
 
 
 class AppearanceNetwork:
@@ -145,7 +145,7 @@ class AppearanceNetwork:
         self, crops: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Aligned RGB crops uint8 [T, S, S, 3] -> embeddings [T, D] as they leave the network,
-        not normalised, and maps [T, C, h, w].
+        not normalized, and maps [T, C, h, w].
 
         Raises:
             UserError: the shapes are not those of the layout.

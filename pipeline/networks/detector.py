@@ -253,10 +253,10 @@ class YunetDetector:
         cells = np.stack([above_threshold % columns, above_threshold // columns], axis=1).astype(
             np.float32
         )
-        centres = (cells + box[above_threshold, :2]) * stride
+        centers = (cells + box[above_threshold, :2]) * stride
         halves = np.exp(box[above_threshold, 2:]) * stride / 2
         points = (kps[above_threshold].reshape(-1, 5, 2) + cells[:, None]) * stride
-        boxes = np.concatenate([centres - halves, centres + halves], axis=1)
+        boxes = np.concatenate([centers - halves, centers + halves], axis=1)
         return Detections(
             boxes.astype(np.float32),
             scores[above_threshold].astype(np.float32),

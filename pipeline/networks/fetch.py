@@ -1,4 +1,4 @@
-"""Downloads a face pack: licence first, resumable, checked, and in place at once or not at all."""
+"""Downloads a face pack: license first, resumable, checked, and in place at once or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Opener = Callable[[Request], Any]
 open_url: Opener = functools.partial(urlopen, timeout=TIMEOUT_S)
 
 
-def fetch(pack: str, *, accept_licence: bool, into: Path, opener: Opener = open_url) -> Path:
+def fetch(pack: str, *, accept_license: bool, into: Path, opener: Opener = open_url) -> Path:
     """Put a known pack's files into `into/<pack>`; files that are there and sound stay.
 
     A download that breaks off stays as `*.part` and is taken up again by the next call. A
@@ -39,20 +39,20 @@ def fetch(pack: str, *, accept_licence: bool, into: Path, opener: Opener = open_
         The pack's folder.
 
     Raises:
-        UserError: unknown pack, licence not accepted, no network, connection lost, or a file
+        UserError: unknown pack, license not accepted, no network, connection lost, or a file
             with another sha256.
     """
     entry = _downloadable(pack)
-    if not accept_licence:
+    if not accept_license:
         raise UserError(
-            f"pack {pack}: licence: {entry.licence}. {entry.notice} To accept it run "
-            f"'arpgnet models fetch {pack} --accept-licence'"
+            f"pack {pack}: license: {entry.license}. {entry.notice} To accept it run "
+            f"'arpgnet models fetch {pack} --accept-license'"
         )
     folder = into / pack
     wanted = [model for model in entry.models.values() if not _sound(folder / model.file, model)]
     if not wanted:
         return folder
-    print(f"{pack}: licence: {entry.licence}. {entry.notice}", file=sys.stderr)
+    print(f"{pack}: license: {entry.license}. {entry.notice}", file=sys.stderr)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if entry.archive is None:

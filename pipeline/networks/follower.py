@@ -257,7 +257,7 @@ class _Part:
             below, right = y - self.top, x - self.left
             part[below : below + inner.shape[0], right : right + inner.shape[1]] = inner
             return part
-        # pixel centres as cv2.resize puts them
+        # pixel centers as cv2.resize puts them
         zoom = 1 / self.scale
         shift = [(corner + 0.5) * zoom - 0.5 for corner in (self.left, self.top)]
         matrix = np.array([[zoom, 0.0, shift[0]], [0.0, zoom, shift[1]]])

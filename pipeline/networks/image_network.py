@@ -17,7 +17,7 @@ import onnxruntime
 
 from arpgnet.pipeline.networks.dynamic_shapes import SAME, any_batch
 from arpgnet.pipeline.networks.packs import ModelSpec
-from arpgnet.pipeline.networks.preprocessing import normalisation
+from arpgnet.pipeline.networks.preprocessing import normalization
 from arpgnet.pipeline.networks.sessions import (
     CPU,
     Device,
@@ -68,7 +68,7 @@ class ImageNetwork:
         extra_outputs: Sequence[str] = (),
         precision: Precision = "fp32",
     ) -> None:
-        self._normalisation = normalisation(spec)
+        self._normalization = normalization(spec)
         self._spec = spec
         self._graph = graph_source(spec)
         self._device = device
@@ -83,7 +83,7 @@ class ImageNetwork:
     def run(self, images: Images) -> list[Floats]:
         """Return the outputs for images uint8 [B, S, S, 3], RGB; each float32 [B, ...]."""
         parts = [
-            self._run(self._normalisation.model_input(images[start : start + self.batch]))
+            self._run(self._normalization.model_input(images[start : start + self.batch]))
             for start in range(0, len(images), self.batch)
         ]
         return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
@@ -93,7 +93,7 @@ class ImageNetwork:
     ) -> tuple[Run, int]:
         """Return the fastest way to run the graph that gives what the graph itself gives."""
         original = self._in(session)
-        trial = self._normalisation.model_input(_trial(self._spec.input_px))
+        trial = self._normalization.model_input(_trial(self._spec.input_px))
         truth = [np.concatenate(two) for two in zip(*_one_by_one(original, trial), strict=True)]
         if precision == "bf16":
             imported = self._in_torch(trial, truth)

@@ -51,4 +51,4 @@ def load_listed(name_or_path: str, *roles: Role, folder: Path = NETWORKS) -> Pac
 
 
 def _listed(pack: Pack, role: Role) -> dict[str, Any]:
-    return {"pack": pack.name, "licence": pack.licence, **pack.models[role].identity}
+    return {"pack": pack.name, "license": pack.license, **pack.models[role].identity}

@@ -18,7 +18,15 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -51,6 +59,14 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Channels = tuple[float, float, float]
 
 
+# pack.yaml is also read in British spelling: users' packs of earlier versions have it
+BRITISH = {"color": "colour", "license": "licence"}
+
+
+def _either(field: str) -> AliasChoices:
+    return AliasChoices(field, BRITISH[field])
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,7 +74,7 @@ class _Strict(BaseModel):
 class ModelEntry(_Strict):
     """One network as `pack.yaml` describes it; the image becomes `(x - mean) / std`, x in 0..255.
 
-    `mean` and `std` are one number or one per channel in the order of `colour`. Left out, they
+    `mean` and `std` are one number or one per channel in the order of `color`. Left out, they
     are what InsightFace's class reads off the graph. A detector is fed as its kind asks.
     """
 
@@ -69,7 +85,7 @@ class ModelEntry(_Strict):
     bytes: Annotated[int, Field(gt=0)] | None = None
     url: str | None = None
     input_px: Annotated[int, Field(ge=32, le=4096)] | None = None
-    colour: Literal["rgb", "bgr"] = "rgb"
+    color: Annotated[Literal["rgb", "bgr"], Field(validation_alias=_either("color"))] = "rgb"
     mean: Channels | None = None
     std: Channels | None = None
     map_tensor: str | None = None
@@ -118,7 +134,7 @@ class PackEntry(_Strict):
     """`pack.yaml`, or one of the tables in `pipeline/networks/bundled/`."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    licence: str
+    license: Annotated[str, Field(validation_alias=_either("license"))]
     notice: str
     url: str | None = None
     archive: Archive | None = None
@@ -150,7 +166,7 @@ class ModelSpec:
     sha256: str
     kind: Kind
     input_px: int
-    colour: Literal["rgb", "bgr"]
+    color: Literal["rgb", "bgr"]
     mean: Channels | None
     std: Channels | None
     map_tensor: str | None
@@ -193,7 +209,7 @@ class Pack:
 
     name: str
     folder: Path
-    licence: str
+    license: str
     notice: str
     url: str | None
     models: dict[Role, ModelSpec]
@@ -204,7 +220,7 @@ class PackStatus:
     """What `arpgnet models list` says of a pack; `bytes` is what lies on disk."""
 
     name: str
-    licence: str
+    license: str
     present: bool
     folder: Path | None
     problems: list[str]
@@ -243,7 +259,7 @@ def read_entry(path: Path) -> PackEntry:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if not isinstance(raw, dict):
-        raise UserError(f"{path} must hold a mapping with name, licence, notice, url and models")
+        raise UserError(f"{path} must hold a mapping with name, license, notice, url and models")
     try:
         return PackEntry.model_validate(raw)
     except ValidationError as error:
@@ -322,7 +338,7 @@ def check_file(path: Path, entry: ModelEntry, pack: str) -> None:
     if fault is not None:
         raise UserError(
             f"pack {pack}: {path} {fault}: the file is incomplete, damaged or another model; "
-            f"delete it and run 'arpgnet models fetch {pack} --accept-licence', or describe your "
+            f"delete it and run 'arpgnet models fetch {pack} --accept-license', or describe your "
             f"own models in a {PACK_FILE}"
         )
 
@@ -403,7 +419,7 @@ def _missing_line(entry: PackEntry) -> str:
     return (
         f"pack {entry.name}: {', '.join(missing)} not found; put the "
         f"{'file' if len(missing) == 1 else 'files'} into {folder}, or run 'arpgnet models fetch "
-        f"{entry.name} --accept-licence' with a network; {_alternatives(entry.name)}"
+        f"{entry.name} --accept-license' with a network; {_alternatives(entry.name)}"
     )
 
 
@@ -424,7 +440,7 @@ def _assemble(entry: PackEntry, folder: Path) -> Pack:
             sha256=model.sha256,
             kind=model.kind,
             input_px=model.input_px or INPUT_PX[model.kind],
-            colour=model.colour,
+            color=model.color,
             mean=model.mean,
             std=model.std,
             map_tensor=model.map_tensor,
@@ -433,7 +449,7 @@ def _assemble(entry: PackEntry, folder: Path) -> Pack:
             arch=model.arch,
             conversion=None if model.arch is None else graph_key(model.arch, model.sha256),
         )
-    return Pack(entry.name, folder, entry.licence, entry.notice, entry.url, models)
+    return Pack(entry.name, folder, entry.license, entry.notice, entry.url, models)
 
 
 def _problems(entry: PackEntry, folder: Path) -> list[str]:
@@ -448,9 +464,9 @@ def _problems(entry: PackEntry, folder: Path) -> list[str]:
 
 def _status(entry: PackEntry, folder: Path | None) -> PackStatus:
     if folder is None:
-        return PackStatus(entry.name, entry.licence, False, None, [_missing_line(entry)], 0)
+        return PackStatus(entry.name, entry.license, False, None, [_missing_line(entry)], 0)
     length = sum((folder / model.file).stat().st_size for model in entry.models.values())
-    return PackStatus(entry.name, entry.licence, True, folder, _problems(entry, folder), length)
+    return PackStatus(entry.name, entry.license, True, folder, _problems(entry, folder), length)
 
 
 def _foreign_folders() -> Iterator[Path]:

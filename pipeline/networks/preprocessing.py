@@ -1,4 +1,4 @@
-"""Images to network input: colour order, mean and standard deviation.
+"""Images to network input: color order, mean and standard deviation.
 
 B images, H and W pixels.
 """
@@ -18,15 +18,15 @@ from arpgnet.pipeline.networks.sessions import load_graph
 # what the networks of a kind were trained with, as InsightFace's classes assume it
 MEAN_STD = {"2d106": (127.5, 128.0), "68": (127.5, 128.0), "arcface": (127.5, 127.5)}
 PFLD_MEAN_STD = (0.0, 255.0)
-# InsightFace's classes look for a built-in normalisation among the graph's first nodes
+# InsightFace's classes look for a built-in normalization among the graph's first nodes
 FIRST_NODES = 8
 
 
 @dataclass(frozen=True)
-class Normalisation:
-    """`(x - mean) / std` in the channel order `colour`, x in 0..255."""
+class Normalization:
+    """`(x - mean) / std` in the channel order `color`, x in 0..255."""
 
-    colour: str
+    color: str
     mean: Channels
     std: Channels
 
@@ -34,7 +34,7 @@ class Normalisation:
         """Convert RGB uint8 [B, H, W, 3] to float32 [B, 3, H, W], channels last in memory."""
         count, height, width, _ = images.shape
         rows = images.reshape(count * height, width, 3)
-        if self.colour == "bgr":
+        if self.color == "bgr":
             rows = np.asarray(cv2.cvtColor(rows, cv2.COLOR_RGB2BGR), dtype=np.uint8)
         # 256 quotients per channel instead of one per pixel: 0.03 ms instead of 0.3 for 112 x 112
         scaled = np.asarray(cv2.LUT(rows, self._table), dtype=np.float32)
@@ -48,20 +48,20 @@ class Normalisation:
         return np.divide(values - mean, np.asarray(self.std), dtype=np.float32)
 
 
-def normalisation(spec: ModelSpec) -> Normalisation:
+def normalization(spec: ModelSpec) -> Normalization:
     """Return the pack's mean and std, else those that InsightFace's classes would use."""
     if spec.mean is not None and spec.std is not None:
-        return Normalisation(spec.colour, spec.mean, spec.std)
+        return Normalization(spec.color, spec.mean, spec.std)
     if spec.kind == "pfld98":
         mean, std = PFLD_MEAN_STD
-    elif _normalises_itself(spec):
+    elif _normalizes_itself(spec):
         mean, std = 0.0, 1.0
     else:
         mean, std = MEAN_STD[spec.kind]
-    return Normalisation(spec.colour, (mean, mean, mean), (std, std, std))
+    return Normalization(spec.color, (mean, mean, mean), (std, std, std))
 
 
-def _normalises_itself(spec: ModelSpec) -> bool:
+def _normalizes_itself(spec: ModelSpec) -> bool:
     """Check whether the graph begins by subtracting and multiplying, as MXNet exports do."""
     names = [node.name for node in load_graph(spec.path).graph.node[:FIRST_NODES]]
     if spec.kind in ("2d106", "68") and "bn_data" in names[:3]:

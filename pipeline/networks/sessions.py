@@ -34,7 +34,7 @@ def make_session(
     """Return a deterministic session whose outputs are the graph's own, then `extra_outputs`.
 
     Args:
-        model: path of an ONNX file, or a serialised graph.
+        model: path of an ONNX file, or a serialized graph.
         threads: threads within an operator; operators run one after the other.
         device: `auto` means CUDA where ONNX Runtime offers it, else the CPU.
         extra_outputs: names of internal tensors.
@@ -100,7 +100,7 @@ def batchable(session: onnxruntime.InferenceSession) -> bool:
 
 
 def expose(model: Path | bytes, tensors: Sequence[str]) -> bytes:
-    """Return the graph, serialised, with internal tensors appended to its outputs.
+    """Return the graph, serialized, with internal tensors appended to its outputs.
 
     Raises:
         UserError: no node of the graph makes one of the tensors.
@@ -142,7 +142,7 @@ def find_map_tensor(model: onnx.ModelProto) -> tuple[str, tuple[int, int, int]]:
 
 
 def load_graph(model: Path | bytes) -> onnx.ModelProto:
-    """Parse an ONNX file or a serialised graph.
+    """Parse an ONNX file or a serialized graph.
 
     Raises:
         UserError: it is neither.

@@ -17,7 +17,7 @@ from torch import Tensor
 from arpgnet.pipeline.geometry.alignment import CONTEXT_QUALITY, apply, context, similarity, warp
 from arpgnet.pipeline.geometry.grid import grid_pooling
 from arpgnet.pipeline.geometry.regions import place_regions
-from arpgnet.pipeline.networks.appearance import AppearanceNetwork, centres, to_half
+from arpgnet.pipeline.networks.appearance import AppearanceNetwork, centers, to_half
 from arpgnet.pipeline.networks.image_network import resolve_precision
 from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
 from arpgnet.pipeline.predict.model import Model
@@ -76,7 +76,7 @@ class Networks:
             device=device,
             precision=resolve_precision(params.appearance.precision, device),
         )
-        cells = centres(model.embedding)
+        cells = centers(model.embedding)
         sides = self.appearance.layout.map_shape[1:]
         self._cells = (*sides, cells.first, cells.step)
         # as read back from the stored metadata: double to single precision

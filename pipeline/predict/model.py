@@ -113,7 +113,7 @@ def assemble(
 def _check_features(name: str, info: dict[str, Any], params: Params, embedding: ModelSpec) -> None:
     """Check that the settings give the inputs that the network takes."""
     out, graph = layout(embedding), params.graph
-    topology = region_topology(graph.regions, graph.grid, graph.neighbourhood)
+    topology = region_topology(graph.regions, graph.grid, graph.neighborhood)
     now = {
         "embedding_dim": out.embedding_dim,
         "map_shape": list(out.map_shape),

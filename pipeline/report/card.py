@@ -34,12 +34,12 @@ CARD = Path("artifacts/MODEL_CARD.md")
 # adapters of the user's own clips: the pipeline knows neither what they are nor whose
 OWN = ("csv", "folder")
 OWN_TITLE = "the publisher's own data set"
-OWN_LICENCE = "unknown to the pipeline; whoever publishes this model must state it here"
+OWN_LICENSE = "unknown to the pipeline; whoever publishes this model must state it here"
 # sections of params.yaml that are shown in full, and single settings of others
 SECTIONS = ("relation", "fusion")
 SETTINGS = (
     *("decode.sampling", "decode.frames", "decode.fps", "faces.source", "finetune.enabled"),
-    *("appearance.vector", "graph.regions", "graph.grid", "graph.neighbourhood"),
+    *("appearance.vector", "graph.regions", "graph.grid", "graph.neighborhood"),
     *("train.seeds", "train.select", "train.epochs", "train.batch", "train.lr"),
     *("train.weight_decay", "train.label_smoothing", "train.class_weights", "train.ema"),
 )
@@ -91,7 +91,7 @@ def model_card(results: Results) -> str:
         calibration=calibration(metrics, details),
         coverage=coverage_view(results),
         pack=metadata["pack"],
-        pack_license=metadata["licence"],
+        pack_license=metadata["license"],
         finetuned=results.params.finetune.dataset if results.params.finetune.enabled else "",
         settings=list(_settings(results)),
         settings_digest=settings_digest(results.params),
@@ -102,7 +102,7 @@ def model_card(results: Results) -> str:
 def _sets(manifest: Manifest) -> list[dict[str, str]]:
     """Return what ingest knows of each data set; the user must describe their own ones."""
     return [
-        {**one, "title": OWN_TITLE, "licence": OWN_LICENCE} if one["adapter"] in OWN else one
+        {**one, "title": OWN_TITLE, "license": OWN_LICENSE} if one["adapter"] in OWN else one
         for one in manifest.notes.get("sets", [])
     ]
 

@@ -75,12 +75,12 @@ def curves_chart(curves: Mapping[str, Curve]) -> str:
         figure = Figure(figsize=(8.4, 3.4))
         left, right = figure.subplots(1, 2)
         for number, curve in enumerate(curves.values()):
-            for name, loss, colour in (
+            for name, loss, color in (
                 ("training", curve.train_loss, BLUE),
                 ("validation", curve.val_loss, ORANGE),
             ):
                 label = None if number else name  # the legend names each color once
-                left.plot(curve.epoch, loss, color=colour, label=label, **THIN)
+                left.plot(curve.epoch, loss, color=color, label=label, **THIN)
             right.plot(curve.epoch, curve.val_uar, color=ORANGE, **THIN)
         left.set(xlabel="epoch", ylabel="cross-entropy loss", title="Loss")
         left.legend(frameon=False)

@@ -17,7 +17,7 @@ from matplotlib.patches import Circle, Patch, Rectangle
 from arpgnet.pipeline.report.charts import BLUE, ORANGE, STYLE, to_svg
 
 # even steps look even, and color-blind readers see the same (Nunez et al. 2018, PLoS ONE 13(7))
-COLOURS = "cividis"
+COLORS = "cividis"
 OPACITY = 0.75
 RADIUS = 0.055  # of a landmark region's disc, as a fraction of the crop
 # inches: an image's side, from one to the next, and what its scale takes. Fixed positions are drawn
@@ -48,7 +48,7 @@ def heat_maps(
             if values is not None:
                 _heat(panel, regions, 100 * values, norm)
         beside = figure.add_axes(_part((width - SCALE, 0.3, 0.13, SIDE - 0.4), width, height))
-        figure.colorbar(ScalarMappable(norm, COLOURS), beside, label="share of the total (%)")
+        figure.colorbar(ScalarMappable(norm, COLORS), beside, label="share of the total (%)")
         return to_svg(figure, title, tight=False)
 
 
@@ -62,8 +62,8 @@ def _part(
 def _ground(panel: Axes, face: np.ndarray | None) -> None:
     if face is not None:
         # gray and pale, so that the colors on it keep their meaning
-        grey = face.astype(np.float64).mean(axis=2) / 255
-        panel.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 1, 0))
+        gray = face.astype(np.float64).mean(axis=2) / 255
+        panel.imshow(gray, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 1, 0))
     panel.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")
     panel.spines[:].set_visible(False)
 
@@ -71,7 +71,7 @@ def _ground(panel: Axes, face: np.ndarray | None) -> None:
 def _heat(panel: Axes, regions: Mapping[str, Any], percent: np.ndarray, norm: Normalize) -> None:
     shown = np.flatnonzero(~np.isnan(percent))
     shapes = [shape for n, shape in enumerate(_shapes(regions)) if n in shown]
-    patches = PatchCollection(shapes, cmap=COLOURS, norm=norm, alpha=OPACITY, edgecolor="white")
+    patches = PatchCollection(shapes, cmap=COLORS, norm=norm, alpha=OPACITY, edgecolor="white")
     patches.set(array=percent[shown], linewidth=0.4)
     panel.add_collection(patches)
 
@@ -92,7 +92,7 @@ def time_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
         figure = Figure(figsize=(8.6, 3.2))
         figure.subplots_adjust(left=0.075, right=0.985, bottom=0.16, top=0.9, wspace=0.22)
         left, right = figure.subplots(1, 2)
-        for (stream, found), colour in zip(time.items(), (BLUE, ORANGE), strict=False):
+        for (stream, found), color in zip(time.items(), (BLUE, ORANGE), strict=False):
             for source, line in (("own", "-"), ("other", "--")):
                 if source in found["sources"]:
                     values = found["sources"][source]["offsets"]
@@ -100,7 +100,7 @@ def time_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
                     left.plot(
                         [found["from"] + n for n in steps],
                         [100 * values[n] for n in steps],
-                        color=colour,
+                        color=color,
                         ls=line,
                         marker="o",
                         ms=3.5,
@@ -108,7 +108,7 @@ def time_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
                     )
             parts = [np.nan if value is None else value for value in found["course"]]
             middles = (np.arange(len(parts)) + 0.5) / len(parts)
-            right.plot(middles, parts, color=colour, marker="o", ms=3.5, label=f"by {stream}")
+            right.plot(middles, parts, color=color, marker="o", ms=3.5, label=f"by {stream}")
         left.set(
             xlabel="frames away (below 0: earlier)", ylabel="share of the attention (%)",
             title="Before and after", ylim=(0, None),

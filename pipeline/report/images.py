@@ -61,7 +61,7 @@ def draw_graph(
         cv2.resize(crop_rgb, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
     )
     nodes = node_xy * side
-    for kind, colour in ((SYMMETRIC, ORANGE), ("adjacent", BLUE)):
+    for kind, color in ((SYMMETRIC, ORANGE), ("adjacent", BLUE)):
         drawn = np.zeros_like(image)
         for (start, end), edge_type in zip(edges, edge_types, strict=True):
             if edge_type == kind and start < end:
@@ -70,7 +70,7 @@ def draw_graph(
                 width = max(1, round(scale / 2)) if seen else 1
                 cv2.polylines(drawn, [curve], False, WHITE, width, cv2.LINE_AA, SHIFT)
         strength = 0.8 * drawn[..., :1] / 255.0
-        blended = image * (1 - strength) + np.array(colour) * strength
+        blended = image * (1 - strength) + np.array(color) * strength
         image = np.asarray(blended.round(), dtype=np.uint8)
     for point in (points + 0.5) * scale:
         _disc(image, point, scale / 3 + 0.7, BLACK)
@@ -82,13 +82,13 @@ def draw_graph(
     return image
 
 
-def _disc(image: Image, centre: np.ndarray, radius: float, colour: tuple[int, int, int]) -> None:
-    x, y, r = _fixed(np.append(centre, radius + 0.5)).tolist()
-    cv2.circle(image, (x, y), r, colour, -1, cv2.LINE_AA, SHIFT)
+def _disc(image: Image, center: np.ndarray, radius: float, color: tuple[int, int, int]) -> None:
+    x, y, r = _fixed(np.append(center, radius + 0.5)).tolist()
+    cv2.circle(image, (x, y), r, color, -1, cv2.LINE_AA, SHIFT)
 
 
 def _fixed(position: np.ndarray) -> npt.NDArray[np.int32]:
-    """Positions between pixel edges as OpenCV's fixed-point positions of pixel centres."""
+    """Positions between pixel edges as OpenCV's fixed-point positions of pixel centers."""
     return np.round((position - 0.5) * (1 << SHIFT)).astype(np.int32)
 
 

@@ -143,7 +143,7 @@ def render(results: Results) -> str:
             landmarks=shards["landmarks"],
             graphs=shards["graphs"],
         ),
-        colours={
+        colors={
             "adjacent": "rgb({}, {}, {})".format(*BLUE),
             "symmetric": "rgb({}, {}, {})".format(*ORANGE),
         },
@@ -176,7 +176,7 @@ def _run_view(results: Results) -> dict[str, Any]:
         f"±: standard deviation over seeds. The predictions of all folds are pooled per seed.",
         "missing_wrong": details["missing"] == "wrong",
         "pack": results.shards["faces"].metadata["pack"],
-        "license": results.shards["faces"].metadata["licence"],
+        "license": results.shards["faces"].metadata["license"],
         "params": _settings_text(params),
     }
 

@@ -2,7 +2,7 @@
 
 Three files are written by the ingest stage and read by all later ones: the manifest
 (what the clips are), the splits (which fold uses a clip for what) and the frame labels
-(for tasks labelled frame by frame). None holds an absolute path or a time of day, so
+(for tasks labeled frame by frame). None holds an absolute path or a time of day, so
 equal data gives equal bytes on every machine.
 """
 
@@ -34,7 +34,7 @@ QUARANTINED = "quarantined"
 
 @dataclass(frozen=True)
 class Clip:
-    """One labelled face video, or one part of a video when `start_s`/`end_s` are set.
+    """One labeled face video, or one part of a video when `start_s`/`end_s` are set.
 
     `path` is POSIX and relative to the root of its `corpus`; times are seconds after the first
     frame; `sha256` is that of the whole file (empty when it could not be read).
@@ -170,7 +170,7 @@ def read_splits(path: Path = SPLITS) -> pa.Table:
 
 
 def read_frame_label_table(path: Path = FRAME_LABELS) -> pa.Table:
-    """Return the table of `FRAME_LABELS_SCHEMA`; empty where clips, not frames, are labelled.
+    """Return the table of `FRAME_LABELS_SCHEMA`; empty where clips, not frames, are labeled.
 
     Raises:
         UserError: the file is absent or has other columns.

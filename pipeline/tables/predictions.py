@@ -1,4 +1,4 @@
-"""`artifacts/predictions.parquet`: what each model thinks of each clip, or labelled frame, that
+"""`artifacts/predictions.parquet`: what each model thinks of each clip, or labeled frame, that
 it did not train on."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One training run: epochs, selection on validation, and the state that a checkpoint keeps.
 
 Every epoch starts from its own seed, drawn from (seed, fold, epoch): views, batches, augmentation
-and dropout of an epoch depend on nothing before it but the weights and the optimiser's state. A
+and dropout of an epoch depend on nothing before it but the weights and the optimizer's state. A
 resumed run therefore repeats an undisturbed one, and no generator is saved.
 
 Several processes (Lightning Fabric, DDP) share each batch: all make the same views and draws, each
@@ -63,7 +63,7 @@ class Trainer:
 
     Args:
         fabric: device, precision and the processes that share the work.
-        network: freshly initialised or not: `fit` sets its weights from the state.
+        network: freshly initialized or not: `fit` sets its weights from the state.
         dataset: of all clips.
         features: the data set's, of the clips of this process; on the device or where they are
             streamed from.

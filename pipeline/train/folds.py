@@ -18,7 +18,7 @@ Part = Literal["train", "val", "test"]
 
 @dataclass(frozen=True)
 class Fold:
-    """Numbers (ascending int64 arrays) of a fold's clips in the data set; `lost` are labelled test
+    """Numbers (ascending int64 arrays) of a fold's clips in the data set; `lost` are labeled test
     clips that some stage has quarantined."""
 
     number: int
@@ -41,7 +41,7 @@ def read_folds(
 
     Args:
         splits: `SPLITS_SCHEMA`.
-        labels: class index of every labelled clip, quarantined ones too.
+        labels: class index of every labeled clip, quarantined ones too.
 
     Raises:
         UserError: a fold that the data does not have.

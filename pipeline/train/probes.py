@@ -2,10 +2,10 @@
 
 `logreg_embedding` sees the embedding averaged over a clip's valid frames, `logreg_map` the feature
 map averaged over frames and cells, `logreg_map_grid` every region's features averaged over frames.
-None of them sees a graph or the order in time. Where frames are labelled, each sees the frame
-alone. The regularisation is chosen on validation.
+None of them sees a graph or the order in time. Where frames are labeled, each sees the frame
+alone. The regularization is chosen on validation.
 
-Shape letters: U units (clips or labelled frames), K classes.
+Shape letters: U units (clips or labeled frames), K classes.
 """
 
 from __future__ import annotations
@@ -116,13 +116,13 @@ def majority(train: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
 def logistic_regression(
     train: Examples, val: Examples, test: np.ndarray, *, balanced: bool, select: str = "uar"
 ) -> np.ndarray:
-    """Return multinomial logistic regression on standardised features.
+    """Return multinomial logistic regression on standardized features.
 
     Args:
         train: every class occurs among them.
         test: float64 [U, features], NaN for a unit without a face.
         balanced: weight classes inversely to their training counts.
-        select: the validation score that chooses the regularisation, `uar` or `macro_f1`.
+        select: the validation score that chooses the regularization, `uar` or `macro_f1`.
 
     Returns:
         Probabilities of the test units, float64 [U, K]; NaN where there is none.

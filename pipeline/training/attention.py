@@ -1,6 +1,6 @@
 """A network's attention weights, averaged to what a person can look at.
 
-A weight means little beside the number of keys that share it: a region with five neighbours is
+A weight means little beside the number of keys that share it: a region with five neighbors is
 attended to more than one with two, whatever the network has learned. Each figure therefore stands
 beside the one of uniform attention: equal weights on all keys that the graph, the window and the
 masks allow.
@@ -186,7 +186,7 @@ def _uniform_in_time(config: FusionConfig, valid_BT: Tensor) -> Tensor:
 
 
 def _in_time(alpha: Tensor, valid_BT: Tensor, prefix: str) -> dict[str, np.ndarray]:
-    """Summarise weights [sources, B, T, T]."""
+    """Summarize weights [sources, B, T, T]."""
     frames = valid_BT.shape[1]
     apart = _apart(frames)
     offsets = [alpha * (apart == offset) for offset in range(-OFFSETS, OFFSETS + 1)]

@@ -1,4 +1,4 @@
-"""The labelled clips' features, loaded once for every fold and seed."""
+"""The labeled clips' features, loaded once for every fold and seed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Partition:
         """Assign clips by number of frames (int64 [M]) to processes, there and back: 0, 1, 1, 0.
 
         Every process gets about as many frames, and of every fold about as many clips, which
-        neighbours in the manifest would not give it.
+        neighbors in the manifest would not give it.
         """
         turn = np.arange(len(frames)) % (2 * world)
         owner = np.empty(len(frames), np.int64)
@@ -71,7 +71,7 @@ GRAPH_METADATA = ("regions", "names", "edges", "edge_types", "mirror")
 
 @dataclass(frozen=True)
 class FrameLabels:
-    """The labelled frames of a clip, in order: their numbers in the video (int64 [L]) and their
+    """The labeled frames of a clip, in order: their numbers in the video (int64 [L]) and their
     classes (int64 [L], -1 for a frame that the data set's makers have left out)."""
 
     index: np.ndarray
@@ -85,7 +85,7 @@ class Dataset:
     `clip_ids` names the M usable clips. Frames of clip m are the rows `first[m]` up to
     `first[m + 1]` (int64 [M + 1]); `frame_index` (int64 [R]) are their numbers in the video, and
     `valid` (bool [R]) says which show a face. `partition` says of which clips `features` are: all
-    where one process trains. `label` (int64 [M]) is a clip's class; where frames are labelled it
+    where one process trains. `label` (int64 [M]) is a clip's class; where frames are labeled it
     is -1, and `frame_labels` has an entry per clip. `metadata` is what a network or a prediction
     needs of the appearance and the graph stage, `keys` each clip's upstream keys and
     `pooling_key` a digest of the pooling that all clips share. `storage` is the file of
@@ -120,7 +120,7 @@ class Dataset:
 
 
 def read_frame_labels(table: pa.Table) -> dict[str, FrameLabels] | None:
-    """Read a table of `FRAME_LABELS_SCHEMA` by clip; None where empty: clips are labelled."""
+    """Read a table of `FRAME_LABELS_SCHEMA` by clip; None where empty: clips are labeled."""
     if not len(table):
         return None
     clip = table.column("clip_id").combine_chunks().dictionary_encode()
@@ -138,7 +138,7 @@ def read_frame_labels(table: pa.Table) -> dict[str, FrameLabels] | None:
 def labels_of(
     clips: Sequence[Clip], table: pa.Table
 ) -> tuple[dict[str, int], dict[str, FrameLabels] | None]:
-    """Return the class of every labelled clip, and None; where frames are labelled, -1 for each,
+    """Return the class of every labeled clip, and None; where frames are labeled, -1 for each,
     and its frames' classes.
 
     Args:
@@ -163,14 +163,14 @@ def load_dataset(
     world: int = 1,
     shared: bool = False,
 ) -> Dataset:
-    """Read the features of the labelled clips that no stage has quarantined.
+    """Read the features of the labeled clips that no stage has quarantined.
 
     Node features are pooled from the map clip by clip, so only one clip's maps are in memory: N x C
     numbers per frame instead of h x w x C.
 
     Args:
-        labels: class index of each clip (-1 where its frames are labelled), in manifest order.
-        frame_labels: of each clip, where frames are labelled.
+        labels: class index of each clip (-1 where its frames are labeled), in manifest order.
+        frame_labels: of each clip, where frames are labeled.
         device: where the maps are pooled.
         rank, world: of `world` processes, the number of the one whose partition is read.
         shared: store them where spawned processes can read them (`Dataset.storage`).
@@ -308,8 +308,8 @@ def load(
     world: int = 1,
     shared: bool = False,
 ) -> tuple[Dataset, dict[str, int]]:
-    """Load the usable clips' features (this process's partition) and the class of every labelled
-    clip, quarantined ones too (-1 where frames are labelled). See `load_dataset`."""
+    """Load the usable clips' features (this process's partition) and the class of every labeled
+    clip, quarantined ones too (-1 where frames are labeled). See `load_dataset`."""
     table = read_frame_label_table(root / "data/frame_labels.parquet")
     labels, frame_labels = labels_of(manifest.clips, table)
     dataset = load_dataset(

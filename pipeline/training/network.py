@@ -94,7 +94,7 @@ def config_from_dict(values: Mapping[str, Any]) -> ARPGNetConfig:
 
 
 def build_network(config: ARPGNetConfig, metadata: Mapping[str, Any]) -> ARPGNet:
-    """Return a freshly initialised network on the region graph.
+    """Return a freshly initialized network on the region graph.
 
     Args:
         metadata: `edges` [[source, target], ...], `edge_types` (a name an edge) and `names`

@@ -1,4 +1,4 @@
-"""Settings of the optimiser: which weights decay, the learning rate of a step, class weights."""
+"""Settings of the optimizer: which weights decay, the learning rate of a step, class weights."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A task says which views train and evaluate, what the label of a view is, and how the probabilities
 of overlapping views become one prediction of each scored unit. Shape letters: U units (clips, or
-labelled frames), V views, T frames of a view, K classes.
+labeled frames), V views, T frames of a view, K classes.
 
 Which frames of a clip the network is shown together: segments of a clip, windows of a video.
 
@@ -44,7 +44,7 @@ def segments(
     Args:
         clips: int64 [V].
         place: float [V, frames], where in its segment a frame is taken, 0 <= place < 1. 0.5 is
-            the centre; a random one gives the segment sampling of Wang et al., ECCV 2016 (TSN).
+            the center; a random one gives the segment sampling of Wang et al., ECCV 2016 (TSN).
         nearest: of `nearest_valid`.
     """
     start, length = dataset.first[clips], np.diff(dataset.first)[clips]
@@ -149,7 +149,7 @@ class Task(Protocol):
 
 
 class ClipTask:
-    """A class per clip: one frame of each of T segments, at random in training, centred otherwise.
+    """A class per clip: one frame of each of T segments, at random in training, centered otherwise.
 
     With `train.offsets: n` a clip is seen n times in evaluation, at n equally spaced places of
     the segments, and the probabilities are averaged.
@@ -191,7 +191,7 @@ class ClipTask:
 class FrameTask:
     """A class per frame: windows of `train.window` frames at every `train.stride`-th frame.
 
-    The probabilities of overlapping windows are averaged. Every labelled frame is scored: one
+    The probabilities of overlapping windows are averaged. Every labeled frame is scored: one
     that was not sampled or shows no face takes the prediction of the nearest one that does, as
     is usual on Aff-Wild2. Labels of -1 (left out by the data set's makers) are neither learned
     nor scored.
@@ -286,5 +286,5 @@ def _scored(dataset: Dataset, clip_id: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the frames of a clip that have a label of 0 or more, and their labels."""
     assert dataset.frame_labels is not None
     labels = dataset.frame_labels[clip_id]
-    labelled = labels.label >= 0
-    return labels.index[labelled], labels.label[labelled]
+    labeled = labels.label >= 0
+    return labels.index[labeled], labels.label[labeled]

@@ -94,7 +94,7 @@ def _after_header(data: bytes) -> int:
 
 
 def _table_bytes(flags: int) -> int:
-    """Return the bytes of the colour table that the flags promise."""
+    """Return the bytes of the color table that the flags promise."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 

@@ -1,4 +1,4 @@
-"""Images with the times, the colours and the sound of a video into an MP4 file, H.264 and 4:2:0.
+"""Images with the times, the colors and the sound of a video into an MP4 file, H.264 and 4:2:0.
 
 The file is made under another name and put in place when it is finished.
 """
@@ -44,7 +44,7 @@ class Source:
         tick: of the times.
         rate: frames per second, about.
         pixel: width over height of one, upright.
-        matrix, primaries, transfer: of its colours, numbers of ITU-T H.273.
+        matrix, primaries, transfer: of its colors, numbers of ITU-T H.273.
     """
 
     start_s: float
@@ -88,7 +88,7 @@ class Encoder:
 
     Args:
         path: where it is in the end; what was there is replaced.
-        video: whose times, colours and sound it has.
+        video: whose times, colors and sound it has.
         width, height: of the images; of odd ones the last column or row is doubled.
         options: of libx264.
 

@@ -78,11 +78,11 @@ def is_jpeg(data: bytes) -> bool:
 
 
 def decode_image(data: bytes) -> np.ndarray | None:
-    """Decode an image as uint8 RGB [H,W,3], grey and other depths converted, turned as it asks for;
+    """Decode an image as uint8 RGB [H,W,3], gray and other depths converted, turned as it asks for;
     None where the bytes are no whole image."""
     import cv2
 
-    # a JPEG that was cut would be shown with a grey rest: its last scan must have an end
+    # a JPEG that was cut would be shown with a gray rest: its last scan must have an end
     if not data or (is_jpeg(data) and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")):
         return None
     try:

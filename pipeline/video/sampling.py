@@ -13,7 +13,7 @@ _TICK_S = 1e-6
 def choose(times: np.ndarray, params: DecodeParams) -> np.ndarray:
     """Return indices of the frames to keep, increasing, without repetition.
 
-    - `uniform`: the frame at the centre of each of `params.frames` equal parts of the
+    - `uniform`: the frame at the center of each of `params.frames` equal parts of the
       clip (equal in frames, which at a fixed rate is equal in time); all frames of a
       clip that has no more than that.
     - `fps`: the frame nearest to each tick of `params.fps`, the first tick being the first

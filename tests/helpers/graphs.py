@@ -116,7 +116,7 @@ def yunet(px: int | None = None) -> onnx.ModelProto:
 
 
 def landmark_2d106(seed: int = 0) -> onnx.ModelProto:
-    """2d106det: `data` [None, 3, 192, 192] -> `fc1` [1, 212], normalising inside the graph."""
+    """2d106det: `data` [None, 3, 192, 192] -> `fc1` [1, 212], normalizing inside the graph."""
     build = _Builder()
     minus = build.weight("_minusscalar0_scalar", np.float32(127.5))
     times = build.weight("_mulscalar0_scalar", np.float32(1 / 128))
@@ -175,7 +175,7 @@ def write_pack(folder: Path, models: dict[str, tuple[str, onnx.ModelProto]], **f
     Shapes: `fields` such as `detector__input_px=96`. Returns the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [f"name: {folder.name}", "licence: MIT", "notice: for tests", "url: none", "models:"]
+    lines = [f"name: {folder.name}", "license: MIT", "notice: for tests", "url: none", "models:"]
     for role, (kind, model) in models.items():
         data = model.SerializeToString()
         (folder / f"{role}.onnx").write_bytes(data)

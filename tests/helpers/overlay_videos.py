@@ -12,7 +12,7 @@ from arpgnet.pipeline.predict.overlay.overlay import Overlay
 from arpgnet.pipeline.video.stream import plan
 
 CLASSES = ["anger", "happiness", "neutral"]
-GREY = 128
+GRAY = 128
 
 
 def film(
@@ -25,9 +25,9 @@ def film(
     sound: str | None = None,
     pixels: str = "yuv420p",
 ) -> Path:
-    """Grey images with a white upper quarter, stored so that they are upright after `rotation`;
+    """Gray images with a white upper quarter, stored so that they are upright after `rotation`;
     a tone of a second in the codec `sound`."""
-    image = np.full((height, width, 3), GREY, np.uint8)
+    image = np.full((height, width, 3), GRAY, np.uint8)
     image[: height // 4] = 255
     stored = np.ascontiguousarray(np.rot90(image, -rotation // 90))
     with av.open(str(path), "w") as container:

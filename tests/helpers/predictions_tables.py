@@ -48,7 +48,7 @@ def write_run(
         truth: label of each clip, `labels()` unless told.
         lost: clips without a prediction.
         sure: per seed the probability of the class it names, 0.8 unless told.
-        frames: the labelled frames of each clip, and whether they are named wrongly; else whole
+        frames: the labeled frames of each clip, and whether they are named wrongly; else whole
             clips are predicted.
 
     Returns:

@@ -70,7 +70,7 @@ def write_afew(root: Path) -> Path:
 
 def write_affwild2(root: Path) -> int:
     """Crops with gaps, numbers from 1, and labels a frame; returns how many of Validation_Set are
-    labelled.
+    labeled.
 
     A video shows all 8 classes one behind the other. Of two people one's files are named `_right`.
     """
@@ -80,7 +80,7 @@ def write_affwild2(root: Path) -> int:
         "Train_Set": ["1-30-1280x720", "2-30-640x360", "video3", "4-30-1920x1080"],
         "Validation_Set": ["video5", TWO_PEOPLE, f"{TWO_PEOPLE}_right"],
     }
-    labelled = subject = 0
+    labeled = subject = 0
     for part, stems in videos.items():
         for stem in stems:
             frames = [(name, frame) for name in names for frame in take(subject, name)]
@@ -99,12 +99,12 @@ def write_affwild2(root: Path) -> int:
             ]
             labels = "\n".join([head, *map(str, codes)])
             text(root / f"Annotations/EXPR_Classification_Challenge/{part}/{stem}.txt", labels)
-            labelled += sum(code >= 0 for code in codes) * (part == "Validation_Set")
-    return labelled
+            labeled += sum(code >= 0 for code in codes) * (part == "Validation_Set")
+    return labeled
 
 
 def write_ckplus(root: Path) -> Path:
-    """Grey images with landmarks; the first sequence of everybody has no emotion."""
+    """Gray images with landmarks; the first sequence of everybody has no emotion."""
     for subject in CK_PEOPLE:
         person = CK_PERSON(10 + subject)
         for number, label in enumerate(["neutral", *ckplus.CLASSES.values()], 1):
@@ -113,8 +113,8 @@ def write_ckplus(root: Path) -> Path:
             (root / "cohn-kanade-images" / here).mkdir(parents=True)
             for row, frame in enumerate(frames, 1):
                 name = f"{here}/{stem}{row:08d}"
-                grey = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
-                cv2.imwrite(str(root / "cohn-kanade-images" / f"{name}.png"), grey)
+                gray = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
+                cv2.imwrite(str(root / "cohn-kanade-images" / f"{name}.png"), gray)
                 lines = [f"   {x:.7e}   {y:.7e}" for x, y in points_68(frame)]
                 text(root / "Landmarks" / f"{name}_landmarks.txt", "\n".join(lines))
             if label != "neutral":

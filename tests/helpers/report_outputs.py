@@ -52,7 +52,7 @@ def frame_rows(count: int = 3) -> dict[str, pa.Table]:
 
 METADATA: dict[str, dict[str, Any]] = {
     "frames": {},
-    "faces": {"crop_px": 112, "pack": "demo", "licence": "MIT"},
+    "faces": {"crop_px": 112, "pack": "demo", "license": "MIT"},
     "landmarks": {},
     "appearance": {},
     "graphs": {"edges": [[0, 1], [1, 0]], "edge_types": ["symmetric", "symmetric"]},
@@ -152,8 +152,8 @@ def write_outputs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]
         "listed": 4, "left_out": {EVIL: 3},
         "protocol": {"protocol": "kfold", "group_by": "subject", "words": EVIL},
         "sets": [
-            {"name": "csv", "adapter": "csv", "title": "own", "licence": "yours"} | PLAIN,
-            {"name": "rml", "adapter": "rml", "title": EVIL, "licence": "research | x"} | PLAIN,
+            {"name": "csv", "adapter": "csv", "title": "own", "license": "yours"} | PLAIN,
+            {"name": "rml", "adapter": "rml", "title": EVIL, "license": "research | x"} | PLAIN,
         ],
         "excluded": {"fear": 2}, "quarantined": {EVIL: 1},
         "near_duplicates": {"clips": 2, "sets": 1},

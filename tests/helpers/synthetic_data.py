@@ -69,12 +69,12 @@ def write_data(
                 )
     write_manifest(clips, root / "data/manifest.parquet", classes=CLASSES, dataset="synthetic")
     write_splits(root, [clip.clip_id for clip in clips])
-    labelled = [
+    labeled = [
         {"clip_id": clip, "frame_index": frame, "label_index": label if frame else -1}
         for clip, label in true.items()
         for frame in range(FRAMES if frame_labels else 0)
     ]
-    table = pa.Table.from_pylist(labelled, FRAME_LABELS_SCHEMA)
+    table = pa.Table.from_pylist(labeled, FRAME_LABELS_SCHEMA)
     write_table(table, root / "data/frame_labels.parquet")
     pooling = np.eye(REGIONS)
     graph_metadata = {

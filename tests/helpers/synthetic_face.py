@@ -4,7 +4,7 @@ import numpy as np
 
 from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
 
-CENTRE = 55.5  # the crop's middle: whole numbers are pixel centres
+CENTER = 55.5  # the crop's middle: whole numbers are pixel centers
 
 
 def _between(start, end, count):
@@ -31,9 +31,9 @@ def face_points(scheme: str) -> np.ndarray:
             place = np.stack([38 + 7 * np.cos(turn), 52 + 3 * np.sin(turn)], axis=1)
         place = place[: len(indices)]
         points[list(indices)] = place
-        points[list(mirrored)] = place * (-1, 1) + (2 * CENTRE, 0)
+        points[list(mirrored)] = place * (-1, 1) + (2 * CENTER, 0)
     turn = np.linspace(np.pi, 0, len(found.rows["contour"]))
-    outline = np.stack([CENTRE + 45 * np.cos(turn), 50 + 62 * np.sin(turn)], axis=1)
+    outline = np.stack([CENTER + 45 * np.cos(turn), 50 + 62 * np.sin(turn)], axis=1)
     points[list(found.rows["contour"])] = outline
     for part, height in {
         "upper_lip_outer": 89,
@@ -43,14 +43,14 @@ def face_points(scheme: str) -> np.ndarray:
     }.items():
         row = list(found.rows[part])
         half = 15 if part == "upper_lip_outer" else 11
-        points[row] = _between((CENTRE - half, height), (CENTRE + half, height), len(row))
+        points[row] = _between((CENTER - half, height), (CENTER + half, height), len(row))
     for part, (top, bottom) in {
         "nose_bridge": (50, 64),
         "nose_tip": (70, 70),
         "nose_bottom": (78, 78),
     }.items():
         row = list(found.midline[part])
-        points[row] = _between((CENTRE, top), (CENTRE, bottom), len(row))
+        points[row] = _between((CENTER, top), (CENTER, bottom), len(row))
     assert np.isfinite(points).all()
     assert len(scheme_indices(scheme)["eye_left"]) >= 6
     return points.astype(np.float32)

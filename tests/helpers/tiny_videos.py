@@ -36,9 +36,9 @@ def write_video(
             disc = (x - 0.5 - 0.35 * np.sin(fx * 3 * t + px)) ** 2 + (
                 y - 0.5 - 0.35 * np.sin(fy * 3 * t + py)
             ) ** 2 < 0.03
-            grey = np.where(disc, 220, ground).astype(np.uint8)
-            grey = np.kron(grey, np.ones((side // 64, side // 64), np.uint8))
-            frame = av.VideoFrame.from_ndarray(np.stack([grey] * 3, axis=-1), format="rgb24")
+            gray = np.where(disc, 220, ground).astype(np.uint8)
+            gray = np.kron(gray, np.ones((side // 64, side // 64), np.uint8))
+            frame = av.VideoFrame.from_ndarray(np.stack([gray] * 3, axis=-1), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

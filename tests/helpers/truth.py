@@ -14,7 +14,7 @@ from helpers.sources import Source
 
 # a row's time may differ from the truth by what Matroska and decord round to
 TIME_S = 2e-3
-# mean difference in grey levels of a block of 16 x 16 pixels: JPEG at quality 100 stays below 5
+# mean difference in gray levels of a block of 16 x 16 pixels: JPEG at quality 100 stays below 5
 # on these videos, a block that was decoded wrongly is far above 10
 BLOCK_PX = 16
 SAME_BLOCK = 10.0
@@ -53,9 +53,9 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
     if one.shape != other.shape:
         return False
     height, width = one.shape[:2]
-    # in grey: JPEG keeps a fourth of the colours
-    grey = (cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) for image in (one, other))
-    difference = cv2.absdiff(*grey).astype(np.float32)
+    # in gray: JPEG keeps a fourth of the colors
+    gray = (cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) for image in (one, other))
+    difference = cv2.absdiff(*gray).astype(np.float32)
     blocks = max(1, width // BLOCK_PX), max(1, height // BLOCK_PX)
     return bool(cv2.resize(difference, blocks, interpolation=cv2.INTER_AREA).max() <= SAME_BLOCK)
 
@@ -73,7 +73,7 @@ def judge(source: Source, rows: Sequence[Row]) -> Verdict:
         if found is not None and moved
     )
     # a frame that got lost moves all later ones by as much; an image that a decoder made up from
-    # its neighbours looks like one or another of them
+    # its neighbors looks like one or another of them
     if offsets and max(offsets.values()) > len(rows[displaced.index(True) :]) / 2:
         first = displaced.index(True)
         row = rows[first]

@@ -37,7 +37,7 @@ def write_run(
     (root / "artifacts/backbone/backbone.json").write_text(json.dumps({"enabled": False}))
     out = layout(load_pack(params.faces.pack).models["embedding"])
     graph = params.graph
-    topology = region_topology(graph.regions, graph.grid, graph.neighbourhood)
+    topology = region_topology(graph.regions, graph.grid, graph.neighborhood)
     metadata = {
         "embedding_dim": out.embedding_dim,
         "map_shape": list(out.map_shape),

@@ -29,7 +29,7 @@ NODES = GRID * GRID
 
 
 def grid_edges() -> tuple[Tensor, Tensor]:
-    """4-neighbour adjacency (type 0) and mirror columns (type 1) of a 3 x 3 grid."""
+    """4-neighbor adjacency (type 0) and mirror columns (type 1) of a 3 x 3 grid."""
     edges, types = [], []
     for i in range(NODES):
         for j in range(NODES):
@@ -287,7 +287,7 @@ def test_masked_mean() -> None:
     assert masked_mean(x, mask).tolist() == [[3.5], [0.0]]
 
 
-def test_feature_statistics_standardise_and_are_saved() -> None:
+def test_feature_statistics_standardize_and_are_saved() -> None:
     settings = config(appearance_vector="both")
     net, plain = build(settings).eval(), build(settings).eval()
     inputs = batch()

@@ -136,12 +136,12 @@ def test_pair_score_gradients_in_any_chunking(
 ) -> None:
     monkeypatch.setattr(attention, "PAIR_CHUNK", {"cpu": chunk_floats, "other": chunk_floats})
     torch.manual_seed(0)
-    neighbours = candidate_keys(random_graph(6, seed=1)[:4], 5)
+    neighbors = candidate_keys(random_graph(6, seed=1)[:4], 5)
     left, right, att = (
         torch.randn(*shape, dtype=torch.float64, requires_grad=True)
         for shape in [(3, 6, 8), (3, 4, 8), (2, 4)]
     )
-    assert torch.autograd.gradcheck(PairScore.apply, (left, right, att, neighbours))
+    assert torch.autograd.gradcheck(PairScore.apply, (left, right, att, neighbors))
 
 
 def test_candidate_keys_cover_each_row_once() -> None:

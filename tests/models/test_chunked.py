@@ -29,7 +29,7 @@ def results(out: Tensor, inputs: list[Tensor]) -> list[Tensor]:
 @pytest.mark.parametrize("chunk_bytes", [1, 2**12, 2**30])
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
 @pytest.mark.parametrize("shared_mask", [True, False])
-def test_gat_over_neighbours_equals_gat_over_all_pairs(
+def test_gat_over_neighbors_equals_gat_over_all_pairs(
     chunk_bytes: int,
     dtype: torch.dtype,
     close: float,
@@ -69,7 +69,7 @@ def test_standardized_linear_equals_its_two_steps(
 def test_bfloat16_autocast_stays_close() -> None:
     torch.manual_seed(0)
     linear = nn.Linear(NODES, WIDTH)
-    # varies little around a large mean: rounded before it is standardised, nothing would be left
+    # varies little around a large mean: rounded before it is standardized, nothing would be left
     x = (100 + 0.5 * torch.randn(GRAPHS, NODES)).half()
     shift, scale = torch.full((NODES,), -200.0), torch.full((NODES,), 2.0)
     expected = linear(torch.addcmul(shift, x, scale))

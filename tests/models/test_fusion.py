@@ -1,4 +1,4 @@
-"""The banded fusion against plain loops over frames and neighbours."""
+"""The banded fusion against plain loops over frames and neighbors."""
 
 from typing import get_args
 

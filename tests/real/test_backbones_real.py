@@ -12,7 +12,7 @@ from arpgnet.pipeline.geometry.alignment import similarity, warp
 from arpgnet.pipeline.networks.backbones import load_backbone
 from arpgnet.pipeline.networks.detector import find_faces, make_detector
 from arpgnet.pipeline.networks.packs import Pack
-from arpgnet.pipeline.networks.preprocessing import normalisation
+from arpgnet.pipeline.networks.preprocessing import normalization
 from arpgnet.pipeline.networks.sessions import load_graph, make_session
 from arpgnet.pipeline.networks.torch_graph import import_graph
 from arpgnet.pipeline.video.frames import decode_jpeg
@@ -34,7 +34,7 @@ def model_input(assets: Path, pack: Pack) -> np.ndarray:
             if matrix is not None:
                 crops.append(warp(frame, matrix))
     assert len(crops) >= 8
-    return normalisation(pack.models["embedding"]).model_input(np.stack(crops))
+    return normalization(pack.models["embedding"]).model_input(np.stack(crops))
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,6 @@ def test_uniform_sampling_spans_the_clip(assets: Path) -> None:
     length = probe(path).duration_s
     kept = list(sample_frames(path, DecodeParams(frames=8, max_side=160)))
     assert length is not None
-    centres = (np.arange(8) + 0.5) / 8 * length
-    assert np.abs(np.array([frame.time_s for frame in kept]) - centres).max() < 0.1
+    centers = (np.arange(8) + 0.5) / 8 * length
+    assert np.abs(np.array([frame.time_s for frame in kept]) - centers).max() < 0.1
     assert {max(frame.width, frame.height) for frame in kept} == {160}

@@ -13,7 +13,7 @@ from arpgnet.pipeline.geometry.alignment import apply, context, similarity, warp
 from arpgnet.pipeline.geometry.grid import grid_visible
 from arpgnet.pipeline.geometry.landmark_regions import landmark_visible
 from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES, scheme_indices
-from arpgnet.pipeline.networks.appearance import AppearanceNetwork, Centres, centres, layout
+from arpgnet.pipeline.networks.appearance import AppearanceNetwork, Centers, centers, layout
 from arpgnet.pipeline.networks.detector import find_faces, make_detector
 from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
 from arpgnet.pipeline.networks.packs import ModelSpec, Pack
@@ -117,7 +117,7 @@ def test_embeddings_tell_people_apart(faces: Faces, pack: Pack) -> None:
 
 
 def test_mobilefacenet_s_cells_look_at_multiples_of_sixteen(pack: Pack) -> None:
-    assert centres(pack.models["embedding"]) == Centres(0.0, 16.0)
+    assert centers(pack.models["embedding"]) == Centers(0.0, 16.0)
 
 
 def test_regions_of_real_faces_are_visible(faces: Faces, points: np.ndarray) -> None:

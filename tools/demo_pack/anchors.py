@@ -1,7 +1,7 @@
 """SCRFD's anchors, and which of them answers for which face.
 
 Shape letters: K anchors of one level, G faces of one image. Distances are in strides, from the
-anchor centre at (column, row) * stride, as insightface's SCRFD class decodes them.
+anchor center at (column, row) * stride, as insightface's SCRFD class decodes them.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ Floats = NDArray[np.float32]
 
 # nominal face sizes in pixels of the two anchors of a cell, per stride, as in SCRFD
 _SIZES = {8: (16.0, 32.0), 16: (64.0, 128.0), 32: (256.0, 512.0)}
-# octaves between a face and an anchor's nominal size: neighbours overlap by half an octave
+# octaves between a face and an anchor's nominal size: neighbors overlap by half an octave
 _POSITIVE_OCTAVES, _IGNORED_OCTAVES = 0.75, 1.25
-# reach of positive cells round the face's centre, in parts of its size; at least one cell
+# reach of positive cells round the face's center, in parts of its size; at least one cell
 _REACH, _IGNORED_REACH = 0.12, 0.22
 _REACH_IN_STRIDES, _IGNORED_REACH_IN_STRIDES = 0.6, 1.2
 
@@ -36,8 +36,8 @@ class LevelTargets:
     sizes: Floats
 
 
-def centres(height: int, width: int, stride: int) -> Floats:
-    """Anchor centres `[K, 2]` in pixels, anchors of a cell adjacent, rows first."""
+def centers(height: int, width: int, stride: int) -> Floats:
+    """Anchor centers `[K, 2]` in pixels, anchors of a cell adjacent, rows first."""
     rows, columns = np.mgrid[: height // stride, : width // stride]
     cells = np.stack([columns, rows], -1).reshape(-1, 2) * stride
     return np.repeat(cells, ANCHORS_PER_CELL, axis=0).astype(np.float32)
@@ -57,7 +57,7 @@ def _assign_level(
     width: int,
     stride: int,
 ) -> LevelTargets:
-    points = centres(height, width, stride)
+    points = centers(height, width, stride)
     count = len(points)
     sizes = np.tile(np.array(_SIZES[stride], np.float32) / stride, count // ANCHORS_PER_CELL)
     targets = LevelTargets(
@@ -67,8 +67,8 @@ def _assign_level(
         sizes.astype(np.float32),
     )
     for box, face_keypoints in zip(boxes, keypoints, strict=True):
-        centre, extent = (box[:2] + box[2:]) / 2, np.sqrt(np.prod(box[2:] - box[:2]))
-        offset = np.abs(points - centre).max(1)
+        center, extent = (box[:2] + box[2:]) / 2, np.sqrt(np.prod(box[2:] - box[:2]))
+        offset = np.abs(points - center).max(1)
         octaves = np.abs(np.log2(extent / (sizes * stride)))
         near = offset <= max(_REACH * extent, _REACH_IN_STRIDES * stride)
         around = offset <= max(_IGNORED_REACH * extent, _IGNORED_REACH_IN_STRIDES * stride)

@@ -1,4 +1,4 @@
-"""What a camera does to a still: light, colour, blur, noise, compression, something in the way."""
+"""What a camera does to a still: light, color, blur, noise, compression, something in the way."""
 
 from typing import Any
 
@@ -33,15 +33,15 @@ def occlude(image: Image, rng: Generator, *, probability: float) -> Image:
         return image
     image = image.copy()
     side = image.shape[0]
-    centre = rng.uniform(0.05, 0.95, 2) * side
+    center = rng.uniform(0.05, 0.95, 2) * side
     radii = rng.uniform(0.05, 0.17, 2) * side
-    colour = rng.integers(0, 256, 3).tolist()
+    color = rng.integers(0, 256, 3).tolist()
     if rng.random() < 0.5:
         degrees = float(rng.uniform(0, 180))
-        cv2.ellipse(image, (centre.tolist(), (radii * 2).tolist(), degrees), colour, -1)
+        cv2.ellipse(image, (center.tolist(), (radii * 2).tolist(), degrees), color, -1)
     else:
-        low, high = (centre - radii).astype(int), (centre + radii).astype(int)
-        cv2.rectangle(image, low.tolist(), high.tolist(), colour, -1)
+        low, high = (center - radii).astype(int), (center + radii).astype(int)
+        cv2.rectangle(image, low.tolist(), high.tolist(), color, -1)
     return image
 
 

@@ -24,7 +24,7 @@ def write_pack_yaml(
         "embedding": {
             **_file(folder, EMBEDDING_FILE),
             "kind": "arcface",
-            "colour": "rgb",
+            "color": "rgb",
             "mean": 127.5,
             "std": 127.5,
             "map_tensor": map_tensor,
@@ -32,7 +32,7 @@ def write_pack_yaml(
             "map_shape": list(map_shape),
         },
     }
-    pack = {"name": "demo", "licence": "MIT", "notice": NOTICE, "url": None, "models": models}
+    pack = {"name": "demo", "license": "MIT", "notice": NOTICE, "url": None, "models": models}
     yaml = YAML()
     yaml.width = 100
     yaml.representer.add_representer(
@@ -132,7 +132,7 @@ loads any other.
     {command}
 
 {stills} stills of {subjects} rendered subjects (seeds from {first_subject} on; the demo's own
-subjects are 0 to 999), moved, turned, recoloured, blurred and partly covered. The embedding
+subjects are 0 to 999), moved, turned, recolored, blurred and partly covered. The embedding
 network first learns who it is, then who and which action units move, read from the mean of the
 last feature map, from the whole map and from the embedding: ARPGNet fine-tunes its
 face-recognition backbone on expressions in the same way.

@@ -100,7 +100,7 @@ def _focal_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _giou(predicted: Tensor, target: Tensor) -> Tensor:
-    """Generalised IoU of boxes given as distances from a common centre; `[M, 4]` x 2 -> `[M]`."""
+    """Generalized IoU of boxes given as distances from a common center; `[M, 4]` x 2 -> `[M]`."""
     inner, outer = torch.minimum(predicted, target), torch.maximum(predicted, target)
     overlap = (inner[:, :2] + inner[:, 2:]).clamp(min=0).prod(1)
     hull = (outer[:, :2] + outer[:, 2:]).clamp(min=1e-6).prod(1)
@@ -177,7 +177,7 @@ def _paste(canvas: Image, still: Image, matrix: geometry.Matrix) -> None:
 
 
 def _background(stills: Stills, side: int, rng: Generator) -> Image:
-    """A plain colour, noise, or the faceless margin of another still enlarged to the frame."""
+    """A plain color, noise, or the faceless margin of another still enlarged to the frame."""
     kind = rng.random()
     if kind < 0.2:
         return np.full((side, side, 3), rng.integers(0, 256, 3), np.uint8)

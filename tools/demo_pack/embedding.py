@@ -107,10 +107,10 @@ def train_embedding(
     return net, trainee.units
 
 
-def cosine_margin_loss(embedding: Tensor, centres: Tensor, subjects: Tensor) -> Tensor:
+def cosine_margin_loss(embedding: Tensor, centers: Tensor, subjects: Tensor) -> Tensor:
     """CosFace (Wang et al. 2018, arXiv:1801.09414); `[B, D]`, `[subjects, D]`, `[B]` -> scalar."""
-    cosine = functional.normalize(embedding) @ functional.normalize(centres).T
-    margin = functional.one_hot(subjects, len(centres)) * _COSINE_MARGIN
+    cosine = functional.normalize(embedding) @ functional.normalize(centers).T
+    margin = functional.one_hot(subjects, len(centers)) * _COSINE_MARGIN
     return functional.cross_entropy(_COSINE_SCALE * (cosine - margin), subjects)
 
 

@@ -52,14 +52,14 @@ def export_embedding(net: DemoEmbedding, path: Path) -> None:
 
 
 def with_output(path: Path, tensor: str) -> bytes:
-    """The serialised model at `path` with its inner `tensor` as an extra output."""
+    """The serialized model at `path` with its inner `tensor` as an extra output."""
     model = onnx.load(str(path))
     model.graph.output.extend(info for info in model.graph.value_info if info.name == tensor)
     return model.SerializeToString()
 
 
 def session(model: Path | bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
-    """A CPU session of a model file or of serialised bytes."""
+    """A CPU session of a model file or of serialized bytes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

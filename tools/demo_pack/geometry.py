@@ -33,12 +33,12 @@ def resize(image: Image, side: int, *, interpolation: int = cv2.INTER_LINEAR) ->
     return np.asarray(cv2.resize(image, (side, side), interpolation=interpolation), np.uint8)
 
 
-def about(centre: Points, target: Points, *, scale: float, degrees: float = 0.0) -> Matrix:
-    """Scale and rotate about `centre` `[2]`, which lands on `target` `[2]`."""
+def about(center: Points, target: Points, *, scale: float, degrees: float = 0.0) -> Matrix:
+    """Scale and rotate about `center` `[2]`, which lands on `target` `[2]`."""
     angle = np.deg2rad(degrees)
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     rotation = np.array([[cos, -sin], [sin, cos]])
-    return np.column_stack([rotation, target - rotation @ centre])
+    return np.column_stack([rotation, target - rotation @ center])
 
 
 def align(keypoints: Points) -> Matrix:
@@ -58,9 +58,9 @@ def align(keypoints: Points) -> Matrix:
 def landmark_crop(box: Points) -> Matrix:
     """The crop insightface's Landmark class cuts round a box `[4]` xyxy."""
     width, height = box[2] - box[0], box[3] - box[1]
-    centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+    center = np.array([box[0] + box[2], box[1] + box[3]]) / 2
     scale = LANDMARK_PX / (max(width, height) * LANDMARK_MARGIN)
-    return about(centre, np.full(2, LANDMARK_PX / 2), scale=scale)
+    return about(center, np.full(2, LANDMARK_PX / 2), scale=scale)
 
 
 def transformed_box(matrix: Matrix, box: Points, landmarks: Points) -> NDArray[np.float64]:

@@ -15,8 +15,8 @@ from tools.demo_pack.loop import fit, to_tensor
 from tools.demo_pack.nets import DemoLandmarks
 from tools.demo_pack.stills import Stills
 
-# detector noise: the box's centre and size, in parts of its size
-_CENTRE_NOISE, _SIZE_NOISE = 0.035, 0.05
+# detector noise: the box's center and size, in parts of its size
+_CENTER_NOISE, _SIZE_NOISE = 0.035, 0.05
 _TURN_DEGREES = 8.0
 # Wing loss in pixels: below `_WING` errors count logarithmically, curvature `_WING_CURVE`
 _WING, _WING_CURVE = 6.0, 1.0
@@ -74,12 +74,12 @@ def _make_batch(stills: Stills, batch: int, rng: Generator) -> LandmarkBatch:
 
 def _jittered_crop(box: geometry.Points, rng: Generator) -> geometry.Matrix:
     extent = float(max(box[2] - box[0], box[3] - box[1]))
-    centre = (box[:2] + box[2:]) / 2 + rng.normal(0, _CENTRE_NOISE * extent, 2)
+    center = (box[:2] + box[2:]) / 2 + rng.normal(0, _CENTER_NOISE * extent, 2)
     extent *= float(np.exp(rng.normal(0, _SIZE_NOISE)))
     half = geometry.LANDMARK_PX / 2
     scale = geometry.LANDMARK_PX / (extent * geometry.LANDMARK_MARGIN)
     degrees = rng.normal(0, _TURN_DEGREES)
-    return geometry.about(centre, np.full(2, half), scale=scale, degrees=degrees)
+    return geometry.about(center, np.full(2, half), scale=scale, degrees=degrees)
 
 
 def _mean_shape(stills: Stills) -> Tensor:

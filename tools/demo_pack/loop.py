@@ -30,16 +30,16 @@ def fit(
     `make_batch` draws a batch from the generator of its step; it runs one step ahead in a
     thread, since OpenCV releases the interpreter lock. `loss` also gets the progress in [0, 1).
     """
-    optimiser = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / steps))
+    optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / steps))
     module.train()
     every, recent = max(1, steps // 10), 0.0
     for step, batch in enumerate(_prefetched(make_batch, steps, seed)):
         value = loss(batch, step / steps)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 5.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         recent += value.item() / every
         if (step + 1) % every == 0:

@@ -72,7 +72,7 @@ class LevelOutput(NamedTuple):
     """One pyramid level of the detector; K = H/stride * W/stride * ANCHORS_PER_CELL.
 
     logits `[B, K, 1]`; boxes `[B, K, 4]` (left, top, right, bottom) and keypoints `[B, K, 10]`
-    (x, y of five points) are distances from the anchor's centre in strides.
+    (x, y of five points) are distances from the anchor's center in strides.
     """
 
     logits: Tensor
@@ -113,7 +113,7 @@ def _anchor_rows(x: Tensor, width: int) -> Tensor:
 class DemoDetector(nn.Module):
     """Anchor-based face detector with five keypoints, strides 8, 16 and 32.
 
-    Shapes: image `[B, 3, H, W]`, H and W multiples of 32, normalised as (x - 127.5) / 128
+    Shapes: image `[B, 3, H, W]`, H and W multiples of 32, normalized as (x - 127.5) / 128
     -> three `LevelOutput`s.
     """
 
@@ -161,9 +161,9 @@ class ScrfdForm(nn.Module):
 
 
 class DemoLandmarks(nn.Module):
-    """106-point regression on a box-centred crop.
+    """106-point regression on a box-centered crop.
 
-    Shapes: crop `[B, 3, 192, 192]`, normalised as (x - 127.5) / 128 -> `[B, P * 2]`,
+    Shapes: crop `[B, 3, 192, 192]`, normalized as (x - 127.5) / 128 -> `[B, P * 2]`,
     x and y interleaved, -1 and 1 at the crop's borders.
     """
 
@@ -191,8 +191,8 @@ class DemoLandmarks(nn.Module):
 class DemoEmbedding(nn.Module):
     """Face embedding whose last feature map keeps expression and position.
 
-    Shapes: crop `[B, 3, 112, 112]`, normalised as (x - 127.5) / 127.5
-    -> embedding `[B, D]` (not normalised), feature map `[B, C, 7, 7]`.
+    Shapes: crop `[B, 3, 112, 112]`, normalized as (x - 127.5) / 127.5
+    -> embedding `[B, D]` (not normalized), feature map `[B, C, 7, 7]`.
     """
 
     GRID = 7

@@ -51,7 +51,7 @@ ABOUT = About(
         "official", "trained on Train, tested on all clips of Val; Test has no labels", "clip"
     ),
     metric="war",
-    licence="research, after a signed agreement",
+    license="research, after a signed agreement",
     obtain="https://users.cecs.anu.edu.au/~few_group/AFEW.html",
     source="Dhall et al., ICMI 2016 (EmotiW 2016); github.com/Open-Debin/Emotion-FAN data/face; "
     "github.com/albanie/mcnDatasets afew3.0 (counts, missing faces)",

@@ -60,7 +60,7 @@ ABOUT = About(
         "official", "trained on Train_Set, every labeled frame of Validation_Set tested", "group"
     ),
     metric="macro_f1",
-    licence="research, non-commercial, after a signed agreement",
+    license="research, non-commercial, after a signed agreement",
     obtain="https://ibug.doc.ic.ac.uk/resources/aff-wild2/",
     source="the label files' own first lines; Kollias, CVPRW 2022 (ABAW 3), arXiv:2202.10659; "
     "public loaders (first image 00001.jpg is the first label line). Not verified: the number of "

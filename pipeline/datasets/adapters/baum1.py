@@ -89,7 +89,7 @@ ABOUT = About(
     ),
     recipe=Recipe("kfold", "5 folds of subjects, ours: the release has no partition", folds=5),
     metric="war",
-    licence="research, on request",
+    license="research, on request",
     obtain="on request: https://archive.ics.uci.edu/dataset/473/baum+1",
     source=(
         "public code that reads Annotations_BAUM1s (clip, word and code in columns D, E, F; codes "

@@ -70,7 +70,7 @@ ABOUT = About(
         folds=FOLDS,
     ),
     metric="war",
-    licence="research, non-commercial, by agreement",
+    license="research, non-commercial, by agreement",
     obtain="on request: http://www.jeffcohn.net/Resources/",
     source=(
         "the release's ReadMe (layout, codes, 593 and 327 sequences); counts by class: Lucey et "

@@ -55,7 +55,7 @@ ABOUT = About(
         folds=FOLDS,
     ),
     metric="war",
-    licence="Open Database License 1.0 (contents: Database Contents License)",
+    license="Open Database License 1.0 (contents: Database Contents License)",
     obtain="https://github.com/CheyneyComputerScience/CREMA-D (git lfs)",
     source=(
         "README and file list of github.com/CheyneyComputerScience/CREMA-D (layout, codes, 7442 "

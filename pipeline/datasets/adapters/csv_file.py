@@ -41,7 +41,7 @@ ABOUT = About(
     layout="the file dataset.manifest, with the columns path and label",
     recipe=Recipe("kfold", "the columns split or fold where there is one, else folds", folds=4),
     metric="uar",
-    licence="yours",
+    license="yours",
     obtain="",
     source="",
     published=False,

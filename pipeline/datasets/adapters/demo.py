@@ -24,7 +24,7 @@ ABOUT = About(
     layout=MANIFEST,
     recipe=Recipe("kfold", "4 folds of whole subjects, pooled", folds=4),
     metric="uar",
-    licence="MIT",
+    license="MIT",
     obtain="nothing to obtain: rendered on first use",
     source="pipeline/demo",
     published=False,

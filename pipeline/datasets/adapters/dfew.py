@@ -42,7 +42,7 @@ ABOUT = About(
     "Clip/original/1.mp4 or Clip/clip_224x224/00001/*.jpg",
     recipe=Recipe("kfold", "the 5 official folds, single-labeled clips", group_by="clip"),
     metric="war",
-    licence="research and education, non-commercial",
+    license="research and education, non-commercial",
     obtain="on request: https://dfew-dataset.github.io",
     source="the release's README (layout, labels, counts); github.com/sunlicai/MAE-DFER "
     "preprocess/dfew.py and github.com/zengqunzhao/DFER-CLIP annotation/ (columns, 1-based "

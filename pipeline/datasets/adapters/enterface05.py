@@ -41,7 +41,7 @@ ABOUT = About(
     layout="subject 1/anger/sentence 1/s1_an_1.avi: folders of subject, class and sentence",
     recipe=Recipe("kfold", "5 folds of subjects, ours: the release has no partition", folds=5),
     metric="war",
-    licence="MIT (terms lie in the archive)",
+    license="MIT (terms lie in the archive)",
     obtain="project2_database.zip of https://enterface.net/enterface05/emotion.html",
     source=(
         "the database's page; github.com/albanie/mcnDatasets enterface (layout, uneven depth, "

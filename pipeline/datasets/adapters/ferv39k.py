@@ -51,7 +51,7 @@ ABOUT = About(
     "<clip>/*.jpg",
     recipe=Recipe("official", "the official train and test part of all scenes", group_by="clip"),
     metric="war",
-    licence="research, non-commercial",
+    license="research, non-commercial",
     obtain="password on request by university staff: https://github.com/wangyanckxx/FERV39k",
     source="github.com/wangyanckxx/FERV39k (the set's page); github.com/sunlicai/MAE-DFER "
     "preprocess/ferv39k.py (lists, label order, crops), github.com/zengqunzhao/DFER-CLIP "

@@ -19,7 +19,7 @@ ABOUT = About(
     layout="<class>/<clip> or <split>/<class>/<clip>",
     recipe=Recipe("kfold", "split folders where there are some, else folds", folds=4),
     metric="uar",
-    licence="yours",
+    license="yours",
     obtain="",
     source="",
     published=False,

@@ -48,7 +48,7 @@ ABOUT = About(
     "data/clips/00025.mp4 or data/faces/00025/*.jpg",
     recipe=Recipe("kfold", "the 5 official folds of the single or compound set", group_by="clip"),
     metric="war",
-    licence="research, non-commercial",
+    license="research, non-commercial",
     obtain="on request by university staff: https://mafw-database.github.io/MAFW",
     source="github.com/MAFW-database/MAFW (the set's page); github.com/sunlicai/MAE-DFER "
     "preprocess/mafw.py (lists, class order, data/frames), github.com/zengqunzhao/DFER-CLIP "

@@ -84,7 +84,7 @@ ABOUT = About(
         folds=FOLDS,
     ),
     metric="war",
-    licence="research, non-commercial, by agreement (wording not verified)",
+    license="research, non-commercial, by agreement (wording not verified)",
     obtain="on request: Center for Machine Vision and Signal Analysis, University of Oulu",
     source=(
         "Zhao et al. 2011, doi 10.1016/j.imavis.2011.07.002 (80 people, six expressions, 25 "

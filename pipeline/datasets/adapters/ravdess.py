@@ -63,7 +63,7 @@ ABOUT = About(
         folds=6,
     ),
     metric="war",
-    licence="CC BY-NC-SA 4.0",
+    license="CC BY-NC-SA 4.0",
     obtain="https://zenodo.org/records/1188976",
     source=(
         "Zenodo record 1188976 (codes, layout, counts; there is no official split); folds of 4 "

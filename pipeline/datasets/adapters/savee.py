@@ -42,7 +42,7 @@ ABOUT = About(
     layout="AudioVisualClip/DC/a1.avi: a folder for each of DC JE JK KL, letters of the class",
     recipe=Recipe("loso", "leave one of 4 speakers out"),
     metric="war",
-    licence="research, non-commercial",
+    license="research, non-commercial",
     obtain="on registration: http://kahlan.eps.surrey.ac.uk/savee/",
     source=(
         "AudioData/Info.txt of the database (letters, speakers); Haq's thesis (480 clips); public "

@@ -11,9 +11,9 @@ from arpgnet.pipeline.predict.output import Row
 from arpgnet.pipeline.predict.overlay.marks import (
     BLACK,
     BOLD,
-    Colour,
+    Color,
     Sizes,
-    colour_of,
+    color_of,
     on,
     put,
     shortened,
@@ -59,23 +59,23 @@ def _corners(row: Row) -> Rectangle:
 
 def _draw_box(image: np.ndarray, row: Row, size: Sizes) -> None:
     left, top, right, bottom = _corners(row)
-    colour = colour_of(row.face_id)
+    color = color_of(row.face_id)
     if confident(row):
         # a dark edge on both sides keeps it visible on a background of its own color
         cv2.rectangle(image, (left, top), (right, bottom), BLACK, size.line + 2)
-        cv2.rectangle(image, (left, top), (right, bottom), colour, size.line)
+        cv2.rectangle(image, (left, top), (right, bottom), color, size.line)
         return
     line = max(2, size.line // 2)
     for begin, end in (
         ((left, top), (right, top)), ((right, top), (right, bottom)),
         ((right, bottom), (left, bottom)), ((left, bottom), (left, top)),
     ):  # fmt: skip
-        for width, own in ((line + 2, BLACK), (line, colour)):
+        for width, own in ((line + 2, BLACK), (line, color)):
             _dashed(image, np.array(begin), np.array(end), own, width, DASH * size.line)
 
 
 def _dashed(
-    image: np.ndarray, begin: np.ndarray, end: np.ndarray, colour: Colour, width: int, dash: int
+    image: np.ndarray, begin: np.ndarray, end: np.ndarray, color: Color, width: int, dash: int
 ) -> None:
     """Dashes from corner to corner; the first and the last one stand at the corners."""
     length = int(np.abs(end - begin).max())
@@ -85,7 +85,7 @@ def _dashed(
     ]
     for first in range(0, count, 2):
         one, other = stops[first].tolist(), stops[first + 1].tolist()
-        cv2.line(image, one, other, colour, width)
+        cv2.line(image, one, other, color, width)
 
 
 def _draw_points(image: np.ndarray, row: Row, size: Sizes) -> None:
@@ -95,9 +95,9 @@ def _draw_points(image: np.ndarray, row: Row, size: Sizes) -> None:
     side = float((row.box[2:] - row.box[:2]).max())
     radius = min(size.line / 2, side / 100)
     for x, y in row.points[np.isfinite(row.points).all(axis=1)]:
-        centre = round(float(x)), round(float(y))
-        cv2.circle(image, centre, max(1, round(radius)) + 1, BLACK, cv2.FILLED)
-        cv2.circle(image, centre, max(1, round(radius)), colour_of(row.face_id), cv2.FILLED)
+        center = round(float(x)), round(float(y))
+        cv2.circle(image, center, max(1, round(radius)) + 1, BLACK, cv2.FILLED)
+        cv2.circle(image, center, max(1, round(radius)), color_of(row.face_id), cv2.FILLED)
 
 
 def _draw_label(
@@ -122,9 +122,9 @@ def _draw_label(
         and y + 2 * high < height
     ):
         y += high
-    colour = colour_of(row.face_id)
-    cv2.rectangle(image, (x, y), (x + wide - 1, y + high - 1), colour, cv2.FILLED)
-    put(image, text, (x + pad, y + high - round(0.4 * size.text)), size.text, on(colour), BOLD)
+    color = color_of(row.face_id)
+    cv2.rectangle(image, (x, y), (x + wide - 1, y + high - 1), color, cv2.FILLED)
+    put(image, text, (x + pad, y + high - round(0.4 * size.text)), size.text, on(color), BOLD)
     return x, y, x + wide, y + high
 
 

@@ -54,9 +54,9 @@ def draw_heat(image: np.ndarray, row: Row) -> None:
     if x2 <= x1 or y2 <= y1:
         return
     level, near = heat(row.regions)
-    colours = np.where(level[..., None] > 0, MORE, LESS)
+    colors = np.where(level[..., None] > 0, MORE, LESS)
     alpha = OPACITY * near * np.minimum(1.0, np.abs(level))
-    layer = np.dstack([colours, 255 * alpha]).round().astype(np.uint8)
+    layer = np.dstack([colors, 255 * alpha]).round().astype(np.uint8)
     part = (slice(y1 - first[1], y2 - first[1]), slice(x1 - first[0], x2 - first[0]))
     large = cv2.resize(layer, (last - first).tolist(), interpolation=cv2.INTER_LINEAR)[part]
     under = image[y1:y2, x1:x2].astype(np.float32)

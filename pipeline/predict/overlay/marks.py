@@ -11,19 +11,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 # Okabe & Ito's palette, distinguishable with any color vision (jfly.uni-koeln.de/color), RGB;
 # neighbors differ in lightness too
-PALETTE: tuple[Colour, ...] = (
+PALETTE: tuple[Color, ...] = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (0, 114, 178),
     (204, 121, 167),
 )  # fmt: skip
-BLACK: Colour = (0, 0, 0)
-WHITE: Colour = (255, 255, 255)
-GROUND: Colour = (24, 24, 24)
-FAINT: Colour = (70, 70, 70)
-GREY: Colour = (190, 190, 190)
+BLACK: Color = (0, 0, 0)
+WHITE: Color = (255, 255, 255)
+GROUND: Color = (24, 24, 24)
+FAINT: Color = (70, 70, 70)
+GRAY: Color = (190, 190, 190)
 
 # below it letters run into each other after 4:2:0 and H.264
 MIN_TEXT_PX = 12
@@ -52,21 +52,21 @@ def sizes(width: int, height: int) -> Sizes:
     return Sizes(text, max(3, round(text / 5)))
 
 
-def colour_of(face: int) -> Colour:
+def color_of(face: int) -> Color:
     """A face's own; after seven faces they come again."""
     return PALETTE[face % len(PALETTE)]
 
 
-def on(colour: Colour) -> Colour:
-    """Black or white, whichever is read better on a colour."""
-    red, green, blue = colour
+def on(color: Color) -> Color:
+    """Black or white, whichever is read better on a color."""
+    red, green, blue = color
     return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else WHITE
 
 
-def mixed(colour: Colour, ground: Colour, share: float) -> Colour:
+def mixed(color: Color, ground: Color, share: float) -> Color:
     """`share` of the color, the rest of the ground."""
     red, green, blue = (
-        round(share * one + (1 - share) * other) for one, other in zip(colour, ground, strict=True)
+        round(share * one + (1 - share) * other) for one, other in zip(color, ground, strict=True)
     )
     return red, green, blue
 
@@ -91,11 +91,11 @@ def put(
     text: str,
     at: tuple[int, int],
     size: int,
-    colour: Colour,
+    color: Color,
     weight: int = REGULAR,
 ) -> None:
     """Text with its baseline beginning at x, y."""
-    cv2.putText(image, text, at, colour, _font(), size, weight)
+    cv2.putText(image, text, at, color, _font(), size, weight)
 
 
 @functools.cache

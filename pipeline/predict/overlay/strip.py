@@ -18,13 +18,13 @@ from arpgnet.pipeline.predict.overlay.boxes import prediction_text
 from arpgnet.pipeline.predict.overlay.marks import (
     BOLD,
     FAINT,
-    GREY,
+    GRAY,
     GROUND,
     REGULAR,
     WHITE,
-    Colour,
+    Color,
     Sizes,
-    colour_of,
+    color_of,
     mixed,
     on,
     put,
@@ -87,7 +87,7 @@ class Strip:
         shown = {face: panel for face, panel in self._panels.items() if panel < self._most}
         count = max(shown.values(), default=0) + 1
         if not shown:
-            self._put(canvas, "no face", self._size.text // 2, 0, GREY)
+            self._put(canvas, "no face", self._size.text // 2, 0, GRAY)
         for face, panel in shown.items():
             left, right = (self._width * edge // count for edge in (panel, panel + 1))
             # a view: the panel is drawn in its place
@@ -121,17 +121,17 @@ class Strip:
 
     def _draw_panel(self, canvas: np.ndarray, face: int, time_s: float, here: bool) -> None:
         size, past = self._size, self._past[face]
-        colour, pad = colour_of(face), size.text // 2
+        color, pad = color_of(face), size.text // 2
         width = canvas.shape[1]
         name = f" {face} "
         chip = text_width(name, size.text, BOLD)
-        cv2.rectangle(canvas, (pad, 1), (pad + chip, size.row - 2), colour, cv2.FILLED)
-        self._put(canvas, name, pad, 0, on(colour), BOLD)
+        cv2.rectangle(canvas, (pad, 1), (pad + chip, size.row - 2), color, cv2.FILLED)
+        self._put(canvas, name, pad, 0, on(color), BOLD)
         assert past.last is not None
         text = prediction_text(past.last, self._classes) if here else "not in the image"
         space = width - chip - 3 * pad
         text = shortened(text, size.text, space, BOLD)
-        self._put(canvas, text, 2 * pad + chip, 0, WHITE if here else GREY, BOLD)
+        self._put(canvas, text, 2 * pad + chip, 0, WHITE if here else GRAY, BOLD)
 
         names = self._names(past)
         space = round(NAME_TEXTS * size.text)
@@ -142,7 +142,7 @@ class Strip:
         left += pad
         right = width - pad - text_width("0.00", size.text, BOLD) - pad
         for line, number in enumerate(names, start=1):
-            self._draw_line(canvas, line, number, past, time_s, left, right, colour, here)
+            self._draw_line(canvas, line, number, past, time_s, left, right, color, here)
         self._draw_time(canvas, time_s, left, right)
 
     def _names(self, past: _Past) -> list[int]:
@@ -161,14 +161,14 @@ class Strip:
         time_s: float,
         left: int,
         right: int,
-        colour: Colour,
+        color: Color,
         here: bool,
     ) -> None:
         """A class: name, curve and number."""
         size = self._size
         now = past.last.probabilities if here and past.last is not None else None
         best = now is not None and int(np.argmax(now)) == number
-        weight, ink = (BOLD, WHITE) if best else (REGULAR, GREY)
+        weight, ink = (BOLD, WHITE) if best else (REGULAR, GRAY)
         pad = size.text // 2
         name = shortened(self._classes[number], size.text, left - 2 * pad, weight)
         self._put(canvas, name, pad, line, ink, weight)
@@ -176,7 +176,7 @@ class Strip:
             self._put(canvas, f"{now[number]:.2f}", right + pad, line, ink, weight)
         base = (line + 1) * size.row - 2
         cv2.line(canvas, (left, base), (right, base), FAINT, 1)
-        fill = colour if best else mixed(colour, GROUND, OTHERS)
+        fill = color if best else mixed(color, GROUND, OTHERS)
         for times, values in _pieces(past, number):
             x = right - (time_s - times) * (right - left) / SPAN_S
             y = base - values * (size.row - 3)
@@ -201,7 +201,7 @@ class Strip:
         self._put(canvas, now, at, line, WHITE)
         begin = f"-{SPAN_S:g} s"
         if left + text_width(begin, size.text) + size.text // 2 < at:
-            self._put(canvas, begin, left, line, GREY)
+            self._put(canvas, begin, left, line, GRAY)
 
     def _put(
         self,
@@ -209,11 +209,11 @@ class Strip:
         text: str,
         x: int,
         line: int,
-        colour: Colour,
+        color: Color,
         weight: int = REGULAR,
     ) -> None:
         base = (line + 1) * self._size.row - round(0.35 * self._size.text)
-        put(canvas, text, (x, base), self._size.text, colour, weight)
+        put(canvas, text, (x, base), self._size.text, color, weight)
 
 
 def _pieces(past: _Past, number: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -105,7 +105,7 @@ function drawBoxes() {
     pen.strokeStyle = "#000";
     pen.strokeRect(...place);
     pen.lineWidth = chosen ? 3 : 1.5;
-    pen.strokeStyle = face.colour;
+    pen.strokeStyle = face.color;
     pen.strokeRect(...place);
     label(pen, face, row, x, y, width);
   }
@@ -120,7 +120,7 @@ function label(pen, face, row, x, y, width) {
   const top = Math.max(0, y - 19);
   pen.fillStyle = "#000c";
   pen.fillRect(left, top, wide, 18);
-  pen.fillStyle = face.colour;
+  pen.fillStyle = face.color;
   pen.fillRect(left, top, 4, 18);
   pen.fillStyle = "#fff";
   pen.fillText(text, left + 6, top + 13);

@@ -123,7 +123,7 @@ function drawMoment() {
     const value = row < 0 ? NaN : probability(face, row, k);
     line.className = k === best ? "best" : "";
     fill.style.width = `${Number.isNaN(value) ? 0 : 100 * value}%`;
-    fill.style.background = k === best ? face.colour : "#9ca3af";
+    fill.style.background = k === best ? face.color : "#9ca3af";
     number.textContent = Number.isNaN(value) ? "–" : value.toFixed(3);
   });
   byId("look-words").textContent = words(face, row);

@@ -123,7 +123,7 @@ class Page:
         metadata = self._columns.as_json() | {
             "classes": list(self._head.classes),
             "regions": self._regions,
-            "colours": [f"rgb({red},{green},{blue})" for red, green, blue in PALETTE],
+            "colors": [f"rgb({red},{green},{blue})" for red, green, blue in PALETTE],
         }
         scripts = [(here / name).read_text(encoding="utf-8") for name in SCRIPTS]
         return environment.get_template("page.html.j2").render(

@@ -24,7 +24,7 @@ function faceOf(stored, place) {
   return {
     id: stored.id,
     place,
-    colour: metadata.colours[stored.id % metadata.colours.length],
+    color: metadata.colors[stored.id % metadata.colors.length],
     frames: new Uint32Array(bytesOf(stored.frames).buffer),
     boxes: new Float32Array(bytesOf(stored.boxes).buffer),
     confidence: sharesOf(stored.confidence),

@@ -41,7 +41,7 @@ class Timeline {
     this.button.type = "button";
     const chip = document.createElement("span");
     chip.className = "chip";
-    chip.style.background = face.colour;
+    chip.style.background = face.color;
     this.button.append(chip, `Face ${face.id}`);
     this.button.addEventListener("click", () => choose(face.place));
     const words = document.createElement("span");
@@ -129,7 +129,7 @@ class Timeline {
       const best = found.values.indexOf(Math.max(...found.values));
       found.values.forEach((value, k) => {
         pen.globalAlpha = found.coverage < CONFIDENT_COVERAGE ? 0.45 : 1;
-        pen.fillStyle = k === best ? face.colour : "#9ca3af";
+        pen.fillStyle = k === best ? face.color : "#9ca3af";
         const high = value * (LINE - 3);
         pen.fillRect(NAMES + x, (k + 1) * LINE - high, 1, high);
       });

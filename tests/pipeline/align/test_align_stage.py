@@ -149,7 +149,7 @@ def test_a_long_clip_comes_in_pieces_that_add_up(tmp_path: Path) -> None:
     np.testing.assert_allclose(boxes[seen], [[64, 128, 128, 192]] * sum(seen), atol=0.1)
 
 
-def test_colours_stay_in_order(tmp_path: Path) -> None:
+def test_colors_stay_in_order(tmp_path: Path) -> None:
     yellow = make_image((1, 1))
     yellow[:, :, 2] //= 2
     folder = tmp_path / "frames"

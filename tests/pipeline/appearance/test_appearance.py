@@ -103,11 +103,11 @@ def test_precision_is_part_of_the_key(tmp_path):
     assert len(keys) == 2
 
 
-def test_the_pack_s_colours_mean_and_std_are_used(tmp_path):
+def test_the_pack_s_colors_mean_and_std_are_used(tmp_path):
     """The pack's numbers, applied by hand, in a graph that begins with a known convolution."""
     mean, std = [120.0, 110.0, 100.0], [60.0, 50.0, 40.0]
     model = graphs.arcface_mobilefacenet()
-    spec = embedding_spec(tmp_path / "p", model, colour="bgr", mean=mean, std=std)
+    spec = embedding_spec(tmp_path / "p", model, color="bgr", mean=mean, std=std)
     _, maps = AppearanceNetwork(spec, batch=4).describe(CROPS)
     w = weights(model)
     patches = ((CROPS[..., ::-1] - mean) / std).reshape(5, 7, 16, 7, 16, 3)
@@ -155,7 +155,7 @@ def test_stage_writes_half_precision_and_zeros_where_no_face_is(tmp_path):
         [32, 7, 7],
         "p",
     )
-    assert metadata["map_centres"] == [7.5, 16.0]
+    assert metadata["map_centers"] == [7.5, 16.0]
     assert metadata["model_sha256"] == spec.sha256
     table = out.read("a")
     embeddings = to_numpy(table.column("embedding"), (512,))

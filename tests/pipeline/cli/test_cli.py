@@ -24,7 +24,7 @@ def test_it_is_a_program() -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_lists_packs_with_licence_and_place() -> None:
+def test_lists_packs_with_license_and_place() -> None:
     done = arpgnet("models", "list")
     assert done.returncode == 0
     for pack in ("demo", "open", "buffalo_l", "buffalo_s"):
@@ -42,7 +42,7 @@ def test_verifies_the_demo_pack() -> None:
     ("arguments", "said"),
     [
         (("models", "verify", "bufalo_l"), "buffalo_l"),
-        (("models", "fetch", "buffalo_s"), "--accept-licence"),
+        (("models", "fetch", "buffalo_s"), "--accept-license"),
         (("compare", "no-such-run", "workspace"), "git revision"),
         (("ablate", "--rows", "nonsense"), "--list"),
         (("export", "--check", "no-such-file.onnx"), "cannot be loaded"),

@@ -207,6 +207,6 @@ def test_every_adapter_says_what_its_set_is(name):
         assert about.marks
         assert about.classes
         assert len(set(about.classes)) == len(about.classes)
-        for words in (about.title, about.layout, about.licence, about.obtain, about.source):
+        for words in (about.title, about.layout, about.license, about.obtain, about.source):
             assert words
         assert set(about.expected.classes) <= set(about.classes)

@@ -1,4 +1,4 @@
-"""Videos whose frames are labelled: from a text file to the table of frame labels."""
+"""Videos whose frames are labeled: from a text file to the table of frame labels."""
 
 from __future__ import annotations
 

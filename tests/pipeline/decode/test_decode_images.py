@@ -88,7 +88,7 @@ def test_a_part_of_the_images_by_time(tmp_path: Path) -> None:
 def test_shrunk_images_take_their_landmarks_along(tmp_path: Path) -> None:
     folder, points = folder_of(tmp_path / "f", [1, 2]), tmp_path / "points"
     points.mkdir()
-    # centres of pixels lie at whole numbers: the image begins at -0.5
+    # centers of pixels lie at whole numbers: the image begins at -0.5
     corners = np.tile([[-0.5, -0.5], [WIDTH - 0.5, HEIGHT - 0.5], [31.0, 10.0]], (23, 1))[:68]
     np.savetxt(points / "00001_landmarks.txt", corners, fmt="   %.7e")
     large, _ = kept(folder, landmarks=points)

@@ -21,7 +21,7 @@ from arpgnet.pipeline.demo.anatomy import draw_anatomy
 from arpgnet.pipeline.demo.prototypes import prototype
 from arpgnet.pipeline.demo.rig import Expression, Pose, Rig
 
-FRONT = Pose(yaw=0.0, pitch=0.0, roll=0.0, centre=(128.0, 128.0), scale=70.0)
+FRONT = Pose(yaw=0.0, pitch=0.0, roll=0.0, center=(128.0, 128.0), scale=70.0)
 
 
 def points(rig: Rig, **units: float) -> np.ndarray:
@@ -59,13 +59,13 @@ def test_shapes_and_types_are_the_documented_ones() -> None:
 def test_the_points_lie_in_the_box_and_the_faces_have_the_promised_size(seed: int) -> None:
     still = render_still(seed, seed % 3, frame_px=128)
     low, high = still.bbox[:2], still.bbox[2:]
-    eyes_down = still.landmarks[[*lm.EYE_CENTRE, *lm.NOSE_BRIDGE, *lm.LIP_OUTER_UPPER, *lm.CONTOUR]]
+    eyes_down = still.landmarks[[*lm.EYE_CENTER, *lm.NOSE_BRIDGE, *lm.LIP_OUTER_UPPER, *lm.CONTOUR]]
     assert (eyes_down >= low - 1e-3).all()
     assert (eyes_down <= high + 1e-3).all()
     assert 0.12 * 128 <= high[1] - low[1] <= 1.1 * 128
-    centre = (low + high) / 2
-    assert (centre > 0).all()
-    assert (centre < 128).all()
+    center = (low + high) / 2
+    assert (center > 0).all()
+    assert (center < 128).all()
 
 
 def test_clip_points_stay_in_the_frame() -> None:

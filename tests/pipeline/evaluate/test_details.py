@@ -105,7 +105,7 @@ def test_mistakes_of_all_networks_together_surest_first() -> None:
     assert len(confident_mistakes(rows, most=1)) == 1
 
 
-def test_of_labelled_frames_each_video_shows_its_worst() -> None:
+def test_of_labeled_frames_each_video_shows_its_worst() -> None:
     rows = predictions(
         [("a", 0, 0, 0.7), ("a", 0, 0, 0.9), ("a", 0, 0, 0.8), ("b", 0, 0, 0.75)], [3, 5, 7, 2]
     )

@@ -219,7 +219,7 @@ def test_networks_without_a_branch_or_without_fusion_are_explained(
     assert found["all"]["drop"][2] is not None
 
 
-def test_windows_of_labelled_frames_are_explained(tmp_path: Path) -> None:
+def test_windows_of_labeled_frames_are_explained(tmp_path: Path) -> None:
     write_data(tmp_path, frame_labels=True)
     train(small_params(window=3, stride=1, epochs=1), root=tmp_path)
     explain(tmp_path, most=4)

@@ -63,7 +63,7 @@ def test_equals_the_stored_predictions(trained: Path, tmp_path: Path) -> None:
     ("frame_labels", "settings"),
     [(True, {"window": 3, "stride": 2}), (False, {"frames": 2, "offsets": 2})],
 )
-def test_labelled_frames_and_several_views_a_clip(
+def test_labeled_frames_and_several_views_a_clip(
     tmp_path: Path, frame_labels: bool, settings: dict[str, int]
 ) -> None:
     write_data(tmp_path, frame_labels=frame_labels)

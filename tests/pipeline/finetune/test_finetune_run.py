@@ -150,7 +150,7 @@ def test_stills_are_cut_in_worker_processes_and_found_again(
         stills.append(Still(name, "x", path=project / f"{name}.png"))
     stills += [
         Still("absent", "x", path=project / "absent.png"),
-        Still("grey", "x", grey=bytes(49)),
+        Still("gray", "x", gray=bytes(49)),
     ]
     detector = load_pack(str(project / "pack")).models["detector"]
     job = CropJob(detector, Params().align, "no", "cpu", Store().root)
@@ -317,13 +317,13 @@ def test_a_constant_that_stands_in_two_places_is_trained_in_each() -> None:
 def test_augmentation_keeps_shape_and_range_and_can_be_switched_off() -> None:
     crops = torch.rand(6, 3, 32, 32) * 255
     off = Params().finetune.model_copy(
-        update={"flip": 0.0, "crop": 0.0, "colour": 0.0, "erase": 0.0}
+        update={"flip": 0.0, "crop": 0.0, "color": 0.0, "erase": 0.0}
     )
     draws = torch.Generator().manual_seed(0)
     assert (augment(crops, off, draws) - crops).abs().max() < 0.01
     mirrored = augment(crops, off.model_copy(update={"flip": 0.999999}), draws)
     assert (mirrored - crops.flip(3)).abs().max() < 0.01
-    full = off.model_copy(update={"crop": 0.2, "colour": 0.5, "erase": 0.99, "flip": 0.5})
+    full = off.model_copy(update={"crop": 0.2, "color": 0.5, "erase": 0.99, "flip": 0.5})
     one, two = (augment(crops, full, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(one, two)
     assert one.shape == crops.shape

@@ -54,10 +54,10 @@ def test_notices_what_changes_a_still_and_nothing_else(stills: Path, tmp_path: P
     one.write_bytes(first)
     assert written(moved, path) == before
     one.rename(moved / "sad/ann/3.png")
-    relabelled = written(moved, path)
+    relabeled = written(moved, path)
     (moved / "sad/ann/3.png").unlink()
     removed = written(moved, path)
-    assert len({before, replaced, relabelled, removed}) == 4
+    assert len({before, replaced, relabeled, removed}) == 4
 
 
 def test_unchanged_files_are_not_read_again(

@@ -87,7 +87,7 @@ def test_fer2013_is_one_csv(tmp_path: Path, name: str, header: str) -> None:
             ("line 2", "anger", "train", None),
             ("line 3", "neutral", "val", None),
         ]
-        assert listing.stills[0].grey == bytes([7]) * 48 * 48
+        assert listing.stills[0].gray == bytes([7]) * 48 * 48
         assert listing.left_out == {
             "of the test part": 1,
             "an unknown emotion or Usage": 1,
@@ -146,7 +146,7 @@ def test_affectnet_is_numbered_images_and_labels(tmp_path: Path) -> None:
         ("val_set/1.jpg", "neutral", "val", None),
     ]
     assert listing.left_out == {
-        "labelled as no expression": 1,
+        "labeled as no expression": 1,
         "without a label": 1,
         "a label that is no number": 2,
     }

@@ -32,7 +32,7 @@ CHANGES = {
     "compressed": lambda image: decode_jpeg(encode_jpeg(image, 30)),
     "mirrored": lambda image: image[:, ::-1],
     "brighter": lambda image: np.clip(image * 1.1 + 5, 0, 255).astype(np.uint8),
-    "grey": lambda image: np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2),
+    "gray": lambda image: np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2),
 }
 
 

@@ -88,16 +88,16 @@ def test_degenerate_points_have_no_alignment(points: np.ndarray) -> None:
 def test_warp_puts_the_pixels_where_the_matrix_says() -> None:
     image = np.zeros((300, 400, 3), dtype=np.uint8)
     points = turned(0.4, 2.0, (60, 20))
-    for point, colour in zip(points, np.eye(5, 3) * 155 + 100, strict=True):
+    for point, color in zip(points, np.eye(5, 3) * 155 + 100, strict=True):
         x, y = np.rint(point).astype(int)
-        image[y - 6 : y + 7, x - 6 : x + 7] = colour
+        image[y - 6 : y + 7, x - 6 : x + 7] = color
     matrix = similarity(points)
     assert matrix is not None
     crop = warp(image, matrix)
     assert crop.shape == (CROP_PX, CROP_PX, 3)
-    for point, colour in zip(ARCFACE_TEMPLATE, np.eye(5, 3) * 155 + 100, strict=True):
+    for point, color in zip(ARCFACE_TEMPLATE, np.eye(5, 3) * 155 + 100, strict=True):
         x, y = np.rint(point).astype(int)
-        np.testing.assert_allclose(crop[y, x], colour, atol=2)
+        np.testing.assert_allclose(crop[y, x], color, atol=2)
 
 
 def test_outside_the_image_is_black() -> None:

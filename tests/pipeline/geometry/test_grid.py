@@ -25,12 +25,12 @@ def test_seven_by_seven_has_the_paper_s_edges():
     assert not set(topology.undirected("adjacent")) & set(topology.undirected("symmetric"))
 
 
-@given(patches=st.integers(2, 14), neighbourhood=st.sampled_from([4, 8]))
-def test_edges_follow_their_definition(patches, neighbourhood):
-    topology = grid_topology(patches, neighbourhood)
+@given(patches=st.integers(2, 14), neighborhood=st.sampled_from([4, 8]))
+def test_edges_follow_their_definition(patches, neighborhood):
+    topology = grid_topology(patches, neighborhood)
     row, column = np.divmod(np.arange(patches**2), patches)
     down, right = np.abs(row[:, None] - row), np.abs(column[:, None] - column)
-    distance = down + right if neighbourhood == 4 else np.maximum(down, right)
+    distance = down + right if neighborhood == 4 else np.maximum(down, right)
     mirrored = (down == 0) & (column[:, None] + column == patches - 1) & (right > 0)
     for kind, expected in (("adjacent", distance == 1), ("symmetric", mirrored)):
         typed = [e for e, t in zip(topology.edges, topology.edge_types, strict=True) if t == kind]
@@ -38,9 +38,9 @@ def test_edges_follow_their_definition(patches, neighbourhood):
         assert set(typed) == {(int(i), int(j)) for i, j in np.argwhere(expected)}
 
 
-@given(patches=st.integers(2, 14), neighbourhood=st.sampled_from([4, 8]))
-def test_mirroring_maps_the_graph_onto_itself(patches, neighbourhood):
-    topology = grid_topology(patches, neighbourhood)
+@given(patches=st.integers(2, 14), neighborhood=st.sampled_from([4, 8]))
+def test_mirroring_maps_the_graph_onto_itself(patches, neighborhood):
+    topology = grid_topology(patches, neighborhood)
     mirror = np.array(topology.mirror)
     assert (mirror[mirror] == np.arange(patches**2)).all()
     typed = set(zip(topology.edges, topology.edge_types, strict=True))

@@ -88,7 +88,7 @@ def test_pooling_weighs_the_cells_around_the_region(scheme):
     weights = landmark_pooling(points, scheme, fine)[0]
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
     assert (weights >= 0).all()
-    # on a fine map the weights' centre of mass is the node, where the crop does not cut them off
+    # on a fine map the weights' center of mass is the node, where the crop does not cut them off
     nodes = landmark_nodes(points, scheme)[0] * 112 - 0.5
     inner = [i for i, name in enumerate(NAMES) if not name.startswith(("jaw", "chin", "lower"))]
     np.testing.assert_allclose((weights @ fine)[inner], nodes[inner], atol=0.5)

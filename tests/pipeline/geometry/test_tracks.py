@@ -86,7 +86,7 @@ def cast() -> list[Track]:
     return link(frames, 0.3)
 
 
-@pytest.mark.parametrize(("rule", "expected"), [("longest", 30), ("largest", 140), ("centre", 40)])
+@pytest.mark.parametrize(("rule", "expected"), [("longest", 30), ("largest", 140), ("center", 40)])
 def test_the_main_face_is_the_one_asked_for(cast: list[Track], rule, expected: int) -> None:
     chosen = choose(cast, rule, 10, 400, 300)
     assert chosen is not None

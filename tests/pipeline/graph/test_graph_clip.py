@@ -36,15 +36,15 @@ def write_upstream(root, map_shape=(32, 7, 7)):
         columns = [["a"] * 3, np.array([0, 3, 6], np.int32), valid, fixed(points)]
         writer.add("a", "1" * 64, [pa.table(columns, schema=schema)])
         writer.add_quarantined("bad", "", "cannot be decoded")
-    metadata = {"map_shape": list(map_shape), "map_centres": [0.0, 112 / map_shape[2]]}
+    metadata = {"map_shape": list(map_shape), "map_centers": [0.0, 112 / map_shape[2]]}
     with OutputWriter(root / "appearance", pa.schema([("clip_id", pa.string())]), metadata):
         pass
     return clips
 
 
-def work(root, regions="grid", patches=7, neighbourhood=4):
+def work(root, regions="grid", patches=7, neighborhood=4):
     folders = (root / name for name in ("frames", "faces", "landmarks", "appearance"))
-    return GraphClip(*folders, regions, patches, neighbourhood)
+    return GraphClip(*folders, regions, patches, neighborhood)
 
 
 def test_grid_rows_and_metadata(tmp_path):
@@ -109,7 +109,7 @@ def test_equal_bytes_whether_computed_or_reused(tmp_path, regions):
 def test_keys_follow_what_the_rows_depend_on(tmp_path):
     clip = write_upstream(tmp_path)[0]
     base = work(tmp_path).key(clip)
-    assert work(tmp_path, neighbourhood=8).key(clip) == base
+    assert work(tmp_path, neighborhood=8).key(clip) == base
     assert work(tmp_path, patches=5).key(clip) != base
     marks = work(tmp_path, "landmark").key(clip)
     assert marks != base

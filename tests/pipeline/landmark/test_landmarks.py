@@ -14,7 +14,7 @@ from arpgnet.pipeline.geometry.alignment import apply, context, square_matrix
 from arpgnet.pipeline.landmark.clip import LandmarkClip
 from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
 from arpgnet.pipeline.networks.packs import load_pack
-from arpgnet.pipeline.networks.preprocessing import normalisation
+from arpgnet.pipeline.networks.preprocessing import normalization
 from arpgnet.pipeline.networks.sessions import make_session
 from arpgnet.pipeline.runner.engine import run_clips
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
@@ -38,7 +38,7 @@ def landmark_spec(folder, model=None, kind="2d106"):
 
 
 def renamed(model, prefix="node"):
-    """The same graph under node names that betray no normalisation."""
+    """The same graph under node names that betray no normalization."""
     for number, node in enumerate(model.graph.node):
         node.name = f"{prefix}{number}"
     return model
@@ -76,7 +76,7 @@ def test_106_points_are_insightface_s(tmp_path, change):
 
 @pytest.mark.parametrize("change", [lambda m: m, renamed])
 @pytest.mark.parametrize("role", ["landmark", "embedding"])
-def test_normalisation_is_what_insightface_reads_off_the_graph(tmp_path, role, change):
+def test_normalization_is_what_insightface_reads_off_the_graph(tmp_path, role, change):
     models = {
         "detector": ("scrfd", graphs.scrfd()),
         "landmark": ("2d106", change(graphs.landmark_2d106())),
@@ -86,12 +86,12 @@ def test_normalisation_is_what_insightface_reads_off_the_graph(tmp_path, role, c
     reference = {"landmark": Landmark, "embedding": ArcFaceONNX}[role](
         model_file=str(spec.path), session=make_session(spec.path)
     )
-    found = normalisation(spec)
+    found = normalization(spec)
     assert (found.mean, found.std) == ((reference.input_mean,) * 3, (reference.input_std,) * 3)
 
 
 def test_98_points_come_from_the_tight_square_in_rgb_over_255(tmp_path):
-    """A network that gives back its input's mean colour and nothing else."""
+    """A network that gives back its input's mean color and nothing else."""
     model = graphs.landmark_pfld98()
     spec = landmark_spec(tmp_path / "p", model, "pfld98")
     frame = np.zeros((240, 320, 3), np.uint8)

@@ -13,7 +13,7 @@ from torch import nn
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.networks import packs
-from arpgnet.pipeline.networks.appearance import AppearanceNetwork, Centres, centres, layout
+from arpgnet.pipeline.networks.appearance import AppearanceNetwork, Centers, centers, layout
 from arpgnet.pipeline.networks.backbones import ARCHITECTURES, load_backbone
 from arpgnet.pipeline.networks.image_network import TORCH_KINDS
 from arpgnet.pipeline.networks.sessions import find_map_tensor, make_session
@@ -147,7 +147,7 @@ def test_a_pack_may_hold_a_checkpoint(small: nn.Module, tmp_path: Path, own_stor
     assert spec.sha256 == hashlib.sha256((folder / "net.safetensors").read_bytes()).hexdigest()
     assert spec.path.is_relative_to(own_store)
     assert layout(spec).map_shape == (512, 7, 7)
-    assert centres(spec) == Centres(0.0, 16.0)
+    assert centers(spec) == Centers(0.0, 16.0)
     crops = np.random.default_rng(1).integers(0, 256, (3, 112, 112, 3), np.uint8)
     embeddings, maps = AppearanceNetwork(spec, batch=2).describe(crops)
     model_input = torch.from_numpy((crops.transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 127.5)

@@ -1,4 +1,4 @@
-"""Fetching from a server on this machine: licence, resumption, checks, zip safety."""
+"""Fetching from a server on this machine: license, resumption, checks, zip safety."""
 
 import functools
 import hashlib
@@ -113,9 +113,9 @@ def _offer_zip(table: Path, path: Path, address: str) -> None:
     table.write_text(f"{head[0]}{archive}models:{rest}")
 
 
-def test_the_licence_comes_first(files: Path, tmp_path: Path, server) -> None:
-    with pytest.raises(UserError, match=r"licence: MIT\. for tests .*--accept-licence"):
-        fetch("mini", accept_licence=False, into=tmp_path / "into")
+def test_the_license_comes_first(files: Path, tmp_path: Path, server) -> None:
+    with pytest.raises(UserError, match=r"license: MIT\. for tests .*--accept-license"):
+        fetch("mini", accept_license=False, into=tmp_path / "into")
     assert server.log == []
     assert not (tmp_path / "into").exists()
 
@@ -123,25 +123,25 @@ def test_the_licence_comes_first(files: Path, tmp_path: Path, server) -> None:
 def test_files_arrive_checked_and_are_not_fetched_twice(
     files: Path, tmp_path: Path, server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = fetch("mini", accept_licence=True, into=tmp_path / "into")
+    folder = fetch("mini", accept_license=True, into=tmp_path / "into")
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     for name in FILES:
         assert (folder / name).read_bytes() == (files / name).read_bytes()
-    assert "licence: MIT" in capsys.readouterr().err
+    assert "license: MIT" in capsys.readouterr().err
     asked = len(server.log)
     (folder / "landmark.onnx").unlink()
-    fetch("mini", accept_licence=True, into=tmp_path / "into")
+    fetch("mini", accept_license=True, into=tmp_path / "into")
     assert server.log[asked:] == [("/landmark.onnx", None)]
 
 
 def test_a_fetched_pack_loads(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARPGNET_MODELS", str(tmp_path / "into"))
-    folder = fetch("mini", accept_licence=True, into=tmp_path / "into")
+    folder = fetch("mini", accept_license=True, into=tmp_path / "into")
     assert packs.load_pack("mini").folder == folder
 
 
 def test_only_the_wanted_files_leave_the_zip(archive: Path, tmp_path: Path) -> None:
-    folder = fetch("mini", accept_licence=True, into=tmp_path / "into" / "deep")
+    folder = fetch("mini", accept_license=True, into=tmp_path / "into" / "deep")
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     assert not list(tmp_path.rglob("escaped.txt"))
 
@@ -150,10 +150,10 @@ def test_a_broken_connection_is_taken_up_again(archive: Path, tmp_path: Path, se
     server.cut = 1000
     into = tmp_path / "into"
     with pytest.raises(UserError, match=r"ended after 1000 of \d+ bytes; run again"):
-        fetch("mini", accept_licence=True, into=into)
+        fetch("mini", accept_license=True, into=into)
     assert not list(into.rglob("*.onnx"))
     server.cut = None
-    folder = fetch("mini", accept_licence=True, into=into)
+    folder = fetch("mini", accept_license=True, into=into)
     assert server.log == [("/mini.zip", None), ("/mini.zip", "bytes=1000-")]
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
 
@@ -190,7 +190,7 @@ def test_a_server_without_ranges_starts_anew(tmp_path: Path) -> None:
 def test_a_wrong_file_is_discarded(files: Path, tmp_path: Path, damage: bytes) -> None:
     (files / "landmark.onnx").write_bytes(damage)
     with pytest.raises(UserError) as error:
-        fetch("mini", accept_licence=True, into=tmp_path / "into")
+        fetch("mini", accept_license=True, into=tmp_path / "into")
     assert "download of landmark.onnx has sha256" in str(error.value)
     assert hashlib.sha256(damage).hexdigest() in str(error.value)
     left = [path.name for path in (tmp_path / "into" / "mini").iterdir()]
@@ -200,7 +200,7 @@ def test_a_wrong_file_is_discarded(files: Path, tmp_path: Path, damage: bytes) -
 def test_a_wrong_archive_is_discarded(archive: Path, tmp_path: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:-1] + b"!")
     with pytest.raises(UserError, match=r"the download has sha256 .* discarded; run again"):
-        fetch("mini", accept_licence=True, into=tmp_path / "into")
+        fetch("mini", accept_license=True, into=tmp_path / "into")
     assert list((tmp_path / "into" / "mini").iterdir()) == []
 
 
@@ -210,24 +210,24 @@ def test_what_is_no_zip_or_lacks_a_file_is_reported(
     archive.write_bytes(b"<html>sorry</html>")
     _offer_zip(table, archive, address)
     with pytest.raises(UserError, match="is not a zip"):
-        fetch("mini", accept_licence=True, into=tmp_path / "into")
+        fetch("mini", accept_license=True, into=tmp_path / "into")
     with zipfile.ZipFile(archive, "w") as made:
         made.writestr("detector.onnx", "wrong")
     _offer_zip(table, archive, address)
     with pytest.raises(UserError, match=r"download of detector\.onnx has sha256"):
-        fetch("mini", accept_licence=True, into=tmp_path / "into")
+        fetch("mini", accept_license=True, into=tmp_path / "into")
     with zipfile.ZipFile(archive, "w") as made:
         made.write(tmp_path / "mini" / "detector.onnx", "detector.onnx")
     _offer_zip(table, archive, address)
     with pytest.raises(UserError, match=r"lacks landmark\.onnx"):
-        fetch("mini", accept_licence=True, into=tmp_path / "into")
+        fetch("mini", accept_license=True, into=tmp_path / "into")
 
 
 def test_no_network_is_one_clear_line(files: Path, tmp_path: Path, server, address: str) -> None:
     server.shutdown()
     server.server_close()
     with pytest.raises(UserError) as error:
-        fetch("mini", accept_licence=True, into=tmp_path / "into")
+        fetch("mini", accept_license=True, into=tmp_path / "into")
     line = str(error.value)
     assert address.removeprefix("http://") in line
     assert str(tmp_path / "into" / "mini") in line
@@ -238,11 +238,11 @@ def test_no_network_is_one_clear_line(files: Path, tmp_path: Path, server, addre
 def test_an_address_that_is_gone_is_reported(files: Path, tmp_path: Path) -> None:
     (files / "detector.onnx").unlink()
     with pytest.raises(UserError, match=r"detector\.onnx: the server answered 404"):
-        fetch("mini", accept_licence=True, into=tmp_path / "into")
+        fetch("mini", accept_license=True, into=tmp_path / "into")
 
 
 def test_what_cannot_be_fetched_is_refused(table: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="pack 'mini' is part of the project"):
-        fetch("mini", accept_licence=True, into=tmp_path)
+        fetch("mini", accept_license=True, into=tmp_path)
     with pytest.raises(UserError, match="pack 'maxi' is unknown"):
-        fetch("maxi", accept_licence=True, into=tmp_path)
+        fetch("maxi", accept_license=True, into=tmp_path)

@@ -55,7 +55,7 @@ def test_neither_place_nor_other_files_of_a_pack_matter(pack: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("colour", "bgr"), ("mean", 12.0), ("std", 99.0), ("map_tensor", "other"), ("input_px", 96)],
+    [("color", "bgr"), ("mean", 12.0), ("std", 99.0), ("map_tensor", "other"), ("input_px", 96)],
 )
 def test_how_a_network_is_fed_belongs_to_it(
     pack: Path, tmp_path: Path, field: str, value: Any

@@ -82,7 +82,7 @@ def test_bundled_tables_are_valid_and_complete() -> None:
     known = packs.known_entries()
     assert {"buffalo_l", "buffalo_s", "open"} <= set(known)
     assert known["buffalo_l"].models["embedding"].file == "w600k_r50.onnx"
-    assert "non-commercial" in known["buffalo_l"].licence
+    assert "non-commercial" in known["buffalo_l"].license
     # either the archive or every file must have an address, else fetch has nothing to do
     for name in ("buffalo_l", "buffalo_s", "open"):
         entry = known[name]
@@ -109,7 +109,7 @@ def test_absent_weights_say_which_file_where_to_and_what_else() -> None:
     for part in (
         "det_10g.onnx, 2d106det.onnx, w600k_r50.onnx",
         str(packs.user_models_folder() / "buffalo_l"),
-        "arpgnet models fetch buffalo_l --accept-licence",
+        "arpgnet models fetch buffalo_l --accept-license",
         "faces.pack: demo",
         "faces.pack: open",
     ):
@@ -167,7 +167,7 @@ def test_a_truncated_file_is_reported_by_its_length(tmp_path: Path) -> None:
         ("kind: 'scrfd'", "kind: 'arcface'", "'arcface' is not one of scrfd, yunet"),
         ("kind: 'scrfd'", "kind: 'yolo'", "models.detector.kind"),
         ("  landmark:", "  pose:", "models.pose"),
-        ("licence: MIT", "license: MIT", "licence: Field required"),
+        ("license: MIT", "terms: MIT", "license: Field required"),
         ("sha256: ", "sha256: x", "models.detector.sha256"),
         ("kind: 'arcface'", "kind: 'arcface'\n    mean: 1.0", "mean and std are given together"),
         ("kind: 'arcface'", "kind: 'arcface'\n    mean: 1\n    std: 0", "std must be above 0"),
@@ -183,6 +183,15 @@ def test_a_wrong_pack_file_is_refused(tmp_path: Path, old: str, new: str, line: 
         packs.load_pack(str(folder))
     assert line in str(error.value)
     assert "pack.yaml" in str(error.value)
+
+
+def test_british_spelling_is_read(tmp_path: Path) -> None:
+    folder = graphs.small_pack(tmp_path / "p")
+    edit(folder, "license: MIT", "licence: MIT")
+    edit(folder, "kind: 'arcface'", "kind: 'arcface'\n    colour: bgr")
+    pack = packs.load_pack(str(folder))
+    assert pack.license == "MIT"
+    assert pack.models["embedding"].color == "bgr"
 
 
 def test_status_tells_present_absent_and_broken(nowhere: Path) -> None:

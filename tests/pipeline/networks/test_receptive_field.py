@@ -4,7 +4,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from arpgnet.pipeline.networks.appearance import Centres, map_centres
+from arpgnet.pipeline.networks.appearance import Centers, map_centers
 from helpers import graphs
 
 
@@ -34,8 +34,8 @@ def convolutions(layers):
         [(5, 1, 0, 1), (3, 2, 0, 1)],
     ],
 )
-def test_centres_are_where_the_gradient_is(layers):
-    """The pixels that reach a cell, found by backpropagation, lie evenly about its centre."""
+def test_centers_are_where_the_gradient_is(layers):
+    """The pixels that reach a cell, found by backpropagation, lie evenly about its center."""
     model, tensor = convolutions(layers)
     net = torch.nn.Sequential(
         *(
@@ -50,23 +50,23 @@ def test_centres_are_where_the_gradient_is(layers):
     cell = result.shape[-1] // 2
     result[0, 0, cell, cell].backward()
     reached = np.flatnonzero(image.grad[0, 0].sum(0).numpy())
-    centres = map_centres(model, tensor, result.shape[-1], 112)
-    assert centres.first + cell * centres.step == (reached[0] + reached[-1]) / 2
+    centers = map_centers(model, tensor, result.shape[-1], 112)
+    assert centers.first + cell * centers.step == (reached[0] + reached[-1]) / 2
 
 
 def test_iresnet_s_strides_look_at_multiples_of_sixteen():
     model, tensor = convolutions([(3, 1, 1, 1), *[(3, 2, 1, 1), (3, 1, 1, 1)] * 4])
-    assert map_centres(model, tensor, 7, 112) == Centres(0.0, 16.0)
+    assert map_centers(model, tensor, 7, 112) == Centers(0.0, 16.0)
 
 
 def test_patches_look_at_their_middle():
-    assert map_centres(graphs.arcface_iresnet(), "bn2", 7, 112) == Centres(7.5, 16.0)
+    assert map_centers(graphs.arcface_iresnet(), "bn2", 7, 112) == Centers(7.5, 16.0)
 
 
 def test_unknown_operations_divide_the_image_evenly():
     model = graphs.arcface_iresnet()
     model.graph.node[0].op_type = "ConvTranspose"
-    assert map_centres(model, "bn2", 14, 112) == Centres(3.5, 8.0)
+    assert map_centers(model, "bn2", 14, 112) == Centers(3.5, 8.0)
 
 
 def test_a_gate_does_not_replace_what_it_gates():
@@ -79,4 +79,4 @@ def test_a_gate_does_not_replace_what_it_gates():
         ]
     )
     assert isinstance(model, onnx.ModelProto)
-    assert map_centres(model, "gated", 56, 112) == Centres(0.0, 2.0)
+    assert map_centers(model, "gated", 56, 112) == Centers(0.0, 2.0)

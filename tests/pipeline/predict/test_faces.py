@@ -1,4 +1,4 @@
-"""Identities, with networks that know people by their colour."""
+"""Identities, with networks that know people by their color."""
 
 import numpy as np
 import pytest
@@ -8,27 +8,27 @@ from arpgnet.pipeline.networks.detector import Detections
 from arpgnet.pipeline.predict.faces import WAITING, Face, Identities
 
 SIDE = 40
-COLOURS = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250]], np.uint8)
+COLORS = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250]], np.uint8)
 
 
 def describe(crops: np.ndarray) -> np.ndarray:
-    """The mean colour: unlike people's are orthogonal."""
+    """The mean color: unlike people's are orthogonal."""
     return crops.reshape(len(crops), -1, 3).astype(np.float64).mean(axis=1)
 
 
 class Stage:
-    """People as coloured squares, found wherever they are."""
+    """People as colored squares, found wherever they are."""
 
     def __init__(self) -> None:
         self.identities = Identities(describe, min_iou=0.3)
         self.rows: list[dict[int, Face]] = []
 
-    def show(self, places: dict[int, float], colours: dict[int, np.ndarray] | None = None) -> None:
-        """A frame with people (by their colour's number) at x; another colour where given."""
+    def show(self, places: dict[int, float], colors: dict[int, np.ndarray] | None = None) -> None:
+        """A frame with people (by their color's number) at x; another color where given."""
         image = np.zeros((SIDE, 800, 3), np.uint8)
         boxes = []
         for who, x in places.items():
-            image[:, int(x) : int(x) + SIDE] = (colours or {}).get(who, COLOURS[who])
+            image[:, int(x) : int(x) + SIDE] = (colors or {}).get(who, COLORS[who])
             boxes.append([x, 0, x + SIDE, SIDE])
         kps = [ARCFACE_TEMPLATE * (SIDE / 112) + [x, 0] for x in places.values()]
         count = len(places)
@@ -112,7 +112,7 @@ def test_half_a_face_that_comes_back_is_waited_for() -> None:
     for _ in range(5):
         stage.show({})
     for _ in range(6):
-        stage.show({0: 100}, {0: COLOURS[1]})
+        stage.show({0: 100}, {0: COLORS[1]})
     for _ in range(20):
         stage.show({0: 100})
     assert set(stage.names(0)) == {0}

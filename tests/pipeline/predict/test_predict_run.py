@@ -211,7 +211,7 @@ def test_bad_videos_are_a_line_each_and_the_others_go_on(
     ("settings", "said"),
     [
         ({"graph": {"regions": "landmark"}}, "another faces.pack or graph"),
-        ({"graph": {"neighbourhood": 8}}, "(edges, edge_types)"),
+        ({"graph": {"neighborhood": 8}}, "(edges, edge_types)"),
         ({"faces": {"landmarks": "provided"}}, "faces.landmarks: pack"),
     ],
 )

@@ -4,7 +4,7 @@ from arpgnet.pipeline.geometry.grid import grid_nodes, grid_topology
 from arpgnet.pipeline.report.images import BLUE, ORANGE, WHITE, YELLOW, draw_graph
 from helpers.synthetic_face import face_points
 
-GREY = np.full((112, 112, 3), 128, np.uint8)
+GRAY = np.full((112, 112, 3), 128, np.uint8)
 NO_POINTS = np.empty((0, 2), np.float32)
 
 
@@ -13,7 +13,7 @@ def draw(points=NO_POINTS, visible=None, scale=4, edges=None, types=None):
     edges = topology.edges if edges is None else edges
     types = topology.edge_types if types is None else types
     visible = np.ones(49) if visible is None else visible
-    return draw_graph(GREY, points, grid_nodes(7), edges, types, visible, scale=scale)
+    return draw_graph(GRAY, points, grid_nodes(7), edges, types, visible, scale=scale)
 
 
 def at(image, xy):
@@ -22,16 +22,16 @@ def at(image, xy):
     return tuple(image[row, column].tolist())
 
 
-def near(colour, other, by=40):
-    return max(abs(a - b) for a, b in zip(colour, other, strict=True)) <= by
+def near(color, other, by=40):
+    return max(abs(a - b) for a, b in zip(color, other, strict=True)) <= by
 
 
 def test_picture_is_enlarged_and_the_crop_left_alone():
-    before = GREY.copy()
+    before = GRAY.copy()
     image = draw(scale=3)
     assert image.shape == (336, 336, 3)
     assert image.dtype == np.uint8
-    assert (before == GREY).all()
+    assert (before == GRAY).all()
 
 
 def test_visible_nodes_are_filled_and_others_hollow():
@@ -42,7 +42,7 @@ def test_visible_nodes_are_filled_and_others_hollow():
     assert at(image, grid_nodes(7)[24]) == WHITE
 
 
-def test_edges_have_the_colour_of_their_type():
+def test_edges_have_the_color_of_their_type():
     middle = (grid_nodes(7)[16] + grid_nodes(7)[17]) / 2
     adjacent = draw(edges=[(16, 17), (17, 16)], types=["adjacent"] * 2)
     assert near(at(adjacent, middle), BLUE)

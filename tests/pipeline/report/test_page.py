@@ -143,23 +143,23 @@ def test_mistakes_are_shown_with_their_faces(tmp_path: Path) -> None:
     assert "1 of 2 networks wrong" in page
 
 
-def test_of_labelled_frames_the_face_nearest_to_the_mistake_is_shown(tmp_path: Path) -> None:
+def test_of_labeled_frames_the_face_nearest_to_the_mistake_is_shown(tmp_path: Path) -> None:
     schema = pa.schema(
         [
             ("clip_id", pa.string()), ("frame_index", pa.int32()), ("valid", pa.bool_()),
             ("crop", pa.binary()),
         ]
     )  # fmt: skip
-    grey = [bytes([value]) * (8 * 8 * 3) for value in (0, 80, 160, 240)]
+    gray = [bytes([value]) * (8 * 8 * 3) for value in (0, 80, 160, 240)]
     rows = {
         "clip_id": ["a"] * 4, "frame_index": [0, 10, 20, 30], "valid": [True, True, False, True],
-        "crop": grey,
+        "crop": gray,
     }  # fmt: skip
     with OutputWriter(tmp_path / "faces", schema, {"crop_px": 8}) as writer:
         writer.add("a", "0" * 64, [pa.table(rows, schema)])
     faces = ShardReader(tmp_path / "faces")
     shown = {
-        frame: np.frombuffer(grey[row], np.uint8).reshape(8, 8, 3)
+        frame: np.frombuffer(gray[row], np.uint8).reshape(8, 8, 3)
         for frame, row in ((3, 0), (19, 1), (21, 3), (99, 3))
     }
     for frame, picture in shown.items():

@@ -36,7 +36,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
     film_of_a_face(folder / "face.mp4")
     film_of_a_face(folder / "many.mp4", 140)
-    film(folder / "grey.mkv")
+    film(folder / "gray.mkv")
     film(folder / "long.mkv", times_ms=range(0, 7000, 500))
     (folder / "text.mp4").write_text("not a video")
     (folder / "picture.mp4").write_bytes(encode_jpeg(np.zeros((50, 50, 3), np.uint8), 90))
@@ -122,7 +122,7 @@ def test_a_video_becomes_a_table_and_a_page(client: httpx.Client, videos: Path, 
         ("text.mp4", "not a video, or its header is damaged", set()),
         ("picture.mp4", "an image, not a video", set()),
         ("long.mkv", "longer than the 6 s that are allowed", set()),
-        ("grey.mkv", "no face found in 10 frames", {"table", "page"}),
+        ("gray.mkv", "no face found in 10 frames", {"table", "page"}),
     ],
 )
 def test_what_is_wrong_with_a_video_is_a_line(

@@ -10,7 +10,7 @@ import torch
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import EvaluateParams, Params
-from arpgnet.pipeline.evaluate.summary import summarise
+from arpgnet.pipeline.evaluate.summary import summarize
 from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.tables.curves import read_curves
 from arpgnet.pipeline.tables.manifest import SPLITS_SCHEMA, read_manifest, read_splits, write_table
@@ -209,7 +209,7 @@ def test_early_stopping_keeps_the_best_epoch(trained: Path, tmp_path: Path) -> N
     assert len(curves) == info["best_epoch"] + 2 < 30
 
 
-def test_frames_are_learned_and_every_labelled_one_is_scored(tmp_path: Path) -> None:
+def test_frames_are_learned_and_every_labeled_one_is_scored(tmp_path: Path) -> None:
     write_data(tmp_path, frame_labels=True)
     train(small_params(window=3, stride=2, epochs=8), root=tmp_path)
     found = read_predictions(tmp_path / PREDICTIONS)
@@ -221,7 +221,7 @@ def test_frames_are_learned_and_every_labelled_one_is_scored(tmp_path: Path) -> 
     assert set(network.clip_id[network.predicted < 0]) == {LOST}
     assert uar(found) > 0.75
     assert uar(found, "logreg_map_grid") > 0.6
-    metrics, _ = summarise(
+    metrics, _ = summarize(
         found,
         [{"clip_id": c.clip_id, "subject": c.subject, "group": None} for c in clips],
         EvaluateParams(bootstrap=100),

@@ -56,7 +56,7 @@ def test_a_frame_of_every_segment_in_order(clips: list[int], frames: int, place:
             )
 
 
-def test_centre_of_the_segments() -> None:
+def test_center_of_the_segments() -> None:
     dataset = made([30])
     views = ClipTask(dataset, TrainParams(frames=3)).evaluation(np.array([0]))
     assert views.rows.tolist() == [[5, 15, 25]]

@@ -81,11 +81,11 @@ def test_a_folder_that_cannot_be_numbered(
         read_folder(folder, 1)
 
 
-def test_grey_deep_and_transparent_images_become_rgb(image: np.ndarray) -> None:
-    grey = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 21
-    found = decode_image(encoded(grey, ".png"))
+def test_gray_deep_and_transparent_images_become_rgb(image: np.ndarray) -> None:
+    gray = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 21
+    found = decode_image(encoded(gray, ".png"))
     assert found is not None
-    np.testing.assert_array_equal(found, np.stack([(grey >> 8).astype(np.uint8)] * 3, axis=-1))
+    np.testing.assert_array_equal(found, np.stack([(gray >> 8).astype(np.uint8)] * 3, axis=-1))
     clear = np.dstack([image, np.full((HEIGHT, WIDTH), 9, np.uint8)])
     found = decode_image(encoded(clear, ".png"))
     assert found is not None

@@ -28,12 +28,12 @@ def test_chosen_frames_increase_and_exist(
 
 @settings(deadline=None)
 @given(counts, counts)
-def test_uniform_takes_the_centres_of_equal_parts(count: int, frames: int) -> None:
+def test_uniform_takes_the_centers_of_equal_parts(count: int, frames: int) -> None:
     chosen = choose(np.arange(count) / 25, DecodeParams(frames=frames))
     assert len(chosen) == min(count, frames)
     if count > frames:
-        centres = (np.arange(frames) + 0.5) * count / frames
-        assert (np.abs(chosen + 0.5 - centres) <= 0.5 + 1e-9).all()
+        centers = (np.arange(frames) + 0.5) * count / frames
+        assert (np.abs(chosen + 0.5 - centers) <= 0.5 + 1e-9).all()
     # the same seen from the end, give or take the frame on a boundary
     mirrored = count - 1 - chosen[::-1]
     assert np.abs(mirrored - chosen).max() <= 1

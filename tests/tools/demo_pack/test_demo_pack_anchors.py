@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from insightface.model_zoo.scrfd import SCRFD
 
-from tools.demo_pack.anchors import assign, centres
+from tools.demo_pack.anchors import assign, centers
 from tools.demo_pack.nets import STRIDES
 
 FRAME = 256
@@ -70,8 +70,8 @@ def test_an_image_without_a_face_is_all_background() -> None:
 
 
 @pytest.mark.parametrize("stride", STRIDES)
-def test_centres_are_cell_corners_repeated_per_anchor(stride: int) -> None:
-    points = centres(64, 96, stride)
+def test_centers_are_cell_corners_repeated_per_anchor(stride: int) -> None:
+    points = centers(64, 96, stride)
     np.testing.assert_array_equal(points[0], points[1])
     np.testing.assert_array_equal(points[2], [stride, 0])
     np.testing.assert_array_equal(points[-1], [96 - stride, 64 - stride])

@@ -25,7 +25,7 @@ def image() -> np.ndarray:
     return cv2.resize(coarse, (320, 240))
 
 
-def _randomised(net: torch.nn.Module) -> torch.nn.Module:
+def _randomized(net: torch.nn.Module) -> torch.nn.Module:
     """Batch norms that do something: their folding is part of what is tested."""
     generator = torch.Generator().manual_seed(0)
     for module in net.modules():
@@ -43,7 +43,7 @@ def _randomised(net: torch.nn.Module) -> torch.nn.Module:
 def test_detector_is_routed_to_scrfd_and_takes_any_multiple_of_32(
     tmp_path: Path, image: np.ndarray
 ) -> None:
-    net, path = _randomised(DemoDetector()), tmp_path / "det.onnx"
+    net, path = _randomized(DemoDetector()), tmp_path / "det.onnx"
     export.export_detector(net, path)
     model = get_model(str(path), providers=PROVIDERS)
     assert isinstance(model, SCRFD)
@@ -57,7 +57,7 @@ def test_detector_is_routed_to_scrfd_and_takes_any_multiple_of_32(
 
 
 def test_landmark_class_decodes_the_networks_points(tmp_path: Path, image: np.ndarray) -> None:
-    net, path = _randomised(DemoLandmarks()), tmp_path / "lmk.onnx"
+    net, path = _randomized(DemoLandmarks()), tmp_path / "lmk.onnx"
     export.export_landmarks(net, path)
     model = get_model(str(path), providers=PROVIDERS)
     assert isinstance(model, Landmark)
@@ -78,7 +78,7 @@ def test_landmark_class_decodes_the_networks_points(tmp_path: Path, image: np.nd
 
 
 def test_embedding_is_routed_to_arcface_in_batches(tmp_path: Path, image: np.ndarray) -> None:
-    net, path = _randomised(DemoEmbedding()), tmp_path / "arc.onnx"
+    net, path = _randomized(DemoEmbedding()), tmp_path / "arc.onnx"
     export.export_embedding(net, path)
     model = get_model(str(path), providers=PROVIDERS)
     assert isinstance(model, ArcFaceONNX)
@@ -92,7 +92,7 @@ def test_embedding_is_routed_to_arcface_in_batches(tmp_path: Path, image: np.nda
 
 
 def test_the_map_can_be_read_from_inside_the_embedding(tmp_path: Path) -> None:
-    net, path = _randomised(DemoEmbedding()), tmp_path / "arc.onnx"
+    net, path = _randomized(DemoEmbedding()), tmp_path / "arc.onnx"
     export.export_embedding(net, path)
     assert [output.name for output in onnx.load(str(path)).graph.output] == ["embedding"]
     export.check_parity(
@@ -101,16 +101,16 @@ def test_the_map_can_be_read_from_inside_the_embedding(tmp_path: Path) -> None:
 
 
 def test_exports_repeat_byte_for_byte(tmp_path: Path) -> None:
-    net = _randomised(DemoEmbedding())
+    net = _randomized(DemoEmbedding())
     export.export_embedding(net, tmp_path / "one.onnx")
     export.export_embedding(net, tmp_path / "two.onnx")
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
 
 
 def test_a_file_of_other_weights_fails_the_parity_check(tmp_path: Path) -> None:
-    export.export_landmarks(_randomised(DemoLandmarks()), tmp_path / "lmk.onnx")
+    export.export_landmarks(_randomized(DemoLandmarks()), tmp_path / "lmk.onnx")
     torch.manual_seed(1)
     with pytest.raises(RuntimeError, match="DemoLandmarks"):
         export.check_parity(
-            _randomised(DemoLandmarks()), tmp_path / "lmk.onnx", torch.rand(1, 3, 192, 192)
+            _randomized(DemoLandmarks()), tmp_path / "lmk.onnx", torch.rand(1, 3, 192, 192)
         )

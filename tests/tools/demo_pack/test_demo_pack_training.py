@@ -91,7 +91,7 @@ def test_perfect_boxes_and_scores_cost_nothing() -> None:
 
 
 def test_giou_of_known_boxes() -> None:
-    # unions and hulls by hand: 1x1 inside 2x2; side by side boxes do not occur around one centre
+    # unions and hulls by hand: 1x1 inside 2x2; side by side boxes do not occur around one center
     one, two = torch.full((1, 4), 0.5), torch.full((1, 4), 1.0)
     outputs = [detector.LevelOutput(torch.full((1, 1, 1), 20.0), one[None], torch.zeros(1, 1, 10))]
     levels = [(torch.ones(1, 1), two[None], torch.zeros(1, 1, 10), torch.ones(1))]
@@ -105,9 +105,9 @@ def test_wing_loss_is_continuous_at_its_knee() -> None:
 
 
 def test_the_margin_makes_the_right_subject_harder() -> None:
-    centres, subjects = torch.eye(3), torch.arange(3)
+    centers, subjects = torch.eye(3), torch.arange(3)
     between = torch.full((3, 3), 1.0) + 0.1 * torch.eye(3)
-    loss = embedding.cosine_margin_loss(between, centres, subjects)
+    loss = embedding.cosine_margin_loss(between, centers, subjects)
     cosine = between / between.norm(dim=1, keepdim=True)
     assert loss > torch.nn.functional.cross_entropy(24.0 * cosine, subjects)
 
@@ -118,15 +118,15 @@ def test_scenes_hold_their_faces(few: Stills) -> None:
         scene = detector.compose(few, 160, rng)
         assert scene.image.shape == (160, 160, 3)
         assert len(scene.boxes) == len(scene.keypoints)
-        centres = (scene.boxes[:, :2] + scene.boxes[:, 2:]) / 2
-        assert ((centres >= 0) & (centres <= 160)).all()
+        centers = (scene.boxes[:, :2] + scene.boxes[:, 2:]) / 2
+        assert ((centers >= 0) & (centers <= 160)).all()
         inside = (scene.keypoints > scene.boxes[:, None, :2]) & (
             scene.keypoints < scene.boxes[:, None, 2:]
         )
         assert inside.all()
 
 
-def test_normalisation_is_the_models_own() -> None:
+def test_normalization_is_the_models_own() -> None:
     image = np.array([[[0, 127, 255]]], np.uint8)
     tensor = to_tensor([image], std=128.0)
     assert tensor.flatten().tolist() == [-127.5 / 128, -0.5 / 128, 127.5 / 128]

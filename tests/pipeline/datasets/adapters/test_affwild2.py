@@ -136,7 +136,7 @@ def test_labels_longer_and_shorter_than_the_video(tmp_path):
     assert any("unlabeled, unused frames: 2" in remark for remark in remarks)
 
 
-def test_videos_without_a_labelled_frame_are_counted(tmp_path):
+def test_videos_without_a_labeled_frame_are_counted(tmp_path):
     root = tree(tmp_path / "aw")
     labels(root, name="video3", codes=[-1] * FRAMES)
     manifest = ingested("affwild2", root, tmp_path, faces="aligned")

@@ -40,7 +40,7 @@ def tree(root, words=SIX, acted=SIX):
     return root
 
 
-def relabelled(root, line, name="Annotations_BAUM1s.csv", **changes):
+def relabeled(root, line, name="Annotations_BAUM1s.csv", **changes):
     """The file with one of its lines, counted from 1, in other words."""
     lines = (root / name).read_text().splitlines()
     for old, new in changes.items():
@@ -108,7 +108,7 @@ def test_codes_alone_are_enough(tmp_path):
 
 def test_word_and_code_that_disagree_are_counted_not_used(tmp_path):
     root = tree(tmp_path / "baum")
-    relabelled(root, 5, Happiness="Neutral")
+    relabeled(root, 5, Happiness="Neutral")
     manifest = ingested("baum1", root, tmp_path)
     assert len(manifest.clips) == 35
     assert manifest.notes["left_out"]["word and code of the annotation name two classes"] == 1
@@ -155,7 +155,7 @@ def test_a_clip_named_twice(tmp_path):
 )
 def test_impossible_lines(tmp_path, changes, said):
     root = tree(tmp_path / "baum")
-    relabelled(root, 3, **changes)
+    relabeled(root, 3, **changes)
     with pytest.raises(UserError, match=said):
         ingested("baum1", root, tmp_path)
 

@@ -41,7 +41,7 @@ def landmarks(root, subject, number):
         text(root / "Landmarks" / subject / number / name, "1.0 2.0\n" * 68)
 
 
-def test_labelled_sequences_in_folds_of_subjects(tmp_path):
+def test_labeled_sequences_in_folds_of_subjects(tmp_path):
     root = tree(tmp_path / "ck")
     manifest = ingested("ckplus", root, tmp_path)
     assert manifest.classes == [

@@ -12,7 +12,7 @@ LISTS = "Train & Test Set"
 COMPOUND = [*EMOTIONS, "anger_disgust", "fear_sadness_anxiety"]
 
 
-def labelled(labels):
+def labeled(labels):
     """Four clips of each class, the classes in turn."""
     return dict(enumerate([*labels] * 4, 25))
 
@@ -42,14 +42,14 @@ def faces(root, numbers, place="data/faces", frames=5):
     return root
 
 
-SINGLE = labelled(EMOTIONS)
+SINGLE = labeled(EMOTIONS)
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """The single and the compound set; clip 90 is in neither list."""
     root = splits(tmp_path_factory.mktemp("sets") / "mafw", SINGLE)
-    compound = labelled(COMPOUND)
+    compound = labeled(COMPOUND)
     splits(root, compound, "compound")
     videos(root, [*compound, 90])
     text(root / LISTS / "single/with_caption/set_1/train.txt", "00025.mp4\tanger\t...\n")

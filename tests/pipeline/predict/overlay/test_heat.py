@@ -1,4 +1,4 @@
-"""The heat map: which way and how far a face's colours change."""
+"""The heat map: which way and how far a face's colors change."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ WHERE = np.array([[0.25, 0.5], [0.75, 0.5]])
 
 
 def drawn(times: list[float], box: np.ndarray = BOX, where: np.ndarray = WHERE) -> np.ndarray:
-    """What is added to a grey picture, int [320, 400, 3]."""
+    """What is added to a gray picture, int [320, 400, 3]."""
     image = np.full((320, 400, 3), 128, np.uint8)
     draw_heat(image, Row(0, 0.0, 0, box, regions=Regions(where, np.array(times))))
     return image.astype(int) - 128
@@ -19,8 +19,8 @@ def drawn(times: list[float], box: np.ndarray = BOX, where: np.ndarray = WHERE) 
 
 def test_more_than_even_is_orange_and_less_is_blue() -> None:
     added = drawn([TOP, 1 / TOP])
-    for x, colour in ((150, MORE), (250, LESS)):
-        way = np.sign(np.array(colour) - 128)
+    for x, color in ((150, MORE), (250, LESS)):
+        way = np.sign(np.array(color) - 128)
         assert (np.sign(added[160, x]) == way).all()
         assert np.abs(added[160, x]).max() > 60
 

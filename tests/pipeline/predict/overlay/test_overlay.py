@@ -8,20 +8,20 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.predict.output import Row, TableHeader
-from arpgnet.pipeline.predict.overlay.marks import colour_of
+from arpgnet.pipeline.predict.overlay.marks import color_of
 from arpgnet.pipeline.predict.overlay.overlay import Overlay
 from arpgnet.pipeline.video.stream import plan
-from helpers.overlay_videos import CLASSES, GREY, film, frames_of, overlay, sound_of
+from helpers.overlay_videos import CLASSES, GRAY, film, frames_of, overlay, sound_of
 
 VARIABLE = [0, 40, 60, 150, 190, 1000, 1033]
-# what 4:2:0 and H.264 leave of a colour, per channel
+# what 4:2:0 and H.264 leave of a color, per channel
 NEAR = 45
 VALUES = np.array([0.8, 0.1, 0.1])
 
 
-def near(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """Which pixels have a colour: bool [...]."""
-    return np.asarray((np.abs(pixels.astype(int) - colour) < NEAR).all(axis=-1))
+def near(pixels: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """Which pixels have a color: bool [...]."""
+    return np.asarray((np.abs(pixels.astype(int) - color) < NEAR).all(axis=-1))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
@@ -58,7 +58,7 @@ def test_sound_that_mp4_does_not_hold_is_encoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 360), (1920, 1080)])
-def test_boxes_have_the_faces_colours(tmp_path: Path, width: int, height: int) -> None:
+def test_boxes_have_the_faces_colors(tmp_path: Path, width: int, height: int) -> None:
     video = film(tmp_path / "a.mkv", width=width, height=height, times_ms=[0, 40])
     scale = height // 360
     boxes = {0: (60, 150, 180, 300), 1: (300, 150, 420, 300)}
@@ -68,8 +68,8 @@ def test_boxes_have_the_faces_colours(tmp_path: Path, width: int, height: int) -
         left, top, right, bottom = (scale * value for value in box)
         across, down = (left + right) // 2, (top + bottom) // 2
         for x, y in ((left, down), (right, down), (across, top), (across, bottom)):
-            assert near(images[-1][y, x], colour_of(face)), (face, x, y)
-        assert near(images[-1][down, across], (GREY, GREY, GREY))
+            assert near(images[-1][y, x], color_of(face)), (face, x, y)
+        assert near(images[-1][down, across], (GRAY, GRAY, GRAY))
 
 
 def test_the_file_is_h264_with_even_sides(tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ def test_a_portrait_video_is_upright(tmp_path: Path) -> None:
     assert image.shape[1] == 360
     assert image.shape[0] > 640
     assert near(image[40, 50:300], (255, 255, 255)).all()
-    assert near(image[250, 50:300], (GREY, GREY, GREY)).all()
-    assert near(image[350, 100], colour_of(0))
+    assert near(image[250, 50:300], (GRAY, GRAY, GRAY)).all()
+    assert near(image[350, 100], color_of(0))
 
 
 def test_an_uncertain_face_is_dashed_and_thinner(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_an_uncertain_face_is_dashed_and_thinner(tmp_path: Path) -> None:
     for coverage in (1.0, 0.2):
         made = overlay(tmp_path / "o.mp4", video, [(0, (100, 150, 300, 300), coverage)])
         edges.append(frames_of(made)[1][0][160:290, 97:104])
-    solid, dashed = (near(edge, colour_of(0)).any(axis=1).mean() for edge in edges)
+    solid, dashed = (near(edge, color_of(0)).any(axis=1).mean() for edge in edges)
     assert solid > 0.95
     assert 0.2 < dashed < 0.75
 
@@ -108,10 +108,10 @@ def test_the_strip_shows_the_course_of_each_face(tmp_path: Path) -> None:
     _, images = frames_of(overlay(tmp_path / "o.mp4", video, faces))
     early, late = images[5][360:], images[-1][360:]
     for number, half in enumerate((slice(0, 320), slice(320, 640))):
-        now = near(late[:, half], colour_of(number)).sum()
-        assert now > 1.5 * near(early[:, half], colour_of(number)).sum()
+        now = near(late[:, half], color_of(number)).sum()
+        assert now > 1.5 * near(early[:, half], color_of(number)).sum()
         assert now > 400
-        assert near(late[:, half], colour_of(1 - number)).sum() < 20
+        assert near(late[:, half], color_of(1 - number)).sum() < 20
 
 
 def test_a_face_that_is_gone_leaves_the_strip(tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_a_face_that_is_gone_leaves_the_strip(tmp_path: Path) -> None:
         made.add(row)
     made.close(True)
     _, images = frames_of(tmp_path / "o.mp4")
-    assert near(images[15][360:], colour_of(0)).sum() > 50
-    assert near(images[-1][360:], colour_of(0)).sum() == 0
+    assert near(images[15][360:], color_of(0)).sum() > 50
+    assert near(images[-1][360:], color_of(0)).sum() == 0
 
 
 def test_landmarks_are_dots(tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ def test_landmarks_are_dots(tmp_path: Path) -> None:
     made.add(Row(0, 0.0, 0, np.array([100.0, 120.0, 400.0, 340.0]), 0.9, VALUES, 1.0, points))
     made.close(True)
     _, (image,) = frames_of(tmp_path / "o.mp4")
-    assert np.abs(image[198:203, 198:203].astype(int) - GREY).max() > 60
-    assert near(image[230, 230], (GREY, GREY, GREY))
+    assert np.abs(image[198:203, 198:203].astype(int) - GRAY).max() > 60
+    assert near(image[230, 230], (GRAY, GRAY, GRAY))
 
 
 @pytest.mark.parametrize(

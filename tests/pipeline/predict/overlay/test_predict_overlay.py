@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arpgnet.pipeline.cli.main import app
-from arpgnet.pipeline.predict.overlay.marks import colour_of
+from arpgnet.pipeline.predict.overlay.marks import color_of
 from helpers.face_videos import film_of_a_face
 from helpers.overlay_videos import film, frames_of
 from helpers.untrained_run import write_run
@@ -48,15 +48,15 @@ def test_the_overlay_lies_beside_the_table_and_agrees_with_it(
     assert times == pytest.approx(table["time_s"].tolist(), abs=1e-4)
     for row, image in zip(table.itertuples(), images, strict=True):
         beside = image[round((row.y1 + row.y2) / 2), round(row.x1)]
-        assert np.abs(beside.astype(int) - colour_of(row.face_id)).max() < 70
+        assert np.abs(beside.astype(int) - color_of(row.face_id)).max() < 70
 
 
 def test_without_a_face_the_pictures_are_there(workspace: Path, tmp_path: Path) -> None:
-    grey = film(tmp_path / "grey.mkv")
-    status, said = arpgnet(workspace, grey, "--out", tmp_path, "--overlay", "--format", "openface")
+    gray = film(tmp_path / "gray.mkv")
+    status, said = arpgnet(workspace, gray, "--out", tmp_path, "--overlay", "--format", "openface")
     assert status == 1
     assert "no face found in 10 frames" in said
-    assert len(frames_of(tmp_path / "grey.overlay.mp4")[0]) == 10
+    assert len(frames_of(tmp_path / "gray.overlay.mp4")[0]) == 10
 
 
 def test_what_cannot_be_is_a_line(workspace: Path, video: Path, tmp_path: Path) -> None:
