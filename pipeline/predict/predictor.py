@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.progress import Watch, track
@@ -26,7 +29,8 @@ from arpgnet.pipeline.predict.overlay.overlay import Overlay, overlay_path
 from arpgnet.pipeline.predict.page.page import Page, page_path
 from arpgnet.pipeline.predict.video import VideoPass, Which
 from arpgnet.pipeline.predict.windows import Layout, clip_layout, frame_layout
-from arpgnet.pipeline.video.stream import Plan, Unexpected, plan, survey_plan
+from arpgnet.pipeline.video.images import plan_of_images, show_images
+from arpgnet.pipeline.video.stream import Plan, Shown, Unexpected, plan, stream, survey_plan
 
 # a video that is this much longer than a training clip is still shown as one
 WHOLE = 1.5
@@ -97,10 +101,24 @@ class Predictor:
         """
         name, longest_s = name or video.name, self.options.longest_s
         try:
-            return self._predict(video, target, plan(video, longest_s), name, watch)
+            return self._predict(video, target, plan(video, longest_s), name, watch=watch)
         except Unexpected:
             # damage, or frames that the packets do not announce: what decodes counts
-            return self._predict(video, target, survey_plan(video, longest_s), name, watch)
+            return self._predict(video, target, survey_plan(video, longest_s), name, watch=watch)
+
+    def predict_frames(self, images: np.ndarray, fps: float, target: Path) -> Done:
+        """Write the table of a video that is in memory.
+
+        Args:
+            images: RGB, uint8 [T, H, W, 3].
+            fps: frames per second.
+
+        Raises:
+            UserError: the array is not of that kind, or the table cannot be written.
+        """
+        expected = plan_of_images(images, fps)
+        name = Path("frames")
+        return self._predict(name, target, expected, name.name, show_images(images, expected))
 
     def layout(self, expected: Plan) -> Layout:
         """Choose the frames that are classified together.
@@ -124,7 +142,14 @@ class Predictor:
         )
 
     def _predict(
-        self, video: Path, target: Path, expected: Plan, name: str, watch: Watch | None
+        self,
+        video: Path,
+        target: Path,
+        expected: Plan,
+        name: str,
+        frames: Iterator[Shown] | None = None,
+        *,
+        watch: Watch | None = None,
     ) -> Done:
         head = self._head(name)
         layout = self.layout(expected)
@@ -142,7 +167,7 @@ class Predictor:
                     one = VideoPass(
                         self.networks,
                         self.detector,
-                        video,
+                        frames or stream(video, expected),
                         expected,
                         layout,
                         which=self.options.faces,
