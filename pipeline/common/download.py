@@ -116,7 +116,9 @@ def open_url(request: Request) -> Any:
 def file_digest(path: Path, algorithm: str) -> str:
     """Return a file's digest (hex)."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(algorithm)).hexdigest()
+        return hashlib.file_digest(
+            file, lambda: hashlib.new(algorithm, usedforsecurity=False)
+        ).hexdigest()
 
 
 def fetch_file(

@@ -59,7 +59,7 @@ class Pointer:
 
 class _Action(BaseModel):
     href: Annotated[str, Field(pattern=r"^https?://")]
-    header: dict[str, str] = {}
+    header: dict[str, str] | None = None
 
 
 class _Actions(BaseModel):
@@ -94,6 +94,7 @@ def fetch_repository(
     """
     state = read_state(work)
     if name not in state:
+        say(f"{name}: reading the list of files")
         state[name] = _first(source.urls, lambda url: _read_pointers(url, source, work), say)
         write_state(work, state)
     pointers = [Pointer(**one) for one in state[name]["files"]]
