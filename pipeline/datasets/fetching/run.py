@@ -71,7 +71,7 @@ def fetch(
         raise UserError(f"{root} is a file; give a folder")
     with opened(root) as work:
         _fetch_set(name, chosen, publisher, root.resolve(), work.resolve(), retries, say)
-    say(_count(name, root.resolve(), chosen, about))
+    say(_count(name, root.resolve(), chosen, publisher.clips(chosen)))
     if pack is not None:
         _fetch_pack(name, pack)
     more = "" if chosen == publisher.variant else f" VARIANT={chosen}"
@@ -143,17 +143,14 @@ def _fetch_set(
     fetch_archives(root, work, name, variant, part, listed, retries, say)
 
 
-def _count(name: str, root: Path, variant: str, about: About) -> str:
+def _count(name: str, root: Path, variant: str, expected: int) -> str:
     """Return how many clips the adapter finds, beside what is documented."""
     listing = adapter(name).list_clips(Wanted(root, variant))
     subjects = {clip.subject for clip in listing.clips}
     line = f"{name}: {len(listing.clips)} clips of {len(subjects)} people in {root}"
-    expected = about.expected_of(variant).clips
-    if expected is None:
-        return line
     if expected == len(listing.clips):
         return f"{line}, as documented"
-    return f"{line}; documented are {expected}: see 'arpgnet data check {name} {root}'"
+    return f"{line}; documented are {expected:,}: see 'arpgnet data check {name} {root}'"
 
 
 def _fetch_pack(name: str, pack: str) -> None:

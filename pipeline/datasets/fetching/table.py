@@ -24,6 +24,7 @@ class Part:
         archives: pattern of the archives' names; `count` of them are published.
         members: pattern of the files to take from them, and
         target: their path below the root, a template of the pattern's groups.
+        clips: that the adapter then lists, as documented.
         length: in bytes, of all archives; as documented, for the documents.
         kept: what remains on disk of each downloaded byte.
     """
@@ -32,6 +33,7 @@ class Part:
     count: int
     members: str
     target: str
+    clips: int
     length: float
     kept: float
 
@@ -76,6 +78,14 @@ class Publisher:
     source: ZenodoRecord | ZipFile | LfsRepository
     variant: str = ""
 
+    def clips(self, variant: str) -> int:
+        """Return how many clips a complete copy has."""
+        if isinstance(self.source, LfsRepository):
+            return self.source.count
+        if isinstance(self.source, ZipFile):
+            return self.source.part.clips
+        return self.source.parts[variant].clips
+
     def amounts(self) -> tuple[float, float]:
         """Return the bytes to download and those to have free, of the preset's variant."""
         source = self.source
@@ -108,11 +118,13 @@ PUBLISHERS: Mapping[str, Publisher] = {
         ZenodoRecord(
             "https://zenodo.org/api/records/1188976",
             {
-                "speech_once": Part(_SPEECH, 24, *_ravdess("02-01"), 13.36e9, 0.55),
-                "speech": Part(_SPEECH, 24, *_ravdess("0[12]-01"), 13.36e9, 1.02),
+                "speech_once": Part(_SPEECH, 24, *_ravdess("02-01"), 1440, 13.36e9, 0.55),
+                "speech": Part(_SPEECH, 24, *_ravdess("0[12]-01"), 2880, 13.36e9, 1.02),
                 # there is no song of actor 18
-                "song": Part(_SONG, 23, *_ravdess("0[12]-02"), 11.81e9, 1.02),
-                "both": Part(f"{_SPEECH}|{_SONG}", 47, *_ravdess("0[12]-0[12]"), 25.17e9, 1.02),
+                "song": Part(_SONG, 23, *_ravdess("0[12]-02"), 2024, 11.81e9, 1.02),
+                "both": Part(
+                    f"{_SPEECH}|{_SONG}", 47, *_ravdess("0[12]-0[12]"), 4904, 25.17e9, 1.02
+                ),
             },
         ),
         "speech_once",
@@ -139,6 +151,7 @@ PUBLISHERS: Mapping[str, Publisher] = {
                 1,
                 r"(?i:(?!__MACOSX/)(?:.*/)?(subject \d+(?:/[^/]+)*/[^/.][^/]*\.avi))",
                 r"\1",
+                1287,
                 # not documented: the order of what users report
                 0.8e9,
                 1.25,
