@@ -84,8 +84,8 @@ def _publisher(name: str, server: str | None) -> Publisher:
         if name not in ADAPTERS or not adapter(name).ABOUT.published:
             raise UserError(f"no data set '{name}' can be fetched; known: {known}")
         raise UserError(
-            f"{name} is given out on request only: {adapter(name).ABOUT.obtain}; to be fetched "
-            f"are {known}"
+            f"{name} cannot be fetched; its publisher gives it out ({adapter(name).ABOUT.obtain}); "
+            f"to be fetched are {known}"
         )
     publisher = PUBLISHERS[name]
     if server is None:
