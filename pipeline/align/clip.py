@@ -24,7 +24,7 @@ from arpgnet.pipeline.networks.sessions import Device, runtime_version
 from arpgnet.pipeline.runner.spool import Spool
 from arpgnet.pipeline.runner.work import ClipWorkBase
 from arpgnet.pipeline.tables.manifest import QUARANTINED, Clip
-from arpgnet.pipeline.tables.shards import ShardReader, fixed
+from arpgnet.pipeline.tables.shards import ShardReader, fixed, without_clip_id
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 
 # every frame of data/frames is a row; where `valid` is false the numbers are 0, `crop` (raw RGB
@@ -242,8 +242,7 @@ class _Rows:
             "crop": pa.array(self._images(rows, 0), pa.binary()),
             "context": pa.array(self._images(rows, 1), pa.binary()),
         }
-        schema = FACES_SCHEMA.remove(FACES_SCHEMA.get_field_index("clip_id"))
-        return pa.table(columns, schema=schema)
+        return pa.table(columns, schema=without_clip_id(FACES_SCHEMA))
 
     def _images(self, rows: slice, which: int) -> list[bytes]:
         return [

@@ -20,7 +20,7 @@ other readers: `numbers: halffloat` is little-endian float16.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -380,6 +380,39 @@ def fixed(array: np.ndarray, type: pa.DataType | None = None) -> pa.FixedSizeLis
     if type is not None and values.type != type:
         values = values.cast(type)
     return pa.FixedSizeListArray.from_arrays(values, width)
+
+
+def without_clip_id(schema: pa.Schema) -> pa.Schema:
+    """Return the schema of the rows that a stage yields; the engine writes the clip's name."""
+    return schema.remove(schema.get_field_index("clip_id"))
+
+
+def rows_of_valid(
+    schema: pa.Schema,
+    frame_index: pa.ChunkedArray,
+    valid: np.ndarray,
+    values: Mapping[str, np.ndarray],
+) -> pa.Table:
+    """Return a row per frame, its lists of numbers 0 where the frame is not valid.
+
+    Args:
+        schema: `clip_id`, which is left out; `frame_index`, `valid`, and fixed-length lists.
+        frame_index: of all n frames.
+        valid: bool [n].
+        values: lists of the valid frames [k, ...] by column, cast to the column's type; a column
+            that is absent is 0 everywhere.
+    """
+    schema = without_clip_id(schema)
+    columns: dict[str, Any] = {"frame_index": frame_index, "valid": pa.array(valid)}
+    for field in schema:
+        if field.name in columns:
+            continue
+        kind, width = field.type.value_type.to_pandas_dtype(), field.type.list_size
+        padded = np.zeros((len(valid), width), kind)
+        if field.name in values:
+            padded[valid] = values[field.name].reshape(-1, width)
+        columns[field.name] = fixed(padded)
+    return pa.table(columns, schema=schema)
 
 
 def to_numpy(column: pa.ChunkedArray | pa.Array, shape: tuple[int, ...]) -> np.ndarray:
