@@ -11,7 +11,7 @@ import numpy.typing as npt
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.geometry.alignment import CONTEXT_PX, CONTEXT_SCALE, apply, square_matrix
 from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES
-from arpgnet.pipeline.networks.image_network import ImageNetwork
+from arpgnet.pipeline.networks.image_network import GraphNetwork
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import CPU, CUDA, Device, choose_provider
 
@@ -36,7 +36,7 @@ class LandmarkNetwork:
     def __init__(self, spec: ModelSpec, *, device: Device = "cpu", threads: int = 1) -> None:
         self.scheme = SCHEMES[spec.scheme]
         self._spec = spec
-        self._network = ImageNetwork(
+        self._network = GraphNetwork(
             spec, batch=BATCH[choose_provider(device)], device=device, threads=threads
         )
 

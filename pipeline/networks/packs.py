@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -31,7 +31,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.networks.checkpoint_graph import graph_key, graph_of_checkpoint
 from arpgnet.pipeline.store import file_sha256
 
 Role = Literal["detector", "landmark", "embedding"]
@@ -120,6 +119,8 @@ class ModelEntry(_Strict):
             raise ValueError(f"'{self.file}' needs kind: arcface and the name of its arch")
         if self.arch is not None and not checkpoint:
             raise ValueError(f"'{self.file}' is a graph and has no arch")
+        if self.arch is not None and self.map_tensor is not None:
+            raise ValueError(f"'{self.file}' is a checkpoint and has no map_tensor")
         return self
 
 
@@ -157,8 +158,8 @@ class PackEntry(_Strict):
 class ModelSpec:
     """A network on disk and how to feed it; see `ModelEntry` for the preprocessing.
 
-    `weights` are those of a fine-tuned network, which stand in the place of the graph's own. Of a
-    checkpoint, `arch` is its network and `conversion` the identity of the graph it is made into.
+    `weights` are those of a fine-tuned network, which stand in the place of the file's own. Of a
+    checkpoint, `arch` is its network in `models`.
     """
 
     role: Role
@@ -173,7 +174,6 @@ class ModelSpec:
     map_shape: tuple[int, int, int] | None
     embedding_dim: int | None
     arch: str | None = None
-    conversion: str | None = None
     weights: Path | None = None
     weights_sha256: str | None = None
 
@@ -193,8 +193,7 @@ class ModelSpec:
         Raises:
             UserError: it is not the one that was described.
         """
-        # a converted checkpoint lies in the store, under its identity
-        if self.conversion is None and file_sha256(self.path) != self.sha256:
+        if file_sha256(self.path) != self.sha256:
             raise UserError(f"{self.path} changed while it was in use: run `dvc repro` again")
 
     @property
@@ -272,26 +271,9 @@ def load_pack(name_or_path: str, roles: Sequence[Role] = ROLES) -> Pack:
 
     Every file must be there; the sha256 is checked for `roles`, the ones the caller will run.
 
-    A checkpoint among them is brought into the form of a graph, once.
-
     Raises:
         UserError: unknown name, missing file, wrong sha256, or a bad `pack.yaml`; the line says
             what to do.
-    """
-    pack = describe_pack(name_or_path, roles)
-    for role in roles:
-        spec = pack.models[role]
-        if spec.arch is not None:
-            graph = graph_of_checkpoint(spec.path, spec.arch, spec.sha256)
-            pack.models[role] = replace(spec, path=graph)
-    return pack
-
-
-def describe_pack(name_or_path: str, roles: Sequence[Role] = ROLES) -> Pack:
-    """Return `load_pack`, with checkpoints left as they are.
-
-    Raises:
-        UserError: see `load_pack`.
     """
     entry, folder = _locate(name_or_path)
     if folder is None:
@@ -447,7 +429,6 @@ def _assemble(entry: PackEntry, folder: Path) -> Pack:
             map_shape=model.map_shape,
             embedding_dim=model.embedding_dim,
             arch=model.arch,
-            conversion=None if model.arch is None else graph_key(model.arch, model.sha256),
         )
     return Pack(entry.name, folder, entry.license, entry.notice, entry.url, models)
 
