@@ -12,7 +12,8 @@ from typing import Any
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import write_whole
-from arpgnet.pipeline.networks.packs import Pack, Role, load_pack
+from arpgnet.pipeline.networks.pack_file import Role
+from arpgnet.pipeline.networks.packs import Pack, load_pack
 
 NETWORKS = Path("data/networks")
 

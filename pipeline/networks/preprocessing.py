@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from arpgnet.pipeline.networks.packs import Channels, ModelSpec
+from arpgnet.pipeline.networks.pack_file import Channels
+from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import OnnxGraph, open_graph
 
 # what the networks of a kind were trained with, as InsightFace's classes assume it

@@ -43,7 +43,7 @@ class OnnxGraph:
     @cached_property
     def model(self) -> onnx.ModelProto:
         """The parsed graph; UserError: it is none."""
-        return _parse(self.data, self.name)
+        return load_graph(self.data, self.name)
 
 
 def open_graph(spec: ModelSpec) -> OnnxGraph:
@@ -176,19 +176,19 @@ def find_map_tensor(model: onnx.ModelProto) -> tuple[str, tuple[int, int, int]]:
     )
 
 
-def load_graph(model: Path | bytes) -> onnx.ModelProto:
+def load_graph(model: Path | bytes, name: str | None = None) -> onnx.ModelProto:
     """Parse an ONNX file or a serialized graph.
+
+    Args:
+        name: for the message, where the bytes are those of a file.
 
     Raises:
         UserError: it is neither.
     """
-    return _parse(model, _name(model))
-
-
-def _parse(model: Path | bytes, name: str) -> onnx.ModelProto:
     try:
         return onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(str(model))
     except Exception as error:  # protobuf's DecodeError has no stable import path
+        name = name or _name(model)
         raise UserError(f"{name} is not an ONNX graph: {_first_line(error)}") from None
 
 

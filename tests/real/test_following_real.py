@@ -15,6 +15,7 @@ from arpgnet.pipeline.networks.follower import Follower
 from arpgnet.pipeline.networks.image_network import GraphNetwork
 from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
 from arpgnet.pipeline.networks.packs import ModelSpec, Pack
+from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.video.frames import decode_jpeg
 
 CLIPS = ("asl/book.mkv", "asl/hungry.mkv")
@@ -24,7 +25,8 @@ FRAMES = 40
 @pytest.fixture(scope="module")
 def scrfd(assets: Path) -> Detector:
     path = assets / "weights/insightface/scrfd_2.5g_bnkps.onnx"
-    spec = ModelSpec("detector", path, "", "scrfd", 640, "rgb", None, None, None, None, None)
+    sha256 = file_sha256(path)
+    spec = ModelSpec("detector", path, sha256, "scrfd", 640, "rgb", None, None, None, None, None)
     return make_detector(spec, det_px=None, thresh=0.5, device="cpu")
 
 

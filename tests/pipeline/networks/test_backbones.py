@@ -21,6 +21,7 @@ from arpgnet.pipeline.networks.image_network import TORCH_KINDS
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import find_map_tensor, make_session
 from helpers import backbone_graphs, graphs
+from helpers.graph_weights import load_exported
 
 PARITY = 1e-4
 CROPS = np.random.default_rng(0).uniform(-1, 1, (2, 3, 112, 112)).astype(np.float32)
@@ -50,7 +51,7 @@ def test_a_graph_s_weights_give_what_the_graph_gives(arch: str, tmp_path: Path) 
     model = backbone_graphs.exported(network)
     if arch != "mobilefacenet":  # its matrix has no shift, and is exported as a MatMul
         assert {node.op_type for node in model.graph.node} <= TORCH_KINDS
-    loaded = load_backbone(arch, backbone_graphs.save(model, tmp_path / "net.onnx"))
+    loaded = load_exported(arch, backbone_graphs.save(model, tmp_path / "net.onnx"))
     for ours, theirs in zip(run_network(loaded), run_graph(model), strict=True):
         assert 0.1 < np.abs(theirs).max() < 100
         assert np.abs(ours - theirs).max() <= PARITY
@@ -62,7 +63,7 @@ def test_batch_norms_that_were_not_folded_come_back_as_they_were(
     model = backbone_graphs.exported(small, folded=False)
     kinds = [node.op_type for node in model.graph.node]
     assert kinds.count("BatchNormalization") > 40
-    loaded = load_backbone("mobilefacenet", backbone_graphs.save(model, tmp_path / "net.onnx"))
+    loaded = load_exported("mobilefacenet", backbone_graphs.save(model, tmp_path / "net.onnx"))
     for name, tensor in small.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
 
@@ -72,10 +73,10 @@ def test_another_topology_is_refused_by_the_layer_where_it_differs(
 ) -> None:
     path = backbone_graphs.save(backbone_graphs.exported(small), tmp_path / "net.onnx")
     with pytest.raises(UserError, match=r"net\.onnx as iresnet18: conv1\.weight has the shape"):
-        load_backbone("iresnet18", path)
+        load_exported("iresnet18", path)
     path = backbone_graphs.save(graphs.arcface_mobilefacenet(), tmp_path / "short.onnx")
     with pytest.raises(UserError, match=r"short\.onnx as mobilefacenet: "):
-        load_backbone("mobilefacenet", path)
+        load_exported("mobilefacenet", path)
 
 
 @pytest.mark.parametrize("suffix", ["pt", "pth", "safetensors"])

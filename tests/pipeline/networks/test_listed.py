@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.networks.listed import list_networks, load_listed
-from arpgnet.pipeline.networks.packs import ROLES, load_pack
+from arpgnet.pipeline.networks.pack_file import ROLES
+from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.store.code import import_closure
 from helpers import graphs
