@@ -93,7 +93,7 @@ class AlignClip(ClipWorkBase):
         return self._reader.entry(clip.clip_id).reason
 
     def setup(self) -> None:
-        """Load the detector; once a process."""
+        """Load the detector; once per process."""
         _ = self._detector
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:

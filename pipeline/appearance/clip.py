@@ -37,7 +37,7 @@ class AppearanceClip(ClipWorkBase):
         faces: the output of align.
         model: the pack's embedding network.
         pack: the pack's name.
-        batch: crops a forward pass; part of the key, because it changes last bits.
+        batch: crops per forward pass; part of the key, because it changes last bits.
         precision: `bf16` runs the network in torch, where its graph can be imported.
     """
 

@@ -16,7 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from arpgnet.pipeline.geometry.grid import grid_pooling
-from arpgnet.pipeline.geometry.regions import Regions, place_regions, region_topology
+from arpgnet.pipeline.geometry.regions import (
+    Regions,
+    place_regions,
+    region_metadata,
+    region_topology,
+)
 from arpgnet.pipeline.geometry.topology import Topology
 from arpgnet.pipeline.runner.work import ClipWorkBase, upstream_reason
 from arpgnet.pipeline.tables.manifest import Clip
@@ -105,11 +110,7 @@ class GraphClip(ClipWorkBase):
         if self.regions == "grid":
             pooling = grid_pooling(self.patches, *self._map_shape[1:]).tolist()
         return {
-            "regions": self.regions,
-            "names": list(self.topology.names),
-            "edges": [list(edge) for edge in self.topology.edges],
-            "edge_types": list(self.topology.edge_types),
-            "mirror": list(self.topology.mirror),
+            **region_metadata(self.regions, self.topology),
             "pooling": pooling,
             "map_shape": list(self._map_shape),
         }

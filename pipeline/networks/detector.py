@@ -212,7 +212,7 @@ class YunetDetector:
     ) -> None:
         self._session = make_session(open_graph(spec), threads=threads, device=device)
         self._outputs = [f"{head}_{stride}" for head in YUNET_HEADS for stride in YUNET_STRIDES]
-        missing = {*self._outputs} - {out.name for out in self._session.get_outputs()}
+        missing = {*self._outputs} - {output.name for output in self._session.get_outputs()}
         if missing:
             raise UserError(f"{spec.path} is not a YuNet: it has no output {min(missing)}")
         graph_input = self._session.get_inputs()[0]

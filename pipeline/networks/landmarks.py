@@ -55,7 +55,7 @@ class LandmarkNetwork:
         if width != 2 * self.scheme.points:
             raise UserError(
                 f"{self._spec.path.name} is no {self._spec.kind} network: it gives {width} numbers "
-                f"a face, expected {2 * self.scheme.points}; correct models.landmark in pack.yaml"
+                f"per face, expected {2 * self.scheme.points}; correct models.landmark in pack.yaml"
             )
         side, scale = self._spec.input_px, BOX_SCALE[self._spec.kind]
         points: npt.NDArray[Any] = output.reshape(len(contexts), -1, 2)

@@ -23,7 +23,7 @@ from arpgnet.pipeline.networks.packs import ModelSpec
 Device = Literal["auto", "cpu", "cuda"]
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
-ERRORS_ONLY = 3  # ONNX Runtime's log severity: 2 would print a warning a graph
+ERRORS_ONLY = 3  # ONNX Runtime's log severity: 2 would print a warning per graph
 
 
 class OnnxGraph:

@@ -41,7 +41,7 @@ def import_graph(model: onnx.ModelProto, outputs: Sequence[str]) -> fx.GraphModu
 
     Its weights are buffers; `meta["initializers"]` says which of the graph's each of them is.
 
-    Shapes: [B, 3, S, S] float32 -> one tensor an output, the first axis counting images even
+    Shapes: [B, 3, S, S] float32 -> one tensor per output, the first axis counting images even
     where the graph was exported for one.
 
     Raises:

@@ -57,18 +57,20 @@ def code_version(*entries: str) -> str:
 
 def project_version() -> str:
     """Return the digest of all code of this project, also that which is left out of keys."""
-    files = sorted(path for name in PROJECT for path in (_ROOT / name).rglob("*.py"))
-    return digest({path.relative_to(_ROOT).as_posix(): _parsed(path).digest for path in files})
+    return digest({name: _parsed(path).digest for name, path in _sources().items()})
 
 
 def sources_state() -> str:
     """Return a digest of the names, lengths and times of all source files: 10 ms; it shows only
     whether they have changed."""
-    state = {}
-    for path in (path for name in PROJECT for path in (_ROOT / name).rglob("*.py")):
-        status = path.stat()
-        state[path.relative_to(_ROOT).as_posix()] = [status.st_size, status.st_mtime_ns]
-    return digest(state)
+    states = {name: path.stat() for name, path in _sources().items()}
+    return digest({name: [state.st_size, state.st_mtime_ns] for name, state in states.items()})
+
+
+def _sources() -> dict[str, Path]:
+    """Return all source files of this project, by their paths in it."""
+    files = (path for name in PROJECT for path in (_ROOT / name).rglob("*.py"))
+    return {path.relative_to(_ROOT).as_posix(): path for path in files}
 
 
 # A process computes with the code that it began with; a worker that begins later must have the

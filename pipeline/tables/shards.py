@@ -183,7 +183,7 @@ class ShardFile:
         )
 
     def add(self, clip_id: str, key: str, pieces: Iterable[pa.Table]) -> None:
-        """Append a clip's rows, one row group a piece; see `well_cut`.
+        """Append a clip's rows, one row group per piece; see `well_cut`.
 
         Raises:
             ValueError: the clip is not well cut.
