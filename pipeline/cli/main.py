@@ -111,10 +111,10 @@ def fetch_pack(
 ) -> None:
     """Download a pack and check every file's sha256; install it completely or not at all."""
     from arpgnet.pipeline.networks.fetch import fetch
-    from arpgnet.pipeline.networks.packs import describe_pack, user_models_folder, verify
+    from arpgnet.pipeline.networks.packs import load_pack, user_models_folder, verify
 
     if into is None and not verify(pack):
-        folder = describe_pack(pack, ()).folder
+        folder = load_pack(pack, ()).folder
         typer.echo(f"{pack}: already installed in {folder}, all files verified")
         return
     folder = fetch(pack, accept_license=accept_license, into=into or user_models_folder())
