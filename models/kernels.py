@@ -1,12 +1,12 @@
 """Fast forms of the layers' operations: the same results in less time and memory.
 
 Nothing here needs to be read to understand the model: `models.attention` and `models.arpgnet` call
-each function in one line, and its first sentence says what it computes.
+each function once, and its first sentence says what it computes.
 
 Layers over all G graphs at once write tensors of tens of megabytes and read them back from memory,
 which takes longer than their arithmetic. Here the graphs are worked through in pieces that stay in
 the cache (1 MiB a core where this was measured), and pieces are computed again in the backward pass
-instead of being kept. `applies` says where the pieces without a plain form in `torch` are used.
+instead of being kept.
 
 Shape letters: G graphs, Q query nodes, S key nodes, K candidate keys of a query, H heads, E output
 features, C = E/H features of a head; R rows, F input features; g, r the pieces of G and R.
@@ -26,11 +26,8 @@ PAIR_CHUNK = {"cpu": 2**18, "other": 2**26}  # floats alive in GATv2's pair tens
 
 
 def applies(x: Tensor) -> bool:
-    """Check whether to work in pieces: on the CPU, and unless the operations are being recorded.
-
-    Elsewhere, and where the plain form has to be seen (export to ONNX, torch.compile), plain
-    operations of equal result are used.
-    """
+    """Check whether to work in pieces: on the CPU, and unless the operations are being recorded
+    (export to ONNX, torch.compile)."""
     # is_compiling() is true inside torch.compile, torch.export and torch.onnx.export(dynamo=True)
     recorded = (
         torch.jit.is_tracing()  # type: ignore[attr-defined]
@@ -48,23 +45,18 @@ def at_least_float32(x: Tensor) -> Tensor:
 def gat_projections(
     query_GQF: Tensor, key_GSF: Tensor, weight_EF: Tensor, dst_HC: Tensor, src_HC: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute `dst . W h` of queries and `src . W h` of keys in each head, and `W h` of keys.
+    """Compute `dst . W h` of queries, `src . W h` of keys, both [G, N, H], and `W h` of keys.
 
     Folding the vectors into W saves two passes over [G, N, E]; one product for all that reads the
     same nodes saves 7 ms of the 51 that 512 graphs of 49 nodes of 64 features take both ways on one
     core.
-
-    Returns:
-        target_GQH, source_GSH and value_GSE.
     """
     heads = len(dst_HC)
     weight_HCF = weight_EF.unflatten(0, (heads, -1))
     target_HF, source_HF = ((each[..., None] * weight_HCF).sum(1) for each in (dst_HC, src_HC))
     if query_GQF is key_GSF:
-        weights = torch.cat([weight_EF, source_HF, target_HF])
-        value, source, target = F.linear(key_GSF, weights).split(
-            [len(weight_EF), heads, heads], dim=-1
-        )
+        every = F.linear(key_GSF, torch.cat([weight_EF, source_HF, target_HF]))
+        value, source, target = every.split([len(weight_EF), heads, heads], dim=-1)
     else:
         both = F.linear(key_GSF, torch.cat([weight_EF, source_HF]))
         value, source = both.split([len(weight_EF), heads], dim=-1)
@@ -81,16 +73,13 @@ def few_neighbors(value_GSE: Tensor, neighbors_QK: Tensor) -> bool:
 
 
 def gat_over_neighbors(
-    target_GQH: Tensor,
-    source_GSH: Tensor,
-    value_GSE: Tensor,
-    mask_GQS: Tensor,
-    neighbors_QK: Tensor,
+    target_GQH: Tensor, source_GSH: Tensor, value_GSE: Tensor, edges: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Compute GAT's output [G, Q, E] before the bias, from the candidate keys of each query alone.
 
     Graphs come last in between, so that keys are gathered in long rows.
     """
+    mask_GQS, neighbors_QK = edges
     row_Q1 = torch.arange(len(neighbors_QK), device=neighbors_QK.device)[:, None]
     seen_QKG1 = mask_GQS.permute(1, 2, 0)[row_Q1, neighbors_QK][..., None]
     target_QGH, source_SGH = target_GQH.transpose(0, 1), source_GSH.transpose(0, 1)
@@ -128,10 +117,7 @@ class NeighborMix(torch.autograd.Function):
     def backward(ctx, grad_GQHC: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
         alpha_QKGH, value_GSHC, neighbors_QK = ctx.saved_tensors
         row_Q1 = torch.arange(len(neighbors_QK))[:, None]
-        grad_alpha_QKGH, grad_value_GSHC = (
-            torch.empty_like(alpha_QKGH),
-            torch.empty_like(value_GSHC),
-        )
+        grad_alpha_QKGH, grad_value_GSHC = map(torch.empty_like, (alpha_QKGH, value_GSHC))
         for part, dense_gHQS in _dense_weights(alpha_QKGH, value_GSHC, neighbors_QK):
             grad_gHQC = grad_GQHC[part].transpose(1, 2).contiguous()
             grad_value_GSHC[part] = (dense_gHQS.transpose(-1, -2) @ grad_gHQC).transpose(1, 2)
@@ -157,24 +143,20 @@ def _dense_weights(alpha_QKGH: Tensor, value_GSHC: Tensor, neighbors_QK: Tensor)
 
 
 def gatv2_weights(
-    left_GSE: Tensor,
-    right_GQE: Tensor,
-    att_HC: Tensor,
-    mask_GQS: Tensor,
-    neighbors_QK: Tensor,
+    left_GSE: Tensor, right_GQE: Tensor, att_HC: Tensor, edges: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Compute GATv2's weights [G, H, Q, S]: softmax over j of `att . LeakyReLU(left_j + right_i)`.
 
     The scores need only the K candidates of a query (7 of 49 on the paper's graph), but the
     weighted sum is faster as one matrix product over all S keys than with gathered values.
     """
+    mask_GQS, neighbors_QK = edges
     with torch.autocast(right_GQE.device.type, enabled=False):
         left, right, att = map(at_least_float32, (left_GSE, right_GQE, att_HC))
         score_GQKH = PairScore.apply(left, right, att, neighbors_QK)
     graphs, keys = left_GSE.shape[:2]
-    seen_GQK = mask_GQS.expand(graphs, -1, -1).gather(
-        2, neighbors_QK.expand(graphs, *neighbors_QK.shape)
-    )
+    neighbors_GQK = neighbors_QK.expand(graphs, -1, -1)
+    seen_GQK = mask_GQS.expand(graphs, -1, -1).gather(2, neighbors_GQK)
     score_GQKH = score_GQKH.masked_fill(~seen_GQK[..., None], MASKED_SCORE)
     alpha_GHQK = score_GQKH.softmax(2).permute(0, 3, 1, 2)
     every_GHQK = neighbors_QK.expand(alpha_GHQK.shape)
