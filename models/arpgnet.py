@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arpgnet.models import kernels
-from arpgnet.models.attention import CONVS, Edges, candidate_keys
+from arpgnet.models.attention import CONVS, Edges
 from arpgnet.models.fusion import Fusion, FusionConfig, check_choice
 
 RelationConv = Literal["gat", "gatv2"]
@@ -244,7 +244,7 @@ class RelationBranch(nn.Module):
         relation, width, nodes = config.relation, config.width, len(adjacency_NN)
         self.readout, self.position = relation.readout, relation.position
         self.register_buffer("adjacency_NN", adjacency_NN, persistent=False)
-        neighbors_NK = candidate_keys(adjacency_NN, int(adjacency_NN.sum(1).max()))
+        neighbors_NK = kernels.candidate_keys(adjacency_NN, int(adjacency_NN.sum(1).max()))
         self.register_buffer("neighbors_NK", neighbors_NK, persistent=False)
         self.node_scale = Standardize(config.map_channels)
         self.project = nn.Linear(config.map_channels, width)

@@ -39,20 +39,11 @@ class Edges(NamedTuple):
         mask: bool [G or 1, Q, S], true where query i sees key j. A query that sees no key gets
             a finite but meaningless row: whoever allows that drops the row.
         neighbors: int64 [Q, K], distinct keys of each query which cover every true entry of the
-            mask in all graphs (`candidate_keys`); only GATv2 reads it.
+            mask in all graphs (`kernels.candidate_keys`); the fast forms read it.
     """
 
     mask: Tensor
     neighbors: Tensor
-
-
-def candidate_keys(mask_QS: Tensor, width: int) -> Tensor:
-    """List the true columns of each row of a bool [Q, S] mask as int64 [Q, width].
-
-    Rows with fewer than `width` true columns are filled with false ones, so that the entries of a
-    row stay distinct; `width` must reach the longest row.
-    """
-    return mask_QS.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
 
 
 class GAT(nn.Module):

@@ -37,6 +37,15 @@ def applies(x: Tensor) -> bool:
     return x.device.type == "cpu" and not recorded
 
 
+def candidate_keys(mask_QS: Tensor, width: int) -> Tensor:
+    """List the true columns of each row of a bool [Q, S] mask as int64 [Q, width].
+
+    Rows with fewer than `width` true columns are filled with false ones, so that the entries of a
+    row stay distinct; `width` must reach the longest row.
+    """
+    return mask_QS.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """Widen half precision, in which scores would lose their differences."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -31,8 +31,7 @@ from arpgnet.pipeline.runner.dispatch import pool_size
 from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.training.device import reproducible, resolve_device
-from arpgnet.pipeline.training.loop import EpochLoop, LoopSettings
-from arpgnet.pipeline.training.schedule import class_weights, make_optimizer
+from arpgnet.pipeline.training.loop import EpochLoop, LoopSettings, class_weights, make_optimizer
 from arpgnet.pipeline.training.selection import unweighted_recall
 from arpgnet.pipeline.training.state import CachedState, read_info
 

@@ -25,9 +25,8 @@ from arpgnet.pipeline.train.folds import Fold
 from arpgnet.pipeline.training.data import Dataset, class_counts
 from arpgnet.pipeline.training.device import total
 from arpgnet.pipeline.training.features import Features, batches, concat, statistics
-from arpgnet.pipeline.training.loop import EpochLoop, LoopSettings
+from arpgnet.pipeline.training.loop import EpochLoop, LoopSettings, class_weights, make_optimizer
 from arpgnet.pipeline.training.network import logits_of
-from arpgnet.pipeline.training.schedule import class_weights, make_optimizer
 from arpgnet.pipeline.training.selection import macro_f1, unweighted_recall
 from arpgnet.pipeline.training.tasks import Task, Views
 
@@ -61,11 +60,7 @@ class Trainer(EpochLoop):
         feature_statistics = statistics(
             features, torch.from_numpy(rows[rows >= 0]), partial(total, fabric)
         )
-        network.set_feature_statistics(
-            embedding=feature_statistics.embedding,
-            map_vector=feature_statistics.map_vector,
-            nodes=feature_statistics.nodes,
-        )
+        network.set_feature_statistics(**vars(feature_statistics))
         mirror = torch.tensor(dataset.metadata["mirror"], device=fabric.device)
         self.augment = Augment(params, mirror, feature_statistics.to(fabric.device))
         self.classes = network.config.num_classes

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from multiprocessing.reduction import DupFd
 from typing import Any, BinaryIO, Self
 
@@ -32,7 +32,7 @@ class Tensors:
     """A dataclass of tensors that move and are listed together."""
 
     def tensors(self) -> dict[str, Tensor]:
-        return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+        return dict(vars(self))
 
     def to(self, device: torch.device) -> Self:
         moved = {
@@ -217,11 +217,7 @@ class Statistics:
 
     def to(self, device: torch.device) -> Statistics:
         moved = {
-            item.name: (
-                getattr(self, item.name)[0].to(device),
-                getattr(self, item.name)[1].to(device),
-            )
-            for item in fields(self)
+            name: (mean.to(device), std.to(device)) for name, (mean, std) in vars(self).items()
         }
         return Statistics(**moved)
 

@@ -1,9 +1,7 @@
 """What a training run carries from one epoch to the next, and where it lies in the store.
 
-Tensors with metadata beside them, as safetensors files.
-
-No pickle is ever loaded. What is not a tensor is JSON in the file's metadata, under one key,
-because several would be written in an order that changes from run to run.
+Files are safetensors; no pickle is ever loaded. What is not a tensor is JSON in the file's
+metadata, under one key, because several would be written in an order that changes from run to run.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from arpgnet.models.attention import (
     DotAttention,
     Edges,
     GATv2,
-    candidate_keys,
 )
+from arpgnet.models.kernels import candidate_keys
 
 PAIRS = {"gat": (GAT, GATConv), "gatv2": (GATv2, GATv2Conv)}
 

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from arpgnet.models import kernels
 from arpgnet.models.arpgnet import Standardize
-from arpgnet.models.attention import GAT, Edges, candidate_keys
+from arpgnet.models.attention import GAT, Edges
+from arpgnet.models.kernels import candidate_keys
 
 GRAPHS, NODES, WIDTH, HEADS = 7, 12, 8, 2
 

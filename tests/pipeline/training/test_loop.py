@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from arpgnet.pipeline.training.schedule import (
+from arpgnet.pipeline.training.loop import (
     class_weights,
     is_embedding,
     make_optimizer,
