@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arpgnet.models.arpgnet import ARPGNet, RelationBranch
-from arpgnet.models.attention import GAT, MASKED_SCORE, NEGATIVE_SLOPE, Edges, GATv2
+from arpgnet.models.attention import GAT, Edges, GATv2
 from arpgnet.models.fusion import Fusion, FusionConfig
+from arpgnet.models.kernels import MASKED_SCORE, NEGATIVE_SLOPE
 
 # name in the graph -> argument of `ARPGNet.forward`
 ARGUMENTS = {
