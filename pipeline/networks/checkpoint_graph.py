@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from arpgnet.pipeline.common.files import partial, writing_to
+from arpgnet.pipeline.common.files import replacing
 from arpgnet.pipeline.store import code_version, digest, store_root
 
 FOLDER = "graphs"  # in the store's folder
@@ -51,18 +51,16 @@ def _export(path: Path, arch: str, graph: Path) -> None:
             return self.network(crop)[0]
 
     network = Embedding(load_backbone(arch, path)).eval()
-    with writing_to(graph), warnings.catch_warnings():
+    with replacing(graph) as fresh, warnings.catch_warnings():
         # the newer exporter needs onnxscript, which is not a dependency
         warnings.simplefilter("ignore", DeprecationWarning)
-        graph.parent.mkdir(parents=True, exist_ok=True)
         torch.onnx.export(
             network,
             (torch.zeros(2, 3, CROP_PX, CROP_PX),),
-            str(partial(graph)),
+            str(fresh),
             input_names=["data"],
             output_names=["embedding"],
             dynamic_axes={"data": {0: "batch"}, "embedding": {0: "batch"}},
             opset_version=_OPSET,
             dynamo=False,
         )
-        partial(graph).replace(graph)
