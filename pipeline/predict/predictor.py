@@ -8,7 +8,7 @@ from pathlib import Path
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.progress import Watch, track
 from arpgnet.pipeline.common.stopping import ctrl_c
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.networks.detector import open_detector
 from arpgnet.pipeline.predict.camera import LiveFrames
 from arpgnet.pipeline.predict.features import Networks
@@ -95,7 +95,7 @@ class Predictor:
             ClipError: it cannot be read at all, or it is too long.
             UserError: the file is absent, or the table cannot be written.
         """
-        name, longest_s = name or video.name, self.options.longest_s
+        name, longest_s = shown(name or video.name), self.options.longest_s
         try:
             return self._predict(video, target, plan(video, longest_s), name, watch)
         except Unexpected:
@@ -155,8 +155,14 @@ class Predictor:
                         table.add(row)
                         seen = row.frame + 1
                     complete = expected.whole and seen == count
-            finally:
-                table.close(complete)
+            except UserError:
+                # a full disk: the next video needs the room
+                table.discard()
+                raise
+            except BaseException:
+                table.close(complete=False)
+                raise
+            table.close(complete)
             stopped = pressed()
         warning = None
         if stopped and seen < count:
@@ -174,14 +180,14 @@ class Predictor:
             UserError: there is no such camera, or the table cannot be written.
             ClipError: the input is not a video.
         """
-        head = self._head(source.name)
+        head = self._head(shown(source.name))
         one = LivePass(
             self.networks,
             self.detector,
             schedule_of(self.model, self.options.window_s),
             points=head.points > 0,
         )
-        count, complete = 0, False
+        count = 0
         with ctrl_c() as pressed:
             frames = LiveFrames(source, stop=pressed, seconds=self.options.seconds)
             try:
@@ -193,16 +199,20 @@ class Predictor:
                         table.add(row)
                         count += row.frame != last
                         last = row.frame
-                    complete = True
-                finally:
-                    table.close(complete)
+                except UserError:
+                    table.discard()
+                    raise
+                except BaseException:
+                    table.close(complete=False)
+                    raise
+                table.close(complete=True)
             finally:
                 frames.close()
         warning = None
         if not one.faces:
             frames_read = plural(count, "frame")
             warning = f"no face found in {frames_read}" if count else "no frame received"
-        return Done(target, count, one.faces, complete, warning, dropped=frames.dropped)
+        return Done(target, count, one.faces, True, warning, dropped=frames.dropped)
 
     def _head(self, name: str) -> TableHeader:
         points = self.options.landmarks or self.options.form in WITH_LANDMARKS
