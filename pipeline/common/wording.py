@@ -28,6 +28,11 @@ def shown(name: str | os.PathLike[str]) -> str:
     )
 
 
+def stored(name: str) -> str:
+    """Return a name as it may be stored: `shown` where it is not UTF-8, else as it is."""
+    return name if is_utf8(name) else shown(name)
+
+
 def is_utf8(name: str | os.PathLike[str]) -> bool:
     """Tell whether a name can be stored as text."""
     try:
