@@ -10,7 +10,7 @@ from collections import Counter
 
 from arpgnet.pipeline.common.params import load_params
 from arpgnet.pipeline.common.stage import run
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.finetune.listed import write_stills_list
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.networks.listed import list_networks
@@ -61,7 +61,7 @@ def summary() -> str:
             f"{bad.total()} quarantined: "
             + "; ".join(f"{count} {reason}" for reason, count in bad.most_common())
         )
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))
 
 
 if __name__ == "__main__":

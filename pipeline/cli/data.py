@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.wording import shown
 
 if TYPE_CHECKING:
     from arpgnet.pipeline.ingest.dry_run import Findings
@@ -140,7 +141,9 @@ def use_preset(
 
 
 def _print(findings: Findings) -> None:
-    table = Table("", "expected", "found", "", title=escape(findings.title), title_justify="left")
+    table = Table(
+        "", "expected", "found", "", title=escape(shown(findings.title)), title_justify="left"
+    )
     for line in findings.lines:
         table.add_row(escape(line.what), line.expected, line.found, MARKS[line.state])
     Console().print(table)
@@ -148,4 +151,4 @@ def _print(findings: Findings) -> None:
         typer.echo(remark)
     for line in findings.lines:
         if line.first:
-            typer.echo(f"{line.what}, first: {', '.join(line.first)}")
+            typer.echo(f"{line.what}, first: {', '.join(map(shown, line.first))}")

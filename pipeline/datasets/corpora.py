@@ -19,6 +19,7 @@ from arpgnet.pipeline.datasets.base import (
     WrongRootError,
     adapter,
 )
+from arpgnet.pipeline.datasets.not_utf8 import as_text
 from arpgnet.pipeline.datasets.recognize import what_lies_there
 from arpgnet.pipeline.datasets.root import resolve_root
 
@@ -52,7 +53,7 @@ class Corpus:
                 f"{self.adapter}: no {error.looked_for} in {self.wanted.root}: {there}"
             ) from None
         clips = [replace(clip, corpus=self.name) for clip in found.clips]
-        return replace(found, clips=clips)
+        return as_text(replace(found, clips=clips))
 
 
 def corpora(params: DatasetParams, faces: Literal["detect", "aligned"] = "detect") -> list[Corpus]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.common.wording import is_utf8
 from arpgnet.pipeline.datasets.layout import split_folders, visible_files
 from arpgnet.pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Still, stills_root
 
@@ -26,7 +27,7 @@ def list_folder(root: Path) -> Listing:
     """See `list_stills`."""
     stills: list[Still] = []
     used: set[Path] = set()
-    tested = 0
+    tested = strange = 0
     if not root.is_dir():
         raise UserError(f"finetune.root: {root} is a file; it must be the folder of the stills")
     for split, folder in split_folders(root, "finetune.root", "image"):
@@ -35,6 +36,8 @@ def list_folder(root: Path) -> Listing:
         ]
         found = [path for path in found if 2 <= len(path.relative_to(folder).parts) <= 3]
         used.update(found)
+        strange += sum(not is_utf8(path.relative_to(root)) for path in found)
+        found = [path for path in found if is_utf8(path.relative_to(root))]
         if split == "test":
             tested += len(found)
             continue
@@ -55,7 +58,11 @@ def list_folder(root: Path) -> Listing:
             f"finetune.root: no image at <class>/<image> or <train|val>/<class>/<image> in {root}"
         )
     others = sum(1 for path in visible_files(root) if path not in used)
-    reasons = {"not an image, or not where one is looked for": others, "of the test part": tested}
+    reasons = {
+        "not an image, or not where one is looked for": others,
+        "of the test part": tested,
+        "of a name that is not UTF-8": strange,
+    }
     return Listing(
         stills,
         sorted({still.label for still in stills}),

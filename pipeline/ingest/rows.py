@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import is_utf8, plural, shown, stored
 from arpgnet.pipeline.datasets.base import ListedClip
 from arpgnet.pipeline.datasets.corpora import Corpus
 from arpgnet.pipeline.datasets.frame_names import FrameNames
 from arpgnet.pipeline.datasets.media import FileMetadata, Media
+from arpgnet.pipeline.datasets.not_utf8 import NOT_UTF8
 from arpgnet.pipeline.tables.manifest import OK, QUARANTINED, Clip
 
 
@@ -31,13 +32,14 @@ def manifest_rows(
         file = metadata[one]
         fps, length = _timing(item, file)
         reason = why_unusable(item, file)
+        points = item.images.landmarks if item.images else None
         if item.frames is not None:
             frames[name] = item.frames
         files[name] = one
         clips.append(
             Clip(
                 clip_id=name,
-                path=item.path,
+                path=stored(item.path),
                 sha256=file.sha256,
                 label=item.label,
                 label_index=None if item.label is None else classes.index(item.label),
@@ -56,7 +58,7 @@ def manifest_rows(
                 image_sequence=item.images is not None,
                 first_image=item.images.first if item.images else None,
                 faces=item.faces,
-                landmarks=item.images.landmarks if item.images else None,
+                landmarks=points and stored(points),
                 person=item.person,
                 traits=json.dumps(dict(item.traits), sort_keys=True) if item.traits else None,
                 status=OK if reason is None else QUARANTINED,
@@ -68,7 +70,7 @@ def manifest_rows(
         reason, count = reasons.most_common(1)[0]
         raise UserError(
             f"none of the {plural(len(clips), 'clip')} can be used; {count} of them: {reason} "
-            f"(first: '{next(clip.path for clip in clips if clip.reason == reason)}'); "
+            f"(first: '{next(shown(clip.path) for clip in clips if clip.reason == reason)}'); "
             "is dataset.root correct?"
         )
     clips.sort(key=lambda clip: clip.clip_id)
@@ -83,7 +85,11 @@ def clip_ids(listed: Sequence[ListedClip]) -> list[str]:
     name starts with its corpus.
     """
     several = len({clip.corpus for clip in listed}) > 1
-    paths = [f"{clip.corpus}/{clip.path}" if several else clip.path for clip in listed]
+    names = [stored(clip.path) for clip in listed]
+    paths = [
+        f"{clip.corpus}/{name}" if several else name
+        for name, clip in zip(names, listed, strict=True)
+    ]
     short = [
         path if clip.images else posixpath.splitext(path)[0]
         for path, clip in zip(paths, listed, strict=True)
@@ -115,6 +121,8 @@ def media_of(listed: Sequence[ListedClip], found: Sequence[Corpus]) -> list[Medi
 
 def why_unusable(clip: ListedClip, file: FileMetadata) -> str | None:
     """Say why a listed clip is quarantined; None: it is not."""
+    if not is_utf8(clip.path):
+        return NOT_UTF8
     if file.reason is None and (clip.start_s or 0.0) >= (_timing(clip, file)[1] or float("inf")):
         return "starts after the end of the file"
     return file.reason

@@ -17,10 +17,9 @@ from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.json
-import pyarrow.parquet as pq
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.files import writing_to
+from arpgnet.pipeline.tables.parquet import open_parquet, write_parquet
 
 MANIFEST = Path("data/manifest.parquet")
 SPLITS = Path("data/splits.parquet")
@@ -218,11 +217,7 @@ def write_table(table: pa.Table, path: Path) -> None:
     Raises:
         UserError: the disk is full, or the folder may not be written.
     """
-    with writing_to(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(
-            table, path, compression="zstd", use_dictionary=False, write_statistics=False
-        )
+    write_parquet(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
 
 
 def resolve_inside(root: Path, relative: str) -> Path:
@@ -252,7 +247,7 @@ def resolve_inside(root: Path, relative: str) -> Path:
 
 def _read(path: Path, schema: pa.Schema, what: str) -> pa.Table:
     try:
-        table = pq.ParquetFile(path).read()
+        table = open_parquet(path).read()
     except FileNotFoundError:
         raise UserError(f"{path} not found: run `dvc repro ingest` first") from None
     except (pa.ArrowException, OSError) as error:

@@ -19,6 +19,7 @@ other readers: `numbers: halffloat` is little-endian float16.
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -38,6 +39,7 @@ from arpgnet.pipeline.tables.manifest import (
     with_json_metadata,
     write_table,
 )
+from arpgnet.pipeline.tables.parquet import open_parquet
 
 # shorter lists cost little, and stay lists for whoever opens a shard with other tools
 _LONG = 1024
@@ -169,7 +171,7 @@ class ShardFile:
         self._number = number
         self._schema = schema.remove_metadata()
         self._row_group = 0
-        self._file = pa.OSFile(str(folder / shard_name(number)), "wb")
+        self._file = pa.OSFile(os.fsencode(folder / shard_name(number)), "wb")
         # a dictionary makes feature columns 2x slower to write and 5x to read
         self._writer = pq.ParquetWriter(
             self._file,
@@ -241,7 +243,7 @@ class ShardReader:
         self.folder = Path(folder)
         advice = f"run `dvc repro` to make {self.folder}"
         try:
-            table = pq.ParquetFile(self.folder / INDEX).read()
+            table = open_parquet(self.folder / INDEX).read()
         except FileNotFoundError:
             raise UserError(f"{self.folder / INDEX} not found: {advice}") from None
         except (pa.ArrowException, OSError) as error:
@@ -324,14 +326,14 @@ class ShardReader:
     def close(self) -> None:
         """Let go of the open files; reading opens them again."""
         for file in self._files.values():
-            file.close()
+            file.close(force=True)
         self._files.clear()
 
     def _open(self, shard: int) -> pq.ParquetFile:
         if shard not in self._files:
             if len(self._files) == _OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-            self._files[shard] = pq.ParquetFile(self.folder / shard_name(shard))
+                self._files.popitem(last=False)[1].close(force=True)
+            self._files[shard] = open_parquet(self.folder / shard_name(shard))
         self._files.move_to_end(shard)
         return self._files[shard]
 

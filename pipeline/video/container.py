@@ -13,7 +13,7 @@ import av.logging
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.common.errors import ClipError, NotAVideoError, UserError
 
 # FFmpeg also "decodes" text as a terminal's screen, and playlists open other files
 _FORMATS = (
@@ -70,26 +70,34 @@ def describe(container: Any, stream: Any, first: Any) -> VideoInfo:
     )
 
 
+def address(path: Path) -> str:
+    """Return a path as FFmpeg must get it.
+
+    It takes what stands before a colon for a protocol: a relative `12:30.mp4`, or `concat:a.mp4`.
+    """
+    return f"file:{path}"
+
+
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     """Open the container and its video stream, decoded by one thread.
 
     Raises:
-        ClipError: the file is empty, is not a video, or has sound only.
+        ClipError: the file is empty, has sound only, or (`NotAVideoError`) is not a video.
         UserError: the file is absent or may not be read.
     """
     try:
         if not path.stat().st_size:
             raise ClipError("the file is empty")
         container = av.open(
-            str(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+            address(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
         )
     except FileNotFoundError:
         raise UserError(f"{path} is gone: run `dvc repro` again to list the clips anew") from None
     except PermissionError:
         raise UserError(f"{path} may not be read: change its permissions") from None
     except (av.FFmpegError, OSError, ValueError):
-        raise ClipError("not a video, or its header is damaged") from None
+        raise NotAVideoError("not a video, or its header is damaged") from None
     with container:
         stream = _video_stream(container)
         # one thread per clip: the engine runs several clips at once

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from arpgnet.pipeline.predict.output import Row, TableHeader
+from arpgnet.pipeline.predict.output import Row, TableHeader, beside
 from arpgnet.pipeline.predict.overlay.boxes import draw_faces
 from arpgnet.pipeline.predict.overlay.heat import draw_heat
 from arpgnet.pipeline.predict.overlay.marks import sizes
@@ -25,7 +25,7 @@ SUFFIX = ".overlay.mp4"
 
 def overlay_path(table: Path) -> Path:
     """Beside a table."""
-    return table.with_name(table.stem + SUFFIX)
+    return beside(table, SUFFIX)
 
 
 class Overlay:
@@ -67,6 +67,10 @@ class Overlay:
                 self._draw()
         finally:
             self._encoder.close(math.inf if complete else self._done_s)
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self._encoder.discard()
 
     def _draw(self) -> None:
         rows, self._rows = self._rows, []
