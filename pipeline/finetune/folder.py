@@ -10,6 +10,7 @@ from pathlib import Path
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams
 from arpgnet.pipeline.datasets.layout import split_folders, visible_files
+from arpgnet.pipeline.datasets.spelling import quoted, spelled_alike
 from arpgnet.pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Still, stills_root
 
 
@@ -53,6 +54,11 @@ def list_folder(root: Path) -> Listing:
     if not stills:
         raise UserError(
             f"finetune.root: no image at <class>/<image> or <train|val>/<class>/<image> in {root}"
+        )
+    for names in spelled_alike(still.label for still in stills):
+        raise UserError(
+            f"finetune.root: the classes {' and '.join(map(quoted, names))} differ only by case, "
+            "Unicode form or blanks: give their folders one name"
         )
     others = sum(1 for path in visible_files(root) if path not in used)
     reasons = {"not an image, or not where one is looked for": others, "of the test part": tested}
