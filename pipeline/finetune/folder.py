@@ -18,7 +18,8 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
     """Return the images under `finetune.root`; hidden files are passed over in silence.
 
     Raises:
-        UserError: no image lies where one is looked for, or split folders stand beside others.
+        UserError: no image lies where one is looked for, split folders stand beside others, or
+            two classes or people differ only by their spelling.
     """
     return list_folder(stills_root(params))
 
@@ -55,10 +56,12 @@ def list_folder(root: Path) -> Listing:
         raise UserError(
             f"finetune.root: no image at <class>/<image> or <train|val>/<class>/<image> in {root}"
         )
-    for names in spelled_alike(still.label for still in stills):
+    labels = {still.label for still in stills}
+    people = {still.subject for still in stills if still.subject}
+    for names in (*spelled_alike(labels), *spelled_alike(people)):
         raise UserError(
-            f"finetune.root: the classes {' and '.join(map(quoted, names))} differ only by case, "
-            "Unicode form or blanks: give their folders one name"
+            f"finetune.root: the folders {' and '.join(map(quoted, names))} differ only by case, "
+            "Unicode form or blanks: give them one name, or names that differ more"
         )
     others = sum(1 for path in visible_files(root) if path not in used)
     reasons = {"not an image, or not where one is looked for": others, "of the test part": tested}
