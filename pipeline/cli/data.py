@@ -97,6 +97,9 @@ def check_set(
     manifest: Annotated[
         str | None, typer.Option(help="Like dataset.manifest in params.yaml.")
     ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Like dataset.follow_links in params.yaml.")
+    ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file again, even if its time is unchanged.")
     ] = False,
@@ -107,11 +110,17 @@ def check_set(
     from arpgnet.pipeline.runner.dispatch import pool_size
 
     if name is None:
-        if variant or manifest:
-            raise UserError("--variant and --manifest require NAME and ROOT")
+        if variant or manifest or follow_links:
+            raise UserError("--variant, --manifest and --follow-links require NAME and ROOT")
         params = load_params()
     else:
-        chosen = {"name": name, "root": root, "variant": variant, "manifest": manifest}
+        chosen = {
+            "name": name,
+            "root": root,
+            "variant": variant,
+            "manifest": manifest,
+            "follow_links": follow_links,
+        }
         params = parse_params({"dataset": chosen}, "arpgnet data check NAME ROOT")
     workers, limits = pool_size(params.engine)
     source = faces or params.faces.source

@@ -50,6 +50,7 @@ class DecodeClip(ClipWorkBase):
 
     roots: Mapping[str, Path]
     params: DecodeParams
+    follow_links: bool = False
 
     stage: ClassVar[str] = "decode"
     schema: ClassVar[pa.Schema] = FRAMES_SCHEMA
@@ -76,9 +77,11 @@ class DecodeClip(ClipWorkBase):
             UserError: the file is gone, or is not the one that was listed.
         """
         root = self.roots[clip.corpus]
-        path = resolve_inside(root, clip.path)
+        path = resolve_inside(root, clip.path, self.follow_links)
         if clip.image_sequence:
-            points = resolve_inside(root, clip.landmarks) if clip.landmarks else None
+            points = (
+                resolve_inside(root, clip.landmarks, self.follow_links) if clip.landmarks else None
+            )
             self._refuse_changed(clip, folder_sha256, path, points)
             frames = sample_images(path, clip, points, self.params)
         else:

@@ -11,6 +11,7 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams
 from arpgnet.pipeline.common.wording import is_utf8
 from arpgnet.pipeline.datasets.layout import split_folders, visible_files
+from arpgnet.pipeline.datasets.spelling import quoted, spelled_alike
 from arpgnet.pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Still, stills_root
 
 
@@ -18,7 +19,8 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
     """Return the images under `finetune.root`; hidden files are passed over in silence.
 
     Raises:
-        UserError: no image lies where one is looked for, or split folders stand beside others.
+        UserError: no image lies where one is looked for, split folders stand beside others, or
+            two classes or people differ only by their spelling.
     """
     return list_folder(stills_root(params))
 
@@ -56,6 +58,13 @@ def list_folder(root: Path) -> Listing:
     if not stills:
         raise UserError(
             f"finetune.root: no image at <class>/<image> or <train|val>/<class>/<image> in {root}"
+        )
+    labels = {still.label for still in stills}
+    people = {still.subject for still in stills if still.subject}
+    for names in (*spelled_alike(labels), *spelled_alike(people)):
+        raise UserError(
+            f"finetune.root: the folders {' and '.join(map(quoted, names))} differ only by case, "
+            "Unicode form or blanks: give them one name, or names that differ more"
         )
     others = sum(1 for path in visible_files(root) if path not in used)
     reasons = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import posixpath
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -81,26 +83,35 @@ def manifest_rows(
 def clip_ids(listed: Sequence[ListedClip]) -> list[str]:
     """Name each clip: the path without its suffix, and `@start-end` for a part.
 
-    If two names are equal (a.mp4 and a.avi), both keep their suffixes. With several corpora, each
-    name starts with its corpus.
+    A name that another clip could have too (a.mp4, a.avi and a.mp4.mov) keeps its suffix. Names are
+    in NFC, so that they are the same on macOS, unless two paths differ only in that. With several
+    corpora, each name starts with its corpus. The order of the clips does not matter.
     """
     several = len({clip.corpus for clip in listed}) > 1
-    names = [stored(clip.path) for clip in listed]
-    paths = [
-        f"{clip.corpus}/{name}" if several else name
-        for name, clip in zip(names, listed, strict=True)
-    ]
-    short = [
-        path if clip.images else posixpath.splitext(path)[0]
-        for path, clip in zip(paths, listed, strict=True)
-    ]
-    files: dict[str, set[str]] = {}
-    for name, path in zip(short, paths, strict=True):
-        files.setdefault(name, set()).add(path)
-    return [
-        (name if len(files[name]) == 1 else path) + _part(clip)
-        for name, path, clip in zip(short, paths, listed, strict=True)
-    ]
+    options = [_names(clip, f"{clip.corpus}/" if several else "") for clip in listed]
+    claims = Counter(name for names in options for name in dict.fromkeys(names))
+    chosen = [next((name for name in names if claims[name] == 1), names[-1]) for names in options]
+    # one file named like another's part, as v.mp4@0-1 beside 0-1 s of v.mp4
+    count = Counter(chosen)
+    seen: Counter[str] = Counter()
+    for row in sorted(range(len(listed)), key=lambda row: (listed[row].path, chosen[row])):
+        name = chosen[row]
+        seen[name] += 1
+        if count[name] > 1:
+            chosen[row] = next(
+                free
+                for extra in itertools.count(seen[name])
+                if (free := f"{name}~{extra}") not in claims
+            )
+    return chosen
+
+
+def _names(clip: ListedClip, corpus: str) -> list[str]:
+    """Return what a clip may be called, the preferred name first; the last is its whole path."""
+    path = stored(clip.path)
+    short = path if clip.images else posixpath.splitext(path)[0]
+    composed = [unicodedata.normalize("NFC", name) for name in (short, path)]
+    return [f"{corpus}{name}{_part(clip)}" for name in (*composed, path)]
 
 
 def media_of(listed: Sequence[ListedClip], found: Sequence[Corpus]) -> list[Media]:

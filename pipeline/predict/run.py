@@ -102,8 +102,9 @@ def list_videos(sources: Sequence[Path]) -> list[Path]:
 
 
 def _videos_of(folder: Path) -> list[Path]:
-    """List the videos of a folder without those that an earlier run wrote."""
-    return [path for path in videos_below(folder) if not path.name.endswith((OVERLAY, FILM))]
+    """List the videos of a folder and of linked folders in it, without those of an earlier run."""
+    found = videos_below(folder, follow_links=True)
+    return [path for path in found if not path.name.endswith((OVERLAY, FILM))]
 
 
 def reason(video: Path, error: Exception) -> str:

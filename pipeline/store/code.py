@@ -23,7 +23,7 @@ PROJECT = ("models", "pipeline", "stages")
 # Modules and packages that cannot change what a work computes; the closure ends at them.
 LEFT_OUT: dict[str, str] = {
     "pipeline.common": "settings (their values are parts of keys), messages, progress, files "
-    "written whole or not at all, and which of several equal GPUs is used",
+    "written whole or not at all, where DVC's cache is, and which of several equal GPUs is used",
     "pipeline.networks.pack_file": "reads `pack.yaml`; what it says is in `ModelSpec.identity`",
     "pipeline.networks.packs": "finds networks; all that it says of one is in `ModelSpec.identity`",
     "pipeline.runner.cluster": "decides on which machine an item is computed",

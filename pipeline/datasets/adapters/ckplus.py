@@ -144,7 +144,9 @@ def list_clips(wanted: Wanted) -> Listing:
         raise WrongRootError("file Emotion/S005/001/S005_001_00000011_emotion.txt")
     files = (file for _, file in labels.values())
     known = [*sequence_of.values(), *files, *([points] if points else [])]
-    unused = unused_files(root, (path.relative_to(root).as_posix() for path in known))
+    unused = unused_files(
+        root, (path.relative_to(root).as_posix() for path in known), wanted.follow_links
+    )
     return Listing(clips, unused, dict(left_out))
 
 

@@ -12,7 +12,7 @@ import pytest
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.datasets import file_cache
-from arpgnet.pipeline.datasets.base import ListedClip
+from arpgnet.pipeline.datasets.base import Images, ListedClip
 from arpgnet.pipeline.ingest.rows import clip_ids
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.tables.manifest import (
@@ -219,6 +219,54 @@ def test_clip_ids_are_unique():
         ListedClip("d/a.mp4", "x", end_s=10.0),
     ]
     assert clip_ids(listed) == ["a.mp4", "a.avi", "b.c@1.25-3", "d/a@0-10"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a.mp4", "a.avi", "a.mp4.mov"], ["a.mp4", "a.avi", "a.mp4.mov"]),
+        (["a.mp4.mov", "a.mp4.avi", "b.mp4.mov"], ["a.mp4.mov", "a.mp4.avi", "b.mp4"]),
+        (["a", "a.mp4", "a.mp4.mp4"], ["a", "a.mp4", "a.mp4.mp4"]),
+        (["cafe\u0301.mp4", "x.mp4"], ["caf\u00e9", "x"]),
+        (["cafe\u0301.mp4", "caf\u00e9.mp4"], ["cafe\u0301.mp4", "caf\u00e9.mp4"]),
+    ],
+)
+def test_names_that_meet_keep_their_suffix(paths, names):
+    listed = [ListedClip(path, "x") for path in paths]
+    assert clip_ids(listed) == names
+    assert clip_ids(listed[::-1]) == names[::-1]
+
+
+def test_a_file_named_like_a_part():
+    listed = [
+        ListedClip("v.mp4", "x", end_s=1.0),
+        ListedClip("v@0-1.mp4", "x"),
+        ListedClip("w.mp4@0-1.mp4", "x"),
+        ListedClip("w.mp4", "x", end_s=1.0),
+        ListedClip("w.mp4", "x", person="left"),
+    ]
+    names = clip_ids(listed)
+    assert names == ["v.mp4@0-1", "v@0-1.mp4", "w.mp4@0-1.mp4", "w@0-1", "w@left"]
+    assert clip_ids(listed[::-1]) == names[::-1]
+
+
+def test_a_folder_of_images_named_like_a_part():
+    listed = [
+        ListedClip("w.mp4", "x", end_s=1.0),
+        ListedClip("w@0-1.mp4", "x"),
+        ListedClip("w.mp4@0-1", "x", images=Images()),
+    ]
+    names = clip_ids(listed)
+    assert len(set(names)) == 3
+    assert clip_ids(listed[::-1]) == names[::-1]
+
+
+def test_files_that_differ_by_suffix_are_ingested(root, tmp_path):
+    shutil.copy(root / "fear/s0.mp4", root / "fear/s0.avi")
+    shutil.copy(root / "fear/s1.mp4", root / "fear/s0.mp4.mov")
+    add_row(root, "fear/s0.avi,fear,s0", "fear/s0.mp4.mov,fear,s1")
+    clips = run(root, tmp_path, protocol="loso").clips
+    assert [clip.clip_id for clip in clips][:3] == ["fear/s0.avi", "fear/s0.mp4", "fear/s0.mp4.mov"]
 
 
 def test_demo_is_rendered_once(tmp_path, monkeypatch):
