@@ -14,6 +14,7 @@ import numpy as np
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.video.chunks import Chunks
 from arpgnet.pipeline.video.container import Upright, declared_duration, frame_rate, open_video
+from arpgnet.pipeline.video.ending import ends_early
 
 # called with each frame's number and the frame, whether it turns out to be sound or not
 Watch = Callable[[int, Any], None]
@@ -33,8 +34,9 @@ class Survey:
         times: [n] float64, seconds after the first frame, strictly increasing.
 
     `timed` is False when the file's timestamps are unusable and `times` are frame numbers
-    over the frame rate. `frame_s` is the usual distance of frames. `whole` is False when
-    `times` ends before the file does, because of damage. A survey that was asked to stop
+    over the frame rate. `frame_s` is the usual distance of frames. `whole` is True when nothing
+    is damaged or missing, however long the file claims to be (see `Seen.whole`);
+    `declared_s` matters only where it is False. A survey that was asked to stop
     at `end_s` says nothing of what comes after it; `to_end` is False then. `first` is the
     first image's `fingerprint`, `container` FFmpeg's name of the format.
     """
@@ -89,7 +91,7 @@ def survey(path: Path, end_s: float | None = None, watch: Watch | None = None) -
         first=seen.first,
         declared_s=declared,
         frame_s=_frame_seconds(times, rate),
-        whole=sound == len(seen.stamps) and not seen.failed,
+        whole=seen.whole,
         to_end=not seen.stopped,
     )
 
@@ -101,13 +103,26 @@ def fingerprint(image: np.ndarray) -> int:
 
 @dataclass
 class Seen:
-    """Timestamps (s) of all frames, and the first one that is damaged."""
+    """Timestamps (s) of all frames, and the first one that is damaged.
+
+    `cut`: the file ended before the end that its own structure gives it.
+    """
 
     stamps: list[float | None]
     first: int = 0
     corrupt: int | None = None
     failed: bool = False
+    cut: bool = False
     stopped: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is damaged or missing; decode and predict both go by this.
+
+        A declared duration does not count: the last frame may be held, the sound be longer, or
+        the video begin late.
+        """
+        return self.corrupt is None and not self.failed and not self.cut
 
     def damaged_at(self, number: int) -> None:
         """Mark damage from this frame on, if not from an earlier one."""
@@ -160,6 +175,7 @@ def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any
             # frames that are yet to come may lie before it: `REORDER` covers them
             seen.damaged_at(len(seen.stamps))
         yield from packet.decode()
+    seen.cut = ends_early(path, container, stream)
 
 
 def _goes_back(stamps: list[float | None], timed: bool) -> bool:
