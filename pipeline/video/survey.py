@@ -22,6 +22,9 @@ Watch = Callable[[int, Any], None]
 # A frame shown before a damaged one may have been predicted from it. H.264 and HEVC reorder
 # at most 16 frames.
 REORDER = 16
+# a later time in a recording that was joined is taken for its own up to here, as FFmpeg does
+# (-dts_delta_threshold)
+_GAP_S = 10.0
 # a window's end this far beyond a frame's time still leaves the frame out
 _TICK = 1e-6
 
@@ -105,7 +108,8 @@ def fingerprint(image: np.ndarray) -> int:
 class Seen:
     """Timestamps (s) of all frames, and the first one that is damaged.
 
-    `cut`: the file ended before the end that its own structure gives it.
+    `cut`: the file ended before the end that its own structure gives it. `joined`: the first
+    frame of the recording that is read, if there are several in the file.
     """
 
     stamps: list[float | None]
@@ -114,6 +118,22 @@ class Seen:
     failed: bool = False
     cut: bool = False
     stopped: bool = False
+    joined: int = 0
+    shift: float = 0.0
+
+    def add(self, at: float | None) -> None:
+        """Note a frame's timestamp; recordings that were joined follow one another."""
+        if self.joined and self.joined == len(self.stamps) and at is not None:
+            self.shift = self._shift(at)
+        self.stamps.append(None if at is None else at + self.shift)
+
+    def _shift(self, at: float) -> float:
+        """Return what is added to another recording's times: nothing if they go on."""
+        known = [one for one in self.stamps if one is not None]
+        if not known:
+            return 0.0
+        due = known[-1] + (float(np.median(np.diff(known))) if len(known) > 1 else 0.0)
+        return 0.0 if known[-1] < at <= due + _GAP_S else due - at
 
     @property
     def whole(self) -> bool:
@@ -158,8 +178,7 @@ def walk(path: Path, container: Any, stream: Any, seen: Seen, timed: bool) -> It
     """
     try:
         for frame in _frames(path, container, stream, seen):
-            at = None if frame.pts is None else float(frame.pts * frame.time_base)
-            seen.stamps.append(at)
+            seen.add(None if frame.pts is None else float(frame.pts * frame.time_base))
             if frame.is_corrupt or _goes_back(seen.stamps, timed):
                 seen.damaged_at(len(seen.stamps) - 1)
             yield frame
@@ -171,6 +190,12 @@ def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any
     """Yield the frames in order; notes where the packets between them are damaged or missing."""
     chunks = Chunks(path, container, stream)
     for packet in container.demux(stream):
+        if chunks.begins_at(packet):
+            for frame in stream.codec_context.decode(None):
+                frame.time_base = stream.time_base
+                yield frame
+            stream.codec_context.flush_buffers()
+            seen.joined = len(seen.stamps)
         if chunks.broken_at(packet):
             # frames that are yet to come may lie before it: `REORDER` covers them
             seen.damaged_at(len(seen.stamps))
