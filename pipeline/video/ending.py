@@ -1,11 +1,12 @@
-"""Whether a file's end is missing, from its structure: a declared duration does not tell.
+"""Whether a file's end is missing: a duration that is longer than its frames does not tell.
 
-Durations are those of the longest stream, or hold the last frame for seconds. A file that was cut
-is shorter than its own structure says; one whose video ends early by intention is not.
+It is that of the longest stream, or the last frame is held for seconds, and then there is a packet
+that ends there. A file that was cut has none, and is shorter than its own structure says.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import av
 
-from arpgnet.pipeline.video.container import open_file
+from arpgnet.pipeline.video.container import declared_duration, open_file
 
 # what a header may be looked for in
 _HEAD_BYTES = 4096
@@ -26,26 +27,55 @@ _FLV_BYTES = re.compile(rb"filesize\x00(.{8})", re.DOTALL)
 _MEASURED = frozenset({"mpegts", "mpeg", "ogg", "gif", "apng", "dv"})
 # a duration is that of the last packet's end, rounded, and some streams end a little earlier
 _NEAR_END_S = 0.5
+_LEAST_PART = 0.5
 
 
-def ends_early(path: Path, container: Any, stream: Any) -> bool:
+def ends_early(path: Path, container: Any, stream: Any, reached_s: float) -> bool:
     """Check whether packets that belong to an open file's end are absent.
 
-    A file that is shorter than its structure says may lack an index only, and some formats have no
-    length: then a packet of any stream near the declared end shows that nothing is missing.
+    A packet of any stream near the declared end shows that nothing is. A file that is no shorter
+    than its structure says must get half as far at least: a demuxer that lost its way tells nobody.
+
+    Args:
+        reached_s: where the last packet of the video ends, by the file's clock.
     """
     name, length = container.format.name, path.stat().st_size
     if name.startswith("mov,"):
         # of a fragmented file, those of the fragments that are there
-        return max((one.pos + one.size for one in stream.index_entries), default=0) > length
-    if name in _MEASURED:
+        if max((one.pos + one.size for one in stream.index_entries), default=0) > length:
+            return True
+    elif name in _MEASURED:
         return False
-    if name in _SIZES:
-        with path.open("rb") as file:
-            # one byte less: padding that some writers count and do not write
-            if _SIZES[name](file.read(_HEAD_BYTES)) - 1 <= length:
-                return False
-    return _stops_before(path, container)
+    # one byte less: padding that some writers count and do not write
+    shorter = name in _SIZES and _SIZES[name](_head(path)) - 1 > length
+    declared = declared_duration(container, stream)
+    if declared is None:
+        return shorter
+    start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
+    least = start + (declared - _NEAR_END_S if shorter else declared * _LEAST_PART)
+    return reached_s < least and not _any_reaches(path, least)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
+
+
+def packet_end_s(packet: Any) -> float:
+    """Return when what a packet holds ends, by the file's clock; -inf where it does not say."""
+    at = packet.dts if packet.pts is None else packet.pts
+    if at is None or packet.time_base is None:
+        return -math.inf
+    return float((at + (packet.duration or 0)) * packet.time_base)
+
+
+def _any_reaches(path: Path, least: float) -> bool:
+    """Check whether a packet of any stream ends at this time or later."""
+    with open_file(path) as container:
+        try:
+            return any(packet_end_s(packet) >= least for packet in container.demux())
+        except (av.FFmpegError, OSError):
+            return False
 
 
 def _riff_bytes(head: bytes) -> int:
@@ -85,21 +115,3 @@ _SIZES = {
     "flv": _flv_bytes,
     "asf": _asf_bytes,
 }
-
-
-def _stops_before(path: Path, container: Any) -> bool:
-    """Check whether no stream has a packet near the end that the file declares."""
-    if not container.duration:
-        return container.format.name in _SIZES
-    start = container.start_time or 0
-    end = (start + container.duration) / av.time_base - _NEAR_END_S
-    with open_file(path) as again:
-        try:
-            for packet in again.demux():
-                if packet.pts is None or packet.time_base is None:
-                    continue
-                if float((packet.pts + (packet.duration or 0)) * packet.time_base) >= end:
-                    return False
-        except (av.FFmpegError, OSError):
-            pass
-    return True

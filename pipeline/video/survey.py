@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.video.chunks import Chunks
 from arpgnet.pipeline.video.container import Upright, declared_duration, frame_rate, open_video
-from arpgnet.pipeline.video.ending import ends_early
+from arpgnet.pipeline.video.ending import ends_early, packet_end_s
 
 # called with each frame's number and the frame, whether it turns out to be sound or not
 Watch = Callable[[int, Any], None]
@@ -189,6 +190,7 @@ def walk(path: Path, container: Any, stream: Any, seen: Seen, timed: bool) -> It
 def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any]:
     """Yield the frames in order; notes where the packets between them are damaged or missing."""
     chunks = Chunks(path, container, stream)
+    reached_s = -math.inf
     for packet in container.demux(stream):
         if chunks.begins_at(packet):
             for frame in stream.codec_context.decode(None):
@@ -199,8 +201,9 @@ def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any
         if chunks.broken_at(packet):
             # frames that are yet to come may lie before it: `REORDER` covers them
             seen.damaged_at(len(seen.stamps))
+        reached_s = max(reached_s, packet_end_s(packet))
         yield from packet.decode()
-    seen.cut = ends_early(path, container, stream)
+    seen.cut = ends_early(path, container, stream, reached_s)
 
 
 def _goes_back(stamps: list[float | None], timed: bool) -> bool:
