@@ -25,6 +25,9 @@ _SEGMENT = bytes.fromhex("18538067")
 _FLV_BYTES = re.compile(rb"filesize\x00(.{8})", re.DOTALL)
 # their duration is found by FFmpeg at the end that the file has, and promises nothing
 _MEASURED = frozenset({"mpegts", "mpeg", "ogg", "gif", "apng", "dv"})
+# `Chunks` follows what lies between their packets (AVI), or nothing but packets does; and FFmpeg's
+# ASF counts a late start twice
+_IN_ORDER = frozenset({"avi", "asf"})
 # a duration is that of the last packet's end, rounded, and some streams end a little earlier
 _NEAR_END_S = 0.5
 _LEAST_PART = 0.5
@@ -46,8 +49,11 @@ def ends_early(path: Path, container: Any, stream: Any, reached_s: float) -> boo
             return True
     elif name in _MEASURED:
         return False
+    size = _SIZES[name](_head(path)) if name in _SIZES else 0
     # one byte less: padding that some writers count and do not write
-    shorter = name in _SIZES and _SIZES[name](_head(path)) - 1 > length
+    shorter = size - 1 > length
+    if size and not shorter and name in _IN_ORDER:
+        return False
     declared = declared_duration(container, stream)
     if declared is None:
         return shorter

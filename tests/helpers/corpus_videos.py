@@ -77,7 +77,7 @@ _FORMATS = (
     ("flv", "yuv420p", {}, "flv"),
     ("wmv2", "yuv420p", {}, "wmv"),
     ("h263", "yuv420p", {}, "3gp"),
-    ("gif", "rgb8", {}, "gif"),
+    ("gif", "gray", {}, "gif"),
     ("apng", "rgb24", {}, "apng"),
 )
 _SOUNDS = {

@@ -61,7 +61,8 @@ def test_every_frame_is_shown_once_in_order_and_as_in_players(tmp_path: Path, ca
     assert [one.time_s for one in decoded] == pytest.approx([one.time_s for one in predicted])
     assert_same([decode_jpeg(one.jpeg) for one in decoded], truth)
 
-    if shutil.which("ffmpeg"):
+    # FFmpeg 5.1 shows what an edit list cuts from AV1
+    if shutil.which("ffmpeg") and (case.codec, case.timing) != ("libsvtav1", "negative"):
         assert_same([one.image for one in predicted], by_ffmpeg(path, case))
 
 
