@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from arpgnet.pipeline.common.errors import ClipError, UserError
-from arpgnet.pipeline.video.container import Upright
+from arpgnet.pipeline.video.container import Upright, decoded
 from arpgnet.pipeline.video.stream import Shown
 
 HELD = 2
@@ -119,7 +119,7 @@ def _of_pipe(path: Path) -> Iterator[tuple[float, np.ndarray]]:
         ) as container:
             if not container.streams.video:
                 raise ClipError("there is no video in the pipe")
-            for frame in container.decode(video=0):
+            for frame in decoded(container, container.streams.video[0]):
                 yield frame.time or 0.0, upright.image(frame)
     except (av.FFmpegError, OSError, ValueError):
         raise ClipError(
