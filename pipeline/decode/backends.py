@@ -38,7 +38,7 @@ class Backend(Protocol):
     name: str
 
     def frames(self, path: Path, survey: Survey, indices: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield the frames [H,W,3] uint8 RGB, upright, of increasing `indices`.
+        """Yield the frames of increasing `indices`, uint8 RGB [H,W,3] as a player shows them.
 
         Raises:
             Refused: the backend cannot read this file, or its frames are not the survey's.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -90,6 +91,20 @@ def _be_patient_again() -> None:
     starts afterwards would keep others from the cores."""
     if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def write_images(path: Path, codec: str, images: Sequence[np.ndarray]) -> Path:
+    """RGB images at 25 frames a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, bit_rate=4_000_000)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        for image in images:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
 
 
 def shifted(source: Path, path: Path, frames: int, frame_ticks: int) -> Path:
