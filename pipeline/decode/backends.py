@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import av
 import numpy as np
 
-from arpgnet.pipeline.video.container import Upright, decoded, open_video
+from arpgnet.pipeline.video.container import Upright, open_video
 from arpgnet.pipeline.video.display import Display
-from arpgnet.pipeline.video.survey import Survey, fingerprint
+from arpgnet.pipeline.video.survey import Seen, Survey, fingerprint, walk
 
 # of MPEG-TS decord 0.6.0 skips the start and shows later frames in its place
 _FOR_DECORD = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
@@ -86,14 +85,11 @@ class PyAV:
         wanted = set(indices.tolist())
         upright = Upright()
         with open_video(path) as (container, stream):
-            try:
-                for index, frame in enumerate(decoded(container, stream)):
-                    if index in wanted:
-                        yield upright.image(frame)
-                    if index == indices[-1]:
-                        return
-            except (av.FFmpegError, OSError):
-                pass
+            for index, frame in enumerate(walk(path, container, stream, Seen([]), survey.timed)):
+                if index in wanted:
+                    yield upright.image(frame)
+                if index == indices[-1]:
+                    return
         raise Refused("the file changed while it was read")
 
 

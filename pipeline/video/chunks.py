@@ -2,7 +2,7 @@
 
 A decoder is given packets and does not know what lay between them. In a container without times
 (AVI) or with times that only add up (GIF), a frame that got lost would put all later ones in
-another's place.
+another's place. Where recordings were joined, what looks like a gap is none (`joins.py`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+
+from arpgnet.pipeline.video.joins import Joins
 
 # `00dc` and the like: chunks of a stream
 _OF_A_STREAM = re.compile(rb"[0-9]{2}[ -~]{2}")
@@ -25,6 +27,20 @@ class Chunks:
         self._gif = container.format.name == "gif"
         self._whole = _whole_chunks(path, stream.index) if container.format.name == "avi" else None
         self._seen = 0
+        self._path, self._pid = path, stream.id
+        self._transport = container.format.name == "mpegts"
+        self._joins: Joins | None = None
+        self._last: int | None = None
+
+    def begins_at(self, packet: Any) -> bool:
+        """Check whether another recording begins with this packet."""
+        if not self._transport or packet.dts is None:
+            return False
+        if packet.is_corrupt or (self._last is not None and packet.dts < self._last):
+            # looked for where there is a reason only: it reads the whole file
+            self._joins = self._joins or Joins(self._path, self._pid)
+        self._last = packet.dts
+        return self._joins is not None and self._joins.begins_at(packet.pos)
 
     def broken_at(self, packet: Any) -> bool:
         """Check whether this packet is not whole, or something is missing before it."""
@@ -33,7 +49,9 @@ class Chunks:
         self._seen += 1
         if self._whole is not None and self._seen > self._whole:
             return True
-        return bool(packet.is_corrupt) or (self._gif and not _is_one_picture(bytes(packet)))
+        if packet.is_corrupt:
+            return self._joins is None or not self._joins.only_marked(packet.pos)
+        return self._gif and not _is_one_picture(bytes(packet))
 
 
 def _whole_chunks(path: Path, stream: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,16 @@ _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpeg,mpegts,flv,asf,ogg,mxf,nut,ivf,dv,"
     "rm,wtv"
 )
+# streams that accompany another one
+_BESIDE = (
+    av.stream.Disposition.still_image
+    | av.stream.Disposition.timed_thumbnails
+    | av.stream.Disposition.dependent
+)
+# a stream of fewer images is a still one beside another with more
+_MOVING = 2
+# so many times smaller than the largest stream is a thumbnail: 64 x 64 beside 320 x 240 is 19 times
+_THUMBNAIL = 16
 # files are user data: what FFmpeg thinks of them must not flood the console
 av.logging.set_level(av.logging.PANIC)
 
@@ -80,6 +91,22 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
         ClipError: the file is empty, is not a video, or has sound only.
         UserError: the file is absent or may not be read.
     """
+    with open_file(path) as container:
+        stream = _video_stream(path, container)
+        # one thread per clip: the engine runs several clips at once
+        stream.codec_context.thread_count = 1
+        stream.codec_context.copy_opaque = True
+        yield container, stream
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[Any]:
+    """Open the container with all of its streams.
+
+    Raises:
+        ClipError: the file is empty or is not a video.
+        UserError: the file is absent or may not be read.
+    """
     try:
         if not path.stat().st_size:
             raise ClipError("the file is empty")
@@ -93,11 +120,7 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     except (av.FFmpegError, OSError, ValueError):
         raise ClipError("not a video, or its header is damaged") from None
     with container:
-        stream = _video_stream(container)
-        # one thread per clip: the engine runs several clips at once
-        stream.codec_context.thread_count = 1
-        stream.codec_context.copy_opaque = True
-        yield container, stream
+        yield container
 
 
 def decode(packet: Any) -> list[Any]:
@@ -128,17 +151,29 @@ def frame_rate(stream: Any) -> float | None:
 
 
 def declared_duration(container: Any, stream: Any) -> float | None:
-    """Return seconds the container declares for the video stream, else for all of the file."""
+    """Return seconds the container declares for the video stream, else for all of the file.
+
+    It may be longer than the frames are: where sound goes on, or the last frame is held.
+    """
     rate = frame_rate(stream)
     if container.format.name == "avi" and stream.frames and rate:
         # of a cut AVI the header still knows the frames; the duration is made from what is left
         return float(stream.frames / rate)
     if stream.duration:
         return float(stream.duration * stream.time_base)
-    tag = _clock_seconds(stream.metadata.get("DURATION", ""))  # Matroska
-    if tag:
-        return tag
-    return container.duration / av.time_base if container.duration else None
+    # both of these count from the file's start: a video may begin later than the sound
+    end = _clock_seconds(stream.metadata.get("DURATION", ""))  # Matroska
+    if not end and container.duration:
+        end = container.duration / av.time_base
+    return end - _late_s(container, stream) if end else None
+
+
+def _late_s(container: Any, stream: Any) -> float:
+    """Return how much later than the file its video begins, seconds."""
+    if stream.start_time is None or container.start_time is None:
+        return 0.0
+    late = float(stream.start_time * stream.time_base) - container.start_time / av.time_base
+    return max(late, 0.0)
 
 
 class Upright:
@@ -158,14 +193,70 @@ class Upright:
         return display_of(frame).image(image)
 
 
-def _video_stream(container: Any) -> Any:
-    for stream in container.streams.video:
-        # the cover of a song is a video stream of one image
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise ClipError("its codec is unknown")
-            return stream
+def shown_stream(container: Any, packets: Mapping[int, int] | None = None) -> Any:
+    """Return the video stream that a player shows; None where there is none.
+
+    FFmpeg's order: the stream that is marked as default, then the largest image, then the first.
+    But a still image (a cover, a poster) and a thumbnail are not what is shown, whatever they are
+    marked as: muxers mark the first stream where nobody chose.
+
+    Args:
+        packets: by stream index, how many there are, counted up to `_MOVING`; None: unknown.
+    """
+    known = [one for one in _films(container) if one.codec_context is not None]
+    if not known:
+        return None
+    moving = [one for one in known if not one.disposition & _BESIDE]
+    if packets is not None:
+        moving = [one for one in moving if packets[one.index] >= _MOVING]
+    known = moving or known
+    largest = max(_area(one) for one in known)
+    default = av.stream.Disposition.default
+
+    def preference(stream: Any) -> tuple[bool, int]:
+        thumbnail = _area(stream) * _THUMBNAIL < largest
+        return bool(stream.disposition & default) and not thumbnail, _area(stream)
+
+    # of equal ones the first
+    return max(known, key=preference)
+
+
+def _films(container: Any) -> list[Any]:
+    """Return the video streams but the cover of a song, which is one of a single image."""
+    cover = av.stream.Disposition.attached_pic
+    return [one for one in container.streams.video if not one.disposition & cover]
+
+
+def _area(stream: Any) -> int:
+    return int(stream.codec_context.width * stream.codec_context.height)
+
+
+def _video_stream(path: Path, container: Any) -> Any:
+    several = len(_films(container)) > 1
+    stream = shown_stream(container, _count_packets(path) if several else None)
+    if stream is not None:
+        return stream
+    if _films(container):
+        raise ClipError("its codec is unknown")
     raise ClipError("no video in the file, sound only" if container.streams.audio else "no video")
+
+
+def _count_packets(path: Path) -> Counter[int]:
+    """Count the packets of each video stream until all have `_MOVING`: most files' first second."""
+    counts: Counter[int] = Counter()
+    with open_file(path) as container:
+        films = _films(container)
+        waiting = {one.index for one in films}
+        try:
+            for packet in container.demux(films):
+                counts[packet.stream.index] += bool(packet.size)
+                if counts[packet.stream.index] >= _MOVING:
+                    waiting.discard(packet.stream.index)
+                if not waiting:
+                    break
+        except (av.FFmpegError, OSError):
+            pass  # as far as it goes
+    return counts
 
 
 def first_frame(frames: Iterator[Any]) -> Any:

@@ -38,7 +38,7 @@ class Plan:
     Attributes:
         times: seconds after the first frame, float64 [n], strictly increasing.
         frame_s: the usual distance of frames.
-        whole: False when they end before the file does, because of damage.
+        whole: False when something is damaged or missing, see `survey.Seen.whole`.
         certain: they were all decoded, and not only expected.
     """
 
@@ -114,7 +114,7 @@ def stream(path: Path, expected: Plan) -> Iterator[Shown]:
             return
         if expected.certain:
             raise ClipError("the file changed while it was read")
-        if seen.failed or seen.corrupt is not None or len(seen.stamps) != count:
+        if not seen.whole or len(seen.stamps) != count:
             raise Unexpected
         while waiting:
             image = upright.image(waiting.popleft())

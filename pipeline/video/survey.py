@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from arpgnet.pipeline.video.container import (
     open_video,
 )
 from arpgnet.pipeline.video.display import Display, display_of
+from arpgnet.pipeline.video.ending import ends_early, packet_end_s
 
 # called with each frame's number and the frame, whether it turns out to be sound or not
 Watch = Callable[[int, Any], None]
@@ -28,6 +30,9 @@ Watch = Callable[[int, Any], None]
 # A frame shown before a damaged one may have been predicted from it. H.264 and HEVC reorder
 # at most 16 frames.
 REORDER = 16
+# a later time in a recording that was joined is taken for its own up to here, as FFmpeg does
+# (-dts_delta_threshold)
+_GAP_S = 10.0
 # a window's end this far beyond a frame's time still leaves the frame out
 _TICK = 1e-6
 
@@ -40,8 +45,9 @@ class Survey:
         times: [n] float64, seconds after the first frame, strictly increasing.
 
     `timed` is False when the file's timestamps are unusable and `times` are frame numbers
-    over the frame rate. `frame_s` is the usual distance of frames. `whole` is False when
-    `times` ends before the file does, because of damage. A survey that was asked to stop
+    over the frame rate. `frame_s` is the usual distance of frames. `whole` is True when nothing
+    is damaged or missing, however long the file claims to be (see `Seen.whole`);
+    `declared_s` matters only where it is False. A survey that was asked to stop
     at `end_s` says nothing of what comes after it; `to_end` is False then. `first` is the
     first image's `fingerprint`, `container` FFmpeg's name of the format. `display` is how the
     first image is shown; if all are shown in this way, the stream is `steady`.
@@ -102,7 +108,7 @@ def survey(path: Path, end_s: float | None = None, watch: Watch | None = None) -
         steady=seen.steady,
         declared_s=declared,
         frame_s=_frame_seconds(times, rate),
-        whole=sound == len(seen.stamps) and not seen.failed,
+        whole=seen.whole,
         to_end=not seen.stopped,
     )
 
@@ -114,7 +120,11 @@ def fingerprint(image: np.ndarray) -> int:
 
 @dataclass
 class Seen:
-    """Timestamps (s) of all frames, how they are shown, and the first one that is damaged."""
+    """Timestamps (s) of all frames, how they are shown, and the first one that is damaged.
+
+    `cut`: the file ended before the end that its own structure gives it. `joined`: the first
+    frame of the recording that is read, if there are several in the file.
+    """
 
     stamps: list[float | None]
     first: int = 0
@@ -122,7 +132,33 @@ class Seen:
     steady: bool = True
     corrupt: int | None = None
     failed: bool = False
+    cut: bool = False
     stopped: bool = False
+    joined: int = 0
+    shift: float = 0.0
+
+    def add(self, at: float | None) -> None:
+        """Note a frame's timestamp; recordings that were joined follow one another."""
+        if self.joined and self.joined == len(self.stamps) and at is not None:
+            self.shift = self._shift(at)
+        self.stamps.append(None if at is None else at + self.shift)
+
+    def _shift(self, at: float) -> float:
+        """Return what is added to another recording's times: nothing if they go on."""
+        known = [one for one in self.stamps if one is not None]
+        if not known:
+            return 0.0
+        due = known[-1] + (float(np.median(np.diff(known))) if len(known) > 1 else 0.0)
+        return 0.0 if known[-1] < at <= due + _GAP_S else due - at
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is damaged or missing; decode and predict both go by this.
+
+        A declared duration does not count: the last frame may be held, the sound be longer, or
+        the video begin late.
+        """
+        return self.corrupt is None and not self.failed and not self.cut
 
     def damaged_at(self, number: int) -> None:
         """Mark damage from this frame on, if not from an earlier one."""
@@ -160,8 +196,7 @@ def walk(path: Path, container: Any, stream: Any, seen: Seen, timed: bool) -> It
     """
     try:
         for frame in _frames(path, container, stream, seen):
-            at = None if frame.pts is None else float(frame.pts * frame.time_base)
-            seen.stamps.append(at)
+            seen.add(None if frame.pts is None else float(frame.pts * frame.time_base))
             if frame.is_corrupt or _goes_back(seen.stamps, timed):
                 seen.damaged_at(len(seen.stamps) - 1)
             yield frame
@@ -172,11 +207,20 @@ def walk(path: Path, container: Any, stream: Any, seen: Seen, timed: bool) -> It
 def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any]:
     """Yield the frames in order; notes where the packets between them are damaged or missing."""
     chunks = Chunks(path, container, stream)
+    reached_s = -math.inf
     for packet in container.demux(stream):
+        if chunks.begins_at(packet):
+            for frame in stream.codec_context.decode(None):
+                frame.time_base = stream.time_base
+                yield frame
+            stream.codec_context.flush_buffers()
+            seen.joined = len(seen.stamps)
         if chunks.broken_at(packet):
             # frames that are yet to come may lie before it: `REORDER` covers them
             seen.damaged_at(len(seen.stamps))
+        reached_s = max(reached_s, packet_end_s(packet))
         yield from decode(packet)
+    seen.cut = ends_early(path, container, stream, reached_s)
 
 
 def _goes_back(stamps: list[float | None], timed: bool) -> bool:

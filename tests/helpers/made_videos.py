@@ -82,11 +82,11 @@ def write(
                 frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    _be_patient_again()
+    be_patient_again()
     return path
 
 
-def _be_patient_again() -> None:
+def be_patient_again() -> None:
     """SVT-AV1 turns the thread that calls it into a real-time one where it may: all processes it
     starts afterwards would keep others from the cores."""
     if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
