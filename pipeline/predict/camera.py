@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from arpgnet.pipeline.common.errors import ClipError, UserError
-from arpgnet.pipeline.video.container import Upright, shown_stream
+from arpgnet.pipeline.video.container import Upright, decoded, shown_stream
 from arpgnet.pipeline.video.stream import Shown
 
 HELD = 2
@@ -120,7 +120,7 @@ def _of_pipe(path: Path) -> Iterator[tuple[float, np.ndarray]]:
             stream = shown_stream(container)
             if stream is None:
                 raise ClipError("there is no video in the pipe")
-            for frame in container.decode(stream):
+            for frame in decoded(container, stream):
                 yield frame.time or 0.0, upright.image(frame)
     except (av.FFmpegError, OSError, ValueError):
         raise ClipError(

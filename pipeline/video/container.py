@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.video.display import PixelShape, display_of, pixel_ratio
 
 # FFmpeg also "decodes" text as a terminal's screen, and playlists open other files
 _FORMATS = (
@@ -39,8 +40,9 @@ av.logging.set_level(av.logging.PANIC)
 class VideoInfo:
     """What a container says about its video; not verified, see `survey.survey`.
 
-    `width` and `height` are those of the upright image; `rotation` is the angle in
-    degrees, counter-clockwise, that makes the stored image upright (0, 90, 180, 270).
+    `width` and `height` are those of the image that a player shows: upright, with square pixels.
+    `rotation` is the angle in degrees, counter-clockwise, that makes the stored image upright
+    (0, 90, 180, 270), after left and right were exchanged if it is `mirrored`.
     """
 
     fps: float | None
@@ -50,6 +52,7 @@ class VideoInfo:
     height: int
     codec: str
     rotation: int
+    mirrored: bool
 
 
 def probe(path: Path) -> VideoInfo:
@@ -60,15 +63,13 @@ def probe(path: Path) -> VideoInfo:
         UserError: the file is absent or may not be read.
     """
     with open_video(path) as (container, stream):
-        return describe(container, stream, first_frame(container.decode(stream)))
+        return describe(container, stream, first_frame(decoded(container, stream)))
 
 
 def describe(container: Any, stream: Any, first: Any) -> VideoInfo:
     """Describe an open file as `probe` does, from its first frame."""
-    turned = upright_angle(first)
-    width, height = first.width, first.height
-    if turned % 180:
-        width, height = height, width
+    shown = display_of(first)
+    width, height = shown.size
     rate = frame_rate(stream)
     return VideoInfo(
         fps=rate,
@@ -77,7 +78,8 @@ def describe(container: Any, stream: Any, first: Any) -> VideoInfo:
         width=width,
         height=height,
         codec=stream.codec_context.codec.canonical_name,
-        rotation=turned,
+        rotation=90 * shown.quarters,
+        mirrored=shown.mirrored,
     )
 
 
@@ -93,6 +95,7 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
         stream = _video_stream(path, container)
         # one thread per clip: the engine runs several clips at once
         stream.codec_context.thread_count = 1
+        stream.codec_context.copy_opaque = True
         yield container, stream
 
 
@@ -118,6 +121,27 @@ def open_file(path: Path) -> Iterator[Any]:
         raise ClipError("not a video, or its header is damaged") from None
     with container:
         yield container
+
+
+def decode(packet: Any) -> list[Any]:
+    """Decode a packet as `packet.decode`, but the frames know the shape of their pixels."""
+    shape = PixelShape()
+    if packet.size:
+        packet.opaque = shape
+    try:
+        frames: list[Any] = packet.decode()
+    finally:
+        shape.ratio = pixel_ratio(packet.stream)
+    for frame in frames:
+        if frame.opaque is None:
+            frame.opaque = shape  # a decoder that does not pass it on
+    return frames
+
+
+def decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield an open stream's frames."""
+    for packet in container.demux(stream):
+        yield from decode(packet)
 
 
 def frame_rate(stream: Any) -> float | None:
@@ -152,11 +176,6 @@ def _late_s(container: Any, stream: Any) -> float:
     return max(late, 0.0)
 
 
-def upright_angle(frame: Any) -> int:
-    """Return counter-clockwise degrees that make the image upright: 0, 90, 180 or 270."""
-    return round(frame.rotation / 90) * 90 % 360
-
-
 class Upright:
     """Makes images of a file's frames; FFmpeg's converter is set up once, not for each.
 
@@ -169,9 +188,9 @@ class Upright:
         self._converter = VideoReformatter()
 
     def image(self, frame: Any) -> np.ndarray:
-        """Convert to uint8 RGB [H,W,3], turned as the file asks for."""
+        """Convert to the uint8 RGB [H,W,3] that a player shows."""
         image: np.ndarray = self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        return np.ascontiguousarray(np.rot90(image, upright_angle(frame) // 90))
+        return display_of(frame).image(image)
 
 
 def shown_stream(container: Any, packets: Mapping[int, int] | None = None) -> Any:

@@ -50,7 +50,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame: its number and time in the video, and the upright image, RGB uint8 [H, W, 3]."""
+    """A frame: its number and time in the video, and the image that a player shows, RGB uint8
+    [H, W, 3]."""
 
     index: int
     time_s: float
@@ -131,7 +132,7 @@ class InStep:
     def __init__(self, path: Path, expected: Plan) -> None:
         self._frames = stream(path, expected)
         self._shown = next(self._frames)
-        # upright
+        # of the first image; later ones may have others
         self.height, self.width = self._shown.image.shape[:2]
 
     def at(self, index: int) -> Shown:

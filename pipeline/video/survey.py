@@ -14,7 +14,14 @@ import numpy as np
 
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.video.chunks import Chunks
-from arpgnet.pipeline.video.container import Upright, declared_duration, frame_rate, open_video
+from arpgnet.pipeline.video.container import (
+    Upright,
+    declared_duration,
+    decode,
+    frame_rate,
+    open_video,
+)
+from arpgnet.pipeline.video.display import Display, display_of
 from arpgnet.pipeline.video.ending import ends_early, packet_end_s
 
 # called with each frame's number and the frame, whether it turns out to be sound or not
@@ -42,7 +49,8 @@ class Survey:
     is damaged or missing, however long the file claims to be (see `Seen.whole`);
     `declared_s` matters only where it is False. A survey that was asked to stop
     at `end_s` says nothing of what comes after it; `to_end` is False then. `first` is the
-    first image's `fingerprint`, `container` FFmpeg's name of the format.
+    first image's `fingerprint`, `container` FFmpeg's name of the format. `display` is how the
+    first image is shown; if all are shown in this way, the stream is `steady`.
     """
 
     times: np.ndarray
@@ -50,6 +58,8 @@ class Survey:
     container: str
     codec: str
     first: int
+    display: Display
+    steady: bool
     declared_s: float | None
     frame_s: float
     whole: bool
@@ -79,6 +89,7 @@ def survey(path: Path, end_s: float | None = None, watch: Watch | None = None) -
         if seen.corrupt is None:
             raise ClipError("no frame can be decoded")
         raise ClipError(f"damaged within its first {seen.corrupt + 1} frames")
+    assert seen.display is not None  # as of every frame
     raw = np.array([np.nan if at is None else at for at in seen.stamps[:sound]], dtype=np.float64)
     timed = timed and bool(np.isfinite(raw).all() and (np.diff(raw) > 0).all())
     if timed:
@@ -93,6 +104,8 @@ def survey(path: Path, end_s: float | None = None, watch: Watch | None = None) -
         container=name,
         codec=codec,
         first=seen.first,
+        display=seen.display,
+        steady=seen.steady,
         declared_s=declared,
         frame_s=_frame_seconds(times, rate),
         whole=seen.whole,
@@ -107,7 +120,7 @@ def fingerprint(image: np.ndarray) -> int:
 
 @dataclass
 class Seen:
-    """Timestamps (s) of all frames, and the first one that is damaged.
+    """Timestamps (s) of all frames, how they are shown, and the first one that is damaged.
 
     `cut`: the file ended before the end that its own structure gives it. `joined`: the first
     frame of the recording that is read, if there are several in the file.
@@ -115,6 +128,8 @@ class Seen:
 
     stamps: list[float | None]
     first: int = 0
+    display: Display | None = None
+    steady: bool = True
     corrupt: int | None = None
     failed: bool = False
     cut: bool = False
@@ -162,8 +177,10 @@ def _decode(
 ) -> Seen:
     seen = Seen([])
     for frame in walk(path, container, stream, seen, timed):
-        if len(seen.stamps) == 1:
-            seen.first = fingerprint(Upright().image(frame))
+        shown = display_of(frame)
+        if seen.display is None:
+            seen.first, seen.display = fingerprint(Upright().image(frame)), shown
+        seen.steady = seen.steady and shown == seen.display
         if watch is not None:
             watch(len(seen.stamps) - 1, frame)
         if end_s is not None and _elapsed(seen.stamps, rate, timed) > end_s + _TICK:
@@ -202,7 +219,7 @@ def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any
             # frames that are yet to come may lie before it: `REORDER` covers them
             seen.damaged_at(len(seen.stamps))
         reached_s = max(reached_s, packet_end_s(packet))
-        yield from packet.decode()
+        yield from decode(packet)
     seen.cut = ends_early(path, container, stream, reached_s)
 
 
