@@ -30,8 +30,9 @@ _BESIDE = (
 )
 # a stream of fewer images is a still one beside another with more
 _MOVING = 2
-# so many times smaller than the largest stream is a thumbnail: 64 x 64 beside 320 x 240 is 19 times
-_THUMBNAIL = 16
+# a stream of no more pixels than this, and so many times smaller than the largest, is a thumbnail
+_THUMBNAIL_PX = 160 * 160
+_THUMBNAIL_TIMES = 4
 # files are user data: what FFmpeg thinks of them must not flood the console
 av.logging.set_level(av.logging.PANIC)
 
@@ -214,8 +215,9 @@ def shown_stream(container: Any, packets: Mapping[int, int] | None = None) -> An
     default = av.stream.Disposition.default
 
     def preference(stream: Any) -> tuple[bool, int]:
-        thumbnail = _area(stream) * _THUMBNAIL < largest
-        return bool(stream.disposition & default) and not thumbnail, _area(stream)
+        area = _area(stream)
+        thumbnail = area <= _THUMBNAIL_PX and area * _THUMBNAIL_TIMES < largest
+        return bool(stream.disposition & default) and not thumbnail, area
 
     # of equal ones the first
     return max(known, key=preference)

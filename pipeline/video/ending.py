@@ -29,24 +29,28 @@ _MEASURED = frozenset({"mpegts", "mpeg", "ogg", "gif", "apng", "dv"})
 # ASF counts a late start twice
 _IN_ORDER = frozenset({"avi", "asf"})
 # a duration is that of the last packet's end, rounded, and some streams end a little earlier
-_NEAR_END_S = 0.5
+_NEAR_END_S = 0.1
 _LEAST_PART = 0.5
 
 
-def ends_early(path: Path, container: Any, stream: Any, reached_s: float) -> bool:
+def ends_early(path: Path, container: Any, stream: Any, frames: int, reached_s: float) -> bool:
     """Check whether packets that belong to an open file's end are absent.
 
-    A packet of any stream near the declared end shows that nothing is. A file that is no shorter
-    than its structure says must get half as far at least: a demuxer that lost its way tells nobody.
+    A last frame near the declared end, or sound there, shows that nothing is. A file that is no
+    shorter than its structure says must get half as far at least: a demuxer that lost its way
+    tells nobody.
 
     Args:
-        reached_s: where the last packet of the video ends, by the file's clock.
+        frames: how many there are.
+        reached_s: where the last frame of the video ends, by the file's clock.
     """
     name, length = container.format.name, path.stat().st_size
     if name.startswith("mov,"):
         # of a fragmented file, those of the fragments that are there
         if max((one.pos + one.size for one in stream.index_entries), default=0) > length:
             return True
+        if frames == stream.frames:
+            return False
     elif name in _MEASURED:
         return False
     size = _SIZES[name](_head(path)) if name in _SIZES else 0
@@ -59,7 +63,7 @@ def ends_early(path: Path, container: Any, stream: Any, reached_s: float) -> boo
         return shorter
     start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
     least = start + (declared - _NEAR_END_S if shorter else declared * _LEAST_PART)
-    return reached_s < least and not _any_reaches(path, least)
+    return reached_s < least and not _other_reaches(path, stream.index, least)
 
 
 def _head(path: Path) -> bytes:
@@ -67,21 +71,25 @@ def _head(path: Path) -> bytes:
         return file.read(_HEAD_BYTES)
 
 
-def packet_end_s(packet: Any) -> float:
+def _other_reaches(path: Path, video: int, least: float) -> bool:
+    """Check whether a packet of another stream ends at this time or later."""
+    with open_file(path) as container:
+        try:
+            return any(
+                _end_s(packet) >= least
+                for packet in container.demux()
+                if packet.stream.index != video
+            )
+        except (av.FFmpegError, OSError):
+            return False
+
+
+def _end_s(packet: Any) -> float:
     """Return when what a packet holds ends, by the file's clock; -inf where it does not say."""
     at = packet.dts if packet.pts is None else packet.pts
     if at is None or packet.time_base is None:
         return -math.inf
     return float((at + (packet.duration or 0)) * packet.time_base)
-
-
-def _any_reaches(path: Path, least: float) -> bool:
-    """Check whether a packet of any stream ends at this time or later."""
-    with open_file(path) as container:
-        try:
-            return any(packet_end_s(packet) >= least for packet in container.demux())
-        except (av.FFmpegError, OSError):
-            return False
 
 
 def _riff_bytes(head: bytes) -> int:

@@ -31,11 +31,14 @@ class Joins:
     """
 
     def __init__(self, path: Path, pid: int) -> None:
+        # all by the number of the packet
+        self._size = 1
         self._at: set[int] = set()
         self._images = self._lost = np.empty(0, np.int64)
-        packets, first = _read(path)
+        packets = _read(path)
         if packets is None:
             return
+        self._size = packets.strides[0]
         ids = (packets[:, 1].astype(int) & 0x1F) << 8 | packets[:, 2]
         # those with a payload count
         video = np.flatnonzero((ids == pid) & (packets[:, 3] & 0x10 > 0))
@@ -61,26 +64,26 @@ class Joins:
                     packets[video[here]], packets[video[before]]
                 ):
                     joined.append(here)
-        place = video * (packets.strides[0]) + first
         broken[joined] = False
-        self._at = set(place[joined].tolist())
-        self._images, self._lost = place[image], place[broken]
+        self._at = set(video[joined].tolist())
+        self._images, self._lost = video[image], video[broken]
 
     def begins_at(self, position: int | None) -> bool:
         """Check whether the image at this position of the file is the first after a join."""
-        return position in self._at
+        return position is not None and position // self._size in self._at
 
     def only_marked(self, position: int | None) -> bool:
         """Check whether a packet is whole, and marked as damaged for the join behind it only."""
         if position is None:
             return False
-        at = int(np.searchsorted(self._images, position, "right"))
+        here = position // self._size
+        at = int(np.searchsorted(self._images, here, "right"))
         joins = [one for one in self._images[at : at + _MARKED].tolist() if one in self._at]
-        return bool(joins) and not ((self._lost >= position) & (self._lost < joins[0])).any()
+        return bool(joins) and not ((self._lost >= here) & (self._lost < joins[0])).any()
 
 
-def _read(path: Path) -> tuple[np.ndarray | None, int]:
-    """Return the packets [n, bytes] from their sync byte on, and where the first one lies.
+def _read(path: Path) -> np.ndarray | None:
+    """Return the packets [n, bytes] from their sync byte on.
 
     None where they are not all in step: something is missing between them.
     """
@@ -89,8 +92,8 @@ def _read(path: Path) -> tuple[np.ndarray | None, int]:
         count = len(data) // size
         packets = data[: count * size].reshape(count, size)[:, before:]
         if count and (packets[:, 0] == _SYNC).all():
-            return packets, before
-    return None, 0
+            return packets
+    return None
 
 
 def _needs_no_other(packets: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from arpgnet.pipeline.video.container import (
     open_video,
 )
 from arpgnet.pipeline.video.display import Display, display_of
-from arpgnet.pipeline.video.ending import ends_early, packet_end_s
+from arpgnet.pipeline.video.ending import ends_early
 
 # called with each frame's number and the frame, whether it turns out to be sound or not
 Watch = Callable[[int, Any], None]
@@ -123,7 +123,8 @@ class Seen:
     """Timestamps (s) of all frames, how they are shown, and the first one that is damaged.
 
     `cut`: the file ended before the end that its own structure gives it. `joined`: the first
-    frame of the recording that is read, if there are several in the file.
+    frame of the recording that is read, if there are several in the file. `last`: the latest
+    packet's time and duration, in ticks.
     """
 
     stamps: list[float | None]
@@ -136,6 +137,7 @@ class Seen:
     stopped: bool = False
     joined: int = 0
     shift: float = 0.0
+    last: tuple[float, int] = (-math.inf, 0)
 
     def add(self, at: float | None) -> None:
         """Note a frame's timestamp; recordings that were joined follow one another."""
@@ -194,12 +196,23 @@ def walk(path: Path, container: Any, stream: Any, seen: Seen, timed: bool) -> It
 
     `timed`: the timestamps mean something.
     """
+    rate = frame_rate(stream)
+    reached_s = 0.0
     try:
         for frame in _frames(path, container, stream, seen):
-            seen.add(None if frame.pts is None else float(frame.pts * frame.time_base))
+            at = None if frame.pts is None else float(frame.pts * frame.time_base)
+            seen.add(at)
             if frame.is_corrupt or _goes_back(seen.stamps, timed):
                 seen.damaged_at(len(seen.stamps) - 1)
+            usual_s = 1 / rate if rate else 0.0
+            if timed and at is not None:
+                # some decoders do not pass on how long a frame is shown
+                ticks = max(frame.duration, seen.last[1] if seen.last[0] == frame.pts else 0)
+                reached_s = at + (float(ticks * frame.time_base) or usual_s)
+            else:
+                reached_s = len(seen.stamps) * usual_s
             yield frame
+        seen.cut = ends_early(path, container, stream, len(seen.stamps), reached_s)
     except (av.FFmpegError, OSError):
         seen.failed = True
 
@@ -207,7 +220,6 @@ def walk(path: Path, container: Any, stream: Any, seen: Seen, timed: bool) -> It
 def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any]:
     """Yield the frames in order; notes where the packets between them are damaged or missing."""
     chunks = Chunks(path, container, stream)
-    reached_s = -math.inf
     for packet in container.demux(stream):
         if chunks.begins_at(packet):
             for frame in stream.codec_context.decode(None):
@@ -218,9 +230,9 @@ def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any
         if chunks.broken_at(packet):
             # frames that are yet to come may lie before it: `REORDER` covers them
             seen.damaged_at(len(seen.stamps))
-        reached_s = max(reached_s, packet_end_s(packet))
+        if packet.pts is not None and packet.pts > seen.last[0]:
+            seen.last = packet.pts, packet.duration or 0
         yield from decode(packet)
-    seen.cut = ends_early(path, container, stream, reached_s)
 
 
 def _goes_back(stamps: list[float | None], timed: bool) -> bool:

@@ -20,8 +20,9 @@ import numpy as np
 from helpers.made_videos import be_patient_again, make_image
 
 FRAMES = 20
-# H.263 knows five sizes only
+# H.263 knows five sizes only, and this one is shown as 4:3
 WIDTH, HEIGHT = 176, 144
+_QCIF = Fraction(12, 11)
 FRAME_MS = 40
 SOUND_HZ = 48_000
 LATE_MS = 3000
@@ -113,7 +114,13 @@ def _timed() -> Iterator[Case]:
                 # of the usual timings, every other one has sound
                 sound = timing in _WITH_SOUND or number % 2
                 yield Case(
-                    codec, suffix, pixels, options, _SOUNDS.get(suffix) if sound else None, timing
+                    codec,
+                    suffix,
+                    pixels,
+                    options,
+                    _SOUNDS.get(suffix) if sound else None,
+                    timing,
+                    pixel=_QCIF if codec == "h263" else Fraction(1),
                 )
 
 
@@ -131,7 +138,8 @@ def _shaped() -> Iterator[Case]:
     for suffix in ("mp4", "mov", "mkv", "ts"):
         for pixel in _SHAPES:
             yield Case("libx264", suffix, options=_B, pixel=pixel)
-    yield Case("mpeg2video", "mpg", pixel=Fraction(16, 15))
+    # MPEG-2 knows 4:3 and 16:9 only
+    yield Case("mpeg2video", "mpg", pixel=_QCIF)
     for orientation in ORIENTATIONS[1:]:
         yield Case("libx264", "mp4", options=_B, orientation=orientation, pixel=_SHAPES[0])
 
