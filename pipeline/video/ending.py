@@ -14,6 +14,7 @@ from typing import Any
 
 import av
 
+from arpgnet.pipeline.video.chunks import unbroken
 from arpgnet.pipeline.video.container import declared_duration, open_file
 
 # what a header may be looked for in
@@ -36,9 +37,9 @@ _LEAST_PART = 0.5
 def ends_early(path: Path, container: Any, stream: Any, frames: int, reached_s: float) -> bool:
     """Check whether packets that belong to an open file's end are absent.
 
-    A last frame near the declared end, or sound there, shows that nothing is. A file that is no
-    shorter than its structure says must get half as far at least: a demuxer that lost its way
-    tells nobody.
+    A last frame near the declared end, or sound there, shows that nothing is; so does a gapless
+    structure. Without one, a file that is no shorter than it says must get half as far at least: a
+    demuxer that lost its way tells nobody.
 
     Args:
         frames: how many there are.
@@ -63,7 +64,9 @@ def ends_early(path: Path, container: Any, stream: Any, frames: int, reached_s: 
         return shorter
     start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
     least = start + (declared - _NEAR_END_S if shorter else declared * _LEAST_PART)
-    return reached_s < least and not _other_reaches(path, stream.index, least)
+    if reached_s >= least or _other_reaches(path, stream.index, least):
+        return False
+    return not unbroken(path, name)
 
 
 def _head(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """What is whole, and what was cut; `test_corpus.py` has the undamaged videos of all kinds."""
 
+import struct
 from pathlib import Path
 
 import av
@@ -79,3 +80,27 @@ def test_a_late_video_is_measured_from_its_first_frame(tmp_path: Path) -> None:
     assert not found.whole
     assert found.declared_s == pytest.approx(0.8, abs=0.05)
     assert len(list(sample_frames(path, EVERY))) == len(found.times)
+
+
+@pytest.mark.parametrize(("suffix", "before"), [("mkv", b"\x44\x89\x88"), ("flv", b"duration\0")])
+def test_a_gapless_file_is_whole_whatever_duration_it_declares(
+    tmp_path: Path, suffix: str, before: bytes
+) -> None:
+    """As a screen recorder does that holds the last image, and writes no length with it."""
+    path = made.write(tmp_path / f"a.{suffix}", options=KEYS)
+    data = bytearray(path.read_bytes())
+    at = data.index(before) + len(before)
+    (declared,) = struct.unpack(">d", data[at : at + 8])
+    data[at : at + 8] = struct.pack(">d", 10 * declared)
+    if suffix == "mkv":
+        data = data.replace(b"DURATION", b"XURATION")
+    path.write_bytes(data)
+    found = survey(path)
+    assert found.declared_s == pytest.approx(24, abs=0.5)
+    assert found.whole
+    assert len(list(sample_frames(path, EVERY))) == made.FRAMES
+    # with a gap it is not
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + bytes(40) + data[middle + 40 :])
+    with pytest.raises(ClipError, match=r"truncated|damaged"):
+        list(sample_frames(path, EVERY))
