@@ -98,6 +98,8 @@ _TIMINGS: dict[str, tuple[Timing, ...]] = {
 }  # fmt: skip
 _TIMINGS["mov"] = _TIMINGS["mkv"] = _TIMINGS["webm"] = _TIMINGS["mp4"]
 _WITH_SOUND = ("late", "sound longer", "sound shorter")
+# H.263's own sizes are 4:3 on a screen (ITU-T H.263, 4.1)
+_NEVER_SQUARE = {"h263": Fraction(12, 11)}
 _SHAPES = (Fraction(4, 3), Fraction(10, 11), Fraction(64, 45))
 
 
@@ -112,8 +114,11 @@ def _timed() -> Iterator[Case]:
             for number, timing in enumerate(_TIMINGS.get(suffix, ("constant",))):
                 # of the usual timings, every other one has sound
                 sound = timing in _WITH_SOUND or number % 2
-                yield Case(
-                    codec, suffix, pixels, options, _SOUNDS.get(suffix) if sound else None, timing
+                case = Case(codec, suffix, pixels, options, timing=timing)
+                yield replace(
+                    case,
+                    sound=_SOUNDS.get(suffix) if sound else None,
+                    pixel=_NEVER_SQUARE.get(codec, case.pixel),
                 )
 
 
@@ -131,7 +136,8 @@ def _shaped() -> Iterator[Case]:
     for suffix in ("mp4", "mov", "mkv", "ts"):
         for pixel in _SHAPES:
             yield Case("libx264", suffix, options=_B, pixel=pixel)
-    yield Case("mpeg2video", "mpg", pixel=Fraction(16, 15))
+    # MPEG-2 knows the screen's shape, 4:3 among others, and not the pixel's
+    yield Case("mpeg2video", "mpg", pixel=Fraction(12, 11))
     for orientation in ORIENTATIONS[1:]:
         yield Case("libx264", "mp4", options=_B, orientation=orientation, pixel=_SHAPES[0])
 
