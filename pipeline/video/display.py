@@ -61,10 +61,9 @@ class Display:
 
 
 def display_of(frame: Any) -> Display:
-    """Read how a frame of `container.decode` is to be shown."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    ratio = frame.opaque.ratio if isinstance(frame.opaque, PixelShape) else None
-    return _display(frame.width, frame.height, ratio, None if matrix is None else bytes(matrix))
+    """Read how a frame of `container.Frames` is to be shown."""
+    shape: PixelShape = frame.opaque
+    return _display(frame.width, frame.height, shape.ratio, shape.matrix)
 
 
 @functools.lru_cache(maxsize=256)
@@ -78,18 +77,24 @@ def _display(width: int, height: int, ratio: Fraction | None, matrix: bytes | No
 class PixelShape:
     """Width over height of a packet's pixels; None or not positive where unknown.
 
-    It travels with the packet to its frame, which decoders hand out later.
+    It travels with the packet to its frame, which decoders hand out later. `matrix` is the frame's
+    display matrix, 9 integers.
     """
 
     ratio: Fraction | None = None
+    matrix: bytes | None = None
 
 
-def pixel_ratio(stream: Any) -> Fraction | None:
-    """Return the ratio of the pixels of the packet that was decoded last."""
+def pixel_ratio(stream: Any, stated: bool) -> Fraction | None:
+    """Return the ratio of the pixels of the packet that was decoded last.
+
+    Args:
+        stated: the container may be believed.
+    """
     of_codec, of_stream = stream.codec_context.sample_aspect_ratio, stream.sample_aspect_ratio
     if stream.container.format.name in _SHAPE_IN_CODEC:
         return of_codec or of_stream
-    return of_stream or of_codec
+    return (of_stream or of_codec) if stated else of_codec
 
 
 def _usable(ratio: Fraction | None) -> Fraction:

@@ -15,9 +15,9 @@ import numpy as np
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.video.chunks import Chunks
 from arpgnet.pipeline.video.container import (
+    Frames,
     Upright,
     declared_duration,
-    decode,
     frame_rate,
     open_video,
 )
@@ -219,20 +219,17 @@ def walk(path: Path, container: Any, stream: Any, seen: Seen, timed: bool) -> It
 
 def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any]:
     """Yield the frames in order; notes where the packets between them are damaged or missing."""
-    chunks = Chunks(path, container, stream)
+    chunks, frames = Chunks(path, container, stream), Frames(stream)
     for packet in container.demux(stream):
         if chunks.begins_at(packet):
-            for frame in stream.codec_context.decode(None):
-                frame.time_base = stream.time_base
-                yield frame
-            stream.codec_context.flush_buffers()
+            yield from frames.rest()
             seen.joined = len(seen.stamps)
         if chunks.broken_at(packet):
             # frames that are yet to come may lie before it: `REORDER` covers them
             seen.damaged_at(len(seen.stamps))
         if packet.pts is not None and packet.pts > seen.last[0]:
             seen.last = packet.pts, packet.duration or 0
-        yield from decode(packet)
+        yield from frames.of(packet)
 
 
 def _goes_back(stamps: list[float | None], timed: bool) -> bool:

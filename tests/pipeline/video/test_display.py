@@ -133,3 +133,27 @@ def test_decord_is_not_used_where_images_change_their_size(tmp_path: Path) -> No
     assert [image.shape[1] for image in sampled(path, "pyav")] == [320] * 5 + [160] * 5
     with pytest.raises(ClipError, match="decord gives all images the first one's size and shape"):
         sampled(path, "decord")
+
+
+@pytest.mark.parametrize("where", [{}, {"movflags": "faststart"}])
+def test_a_damaged_size_in_the_header_makes_no_oblong_pixels(
+    tmp_path: Path, where: dict[str, str]
+) -> None:
+    path = made.write(tmp_path / "a.mp4", frames=3, container_options=where)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"stsd") + 44
+    assert data[at : at + 4] == (320).to_bytes(2, "big") + (240).to_bytes(2, "big")
+    data[at : at + 4] = b"\xff\xf0\xff\xf0"
+    path.write_bytes(data)
+    assert [image.shape for image in images(path)] == [(240, 320, 3)] * 3
+
+
+def test_a_track_that_is_shown_in_another_size_has_oblong_pixels(tmp_path: Path) -> None:
+    """Old QuickTime files say it by the track's size alone."""
+    path = made.write(tmp_path / "a.mov", frames=3)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 76
+    assert data[at : at + 4] == (320 << 16).to_bytes(4, "big")
+    data[at : at + 4] = (480 << 16).to_bytes(4, "big")
+    path.write_bytes(data)
+    assert [image.shape for image in images(path)] == [(240, 480, 3)] * 3
