@@ -119,11 +119,11 @@ def _folder_state(media: Media) -> str | None:
 
 def _examine_video(path: Path, metadata: FileMetadata) -> Seen:
     """Opened once for both: that is 3 ms of the 15 which a clip of 256 px takes."""
-    from arpgnet.pipeline.video.container import describe, first_frame, open_video
+    from arpgnet.pipeline.video.container import decoded, describe, first_frame, open_video
 
     names = ("fps", "frames", "duration_s", "width", "height")
     with open_video(path) as (container, stream):
-        frames = container.decode(stream)
+        frames = decoded(container, stream)
         first = first_frame(frames)
         seen = describe(container, stream, first)
         metadata = replace(metadata, **{name: getattr(seen, name) for name in names})

@@ -222,12 +222,12 @@ def _in_window(found: Survey, start_s: float, end_s: float | None) -> np.ndarray
 
 
 def _refuse_truncated(found: Survey, start_s: float, end_s: float) -> None:
-    """Refuse a clip when less than half of what its container promises can be had."""
+    """Refuse a damaged clip when less than half of what its container promises can be had."""
+    if found.whole:
+        return
     end = min(end_s, math.inf if found.declared_s is None else found.declared_s)
     if math.isinf(end):
-        if not found.whole:
-            raise ClipError("damaged, and its length is unknown")
-        return
+        raise ClipError("damaged, and its length is unknown")
     promised = end - start_s
     decoded = min(float(found.times[-1]) + found.frame_s, end) - start_s
     if promised > 0 and decoded < _LEAST_PART * promised:

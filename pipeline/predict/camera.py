@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from arpgnet.pipeline.common.errors import ClipError, UserError
-from arpgnet.pipeline.video.container import Upright, address
+from arpgnet.pipeline.video.container import Upright, address, decoded, shown_stream
 from arpgnet.pipeline.video.stream import Shown
 
 HELD = 2
@@ -123,9 +123,10 @@ def _of_pipe(path: Path) -> Iterator[tuple[float, np.ndarray]]:
         with av.open(
             address(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
         ) as container:
-            if not container.streams.video:
+            stream = shown_stream(container)
+            if stream is None:
                 raise ClipError("there is no video in the pipe")
-            for frame in container.decode(video=0):
+            for frame in decoded(container, stream):
                 yield frame.time or 0.0, upright.image(frame)
     except (av.FFmpegError, OSError, ValueError):
         raise ClipError(

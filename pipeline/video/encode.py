@@ -19,7 +19,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from arpgnet.pipeline.common.files import partial, remove, writing_to
-from arpgnet.pipeline.video.container import first_frame, open_video, upright_angle
+from arpgnet.pipeline.video.container import first_frame, open_video
 from arpgnet.pipeline.video.sound import Sound
 
 # 640 x 480, 30 frames per second: about 1 Mbit/s
@@ -46,14 +46,12 @@ class Source:
         start_s: the first frame's time in the file.
         tick: of the times.
         rate: frames per second, about.
-        pixel: width over height of one, upright.
         matrix, primaries, transfer: of its colors, numbers of ITU-T H.273.
     """
 
     start_s: float
     tick: Fraction
     rate: Fraction
-    pixel: Fraction
     matrix: int
     primaries: int
     transfer: int
@@ -70,16 +68,12 @@ def source_of(path: Path) -> Source:
         tick = stream.time_base
         if tick is None or not FINE <= 1 / tick <= FINEST:
             tick = Fraction(1, TICKS)
-        pixel = stream.sample_aspect_ratio or Fraction(1)
-        if upright_angle(frame) % 180:
-            pixel = 1 / pixel
         start = 0.0 if frame.pts is None else float(frame.pts * frame.time_base)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         return Source(
             start,
             tick,
             rate,
-            pixel,
             int(frame.colorspace),
             int(frame.color_primaries),
             int(frame.color_trc),
@@ -183,7 +177,7 @@ class Encoder:
         track.width, track.height, track.pix_fmt = width, height, "yuv420p"
         context = track.codec_context
         context.time_base = source.tick
-        context.sample_aspect_ratio = source.pixel
+        context.sample_aspect_ratio = Fraction(1)
         context.color_range = ColorRange.MPEG
         context.colorspace = source.matrix
         context.color_primaries, context.color_trc = source.primaries, source.transfer

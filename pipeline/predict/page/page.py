@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import cv2
 import jinja2
 from markupsafe import Markup
 
 from arpgnet.pipeline.common.files import remove, write_whole
 from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.predict.letterbox import Letterbox
 from arpgnet.pipeline.predict.output import Row, TableHeader, beside
 from arpgnet.pipeline.predict.overlay.marks import PALETTE
 from arpgnet.pipeline.predict.page.columns import Columns
@@ -83,19 +83,20 @@ class Page:
         self._frames = InStep(video, expected)
         width, height = self._frames.width, self._frames.height
         scale = min(1.0, SIDE / max(width, height))
-        self._sides = max(2, round(width * scale)), max(2, round(height * scale))
-        self._columns = Columns(list(head.classes), width, height)
-        self._film = Encoder(film_path(path), video, *self._sides, options=QUALITY)
+        # the first image's shape, whatever the stream changes to
+        self._canvas = Letterbox(max(2, round(width * scale)), max(2, round(height * scale)))
+        sides = self._canvas.width, self._canvas.height
+        self._columns = Columns(list(head.classes), *sides)
+        self._film = Encoder(film_path(path), video, *sides, options=QUALITY)
         self._done_s = 0.0
 
     def add(self, row: Row) -> None:
         """The next row; a frame's image with its first one."""
         before = self._columns.frames
-        self._columns.add(row)
+        shown = self._frames.at(row.frame)
+        self._columns.add(self._canvas.row(row, *shown.image.shape[1::-1]))
         if self._columns.frames > before:
-            shown = self._frames.at(row.frame)
-            small = cv2.resize(shown.image, self._sides, interpolation=cv2.INTER_AREA)
-            self._film.add(shown.time_s, small)
+            self._film.add(shown.time_s, self._canvas.image(shown.image))
             self._done_s = shown.time_s
 
     def close(self, complete: bool) -> None:
