@@ -49,9 +49,12 @@ class NamesOnDisk:
     def _in(self, folder: Path) -> dict[str, list[str]]:
         """Return the names in a folder by their composed form."""
         if folder not in self._entries:
-            names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+            try:
+                names = [path.name for path in folder.iterdir()]
+            except OSError:
+                names = []
             table: dict[str, list[str]] = {}
-            for name in names:
+            for name in sorted(names):
                 table.setdefault(_composed(name), []).append(name)
             self._entries[folder] = table
         return self._entries[folder]

@@ -83,7 +83,7 @@ def as_yaml(name: str) -> str:
         return f'"{name}"' if name.lower() in _YAML_WORDS else name
     if text == name:
         return json.dumps(name, ensure_ascii=False)
-    return '"' + text.replace('"', '\\"') + '"'
+    return '"' + escaped(name.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 def _code(letter: str) -> str:

@@ -37,8 +37,8 @@ LABELS = ("label", "frame_labels")
 OPTIONAL = ("subject", "split", "fold", "group", "start_s", "end_s", "faces", "first_image")
 # of the subject, e.g. trait_gender, trait_age
 TRAIT = "trait_"
-# columns in which an empty cell says that nothing is known
-_PEOPLE = ("subject", "group")
+# columns of numbers, in which -1 and nan are read as such
+_NUMBERS = ("fold", "start_s", "end_s", "first_image")
 # columns that a message lists
 _SHOWN = 8
 # more values than a table of groups can tell apart
@@ -94,8 +94,8 @@ def read_csv(
     frame of the video (`read_frame_names`). A path may be a folder of images: in the order of
     their names, or, with `first_image`, numbered by their names from that number on. `faces` is
     `aligned` where the images are faces that were cut out already, else `detect`. Columns
-    `trait_<name>` (gender, age, ...) say which groups the subject belongs to. Subjects, groups and
-    traits may be empty or a missing value (`is_missing`).
+    `trait_<name>` (gender, age, ...) say which groups the subject belongs to. What is optional may
+    be empty or a missing value (`is_missing`).
 
     Args:
         manifest: the file; columns of other names are ignored.
@@ -157,6 +157,8 @@ def _rows(manifest: Path) -> Iterator[tuple[int, dict[str, str]]]:
         text = text_of(manifest)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UserError(f"dataset.manifest: no file {manifest}") from None
+    except OSError as error:
+        raise UserError(f"dataset.manifest: {manifest} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise UserError(
             f"dataset.manifest: {manifest.name} is not UTF-8 (byte {error.start}); save it as UTF-8"
@@ -249,14 +251,25 @@ def _alike(needed: str, names: Sequence[str]) -> str | None:
 
 
 def _drop_missing(row: dict[str, str]) -> list[tuple[str, str]]:
-    """Empty the cells of subjects, groups and traits that stand for nothing; return them."""
+    """Empty the cells of optional columns that stand for nothing; return them."""
     found = [
         (column, value)
         for column, value in row.items()
-        if value and is_missing(value) and (column in _PEOPLE or column.startswith(TRAIT))
+        if value
+        and (column in OPTIONAL or column.startswith(TRAIT))
+        and is_missing(value)
+        and not (column in _NUMBERS and _is_number(value))
     ]
     row.update({column: "" for column, _ in found})
     return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _listed(row: dict[str, str], wanted: Wanted, names: NamesOnDisk, where: str) -> ListedClip:

@@ -19,6 +19,7 @@ from arpgnet.pipeline.datasets.spelling import as_yaml, escaped, is_missing, spe
         ("very happy", "very\u00a0 happy"),
         ("sad", "s\u0430d"),  # a Cyrillic letter
         ("sad", "\uff53\uff41\uff44"),
+        ('a"\\b', 'a"\\B\u200b'),
         ("stra\u00dfe", "STRASSE"),
     ],
 )

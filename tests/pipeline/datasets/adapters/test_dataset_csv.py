@@ -154,3 +154,10 @@ def test_missing_values_of_people_are_no_people(tmp_path):
         "trait_gender 'None' is read as missing: 1 clip",
         "trait_gender 'n/a' is read as missing: 1 clip",
     ]
+
+
+def test_missing_values_of_optional_columns(tmp_path):
+    text = "path,label,split,fold,start_s,end_s,faces\na.mp4,x,NA,NA,NA,n/a,NA\nb.mp4,x,test,,,,\n"
+    first, second = read(tmp_path, text)
+    assert (first.split, first.fold, first.start_s, first.end_s) == (None, None, None, None)
+    assert second.split == "test"
