@@ -190,8 +190,13 @@ def _is_stated_rightly(stream: Any) -> bool:
     # sizes are stated with or without what fills the last blocks
     return any(
         abs(width - context.width) < _BLOCK_PX and abs(height - context.height) < _BLOCK_PX
-        for width, height in described_sizes(Path(container.name))
+        for width, height in described_sizes(_path_of(container))
     )
+
+
+def _path_of(container: Any) -> Path:
+    """Return what `address` was made of."""
+    return Path(container.name.removeprefix("file:"))
 
 
 def decoded(container: Any, stream: Any) -> Iterator[Any]:
