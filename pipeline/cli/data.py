@@ -1,7 +1,8 @@
-"""`arpgnet data`: list the supported data sets, check a copy of one, use it."""
+"""`arpgnet data`: list the supported data sets, fetch one, check a copy of one, use it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -15,7 +16,7 @@ from arpgnet.pipeline.common.wording import shown
 if TYPE_CHECKING:
     from arpgnet.pipeline.ingest.dry_run import Findings
 
-data = typer.Typer(help="Public data sets: list them, check your copy of one, use it.")
+data = typer.Typer(help="Public data sets: list them, fetch one, check your copy of one, use it.")
 
 MARKS = {"ok": "[green]ok[/]", "differs": "[red]differs[/]", "unknown": "unknown"}
 
@@ -26,21 +27,61 @@ def list_sets(
         bool, typer.Option("--markdown", help="Print the table of docs/datasets.md, as Markdown.")
     ] = False,
 ) -> None:
-    """List every supported data set with its documented counts, protocol, metric and license."""
-    from arpgnet.pipeline.datasets.listing import markdown, rows
+    """List every supported data set: counts, protocol, metric, license, and how to get it."""
+    from arpgnet.pipeline.datasets.listing import ON_REQUEST, markdown, rows
 
     if as_markdown:
         typer.echo(markdown(), nl=False)
         return
-    # nine columns do not fit a terminal
+    # ten columns do not fit a terminal
     table = Table("name", "title, license, variants", "counts", "protocol, metric", show_lines=True)
-    for name, title, clips, subjects, classes, protocol, metric, license_, variants in rows():
-        known = [title, license_, f"variants: {variants}" if variants else ""]
+    for row in rows():
+        name, title, clips, subjects, classes, protocol, metric, license_, variants, fetch = row
+        known = [
+            title,
+            license_,
+            f"variants: {variants}" if variants else "",
+            "on request only" if fetch == ON_REQUEST else f"data fetch {name}: {fetch}",
+        ]
         numbers = {"clips": clips, "subjects": subjects, "classes": classes}
         counts = [f"{number} {what}" for what, number in numbers.items() if number]
         cells = [[name], [line for line in known if line], counts, [protocol, metric]]
         table.add_row(*(escape("\n".join(lines)) for lines in cells))
     Console().print(table)
+
+
+@data.command("fetch")
+def fetch_set(
+    name: Annotated[str, typer.Argument(help="ravdess | cremad | enterface05")],
+    root: Annotated[Path, typer.Argument(help="the folder to put it into")],
+    accept_license: Annotated[
+        bool,
+        typer.Option(
+            "--accept-license", "--accept-licence", help="I have read the license and accept it."
+        ),
+    ] = False,
+    variant: Annotated[
+        str | None, typer.Option(help="Like dataset.variant; default: that of the preset.")
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Ask this server instead, by the publisher's paths.")
+    ] = None,
+    pack: Annotated[
+        bool, typer.Option("--pack/--no-pack", help="Also fetch the face pack of the preset.")
+    ] = True,
+) -> None:
+    """Download a free data set from its publisher, check it and unpack what the preset uses."""
+    from arpgnet.pipeline.datasets.fetching.run import fetch
+
+    fetch(
+        name,
+        root,
+        accept_license=accept_license,
+        variant=variant,
+        server=server,
+        with_pack=pack,
+        say=typer.echo,
+    )
 
 
 @data.command("check")

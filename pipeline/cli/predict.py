@@ -33,6 +33,12 @@ def predict_videos(
         float | None,
         typer.Option(min=0.1, help="Seconds classified as one clip; default: 1.5 training clips."),
     ] = None,
+    stride: Annotated[
+        float,
+        typer.Option(
+            min=0.001, help="Seconds, at most, from one window of a longer video to the next."
+        ),
+    ] = 0.2,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write the video with the results drawn on it.")
     ] = False,
@@ -48,7 +54,9 @@ def predict_videos(
     from arpgnet.pipeline.predict.run import predict
     from arpgnet.pipeline.predict.source import open_model
 
-    options = PredictOptions(form, out, faces, landmarks, window, overlay, page, seconds)
+    options = PredictOptions(
+        form, out, faces, landmarks, window, overlay, page, seconds, stride_s=stride
+    )
     good = predict(
         open_model(model, run),
         videos,

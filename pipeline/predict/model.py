@@ -15,6 +15,7 @@ from arpgnet.pipeline.networks.appearance import layout
 from arpgnet.pipeline.networks.packs import ModelSpec, Pack, load_pack
 from arpgnet.pipeline.networks.tuned import tuned
 from arpgnet.pipeline.publish.needs import median_s, sound_clips
+from arpgnet.pipeline.report.card import CARD
 from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader
@@ -33,6 +34,7 @@ class Model:
         params: of the stages before training.
         embedding: the appearance network, fine-tuned where the run's was.
         clip_s: median duration of the training clips, seconds; None where that is unknown.
+        card: where the run's model card lies, if there is one.
         copy: the folder of a copied run, which is deleted with this object.
     """
 
@@ -43,6 +45,7 @@ class Model:
     pack: Pack
     embedding: ModelSpec
     clip_s: float | None
+    card: Path
     copy: TemporaryDirectory[str] | None = None
 
     @property
@@ -74,7 +77,12 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
     params = load_params(root / PARAMS_FILE)
     name = find_run(run, root)
     model = assemble(
-        name, root / RUNS / name, params, root / BACKBONE, clip_s=median_s(sound_clips(root))
+        name,
+        root / RUNS / name,
+        params,
+        root / BACKBONE,
+        clip_s=median_s(sound_clips(root)),
+        card=root / CARD,
     )
     _check_data(name, params, model.embedding, root)
     if (root / MANIFEST).is_file():
@@ -88,7 +96,7 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
 
 
 def assemble(
-    name: str, folder: Path, params: Params, backbone: Path, *, clip_s: float | None
+    name: str, folder: Path, params: Params, backbone: Path, *, clip_s: float | None, card: Path
 ) -> Model:
     """Assemble the run whose weights are in `folder`, with the pack of the settings.
 
@@ -107,7 +115,7 @@ def assemble(
     pack = load_pack(params.faces.pack)
     embedding = tuned(pack.models["embedding"], backbone)
     _check_features(name, info, params, embedding)
-    return Model(name, network, info, params, pack, embedding, clip_s)
+    return Model(name, network, info, params, pack, embedding, clip_s, card)
 
 
 def _check_features(name: str, info: dict[str, Any], params: Params, embedding: ModelSpec) -> None:

@@ -88,11 +88,15 @@ class TableHeader:
         video: its name in the table.
         classes: K names.
         points: P landmarks per face; 0: none.
+        window_s, stride_s: duration of what is classified together, and from one such window to the
+            next (0: one window alone), seconds.
     """
 
     video: str
     classes: Sequence[str]
     points: int
+    window_s: float = NAN
+    stride_s: float = NAN
 
 
 def beside(table: Path, suffix: str) -> Path:
@@ -172,6 +176,8 @@ def plain(row: Row, head: TableHeader) -> dict[str, Any]:
         **{f"p_{name}": value for name, value in _classes(row, head).items()},
         "label": _label(row, head),
         "coverage": row.coverage if row.success else NAN,
+        "window_s": head.window_s,
+        "stride_s": head.stride_s,
         **_points(row, head),
     }
 
@@ -316,6 +322,8 @@ class ParquetTable:
                     {
                         "complete": "true" if complete else "false",
                         "classes": json.dumps(list(self._head.classes), ensure_ascii=False),
+                        "window_s": str(self._head.window_s),
+                        "stride_s": str(self._head.stride_s),
                     }
                 )
                 self._writer.close()

@@ -142,6 +142,8 @@ class Page:
             frames=self._columns.frames,
             faces=len(metadata["faces"]),
             plural=plural,
+            window_s=self._head.window_s,
+            stride_s=self._head.stride_s,
             metadata=json_in_html(metadata),
             film=film,
             beside=beside,

@@ -19,7 +19,7 @@ from arpgnet.pipeline.predict.model import load_model
 from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
 from arpgnet.pipeline.predict.video import VideoPass
 from arpgnet.pipeline.video.frames import encode_jpeg
-from arpgnet.pipeline.video.stream import plan
+from arpgnet.pipeline.video.stream import plan, stream
 from helpers.face_videos import film, images_of
 from helpers.made_videos import cut, sound_only
 from helpers.two_people import compose
@@ -81,7 +81,7 @@ def test_rows_tell_what_the_network_attends_to(workspace: Path, video: Path) -> 
     one = VideoPass(
         predictor.networks,
         predictor.detector,
-        video,
+        stream(video, expected),
         expected,
         predictor.layout(expected),
         which="all",
