@@ -7,14 +7,17 @@ every time, and those only when something changed.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
+from arpgnet.pipeline.common.errors import AbsentInputError
 from arpgnet.pipeline.common.params import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.common.wording import plural, shown
+from arpgnet.pipeline.finetune import listed as finetune
 from arpgnet.pipeline.finetune.listed import write_stills_list
-from arpgnet.pipeline.ingest.run import ingest
+from arpgnet.pipeline.ingest.run import ingest, is_listed
+from arpgnet.pipeline.networks import listed as networks
 from arpgnet.pipeline.networks.listed import list_networks
-from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.runner.dispatch import pool_size
 from arpgnet.pipeline.tables.manifest import OK, read_manifest, read_splits
 
@@ -23,12 +26,34 @@ def main() -> None:
     """Write the tables of clips, data/networks/ and data/stills.json."""
     params = load_params()
     workers, limits = pool_size(params.engine)
-    # problems of the pack are reported before the clips are read
-    load_pack(params.faces.pack)
-    ingest(params.dataset, workers, limits=limits, faces=params.faces.source)
-    list_networks(params.faces.pack)
-    write_stills_list(params.finetune, workers)
+    dataset, pack, stills = params.dataset, params.faces.pack, params.finetune
+    # the pack first: its problems are reported before the clips are read
+    or_keep(lambda: list_networks(pack), lambda: networks.is_listed(pack), "data/networks")
+    or_keep(
+        lambda: ingest(dataset, workers, limits=limits, faces=params.faces.source),
+        lambda: is_listed(dataset),
+        "data/manifest.parquet and the splits",
+    )
+    or_keep(
+        lambda: write_stills_list(stills, workers),
+        lambda: finetune.is_listed(stills),
+        "data/stills.json",
+    )
     print(summary())
+
+
+def or_keep(write: Callable[[], None], listed: Callable[[], bool], what: str) -> None:
+    """Write an output, or keep the one that was pulled where its input is on another machine.
+
+    Raises:
+        UserError: the input is absent, and what is there was made with other settings.
+    """
+    try:
+        write()
+    except AbsentInputError as error:
+        if not listed():
+            raise
+        print(f"note: {error}. Kept as it is: {what}. Only stages that need the input will stop.")
 
 
 def summary() -> str:

@@ -16,6 +16,10 @@ class UserError(Exception):
         super().__init__(shown(line))
 
 
+class AbsentInputError(UserError):
+    """An input is not on this machine: a data set's folder, or a face pack."""
+
+
 class ClipError(Exception):
     """A clip that cannot be used. The run goes on; the clip is quarantined with `reason`.
 

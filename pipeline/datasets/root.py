@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import AbsentInputError, UserError
 from arpgnet.pipeline.datasets.on_disk import NamesOnDisk
 
 # `dvc exp run --temp` and the queue run in <repository>/.dvc/tmp/exps/<kind>/<name>, a
@@ -22,7 +22,7 @@ def resolve_root(root: str, setting: str = "dataset.root") -> Path:
             repository that the experiment was started from.
 
     Raises:
-        UserError: it does not exist, or is not a folder.
+        UserError: it does not exist (`AbsentInputError`), or is not a folder.
     """
     named = Path(root).expanduser()
     candidates = [named] if named.is_absolute() else [base / named for base in _bases(Path.cwd())]
@@ -30,7 +30,7 @@ def resolve_root(root: str, setting: str = "dataset.root") -> Path:
     candidates = [Path(names.find(path.absolute().as_posix())) for path in candidates]
     found = next((path for path in candidates if path.exists()), None)
     if found is None:
-        raise UserError(
+        raise AbsentInputError(
             f"{setting}: '{root}' does not exist (looked for {candidates[-1]}); "
             "use an absolute path, or one relative to the repository"
         )

@@ -31,6 +31,15 @@ def write_stills_list(params: FinetuneParams, workers: int, path: Path = STILLS)
     write_whole(path, (json.dumps(listed, indent=2, sort_keys=True) + "\n").encode())
 
 
+def is_listed(params: FinetuneParams, path: Path = STILLS) -> bool:
+    """Check whether stills of the data set are listed."""
+    try:
+        listed = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(listed.get("enabled")) and listed.get("dataset") == params.dataset
+
+
 def stills_digest(params: FinetuneParams, workers: int) -> str:
     """Return the digest of every still's name, label, part, person and bytes.
 

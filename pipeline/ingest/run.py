@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -28,6 +28,7 @@ from arpgnet.pipeline.tables.manifest import (
     SPLITS,
     SPLITS_SCHEMA,
     Clip,
+    read_manifest,
     write_manifest,
     write_table,
 )
@@ -57,6 +58,7 @@ def ingest(
         UserError: the data set, its classes or its splits cannot be used; see the functions
             called here.
     """
+    stated = _settings(params)
     found = corpora(params, faces)
     about = found[0].about
     if any(corpus.adapter == "demo" for corpus in found):
@@ -101,11 +103,26 @@ def ingest(
     remarks = [*splits.remarks, *dropped, *other_lengths(clips, frames)]
     notes = notes_of(listing, left_out, excluded, clips, near_duplicates, remarks)
     notes["protocol"] = protocol_note(params, about, listing.metric, len(folds))
+    notes["settings"] = digest(stated)
     notes["sets"] = [set_metadata(corpus) for corpus in found]
     write_manifest(clips, folder / MANIFEST, classes=classes, dataset=params.name, notes=notes)
     write_table(_splits_table(clips, folds), folder / SPLITS)
     write_table(frame_table(frames, classes), folder / FRAME_LABELS)
     _keep(store, key, folder)
+
+
+def is_listed(params: DatasetParams, folder: Path = Path()) -> bool:
+    """Check whether the three files are there, and were made with these settings."""
+    if not all((folder / path).is_file() for path in (MANIFEST, SPLITS, FRAME_LABELS)):
+        return False
+    manifest = read_manifest(folder / MANIFEST)
+    return manifest.notes.get("settings") == digest(_settings(params))
+
+
+def _settings(params: DatasetParams) -> dict[str, Any]:
+    """Return the settings that say what is listed, without those that say where it lies."""
+    elsewhere = {"root", "manifest", "demo", "train_on", "test_on"}
+    return params.model_dump(mode="json", exclude=elsewhere)
 
 
 def _splits_table(clips: Sequence[Clip], folds: Sequence[Sequence[str]]) -> pa.Table:
@@ -133,8 +150,6 @@ def _key(
     metadata: Sequence[FileMetadata],
 ) -> str:
     """Compute the digest of all that the three files depend on, without the folder's location."""
-    elsewhere = {"root", "manifest", "demo", "train_on", "test_on"}
-    settings = params.model_dump(mode="json", exclude=elsewhere)
     rows = [
         {
             **vars(clip),
@@ -145,7 +160,7 @@ def _key(
         for clip in listed
     ]
     rest = [excluded, left_out, listing.unused, listing.remarks, listing.metric]
-    return digest(settings, rows, list(map(vars, metadata)), rest, code)
+    return digest(_settings(params), rows, list(map(vars, metadata)), rest, code)
 
 
 def _restore(store: Store, key: str, folder: Path) -> bool:

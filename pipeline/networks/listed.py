@@ -12,7 +12,7 @@ from typing import Any
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import write_whole
-from arpgnet.pipeline.networks.pack_file import Role
+from arpgnet.pipeline.networks.pack_file import ROLES, Role
 from arpgnet.pipeline.networks.packs import Pack, load_pack
 
 NETWORKS = Path("data/networks")
@@ -28,6 +28,15 @@ def list_networks(name_or_path: str, folder: Path = NETWORKS) -> None:
     for role in pack.models:
         text = json.dumps(_listed(pack, role), indent=2, sort_keys=True) + "\n"
         write_whole(folder / f"{role}.json", text.encode())
+
+
+def is_listed(name_or_path: str, folder: Path = NETWORKS) -> bool:
+    """Check whether the networks of the pack of that name are listed."""
+    try:
+        listed = [json.loads((folder / f"{role}.json").read_text()) for role in ROLES]
+    except (OSError, ValueError):
+        return False
+    return all(one.get("pack") == name_or_path for one in listed)
 
 
 def load_listed(name_or_path: str, *roles: Role, folder: Path = NETWORKS) -> Pack:

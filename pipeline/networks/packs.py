@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import platformdirs
 
-from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import AbsentInputError, UserError
 from arpgnet.pipeline.networks.pack_file import (
     INPUT_PX,
     PACK_FILE,
@@ -137,7 +137,7 @@ def load_pack(name_or_path: str, roles: Sequence[Role] = ROLES) -> Pack:
     """
     entry, folder = _locate(name_or_path)
     if folder is None:
-        raise UserError(_missing_line(entry))
+        raise AbsentInputError(_missing_line(entry))
     for role in roles:
         check_file(folder / entry.models[role].file, entry.models[role], entry.name)
     return _assemble(entry, folder)
