@@ -163,9 +163,10 @@ class Frames:
             frame.opaque = shape  # a decoder that does not pass it on
         kind = frame.rotation, frame.width, frame.height
         if kind != self._kind:
-            # PyAV's side data and its frame hold each other: read for each frame, they stayed in
-            # memory until Python looked for cycles (0.9 GB for 12 s of 1080p)
-            found = frame.side_data.get("DISPLAYMATRIX")
+            # PyAV's side data and its frame hold each other: read from each frame, all stayed in
+            # memory until Python looked for cycles (0.9 GB for 12 s of 1080p). Of a small copy:
+            small: Any = VideoReformatter().reformat(frame, width=16, height=16, format="gray")
+            found = small.side_data.get("DISPLAYMATRIX")
             self._kind, self._matrix = kind, None if found is None else bytes(found)
         frame.opaque.matrix = self._matrix
 
