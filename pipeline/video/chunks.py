@@ -43,9 +43,10 @@ class Chunks:
         """Check whether another recording begins with this packet."""
         if not self._transport or packet.dts is None:
             return False
-        if packet.is_corrupt or (self._last is not None and packet.dts < self._last):
-            # looked for where there is a reason only: it reads the whole file
-            self._joins = self._joins or Joins(self._path, self._pid)
+        odd = packet.is_corrupt or (self._last is not None and packet.dts < self._last)
+        if odd and self._joins is None:
+            # not without a reason: it reads the whole file
+            self._joins = Joins(self._path, self._pid)
         self._last = packet.dts
         return self._joins is not None and self._joins.begins_at(packet.pos)
 

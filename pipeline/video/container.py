@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.video.boxes import described_sizes
 from arpgnet.pipeline.video.display import PixelShape, display_of, pixel_ratio
+from arpgnet.pipeline.video.joins import Joins
 
 # FFmpeg also "decodes" text as a terminal's screen, and playlists open other files
 _FORMATS = (
@@ -77,13 +78,18 @@ def describe(container: Any, stream: Any, first: Any) -> VideoInfo:
     return VideoInfo(
         fps=rate,
         frames=stream.frames or None,
-        duration_s=declared_duration(container, stream),
+        duration_s=None if _is_joined(container, stream) else declared_duration(container, stream),
         width=width,
         height=height,
         codec=stream.codec_context.codec.canonical_name,
         rotation=90 * shown.quarters,
         mirrored=shown.mirrored,
     )
+
+
+def _is_joined(container: Any, stream: Any) -> bool:
+    """Check whether a file is several recordings: FFmpeg measures one of them."""
+    return container.format.name == "mpegts" and bool(Joins(Path(container.name), stream.id))
 
 
 @contextmanager

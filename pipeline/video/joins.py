@@ -49,6 +49,9 @@ class Joins:
         self._at = set(video[joined].tolist())
         self._images, self._lost = video[image], video[broken]
 
+    def __bool__(self) -> bool:
+        return bool(self._at)
+
     def begins_at(self, position: int | None) -> bool:
         """Check whether the image at this position of the file is the first after a join."""
         return position is not None and position // self._size in self._at

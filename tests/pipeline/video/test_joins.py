@@ -8,6 +8,7 @@ import pytest
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.decode.clip import sample_frames
+from arpgnet.pipeline.video.container import probe
 from arpgnet.pipeline.video.frames import decode_jpeg
 from arpgnet.pipeline.video.stream import Unexpected, plan, stream, survey_plan
 from arpgnet.pipeline.video.survey import survey
@@ -55,6 +56,18 @@ def test_both_recordings_are_read_one_after_the_other(tmp_path: Path, codec: str
     assert [made.number_of(decode_jpeg(frame.jpeg)) for frame in kept] == both
     assert [frame.time_s for frame in kept] == pytest.approx(found.times)
     assert predicted(path) == both
+
+
+def test_a_clip_may_begin_in_the_second_one(tmp_path: Path) -> None:
+    one, two = recordings(tmp_path)
+    assert probe(tmp_path / "one.ts").duration_s == pytest.approx(FIRST / 25, abs=0.1)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(one + two)
+    # FFmpeg measures one of the two, and what begins behind that would be refused
+    assert probe(path).duration_s is None
+    start = (FIRST + 5) / 25
+    kept = list(sample_frames(path, DecodeParams(sampling="all"), start, start + 0.2))
+    assert [made.number_of(decode_jpeg(frame.jpeg)) for frame in kept] == list(range(5, 10))
 
 
 def test_so_are_three_with_the_time_of_a_camera_s_packets(tmp_path: Path) -> None:
