@@ -106,3 +106,21 @@ def test_a_part_that_comes_twice_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "twice.ts"
     path.write_bytes(one[: half + 3 * PACKET] + one[half:])
     assert not is_whole(path)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+def test_matroska_files_are_joined_too(tmp_path: Path, suffix: str) -> None:
+    codec, options = ("libx264", B_FRAMES) if suffix == "mkv" else ("libvpx", {"cpu-used": "8"})
+    one, two = tmp_path / f"one.{suffix}", tmp_path / f"two.{suffix}"
+    made.write(one, codec, frames=FIRST, options=options, **SIDE)
+    made.write(two, codec, frames=SECOND, options=options, **SIDE)
+    path = tmp_path / f"joined.{suffix}"
+    path.write_bytes(one.read_bytes() + two.read_bytes())
+    found = survey(path)
+    assert found.whole
+    assert found.times == pytest.approx(np.arange(FIRST + SECOND) / 25, abs=2e-3)
+    assert predicted(path) == [*range(FIRST), *range(SECOND)]
+    # FFmpeg reads two: that the third is left out is said
+    path.write_bytes(one.read_bytes() + two.read_bytes() + one.read_bytes())
+    assert len(survey(path).times) >= FIRST + SECOND
+    assert survey(path).whole == (len(survey(path).times) == 2 * FIRST + SECOND)
