@@ -22,7 +22,7 @@ LAYERS = (
     ("export", "compare"),
     ("publish", "ablate"),
     ("predict",),
-    ("serve",),
+    ("serve", "api"),
     ("cli", "stages", "tools"),
 )
 LAYER = {package: number for number, row in enumerate(LAYERS) for package in row}

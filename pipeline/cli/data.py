@@ -1,7 +1,8 @@
-"""`arpgnet data`: list the supported data sets, check a copy of one, use it."""
+"""`arpgnet data`: list the supported data sets, fetch one, check a copy of one, use it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -10,11 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.wording import shown
 
 if TYPE_CHECKING:
     from arpgnet.pipeline.ingest.dry_run import Findings
 
-data = typer.Typer(help="Public data sets: list them, check your copy of one, use it.")
+data = typer.Typer(help="Public data sets: list them, fetch one, check your copy of one, use it.")
 
 MARKS = {"ok": "[green]ok[/]", "differs": "[red]differs[/]", "unknown": "unknown"}
 
@@ -25,21 +27,61 @@ def list_sets(
         bool, typer.Option("--markdown", help="Print the table of docs/datasets.md, as Markdown.")
     ] = False,
 ) -> None:
-    """List every supported data set with its documented counts, protocol, metric and license."""
-    from arpgnet.pipeline.datasets.listing import markdown, rows
+    """List every supported data set: counts, protocol, metric, license, and how to get it."""
+    from arpgnet.pipeline.datasets.listing import ON_REQUEST, markdown, rows
 
     if as_markdown:
         typer.echo(markdown(), nl=False)
         return
-    # nine columns do not fit a terminal
+    # ten columns do not fit a terminal
     table = Table("name", "title, license, variants", "counts", "protocol, metric", show_lines=True)
-    for name, title, clips, subjects, classes, protocol, metric, license_, variants in rows():
-        known = [title, license_, f"variants: {variants}" if variants else ""]
+    for row in rows():
+        name, title, clips, subjects, classes, protocol, metric, license_, variants, fetch = row
+        known = [
+            title,
+            license_,
+            f"variants: {variants}" if variants else "",
+            "on request only" if fetch == ON_REQUEST else f"data fetch {name}: {fetch}",
+        ]
         numbers = {"clips": clips, "subjects": subjects, "classes": classes}
         counts = [f"{number} {what}" for what, number in numbers.items() if number]
         cells = [[name], [line for line in known if line], counts, [protocol, metric]]
         table.add_row(*(escape("\n".join(lines)) for lines in cells))
     Console().print(table)
+
+
+@data.command("fetch")
+def fetch_set(
+    name: Annotated[str, typer.Argument(help="ravdess | cremad | enterface05")],
+    root: Annotated[Path, typer.Argument(help="the folder to put it into")],
+    accept_license: Annotated[
+        bool,
+        typer.Option(
+            "--accept-license", "--accept-licence", help="I have read the license and accept it."
+        ),
+    ] = False,
+    variant: Annotated[
+        str | None, typer.Option(help="Like dataset.variant; default: that of the preset.")
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Ask this server instead, by the publisher's paths.")
+    ] = None,
+    pack: Annotated[
+        bool, typer.Option("--pack/--no-pack", help="Also fetch the face pack of the preset.")
+    ] = True,
+) -> None:
+    """Download a free data set from its publisher, check it and unpack what the preset uses."""
+    from arpgnet.pipeline.datasets.fetching.run import fetch
+
+    fetch(
+        name,
+        root,
+        accept_license=accept_license,
+        variant=variant,
+        server=server,
+        with_pack=pack,
+        say=typer.echo,
+    )
 
 
 @data.command("check")
@@ -55,6 +97,9 @@ def check_set(
     manifest: Annotated[
         str | None, typer.Option(help="Like dataset.manifest in params.yaml.")
     ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Like dataset.follow_links in params.yaml.")
+    ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file again, even if its time is unchanged.")
     ] = False,
@@ -65,11 +110,17 @@ def check_set(
     from arpgnet.pipeline.runner.dispatch import pool_size
 
     if name is None:
-        if variant or manifest:
-            raise UserError("--variant and --manifest require NAME and ROOT")
+        if variant or manifest or follow_links:
+            raise UserError("--variant, --manifest and --follow-links require NAME and ROOT")
         params = load_params()
     else:
-        chosen = {"name": name, "root": root, "variant": variant, "manifest": manifest}
+        chosen = {
+            "name": name,
+            "root": root,
+            "variant": variant,
+            "manifest": manifest,
+            "follow_links": follow_links,
+        }
         params = parse_params({"dataset": chosen}, "arpgnet data check NAME ROOT")
     workers, limits = pool_size(params.engine)
     source = faces or params.faces.source
@@ -99,7 +150,9 @@ def use_preset(
 
 
 def _print(findings: Findings) -> None:
-    table = Table("", "expected", "found", "", title=escape(findings.title), title_justify="left")
+    table = Table(
+        "", "expected", "found", "", title=escape(shown(findings.title)), title_justify="left"
+    )
     for line in findings.lines:
         table.add_row(escape(line.what), line.expected, line.found, MARKS[line.state])
     Console().print(table)
@@ -107,4 +160,4 @@ def _print(findings: Findings) -> None:
         typer.echo(remark)
     for line in findings.lines:
         if line.first:
-            typer.echo(f"{line.what}, first: {', '.join(line.first)}")
+            typer.echo(f"{line.what}, first: {', '.join(map(shown, line.first))}")

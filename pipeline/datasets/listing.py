@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from arpgnet.pipeline.datasets.base import ADAPTERS, About, adapter
+from arpgnet.pipeline.datasets.fetching.table import PUBLISHERS
 
 COLUMNS = (
     "name", "title", "clips", "subjects", "classes", "protocol", "metric", "license", "variants",
+    "fetch",
 )  # fmt: skip
 METRICS = {"war": "WAR", "uar": "UAR", "macro_f1": "macro F1", "abaw2": "0.67 F1 + 0.33 accuracy"}
+ON_REQUEST = "no"
 
 
 def field_sets() -> dict[str, About]:
@@ -29,6 +32,7 @@ def rows() -> list[tuple[str, ...]]:
             METRICS[about.metric],
             about.license,
             ", ".join(about.variants),
+            PUBLISHERS[name].summary() if name in PUBLISHERS else ON_REQUEST,
         )
         for name, about in field_sets().items()
     ]

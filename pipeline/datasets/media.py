@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.common.wording import stored
 from arpgnet.pipeline.datasets import fingerprint
 from arpgnet.pipeline.store import digest, file_sha256
 from arpgnet.pipeline.video.image_folder import (
@@ -38,8 +39,8 @@ class Media:
     def key(self) -> str:
         """The absolute path, and what else determines the metadata."""
         if not self.image_sequence:
-            return str(self.path)
-        return f"{self.path} {self.first} {self.landmarks or ''}".rstrip()
+            return stored(str(self.path))
+        return stored(f"{self.path} {self.first} {self.landmarks or ''}".rstrip())
 
     def folders(self) -> list[Path]:
         """The folders with the images and everything about them."""

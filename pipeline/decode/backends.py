@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from arpgnet.pipeline.video.container import Upright, open_video
+from arpgnet.pipeline.video.container import Upright, address, open_video
 from arpgnet.pipeline.video.display import Display
 from arpgnet.pipeline.video.survey import Seen, Survey, fingerprint, walk
 
@@ -60,7 +60,7 @@ class Decord:
         if not survey.whole:
             raise Refused("decord does not notice where a damaged file stops being right")
         try:
-            reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+            reader = decord.VideoReader(address(path), ctx=decord.cpu(0), num_threads=1)
             _check_times(reader, survey)
             wanted = set(indices.tolist())
             for index in range(int(indices[-1]) + 1):
@@ -72,7 +72,7 @@ class Decord:
                     raise Refused("decord's first image differs")
                 if index in wanted:
                     yield image
-        except (decord.DECORDError, RuntimeError, StopIteration) as error:
+        except (decord.DECORDError, RuntimeError, StopIteration, UnicodeError) as error:
             raise Refused(f"decord cannot read the file ({type(error).__name__})") from None
 
 

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import http.client
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
+from arpgnet.pipeline.common.download import CHUNK, Opener, discard, download, open_url
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.networks.packs import ModelEntry, PackEntry, find_fault, known_entries
+from arpgnet.pipeline.networks.pack_file import ModelEntry, PackEntry
+from arpgnet.pipeline.networks.packs import find_fault, known_entries
 from arpgnet.pipeline.store import file_sha256
-
-CHUNK = 1 << 20
-TIMEOUT_S = 30
-RANGE_NOT_SATISFIABLE = 416
-PARTIAL_CONTENT = 206
-
-Opener = Callable[[Request], Any]
-open_url: Opener = functools.partial(urlopen, timeout=TIMEOUT_S)
 
 
 def fetch(pack: str, *, accept_license: bool, into: Path, opener: Opener = open_url) -> Path:
@@ -64,57 +51,12 @@ def fetch(pack: str, *, accept_license: bool, into: Path, opener: Opener = open_
     return folder
 
 
-def download(url: str, part: Path, opener: Opener = open_url) -> None:
-    """Download to `part`, going on where an earlier call broke off.
-
-    Raises:
-        UserError: no network, an HTTP error, or the connection was lost.
-    """
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    host = urlsplit(url).netloc
-    try:
-        with opener(Request(url, headers=headers)) as response:
-            if response.status != PARTIAL_CONTENT:
-                have = 0
-            total = have + int(response.headers.get("Content-Length", 0))
-            _append(response, part, have, total)
-    except HTTPError as error:
-        if error.code == RANGE_NOT_SATISFIABLE:
-            return  # all of it is here already; its sha256 is checked
-        raise UserError(f"{url}: the server answered {error.code} {error.reason}") from None
-    except (URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise UserError(
-            f"{host} cannot be reached ({reason}): run again with a network, or put the files "
-            f"into {part.parent} by hand; 'faces.pack: demo' needs no download"
-        ) from None
-    found = part.stat().st_size
-    if found < total:
-        raise UserError(
-            f"{host}: the connection ended after {found} of {total} bytes; run again to go on"
-        )
-
-
-def _append(response: Any, part: Path, have: int, total: int) -> None:
-    """Write the response behind the first `have` bytes; a line at every tenth."""
-    with part.open("r+b" if have else "wb") as file:
-        file.seek(have)
-        tenth = 10 * have // total if total else 0
-        while chunk := response.read(CHUNK):
-            file.write(chunk)
-            have += len(chunk)
-            if total >= 10 * CHUNK and 10 * have // total > tenth:
-                tenth = 10 * have // total
-                print(f"{part.stem}: {have >> 20} of {total >> 20} MB", file=sys.stderr)
-
-
 def _fetch_each(entry: PackEntry, wanted: list[ModelEntry], folder: Path, opener: Opener) -> None:
     for model in wanted:
         if model.url is None:
             raise UserError(f"pack {entry.name}: no address is known for {model.file}")
         part = folder / f"{model.file}.part"
-        download(model.url, part, opener)
+        download(model.url, part, opener, advice=_advice(folder))
         _put_in_place(part, model, entry.name)
 
 
@@ -124,11 +66,11 @@ def _fetch_archive(
     """Download the zip and take from it the wanted files only, by their plain names."""
     assert entry.archive is not None
     part = folder / f"{entry.name}.zip.part"
-    download(entry.archive.url, part, opener)
+    download(entry.archive.url, part, opener, advice=_advice(folder))
     if entry.archive.sha256 is not None:
         found = file_sha256(part)
         if found != entry.archive.sha256:
-            part.unlink()
+            discard(part)
             raise UserError(
                 f"pack {entry.name}: the download has sha256 {found}, expected "
                 f"{entry.archive.sha256}: it was discarded; run again"
@@ -150,14 +92,21 @@ def _fetch_archive(
         ) from None
     finally:
         # sound, it has served; unsound, going on with it would never fix it
-        part.unlink(missing_ok=True)
+        discard(part)
+
+
+def _advice(folder: Path) -> str:
+    return (
+        f"run again with a network, or put the files into {folder} by hand; "
+        "'faces.pack: demo' needs no download"
+    )
 
 
 def _put_in_place(part: Path, model: ModelEntry, pack: str) -> None:
     """Rename a checked download to its final name, or discard it."""
     fault = find_fault(part, model)
     if fault is not None:
-        part.unlink()
+        discard(part)
         raise UserError(f"pack {pack}: the download of {model.file} {fault}: it was discarded")
     part.replace(part.with_name(model.file))
 

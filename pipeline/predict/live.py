@@ -1,7 +1,7 @@
 """One pass over live frames: no window contains future frames.
 
 One follower searches every frame for faces. Frames are sampled for the network at the rate of a
-training clip; the network classifies the samples of the last clip's duration, every quarter of it,
+training clip; the network classifies the samples of the last clip's duration, every `--stride`,
 and a result is valid until the next one. Before the first full window there is no result.
 """
 
@@ -22,7 +22,7 @@ from arpgnet.pipeline.predict.features import Row as FeatureRow
 from arpgnet.pipeline.predict.frame import Frame, landmarks
 from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.output import Row
-from arpgnet.pipeline.predict.windows import OVERLAP, Scored
+from arpgnet.pipeline.predict.windows import STRIDE_S, Scored
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg, shrink
 from arpgnet.pipeline.video.stream import Shown
 
@@ -38,11 +38,15 @@ class SamplingSchedule:
     infer_s: float
 
 
-def schedule_of(model: Model, window_s: float | None) -> SamplingSchedule:
+def schedule_of(
+    model: Model, window_s: float | None, stride_s: float = STRIDE_S
+) -> SamplingSchedule:
     """Choose the schedule as in training.
 
     Args:
         window_s: a shorter window than a training clip.
+        stride_s: the longest time between two results, where it is no shorter than that between
+            two samples.
 
     Raises:
         UserError: the duration of the training clips is unknown.
@@ -60,7 +64,7 @@ def schedule_of(model: Model, window_s: float | None) -> SamplingSchedule:
         return SamplingSchedule(every, views.window, views.window * every, views.stride * every)
     assert length is not None
     frames = max(1, round(length / every))
-    return SamplingSchedule(every, frames, length, max(1, frames // OVERLAP) * every)
+    return SamplingSchedule(every, frames, length, max(1, int(stride_s / every)) * every)
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,22 @@ from typing import Any
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import PARAMS_FILE, Params, TrainParams, load_params
-from arpgnet.pipeline.geometry.regions import region_topology
+from arpgnet.pipeline.geometry.regions import region_metadata, region_topology
 from arpgnet.pipeline.networks.appearance import layout
 from arpgnet.pipeline.networks.packs import ModelSpec, Pack, load_pack
 from arpgnet.pipeline.networks.tuned import tuned
 from arpgnet.pipeline.publish.needs import median_s, sound_clips
+from arpgnet.pipeline.report.card import CARD
 from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader
 from arpgnet.pipeline.training.checkpoints import find_run, load_run
 
 BACKBONE = Path("artifacts/backbone")
+RENDERED = (
+    "This network was trained on rendered faces only: its predictions for videos of people mean "
+    "nothing, however confident they are."
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Model:
         params: of the stages before training.
         embedding: the appearance network, fine-tuned where the run's was.
         clip_s: median duration of the training clips, seconds; None where that is unknown.
+        card: where the run's model card lies, if there is one.
         copy: the folder of a copied run, which is deleted with this object.
     """
 
@@ -43,11 +49,18 @@ class Model:
     pack: Pack
     embedding: ModelSpec
     clip_s: float | None
+    card: Path
     copy: TemporaryDirectory[str] | None = None
 
     @property
     def classes(self) -> list[str]:
         return list(self.info["classes"])
+
+    @property
+    def warning(self) -> str:
+        """Say what the network must not be used for; empty where nothing is known against it."""
+        rendered = self.info.get("origin", {}).get("faces") == "rendered"
+        return RENDERED if rendered else ""
 
     @property
     def of_frames(self) -> bool:
@@ -74,7 +87,12 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
     params = load_params(root / PARAMS_FILE)
     name = find_run(run, root)
     model = assemble(
-        name, root / RUNS / name, params, root / BACKBONE, clip_s=median_s(sound_clips(root))
+        name,
+        root / RUNS / name,
+        params,
+        root / BACKBONE,
+        clip_s=median_s(sound_clips(root)),
+        card=root / CARD,
     )
     _check_data(name, params, model.embedding, root)
     if (root / MANIFEST).is_file():
@@ -88,7 +106,7 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
 
 
 def assemble(
-    name: str, folder: Path, params: Params, backbone: Path, *, clip_s: float | None
+    name: str, folder: Path, params: Params, backbone: Path, *, clip_s: float | None, card: Path
 ) -> Model:
     """Assemble the run whose weights are in `folder`, with the pack of the settings.
 
@@ -107,21 +125,23 @@ def assemble(
     pack = load_pack(params.faces.pack)
     embedding = tuned(pack.models["embedding"], backbone)
     _check_features(name, info, params, embedding)
-    return Model(name, network, info, params, pack, embedding, clip_s)
+    return Model(name, network, info, params, pack, embedding, clip_s, card)
+
+
+def features_metadata(params: Params, embedding: ModelSpec) -> dict[str, Any]:
+    """Return what a run with these settings says of its features."""
+    output, graph = layout(embedding), params.graph
+    topology = region_topology(graph.regions, graph.grid, graph.neighborhood)
+    return {
+        "embedding_dim": output.embedding_dim,
+        "map_shape": list(output.map_shape),
+        **region_metadata(graph.regions, topology),
+    }
 
 
 def _check_features(name: str, info: dict[str, Any], params: Params, embedding: ModelSpec) -> None:
     """Check that the settings give the inputs that the network takes."""
-    out, graph = layout(embedding), params.graph
-    topology = region_topology(graph.regions, graph.grid, graph.neighborhood)
-    now = {
-        "embedding_dim": out.embedding_dim,
-        "map_shape": list(out.map_shape),
-        "regions": graph.regions,
-        "names": list(topology.names),
-        "edges": [list(edge) for edge in topology.edges],
-        "edge_types": list(topology.edge_types),
-    }
+    now = features_metadata(params, embedding)
     unlike = [key for key, value in now.items() if info["features"].get(key) != value]
     if unlike:
         raise UserError(
@@ -140,8 +160,8 @@ def _check_data(name: str, params: Params, embedding: ModelSpec, root: Path) -> 
                 f"the decode settings changed since {name} was trained: run `dvc repro`"
             )
     if (appearance / INDEX).is_file():
-        facts = ShardReader(appearance).metadata
-        theirs = facts["model_sha256"], facts.get("tuned_sha256")
+        metadata = ShardReader(appearance).metadata
+        theirs = metadata["model_sha256"], metadata.get("tuned_sha256")
         if theirs != (embedding.sha256, embedding.weights_sha256):
             raise UserError(
                 f"{name} was trained with another appearance network than {embedding.path}: "

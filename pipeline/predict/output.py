@@ -12,8 +12,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -22,12 +23,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from arpgnet.pipeline.common.files import writing_to
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import FULL, remove, writing_to
 
-Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat"]
+Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat", "intervals"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+# no two formats share one: neither replaces the other
 SUFFIX: dict[Format, str] = {
-    "parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl", "openface": ".csv", "pyfeat": ".csv",
+    "parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl",
+    "openface": ".openface.csv", "pyfeat": ".pyfeat.csv", "intervals": ".intervals.csv",
 }  # fmt: skip
 # formats whose users expect landmarks
 WITH_LANDMARKS = frozenset({"openface", "pyfeat"})
@@ -84,11 +88,23 @@ class TableHeader:
         video: its name in the table.
         classes: K names.
         points: P landmarks per face; 0: none.
+        window_s, stride_s: duration of what is classified together, and from one such window to the
+            next (0: one window alone), seconds.
+        warning: what the reader must know of the network.
     """
 
     video: str
     classes: Sequence[str]
     points: int
+    window_s: float = NAN
+    stride_s: float = NAN
+    warning: str = ""
+
+
+def beside(table: Path, suffix: str) -> Path:
+    """Return the path of another file of the same video."""
+    own = max((one for one in SUFFIX.values() if table.name.endswith(one)), key=len, default="")
+    return table.with_name(table.name.removesuffix(own) + suffix)
 
 
 class Table(Protocol):
@@ -98,6 +114,11 @@ class Table(Protocol):
 
     def close(self, complete: bool) -> None:
         """Finish the file, and mark it where rows are missing."""
+        ...
+
+    def discard(self) -> None:
+        """End the file after a fault, such as a full disk: keep what can be read and is marked,
+        remove the rest."""
         ...
 
 
@@ -117,20 +138,32 @@ class Tee:
             for table in self._tables:
                 stack.callback(table.close, complete)
 
+    def discard(self) -> None:
+        # the last one first: a line of a table needs the room that the others had
+        for table in reversed(self._tables):
+            table.discard()
+
 
 def open_table(path: Path, form: Format, head: TableHeader) -> Table:
     """Open a new table; an existing one is replaced.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written; none is left.
     """
     with writing_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if form == "parquet":
-            return ParquetTable(path, head)
-        if form == "jsonl":
-            return JsonTable(path, head)
-        return CsvTable(path, head, {"openface": openface, "pyfeat": pyfeat}.get(form, plain))
+        try:
+            if form == "parquet":
+                return ParquetTable(path, head)
+            if form == "jsonl":
+                return JsonTable(path, head)
+            if form == "intervals":
+                return IntervalTable(path, head)
+            return CsvTable(path, head, {"openface": openface, "pyfeat": pyfeat}.get(form, plain))
+        except OSError as error:
+            if error.errno in FULL:
+                remove(path)
+            raise
 
 
 def plain(row: Row, head: TableHeader) -> dict[str, Any]:
@@ -147,6 +180,8 @@ def plain(row: Row, head: TableHeader) -> dict[str, Any]:
         **{f"p_{name}": value for name, value in _classes(row, head).items()},
         "label": _label(row, head),
         "coverage": row.coverage if row.success else NAN,
+        "window_s": head.window_s,
+        "stride_s": head.stride_s,
         **_points(row, head),
     }
 
@@ -230,11 +265,15 @@ class CsvTable:
     def add(self, row: Row) -> None:
         with writing_to(self._path.parent):
             values = self._form(row, self._head)
-            self._writer.writerow({key: _text(value) for key, value in values.items()})
+            self._writer.writerow({key: as_text(value) for key, value in values.items()})
 
     def close(self, complete: bool) -> None:
         with writing_to(self._path.parent):
             self._lines.close(None if complete else f"{INCOMPLETE}\n")
+
+    def discard(self) -> None:
+        with suppress(UserError):
+            self.close(complete=False)
 
 
 class JsonTable:
@@ -257,6 +296,78 @@ class JsonTable:
         with writing_to(self._path.parent):
             self._lines.close(None if complete else '{"complete": false}\n')
 
+    def discard(self) -> None:
+        with suppress(UserError):
+            self.close(complete=False)
+
+
+INTERVAL_COLUMNS = ("face_id", "start_s", "end_s", "duration_s", "label", "mean_p")
+
+
+@dataclass
+class _Interval:
+    start_s: float
+    label: int
+    total: float = 0.0
+    frames: int = 0
+
+
+class IntervalTable:
+    """One row per face and stretch of frames with the same most probable class, as ELAN, Praat and
+    BORIS import it.
+
+    A stretch ends where another class is more probable, or the face is not seen; a frame lasts
+    until the next one. Rows are in the file as soon as they end.
+    """
+
+    def __init__(self, path: Path, head: TableHeader) -> None:
+        self._head, self._path = head, path
+        self._lines = Lines(path)
+        self._writer = csv.writer(self._lines, lineterminator="\n")
+        self._writer.writerow(INTERVAL_COLUMNS)
+        self._open: dict[int, _Interval] = {}
+        self._seen: dict[int, tuple[int, float]] = {}
+        self._frame, self._time_s, self._frame_s = -1, 0.0, 0.0
+
+    def add(self, row: Row) -> None:
+        if row.frame != self._frame:
+            self._end_frame()
+            if self._frame >= 0:
+                self._frame_s = row.time_s - self._time_s
+            self._frame, self._time_s, self._seen = row.frame, row.time_s, {}
+        if row.success and row.probabilities is not None:
+            label = int(row.probabilities.argmax())
+            self._seen[row.face_id] = label, float(row.probabilities[label])
+
+    def close(self, complete: bool) -> None:
+        self._end_frame()
+        # as long as the frame before
+        end_s = self._time_s + self._frame_s
+        for face in list(self._open):
+            self._end(face, end_s)
+        with writing_to(self._path.parent):
+            self._lines.close(None if complete else f"{INCOMPLETE}\n")
+
+    def discard(self) -> None:
+        with suppress(UserError):
+            self.close(complete=False)
+
+    def _end_frame(self) -> None:
+        for face in list(self._open):
+            if face not in self._seen or self._seen[face][0] != self._open[face].label:
+                self._end(face, self._time_s)
+        for face, (label, probability) in self._seen.items():
+            one = self._open.setdefault(face, _Interval(self._time_s, label))
+            one.total += probability
+            one.frames += 1
+
+    def _end(self, face: int, end_s: float) -> None:
+        one = self._open.pop(face)
+        numbers = (one.start_s, end_s, end_s - one.start_s)
+        row = [face, *(round(value, 6) for value in numbers), self._head.classes[one.label]]
+        with writing_to(self._path.parent):
+            self._writer.writerow([*row, round(one.total / one.frames, 6)])
+
 
 class ParquetTable:
     """`GROUP_ROWS` rows per row group; `complete` and the classes in the file's metadata."""
@@ -264,7 +375,9 @@ class ParquetTable:
     def __init__(self, path: Path, head: TableHeader) -> None:
         self._head, self._path = head, path
         self._schema = _schema(head)
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        # an open file: pyarrow takes some names for addresses, and all for UTF-8
+        self._file = pa.OSFile(os.fsencode(path), "wb")
+        self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd")
         self._waiting: list[Mapping[str, Any]] = []
 
     def add(self, row: Row) -> None:
@@ -273,16 +386,32 @@ class ParquetTable:
             self._flush()
 
     def close(self, complete: bool) -> None:
-        if self._waiting:
-            self._flush()
-        with writing_to(self._path.parent):
-            self._writer.add_key_value_metadata(
-                {
-                    "complete": "true" if complete else "false",
-                    "classes": json.dumps(list(self._head.classes), ensure_ascii=False),
-                }
-            )
+        try:
+            if self._waiting:
+                self._flush()
+            with writing_to(self._path.parent):
+                self._writer.add_key_value_metadata(
+                    {
+                        "complete": "true" if complete else "false",
+                        "classes": json.dumps(list(self._head.classes), ensure_ascii=False),
+                        "window_s": str(self._head.window_s),
+                        "stride_s": str(self._head.stride_s),
+                        "warning": self._head.warning,
+                    }
+                )
+                self._writer.close()
+                self._file.close()
+        except UserError:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Remove the file: without its end it cannot be read."""
+        with suppress(OSError, pa.ArrowException):
             self._writer.close()
+        with suppress(OSError, pa.ArrowException):
+            self._file.close()
+        remove(self._path)
 
     def _flush(self) -> None:
         columns = [
@@ -331,7 +460,8 @@ def _rounded(value: Any) -> Any:
     return round(value, 6) if isinstance(value, float) else value
 
 
-def _text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
+    """Return a csv cell: six decimals, nothing where a number is unknown."""
     if isinstance(value, float):
         return "" if math.isnan(value) else _rounded(value)
     return value

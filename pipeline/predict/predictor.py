@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.progress import Watch, track
 from arpgnet.pipeline.common.stopping import ctrl_c
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.networks.detector import open_detector
 from arpgnet.pipeline.predict.camera import LiveFrames
 from arpgnet.pipeline.predict.features import Networks
@@ -24,9 +28,11 @@ from arpgnet.pipeline.predict.output import (
 )
 from arpgnet.pipeline.predict.overlay.overlay import Overlay, overlay_path
 from arpgnet.pipeline.predict.page.page import Page, page_path
+from arpgnet.pipeline.predict.summary import FaceSummary
 from arpgnet.pipeline.predict.video import VideoPass, Which
-from arpgnet.pipeline.predict.windows import Layout, clip_layout, frame_layout
-from arpgnet.pipeline.video.stream import Plan, Unexpected, plan, survey_plan
+from arpgnet.pipeline.predict.windows import STRIDE_S, Layout, clip_layout, frame_layout
+from arpgnet.pipeline.video.images import plan_of_images, show_images
+from arpgnet.pipeline.video.stream import Plan, Shown, Unexpected, plan, stream, survey_plan
 
 # a video that is this much longer than a training clip is still shown as one
 WHOLE = 1.5
@@ -43,6 +49,7 @@ class PredictOptions:
         landmarks: whether to add the landmarks of every face in every frame.
         window_s: a video that is no longer than this is classified as a whole; None: 1.5 times the
             median duration of the training clips.
+        stride_s: the longest step from one window of a longer video to the next.
         overlay: whether to write the video with the results drawn on it, beside the table.
         page: whether to write an HTML page with both, beside the table.
         seconds: for a camera, when to stop.
@@ -58,12 +65,14 @@ class PredictOptions:
     page: bool = False
     seconds: float | None = None
     longest_s: float | None = None
+    stride_s: float = STRIDE_S
 
 
 @dataclass(frozen=True)
 class Done:
     """A finished table: its counts, a one-line warning if something is wrong with it, whether
-    Ctrl-C stopped it early, and how many frames of a camera were dropped."""
+    Ctrl-C stopped it early, how many frames of a camera were dropped, and the rows of a file's
+    `FaceSummary`."""
 
     path: Path
     frames: int
@@ -72,6 +81,7 @@ class Done:
     warning: str | None = None
     stopped: bool = False
     dropped: int = 0
+    summary: Sequence[Mapping[str, Any]] = ()
 
 
 class Predictor:
@@ -95,12 +105,26 @@ class Predictor:
             ClipError: it cannot be read at all, or it is too long.
             UserError: the file is absent, or the table cannot be written.
         """
-        name, longest_s = name or video.name, self.options.longest_s
+        name, longest_s = shown(name or video.name), self.options.longest_s
         try:
-            return self._predict(video, target, plan(video, longest_s), name, watch)
+            return self._predict(video, target, plan(video, longest_s), name, watch=watch)
         except Unexpected:
             # damage, or frames that the packets do not announce: what decodes counts
-            return self._predict(video, target, survey_plan(video, longest_s), name, watch)
+            return self._predict(video, target, survey_plan(video, longest_s), name, watch=watch)
+
+    def predict_frames(self, images: np.ndarray, fps: float, target: Path) -> Done:
+        """Write the table of a video that is in memory.
+
+        Args:
+            images: RGB, uint8 [T, H, W, 3].
+            fps: frames per second.
+
+        Raises:
+            UserError: the array is not of that kind, or the table cannot be written.
+        """
+        expected = plan_of_images(images, fps)
+        name = Path("frames")
+        return self._predict(name, target, expected, name.name, show_images(images, expected))
 
     def layout(self, expected: Plan) -> Layout:
         """Choose the frames that are classified together.
@@ -120,16 +144,29 @@ class Predictor:
             window_s = WHOLE * clip_s
         length = window_s if clip_s is None else min(clip_s, window_s)
         return clip_layout(
-            expected.times, expected.frame_s, decode, window_s=window_s, clip_s=length
+            expected.times,
+            expected.frame_s,
+            decode,
+            window_s=window_s,
+            clip_s=length,
+            stride_s=self.options.stride_s,
         )
 
     def _predict(
-        self, video: Path, target: Path, expected: Plan, name: str, watch: Watch | None
+        self,
+        video: Path,
+        target: Path,
+        expected: Plan,
+        name: str,
+        frames: Iterator[Shown] | None = None,
+        *,
+        watch: Watch | None = None,
     ) -> Done:
-        head = self._head(name)
         layout = self.layout(expected)
+        head = self._head(name, layout.window_s, layout.stride_s)
         count = len(expected.times)
-        table: Table = open_table(target, self.options.form, head)
+        summary = FaceSummary(head)
+        table: Table = Tee([open_table(target, self.options.form, head), summary])
         complete, seen = False, 0
         # around close too: after Ctrl-C the table must be well-formed
         with ctrl_c() as pressed:
@@ -142,7 +179,7 @@ class Predictor:
                     one = VideoPass(
                         self.networks,
                         self.detector,
-                        video,
+                        frames or stream(video, expected),
                         expected,
                         layout,
                         which=self.options.faces,
@@ -155,8 +192,14 @@ class Predictor:
                         table.add(row)
                         seen = row.frame + 1
                     complete = expected.whole and seen == count
-            finally:
-                table.close(complete)
+            except UserError:
+                # a full disk: the next video needs the room
+                table.discard()
+                raise
+            except BaseException:
+                table.close(complete=False)
+                raise
+            table.close(complete)
             stopped = pressed()
         warning = None
         if stopped and seen < count:
@@ -165,7 +208,7 @@ class Predictor:
             warning = f"no face found in {plural(seen, 'frame')}"
         elif not complete:
             warning = f"damaged after frame {seen}: the table ends there (complete=false)"
-        return Done(target, seen, one.faces, complete, warning, stopped)
+        return Done(target, seen, one.faces, complete, warning, stopped, summary=summary.rows())
 
     def watch_live(self, source: Path, target: Path) -> Done:
         """Write the table of a camera or a named pipe until its end, `--seconds` or Ctrl-C.
@@ -174,14 +217,15 @@ class Predictor:
             UserError: there is no such camera, or the table cannot be written.
             ClipError: the input is not a video.
         """
-        head = self._head(source.name)
+        schedule = schedule_of(self.model, self.options.window_s, self.options.stride_s)
+        head = self._head(shown(source.name), schedule.length_s, schedule.infer_s)
         one = LivePass(
             self.networks,
             self.detector,
-            schedule_of(self.model, self.options.window_s),
+            schedule,
             points=head.points > 0,
         )
-        count, complete = 0, False
+        count = 0
         with ctrl_c() as pressed:
             frames = LiveFrames(source, stop=pressed, seconds=self.options.seconds)
             try:
@@ -193,21 +237,32 @@ class Predictor:
                         table.add(row)
                         count += row.frame != last
                         last = row.frame
-                    complete = True
-                finally:
-                    table.close(complete)
+                except UserError:
+                    table.discard()
+                    raise
+                except BaseException:
+                    table.close(complete=False)
+                    raise
+                table.close(complete=True)
             finally:
                 frames.close()
         warning = None
         if not one.faces:
             frames_read = plural(count, "frame")
             warning = f"no face found in {frames_read}" if count else "no frame received"
-        return Done(target, count, one.faces, complete, warning, dropped=frames.dropped)
+        return Done(target, count, one.faces, True, warning, dropped=frames.dropped)
 
-    def _head(self, name: str) -> TableHeader:
+    def _head(self, name: str, window_s: float, stride_s: float) -> TableHeader:
         points = self.options.landmarks or self.options.form in WITH_LANDMARKS
         scheme = self.networks.landmarks.scheme
-        return TableHeader(name, self.model.classes, scheme.points if points else 0)
+        return TableHeader(
+            name,
+            self.model.classes,
+            scheme.points if points else 0,
+            window_s,
+            stride_s,
+            self.model.warning,
+        )
 
     def _page(self, target: Path, video: Path, expected: Plan, head: TableHeader) -> Page:
         names = self.model.info["features"]["names"] if self.networks.attends else []

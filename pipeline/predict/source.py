@@ -14,6 +14,7 @@ from arpgnet.pipeline.publish.needs import NEEDS, pack_files, read_needs
 from arpgnet.pipeline.publish.sums import SUMS, check_sums
 from arpgnet.pipeline.publish.write import BACKBONE as PUBLISHED_BACKBONE
 from arpgnet.pipeline.publish.write import PARAMS
+from arpgnet.pipeline.report.card import CARD
 from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.manifest import MANIFEST
 from arpgnet.pipeline.tables.shards import INDEX
@@ -42,6 +43,20 @@ def open_model(source: str | None = None, run: str | None = None, root: Path = P
     return load_revision(source, run, root)
 
 
+def read_card(model: Model) -> str:
+    """Return the model card, in Markdown.
+
+    Raises:
+        UserError: it is not there.
+    """
+    try:
+        return model.card.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{model.card} cannot be read ({error.strerror}): run `dvc repro`"
+        ) from None
+
+
 def load_published(folder: Path, run: str | None = None) -> Model:
     """Load the run of a folder that `arpgnet publish` wrote.
 
@@ -55,7 +70,9 @@ def load_published(folder: Path, run: str | None = None) -> Model:
         raise UserError(f"{folder} contains the run {needs.run}, not {run}: leave out --run")
     params = load_params(folder / PARAMS)
     backbone = folder / PUBLISHED_BACKBONE
-    model = assemble(needs.run, folder, params, backbone, clip_s=needs.clip_s)
+    model = assemble(
+        needs.run, folder, params, backbone, clip_s=needs.clip_s, card=folder / CARD.name
+    )
     now = pack_files(model.pack)
     unlike = [role for role, digest in needs.pack.items() if now.get(role) != digest]
     if unlike:
@@ -81,7 +98,7 @@ def load_revision(rev: str, run: str | None = None, root: Path = Path()) -> Mode
 def _fetch(rev: str, root: Path, into: Path) -> None:
     indices = [Path("data") / stage / INDEX for stage in ("frames", "appearance")]
     try:
-        checkout(rev, root, into, [PARAMS_FILE, RUNS, BACKBONE], [MANIFEST, *indices])
+        checkout(rev, root, into, [PARAMS_FILE, RUNS, BACKBONE], [MANIFEST, CARD, *indices])
     except UnknownRevision as error:
         raise UserError(
             f"--model {rev}: no workspace with a params.yaml, no published folder with a {SUMS}, "

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -34,7 +33,7 @@ from arpgnet.pipeline.predict.windows import (
     nearest,
 )
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg, shrink
-from arpgnet.pipeline.video.stream import Plan, stream
+from arpgnet.pipeline.video.stream import Plan, Shown
 
 Which = Literal["all", "main"]
 
@@ -67,7 +66,7 @@ class VideoPass:
     """Computes the rows of a video; holds little more than one window in memory.
 
     Args:
-        expected: its frames.
+        frames: of the video, as `expected` says.
         layout: which of them are classified together.
         which: every face, or in each window the one that the align stage would choose.
         points: whether rows have landmarks.
@@ -80,7 +79,7 @@ class VideoPass:
         self,
         networks: Networks,
         detector: Detector,
-        video: Path,
+        frames: Iterator[Shown],
         expected: Plan,
         layout: Layout,
         *,
@@ -89,7 +88,7 @@ class VideoPass:
         regions: bool = False,
     ) -> None:
         model = networks.model
-        self._networks, self._params, self._video = networks, model.params, video
+        self._networks, self._params, self._source_frames = networks, model.params, frames
         self._expected, self._layout = expected, layout
         self._which, self._points = which, points
         self._watch = regions and networks.attends
@@ -145,7 +144,7 @@ class VideoPass:
         """Yield every frame for the first follower; queue those to be classified."""
         decode = self._params.decode
         picks = self._layout.picks
-        for shown in stream(self._video, self._expected):
+        for shown in self._source_frames:
             image = shrink(shown.image, decode.max_side)
             scale = shown.image.shape[1] / image.shape[1]
             if self._picked < len(picks) and shown.index == picks[self._picked]:

@@ -1,9 +1,9 @@
 """Which frames of a video are sampled, which are classified together, and each frame's result.
 
 A network of whole clips is shown a short video as evaluation shows it a clip. A longer one is cut
-into windows of a clip's length that overlap by three quarters; a frame's result is the mean over
-the windows that contain it. A network of frames is shown windows as in evaluation, and a frame's
-result is that of the nearest sampled frame.
+into windows of a clip's length, one every `STRIDE_S`; a frame's result is the mean over the windows
+that contain it, weighted by how near their middle is. A network of frames is shown windows as in
+evaluation, and a frame's result is that of the nearest sampled frame.
 
 n frames of the video, m of them sampled (picks), K classes.
 """
@@ -20,8 +20,10 @@ import numpy as np
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.video.sampling import choose
 
-# windows that contain a frame; a step that divides the window lets them share the sampled frames
-OVERLAP = 4
+# seconds from one window to the next: a timeline then has no steps that a viewer sees
+STRIDE_S = 0.2
+# by which fraction of a clip a window may be longer or shorter, for windows to share frames
+ROUNDED = 0.1
 
 
 @dataclass(frozen=True)
@@ -40,31 +42,48 @@ class Window:
 
 @dataclass(frozen=True)
 class Layout:
-    """Sampled frames, int64 [m] rising, and the windows in the order of `first`."""
+    """Sampled frames, int64 [m] rising, and the windows in the order of `first`.
+
+    Attributes:
+        window_s: duration of a window, seconds.
+        stride_s: from one window to the next, seconds; 0 where there is one alone.
+    """
 
     picks: np.ndarray
     windows: list[Window]
+    window_s: float
+    stride_s: float
 
 
 def clip_layout(
-    times: np.ndarray, frame_s: float, params: DecodeParams, *, window_s: float, clip_s: float
+    times: np.ndarray,
+    frame_s: float,
+    params: DecodeParams,
+    *,
+    window_s: float,
+    clip_s: float,
+    stride_s: float = STRIDE_S,
 ) -> Layout:
     """Lay out windows for a network of whole clips.
 
     Windows are equal in frames, which at a fixed rate is equal in time; frames are chosen in each
-    as the decode stage chooses those of a clip.
+    as the decode stage chooses those of a clip. Length and stride are rounded so that windows share
+    the frames that they show, where the stride is no shorter than the distance of those: only the
+    small network then runs once per window.
 
     Args:
         times: of the n frames, seconds.
         frame_s: their usual distance.
         window_s: a video that is no longer is one window.
         clip_s: the length of the windows of a longer one.
+        stride_s: the longest step from one window to the next.
     """
     count = len(times)
-    length = count
+    length = step = count
     if times[-1] + frame_s > window_s and frame_s > 0:
-        length = min(count, max(1, round(clip_s / frame_s / OVERLAP)) * OVERLAP)
-    step = max(1, length // OVERLAP)
+        spacing, length = _spacing(clip_s / frame_s, frame_s, params)
+        length = min(count, length)
+        step = min(length, _step(stride_s / frame_s, spacing))
     begins = np.unique(np.append(np.arange(0, count - length, step), count - length)).tolist()
     shown = [
         begin + choose(times[begin : begin + length] - times[begin], params) for begin in begins
@@ -74,7 +93,29 @@ def clip_layout(
         Window(begin, begin + length, np.searchsorted(picks, frames))
         for begin, frames in zip(begins, shown, strict=True)
     ]
-    return Layout(picks, windows)
+    return Layout(picks, windows, length * frame_s, step * frame_s if len(windows) > 1 else 0.0)
+
+
+def _spacing(clip: float, frame_s: float, params: DecodeParams) -> tuple[int, int]:
+    """Return the distance of the frames shown and the length of a window, both in frames."""
+    if params.sampling == "uniform":
+        spacing = max(1, round(clip / params.frames))
+        length = spacing * params.frames
+        if abs(length - clip) <= ROUNDED * clip:
+            return spacing, length
+    if params.sampling == "fps":
+        spacing = max(1, round(1.0 / (params.fps * frame_s)))
+        return spacing, max(1, round(clip))
+    return 1, max(1, round(clip))
+
+
+def _step(longest: float, spacing: int) -> int:
+    """Return the step between windows in frames: a multiple of the spacing, or what divides it."""
+    # a rounded rate of 29.97 must not lose the last frame: 0.2 s are 5.994 frames
+    most = max(1, int(longest + 0.01))
+    if most >= spacing:
+        return most // spacing * spacing
+    return next(step for step in range(most, 0, -1) if spacing % step == 0)
 
 
 def frame_layout(times: np.ndarray, params: DecodeParams, *, window: int, stride: int) -> Layout:
@@ -91,7 +132,9 @@ def frame_layout(times: np.ndarray, params: DecodeParams, *, window: int, stride
         first = int(picks[begin - 1]) + 1 if begin else 0
         after = int(picks[end - 1]) + 1 if end < len(picks) else len(times)
         windows.append(Window(first, after, range(begin, end)))
-    return Layout(picks, windows)
+    apart = float(np.median(np.diff(times[picks]))) if len(picks) > 1 else 0.0
+    step = stride * apart if len(windows) > 1 else 0.0
+    return Layout(picks, windows, min(window, len(picks)) * apart, step)
 
 
 @dataclass(frozen=True)
@@ -110,7 +153,7 @@ class FaceResult:
 @dataclass(frozen=True)
 class Scored:
     """A face in a frame: probabilities float64 [K] and the fraction of the shown frames that have
-    it, both averaged over the windows that are about the frame."""
+    it, both averaged over the windows that are about the frame, by weight."""
 
     probabilities: np.ndarray
     coverage: float
@@ -133,15 +176,18 @@ class ClipScores:
         while self._kept and self._kept[0][0].end <= frame:
             self._kept.popleft()
         own = [
-            found[face]
+            (window, found[face])
             for window, found in self._kept
             if window.first <= frame < window.end and face in found
         ]
         if not own:
             return None
+        # falls from the window's middle to its ends, where it is still 1: an equal mean would look
+        # at twice a window's duration
+        weights = [1 + min(frame - one.first, one.end - 1 - frame) for one, _ in own]
         return Scored(
-            np.mean([found.probabilities for found in own], axis=0),
-            float(np.mean([found.seen.mean() for found in own])),
+            np.average([found.probabilities for _, found in own], axis=0, weights=weights),
+            float(np.average([found.seen.mean() for _, found in own], weights=weights)),
         )
 
 

@@ -23,18 +23,18 @@ def explanations_view(found: Mapping[str, Any], faces: ShardReader) -> dict[str,
         "shown": _shown(found),
         "hidden_from": _hidden_from(found["hidden_from"]),
         "groups": [
-            _group(facts, found, faces, title)
-            for title, facts in (
+            _group(values, found, faces, title)
+            for title, values in (
                 ("All classes", found["all"]),
                 *((_pair_title(pair), pair) for pair in found["pairs"]),
             )
         ],
         "classes": [
             {
-                **_group(facts, found, faces, facts["label"]),
-                "correct": f"{facts['right']} of {facts['views']} correct",
+                **_group(values, found, faces, values["label"]),
+                "correct": f"{values['correct']} of {values['views']} correct",
             }
-            for facts in found["by_class"]
+            for values in found["by_class"]
         ],
     }
 
@@ -44,19 +44,19 @@ def _edges(rows: Sequence[Mapping[str, Any]] | None) -> list[dict[str, str]]:
         {
             "kind": row["kind"],
             "attention": f"{row['attention']:.1%}",
-            "even": f"{row['even']:.1%}",
-            "ratio": f"{row['attention'] / row['even']:.2f}" if row["even"] else "",
+            "uniform": f"{row['uniform']:.1%}",
+            "ratio": f"{row['attention'] / row['uniform']:.2f}" if row["uniform"] else "",
         }
         for row in rows or []
     ]
 
 
-def agreement_sentence(facts: Mapping[str, Any], agree_from: float) -> str:
+def agreement_sentence(values: Mapping[str, Any], agree_from: float) -> str:
     """Say whether the attention map of a group of views may be read as an explanation."""
-    agreement = facts["agreement"]
+    agreement = values["agreement"]
     if agreement is None:
         return "This network has no attention over regions: only occlusion tells what it uses."
-    if facts["views"] < FEWEST:
+    if values["views"] < FEWEST:
         return "Too few to compare attention and occlusion: examples, not evidence."
     rho, regions = agreement["rho"], agreement["regions"]
     if rho is None:
@@ -64,7 +64,7 @@ def agreement_sentence(facts: Mapping[str, Any], agree_from: float) -> str:
             f"Attention and occlusion cannot be compared over {plural(regions, 'region')}: do not "
             "read the attention map as an explanation."
         )
-    uniform, halves = agreement["even_rho"], agreement["halves_rho"]
+    uniform, halves = agreement["uniform_rho"], agreement["halves_rho"]
     against = "" if uniform is None else f"; uniform attention over the same graph: {uniform:.2f}"
     said = f"rho {rho:.2f} over {regions} regions{against}"
     noise = "" if halves is None else (
@@ -82,7 +82,7 @@ def agreement_sentence(facts: Mapping[str, Any], agree_from: float) -> str:
 def _shown(found: Mapping[str, Any]) -> str:
     whole, unit = found["all"], found["unit"]
     number = len(found["networks"])
-    most = found["most_a_class"]
+    most = found["most_per_class"]
     added = f" Up to {most} more clips per confused pair count for that pair alone."
     return (
         f"{plural(whole['views'], 'test ' + unit[:-1])} (at most {most} per class, drawn with a "
@@ -112,37 +112,37 @@ def _hidden_from(branches: Sequence[str]) -> str:
 
 
 def _pair_title(pair: Mapping[str, Any]) -> str:
-    return f"{pair['label']} predicted as {pair['named']}"
+    return f"{pair['label']} predicted as {pair['predicted']}"
 
 
 def _group(
-    facts: Mapping[str, Any], found: Mapping[str, Any], faces: ShardReader, title: str
+    values: Mapping[str, Any], found: Mapping[str, Any], faces: ShardReader, title: str
 ) -> dict[str, Any]:
     regions, unit = found["regions"], found["unit"]
     seen = np.array(regions["seen"]) >= regions["compared_from"]
-    drop = np.array(facts["drop"], np.float64)
+    drop = np.array(values["drop"], np.float64)
     maps = {}
-    if facts["attention"] is not None:
-        maps["attention"] = np.where(seen, np.array(facts["attention"]), np.nan)
+    if values["attention"] is not None:
+        maps["attention"] = np.where(seen, np.array(values["attention"]), np.nan)
     if not np.isnan(drop).all():
         maps["occlusion effect"] = _share(drop)
-    face = mean_face(facts["clips"], faces)
-    views = facts["views"]
+    face = mean_face(values["clips"], faces)
+    views = values["views"]
     total = (
-        f"; {plural(facts['predictions'], 'such prediction')} in all runs"
-        if "predictions" in facts
+        f"; {plural(values['predictions'], 'such prediction')} in all runs"
+        if "predictions" in values
         else ""
     )
     return {
         "title": title,
         "count": f"{plural(views, unit[:-1])}, mean probability of the predicted class "
-        f"{facts['probability']:.2f}{total}",
+        f"{values['probability']:.2f}{total}",
         "maps": Markup(heat_maps(face, regions, maps, title)) if maps else None,
-        "agreement": agreement_sentence(facts, found["agree_from"]),
-        "words": _words(facts, regions["names"], drop),
-        "edges": _edges(facts["edges"]),
-        "streams": list(_streams(facts["time"])),
-        "time": Markup(time_chart(facts["time"])) if facts["time"] else None,
+        "agreement": agreement_sentence(values, found["agree_from"]),
+        "words": _words(values, regions["names"], drop),
+        "edges": _edges(values["edges"]),
+        "streams": list(_streams(values["time"])),
+        "time": Markup(time_chart(values["time"])) if values["time"] else None,
     }
 
 
@@ -153,10 +153,10 @@ def _share(drop: np.ndarray) -> np.ndarray:
     return falls / total if total > 0 else falls
 
 
-def _words(facts: Mapping[str, Any], names: Sequence[str], drop: np.ndarray) -> str:
+def _words(values: Mapping[str, Any], names: Sequence[str], drop: np.ndarray) -> str:
     parts = []
-    if facts["attention"] is not None:
-        attention, uniform = np.array(facts["attention"]), np.array(facts["even"])
+    if values["attention"] is not None:
+        attention, uniform = np.array(values["attention"]), np.array(values["uniform"])
         most = np.argsort(-attention, kind="stable")[:MOST_LISTED]
         listed = "; ".join(
             f"{names[n]} {attention[n]:.1%} (uniform attention {uniform[n]:.1%})" for n in most
@@ -174,13 +174,13 @@ def _words(facts: Mapping[str, Any], names: Sequence[str], drop: np.ndarray) -> 
 
 def _streams(time: Mapping[str, Mapping[str, Any]]) -> list[str]:
     said = []
-    for stream, facts in time.items():
-        sources = facts["sources"]
+    for stream, values in time.items():
+        sources = values["sources"]
         if len(sources) == 2:
             own, other = sources["own"], sources["other"]
             said.append(
                 f"A frame of the {stream} sequence gives {own['share']:.1%} of its attention to "
                 f"its own sequence and {other['share']:.1%} to the other (uniform attention: "
-                f"{own['even']:.1%} and {other['even']:.1%})."
+                f"{own['uniform']:.1%} and {other['uniform']:.1%})."
             )
     return said

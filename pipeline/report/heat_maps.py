@@ -96,7 +96,9 @@ def time_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
             for source, line in (("own", "-"), ("other", "--")):
                 if source in found["sources"]:
                     values = found["sources"][source]["offsets"]
-                    steps = [n for n, v in enumerate(found["sources"][source]["even_offsets"]) if v]
+                    steps = [
+                        n for n, v in enumerate(found["sources"][source]["uniform_offsets"]) if v
+                    ]
                     left.plot(
                         [found["from"] + n for n in steps],
                         [100 * values[n] for n in steps],
@@ -106,7 +108,7 @@ def time_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
                         ms=3.5,
                         label=f"{stream} to {_target(stream, source, time)}",
                     )
-            parts = [np.nan if value is None else value for value in found["course"]]
+            parts = [np.nan if value is None else value for value in found["parts"]]
             middles = (np.arange(len(parts)) + 0.5) / len(parts)
             right.plot(middles, parts, color=color, marker="o", ms=3.5, label=f"by {stream}")
         left.set(

@@ -14,7 +14,7 @@ import av.logging
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.common.errors import ClipError, NotAVideoError, UserError
 from arpgnet.pipeline.video.boxes import described_sizes
 from arpgnet.pipeline.video.display import PixelShape, display_of, pixel_ratio
 from arpgnet.pipeline.video.joins import Joins
@@ -89,7 +89,15 @@ def describe(container: Any, stream: Any, first: Any) -> VideoInfo:
 
 def _is_joined(container: Any, stream: Any) -> bool:
     """Check whether a file is several recordings: FFmpeg measures one of them."""
-    return container.format.name == "mpegts" and bool(Joins(Path(container.name), stream.id))
+    return container.format.name == "mpegts" and bool(Joins(_path_of(container), stream.id))
+
+
+def address(path: Path) -> str:
+    """Return a path as FFmpeg must get it.
+
+    It takes what stands before a colon for a protocol: a relative `12:30.mp4`, or `concat:a.mp4`.
+    """
+    return f"file:{path}"
 
 
 @contextmanager
@@ -97,7 +105,7 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     """Open the container and its video stream, decoded by one thread.
 
     Raises:
-        ClipError: the file is empty, is not a video, or has sound only.
+        ClipError: the file is empty, has sound only, or (`NotAVideoError`) is not a video.
         UserError: the file is absent or may not be read.
     """
     with open_file(path) as container:
@@ -120,14 +128,14 @@ def open_file(path: Path) -> Iterator[Any]:
         if not path.stat().st_size:
             raise ClipError("the file is empty")
         container = av.open(
-            str(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+            address(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
         )
     except FileNotFoundError:
         raise UserError(f"{path} is gone: run `dvc repro` again to list the clips anew") from None
     except PermissionError:
         raise UserError(f"{path} may not be read: change its permissions") from None
     except (av.FFmpegError, OSError, ValueError):
-        raise ClipError("not a video, or its header is damaged") from None
+        raise NotAVideoError("not a video, or its header is damaged") from None
     with container:
         yield container
 
@@ -189,8 +197,13 @@ def _is_stated_rightly(stream: Any) -> bool:
     # sizes are stated with or without what fills the last blocks
     return any(
         abs(width - context.width) < _BLOCK_PX and abs(height - context.height) < _BLOCK_PX
-        for width, height in described_sizes(Path(container.name))
+        for width, height in described_sizes(_path_of(container))
     )
+
+
+def _path_of(container: Any) -> Path:
+    """Return what `address` was made of."""
+    return Path(container.name.removeprefix("file:"))
 
 
 def decoded(container: Any, stream: Any) -> Iterator[Any]:

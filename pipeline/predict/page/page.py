@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -19,10 +20,10 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from arpgnet.pipeline.common.files import partial, writing_to
+from arpgnet.pipeline.common.files import remove, write_whole
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.predict.letterbox import Letterbox
-from arpgnet.pipeline.predict.output import Row, TableHeader
+from arpgnet.pipeline.predict.output import Row, TableHeader, beside
 from arpgnet.pipeline.predict.overlay.marks import PALETTE
 from arpgnet.pipeline.predict.page.columns import Columns
 from arpgnet.pipeline.video.encode import Encoder
@@ -42,7 +43,7 @@ SCRIPTS = ("state.js", "film.js", "timeline.js", "moment.js")
 
 def page_path(table: Path) -> Path:
     """Beside a table."""
-    return table.with_name(table.stem + SUFFIX)
+    return beside(table, SUFFIX)
 
 
 def film_path(page: Path) -> Path:
@@ -101,18 +102,25 @@ class Page:
     def close(self, complete: bool) -> None:
         """Write the page of the frames that are there, if any."""
         self._film.close(math.inf if complete else self._done_s)
-        if not self._columns.frames:
+        if self._film.failed:
             return
         film = film_path(self._path)
-        with writing_to(self._path.parent):
-            inside = film.stat().st_size <= MOST_BYTES
+        inside = film.stat().st_size <= MOST_BYTES
+        try:
             encoded = base64.b64encode(film.read_bytes()).decode() if inside else ""
-            partial(self._path).write_text(
-                self._render(encoded, quote(film.name), complete), encoding="utf-8"
-            )
-            partial(self._path).replace(self._path)
+            text = self._render(encoded, quote(os.fsencode(film.name)), complete)
+            write_whole(self._path, text.encode())
+        except BaseException:
+            # without the page it is of no use
+            inside = True
+            raise
+        finally:
             if inside:
-                film.unlink()
+                remove(film)
+
+    def discard(self) -> None:
+        """Remove the film."""
+        self._film.discard()
 
     def _render(self, film: str, beside: str, complete: bool) -> str:
         here = files("arpgnet.pipeline.predict.page")
@@ -135,6 +143,9 @@ class Page:
             frames=self._columns.frames,
             faces=len(metadata["faces"]),
             plural=plural,
+            window_s=self._head.window_s,
+            stride_s=self._head.stride_s,
+            warning=self._head.warning,
             metadata=json_in_html(metadata),
             film=film,
             beside=beside,

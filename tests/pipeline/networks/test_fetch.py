@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from arpgnet.pipeline.common.download import download
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.networks import packs
-from arpgnet.pipeline.networks.fetch import download, fetch
+from arpgnet.pipeline.networks.fetch import fetch
 from helpers import graphs
 
 FILES = ("detector.onnx", "landmark.onnx", "embedding.onnx")

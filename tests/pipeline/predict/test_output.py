@@ -10,7 +10,7 @@ import pytest
 
 from arpgnet.pipeline.predict.output import SUFFIX, Format, Row, TableHeader, open_table
 
-HEAD = TableHeader("a, b.mp4", ["anger", "neutral"], 2)
+HEAD = TableHeader("a, b.mp4", ["anger", "neutral"], 2, 3.2, 0.2)
 ROWS = [
     Row(
         0, 0.0, 3, np.array([10.0, 20.0, 40.5, 60.0]), 0.875, np.array([0.25, 0.75]), 0.5,
@@ -40,9 +40,12 @@ def test_our_own_forms_say_the_same(tmp_path: Path, form: Format) -> None:
     table = read(write(tmp_path, form))
     assert list(table) == [
         *("video", "frame", "time_s", "face_id", "x1", "y1", "x2", "y2", "confidence", "success"),
-        *("p_anger", "p_neutral", "label", "coverage", "x_0", "x_1", "y_0", "y_1"),
+        *("p_anger", "p_neutral", "label", "coverage", "window_s", "stride_s"),
+        *("x_0", "x_1", "y_0", "y_1"),
     ]
     assert table["video"].tolist() == ["a, b.mp4"] * 3
+    assert table["window_s"].tolist() == pytest.approx([3.2] * 3)
+    assert table["stride_s"].tolist() == pytest.approx([0.2] * 3)
     assert table["face_id"].tolist() == [3, -1, 3]
     assert table["success"].tolist() == [True, False, True]
     first = table.iloc[0]

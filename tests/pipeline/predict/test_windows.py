@@ -59,10 +59,41 @@ def test_a_short_video_is_one_window_sampled_as_a_clip(count: int, sampling: str
 def test_overlapping_windows_share_the_frames_they_look_at() -> None:
     times = np.arange(2500) / 25
     params = DecodeParams(frames=16)
-    layout = clip_layout(times, 0.04, params, window_s=6.0, clip_s=4.0)
-    # 100 s in windows of 4 s, 16 frames each: 4 a second
-    assert len(layout.windows) == 97
-    assert len(layout.picks) == pytest.approx(400, abs=16)
+    layout = clip_layout(times, 0.04, params, window_s=6.0, clip_s=4.0, stride_s=1.0)
+    # 100 s in windows of 3.84 s, 16 frames each, 0.24 s apart: a window every 0.96 s
+    assert len(layout.windows) == pytest.approx(101, abs=1)
+    assert len(layout.picks) == pytest.approx(100 / 0.24, abs=16)
+    assert (layout.window_s, layout.stride_s) == pytest.approx((3.84, 0.96))
+
+
+@given(
+    clip_s=st.floats(0.5, 20.0),
+    frames=st.integers(1, 40),
+    sampling=SAMPLING,
+    stride_s=st.floats(0.04, 3.0),
+    rate=st.sampled_from([12.0, 23.976, 25.0, 29.97, 60.0]),
+)
+def test_windows_follow_each_other_within_the_stride(
+    clip_s: float, frames: int, sampling: str, stride_s: float, rate: float
+) -> None:
+    times = np.arange(1500) / rate
+    params = DecodeParams(sampling=sampling, frames=frames)  # type: ignore[arg-type]
+    layout = clip_layout(times, 1 / rate, params, window_s=clip_s, clip_s=clip_s, stride_s=stride_s)
+    begins = np.array([window.first for window in layout.windows])
+    assert np.diff(begins).max(initial=0) <= max(1, stride_s * rate + 0.01)
+    if len(begins) > 1:
+        assert layout.stride_s == pytest.approx(np.diff(begins)[0] / rate)
+        assert abs(layout.window_s - clip_s) <= max(0.1 * clip_s, 1 / rate)
+
+
+def test_a_stride_below_the_distance_of_samples_divides_it() -> None:
+    times = np.arange(2500) / 25
+    layout = clip_layout(
+        times, 0.04, DecodeParams(frames=16), window_s=9.6, clip_s=9.6, stride_s=0.2
+    )
+    # samples 0.6 s apart, windows 0.2 s apart: three grids of samples
+    assert layout.stride_s == pytest.approx(0.2)
+    assert len(layout.picks) == pytest.approx(100 / 0.2, abs=16)
 
 
 @given(
@@ -89,12 +120,12 @@ def test_windows_of_frames_are_those_of_evaluation(
                 assert one.first <= frame
 
 
-def test_a_frame_gets_the_mean_of_its_windows() -> None:
+def test_a_frame_gets_the_weighted_mean_of_its_windows() -> None:
     scores = ClipScores()
     seen = np.array([True, False])
     scores.add(Window(0, 8, range(2)), {5: FaceResult(np.array([1.0, 0.0]), seen)})
-    scores.add(Window(4, 12, range(2)), {5: FaceResult(np.array([0.0, 1.0]), seen | True)})
-    first, both, last = (scores.at(5, frame) for frame in (3, 4, 8))
+    scores.add(Window(3, 11, range(2)), {5: FaceResult(np.array([0.0, 1.0]), seen | True)})
+    first, both, last = (scores.at(5, frame) for frame in (2, 5, 8))
     assert first is not None
     assert both is not None
     assert last is not None
@@ -102,6 +133,13 @@ def test_a_frame_gets_the_mean_of_its_windows() -> None:
     assert both.probabilities.tolist() == [0.5, 0.5]
     assert (first.coverage, both.coverage, last.coverage) == (0.5, 0.75, 1.0)
     assert scores.at(6, 8) is None
+    # 4 is the fourth frame from the first window's end, and the first of the second window
+    scores = ClipScores()
+    scores.add(Window(0, 8, range(2)), {5: FaceResult(np.array([1.0, 0.0]), seen)})
+    scores.add(Window(4, 12, range(2)), {5: FaceResult(np.array([0.0, 1.0]), seen)})
+    nearer = scores.at(5, 4)
+    assert nearer is not None
+    assert nearer.probabilities == pytest.approx([0.8, 0.2])
 
 
 def test_a_frame_between_two_gets_the_nearer_ones() -> None:

@@ -26,7 +26,7 @@ def near(color, other, by=40):
     return max(abs(a - b) for a, b in zip(color, other, strict=True)) <= by
 
 
-def test_picture_is_enlarged_and_the_crop_left_alone():
+def test_image_is_enlarged_and_the_crop_left_alone():
     before = GRAY.copy()
     image = draw(scale=3)
     assert image.shape == (336, 336, 3)

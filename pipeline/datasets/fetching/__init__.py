@@ -1,0 +1,1 @@
+"""Downloads of the data sets that anybody may have, from their publishers."""
