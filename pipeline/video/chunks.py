@@ -7,6 +7,7 @@ another's place. Where recordings were joined, what looks like a gap is none (`j
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import re
 from pathlib import Path
@@ -36,18 +37,35 @@ class Chunks:
         self._seen = 0
         self._path, self._pid = path, stream.id
         self._transport = container.format.name == "mpegts"
+        self._matroska = container.format.name == "matroska,webm"
         self._joins: Joins | None = None
         self._last: int | None = None
+        self._at = 0
 
     def begins_at(self, packet: Any) -> bool:
         """Check whether another recording begins with this packet."""
-        if not self._transport or packet.dts is None:
+        if packet.dts is None or not (self._transport or self._matroska):
             return False
-        if packet.is_corrupt or (self._last is not None and packet.dts < self._last):
-            # looked for where there is a reason only: it reads the whole file
-            self._joins = self._joins or Joins(self._path, self._pid)
+        if self._matroska:
+            return self._next_segment(packet)
+        odd = packet.is_corrupt or (self._last is not None and packet.dts < self._last)
+        if odd and self._joins is None:
+            # not without a reason: it reads the whole file
+            self._joins = Joins(self._path, self._pid)
         self._last = packet.dts
         return self._joins is not None and self._joins.begins_at(packet.pos)
+
+    def _next_segment(self, packet: Any) -> bool:
+        """Check whether a packet with an earlier time lies in another Matroska file, behind the
+        end of the one before it."""
+        earlier = self._last is not None and packet.dts < self._last
+        before, self._last = self._at, packet.dts
+        self._at = max(self._at, packet.pos or 0)
+        return earlier and any(before < end <= self._at for end in _matroska_ends(self._path))
+
+    def left_out(self) -> bool:
+        """Check whether nothing came of a Matroska file that was joined: FFmpeg reads two."""
+        return self._matroska and any(end > self._at for end in _matroska_ends(self._path))
 
     def broken_at(self, packet: Any) -> bool:
         """Check whether this packet is not whole, or something is missing before it."""
@@ -165,6 +183,24 @@ def _unbroken_matroska(data: mmap.mmap) -> bool:
                     return False
         at = after
     return True
+
+
+def _matroska_ends(path: Path) -> list[int]:
+    """Return where whole files end that were joined (`cat a.mkv b.mkv`)."""
+    found: list[int] = []
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        contextlib.suppress(IndexError),
+    ):
+        _, _, at = _element(data, 0)
+        while True:
+            _, _, end = _element(data, at)
+            name, _, at = _element(data, end)
+            if name != _EBML:
+                break
+            found.append(end)
+    return found
 
 
 def _element(data: mmap.mmap, at: int) -> tuple[int, int, int]:

@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 from arpgnet.pipeline.common.errors import ClipError, NotAVideoError, UserError
 from arpgnet.pipeline.video.boxes import described_sizes
 from arpgnet.pipeline.video.display import PixelShape, display_of, pixel_ratio
+from arpgnet.pipeline.video.joins import Joins
 
 # FFmpeg also "decodes" text as a terminal's screen, and playlists open other files
 _FORMATS = (
@@ -77,13 +78,18 @@ def describe(container: Any, stream: Any, first: Any) -> VideoInfo:
     return VideoInfo(
         fps=rate,
         frames=stream.frames or None,
-        duration_s=declared_duration(container, stream),
+        duration_s=None if _is_joined(container, stream) else declared_duration(container, stream),
         width=width,
         height=height,
         codec=stream.codec_context.codec.canonical_name,
         rotation=90 * shown.quarters,
         mirrored=shown.mirrored,
     )
+
+
+def _is_joined(container: Any, stream: Any) -> bool:
+    """Check whether a file is several recordings: FFmpeg measures one of them."""
+    return container.format.name == "mpegts" and bool(Joins(_path_of(container), stream.id))
 
 
 def address(path: Path) -> str:
@@ -171,9 +177,10 @@ class Frames:
             frame.opaque = shape  # a decoder that does not pass it on
         kind = frame.rotation, frame.width, frame.height
         if kind != self._kind:
-            # PyAV's side data and its frame hold each other: read for each frame, they stayed in
-            # memory until Python looked for cycles (0.9 GB for 12 s of 1080p)
-            found = frame.side_data.get("DISPLAYMATRIX")
+            # PyAV's side data and its frame hold each other: read from each frame, all stayed in
+            # memory until Python looked for cycles (0.9 GB for 12 s of 1080p). Of a small copy:
+            small: Any = VideoReformatter().reformat(frame, width=16, height=16, format="gray")
+            found = small.side_data.get("DISPLAYMATRIX")
             self._kind, self._matrix = kind, None if found is None else bytes(found)
         frame.opaque.matrix = self._matrix
 

@@ -42,31 +42,15 @@ class Joins:
         ids = (packets[:, 1].astype(int) & 0x1F) << 8 | packets[:, 2]
         # those with a payload count
         video = np.flatnonzero((ids == pid) & (packets[:, 3] & 0x10 > 0))
-        if not len(video):
-            return
-        counter = packets[video, 3] & 0x0F
-        step = (counter[1:] - counter[:-1]) % 16
-        # 0: a packet may be sent twice
-        broken = np.concatenate([[False], step > 1])
-        tables = np.flatnonzero(ids == 0)
         image = packets[video, 1] & 0x40 > 0
-        led = np.diff(np.searchsorted(tables, video), prepend=0) > 0
-        begins = image & led & _needs_no_other(packets[video])
-        images = np.flatnonzero(image)
-        joined = []
-        if len(images) and begins[images[0]]:
-            for before, here in itertools.pairwise(images):
-                if not begins[here]:
-                    continue
-                table = tables[np.searchsorted(tables, video[here]) - 1]
-                anew = counter[here] == 0 and packets[table, 3] & 0x0F == 0
-                if (broken[here] and anew) or _earlier(
-                    packets[video[here]], packets[video[before]]
-                ):
-                    joined.append(here)
+        broken = _broken(packets[video])
+        joined = _joined(packets, video, np.flatnonzero(ids == 0), image, broken)
         broken[joined] = False
         self._at = set(video[joined].tolist())
         self._images, self._lost = video[image], video[broken]
+
+    def __bool__(self) -> bool:
+        return bool(self._at)
 
     def begins_at(self, position: int | None) -> bool:
         """Check whether the image at this position of the file is the first after a join."""
@@ -94,6 +78,45 @@ def _read(path: Path) -> np.ndarray | None:
         if count and (packets[:, 0] == _SYNC).all():
             return packets
     return None
+
+
+def _broken(packets: np.ndarray) -> np.ndarray:
+    """Check for each of a stream's packets whether it is damaged, or something is missing before
+    it: its counter is neither the next one nor, of a packet that is sent twice, the same."""
+    counter = packets[:, 3] & 0x0F
+    step = np.diff(counter.astype(int), prepend=counter[:1]) % 16
+    return (step > 1) | (packets[:, 1] & 0x80 > 0)
+
+
+def _joined(
+    packets: np.ndarray,
+    video: np.ndarray,
+    tables: np.ndarray,
+    image: np.ndarray,
+    broken: np.ndarray,
+) -> list[int]:
+    """Return which of the video's packets are the first after a join.
+
+    Args:
+        packets: all of the file.
+        video, tables: the numbers of those of the video, and with the table of programs.
+        image, broken: for each of the video's, whether an image begins, and whether it is broken.
+    """
+    led = np.diff(np.searchsorted(tables, video), prepend=0) > 0
+    begins = image & led & _needs_no_other(packets[video])
+    images = np.flatnonzero(image)
+    if not len(images) or not begins[images[0]]:
+        return []
+    found = []
+    for before, here in itertools.pairwise(images.tolist()):
+        if not begins[here]:
+            continue
+        first = packets[video[here]]
+        table = packets[tables[np.searchsorted(tables, video[here]) - 1]]
+        anew = broken[here] and first[3] & 0x0F == 0 and table[3] & 0x0F == 0
+        if anew or _earlier(first, packets[video[before]]):
+            found.append(here)
+    return found
 
 
 def _needs_no_other(packets: np.ndarray) -> np.ndarray:

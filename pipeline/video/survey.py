@@ -208,11 +208,11 @@ def walk(path: Path, container: Any, stream: Any, seen: Seen, timed: bool) -> It
             if timed and at is not None:
                 # some decoders do not pass on how long a frame is shown
                 ticks = max(frame.duration, seen.last[1] if seen.last[0] == frame.pts else 0)
-                reached_s = at + (float(ticks * frame.time_base) or usual_s)
+                reached_s = max(reached_s, at + (float(ticks * frame.time_base) or usual_s))
             else:
                 reached_s = len(seen.stamps) * usual_s
             yield frame
-        seen.cut = ends_early(path, container, stream, len(seen.stamps), reached_s)
+        seen.cut = seen.cut or ends_early(path, container, stream, len(seen.stamps), reached_s)
     except (av.FFmpegError, OSError):
         seen.failed = True
 
@@ -230,6 +230,7 @@ def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any
         if packet.pts is not None and packet.pts > seen.last[0]:
             seen.last = packet.pts, packet.duration or 0
         yield from frames.of(packet)
+    seen.cut = chunks.left_out()
 
 
 def _goes_back(stamps: list[float | None], timed: bool) -> bool:

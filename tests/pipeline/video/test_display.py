@@ -157,3 +157,15 @@ def test_a_track_that_is_shown_in_another_size_has_oblong_pixels(tmp_path: Path)
     data[at : at + 4] = (480 << 16).to_bytes(4, "big")
     path.write_bytes(data)
     assert [image.shape for image in images(path)] == [(240, 480, 3)] * 3
+
+
+def test_a_damaged_matrix_makes_no_oblong_pixels(tmp_path: Path) -> None:
+    """FFmpeg would make a ratio of it."""
+    path = made.write(tmp_path / "a.mp4", frames=3)
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    assert data[matrix : matrix + 4] == (1 << 16).to_bytes(4, "big")
+    # b of a b c d, where nothing was
+    data[matrix + 5] = 1
+    path.write_bytes(data)
+    assert [image.shape for image in images(path)] == [(240, 320, 3)] * 3
