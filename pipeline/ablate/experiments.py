@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from arpgnet.pipeline.ablate.rows import Row
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.revision import UnknownRevision, repository_at
 
 # between them the stages from a clip's features to a prediction
 DECIDING = ("graph", "train")
@@ -57,14 +58,11 @@ def is_finished(row: Row, root: Path) -> bool:
 
 
 def _lock_of(experiment: str, root: Path) -> dict[str, Any] | None:
-    from dvc.repo import Repo
-    from dvc.scm import RevError
-
     try:
-        with Repo(str(root.absolute()), rev=experiment) as repo:
+        with repository_at(experiment, root) as repo:
             lock: dict[str, Any] = YAML(typ="safe").load(repo.dvcfs.read_text(LOCK))
             return lock
-    except (RevError, OSError):
+    except (UnknownRevision, OSError):
         return None
 
 
