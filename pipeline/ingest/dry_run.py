@@ -82,7 +82,7 @@ def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) ->
         changed = cache.verify(unique, workers, limits) if verify else []
         metadata = dict(zip(unique, cache.describe(unique, workers, limits), strict=True))
         usable = {one: file for one, file in metadata.items() if file.reason is None}
-        near_duplicates = near_duplicates_of(usable, cache)
+        near_duplicates = near_duplicates_of(usable, cache, workers, limits)
     expected = corpus.about.expected_of(corpus.wanted.variant)
     where = dict(zip(media, (clip.path for clip in listing.clips), strict=True))
     lines = [*_counts(listing.clips, expected), *_left_out(listing)]
