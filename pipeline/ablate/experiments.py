@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from arpgnet.pipeline.ablate.rows import Row
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.revision import UnknownRevision, repository_at
+from arpgnet.pipeline.common.user import require_dvc
 
 # between them the stages from a clip's features to a prediction
 DECIDING = ("graph", "train")
@@ -35,6 +36,7 @@ def check_base(root: Path) -> None:
     Raises:
         UserError: no git commit, or the stages up to training must run first.
     """
+    require_dvc()
     if _run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], root).returncode:
         raise UserError("DVC experiments need a git commit: `git add . && git commit` first")
     done = _run(dvc("status", "--json", "--with-deps", "train"), root)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arpgnet.pipeline.common.user import require_dvc
+
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
@@ -67,12 +69,14 @@ def repository_at(rev: str, root: Path) -> Iterator[Repo]:
 
     Raises:
         UnknownRevision: no repository, or no such revision; with a line about it.
+        UserError: DVC cannot start for this user.
     """
     from dvc.exceptions import DvcException
     from dvc.fs import GitFileSystem
     from dvc.repo import Repo
     from dvc.scm import SCM, RevError, SCMError
 
+    require_dvc()
     try:
         project = os.path.realpath(Repo.find_root(str(root.absolute())))
         scm = SCM(project)

@@ -2,8 +2,8 @@
 
 Differences are B minus A, as in `dvc metrics diff A B`. Each side's test predictions of all folds
 are pooled per seed, scored, and averaged over its seeds. The bootstrap draws whole subjects, or
-what else is independent (`evaluate.units`), the same ones for both sides. It accounts for the choice
-of subjects, not of seeds: the variation over seeds is each side's standard deviation.
+what else is independent (`evaluate.units`), the same ones for both sides. It accounts for the
+choice of subjects, not of seeds: the variation over seeds is each side's standard deviation.
 
 McNemar's test needs one decision per clip (or labeled frame): that of the mean probability over
 seeds. Counting every seed's decision would count each clip several times, and the p-value would be

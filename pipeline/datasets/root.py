@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.user import expanded
 
 # `dvc exp run --temp` and the queue run in <repository>/.dvc/tmp/exps/<kind>/<name>, a
 # checkout without the files that git ignores
@@ -23,7 +24,7 @@ def resolve_root(root: str, setting: str = "dataset.root") -> Path:
     Raises:
         UserError: it does not exist, or is not a folder.
     """
-    named = Path(root).expanduser()
+    named = expanded(root)
     candidates = [named] if named.is_absolute() else [base / named for base in _bases(Path.cwd())]
     found = next((path for path in candidates if path.exists()), None)
     if found is None:

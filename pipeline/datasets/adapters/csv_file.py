@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.user import expanded
 from arpgnet.pipeline.datasets.base import (
     IMAGE_FPS,
     About,
@@ -51,7 +52,7 @@ ABOUT = About(
 def list_clips(wanted: Wanted) -> Listing:
     """The clips of the file `dataset.manifest`, relative to the root or absolute."""
     root = wanted.root
-    file = root / Path(wanted.manifest or "").expanduser()
+    file = root / expanded(wanted.manifest or "")
     return Listing(read_csv(file, root, fps=wanted.fps, faces=wanted.faces))
 
 
