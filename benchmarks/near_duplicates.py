@@ -22,7 +22,9 @@ import numpy as np
 from common import assets_folder, heading, table, write_out
 
 from arpgnet.pipeline.datasets.fingerprint import (
+    MAX_DIFFERENCE_SAME,
     MIN_SIMILARITY,
+    MIN_SIMILARITY_SAME,
     MIN_SIMILARITY_START,
     START_S,
     STEP_S,
@@ -30,6 +32,7 @@ from arpgnet.pipeline.datasets.fingerprint import (
     ClipStart,
     difference,
     find_near_duplicates,
+    least_similarity,
     movement,
     similarity,
     thumbnails,
@@ -253,10 +256,16 @@ def of_different(name: str, clips: Sequence[Seen]) -> list[object]:
             Seen(each.person, each.performance, change(each.images[:count])) for each in (a, b)
         )
         merged += groups([one, other])[0] is not None
-        start.append(similarity(movement(one.start.start), movement(other.start.start)))
-        whole.append(similarity(movement(one.images), movement(other.images)))
+        starts = movement(one.start.start), movement(other.start.start)
+        wholes = movement(one.images), movement(other.images)
+        start.append(similarity(*starts))
+        whole.append(similarity(*wholes))
         # what is decided is that both reach their limits
-        both.append(min(start[-1] / MIN_SIMILARITY_START, whole[-1] / MIN_SIMILARITY))
+        limits = (
+            least_similarity(difference(*starts), MIN_SIMILARITY_START),
+            least_similarity(difference(*wholes)),
+        )
+        both.append(min(start[-1] / limits[0], whole[-1] / limits[1]))
     print(f"{name}: {merged} of {len(pairs)}", file=sys.stderr, flush=True)
     return [name, len(pairs), merged, f"{max(start):.2f}", f"{max(whole):.2f}", f"{max(both):.2f}"]
 
@@ -297,7 +306,8 @@ def main() -> None:
         [
             heading("Near-duplicates", ["av", "numpy"], "benchmarks/near_duplicates.py"),
             f"Limits: similarity of the start {MIN_SIMILARITY_START}, of the whole "
-            f"{MIN_SIMILARITY}.\n",
+            f"{MIN_SIMILARITY}; where the median images differ by {MAX_DIFFERENCE_SAME} at most, "
+            f"{MIN_SIMILARITY_SAME} of both.\n",
             "## One performance, encoded again\n",
             table(["encoding", "clips", "found", "lowest, start", "lowest, whole", "median, whole"],
                   encoded),
