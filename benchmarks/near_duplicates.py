@@ -40,6 +40,7 @@ from arpgnet.pipeline.datasets.fingerprint import (
 from arpgnet.pipeline.demo import render_dataset
 
 STEPS = round(START_S / STEP_S)
+PARTS = ("encoded", "still", "different")
 
 
 @dataclass(frozen=True)
@@ -261,11 +262,8 @@ def of_different(name: str, clips: Sequence[Seen]) -> list[object]:
         start.append(similarity(*starts))
         whole.append(similarity(*wholes))
         # what is decided is that both reach their limits
-        limits = (
-            least_similarity(difference(*starts), MIN_SIMILARITY_START),
-            least_similarity(difference(*wholes)),
-        )
-        both.append(min(start[-1] / limits[0], whole[-1] / limits[1]))
+        least = least_similarity(difference(*wholes))
+        both.append(min(start[-1] / MIN_SIMILARITY_START, whole[-1] / least))
     print(f"{name}: {merged} of {len(pairs)}", file=sys.stderr, flush=True)
     return [name, len(pairs), merged, f"{max(start):.2f}", f"{max(whole):.2f}", f"{max(both):.2f}"]
 
@@ -279,11 +277,34 @@ def demo_clips(folder: Path | None, place: Path) -> list[Path]:
     return sorted(folder.glob("*/s0[0-3]_c[01].mp4"))
 
 
+def encoded_part(sources: Sequence[Path], originals: Sequence[Seen], place: Path) -> list[str]:
+    rows = [of_encoding(how, sources, originals, place) for how in ENCODINGS]
+    header = ["encoding", "clips", "found", "lowest, start", "lowest, whole", "median, whole"]
+    return ["## One performance, encoded again\n", table(header, rows)]
+
+
+def still_part(sources: Sequence[Path], place: Path) -> list[str]:
+    still = []
+    for path in sources:
+        encode(path, place / "still.mp4", ENCODINGS[0], hold=True)
+        still.append(look(path, place / "still.mp4"))
+    rows = [of_encoding(how, sources, still, place, hold=True) for how in ENCODINGS[1:9]]
+    title = "## A still shot (the first frame held), encoded again\n"
+    return [title, table(["encoding", "clips", "found", "largest difference"], rows)]
+
+
+def different_part(clips: Sequence[Seen]) -> list[str]:
+    rows = [of_different(name, clips) for name in COMMON]
+    header = ["clips", "pairs", "merged", "highest, start", "highest, whole", "of both, 1: limit"]
+    return ["## Different clips of one person\n", table(header, rows)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--assets", help="folder with clips/; else ARPGNET_ASSETS")
     parser.add_argument("--demo", type=Path, help="rendered set to use instead of a new one")
     parser.add_argument("--every", type=int, default=1, help="encode every n-th clip only")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     clips = assets_folder(args.assets) / "clips"
@@ -295,30 +316,20 @@ def main() -> None:
         unique = {seen.performance: path for seen, path in zip(everything, sources, strict=True)}
         chosen = list(unique.values())[:: args.every]
         originals = [look(path, path) for path in chosen]
-        encoded = [of_encoding(how, chosen, originals, place) for how in ENCODINGS]
-        still = []
-        for path in chosen:
-            encode(path, place / "still.mp4", ENCODINGS[0], hold=True)
-            still.append(look(path, place / "still.mp4"))
-        kept = [of_encoding(how, chosen, still, place, hold=True) for how in ENCODINGS[1:9]]
-    different = [of_different(name, everything) for name in COMMON]
-    text = "\n".join(
-        [
-            heading("Near-duplicates", ["av", "numpy"], "benchmarks/near_duplicates.py"),
-            f"Limits: similarity of the start {MIN_SIMILARITY_START}, of the whole "
-            f"{MIN_SIMILARITY}; where the median images differ by {MAX_DIFFERENCE_SAME} at most, "
-            f"{MIN_SIMILARITY_SAME} of both.\n",
-            "## One performance, encoded again\n",
-            table(["encoding", "clips", "found", "lowest, start", "lowest, whole", "median, whole"],
-                  encoded),
-            "## A still shot (the first frame held), encoded again\n",
-            table(["encoding", "clips", "found", "largest difference"], kept),
-            "## Different clips of one person\n",
-            table(["clips", "pairs", "merged", "highest, start", "highest, whole",
-                   "highest of both, 1: limit"], different),
-        ]
-    )  # fmt: skip
-    write_out(text, args.out)
+        parts = []
+        if "encoded" in args.parts:
+            parts += encoded_part(chosen, originals, place)
+        if "still" in args.parts:
+            parts += still_part(chosen, place)
+    if "different" in args.parts:
+        parts += different_part(everything)
+    limits = (
+        f"Limits: similarity of the start {MIN_SIMILARITY_START}, of the whole {MIN_SIMILARITY}; "
+        f"where the median images differ by {MAX_DIFFERENCE_SAME} at most, {MIN_SIMILARITY_SAME} "
+        "of the whole.\n"
+    )
+    head = heading("Near-duplicates", ["av", "numpy"], "benchmarks/near_duplicates.py")
+    write_out("\n".join([head, limits, *parts]), args.out)
 
 
 if __name__ == "__main__":

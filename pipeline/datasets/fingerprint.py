@@ -229,9 +229,9 @@ def same_images(a: Movement, b: Movement) -> bool:
     return unlike <= MAX_DIFFERENCE and similarity(a, b) >= least_similarity(unlike)
 
 
-def least_similarity(unlike: float, usual: float = MIN_SIMILARITY) -> float:
-    """Return the similarity that two clips need whose images differ by `unlike`."""
-    return MIN_SIMILARITY_SAME if unlike <= MAX_DIFFERENCE_SAME else usual
+def least_similarity(unlike: float) -> float:
+    """Return the similarity that two whole clips need whose images differ by `unlike`."""
+    return MIN_SIMILARITY_SAME if unlike <= MAX_DIFFERENCE_SAME else MIN_SIMILARITY
 
 
 def similarity(a: Movement, b: Movement) -> float:
@@ -267,7 +267,7 @@ def _candidates(clips: Sequence[ClipStart]) -> Iterator[tuple[int, int]]:
     coarse = _coarse(changes)
     # of vectors of length 1, the squared distance is 2 - 2 times the cosine; where one start is a
     # step longer than the other, its last change takes away up to 0.3 of that
-    limit = (2 - 2 * 0.7 * MIN_SIMILARITY_SAME) * (1 + _ROUNDING)
+    limit = (2 - 2 * 0.7 * MIN_SIMILARITY_START) * (1 + _ROUNDING)
     for low in range(0, len(clips), _BLOCK):
         rows = slice(low, min(low + _BLOCK, len(clips)))
         unknown = length[low] < 0
@@ -294,11 +294,9 @@ def _alike_at_start(a: Movement, b: Movement) -> bool:
     if a.blank or b.blank:
         # a black start says nothing
         return a.blank and b.blank
-    unlike = difference(a, b)
-    if unlike > MAX_DIFFERENCE:
+    if difference(a, b) > MAX_DIFFERENCE:
         return False
-    least = least_similarity(unlike, MIN_SIMILARITY_START)
-    return a.still or b.still or similarity(a, b) >= least
+    return a.still or b.still or similarity(a, b) >= MIN_SIMILARITY_START
 
 
 def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
