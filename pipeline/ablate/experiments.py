@@ -19,6 +19,8 @@ from ruamel.yaml import YAML
 
 from arpgnet.pipeline.ablate.rows import Row
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.revision import UnknownRevision, repository_at
+from arpgnet.pipeline.common.user import require_dvc
 
 # between them the stages from a clip's features to a prediction
 DECIDING = ("graph", "train")
@@ -34,6 +36,7 @@ def check_base(root: Path) -> None:
     Raises:
         UserError: no git commit, or the stages up to training must run first.
     """
+    require_dvc()
     if _run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], root).returncode:
         raise UserError("DVC experiments need a git commit: `git add . && git commit` first")
     done = _run(dvc("status", "--json", "--with-deps", "train"), root)
@@ -57,14 +60,11 @@ def is_finished(row: Row, root: Path) -> bool:
 
 
 def _lock_of(experiment: str, root: Path) -> dict[str, Any] | None:
-    from dvc.repo import Repo
-    from dvc.scm import RevError
-
     try:
-        with Repo(str(root.absolute()), rev=experiment) as repo:
+        with repository_at(experiment, root) as repo:
             lock: dict[str, Any] = YAML(typ="safe").load(repo.dvcfs.read_text(LOCK))
             return lock
-    except (RevError, OSError):
+    except (UnknownRevision, OSError):
         return None
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from arpgnet.pipeline.common import user
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.gpus import why_no_cuda
 from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
@@ -39,6 +40,7 @@ def examine() -> list[Finding]:
     """Run every check, the most basic ones first."""
     return [
         *_python(),
+        *_user(),
         *_packages(),
         *_devices(),
         *_packs(),
@@ -51,6 +53,23 @@ def examine() -> list[Finding]:
 def _python() -> Iterator[Finding]:
     found = f"{sys.version.split()[0]} on {sys.platform}, {plural(os.cpu_count() or 1, 'core')}"
     yield Finding(sys.version_info >= (3, 11), "Python", found, "install Python 3.11 or newer")
+
+
+def _user() -> Iterator[Finding]:
+    name, home = user.name(), user.home()
+    yield Finding(
+        name is not None,
+        "user name (for DVC)",
+        name or f"none: no passwd entry for uid {os.getuid()}",
+        "" if name else "set USER, for example USER=me",
+    )
+    fine = home is not None
+    yield Finding(
+        fine,
+        "home folder",
+        str(home or "none"),
+        "" if fine else "set HOME to a writable folder, for example HOME=/tmp",
+    )
 
 
 def _packages() -> Iterator[Finding]:
@@ -111,14 +130,18 @@ def _wanted_pack() -> str:
 
 
 def _store() -> Iterator[Finding]:
-    place = store_place()
+    try:
+        place = store_place()
+        root = folder_of(place)
+    except UserError as error:
+        yield Finding(False, "store", "no folder", str(error))
+        return
     if isinstance(place, Address):
         try:
             Store(place).has("doctor", "0" * 16)
             yield Finding(True, "store", f"{place} responds")
         except UserError as error:
             yield Finding(False, "store", str(error), "see docs/store.md")
-    root = folder_of(place)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):

@@ -5,8 +5,16 @@ The working tree stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arpgnet.pipeline.common.user import require_dvc
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
 
 
 class UnknownRevision(Exception):  # noqa: N818 - an answer for the caller, who knows what to say
@@ -33,13 +41,11 @@ def checkout(
         UnknownRevision, NotInRevision, NotInCache: with a line about the first one.
     """
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-    from dvc.scm import RevError, SCMError
     from dvc_data.index import DataIndexDirError
 
     wanted = dict.fromkeys(paths, True) | dict.fromkeys(optional, False)
     try:
-        with Repo(str(root.absolute()), rev=rev) as repo:
+        with repository_at(rev, root) as repo:
             for path, must in wanted.items():
                 try:
                     _copy(repo.dvcfs, path, into)
@@ -49,11 +55,42 @@ def checkout(
                 except (OSError, DvcException, DataIndexDirError):
                     if must:
                         raise NotInCache(path.as_posix()) from None
+    except DvcException as error:
+        # its dvc.yaml of that time cannot be read
+        raise UnknownRevision(" ".join(str(error).split())) from None
+
+
+@contextmanager
+def repository_at(rev: str, root: Path) -> Iterator[Repo]:
+    """Open the DVC repository of the folder `root` as it was at a revision.
+
+    `Repo(rev=...)` looks for it at the top of the Git repository only (DVC 3.67): a project in a
+    subfolder is not found, or another project at the top is taken for it.
+
+    Raises:
+        UnknownRevision: no repository, or no such revision; with a line about it.
+        UserError: DVC cannot start for this user.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.fs import GitFileSystem
+    from dvc.repo import Repo
+    from dvc.scm import SCM, RevError, SCMError
+
+    require_dvc()
+    try:
+        project = os.path.realpath(Repo.find_root(str(root.absolute())))
+        scm = SCM(project)
+        files = GitFileSystem(scm=scm, rev=rev)
+        folder = "/" / Path(project).relative_to(os.path.realpath(scm.root_dir))
+        if not files.isdir(f"{folder / Repo.DVC_DIR}"):
+            raise UnknownRevision(f"'{rev}' has no DVC project in {folder.relative_to('/')}")
+        repo = Repo(f"{folder}", fs=files, scm=scm)
     except (RevError, SCMError) as error:
         raise UnknownRevision(str(error)) from None
     except DvcException as error:
-        # no repository, or its dvc.yaml of that time cannot be read
         raise UnknownRevision(" ".join(str(error).split())) from None
+    with repo:
+        yield repo
 
 
 def _copy(files: object, path: Path, into: Path) -> None:

@@ -8,6 +8,9 @@ import unicodedata
 # controls (a new line, the start of a terminal's command), halves of characters, line ends
 _ESCAPED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
+# the unit of an interval that needs an explanation
+NEAR_DUPLICATES = "near-duplicate group"
+
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """Return `1 clip`, `2 clips`; `nouns` is a plural that takes more than an s."""
@@ -46,3 +49,10 @@ def _escaped(sign: str) -> str:
     # a byte that is not UTF-8 is U+DC80 to U+DCFF in Python
     byte = ord(sign) - 0xDC00
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else sign.encode("unicode_escape").decode()
+
+
+def unit_note(unit: str) -> str:
+    """Say what a unit of an interval is, with a blank before it; empty where its name does."""
+    if unit != NEAR_DUPLICATES:
+        return ""
+    return " (clips of the same images, file or group; any other clip is a group of its own)"

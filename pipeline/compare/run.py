@@ -1,9 +1,9 @@
 """`arpgnet compare`: two runs on the same test clips.
 
 Differences are B minus A, as in `dvc metrics diff A B`. Each side's test predictions of all folds
-are pooled per seed, scored, and averaged over its seeds. The bootstrap draws whole subjects, the
-same ones for both sides. It accounts for the choice of subjects, not of seeds: the variation over
-seeds is each side's standard deviation.
+are pooled per seed, scored, and averaged over its seeds. The bootstrap draws whole subjects, or
+what else is independent (`evaluate.units`), the same ones for both sides. It accounts for the
+choice of subjects, not of seeds: the variation over seeds is each side's standard deviation.
 
 McNemar's test needs one decision per clip (or labeled frame): that of the mean probability over
 seeds. Counting every seed's decision would count each clip several times, and the p-value would be
@@ -23,7 +23,8 @@ from arpgnet.pipeline.compare.mcnemar import mcnemar
 from arpgnet.pipeline.compare.pairing import Key, keys, paired
 from arpgnet.pipeline.compare.sources import Side
 from arpgnet.pipeline.evaluate.bootstrap import two_sided_p
-from arpgnet.pipeline.evaluate.summary import interval_units, rounded, score_model, spread
+from arpgnet.pipeline.evaluate.summary import rounded, score_model, spread
+from arpgnet.pipeline.evaluate.units import interval_units
 from arpgnet.pipeline.tables.predictions import Predictions
 
 COMPARED = ("uar", "war", "macro_f1")

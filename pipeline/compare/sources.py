@@ -9,20 +9,21 @@ from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, checkout
+from arpgnet.pipeline.evaluate.units import Origin, origins
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
 
 WORKSPACE = "workspace"
-People = Mapping[str, dict[str, str | None]]
+People = Mapping[str, Origin]
 
 
 @dataclass(frozen=True)
 class Side:
     """One run's test predictions of the network.
 
-    `people` maps a clip to its `clip_id`, `subject` and `group`, or is None if there is no manifest
-    beside a predictions file; `sha256` is that of the predictions file.
+    `people` are the clips' `units.origins`, or None if there is no manifest beside the predictions;
+    `sha256` is that of the predictions file.
     """
 
     name: str
@@ -59,10 +60,7 @@ def _read(name: str, predictions: Path, manifest: Path) -> Side:
         raise UserError(f"{name} contains no test predictions of the network")
     people = None
     if manifest.is_file():
-        clips = read_manifest(manifest).clips
-        people = {
-            c.clip_id: {"clip_id": c.clip_id, "subject": c.subject, "group": c.group} for c in clips
-        }
+        people = origins(read_manifest(manifest))
     return Side(name, test, people, file_sha256(predictions))
 
 

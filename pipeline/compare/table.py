@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import plural, unit_note
 
 NAMES = {"uar": "UAR", "war": "WAR", "macro_f1": "macro-F1"}
 # Cohen 1988, chapter 5
@@ -47,14 +47,23 @@ def sentences(result: dict[str, Any]) -> Iterator[str]:
         f"McNemar's exact test on the mean probability over seeds; {scored} correct in A only: "
         f"{test['only_a']}, in B only: {test['only_b']}, in both: {test['both']}, in neither: "
         f"{test['neither']}; p {p_value(test['p'])}{effect(test['cohens_g'])}. It assumes "
-        f"independent {scored}."
+        f"independent {scored}{_not_so(result)}."
     )
     yield (
-        f"Paired bootstrap: {result['bootstrap']} resamples of {units}, the same for both; ± is "
+        f"Paired bootstrap: {result['bootstrap']} resamples of {units}"
+        f"{unit_note(result['interval_unit'])}, the same for both; ± is "
         f"the standard deviation over seeds."
     )
     if result["left_out"]:
         yield f"Left out, because only one side has tested them: {result['left_out']} {scored}."
+
+
+def _not_so(result: dict[str, Any]) -> str:
+    """Say that McNemar's assumption does not hold where the bootstrap has larger units."""
+    unit = result["interval_unit"]
+    if unit == "clip":
+        return ""
+    return f"; those of one {unit} are not, so rely on the bootstrap over {unit}s"
 
 
 def effect(cohens_g: float | None) -> str:

@@ -12,14 +12,15 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.common.progress import track
 from arpgnet.pipeline.common.wording import stored
 from arpgnet.pipeline.datasets import fingerprint
@@ -41,9 +42,9 @@ from arpgnet.pipeline.store import code_version, digest, file_sha256, store_root
 _BATCH = 64
 _FILES_AT_ONCE = 1024
 
-
 # folders are looked through by workers where there are more than this; they take 0.5 s to start
 _FEW_FOLDERS = 100
+_FEW_CLIPS = 16
 
 
 def metadata_version() -> str:
@@ -181,17 +182,35 @@ class FileCache:
         """Return the fingerprints of files that `describe` found readable."""
         return [_unpacked(self._blob(one, "start")) for one in media]
 
-    def whole(self, media: Media) -> np.ndarray:
-        """Return the thumbnails of a whole readable clip, computed on the first call."""
-        blob = self._blob(media, "whole")
-        if blob is None:
-            images = whole_thumbnails(media)
-            with self._usable(), self._db:
-                self._db.execute(
-                    "UPDATE files SET whole = ? WHERE path = ?", (images.tobytes(), media.key)
-                )
-            return images
-        return _unpacked(blob)
+    def wholes(
+        self, media: Sequence[Media], workers: int = 1, limits: Limits | None = None
+    ) -> list[np.ndarray]:
+        """Return the thumbnails of whole readable clips; `workers` processes read new ones.
+
+        A clip that can no longer be read, or that holds up its worker, has only those of its start.
+        """
+        blobs = {one: self._blob(one, "whole") for one in media}
+        found = {one: _unpacked(blob) for one, blob in blobs.items() if blob is not None}
+        todo = [one for one in blobs if one not in found]
+        with track(len(todo), "compare clips") as progress:
+            for one, images in self._read_wholes(todo, workers, limits):
+                found[one] = images
+                with self._usable(), self._db:
+                    row = (images.tobytes(), one.key)
+                    self._db.execute("UPDATE files SET whole = ? WHERE path = ?", row)
+                progress.advance()
+        return [found[one] for one in media]
+
+    def _read_wholes(
+        self, media: Sequence[Media], workers: int, limits: Limits | None
+    ) -> Iterator[tuple[Media, np.ndarray]]:
+        if len(media) < _FEW_CLIPS:
+            results: Iterable[tuple[Media, Any]] = ((one, _whole(one)) for one in media)
+        else:
+            results = run_in_workers(_Wholes(), media, workers, limits)
+        for one, result in results:
+            usable = isinstance(result, np.ndarray)
+            yield one, result if usable else _unpacked(self._blob(one, "start"))
 
     def _states(self, media: Sequence[Media], workers: int) -> dict[Media, str | None]:
         """Return what identifies a changed file: lengths and times; None: absent."""
@@ -263,6 +282,24 @@ class _Look:
         return examine(item)
 
 
+def _whole(media: Media) -> np.ndarray | None:
+    try:
+        return whole_thumbnails(media)
+    except (ClipError, UserError, OSError):
+        return None
+
+
+@dataclass(frozen=True)
+class _Wholes:
+    """Reads whole clips in a worker; see `pipeline.runner.workers.Job`."""
+
+    def start(self) -> None:
+        """Keep nothing between clips."""
+
+    def do(self, item: Media) -> np.ndarray | None:
+        return _whole(item)
+
+
 @dataclass(frozen=True)
 class _States:
     """Reads the states of folders; see `pipeline.runner.workers.Job`."""
@@ -299,7 +336,10 @@ def _unpacked(blob: bytes | None) -> np.ndarray:
 
 
 def near_duplicates_of(
-    metadata: Mapping[Media, FileMetadata], cache: FileCache
+    metadata: Mapping[Media, FileMetadata],
+    cache: FileCache,
+    workers: int = 1,
+    limits: Limits | None = None,
 ) -> dict[Media, int | None]:
     """Number the groups of near-duplicate readable files; None for files without a duplicate.
 
@@ -308,15 +348,21 @@ def near_duplicates_of(
     """
     media = list(metadata)
     images = [
-        ClipStart(_frames(file), start)
+        ClipStart(_length_s(file), start)
         for file, start in zip(metadata.values(), cache.starts(media), strict=True)
     ]
-    groups = find_near_duplicates(images, lambda row: cache.whole(media[row]))
+    groups = find_near_duplicates(
+        images, lambda rows: cache.wholes([media[row] for row in rows], workers, limits)
+    )
     return dict(zip(media, groups, strict=True))
 
 
-def _frames(file: FileMetadata) -> int | None:
-    """Return the number of frames, estimated from the length if the container does not say."""
-    if file.frames is None and file.duration_s and file.fps:
-        return round(file.duration_s * file.fps)
-    return file.frames
+def _length_s(file: FileMetadata) -> float | None:
+    """Return the length, from the number of frames where the container gives that alone."""
+    if file.duration_s:
+        return file.duration_s
+    if file.frames is None:
+        return None
+    # of an image folder: as its thumbnails count time
+    fps = file.fps or fingerprint.FOLDER_STEP / fingerprint.STEP_S
+    return file.frames / fps

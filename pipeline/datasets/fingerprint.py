@@ -1,20 +1,26 @@
 """Find near-duplicates: clips with the same images in different files.
 
-Corpora contain one performance in several files: with and without sound, in two containers,
-compressed twice. Near-duplicates on two sides of a split are a leak that no file digest shows.
+Corpora contain one performance in several files: with and without sound, in two containers, with
+another bit rate, size or frame rate. Near-duplicates on two sides of a split are a leak that no
+file digest shows.
 
-A fingerprint is a handful of tiny gray thumbnails. Two clips are near-duplicates when their lengths
-agree, the root mean square difference d of their thumbnails (gray levels of 255, each
-thumbnail's mean subtracted) is small, and their movements are correlated (r).
+A fingerprint is a small gray image of every fifth of a second, the mean of its frames, so that the
+frame rate does not matter. What is compared is what changes from one to the next, because people,
+clothing and background are the same in all clips of one person:
 
-Measured over the first 32 frames, every 4th:
+- Of each image, the multiple of the clip's median image is taken away. Contrast, brightness and a
+  fade from black have no effect.
+- A change larger than the clip's median change counts as that: the cut after a common title is one
+  change like others.
+- The similarity of two clips is the cosine of their changes (1: the same, 0: unrelated).
 
-    7 pairs of RAVDESS, one performance with and without sound      d <= 0.37, r >= 0.994
-    4 clips compressed again (x264 crf 30 and 38, MPEG-4 at half
-      width), some with another range of gray levels                d <= 2.0,  r >= 0.965
-    336 pairs of different clips of RAVDESS (one actor) and of ASL
-      signers                                                       d >= 6.59, r <= 0.752
-    2,016 pairs of 64 rendered demo clips of 4 subjects             d >= 27.0, r <= 0.352
+Clips of the same length whose first 1.2 s are alike are candidates; their first 30 s decide. Their
+median images must be alike, too: roughly, or without movement nearly exactly; where they are nearly
+the same, the changes have to be less similar. A clip without contrast (black) shows nothing that
+could be the same.
+
+`benchmarks/near_duplicates.py` measures the limits on real and rendered faces; the result and the
+error rates are in `benchmarks/results`.
 """
 
 from __future__ import annotations
@@ -25,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from arpgnet.pipeline.common.errors import ClipError
@@ -32,38 +39,76 @@ from arpgnet.pipeline.datasets.groups import connected
 from arpgnet.pipeline.video import image_folder as folders
 
 SIDE = 16
-# the first 32 frames, every 4th, distinguish performances; more would only cost time
-START = (32, 4)
-# half a minute, every 8th frame: for clips that hardly move at their start
-WHOLE = (900, 8)
-LENGTH_TOLERANCE = 2
-MAX_DISTANCE = 4.0
-MIN_CORRELATION = 0.9
-# squared gray levels: below, compression noise moves as much as the image, r is meaningless,
-# and the whole clip is compared (the measured clips have 3.0 and more)
-STILL = 1.0
-MAX_DISTANCE_STILL = 1.0
+# shorter steps make a frame rate of 10 or 15 visible, longer ones hide movement
+STEP_S = 0.2
+START_S = 1.2
+WHOLE_S = 30.0
+# of an image folder, whose frame rate is not known here: every 4th image is a step
+FOLDER_STEP = 4
+# of the declared lengths, which may be those of the sound; a conversion to 10 fps moves the end
+# by 0.1 s
+LENGTH_TOLERANCE_S = 0.3
+# pixels of the small image: a crop of 3 % moves the border by half a pixel
+BLUR = 0.7
+MIN_SIMILARITY_START = 0.6
+MIN_SIMILARITY = 0.72
+# where the median image is nearly the same: in a clip of little movement, coding noise is a large
+# part of the changes; different clips with such images reach 0.41
+MAX_DIFFERENCE_SAME = 0.1
+MIN_SIMILARITY_SAME = 0.52
+# fewer changes are alike more often by chance: the place must be the same, too
+FEW_CHANGES = 5
+MIN_SIMILARITY_FEW = 0.83
+MAX_DIFFERENCE_FEW = 0.2
+# squared gray levels: a speaking or acting face has a median change of 0.46 and more
+STILL = 0.1
+# of two images, the share of the contrast that differs: 0.35 where 8 of 256 pixels are cut off
+# each side
+MAX_DIFFERENCE = 0.5
+MAX_DIFFERENCE_STILL = 0.04
+# gray levels (standard deviation): below, the image is black or of one color
+MIN_CONTRAST = 2.0
 _BLOCK = 512
-# thumbnails of a start that is long enough, and the side of their own thumbnails
-_FULL = -(-START[0] // START[1])
-_COARSE = 4
+# of a start that is long enough
+_FULL = round(START_S / STEP_S)
+_COARSE = 8
 _ROUNDING = 0.01
+# a file may claim that all of its frames are of one time
+_MAX_FPS = 240
 
 
 @dataclass(frozen=True)
 class ClipStart:
-    """What identifies near-duplicates: frame count (None: unknown) and the start's thumbnails."""
+    """What identifies near-duplicates: length (None: unknown) and the start's thumbnails."""
 
-    frames: int | None
+    length_s: float | None
     start: np.ndarray
 
 
-def thumbnails(path: Path, extent: tuple[int, int] = START) -> np.ndarray:
-    """Decode a clip's start into small gray images.
+@dataclass(frozen=True)
+class Movement:
+    """What is compared of a clip.
 
-    Args:
-        path: a video.
-        extent: frames to decode, and the step between those kept.
+    Shapes: `changes` float32 `[n - 1, SIDE, SIDE]`; `image` float32 `[SIDE, SIDE]`, the median
+    image. `strength` is the median squared change of a pixel.
+    """
+
+    changes: np.ndarray
+    image: np.ndarray
+    strength: float
+
+    @property
+    def still(self) -> bool:
+        return self.strength < STILL
+
+    @property
+    def blank(self) -> bool:
+        """Whether there is nothing to see: black, or one color."""
+        return float(self.image.std()) < MIN_CONTRAST
+
+
+def thumbnails(path: Path, seconds: float = START_S) -> np.ndarray:
+    """Decode a clip's start into small gray images, one for each `STEP_S`.
 
     Returns:
         [n, SIDE, SIDE] uint8; n is smaller where the clip ends early or breaks.
@@ -71,47 +116,59 @@ def thumbnails(path: Path, extent: tuple[int, int] = START) -> np.ndarray:
     Raises:
         ClipError: the file is no video, or not one frame can be decoded.
     """
-    from arpgnet.pipeline.video.container import open_video
+    from arpgnet.pipeline.video.container import frame_rate, open_video
 
     with open_video(path) as (container, stream):
-        return frame_thumbnails(container.decode(stream), extent)
+        return frame_thumbnails(container.decode(stream), frame_rate(stream), seconds)
 
 
-def frame_thumbnails(frames: Iterable[Any], extent: tuple[int, int] = START) -> np.ndarray:
-    """Compute `thumbnails` of decoded frames."""
+def frame_thumbnails(
+    frames: Iterable[Any], fps: float | None, seconds: float = START_S
+) -> np.ndarray:
+    """Compute `thumbnails` of decoded frames; `fps` is for frames without a time."""
     import av
     from av.video.reformatter import VideoReformatter
 
-    limit, step = extent
-    images = []
+    means: list[np.ndarray] = []
+    total: np.ndarray = np.zeros((SIDE, SIDE))
+    count = 0
     # set up once per file, without threads of its own: 0.03 ms an image, else up to 2
     converter = VideoReformatter()
+    first: float | None = None
     try:
-        for index, frame in enumerate(itertools.islice(frames, limit)):
-            if index % step == 0:
-                small = converter.reformat(
-                    frame, width=SIDE, height=SIDE, format="gray", interpolation="AREA", threads=1
-                )
-                images.append(small.to_ndarray())
+        for index, frame in enumerate(itertools.islice(frames, int(seconds * _MAX_FPS))):
+            time = index / (fps or 25.0) if frame.time is None else frame.time
+            first = time if first is None else first
+            # half a millisecond: Matroska's times are rounded to one
+            step = int((time - first + 0.0005) / STEP_S)
+            if time - first + 0.0005 >= seconds:
+                break
+            if count and step > len(means):
+                # an image that is held is shown in every step up to the next one
+                mean = np.round(total / count).astype(np.uint8)
+                means += [mean] * (step - len(means))
+                total, count = np.zeros_like(total), 0
+            small = converter.reformat(
+                frame, width=SIDE, height=SIDE, format="gray", interpolation="AREA", threads=1
+            )
+            total, count = total + small.to_ndarray(), count + 1
     except (av.FFmpegError, OSError):
         # a clip that is damaged later on is handled by the decode stage
         pass
-    if not images:
+    if not count:
         raise ClipError("no frame can be decoded")
-    return np.stack(images)
+    return np.stack([*means, np.round(total / count).astype(np.uint8)])
 
 
-def image_thumbnails(images: folders.ImageFolder, extent: tuple[int, int] = START) -> np.ndarray:
+def image_thumbnails(images: folders.ImageFolder, seconds: float = START_S) -> np.ndarray:
     """Compute `thumbnails` of a folder of images; unreadable ones are skipped.
 
     Raises:
         ClipError: none of the first ones can be read.
     """
-    import cv2
-
-    limit, step = extent
+    limit = round(seconds / STEP_S) * FOLDER_STEP
     found = []
-    for name in images.names[:limit:step]:
+    for name in images.names[:limit:FOLDER_STEP]:
         image = folders.decode_image((images.folder / name).read_bytes())
         if image is not None:
             gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -122,101 +179,124 @@ def image_thumbnails(images: folders.ImageFolder, extent: tuple[int, int] = STAR
 
 
 def find_near_duplicates(
-    clips: Sequence[ClipStart], whole: Callable[[int], np.ndarray]
+    clips: Sequence[ClipStart], whole: Callable[[Sequence[int]], Sequence[np.ndarray]]
 ) -> list[int | None]:
     """Group near-duplicate clips.
 
     Args:
         clips: fingerprints.
-        whole: gives the thumbnails of a clip's `WHOLE` extent by its row; called only for
-            clips whose starts are alike and nearly still.
+        whole: gives the thumbnails of the first `WHOLE_S` of clips by their rows; called once, for
+            clips whose starts are alike.
 
     Returns:
         per clip the row of the first clip of its group, or None when it has no duplicate.
     """
-    pairs = [
-        (a, b)
-        for a, b in _candidates(clips)
-        if same_images(clips[a].start, clips[b].start)
-        and (
-            min(movement(clips[a].start), movement(clips[b].start)) >= STILL
-            or same_images(whole(a), whole(b))
-        )
-    ]
+    candidates = list(_candidates(clips))
+    rows = sorted({row for pair in candidates for row in pair})
+    moves = dict(zip(rows, map(movement, whole(rows) if rows else []), strict=True))
+    pairs = [(a, b) for a, b in candidates if same_images(moves[a], moves[b])]
     group = connected(len(clips), pairs)
     grouped = {row for pair in pairs for row in pair}
     return [group[row] if row in grouped else None for row in range(len(clips))]
 
 
-def same_images(a: np.ndarray, b: np.ndarray) -> bool:
-    """Tell whether two stacks of thumbnails [n, SIDE, SIDE] show the same."""
-    if abs(len(a) - len(b)) > 1:
+def movement(thumbnails: np.ndarray) -> Movement:
+    """Compute what is compared of a clip from its thumbnails."""
+    images = np.stack([cv2.GaussianBlur(each, (0, 0), BLUR) for each in thumbnails.astype("f4")])
+    images -= images.mean(axis=(1, 2), keepdims=True)
+    image = np.median(images, axis=0)
+    energy = float((image * image).sum())
+    if energy:
+        images -= ((images * image).sum(axis=(1, 2)) / energy)[:, None, None] * image
+    changes = np.diff(images, axis=0)
+    if not len(changes):
+        return Movement(changes, image, 0.0)
+    size = np.sqrt((changes * changes).mean(axis=(1, 2)))
+    usual = float(np.median(size))
+    changes *= np.minimum(1, usual / np.maximum(size, 1e-6))[:, None, None]
+    return Movement(changes, image, usual**2)
+
+
+def same_images(a: Movement, b: Movement) -> bool:
+    """Tell whether two clips, seen as a whole, show the same."""
+    if a.blank or b.blank:
         return False
-    count = min(len(a), len(b))
-    a, b = a[:count], b[:count]
-    if min(movement(a), movement(b)) < STILL:
-        return distance(a, b) <= MAX_DISTANCE_STILL
-    return distance(a, b) <= MAX_DISTANCE and correlation(a, b) >= MIN_CORRELATION
+    unlike = difference(a, b)
+    if a.still or b.still:
+        return unlike <= MAX_DIFFERENCE_STILL
+    if min(len(a.changes), len(b.changes)) < FEW_CHANGES:
+        return unlike <= MAX_DIFFERENCE_FEW and similarity(a, b) >= MIN_SIMILARITY_FEW
+    return unlike <= MAX_DIFFERENCE and similarity(a, b) >= least_similarity(unlike)
 
 
-def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Compute the root mean square difference in gray levels, over the common thumbnails."""
-    count = min(len(a), len(b))
-    return float(np.sqrt(np.mean((_centered(a[:count]) - _centered(b[:count])) ** 2)))
+def least_similarity(unlike: float) -> float:
+    """Return the similarity that two whole clips need whose images differ by `unlike`."""
+    return MIN_SIMILARITY_SAME if unlike <= MAX_DIFFERENCE_SAME else MIN_SIMILARITY
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlate the movements: each pixel's values over time minus their mean; 0 without any."""
-    count = min(len(a), len(b))
-    x, y = (_centered(each[:count]) for each in (a, b))
-    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+def similarity(a: Movement, b: Movement) -> float:
+    """Compute the cosine of the changes over the common length; 0 without any."""
+    count = min(len(a.changes), len(b.changes))
+    x, y = a.changes[:count], b.changes[:count]
     scale = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return float((x * y).sum()) / scale if scale else 0.0
 
 
-def movement(images: np.ndarray) -> float:
-    """Compute the mean variance of a pixel over time, in squared gray levels."""
-    return float(_centered(images).var(axis=0).mean())
-
-
-def _centered(images: np.ndarray) -> np.ndarray:
-    images = images.astype(np.float32)
-    return images - images.mean(axis=(1, 2), keepdims=True)
+def difference(a: Movement, b: Movement) -> float:
+    """Compute which share of the images' contrast differs: 0, the same; 1, nothing in common."""
+    x, y = a.image - a.image.mean(), b.image - b.image.mean()
+    scale = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    cosine = float((x * y).sum()) / scale if scale else 0.0
+    return float(np.sqrt(max(0.0, 1 - cosine * abs(cosine))))
 
 
 def _candidates(clips: Sequence[ClipStart]) -> Iterator[tuple[int, int]]:
-    """Find pairs (a < b) of similar length within about MAX_DISTANCE, by blocked matrix products.
-
-    Thumbnails of the thumbnails come first: their distance is never above that of the thumbnails,
-    and they are a 16th of the numbers. The 39,000 clips of FERV39k would else take a minute, were
-    they of one length.
-    """
+    """Find pairs (a < b) of similar length with similar starts, by blocked matrix products."""
     if not clips:
         return
-    length = np.array([-1 if clip.frames is None else clip.frames for clip in clips])
+    # a length that is not known, sorted first, fits every other
+    length = np.array([-1.0 if clip.length_s is None else clip.length_s for clip in clips])
     order = np.argsort(length, kind="stable")
     length = length[order]
-    flat = np.empty((len(clips), _FULL * SIDE**2), np.float32)
-    for row, clip in enumerate(order):
-        flat[row] = _padded(clips[clip].start)
-    coarse = _coarse(flat)
-    # shorter clips repeat their last thumbnail, hence the wider limit of this first choice
-    limit = (2 * MAX_DISTANCE) ** 2 * flat.shape[1]
-    for low in range(0, len(flat), _BLOCK):
-        rows = slice(low, min(low + _BLOCK, len(flat)))
-        end = int(np.searchsorted(length, length[rows][-1] + LENGTH_TOLERANCE, side="right"))
-        # the sum of rounded terms may be a little above the sum of the exact ones
-        near = _squared(coarse[rows], coarse[low:end]) <= limit * (1 + _ROUNDING)
-        near &= length[None, low:end] - length[rows, None] <= LENGTH_TOLERANCE
+    starts = [movement(clips[row].start) for row in order]
+    still = np.array([start.still for start in starts])
+    changes = np.zeros((len(clips), (_FULL - 1) * SIDE**2), np.float32)
+    for row, start in enumerate(starts):
+        flat = start.changes[: _FULL - 1].reshape(-1)
+        changes[row, : len(flat)] = flat / max(float(np.linalg.norm(flat)), 1e-6)
+    coarse = _coarse(changes)
+    # of vectors of length 1, the squared distance is 2 - 2 times the cosine; where one start is a
+    # step longer than the other, its last change takes away up to 0.3 of that
+    limit = (2 - 2 * 0.7 * MIN_SIMILARITY_START) * (1 + _ROUNDING)
+    for low in range(0, len(clips), _BLOCK):
+        rows = slice(low, min(low + _BLOCK, len(clips)))
+        unknown = length[low] < 0
+        last = length[rows][-1] + LENGTH_TOLERANCE_S
+        end = len(clips) if unknown else int(np.searchsorted(length, last, side="right"))
+        near = _squared(coarse[rows], coarse[low:end]) <= limit
+        near |= still[rows, None] | still[None, low:end]
+        near &= (length[None, low:end] - length[rows, None] <= LENGTH_TOLERANCE_S) | (
+            length[rows, None] < 0
+        )
         near = np.triu(near, 1)
         # a pair by itself costs what 200 pairs cost in a product
         if np.count_nonzero(near) > near.size / 200:
-            near &= _squared(flat[rows], flat[low:end]) <= limit
+            alike = _squared(changes[rows], changes[low:end]) <= limit
+            near &= alike | still[rows, None] | still[None, low:end]
         for i, j in np.argwhere(near):
-            step = flat[low + i] - flat[low + j]
-            if step @ step <= limit:
+            if _alike_at_start(starts[low + i], starts[low + j]):
                 a, b = sorted((int(order[low + i]), int(order[low + j])))
                 yield a, b
+
+
+def _alike_at_start(a: Movement, b: Movement) -> bool:
+    """Tell whether it is worth looking at the whole clips."""
+    if a.blank or b.blank:
+        # a black start says nothing
+        return a.blank and b.blank
+    if difference(a, b) > MAX_DIFFERENCE:
+        return False
+    return a.still or b.still or similarity(a, b) >= MIN_SIMILARITY_START
 
 
 def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -228,21 +308,16 @@ def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return near
 
 
-def _padded(images: np.ndarray) -> np.ndarray:
-    """Concatenate thumbnails minus their means, the last one repeated to the full number."""
-    centered = _centered(images)
-    missing = np.repeat(centered[-1:], _FULL - len(centered), axis=0)
-    return np.concatenate([centered, missing]).reshape(-1)
-
-
 def _coarse(flat: np.ndarray) -> np.ndarray:
     """Compute means of squares of pixels, times the square's side: an orthonormal projection.
 
+    Distances after it are never above those before, and it has a quarter of the numbers.
+
     Shapes:
-        flat: [n, _FULL * SIDE * SIDE]
-        returns: [n, _FULL * _COARSE * _COARSE]
+        flat: [n, (_FULL - 1) * SIDE * SIDE]
+        returns: [n, (_FULL - 1) * _COARSE * _COARSE]
     """
     side = SIDE // _COARSE
-    squares = flat.reshape(len(flat), _FULL * _COARSE, side, _COARSE, side)
+    squares = flat.reshape(len(flat), (_FULL - 1) * _COARSE, side, _COARSE, side)
     means: np.ndarray = squares.mean(axis=(2, 4)) * np.float32(side)
     return means.reshape(len(flat), -1)

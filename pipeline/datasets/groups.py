@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from arpgnet.pipeline.common.errors import UserError
@@ -65,6 +66,23 @@ def units(
             or there is a single one.
     """
     return components(len(clips), (_wanted(clips, params), *_always(clips, near_duplicates)))
+
+
+def recordings(clips: Sequence[Clip], near_duplicates: Sequence[int | None]) -> dict[str, str]:
+    """Find clips that are not independent of each other, whoever is in them.
+
+    They share a group, a file or images, directly or through other clips.
+
+    Returns:
+        per `clip_id` of such a clip that of the first one it is joined to; none for other clips.
+    """
+    first = components(len(clips), _always(clips, near_duplicates))
+    members = Counter(first)
+    return {
+        clip.clip_id: clips[row].clip_id
+        for clip, row in zip(clips, first, strict=True)
+        if members[row] > 1
+    }
 
 
 def _wanted(clips: Sequence[Clip], params: DatasetParams) -> list[str | None]:

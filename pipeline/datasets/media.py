@@ -92,8 +92,8 @@ def whole_thumbnails(media: Media) -> np.ndarray:
     """Compute the fingerprint of a whole readable clip, uint8 [n, side, side]."""
     if media.image_sequence:
         folder = read_folder(media.path, media.first)
-        return fingerprint.image_thumbnails(folder, fingerprint.WHOLE)
-    return fingerprint.thumbnails(media.path, fingerprint.WHOLE)
+        return fingerprint.image_thumbnails(folder, fingerprint.WHOLE_S)
+    return fingerprint.thumbnails(media.path, fingerprint.WHOLE_S)
 
 
 def state(media: Media) -> str | None:
@@ -127,4 +127,5 @@ def _examine_video(path: Path, metadata: FileMetadata) -> Seen:
         first = first_frame(frames)
         seen = describe(container, stream, first)
         metadata = replace(metadata, **{name: getattr(seen, name) for name in names})
-        return metadata, fingerprint.frame_thumbnails(itertools.chain([first], frames))
+        images = fingerprint.frame_thumbnails(itertools.chain([first], frames), seen.fps)
+        return metadata, images

@@ -17,6 +17,7 @@ from ruamel.yaml.error import YAMLError
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import write_whole
 from arpgnet.pipeline.common.params import PARAMS_FILE, Params, parse_params
+from arpgnet.pipeline.common.user import expanded
 from arpgnet.pipeline.datasets.root import resolve_root
 
 FOLDER = Path("params")
@@ -94,7 +95,7 @@ def use(
 
 
 def _path(name: str) -> Path:
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix in (".yaml", ".yml"):
         return path
     names = preset_names()

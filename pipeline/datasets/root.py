@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import AbsentInputError, UserError
+from arpgnet.pipeline.common.user import expanded
 from arpgnet.pipeline.datasets.on_disk import NamesOnDisk
 
 # `dvc exp run --temp` and the queue run in <repository>/.dvc/tmp/exps/<kind>/<name>, a
@@ -24,7 +25,7 @@ def resolve_root(root: str, setting: str = "dataset.root") -> Path:
     Raises:
         UserError: it does not exist (`AbsentInputError`), or is not a folder.
     """
-    named = Path(root).expanduser()
+    named = expanded(root)
     candidates = [named] if named.is_absolute() else [base / named for base in _bases(Path.cwd())]
     names = NamesOnDisk(Path("/"))
     candidates = [Path(names.find(path.absolute().as_posix())) for path in candidates]

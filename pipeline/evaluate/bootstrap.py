@@ -1,7 +1,7 @@
-"""Percentile bootstrap clustered by subject.
+"""Percentile bootstrap clustered by what is independent (subjects; see `units`).
 
 Clips of one person are alike, so resampling clips would make the interval too narrow:
-whole clusters (subjects) are drawn with replacement (Davison and Hinkley, Bootstrap Methods
+whole clusters are drawn with replacement (Davison and Hinkley, Bootstrap Methods
 and their Application, 1997, section 3.8).
 """
 

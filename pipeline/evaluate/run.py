@@ -14,6 +14,7 @@ from arpgnet.pipeline.evaluate.plots import (
 )
 from arpgnet.pipeline.evaluate.summary import summarize
 from arpgnet.pipeline.evaluate.traits import trait_scores
+from arpgnet.pipeline.evaluate.units import origins
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.curves import RUNS, read_curves
 from arpgnet.pipeline.tables.manifest import read_manifest
@@ -33,10 +34,7 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     """
     manifest = read_manifest(root / "data/manifest.parquet")
     predictions = read_predictions(root / PREDICTIONS)
-    clips = [
-        {"clip_id": clip.clip_id, "subject": clip.subject, "group": clip.group}
-        for clip in manifest.clips
-    ]
+    clips = list(origins(manifest).values())
     # the digest tells what was measured against these predictions from what was not
     metadata = {
         "dataset": manifest.dataset,
@@ -48,7 +46,7 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     details["traits"] = trait_scores(
         tested,
         [
-            known | {"traits": clip.trait_values}
+            {**known, "traits": clip.trait_values}
             for known, clip in zip(clips, manifest.clips, strict=True)
         ],
         params,

@@ -2,12 +2,12 @@
 
 Each seed's test predictions of all folds are pooled (with k folds or leave-one-subject-out every
 clip is a test clip once), scored, and averaged over seeds. The standard deviation over single runs
-and the bootstrap interval over subjects are reported with the mean.
+and the bootstrap interval over subjects (see `units`) are reported with the mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,32 +28,12 @@ from arpgnet.pipeline.evaluate.metrics import (
 from arpgnet.pipeline.evaluate.mistakes import confident_mistakes
 from arpgnet.pipeline.evaluate.reliability import reliability
 from arpgnet.pipeline.evaluate.subjects import subject_scores
+from arpgnet.pipeline.evaluate.units import Origin, Units, interval_units
 from arpgnet.pipeline.tables.predictions import NETWORK, Predictions
 
 DECIMALS = 6
 FOLD_MEANS = ("war", "uar", "macro_f1")
 RIVALS = ("war", "uar")  # the scores of a baseline that are compared with the network's
-
-
-@dataclass(frozen=True)
-class Units:
-    """What the bootstrap resamples: the name of the unit, and each clip's unit."""
-
-    name: str
-    of_clip: Mapping[str, str]
-
-
-def interval_units(clips: list[dict[str, str | None]]) -> Units:
-    """Choose the coarsest of subject, group and clip that every clip has and that has two values.
-
-    Args:
-        clips: `{"clip_id", "subject", "group"}` of each evaluated clip.
-    """
-    for name in ("subject", "group"):
-        values = [clip[name] for clip in clips]
-        if None not in values and len(set(values)) > 1:
-            return Units(name, {str(clip["clip_id"]): str(clip[name]) for clip in clips})
-    return Units("clip", {str(clip["clip_id"]): str(clip["clip_id"]) for clip in clips})
 
 
 @dataclass(frozen=True)
@@ -97,7 +77,7 @@ def score_model(rows: Predictions, units: Units, params: EvaluateParams) -> Scor
 
 def summarize(
     predictions: Predictions,
-    clips: list[dict[str, str | None]],
+    clips: Sequence[Origin],
     params: EvaluateParams,
     metadata: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -105,7 +85,7 @@ def summarize(
 
     Args:
         predictions: all rows of all models.
-        clips: `{"clip_id", "subject", "group"}` of every clip of the manifest.
+        clips: `origins` of every clip of the manifest.
         params: how missing predictions count, and the interval.
         metadata: what was run (data set, protocol), copied to the details.
 
@@ -141,6 +121,7 @@ def summarize(
         "fold_mean": {key: fold_mean[key] for key in FOLD_MEANS},
         "ece": mean_std(of_each_seed(network, calibration_error)),
         "overconfidence": mean_std(of_each_seed(network, overconfidence)),
+        "intervals_over": {units.name: len({units.of_clip[clip] for clip in tested})},
         "clips": len(tested),
         "folds": len(set(network.rows.fold)),
         "seeds": len(network.seeds),

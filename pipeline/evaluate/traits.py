@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from arpgnet.pipeline.common.params import EvaluateParams
-from arpgnet.pipeline.evaluate.summary import interval_units, rounded, score_model, spread
+from arpgnet.pipeline.evaluate.summary import rounded, score_model, spread
+from arpgnet.pipeline.evaluate.units import interval_units
 from arpgnet.pipeline.tables.predictions import Predictions
 
 SHOWN = ("uar", "war")
@@ -26,8 +27,8 @@ def trait_scores(
 
     Args:
         rows: one model's test predictions.
-        clips: `{"clip_id", "subject", "group", "traits"}` of every clip of the manifest; `traits`
-            maps a trait to its value.
+        clips: `units.origins` of every clip of the manifest, with `traits`, which maps a trait to
+            its value.
 
     Returns:
         `fewest_clips` and `fewest_subjects` of a group that is scored; and in `tables` for each
@@ -71,6 +72,6 @@ def _score(
     own = rows.select(np.array([clip in names for clip in rows.clip_id], dtype=bool))
     if params.missing == "skip" and (own.predicted < 0).all():
         return counted
-    units = interval_units([dict(clip) for clip in clips])
+    units = interval_units(clips)
     scored = spread(score_model(own, units, params), params, only=SHOWN)
     return counted | {"unit": units.name, **scored}

@@ -85,7 +85,7 @@ def _check(
         changed = cache.verify(unique, workers, limits) if verify else []
         metadata = dict(zip(unique, cache.describe(unique, workers, limits), strict=True))
         usable = {one: file for one, file in metadata.items() if file.reason is None}
-        near_duplicates = near_duplicates_of(usable, cache)
+        near_duplicates = near_duplicates_of(usable, cache, workers, limits)
     expected = corpus.about.expected_of(corpus.wanted.variant)
     where = dict(zip(media, (clip.path for clip in listing.clips), strict=True))
     doubts = list(doubtful_names(listing.clips, params))

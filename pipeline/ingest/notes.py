@@ -11,6 +11,7 @@ from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import About, Listing
 from arpgnet.pipeline.datasets.corpora import CROSS, Corpus
 from arpgnet.pipeline.datasets.frame_names import FrameNames
+from arpgnet.pipeline.datasets.groups import recordings
 from arpgnet.pipeline.tables.manifest import Clip
 
 _UNUSED_SHOWN = 10
@@ -43,6 +44,8 @@ def notes_of(
             "clips": sum(group is not None for group in near_duplicates),
             "sets": len({group for group in near_duplicates if group is not None}),
         },
+        # evaluate resamples them together
+        "recordings": recordings(clips, near_duplicates),
         "unused_files": {"count": len(listing.unused), "first": listing.unused[:_UNUSED_SHOWN]},
         "remarks": [*listing.remarks, *remarks],
     }

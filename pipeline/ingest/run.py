@@ -89,7 +89,7 @@ def ingest(
             return
         clips, frames, files = manifest_rows(listed, media, metadata, classes)
         usable = {files[clip.clip_id]: None for clip in clips if clip.status == OK}
-        same = near_duplicates_of({one: metadata[one] for one in usable}, cache)
+        same = near_duplicates_of({one: metadata[one] for one in usable}, cache, workers, limits)
         near_duplicates = [same.get(files[clip.clip_id]) for clip in clips]
     shown = classes_shown(clips, frames)
     splits = assign_splits(clips, params, near_duplicates, shown)

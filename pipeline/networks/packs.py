@@ -7,6 +7,7 @@ folders of `ARPGNET_MODELS`, the user's cache, and `~/.insightface/models`.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import platformdirs
-
 from arpgnet.pipeline.common.errors import AbsentInputError, UserError
+from arpgnet.pipeline.common.user import cache_folder, expanded, home
 from arpgnet.pipeline.networks.pack_file import (
     INPUT_PX,
     PACK_FILE,
@@ -109,14 +109,17 @@ class PackStatus:
 
 def user_models_folder() -> Path:
     """Return where `arpgnet models fetch` puts packs: `models` in the user's cache."""
-    return Path(platformdirs.user_cache_dir("arpgnet", appauthor=False)) / "models"
+    return cache_folder("ARPGNET_MODELS to the folder with the packs") / "models"
 
 
 def search_roots() -> list[Path]:
     """Return folders that may hold `<pack>/`, the first that does wins."""
     listed = [p for p in os.environ.get("ARPGNET_MODELS", "").split(os.pathsep) if p]
-    roots = [Path(p).expanduser().resolve() for p in listed]
-    return [*roots, user_models_folder(), Path.home() / ".insightface" / "models"]
+    roots = [expanded(p).resolve() for p in listed]
+    with contextlib.suppress(UserError):
+        roots.append(user_models_folder())
+    insightface = home()
+    return [*roots, insightface / ".insightface" / "models"] if insightface else roots
 
 
 def known_entries() -> dict[str, PackEntry]:
@@ -228,7 +231,7 @@ def _locate(name_or_path: str) -> tuple[PackEntry, Path | None]:
 
 def _folder_of(name_or_path: str) -> Path | None:
     """Return the folder with a `pack.yaml` that a path, or a name in the search folders, means."""
-    as_path = Path(name_or_path).expanduser()
+    as_path = expanded(name_or_path)
     candidates = [as_path.resolve()]
     if as_path.name == name_or_path:
         candidates += [root / name_or_path for root in search_roots()]
@@ -236,7 +239,7 @@ def _folder_of(name_or_path: str) -> Path | None:
 
 
 def _unknown_line(name: str, known: dict[str, PackEntry]) -> str:
-    if Path(name).expanduser().is_dir():
+    if expanded(name).is_dir():
         return (
             f"faces.pack: the folder {name} holds no {PACK_FILE}; "
             "see pipeline/networks/bundled/demo for one"
@@ -253,8 +256,14 @@ def _unknown_line(name: str, known: dict[str, PackEntry]) -> str:
 def _missing_line(entry: PackEntry) -> str:
     files = [model.file for model in entry.models.values()]
     partly = [root / entry.name for root in search_roots() if (root / entry.name).is_dir()]
+    try:
+        usual = user_models_folder()
+    except UserError as error:
+        if not search_roots():
+            return f"pack {entry.name}: {error}"
+        usual = search_roots()[0]
     folder = max(
-        [user_models_folder() / entry.name, *partly],
+        [usual / entry.name, *partly],
         key=lambda f: sum((f / file).is_file() for file in files),
     )
     missing = [file for file in files if not (folder / file).is_file()]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import plural, unit_note
 from arpgnet.pipeline.report.sentences import interval, plus_minus
 
 ABLATION = Path("comparisons/ablation.json")
@@ -45,6 +45,7 @@ def ablations_view(
     measured = [row for row in rows if row["status"] == OK]
     chance = len(measured) * (1 - base["confidence"])
     unit = plural(base["intervals_over"], base["interval_unit"])
+    units = unit + unit_note(base["interval_unit"])
     spread = plus_minus(base["scores"]["uar"]).strip()
     seeds = f" (seeds alone move the full network by {spread})" if spread else ""
     return {
@@ -56,7 +57,7 @@ def ablations_view(
         "note": f"Each network is the full one with one thing changed, retrained on the same "
         f"folds and seeds. Difference: its UAR minus the full network's, with the "
         f"{base['confidence']:.0%} interval and the two-sided p-value from {base['bootstrap']} "
-        f"paired bootstrap resamples of {unit}. They account for the choice of "
+        f"paired bootstrap resamples of {units}. They account for the choice of "
         f"{base['interval_unit']}s, not of seeds{seeds}. There is no correction for multiple "
         f"comparisons: of {plural(len(measured), 'such interval')}, about {chance:.1f} would "
         f"exclude zero by chance alone.",

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import plural, unit_note
 from arpgnet.pipeline.report.page import Results, coverage_view, tested
 from arpgnet.pipeline.report.sentences import (
     MODEL_NAMES,
@@ -74,6 +74,7 @@ def model_card(results: Results) -> str:
         seeds=metrics["seeds"],
         protocol=protocol,
         unit=details["interval_unit"],
+        unit_note=unit_note(details["interval_unit"]),
         units=details["intervals_over"],
         level=f"{details['confidence']:.0%}",
         resamples=details["bootstrap"],

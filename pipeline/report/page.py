@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import plural, unit_note
 from arpgnet.pipeline.report.ablations import ablations_view, read_ablations
 from arpgnet.pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
 from arpgnet.pipeline.report.explanations import explanations_view
@@ -172,7 +172,8 @@ def _run_view(results: Results) -> dict[str, Any]:
         "frames": "frames" in results.metrics,
         "scored": "frames" if "frames" in results.metrics else "clips",
         "interval_note": f"Brackets: {level} interval from {details['bootstrap']} bootstrap "
-        f"resamples of {plural(details['intervals_over'], details['interval_unit'])}. "
+        f"resamples of {plural(details['intervals_over'], details['interval_unit'])}"
+        f"{unit_note(details['interval_unit'])}. "
         f"±: standard deviation over seeds. The predictions of all folds are pooled per seed.",
         "missing_wrong": details["missing"] == "wrong",
         "pack": results.shards["faces"].metadata["pack"],

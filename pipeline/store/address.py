@@ -10,6 +10,7 @@ from typing import Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.user import cache_folder, expanded
 
 STORE_VARIABLE = "ARPGNET_STORE"
 
@@ -76,7 +77,7 @@ def store_place() -> Place:
         return _user_cache()
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", named):
         return _parsed(named)
-    folder = Path(named).expanduser()
+    folder = expanded(named)
     if not folder.is_absolute():
         raise UserError(f"{STORE_VARIABLE}={named}: give {_FORMS}")
     return folder
@@ -100,9 +101,7 @@ def folder_of(place: Place) -> Path:
 
 
 def _user_cache() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("arpgnet", appauthor=False))
+    return cache_folder(f"{STORE_VARIABLE} to a writable folder")
 
 
 def _parsed(named: str) -> Place:

@@ -9,15 +9,20 @@ from typing import Self
 from dvclive.live import Live
 from scmrepo.exceptions import SCMError
 
+from arpgnet.pipeline.common import user
 from arpgnet.pipeline.tables.curves import CURVES
 
 
 class _Live(Live):
-    """`Live` that starts in a git repository without a commit: 3.49.1 raises there."""
+    """`Live` that starts without a commit, and for a user without a name or a home folder.
+
+    3.49.1 raises there, although with `save_dvc_exp=False` it needs none of them.
+    """
 
     def _init_dvc(self) -> None:
         try:
-            super()._init_dvc()
+            if user.missing_for_dvc() is None:
+                super()._init_dvc()
         except SCMError as error:
             if "Empty git repo" not in str(error):
                 raise

@@ -10,7 +10,7 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
-from arpgnet.pipeline.datasets.fingerprint import correlation, distance, thumbnails
+from arpgnet.pipeline.datasets.fingerprint import WHOLE_S, movement, similarity, thumbnails
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.tables.manifest import MANIFEST, SPLITS, read_manifest, read_splits
 
@@ -75,16 +75,17 @@ def test_a_split_by_modality_is_refused(clips, tmp_path):
 
 
 def test_performances_are_far_apart(clips):
-    """The thresholds lie in a wide gap; these are the figures quoted beside them."""
-    found = {path: thumbnails(path) for path in sorted(clips.glob("*/*.m[kp][4v]"))}
+    """The limits lie in a wide gap."""
+    found = {
+        path: (movement(thumbnails(path)), movement(thumbnails(path, WHOLE_S)))
+        for path in sorted(clips.glob("*/*.m[kp][4v]"))
+    }
     near_duplicates, others = [], []
     for a, b in itertools.combinations(found, 2):
         if a.parent == b.parent:
             same = a.parent.name == "ravdess" and performance(str(a)) == performance(str(b))
-            pair = (distance(found[a], found[b]), correlation(found[a], found[b]))
+            pair = tuple(similarity(x, y) for x, y in zip(found[a], found[b], strict=True))
             (near_duplicates if same else others).append(pair)
     assert len(near_duplicates) == 7
-    assert max(d for d, _ in near_duplicates) < 0.5
-    assert min(r for _, r in near_duplicates) > 0.99
-    assert min(d for d, _ in others) > 6
-    assert max(r for _, r in others) < 0.8
+    assert min(min(pair) for pair in near_duplicates) > 0.97
+    assert not [pair for pair in others if pair[0] > 0.55 and pair[1] > 0.6]

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.user import expanded
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import (
     IMAGE_FPS,
@@ -72,7 +73,7 @@ ABOUT = About(
 
 def list_clips(wanted: Wanted) -> Listing:
     """The clips of the file `dataset.manifest`, relative to the root or absolute."""
-    name = Path(wanted.manifest or "").expanduser()
+    name = expanded(wanted.manifest or "")
     file = wanted.root / NamesOnDisk(wanted.root).find(name.as_posix())
     missing: Counter[tuple[str, str]] = Counter()
     clips = _read(file, wanted, missing)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from arpgnet.pipeline.common.download import SEVERAL, Retries
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.user import expanded
 from arpgnet.pipeline.datasets.base import ADAPTERS, About, Wanted, adapter
 from arpgnet.pipeline.datasets.fetching.archives import (
     Archive,
@@ -66,7 +67,7 @@ def fetch(
             f"{root} --accept-license'; it downloads {publisher.summary()}"
         )
     say(f"{name}: {terms}")
-    root = root.expanduser()
+    root = expanded(root)
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file; give a folder")
     with opened(root) as work:

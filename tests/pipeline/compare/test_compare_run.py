@@ -1,5 +1,6 @@
 """Two runs on the same clips: numbers by hand, symmetry, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from arpgnet.pipeline.compare.run import compare
 from arpgnet.pipeline.compare.sources import read_side
 from arpgnet.pipeline.compare.table import sentences, table
 from arpgnet.pipeline.evaluate.bootstrap import two_sided_p
-from helpers.predictions_tables import labels, write_run
+from arpgnet.pipeline.tables.manifest import read_manifest, write_manifest
+from helpers.predictions_tables import CLASSES, labels, write_run
 
 ALL = sorted(labels())
 
@@ -145,6 +147,23 @@ def test_needs_to_know_whose_clips_they_are(tmp_path: Path) -> None:
     # one side's manifest is enough
     b = write_run(tmp_path / "b", {0: set()})
     assert compared(a, b)["interval_unit"] == "subject"
+
+
+def test_near_duplicates_are_drawn_together(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", {0: {"s0-0", "s0-2"}})
+    b = write_run(tmp_path / "b", {0: set()})
+    for name in ("a", "b"):
+        path = tmp_path / name / "data/manifest.parquet"
+        clips = [replace(clip, subject=None) for clip in read_manifest(path).clips]
+        notes = {"recordings": {"s0-0": "s0-0", "s0-2": "s0-0"}}
+        write_manifest(clips, path, classes=CLASSES, dataset="hand", notes=notes)
+    found = compared(a, b)
+    assert (found["interval_unit"], found["intervals_over"]) == ("near-duplicate group", 23)
+    said = " ".join(sentences(found))
+    assert "23 near-duplicate groups (clips of the same images, file or group; any other" in said
+    assert "those of one near-duplicate group are not, so rely on the bootstrap" in said
+    # where one pair is all that differs, a third of the draws do not have it
+    assert found["scores"]["uar"]["difference"]["p"] > 0.3
 
 
 def test_table_shows_every_score(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_video(tmp_path):
     assert (found.width, found.height, found.frames, found.fps) == (64, 64, 25, 25.0)
     assert found.duration_s == pytest.approx(1.0, abs=0.05)
     assert found.reason is None
-    assert start.shape == (7, 16, 16)
+    assert start.shape == (5, 16, 16)
 
 
 def test_bad_files_have_reasons(tmp_path):
@@ -142,10 +142,23 @@ def test_whole_clip_is_kept(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", 1, frames=40)
     with FileCache() as cache:
         cache.describe([Media(path)])
-        whole = cache.whole(Media(path))
-        assert len(whole) == 5
+        (whole,) = cache.wholes([Media(path)])
+        assert len(whole) == 8
         monkeypatch.setattr(file_cache.fingerprint, "thumbnails", None)
-        assert (cache.whole(Media(path)) == whole).all()
+        (again,) = cache.wholes([Media(path)])
+        assert (again == whole).all()
+
+
+def test_many_whole_clips_are_read_by_workers(tmp_path):
+    paths = [write_video(tmp_path / f"{n}.mp4", n, frames=40) for n in range(17)]
+    with FileCache() as cache:
+        cache.describe(media(paths))
+        paths[16].write_bytes(b"")
+        found = cache.wholes(media(paths), workers=2)
+        start = cache.starts(media(paths[16:]))[0]
+    assert {len(images) for images in found[:16]} == {8}
+    # one that can no longer be read counts by its start
+    assert (found[16] == start).all()
 
 
 def test_what_was_changed_in_the_cache_is_not_believed(tmp_path):

@@ -14,7 +14,7 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import EvaluateParams
 from arpgnet.pipeline.evaluate import traits
 from arpgnet.pipeline.evaluate.run import evaluate
-from arpgnet.pipeline.evaluate.summary import interval_units
+from arpgnet.pipeline.evaluate.units import interval_units
 from arpgnet.pipeline.tables.manifest import Clip, write_manifest
 from arpgnet.pipeline.tables.predictions import (
     PREDICTIONS,
@@ -56,8 +56,14 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(root: Path, *, subjects: bool = True, said: dict[str, str] | None = None) -> None:
-    """`said` gives a subject's traits as JSON."""
+def write(
+    root: Path,
+    *,
+    subjects: bool = True,
+    said: dict[str, str] | None = None,
+    recordings: dict[str, str] | None = None,
+) -> None:
+    """`said` gives a subject's traits as JSON; `recordings` is the note that ingest makes."""
     clips = [
         Clip(
             clip,
@@ -69,7 +75,9 @@ def write(root: Path, *, subjects: bool = True, said: dict[str, str] | None = No
         )
         for clip, k in LABELS.items()
     ]
-    write_manifest(clips, root / "data/manifest.parquet", classes=CLASSES, dataset="hand")
+    notes = {"recordings": recordings} if recordings else None
+    path = root / "data/manifest.parquet"
+    write_manifest(clips, path, classes=CLASSES, dataset="hand", notes=notes)
     tables = []
     for fold in range(FOLDS):
         test = [clip for clip in LABELS if int(clip[1]) % FOLDS == fold]
@@ -194,6 +202,56 @@ def test_plot_tables(root: Path) -> None:
 def test_interval_unit_without_subjects(root: Path) -> None:
     write(root, subjects=False)
     assert results(root)[1]["interval_unit"] == "clip"
+
+
+def test_near_duplicates_are_drawn_together_where_subjects_are_not_known(root: Path) -> None:
+    pairs = {f"s{s}-{k}": f"s{s}-0" for s in range(4) for k in (0, 1)}
+    write(root, recordings=pairs)
+    assert results(root)[1]["interval_unit"] == "subject"
+    write(root, subjects=False)
+    single, _ = results(root, bootstrap=2000)
+    assert single["intervals_over"] == {"clip": 12}
+    write(root, subjects=False, recordings=pairs)
+    paired, details = results(root, bootstrap=2000)
+    assert paired["intervals_over"] == {"near-duplicate group": 8}
+    found = (details["interval_unit"], details["intervals_over"])
+    assert found == ("near-duplicate group", 8)
+    assert paired["uar"]["mean"] == single["uar"]["mean"]
+    assert paired["uar"]["ci_low"] != single["uar"]["ci_low"]
+    # of one performance that all clips show, nothing can be drawn
+    write(root, subjects=False, recordings=dict.fromkeys(LABELS, "s0-0"))
+    assert results(root)[1]["interval_unit"] == "clip"
+
+
+def test_every_clip_twice_gives_the_interval_of_the_clips_once(tmp_path: Path) -> None:
+    """Two files of each performance are no more evidence than one."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 60)
+    right = rng.random(60) < 0.7
+
+    def width(copies: int, *, joined: bool) -> float:
+        names = [f"c{n}-{copy}" for n in range(60) for copy in range(copies)]
+        label = np.repeat(truth, copies)
+        values = np.repeat(np.where(right, truth, 1 - truth), copies)
+        where = {"model": "arpgnet", "fold": 0, "seed": 0, "split": "test"}
+        every = Units(np.array(names, object), label, None)
+        tables = [prediction_rows(every, np.eye(2)[values] * 0.6 + 0.2, **where)]
+        write_predictions(tables, CLASSES, tmp_path / PREDICTIONS)
+        clips = [
+            Clip(name, f"{name}.mp4", "00", label_index=int(k))
+            for name, k in zip(names, label, strict=True)
+        ]
+        notes = {"recordings": {name: name.split("-")[0] for name in names} if joined else {}}
+        path = tmp_path / "data/manifest.parquet"
+        write_manifest(clips, path, classes=CLASSES, dataset="hand", notes=notes)
+        with RunLog(tmp_path / "artifacts/runs/fold0-seed0/curves", lambda: None) as log:
+            log.add(0, {"train_loss": 1.0, "val_loss": 1.0, "val_uar": 0.0, "val_macro_f1": 0.0})
+        metrics, _ = results(tmp_path, bootstrap=2000)
+        return float(metrics["uar"]["ci_high"] - metrics["uar"]["ci_low"])
+
+    once = width(1, joined=False)
+    assert width(2, joined=True) == pytest.approx(once, rel=0.1)
+    assert width(2, joined=False) == pytest.approx(once / np.sqrt(2), rel=0.1)
 
 
 def test_group_is_the_unit_where_subjects_are_not_known() -> None:

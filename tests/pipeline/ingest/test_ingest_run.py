@@ -154,6 +154,7 @@ def test_near_duplicates_stay_together(root, tmp_path):
     assert manifest.notes["near_duplicates"] == {"clips": 2, "sets": 1}
     remark = "4 subjects, but only 3 folds: some subjects share a group or near-duplicates"
     assert manifest.notes["remarks"] == [remark]
+    assert manifest.notes["recordings"] == {"again": "again", "fear/s1": "again"}
     side = {
         (row["fold"], row["clip_id"]): row["split"]
         for row in read_splits(tmp_path / SPLITS).to_pylist()
