@@ -25,6 +25,14 @@ from helpers.outputs import OutputWriter
 from helpers.report_outputs import BINS, EVIL, SCORE, SCORES, TRAITS, write_outputs
 
 
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the usual outputs: a chart takes 0.1 s, and there are many."""
+    root = tmp_path_factory.mktemp("usual")
+    write_outputs(root)
+    return render(gather(Params(), root))
+
+
 def test_data_is_escaped_and_the_same_data_gives_the_same_page(tmp_path: Path) -> None:
     write_outputs(tmp_path, traits=TRAITS)
     page = render(gather(Params(), tmp_path))
@@ -119,19 +127,15 @@ def test_verdict_follows_the_gain(tmp_path: Path, gain: float, said: str) -> Non
     assert page.index(said) < page.index('class="tile"')
 
 
-def test_contents_lead_to_every_section(tmp_path: Path) -> None:
-    write_outputs(tmp_path)
-    page = render(gather(Params(), tmp_path))
-    targets = re.findall(r'<a href="#(\w+)">', page)
-    assert targets == re.findall(r'<h2 id="(\w+)">', page)
+def test_contents_lead_to_every_section(usual: str) -> None:
+    targets = re.findall(r'<a href="#(\w+)">', usual)
+    assert targets == re.findall(r'<h2 id="(\w+)">', usual)
     assert len(targets) == 10
 
 
-def test_scores_are_spelled_out(tmp_path: Path) -> None:
-    write_outputs(tmp_path)
-    page = render(gather(Params(), tmp_path))
+def test_scores_are_spelled_out(usual: str) -> None:
     for long in ("unweighted average recall", "weighted average recall: the fraction", "Macro-F1"):
-        assert long in page
+        assert long in usual
 
 
 def test_the_stage_ends_with_the_verdict(tmp_path: Path) -> None:
@@ -187,21 +191,17 @@ def test_nothing_is_cut_off_on_a_phone(
     page.close()
 
 
-def test_says_how_runs_differ_and_how_far_probabilities_are_off(tmp_path: Path) -> None:
-    write_outputs(tmp_path)
-    page = render(gather(Params(), tmp_path))
-    assert "The worst run&#39;s UAR is 0.250, the best run&#39;s 0.750" in page
-    assert "Expected calibration error 0.120 ±0.010 (15 bins)" in page
-    assert "underconfident by 0.030" in page
+def test_says_how_runs_differ_and_how_far_probabilities_are_off(usual: str) -> None:
+    assert "The worst run&#39;s UAR is 0.250, the best run&#39;s 0.750" in usual
+    assert "Expected calibration error 0.120 ±0.010 (15 bins)" in usual
+    assert "underconfident by 0.030" in usual
 
 
-def test_each_subject_stands_with_their_scores(tmp_path: Path) -> None:
-    write_outputs(tmp_path)
-    page = render(gather(Params(), tmp_path))
-    assert '<td class="n">0.250</td><td class="n">0.500</td>' in page
-    assert "no prediction" in page
-    assert "1 (4 frames)" in page
-    assert "Not in the table: 3 test clips without a subject" in page
+def test_each_subject_stands_with_their_scores(usual: str) -> None:
+    assert '<td class="n">0.250</td><td class="n">0.500</td>' in usual
+    assert "no prediction" in usual
+    assert "1 (4 frames)" in usual
+    assert "Not in the table: 3 test clips without a subject" in usual
 
 
 def test_many_subjects_are_a_sentence_and_none_are_said_to_be_unknown() -> None:
@@ -219,13 +219,13 @@ def test_many_subjects_are_a_sentence_and_none_are_said_to_be_unknown() -> None:
     assert "does not say who" in subjects_view(nobody)["note"]
 
 
-def test_mistakes_are_shown_with_their_faces(tmp_path: Path) -> None:
-    write_outputs(tmp_path)
-    page = render(gather(Params(), tmp_path))
+def test_mistakes_are_shown_with_their_faces(usual: str) -> None:
     # the other mistake's clip has no face to show
-    assert page.count('<figure class="mistake">') == 1
-    assert "labeled <b>joy</b> (probability 0.12), predicted <b>&lt;b&gt;calm&lt;/b&gt;</b>" in page
-    assert "1 of 2 networks wrong" in page
+    assert usual.count('<figure class="mistake">') == 1
+    assert (
+        "labeled <b>joy</b> (probability 0.12), predicted <b>&lt;b&gt;calm&lt;/b&gt;</b>" in usual
+    )
+    assert "1 of 2 networks wrong" in usual
 
 
 def test_of_labeled_frames_the_face_nearest_to_the_mistake_is_shown(tmp_path: Path) -> None:
