@@ -168,7 +168,7 @@ def _words(facts: Mapping[str, Any], names: Sequence[str], drop: np.ndarray) -> 
     parts = []
     if facts["attention"] is not None:
         attention, uniform = np.array(facts["attention"]), np.array(facts["even"])
-        most = distinct(np.argsort(-attention, kind="stable"), names, MOST_LISTED)
+        most = distinct(np.argsort(-attention, kind="stable").tolist(), names, MOST_LISTED)
         listed = "; ".join(
             f"{names[n]} {attention[n]:.1%} (uniform attention {uniform[n]:.1%})" for n in most
         )

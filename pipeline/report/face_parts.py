@@ -56,7 +56,7 @@ def distinct(order: Sequence[int], names: Sequence[str], most: int) -> list[int]
     """Return the first of `order` (numbers of regions), at most one for each name."""
     first: dict[str, int] = {}
     for region in order:
-        first.setdefault(names[region], int(region))
+        first.setdefault(names[region], region)
     return list(first.values())[:most]
 
 

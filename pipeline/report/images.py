@@ -256,7 +256,8 @@ def spread_clips(
             if not theirs:
                 continue
             mine = Counter(_person(clip) for clip in chosen[name])
-            best = min(theirs, key=lambda who, mine=mine: (mine[who], used[who], place[who]))
+            rank = {who: (mine[who], used[who], place[who]) for who in theirs}
+            best = min(rank, key=rank.__getitem__)
             used[best] += 1
             chosen[name].append(theirs[best].pop())
             if not theirs[best]:
