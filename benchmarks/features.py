@@ -1,6 +1,6 @@
 """Feature extraction with IResNet-50: torch in bfloat16 against ONNX Runtime in float32.
 
-Both are what the appearance stage runs (`ImageNetwork`): uint8 crops in,
+Both are what the appearance stage runs (`GraphNetwork`): uint8 crops in,
 embeddings and last maps out, random weights, rounds interleaved in one process. Beside the crops
 a second stand the multiply-adds of a crop and what the device does at most, a square matrix product
 in the same number format.
@@ -15,17 +15,16 @@ import argparse
 import hashlib
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from common import heading, table, write_out
 from multiply_adds import multiply_adds, peak
-from safetensors.torch import save_file
 
 from arpgnet.pipeline.networks.backbones import ARCHITECTURES
-from arpgnet.pipeline.networks.checkpoint_graph import graph_of_checkpoint
-from arpgnet.pipeline.networks.image_network import ImageNetwork
+from arpgnet.pipeline.networks.image_network import GraphNetwork
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import find_map_tensor, load_graph
 
@@ -46,7 +45,7 @@ def main() -> None:
         spec = random_spec(args.arch, Path(folder))
         tensor, _ = find_map_tensor(load_graph(spec.path))
         networks = {
-            way: ImageNetwork(
+            way: GraphNetwork(
                 spec,
                 batch=args.batch,
                 device=args.device,
@@ -101,16 +100,26 @@ def random_spec(arch: str, folder: Path) -> ModelSpec:
         for name, weight in network.named_parameters():
             if name.endswith("bn3.weight"):
                 weight.fill_(0.3)
-    path = folder / "net.safetensors"
-    save_file(network.state_dict(), path)
+    path = folder / "net.onnx"
+    with warnings.catch_warnings():
+        # the newer exporter needs onnxscript, which is not a dependency
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(2, 3, CROP_PX, CROP_PX),),
+            str(path),
+            input_names=["data"],
+            output_names=["embedding", "map"],
+            dynamic_axes={name: {0: "batch"} for name in ("data", "embedding", "map")},
+            dynamo=False,
+        )
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    graph = graph_of_checkpoint(path, arch, sha256)
     mean = (127.5, 127.5, 127.5)
-    return ModelSpec("embedding", graph, sha256, "arcface", CROP_PX, "rgb", mean, mean, *[None] * 3)
+    return ModelSpec("embedding", path, sha256, "arcface", CROP_PX, "rgb", mean, mean, *[None] * 3)
 
 
 def interleaved(
-    networks: dict[str, ImageNetwork], crops: np.ndarray, rounds: int
+    networks: dict[str, GraphNetwork], crops: np.ndarray, rounds: int
 ) -> dict[str, float]:
     """Seconds of a batch, the shortest of all rounds: the bound is a best one too."""
     times: dict[str, list[float]] = {way: [] for way in networks}

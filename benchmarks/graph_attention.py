@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GATv2Conv
 
-from arpgnet.models.attention import GAT, Edges, GATv2, candidate_keys
+from arpgnet.models.attention import GAT, Edges, GATv2
+from arpgnet.models.kernels import candidate_keys
 
 GRID = 7
 Step = Callable[[], list[Tensor]]

@@ -61,8 +61,8 @@ NODES = (1, 16, 256)
 SETS = {
     name: Amount.of(*counts, fps=FPS, max_interpolation_s=MAX_INTERPOLATION_S)
     for name, counts in {
-        "AFEW, 16 frames a clip": (1_156, 16 * 1_156, 100_048),
-        "DFEW, 16 frames a clip": (16_372, 16 * 16_372, 60 * 16_372),
+        "AFEW, 16 frames per clip": (1_156, 16 * 1_156, 100_048),
+        "DFEW, 16 frames per clip": (16_372, 16 * 16_372, 60 * 16_372),
         "Aff-Wild2, all frames": (548, 2_700_000, 2_700_000),
         "100 million frames": (20_000, 100_000_000, 100_000_000),
     }.items()
@@ -293,7 +293,7 @@ def main() -> None:
             f"{1e9 * dvc:.1f} s a GB.\n",
             f"Predicted, with DVC, for storage that gives {STORAGE / 1e9:g} GB a second to all "
             f"machines together, and a longest video of {LONGEST} times the mean length (DFEW: 60 "
-            "frames a clip assumed; 100 million frames: 20,000 videos):\n",
+            "frames per clip assumed; 100 million frames: 20,000 videos):\n",
             prediction_table(costs, dvc),
         ]
     )

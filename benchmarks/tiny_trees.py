@@ -24,12 +24,12 @@ AFEW_CLIPS = {
     "Surprise": 120,
 }  # fmt: skip
 AFEW_TRAIN = 773
-AFEW_PICTURES = 100_048
+AFEW_IMAGES = 100_048
 # in truth 248 and 70: of the other 230 the labels are private, and ingest passes them over; here
 # all 548 have labels, so that all 2.7 million images are looked at
 AFFWILD2_PARTS = {"Train_Set": 478, "Validation_Set": 70}
 AFFWILD2_FOLDERS = 548
-AFFWILD2_PICTURES = 2_700_000
+AFFWILD2_IMAGES = 2_700_000
 AFFWILD2_CLASSES = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 DFEW_CLIPS, DFEW_LABELED, DFEW_FOLDS = 16_372, 11_697, 5
 FERV_TRAIN, FERV_TEST, FERV_SCENES = 31_088, 7_847, 22
@@ -111,7 +111,7 @@ def afew(write: Writer, scale: float) -> None:
     ]
     order = np.random.default_rng(1).permutation(len(clips))
     train = set(order[: len(clips) * AFEW_TRAIN // sum(AFEW_CLIPS.values())].tolist())
-    lengths = _lengths(len(clips), int(scale * AFEW_PICTURES))
+    lengths = _lengths(len(clips), int(scale * AFEW_IMAGES))
     for row, ((label, name), length) in enumerate(zip(clips, lengths, strict=True)):
         part, points = ("Train_AFEW", "") if row in train else ("Val_AFEW", "_Val")
         clip = f"{list(AFEW_CLIPS).index(label)}{name}"
@@ -123,9 +123,9 @@ def afew(write: Writer, scale: float) -> None:
 
 
 def affwild2(write: Writer, scale: float) -> None:
-    """Cropped faces of all videos, and a label a frame of those that train and validate."""
+    """Cropped faces of all videos, and a label per frame of those that train and validate."""
     folders = _spread(scale, AFFWILD2_FOLDERS)
-    lengths = _lengths(folders, int(scale * AFFWILD2_PICTURES))
+    lengths = _lengths(folders, int(scale * AFFWILD2_IMAGES))
     numbers = iter(range(folders))
     for part, count in AFFWILD2_PARTS.items():
         labels = write.root / "Annotations" / "EXPR_Classification_Challenge" / part

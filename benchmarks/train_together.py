@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 from train_bound import seconds_of
 from train_steps import LR, Clips, Step, autocast, made_features, our_network, our_step, settings
 
-from arpgnet.models import chunked
+from arpgnet.models import kernels
 
 NAMES = {
     "map_BTC": "map_vector",
@@ -158,12 +158,12 @@ def plain(step: Step) -> Step:
     """`vmap` sees plain operations: the pieces of the CPU have no rule for it."""
 
     def run(index: Tensor) -> Tensor:
-        usual = chunked.applies
-        chunked.applies = lambda x: False
+        usual = kernels.applies
+        kernels.applies = lambda x: False
         try:
             return step(index)
         finally:
-            chunked.applies = usual
+            kernels.applies = usual
 
     return run
 

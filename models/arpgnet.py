@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arpgnet.models import chunked
-from arpgnet.models.attention import CONVS, Edges, candidate_keys
+from arpgnet.models import kernels
+from arpgnet.models.attention import CONVS, Edges
 from arpgnet.models.fusion import Fusion, FusionConfig, check_choice
 
 RelationConv = Literal["gat", "gatv2"]
@@ -244,7 +244,7 @@ class RelationBranch(nn.Module):
         relation, width, nodes = config.relation, config.width, len(adjacency_NN)
         self.readout, self.position = relation.readout, relation.position
         self.register_buffer("adjacency_NN", adjacency_NN, persistent=False)
-        neighbors_NK = candidate_keys(adjacency_NN, int(adjacency_NN.sum(1).max()))
+        neighbors_NK = kernels.candidate_keys(adjacency_NN, int(adjacency_NN.sum(1).max()))
         self.register_buffer("neighbors_NK", neighbors_NK, persistent=False)
         self.node_scale = Standardize(config.map_channels)
         self.project = nn.Linear(config.map_channels, width)
@@ -277,7 +277,7 @@ class RelationBranch(nn.Module):
         if visible_BTN is None:
             visible_BTN = nodes_BTNC.new_ones(nodes_BTNC.shape[:3], dtype=torch.bool)
         visible_GN = visible_BTN.flatten(0, 1)
-        x_GND = self._project(nodes_BTNC.flatten(0, 1))
+        x_GND = kernels.standardized_linear(nodes_BTNC.flatten(0, 1), self.node_scale, self.project)
         if self.position in ("learned", "both"):
             x_GND = x_GND + self.position_table
         if self.position in ("coordinates", "both"):
@@ -303,18 +303,6 @@ class RelationBranch(nn.Module):
             out["readout_attention_BTN"] = readout_GN.unflatten(0, clips_frames)
         return out
 
-    def _project(self, nodes_GNC: Tensor) -> Tensor:
-        if not chunked.applies(nodes_GNC):
-            return self.project(self.node_scale(nodes_GNC))
-        scale, linear = self.node_scale, self.project
-        return chunked.standardized_linear(
-            nodes_GNC,
-            scale.get_buffer("shift"),
-            scale.get_buffer("scale"),
-            linear.weight,
-            linear.bias,
-        )
-
     def _edges(self, visible_GN: Tensor) -> Edges:
         """A hidden region is a key for itself only, so that every row keeps one key."""
         own_NN = torch.eye(visible_GN.shape[1], dtype=torch.bool, device=visible_GN.device)
@@ -334,6 +322,9 @@ class RelationBranch(nn.Module):
 class Standardize(nn.Module):
     """(x - mean) / std per feature, with constants that are set from training data."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, features: int) -> None:
         super().__init__()
         self.register_buffer("shift", torch.zeros(features))
@@ -342,12 +333,12 @@ class Standardize(nn.Module):
     def set(self, mean: Tensor, std: Tensor) -> None:
         """A constant feature (std 0, say a dead channel) becomes 0 rather than infinite."""
         scale = torch.where(std > 0, 1 / std, 0.0)
-        self.get_buffer("scale").copy_(scale)
-        self.get_buffer("shift").copy_(-mean * scale)
+        self.scale.copy_(scale)
+        self.shift.copy_(-mean * scale)
 
     def forward(self, x: Tensor) -> Tensor:
         # One pass, which also widens float16 features.
-        return torch.addcmul(self.get_buffer("shift"), x, self.get_buffer("scale"))
+        return torch.addcmul(self.shift, x, self.scale)
 
 
 def pool_nodes(map_BTChw: Tensor, weights: Tensor) -> Tensor:

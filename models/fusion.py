@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arpgnet.models.attention import CONVS, ConvName, Edges, candidate_keys
+from arpgnet.models.attention import CONVS, ConvName, Edges
+from arpgnet.models.kernels import candidate_keys
 
 FusionMode = Literal["parallel", "concat", "add", "cross", "serial", "appearance", "relation"]
 TimePosition = Literal["sinusoidal", "learned", "none"]

@@ -52,7 +52,7 @@ class ConvBlock(nn.Module):
 
 
 class DepthWise(nn.Module):
-    """Widen, 3x3 a channel, narrow. `[B, C, H, W] -> [B, out, H/s, W/s]`."""
+    """Widen, 3x3 per channel, narrow. `[B, C, H, W] -> [B, out, H/s, W/s]`."""
 
     def __init__(
         self, channels: int, out: int, *, inner: int, stride: int = 2, residual: bool = False

@@ -16,7 +16,9 @@ OUTPUT = Path("data/frames")
 
 def main() -> None:
     params = load_params()
-    work = DecodeClip(dataset_roots(params.dataset), params.decode)
+    work = DecodeClip(
+        dataset_roots(params.dataset), params.decode, follow_links=params.dataset.follow_links
+    )
     print(f"decode: {run_clips(work, read_manifest().clips, OUTPUT, params.engine)}")
 
 

@@ -10,11 +10,11 @@ from collections import Counter
 
 from arpgnet.pipeline.common.params import load_params
 from arpgnet.pipeline.common.stage import run
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.finetune.listed import write_stills_list
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.networks.listed import list_networks
-from arpgnet.pipeline.networks.packs import describe_pack
+from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.runner.dispatch import pool_size
 from arpgnet.pipeline.tables.manifest import OK, read_manifest, read_splits
 
@@ -24,7 +24,7 @@ def main() -> None:
     params = load_params()
     workers, limits = pool_size(params.engine)
     # problems of the pack are reported before the clips are read
-    describe_pack(params.faces.pack)
+    load_pack(params.faces.pack)
     ingest(params.dataset, workers, limits=limits, faces=params.faces.source)
     list_networks(params.faces.pack)
     write_stills_list(params.finetune, workers)
@@ -61,7 +61,7 @@ def summary() -> str:
             f"{bad.total()} quarantined: "
             + "; ".join(f"{count} {reason}" for reason, count in bad.most_common())
         )
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))
 
 
 if __name__ == "__main__":

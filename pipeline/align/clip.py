@@ -24,7 +24,7 @@ from arpgnet.pipeline.networks.sessions import Device, runtime_version
 from arpgnet.pipeline.runner.spool import Spool
 from arpgnet.pipeline.runner.work import ClipWorkBase
 from arpgnet.pipeline.tables.manifest import QUARANTINED, Clip
-from arpgnet.pipeline.tables.shards import ShardReader, fixed
+from arpgnet.pipeline.tables.shards import ShardReader, fixed, without_clip_id
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 
 # every frame of data/frames is a row; where `valid` is false the numbers are 0, `crop` (raw RGB
@@ -93,7 +93,7 @@ class AlignClip(ClipWorkBase):
         return self._reader.entry(clip.clip_id).reason
 
     def setup(self) -> None:
-        """Load the detector; once a process."""
+        """Load the detector; once per process."""
         _ = self._detector
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
@@ -242,8 +242,7 @@ class _Rows:
             "crop": pa.array(self._images(rows, 0), pa.binary()),
             "context": pa.array(self._images(rows, 1), pa.binary()),
         }
-        schema = FACES_SCHEMA.remove(FACES_SCHEMA.get_field_index("clip_id"))
-        return pa.table(columns, schema=schema)
+        return pa.table(columns, schema=without_clip_id(FACES_SCHEMA))
 
     def _images(self, rows: slice, which: int) -> list[bytes]:
         return [

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from arpgnet.pipeline.geometry.alignment import CROP_PX
@@ -27,7 +26,7 @@ from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import Device, runtime_version
 from arpgnet.pipeline.runner.work import ClipWorkBase, upstream_reason
 from arpgnet.pipeline.tables.manifest import Clip
-from arpgnet.pipeline.tables.shards import ShardReader, fixed
+from arpgnet.pipeline.tables.shards import ShardReader, rows_of_valid
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class AppearanceClip(ClipWorkBase):
         faces: the output of align.
         model: the pack's embedding network.
         pack: the pack's name.
-        batch: crops a forward pass; part of the key, because it changes last bits.
+        batch: crops per forward pass; part of the key, because it changes last bits.
         precision: `bf16` runs the network in torch, where its graph can be imported.
     """
 
@@ -112,22 +111,10 @@ class AppearanceClip(ClipWorkBase):
 
     def _piece(self, faces: pa.Table) -> pa.Table:
         valid = faces.column("valid").to_numpy()
-        sizes = layout(self.model)
-        embeddings = np.zeros((len(valid), sizes.embedding_dim), np.float16)
-        maps = np.zeros((len(valid), *sizes.map_shape), np.float16)
-        rows = np.flatnonzero(valid)
-        if len(rows):
-            found, found_maps = self._network.describe(self._crops(faces, rows))
-            embeddings[rows], maps[rows] = to_half(found), to_half(found_maps)
-        columns = [
-            faces.column("frame_index"),
-            faces.column("valid"),
-            fixed(embeddings),
-            fixed(maps),
-        ]
-        schema = self.schema.remove(0)  # the engine writes clip_id
-        return pa.table(columns, names=schema.names).cast(schema)
-
-    def _crops(self, faces: pa.Table, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
-        crops = faces.column("crop").take(rows).to_pylist()
-        return np.frombuffer(b"".join(crops), np.uint8).reshape(-1, CROP_PX, CROP_PX, 3)
+        values = {}
+        if valid.any():
+            data = b"".join(faces.column("crop").filter(pa.array(valid)).to_pylist())
+            crops = np.frombuffer(data, np.uint8).reshape(-1, CROP_PX, CROP_PX, 3)
+            embeddings, maps = self._network.describe(crops)
+            values = {"embedding": to_half(embeddings), "map": to_half(maps)}
+        return rows_of_valid(self.schema, faces.column("frame_index"), valid, values)

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.wording import shown
 
 if TYPE_CHECKING:
     from arpgnet.pipeline.ingest.dry_run import Findings
@@ -96,6 +97,9 @@ def check_set(
     manifest: Annotated[
         str | None, typer.Option(help="Like dataset.manifest in params.yaml.")
     ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Like dataset.follow_links in params.yaml.")
+    ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file again, even if its time is unchanged.")
     ] = False,
@@ -106,11 +110,17 @@ def check_set(
     from arpgnet.pipeline.runner.dispatch import pool_size
 
     if name is None:
-        if variant or manifest:
-            raise UserError("--variant and --manifest require NAME and ROOT")
+        if variant or manifest or follow_links:
+            raise UserError("--variant, --manifest and --follow-links require NAME and ROOT")
         params = load_params()
     else:
-        chosen = {"name": name, "root": root, "variant": variant, "manifest": manifest}
+        chosen = {
+            "name": name,
+            "root": root,
+            "variant": variant,
+            "manifest": manifest,
+            "follow_links": follow_links,
+        }
         params = parse_params({"dataset": chosen}, "arpgnet data check NAME ROOT")
     workers, limits = pool_size(params.engine)
     source = faces or params.faces.source
@@ -140,7 +150,9 @@ def use_preset(
 
 
 def _print(findings: Findings) -> None:
-    table = Table("", "expected", "found", "", title=escape(findings.title), title_justify="left")
+    table = Table(
+        "", "expected", "found", "", title=escape(shown(findings.title)), title_justify="left"
+    )
     for line in findings.lines:
         table.add_row(escape(line.what), line.expected, line.found, MARKS[line.state])
     Console().print(table)
@@ -148,4 +160,4 @@ def _print(findings: Findings) -> None:
         typer.echo(remark)
     for line in findings.lines:
         if line.first:
-            typer.echo(f"{line.what}, first: {', '.join(line.first)}")
+            typer.echo(f"{line.what}, first: {', '.join(map(shown, line.first))}")

@@ -96,9 +96,11 @@ def _packs() -> Iterator[Finding]:
     for status in describe_all():
         good = status.present and not status.problems
         found = f"{status.folder} ({status.license})" if good else "not installed"
-        remedy = "" if good else "; ".join(status.problems)
         # a missing pack is only a problem if params.yaml uses it
-        yield Finding(good or status.name != wanted, f"pack {status.name}", found, remedy)
+        ok = good or status.name != wanted
+        if not good and ok:
+            found += " (params.yaml does not use it)"
+        yield Finding(ok, f"pack {status.name}", found, "" if ok else "; ".join(status.problems))
 
 
 def _wanted_pack() -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,7 +19,24 @@ from arpgnet.pipeline.cli.serve import serve_videos
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.wording import plural
 
+# the order of `arpgnet --help` is that of the work
+PREPARE = "Prepare (then `dvc repro` trains)"
+EVALUATE = "Evaluate"
+USE = "Use a trained network"
+MAINTAIN = "Maintain"
+ORDER = ("doctor", "data", "models", "compare", "ablate", "predict", "serve", "export", "publish")
+
+
+class _InOrder(typer.core.TyperGroup):
+    """Lists commands as `ORDER` does; others, such as `store`, come last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
 app = typer.Typer(
+    cls=_InOrder,
     help="ARPGNet: from face video to expression metrics. Run the pipeline with `dvc repro`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -26,15 +44,35 @@ app = typer.Typer(
 models = typer.Typer(
     help="Face packs: the networks that detect faces, locate landmarks and compute features."
 )
-app.add_typer(models, name="models", no_args_is_help=True)
+app.add_typer(models, name="models", no_args_is_help=True, rich_help_panel=PREPARE)
 store = typer.Typer(help="The store: cached per-clip results and training runs.")
-app.add_typer(store, name="store", no_args_is_help=True)
-app.add_typer(data, name="data", no_args_is_help=True)
-app.command("publish")(publish_network)
-app.command("predict", no_args_is_help=True)(predict_videos)
-app.command("serve")(serve_videos)
+app.add_typer(store, name="store", no_args_is_help=True, rich_help_panel=MAINTAIN)
+app.add_typer(data, name="data", no_args_is_help=True, rich_help_panel=PREPARE)
+app.command("publish", rich_help_panel=USE)(publish_network)
+app.command("predict", no_args_is_help=True, rich_help_panel=USE)(predict_videos)
+app.command("serve", rich_help_panel=USE)(serve_videos)
 
 RUN_HELP = "a git revision, a DVC experiment, `workspace`, or a predictions file"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"arpgnet {version('arpgnet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version, and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of `arpgnet` itself; the help's text is that of `app`."""
 
 
 def main() -> None:
@@ -73,8 +111,12 @@ def fetch_pack(
 ) -> None:
     """Download a pack and check every file's sha256; install it completely or not at all."""
     from arpgnet.pipeline.networks.fetch import fetch
-    from arpgnet.pipeline.networks.packs import user_models_folder
+    from arpgnet.pipeline.networks.packs import load_pack, user_models_folder, verify
 
+    if into is None and not verify(pack):
+        folder = load_pack(pack, ()).folder
+        typer.echo(f"{pack}: already installed in {folder}, all files verified")
+        return
     folder = fetch(pack, accept_license=accept_license, into=into or user_models_folder())
     typer.echo(f"{pack}: verified and installed in {folder}")
 
@@ -133,7 +175,7 @@ def store_gc(
     typer.echo(f"{entries}, {removed.bytes / 1e6:.1f} MB {verb}")
 
 
-@app.command("compare")
+@app.command("compare", rich_help_panel=EVALUATE)
 def compare_runs(
     a: Annotated[str, typer.Argument(help=RUN_HELP)],
     b: Annotated[str, typer.Argument(help="the same")],
@@ -162,7 +204,7 @@ def compare_runs(
         typer.echo(line)
 
 
-@app.command("ablate")
+@app.command("ablate", rich_help_panel=EVALUATE)
 def ablate_network(
     rows: Annotated[
         str | None, typer.Option(help="Names of ablations, separated by commas; default: all.")
@@ -192,7 +234,7 @@ def ablate_network(
     Console().print(shown)
 
 
-@app.command("export")
+@app.command("export", rich_help_panel=USE)
 def export_network(
     run: Annotated[
         str | None, typer.Option(help="e.g. fold0-seed0; default: best validation score.")
@@ -223,7 +265,7 @@ def export_network(
     typer.echo(f"{out}: {written.run}, largest difference from torch {written.difference:.1e}")
 
 
-@app.command()
+@app.command(rich_help_panel=PREPARE)
 def doctor() -> None:
     """Check the installation: packages, devices, face packs, store, repository, settings."""
     from arpgnet.pipeline.cli.doctor import examine

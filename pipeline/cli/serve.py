@@ -47,8 +47,9 @@ def serve_videos(
     hours: Annotated[float, typer.Option(min=0.0, help="How long results are available.")] = 24.0,
 ) -> None:
     """Serve a web page to upload videos: progress, results, the page of `predict --page`."""
-    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
-        raise UserError("two packages are missing: pip install 'arpgnet[serve]'")
+    missing = [name for name in ("fastapi", "uvicorn", "werkzeug") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"not installed: {', '.join(missing)}: pip install 'arpgnet[serve]'")
     from arpgnet.pipeline.serve.app import Limits
     from arpgnet.pipeline.serve.run import ServeOptions, serve
     from arpgnet.pipeline.serve.worker import Source

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from arpgnet.pipeline.common.wording import shown
+
 
 class UserError(Exception):
     """A mistake the user can fix: one line that says what, where, and what to do.
 
-    Stages and commands print it without a traceback and exit with status 1.
+    Stages and commands print it without a traceback and exit with status 1. Names in it may have
+    any bytes: see `shown`.
     """
+
+    def __init__(self, line: str) -> None:
+        super().__init__(shown(line))
 
 
 class ClipError(Exception):
@@ -18,5 +24,9 @@ class ClipError(Exception):
     """
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = shown(reason)
+        super().__init__(self.reason)
+
+
+class NotAVideoError(ClipError):
+    """A file that is no video that FFmpeg knows; it may be something else."""

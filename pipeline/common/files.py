@@ -5,19 +5,23 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
 
+# the disk, a quota or the longest file
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_THEIRS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 )
+# the name is too long, or the file system takes UTF-8 only
+_NO_NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})
 
 
 @contextmanager
 def writing_to(place: Path, advice: str = "free some space, or fix the folder") -> Iterator[None]:
-    """Turn a full disk or a folder that cannot be written into a UserError.
+    """Turn a full disk, an impossible name or a folder without permission into a UserError.
 
     Raises:
         UserError: names `place` and gives the advice.
@@ -26,8 +30,12 @@ def writing_to(place: Path, advice: str = "free some space, or fix the folder") 
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             raise UserError(f"the disk of {place} is full: {advice}") from None
+        if error.errno in _NO_NAME:
+            raise UserError(
+                f"{place}: not a possible name ({error.strerror}): choose another one"
+            ) from None
         if error.errno in _NOT_THEIRS:
             raise UserError(f"{place} cannot be written ({error.strerror}): {advice}") from None
         raise
@@ -41,16 +49,39 @@ def partial(target: Path) -> Path:
     return target.with_name(f"{target.name}.partial")
 
 
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Make a file under another name, yielded here; put it in place, or remove it after a fault.
+
+    Raises:
+        UserError: see `writing_to`.
+    """
+    fresh = partial(target)
+    with writing_to(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield fresh
+            fresh.replace(target)
+        except BaseException:
+            # a part of a file would take the room of the next one
+            remove(fresh)
+            raise
+
+
 def write_whole(target: Path, data: bytes) -> None:
     """Put the whole file in place, or leave the former one.
 
     Raises:
         UserError: see `writing_to`.
     """
-    with writing_to(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial(target).write_bytes(data)
-        partial(target).replace(target)
+    with replacing(target) as fresh:
+        fresh.write_bytes(data)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that is of no use, if it is there and can be removed."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def replace_folder(fresh: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -29,6 +30,8 @@ RENAMED = {
     "finetune.colour": "finetune.color",
     "graph.neighbourhood": "graph.neighborhood",
 }
+
+_TO_YAML = "to YAML"
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -90,6 +93,7 @@ class DatasetParams(Section):
     manifest: str | None = None
     variant: str | None = None
     image_fps: Annotated[float, Field(gt=0.0, le=1000.0)] = 25.0
+    follow_links: bool = False
     classes: Literal["auto"] | Annotated[list[str], Field(min_length=2)] = "auto"
     exclude: list[str] = []
     map: dict[str, str | None] = {}
@@ -389,7 +393,7 @@ def _explain_all(items: Sequence[Any]) -> list[str]:
             phrases.setdefault(_place(item["loc"])[0], []).append(_explain(item))
     found: list[str] = []
     for lines in phrases.values():
-        near = [line for line in lines if "did you mean" in line]
+        near = [line for line in lines if "did you mean" in line or _TO_YAML in line]
         found += dict.fromkeys(near[:1] or lines)
     return found
 
@@ -404,6 +408,11 @@ def _explain(item: Any) -> str:
         return str(item["ctx"]["error"])
     if item["type"] == "missing":
         return f"{key} is missing"
+    if item["type"] == "string_type" and (kind := _other_than_text(found)):
+        return (
+            f"{key}: {_in_yaml(found)} is {kind} {_TO_YAML}: put it, and every name like it, in "
+            f"quotes ('{_in_yaml(found)}')"
+        )
     phrase = f"{key or 'params'}: {found!r} is not valid: {item['msg'][0].lower()}{item['msg'][1:]}"
     if item["type"] == "literal_error":
         valid = item["ctx"]["expected"].replace(" or ", ", ").split(", ")
@@ -412,8 +421,26 @@ def _explain(item: Any) -> str:
     return phrase
 
 
+def _other_than_text(value: Any) -> str | None:
+    """Say what YAML takes a plain word for, if not for text."""
+    kinds: dict[type, str] = {bool: "a truth value", int: "a number", float: "a number"}
+    if isinstance(value, date):
+        return "a date"
+    return "nothing" if value is None else kinds.get(type(value))
+
+
+def _in_yaml(value: Any) -> str:
+    """Return a word that YAML reads as the value."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
 def _place(location: Sequence[str | int]) -> tuple[str, Any]:
     """Return an error's dotted key, without union members, and the section it ends in."""
+    if location[-1:] == ("[key]",):
+        # a key of a mapping, which may be a number
+        location = location[:-2]
     key = ""
     model: Any = Params
     annotation: Any = Params

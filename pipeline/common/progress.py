@@ -106,7 +106,7 @@ def _make_bar() -> Any:
     from rich.progress import TimeRemainingColumn as Left
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),

@@ -87,6 +87,12 @@ class ListedClip:
             return self.frames.classes()
         return frozenset() if self.label is None else frozenset({self.label})
 
+    def names_of_people(self) -> dict[str, str]:
+        """Return the subject, the group and the traits that are known, by column."""
+        traits = {f"trait_{trait}": value for trait, value in self.traits}
+        known = {"subject": self.subject, "group": self.group, **traits}
+        return {column: name for column, name in known.items() if name is not None}
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -104,13 +110,15 @@ class Listing:
 @dataclass(frozen=True)
 class Wanted:
     """A request to an adapter: the set's folder, which of the adapter's `variants`, whether to use
-    the set's own aligned faces (or landmarks) if it has them, and (csv) the file."""
+    the set's own aligned faces (or landmarks) if it has them, (csv) the file, and whether links
+    that lead out of the folder are followed."""
 
     root: Path
     variant: str = ""
     faces: Literal["detect", "aligned"] = "detect"
     manifest: str | None = None
     fps: float = IMAGE_FPS
+    follow_links: bool = False
 
 
 @dataclass(frozen=True)

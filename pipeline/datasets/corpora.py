@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,11 @@ from arpgnet.pipeline.datasets.base import (
     WrongRootError,
     adapter,
 )
+from arpgnet.pipeline.datasets.layout import has_linked_folder
+from arpgnet.pipeline.datasets.not_utf8 import as_text
 from arpgnet.pipeline.datasets.recognize import what_lies_there
 from arpgnet.pipeline.datasets.root import resolve_root
+from arpgnet.pipeline.tables.manifest import resolve_inside
 
 CROSS = Recipe("official", "trained on some data sets, tested on others")
 
@@ -41,18 +45,38 @@ class Corpus:
         """List the clips with the adapter.
 
         Raises:
-            UserError: the root is wrong, with what was looked for and what lies there instead; or
-                as the adapter says.
+            UserError: the root is wrong, with what was looked for and what lies there instead; a
+                clip's path or link leads out of it; or as the adapter says.
         """
         try:
             found = adapter(self.adapter).list_clips(self.wanted)
         except WrongRootError as error:
             there = what_lies_there(self.wanted.root, self.adapter)
+            if not self.wanted.follow_links and has_linked_folder(self.wanted.root):
+                there += "; linked folders are not followed: dataset.follow_links=true changes that"
             raise UserError(
                 f"{self.adapter}: no {error.looked_for} in {self.wanted.root}: {there}"
             ) from None
+        check_inside(self.wanted, found.clips)
         clips = [replace(clip, corpus=self.name) for clip in found.clips]
-        return replace(found, clips=clips)
+        return as_text(replace(found, clips=clips))
+
+
+def check_inside(wanted: Wanted, clips: Sequence[ListedClip]) -> None:
+    """Refuse paths that leave the root; see `resolve_inside`.
+
+    A folder is resolved once: that takes as long as to look at 10 files.
+    """
+    good: set[str] = set()
+    for clip in clips:
+        points = clip.images and clip.images.landmarks
+        for name in (clip.path, points) if points else (clip.path,):
+            folder = posixpath.dirname(name)
+            if folder not in good or ".." in name or (wanted.root / name).is_symlink():
+                resolve_inside(wanted.root, name, wanted.follow_links)
+            if folder and folder not in good:
+                resolve_inside(wanted.root, folder, wanted.follow_links)
+            good.add(folder)
 
 
 def corpora(params: DatasetParams, faces: Literal["detect", "aligned"] = "detect") -> list[Corpus]:
@@ -150,7 +174,7 @@ def _corpus(
         root = demo_root(params.demo)
     else:
         root = resolve_root(corpus.root or "")
-    wanted = Wanted(root, variant, faces, corpus.manifest, params.image_fps)
+    wanted = Wanted(root, variant, faces, corpus.manifest, params.image_fps, params.follow_links)
     return Corpus(name, about, wanted, corpus.name, role)
 
 

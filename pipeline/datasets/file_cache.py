@@ -21,6 +21,7 @@ import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.progress import track
+from arpgnet.pipeline.common.wording import stored
 from arpgnet.pipeline.datasets import fingerprint
 from arpgnet.pipeline.datasets.fingerprint import ClipStart, find_near_duplicates
 from arpgnet.pipeline.datasets.media import (
@@ -158,20 +159,23 @@ class FileCache:
 
     def sums(self, paths: Sequence[Path], workers: int = 1) -> list[str]:
         """Return each file's sha256, read again only if length or time changed; '': unreadable."""
-        states = {str(path): file_state(path) for path in paths}
+        names = {stored(str(path)): path for path in paths}
+        states = {name: file_state(path) for name, path in names.items()}
         rows = self._db.execute("SELECT path, state, sha256 FROM sums").fetchall()
         known = {path: sha256 for path, state, sha256 in rows if states.get(path) == state}
         todo = [path for path, state in states.items() if state is not None and path not in known]
         with track(len(todo), "read stills") as progress, ThreadPoolExecutor(workers) as threads:
             for start in range(0, len(todo), _FILES_AT_ONCE):
                 part = todo[start : start + _FILES_AT_ONCE]
-                found = dict(zip(part, threads.map(_sha256, part), strict=True))
+                found = dict(
+                    zip(part, threads.map(_sha256, [names[name] for name in part]), strict=True)
+                )
                 read = [(path, states[path], sha256) for path, sha256 in found.items() if sha256]
                 with self._usable(), self._db:
                     self._db.executemany("INSERT OR REPLACE INTO sums VALUES (?, ?, ?)", read)
                 known |= found
                 progress.advance(len(part))
-        return [known.get(str(path), "") for path in paths]
+        return [known.get(stored(str(path)), "") for path in paths]
 
     def starts(self, media: Sequence[Media]) -> list[np.ndarray]:
         """Return the fingerprints of files that `describe` found readable."""
@@ -241,9 +245,9 @@ class FileCache:
         return row[0] if row else None
 
 
-def _sha256(path: str) -> str:
+def _sha256(path: Path) -> str:
     try:
-        return file_sha256(Path(path))
+        return file_sha256(path)
     except OSError:
         return ""
 

@@ -76,7 +76,14 @@ def _wanted(clips: Sequence[Clip], params: DatasetParams) -> list[str | None]:
     if without:
         count = "the clips" if without == len(clips) else plural(without, "clip")
         verb = "has" if without == 1 < len(clips) else "have"
-        raise UserError(f"{count} {verb} no {column}: add a column '{column}'{_or_else(column)}")
+        todo = f"add a column '{column}'"
+        if without < len(clips):
+            first = next(clip for clip, value in zip(clips, values, strict=True) if value is None)
+            todo = (
+                f"fill in the column '{column}' (first: '{first.clip_id}'; NA, nan, -1 and the "
+                "like count as missing)"
+            )
+        raise UserError(f"{count} {verb} no {column}: {todo}{_or_else(column)}")
     if len(set(values)) == 1:
         raise UserError(
             f"all clips belong to one {column} ('{values[0]}'), which cannot be split: "

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
+
+# "Unicode text" of Excel; the marks of UTF-32 begin with those of UTF-16
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def text_of(path: Path) -> str:
+    """Read a text file: UTF-8, or UTF-16 and UTF-32 with a byte order mark.
+
+    UTF-16 without a mark is recognized by the zero byte of its first letter.
+
+    Raises:
+        OSError: it is absent or may not be read.
+        UnicodeDecodeError: it is none of these.
+    """
+    data = path.read_bytes()
+    marked = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
+    unmarked = {b"\0": "utf-16-be"}.get(data[:1]) or {b"\0": "utf-16-le"}.get(data[1:2])
+    # joined files have several marks
+    return data.decode(marked or unmarked or "utf-8").lstrip("\ufeff")
 
 
 def lines_of(path: Path) -> list[str]:
@@ -17,7 +43,7 @@ def lines_of(path: Path) -> list[str]:
         UserError: it is absent, may not be read, or is not UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = text_of(path)
     except OSError:
         raise UserError(f"{path.name} cannot be read in {path.parent}") from None
     except UnicodeDecodeError as error:

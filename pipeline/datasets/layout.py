@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.tables.manifest import resolve_inside
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
@@ -49,31 +48,97 @@ def split_folders(
     return [(SPLIT_NAMES[path.name.lower()], path) for path in splits] or [(None, root)]
 
 
-def visible_files(root: Path) -> Iterator[Path]:
+def walk(root: Path, follow_links: bool = False) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield each visible folder with its visible folders and files, sorted, as `os.walk` does.
+
+    The caller may remove folders that are not to be entered. With `follow_links`, linked folders
+    are entered last, each folder once, and none that the root lies in, so that links in a circle
+    end.
+    """
+    todo = [root]
+    linked: list[Path] = []
+    seen = {_place(folder) for folder in root.resolve().parents} if follow_links else set()
+    while todo or linked:
+        here = todo.pop() if todo else linked.pop(0)
+        if follow_links:
+            place = _place(here)
+            if place is None or place in seen:
+                continue
+            seen.add(place)
+        entries = sorted(_entries(here), key=lambda entry: entry.name)
+        folders = [entry.name for entry in entries if _is_folder(entry)]
+        links = {entry.name for entry in entries if entry.is_symlink()}
+        known = set(folders)
+        yield here, folders, [entry.name for entry in entries if entry.name not in known]
+        todo += [here / name for name in reversed(folders) if name not in links]
+        if follow_links:
+            linked += [here / name for name in folders if name in links]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """List what is visible in a folder; nothing if it may not be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # of a link to itself, DirEntry.is_dir raises
+    return Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()
+
+
+def _place(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def visible_files(root: Path, follow_links: bool = False) -> Iterator[Path]:
     """Yield every file below a folder that is not hidden and not in a hidden folder."""
-    return (path for path in root.rglob("*") if path.is_file() and not hidden(path, root))
+    return (
+        here / name
+        for here, _, names in walk(root, follow_links)
+        for name in names
+        if (here / name).is_file()
+    )
 
 
-def unused_files(root: Path, used: Iterable[str]) -> list[str]:
+def unused_files(root: Path, used: Iterable[str], follow_links: bool = False) -> list[str]:
     """List the visible files that no clip uses, relative to the root, in order.
+
+    A linked folder that is not followed, and that no clip uses, is listed itself.
 
     Args:
         used: files, or folders of which everything is used, relative to the root; a used folder
             is not looked into.
     """
     taken = {root / name for name in used}
-    found: list[str] = []
-    for folder, folders, names in os.walk(root):
-        here = Path(folder)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and here / name not in taken
-        )
-        found += [
-            (here / name).relative_to(root).as_posix()
-            for name in names
-            if not name.startswith(".") and here / name not in taken
-        ]
-    return sorted(found)
+    entered = {folder for path in taken for folder in path.parents}
+    found: list[Path] = []
+    for here, folders, names in walk(root, follow_links):
+        folders[:] = [name for name in folders if here / name not in taken]
+        found += [here / name for name in names if here / name not in taken]
+        if not follow_links:
+            found += [here / name for name in folders if _leads_out(here / name, root, entered)]
+    return sorted(path.relative_to(root).as_posix() for path in found)
+
+
+def _leads_out(folder: Path, root: Path, entered: Collection[Path]) -> bool:
+    """Tell whether it is a link out of the root, and none of the `entered` folders."""
+    if not folder.is_symlink() or folder in entered:
+        return False
+    return not folder.resolve().is_relative_to(root.resolve())
+
+
+def has_linked_folder(root: Path) -> bool:
+    """Tell whether a visible folder below the root is a link that leads out of it."""
+    return any(
+        _leads_out(here / name, root, ()) for here, folders, _ in walk(root) for name in folders
+    )
 
 
 def hidden(path: Path, root: Path) -> bool:
@@ -90,9 +155,14 @@ def is_video(path: Path) -> bool:
     )
 
 
-def videos_below(folder: Path) -> list[Path]:
+def videos_below(folder: Path, follow_links: bool = False) -> list[Path]:
     """List every visible video below a folder, in order."""
-    return sorted(path for path in folder.rglob("*") if is_video(path) and not hidden(path, folder))
+    return sorted(
+        here / name
+        for here, _, names in walk(folder, follow_links)
+        for name in names
+        if is_video(here / name)
+    )
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -119,14 +189,8 @@ def named_folders(root: Path, *names: str, depth: int = 3) -> list[Path]:
 
 
 def relative(path: Path, root: Path) -> str:
-    """Convert to POSIX, relative to the root, and check that it is inside.
-
-    Raises:
-        UserError: a link leads out of the root.
-    """
-    name = path.relative_to(root).as_posix()
-    resolve_inside(root, name)
-    return name
+    """Convert to POSIX, relative to the root."""
+    return path.relative_to(root).as_posix()
 
 
 def first_match(root: Path, *names: str) -> Path | None:

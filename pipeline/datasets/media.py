@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from arpgnet.pipeline.common.errors import ClipError
+from arpgnet.pipeline.common.wording import stored
 from arpgnet.pipeline.datasets import fingerprint
 from arpgnet.pipeline.store import digest, file_sha256
 from arpgnet.pipeline.video.image_folder import (
@@ -38,8 +39,8 @@ class Media:
     def key(self) -> str:
         """The absolute path, and what else determines the metadata."""
         if not self.image_sequence:
-            return str(self.path)
-        return f"{self.path} {self.first} {self.landmarks or ''}".rstrip()
+            return stored(str(self.path))
+        return stored(f"{self.path} {self.first} {self.landmarks or ''}".rstrip())
 
     def folders(self) -> list[Path]:
         """The folders with the images and everything about them."""
@@ -118,11 +119,11 @@ def _folder_state(media: Media) -> str | None:
 
 def _examine_video(path: Path, metadata: FileMetadata) -> Seen:
     """Opened once for both: that is 3 ms of the 15 which a clip of 256 px takes."""
-    from arpgnet.pipeline.video.container import describe, first_frame, open_video
+    from arpgnet.pipeline.video.container import decoded, describe, first_frame, open_video
 
     names = ("fps", "frames", "duration_s", "width", "height")
     with open_video(path) as (container, stream):
-        frames = container.decode(stream)
+        frames = decoded(container, stream)
         first = first_frame(frames)
         seen = describe(container, stream, first)
         metadata = replace(metadata, **{name: getattr(seen, name) for name in names})

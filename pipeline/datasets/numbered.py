@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.base import Images, ListedClip, Listing, Wanted
-from arpgnet.pipeline.datasets.layout import is_video, named_folders, relative, unused_files
+from arpgnet.pipeline.datasets.layout import is_video, named_folders, relative, unused_files, walk
 
 # the row's position, the clip's number, its class
 Row = tuple[str, int, str]
@@ -50,28 +49,28 @@ class Entry:
     fold: int
 
 
-def find_forms(root: Path, forms: Sequence[Form]) -> list[Found]:
+def find_forms(wanted: Wanted, forms: Sequence[Form]) -> list[Found]:
     """Find the forms that exist below the root, in the same order."""
     there = [
-        (form, folders[0]) for form in forms if (folders := named_folders(root, *form.folders))
+        (form, folders[0])
+        for form in forms
+        if (folders := named_folders(wanted.root, *form.folders))
     ]
+    others = {other for _, other in there}
     return [
-        Found(form, folder, _numbered(folder, form.image_sequence, {other for _, other in there}))
+        Found(form, folder, _numbered(folder, form.image_sequence, others, wanted.follow_links))
         for form, folder in there
     ]
 
 
-def _numbered(folder: Path, image_sequence: bool, others: Collection[Path]) -> dict[int, Path]:
+def _numbered(
+    folder: Path, image_sequence: bool, others: Collection[Path], follow_links: bool
+) -> dict[int, Path]:
     """Find the videos, or the folders of images, whose name is a number, at any depth."""
     found: dict[int, Path] = {}
-    for name, folders, files in os.walk(folder):
-        here = Path(name)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and here / name not in others
-        )
-        names = (
-            folders if image_sequence else sorted(file for file in files if is_video(here / file))
-        )
+    for here, folders, files in walk(folder, follow_links):
+        folders[:] = [name for name in folders if here / name not in others]
+        names = folders if image_sequence else [file for file in files if is_video(here / file)]
         for clip in names:
             stem = clip if image_sequence else Path(clip).stem
             if stem.isdecimal():
@@ -158,9 +157,6 @@ def listing(
     Args:
         lists: the files that were read.
         unlisted: why a clip that lies there is in no list.
-
-    Raises:
-        UserError: a link leads out of the root.
     """
     root = wanted.root
     aligned = wanted.faces == "aligned"
@@ -187,7 +183,11 @@ def listing(
     used = [path for one in forms for path in one.clips.values()]
     return Listing(
         clips,
-        unused_files(root, (path.relative_to(root).as_posix() for path in (*used, *lists))),
+        unused_files(
+            root,
+            (path.relative_to(root).as_posix() for path in (*used, *lists)),
+            wanted.follow_links,
+        ),
         {why: count for why, count in left_out.items() if count},
         _remarks(root, taken),
     )

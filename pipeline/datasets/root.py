@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.on_disk import NamesOnDisk
 
 # `dvc exp run --temp` and the queue run in <repository>/.dvc/tmp/exps/<kind>/<name>, a
 # checkout without the files that git ignores
@@ -25,6 +26,8 @@ def resolve_root(root: str, setting: str = "dataset.root") -> Path:
     """
     named = Path(root).expanduser()
     candidates = [named] if named.is_absolute() else [base / named for base in _bases(Path.cwd())]
+    names = NamesOnDisk(Path("/"))
+    candidates = [Path(names.find(path.absolute().as_posix())) for path in candidates]
     found = next((path for path in candidates if path.exists()), None)
     if found is None:
         raise UserError(

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import av
 import numpy as np
 
-from arpgnet.pipeline.video.container import Upright, open_video
-from arpgnet.pipeline.video.survey import Survey, fingerprint
+from arpgnet.pipeline.video.container import Upright, address, open_video
+from arpgnet.pipeline.video.display import Display
+from arpgnet.pipeline.video.survey import Seen, Survey, fingerprint, walk
 
 # of MPEG-TS decord 0.6.0 skips the start and shows later frames in its place
 _FOR_DECORD = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
@@ -37,7 +37,7 @@ class Backend(Protocol):
     name: str
 
     def frames(self, path: Path, survey: Survey, indices: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield the frames [H,W,3] uint8 RGB, upright, of increasing `indices`.
+        """Yield the frames of increasing `indices`, uint8 RGB [H,W,3] as a player shows them.
 
         Raises:
             Refused: the backend cannot read this file, or its frames are not the survey's.
@@ -55,19 +55,24 @@ class Decord:
             raise Refused("decord is not installed")
         if survey.container not in _FOR_DECORD or survey.codec in _NOT_FOR_DECORD:
             raise Refused(f"decord is not used for {survey.codec} in {survey.container}")
+        if not survey.steady:
+            raise Refused("decord gives all images the first one's size and shape")
         if not survey.whole:
             raise Refused("decord does not notice where a damaged file stops being right")
         try:
-            reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+            reader = decord.VideoReader(address(path), ctx=decord.cpu(0), num_threads=1)
             _check_times(reader, survey)
             wanted = set(indices.tolist())
             for index in range(int(indices[-1]) + 1):
                 frame = reader.next()
-                if not index and fingerprint(frame.asnumpy()) != survey.first:
+                if index and index not in wanted:
+                    continue
+                image = _shown(frame.asnumpy(), survey.display)
+                if not index and fingerprint(image) != survey.first:
                     raise Refused("decord's first image differs")
                 if index in wanted:
-                    yield frame.asnumpy()
-        except (decord.DECORDError, RuntimeError, StopIteration) as error:
+                    yield image
+        except (decord.DECORDError, RuntimeError, StopIteration, UnicodeError) as error:
             raise Refused(f"decord cannot read the file ({type(error).__name__})") from None
 
 
@@ -80,15 +85,18 @@ class PyAV:
         wanted = set(indices.tolist())
         upright = Upright()
         with open_video(path) as (container, stream):
-            try:
-                for index, frame in enumerate(container.decode(stream)):
-                    if index in wanted:
-                        yield upright.image(frame)
-                    if index == indices[-1]:
-                        return
-            except (av.FFmpegError, OSError):
-                pass
+            for index, frame in enumerate(walk(path, container, stream, Seen([]), survey.timed)):
+                if index in wanted:
+                    yield upright.image(frame)
+                if index == indices[-1]:
+                    return
         raise Refused("the file changed while it was read")
+
+
+def _shown(image: np.ndarray, display: Display) -> np.ndarray:
+    """Undo decord's turn, which takes a mirror for a half turn, and show the image as it should."""
+    turned = display.quarters + (2 if display.mirrored else 0)
+    return display.image(np.rot90(image, -turned))
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from arpgnet.pipeline.runner.spool import Spool
 from arpgnet.pipeline.runner.work import ClipWorkBase
 from arpgnet.pipeline.store import digest, file_sha256, library_version
 from arpgnet.pipeline.tables.manifest import OK, Clip, resolve_inside
-from arpgnet.pipeline.tables.shards import PIECE_ROWS
+from arpgnet.pipeline.tables.shards import PIECE_ROWS, without_clip_id
 from arpgnet.pipeline.video.frames import SampledFrame, encode_jpeg, shrink
 from arpgnet.pipeline.video.image_folder import folder_sha256
 from arpgnet.pipeline.video.sampling import choose, inside
@@ -50,6 +50,7 @@ class DecodeClip(ClipWorkBase):
 
     roots: Mapping[str, Path]
     params: DecodeParams
+    follow_links: bool = False
 
     stage: ClassVar[str] = "decode"
     schema: ClassVar[pa.Schema] = FRAMES_SCHEMA
@@ -76,9 +77,11 @@ class DecodeClip(ClipWorkBase):
             UserError: the file is gone, or is not the one that was listed.
         """
         root = self.roots[clip.corpus]
-        path = resolve_inside(root, clip.path)
+        path = resolve_inside(root, clip.path, self.follow_links)
         if clip.image_sequence:
-            points = resolve_inside(root, clip.landmarks) if clip.landmarks else None
+            points = (
+                resolve_inside(root, clip.landmarks, self.follow_links) if clip.landmarks else None
+            )
             self._refuse_changed(clip, folder_sha256, path, points)
             frames = sample_images(path, clip, points, self.params)
         else:
@@ -103,7 +106,7 @@ class DecodeClip(ClipWorkBase):
 
 
 def _table(frames: Sequence[SampledFrame]) -> pa.Table:
-    schema = FRAMES_SCHEMA.remove(FRAMES_SCHEMA.get_field_index("clip_id"))
+    schema = without_clip_id(FRAMES_SCHEMA)
     # vars, not astuple: that one copies every JPEG
     rows = zip(*(vars(frame).values() for frame in frames), strict=True)
     columns = [
@@ -219,12 +222,12 @@ def _in_window(found: Survey, start_s: float, end_s: float | None) -> np.ndarray
 
 
 def _refuse_truncated(found: Survey, start_s: float, end_s: float) -> None:
-    """Refuse a clip when less than half of what its container promises can be had."""
+    """Refuse a damaged clip when less than half of what its container promises can be had."""
+    if found.whole:
+        return
     end = min(end_s, math.inf if found.declared_s is None else found.declared_s)
     if math.isinf(end):
-        if not found.whole:
-            raise ClipError("damaged, and its length is unknown")
-        return
+        raise ClipError("damaged, and its length is unknown")
     promised = end - start_s
     decoded = min(float(found.times[-1]) + found.frame_s, end) - start_s
     if promised > 0 and decoded < _LEAST_PART * promised:

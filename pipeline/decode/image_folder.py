@@ -15,7 +15,7 @@ from arpgnet.pipeline.video.frames import SampledFrame, encode_jpeg, shrink
 from arpgnet.pipeline.video.image_folder import decode_image, is_jpeg, read_folder
 from arpgnet.pipeline.video.sampling import choose, inside
 
-DECODER = "pictures"
+DECODER = "images"
 # a folder of which less than this can be read is not the clip that was labeled
 _LEAST_PART = 0.5
 _POINTS = 68

@@ -100,8 +100,8 @@ def render_dataset(
     """
     if not 1 <= subjects <= len(SUBJECT_SEEDS_DEMO) or clips_per_class < 1 or workers < 1:
         raise UserError(
-            f"the demo needs 1 to {len(SUBJECT_SEEDS_DEMO)} subjects and at least one clip a class "
-            f"and one worker, not {subjects}, {clips_per_class} and {workers}"
+            f"the demo needs 1 to {len(SUBJECT_SEEDS_DEMO)} subjects and at least one clip per "
+            f"class and one worker, not {subjects}, {clips_per_class} and {workers}"
         )
     if frame_px < 32 or frame_px % 2 or fps <= 0:
         raise UserError(

@@ -22,7 +22,7 @@ def confident_mistakes(rows: Predictions, most: int = MOST) -> list[dict[str, An
 
     Returns:
         By falling `probability` (of the prediction): `clip_id`, `frame_index` (None where clips
-        are labeled), `label`, `named` (label and prediction), `probability`,
+        are labeled), `label`, `predicted` (both class names), `probability`,
         `probability_of_label`, and how many of the `networks` predict a wrong class (`wrong`).
     """
     known = rows.select(rows.predicted >= 0)
@@ -50,7 +50,7 @@ def confident_mistakes(rows: Predictions, most: int = MOST) -> list[dict[str, An
             "clip_id": str(clips[where]),
             "frame_index": frame if frame >= 0 else None,
             "label": known.classes[label[number]],
-            "named": known.classes[predicted[number]],
+            "predicted": known.classes[predicted[number]],
             "probability": float(mean[number, predicted[number]]),
             "probability_of_label": float(mean[number, label[number]]),
             "networks": int(networks[number]),

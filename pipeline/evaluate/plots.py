@@ -58,7 +58,7 @@ def write_mean_curves(histories: Mapping[str, History], path: Path) -> None:
 
 def write_reliability(bins: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write `probability,accuracy,perfect,predictions`, one line per bin with predictions."""
-    columns = ("confidence", "right", "confidence")
+    columns = ("confidence", "correct", "confidence")
     rows = ([*(f"{row[name]:.6f}" for name in columns), row["predictions"]] for row in bins)
     write_csv(path, ("probability", "accuracy", "perfect", "predictions"), rows)
 

@@ -34,7 +34,7 @@ def reliability(
 
     Returns:
         `from`, `to` (limits of the bin), `predictions` (how many), `confidence` (their mean),
-        `right` (accuracy, 0..1), and `ci_low`, `ci_high` of it where at least two units have
+        `correct` (accuracy, 0..1), and `ci_low`, `ci_high` of it where at least two units have
         predictions in the bin.
     """
     known = ~np.isnan(probabilities).any(axis=1)
@@ -57,7 +57,7 @@ def reliability(
             "to": (number + 1) / bins,
             "predictions": int(total),
             "confidence": summed / total,
-            "right": hits / total,
+            "correct": hits / total,
         }
         if (counts[:, number, 0] > 0).sum() > 1:
             with np.errstate(invalid="ignore"):

@@ -47,20 +47,20 @@ def agreement(
         seen: [N], fraction of the valid frames that show the region.
 
     Returns:
-        `rho` between attention and mean drop; `even_rho` with uniform attention instead: what the
-        graph's shape alone gives; `halves_rho` between the mean drops of every other view and of
-        the rest: how reproducible the occlusion map is; `regions` compared; and `agree`: `rho` is
-        at least `AGREE`, and at least `MARGIN` above `even_rho`. A rho is None where it is
+        `rho` between attention and mean drop; `uniform_rho` with uniform attention instead: what
+        the graph's shape alone gives; `halves_rho` between the mean drops of every other view and
+        of the rest: how reproducible the occlusion map is; `regions` compared; and `agree`: `rho`
+        is at least `AGREE`, and at least `MARGIN` above `uniform_rho`. A rho is None where it is
         undefined.
     """
-    kept = (seen >= SEEN) & ~np.isnan(drop_VN).any(axis=0)
-    drop = drop_VN.mean(0)[kept]
-    rho, even_rho = spearman(attention[kept], drop), spearman(uniform[kept], drop)
-    halves = [drop_VN[start::2].mean(0)[kept] for start in (0, 1)] if len(drop_VN) > 1 else None
+    compared = (seen >= SEEN) & ~np.isnan(drop_VN).any(axis=0)
+    drop = drop_VN.mean(0)[compared]
+    rho, uniform_rho = spearman(attention[compared], drop), spearman(uniform[compared], drop)
+    halves = [drop_VN[start::2].mean(0)[compared] for start in (0, 1)] if len(drop_VN) > 1 else None
     return {
         "rho": rho,
-        "even_rho": even_rho,
+        "uniform_rho": uniform_rho,
         "halves_rho": spearman(*halves) if halves else None,
-        "regions": int(kept.sum()),
-        "agree": rho is not None and rho >= max(AGREE, (even_rho or 0.0) + MARGIN),
+        "regions": int(compared.sum()),
+        "agree": rho is not None and rho >= max(AGREE, (uniform_rho or 0.0) + MARGIN),
     }

@@ -22,12 +22,12 @@ from arpgnet.pipeline.training.features import Batch
 from arpgnet.pipeline.training.network import run_network
 
 
-def probabilities(out: Mapping[str, Tensor], batch: Batch) -> Tensor:
+def probabilities(outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
     """Return float64 [B, K]; if frames are labeled, the mean over the valid ones of a view."""
     if batch.label.ndim == 1:
-        return out["logits_BK"].double().softmax(-1)
+        return outputs["logits_BK"].double().softmax(-1)
     weight_BT1 = batch.valid[..., None] / batch.valid.sum(1)[:, None, None].clamp(min=1)
-    return (out["frame_logits_BTK"].double().softmax(-1) * weight_BT1).sum(1)
+    return (outputs["frame_logits_BTK"].double().softmax(-1) * weight_BT1).sum(1)
 
 
 def can_hide(network: ARPGNet, pooling: Sequence[Sequence[float]] | None) -> list[str]:

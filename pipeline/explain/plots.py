@@ -30,19 +30,21 @@ def write_tables(everything: Mapping[str, Any], folder: Path) -> None:
 def _regions(names: list[str], group: Mapping[str, Any]) -> Iterator[list[str]]:
     for number, name in enumerate(names):
         drop = group["drop"][number]
-        attention = group["attention"] and _times(group["attention"][number], group["even"][number])
+        attention = group["attention"] and _times(
+            group["attention"][number], group["uniform"][number]
+        )
         yield [name, attention or "", "" if drop is None else f"{drop:.6f}"]
 
 
 def _edges(name: str, group: Mapping[str, Any]) -> Iterator[list[str]]:
     for edge in group["edges"] or []:
         kind = edge["kind"]
-        yield [f"{name}: {kind}", name, kind, _times(edge["attention"], edge["even"])]
+        yield [f"{name}: {kind}", name, kind, _times(edge["attention"], edge["uniform"])]
 
 
 def _time(group: Mapping[str, Any]) -> Iterator[list[str]]:
     for stream, found in sorted((group["time"] or {}).items()):
-        for part, times_uniform in enumerate(found["course"], 1):
+        for part, times_uniform in enumerate(found["parts"], 1):
             if times_uniform is not None:
                 yield [str(part), stream, f"{times_uniform:.6f}"]
 

@@ -19,10 +19,11 @@ from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.common.progress import track
-from arpgnet.pipeline.explain.agreement import AGREE, SEEN, agreement
+from arpgnet.pipeline.explain.agreement import AGREE, SEEN
 from arpgnet.pipeline.explain.choose import choose, confused, confused_clips, runs_by_fold, tested
 from arpgnet.pipeline.explain.occlusion import can_hide, drops, probabilities
 from arpgnet.pipeline.explain.plots import write_tables
+from arpgnet.pipeline.explain.summary import Explained, by_class, concat, group, pairs, rounded
 from arpgnet.pipeline.runner.workers import Crashed, run_in_workers
 from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
 from arpgnet.pipeline.tables.manifest import read_frame_label_table, read_manifest, read_splits
@@ -30,11 +31,8 @@ from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, Prediction
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader
 from arpgnet.pipeline.tables.text_files import write_json
 from arpgnet.pipeline.training.attention import (
-    OFFSETS,
-    SOURCES,
     attends_to_regions,
     edge_kinds,
-    joined,
     region_attention,
     time_attention,
 )
@@ -52,7 +50,6 @@ MOST = 16
 FRAMES = 128  # per pass; a longer view is cropped to its middle
 FEW = 4  # passes that are not worth starting a worker
 PAIRS = 3  # most confused ones
-DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -62,21 +59,6 @@ class Hidden:
     mean: Tensor
     regions: list[int]
     branches: list[str]
-
-
-@dataclass(frozen=True)
-class Explained:
-    """V views: `clip` (str), `label` (-1: none) and `predicted` (class numbers), `probability` of
-    the predicted class, `drop` [V, N], and the arrays of `region_attention` and, per stream,
-    `time_attention` (both may be empty)."""
-
-    clip: np.ndarray
-    label: np.ndarray
-    predicted: np.ndarray
-    probability: np.ndarray
-    drop: np.ndarray
-    regions: Mapping[str, np.ndarray]
-    time: Mapping[str, Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -190,14 +172,14 @@ def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) 
     usual = np.isin(found.clip, list(drawn))
     return {
         "unit": "clips" if dataset.frame_labels is None else "windows",
-        "most_a_class": most,
+        "most_per_class": most,
         "networks": [folder.name for folder in runs.values()],
         "classes": manifest.classes,
         "regions": {
             "kind": dataset.metadata["regions"],
             "names": dataset.metadata["names"],
-            "xy": _rounded(xy_N2),
-            "seen": _rounded(seen_N),
+            "xy": rounded(xy_N2),
+            "seen": rounded(seen_N),
             "compared_from": SEEN,
         },
         "hidden_from": branches,
@@ -295,8 +277,8 @@ def chosen_views(
     a fixed seed."""
     task = make_task(dataset, _views_of(info))
     views = task.evaluation(clips)
-    kept = dataset.valid[views.rows] & (views.rows >= 0)
-    chosen = np.flatnonzero(kept.any(axis=1))
+    shown = dataset.valid[views.rows] & (views.rows >= 0)
+    chosen = np.flatnonzero(shown.any(axis=1))
     if dataset.frame_labels is not None:
         rng = np.random.default_rng(0)
         chosen = np.sort(rng.permutation(chosen)[: most * len(info["classes"])])
@@ -330,9 +312,11 @@ def explain_views(
     """Compute attention and occlusion of some views."""
     label = task.labels(views)
     batch = task.dataset.features.take(torch.from_numpy(views.rows), torch.from_numpy(label))
-    out = run_network(network, batch, attention=True)
-    probability_B, predicted_B = probabilities(out, batch).max(-1)
-    regions = region_attention(network, out, batch, kinds) if attends_to_regions(network) else {}
+    outputs = run_network(network, batch, attention=True)
+    probability_B, predicted_B = probabilities(outputs, batch).max(-1)
+    regions = (
+        region_attention(network, outputs, batch, kinds) if attends_to_regions(network) else {}
+    )
     return Explained(
         clip=np.array([task.dataset.clip_ids[clip] for clip in views.clip], dtype=object),
         label=label if label.ndim == 1 else _most_frequent(label),
@@ -340,119 +324,10 @@ def explain_views(
         probability=probability_B.numpy(),
         drop=drops(network, batch, predicted_B, **vars(hidden)),
         regions=regions,
-        time=time_attention(network.config.fusion, out, batch.valid),
+        time=time_attention(network.config.fusion, outputs, batch.valid),
     )
 
 
 def _most_frequent(label_VT: np.ndarray) -> np.ndarray:
     known = [row[row >= 0] for row in label_VT]
     return np.array([np.bincount(row).argmax() if len(row) else -1 for row in known], np.int64)
-
-
-def concat(parts: list[Explained]) -> Explained:
-    """Concatenate the views of all parts."""
-    flat = ("clip", "label", "predicted", "probability", "drop")
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in flat}
-    return Explained(
-        **arrays,
-        regions=joined([part.regions for part in parts]),
-        time={name: joined([part.time[name] for part in parts]) for name in parts[0].time},
-    )
-
-
-def group(
-    found: Explained, views: np.ndarray, seen_N: np.ndarray, kinds: list[str]
-) -> dict[str, Any]:
-    """Average over some views (bool [V], at least one true), and test whether attention and
-    occlusion agree over them."""
-    drop_VN = found.drop[views]
-    statistics: dict[str, Any] = {
-        "views": int(views.sum()),
-        "clips": list(dict.fromkeys(found.clip[views])),
-        "probability": _rounded(found.probability[views].mean()),
-        "drop": _rounded(drop_VN.mean(0)),
-        "attention": None,
-        "even": None,
-        "agreement": None,
-        "edges": edges(found, views, kinds),
-        "time": {stream: over_time(values, views) for stream, values in found.time.items()},
-    }
-    if found.regions:
-        attention = found.regions["attention"][views].mean(0)
-        uniform = found.regions["even"][views].mean(0)
-        statistics |= {
-            "attention": _rounded(attention),
-            "even": _rounded(uniform),
-            "agreement": agreement(attention, uniform, drop_VN, seen_N),
-        }
-    return statistics
-
-
-def by_class(
-    found: Explained, usual: np.ndarray, classes: list[str], seen_N: np.ndarray, kinds: list[str]
-) -> Iterator[dict[str, Any]]:
-    """Group the views by true class, whatever was predicted."""
-    for number, name in enumerate(classes):
-        views = usual & (found.label == number)
-        if views.any():
-            correct = int((found.predicted[views] == number).sum())
-            yield {"label": name, "right": correct, **group(found, views, seen_N, kinds)}
-
-
-def pairs(
-    found: Explained,
-    ranked: Mapping[tuple[int, int], int],
-    classes: list[str],
-    seen_N: np.ndarray,
-    kinds: list[str],
-) -> Iterator[dict[str, Any]]:
-    """Group the views of one class that are predicted as another, for each pair of `confused` that
-    the explained networks confuse; `predictions` is how often all runs do."""
-    for (label, predicted), count in ranked.items():
-        views = (found.label == label) & (found.predicted == predicted)
-        if views.any():
-            names = {"label": classes[label], "named": classes[predicted]}
-            yield {**names, "predictions": count, **group(found, views, seen_N, kinds)}
-
-
-def edges(found: Explained, views: np.ndarray, kinds: list[str]) -> list[dict[str, Any]] | None:
-    """Compute the share of attention that each kind of edge carries; None without graph layers."""
-    if "edges" not in found.regions:
-        return None
-    share, uniform = (found.regions[name][views].mean(0) for name in ("edges", "even_edges"))
-    return [
-        {"kind": kind, "attention": _rounded(share[n]), "even": _rounded(uniform[n])}
-        for n, kind in enumerate(kinds)
-    ]
-
-
-def over_time(every: Mapping[str, np.ndarray], views: np.ndarray) -> dict[str, Any]:
-    """Average one stream's attention over time; sources that no layer reads are left out."""
-    values = {name: array[views] for name, array in every.items()}
-    shares, uniform = values["shares"].mean(0), values["even_shares"].mean(0)
-    read = [n for n in range(len(SOURCES)) if uniform[n] > 0]
-    offsets, uniform_offsets = values["offsets"].mean(0), values["even_offsets"].mean(0)
-    parts, uniform_parts = values["course"].sum(0), values["even_course"].sum(0)
-    return {
-        "sources": {
-            SOURCES[n]: {
-                "share": _rounded(shares[n]),
-                "even": _rounded(uniform[n]),
-                "offsets": _rounded(offsets[n]),
-                "even_offsets": _rounded(uniform_offsets[n]),
-            }
-            for n in read
-        },
-        "from": -OFFSETS,
-        # 1: as much as with uniform attention; None: no clip is long enough for this part
-        "course": [
-            _rounded(part / uniform_part) if uniform_part > 0 else None
-            for part, uniform_part in zip(parts, uniform_parts, strict=True)
-        ],
-    }
-
-
-def _rounded(values: Any) -> Any:
-    """Round to plain numbers, None for NaN; adding 0 turns -0.0 into 0.0."""
-    rounded: np.ndarray = np.round(np.asarray(values, np.float64), DIGITS) + 0.0
-    return np.where(np.isnan(rounded), np.array(None), rounded.astype(object)).tolist()

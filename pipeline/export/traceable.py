@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arpgnet.models.arpgnet import ARPGNet, RelationBranch
-from arpgnet.models.attention import GAT, MASKED_SCORE, NEGATIVE_SLOPE, Edges, GATv2
+from arpgnet.models.attention import GAT, Edges, GATv2
 from arpgnet.models.fusion import Fusion, FusionConfig
+from arpgnet.models.kernels import MASKED_SCORE, NEGATIVE_SLOPE
 
 # name in the graph -> argument of `ARPGNet.forward`
 ARGUMENTS = {
@@ -69,12 +70,12 @@ class TraceableNet(nn.Module):
             self.network.fusion = cast(Fusion, WholeClipFusion(self.network.fusion))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        given: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             ARGUMENTS[name]: value for name, value in zip(self.names, inputs, strict=True)
         }
-        out = self.network(**given)
-        logits_BK = out["logits_BK"]
-        return logits_BK.softmax(-1), logits_BK, out["frame_logits_BTK"]
+        outputs = self.network(**arguments)
+        logits_BK = outputs["logits_BK"]
+        return logits_BK.softmax(-1), logits_BK, outputs["frame_logits_BTK"]
 
 
 def _replace_convs(module: nn.Module) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.common.wording import is_utf8
 from arpgnet.pipeline.datasets.layout import split_folders, visible_files
+from arpgnet.pipeline.datasets.spelling import quoted, spelled_alike
 from arpgnet.pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Still, stills_root
 
 
@@ -17,7 +19,8 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
     """Return the images under `finetune.root`; hidden files are passed over in silence.
 
     Raises:
-        UserError: no image lies where one is looked for, or split folders stand beside others.
+        UserError: no image lies where one is looked for, split folders stand beside others, or
+            two classes or people differ only by their spelling.
     """
     return list_folder(stills_root(params))
 
@@ -26,7 +29,7 @@ def list_folder(root: Path) -> Listing:
     """See `list_stills`."""
     stills: list[Still] = []
     used: set[Path] = set()
-    tested = 0
+    tested = strange = 0
     if not root.is_dir():
         raise UserError(f"finetune.root: {root} is a file; it must be the folder of the stills")
     for split, folder in split_folders(root, "finetune.root", "image"):
@@ -35,6 +38,8 @@ def list_folder(root: Path) -> Listing:
         ]
         found = [path for path in found if 2 <= len(path.relative_to(folder).parts) <= 3]
         used.update(found)
+        strange += sum(not is_utf8(path.relative_to(root)) for path in found)
+        found = [path for path in found if is_utf8(path.relative_to(root))]
         if split == "test":
             tested += len(found)
             continue
@@ -54,8 +59,19 @@ def list_folder(root: Path) -> Listing:
         raise UserError(
             f"finetune.root: no image at <class>/<image> or <train|val>/<class>/<image> in {root}"
         )
+    labels = {still.label for still in stills}
+    people = {still.subject for still in stills if still.subject}
+    for names in (*spelled_alike(labels), *spelled_alike(people)):
+        raise UserError(
+            f"finetune.root: the folders {' and '.join(map(quoted, names))} differ only by case, "
+            "Unicode form or blanks: give them one name, or names that differ more"
+        )
     others = sum(1 for path in visible_files(root) if path not in used)
-    reasons = {"not an image, or not where one is looked for": others, "of the test part": tested}
+    reasons = {
+        "not an image, or not where one is looked for": others,
+        "of the test part": tested,
+        "of a name that is not UTF-8": strange,
+    }
     return Listing(
         stills,
         sorted({still.label for still in stills}),

@@ -1,9 +1,10 @@
 """A pack's embedding network made trainable, with linear heads that predict the classes.
 
-The graph is imported node by node (`pipeline.networks.torch_graph`), so that whatever family it is
+A graph is imported node by node (`pipeline.networks.torch_graph`), so that whatever family it is
 of, what is trained is exactly what the appearance stage runs, and the trained weights go back into
-the same graph by the names of its initializers. Batch norms keep their statistics: where an
-exporter folded one there are none, and the others' would be learnt from few stills.
+the same graph by the names of its initializers; a checkpoint is loaded into its network in
+`models`. Batch norms keep their statistics: where an exporter folded one there are none, and the
+others' would be learnt from few stills.
 
 B crops, C map channels, D embedding width, K classes.
 """
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.networks.backbones import load_pack_backbone
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.preprocessing import Normalization, normalization
-from arpgnet.pipeline.networks.sessions import find_map_tensor, load_graph
+from arpgnet.pipeline.networks.sessions import OnnxGraph, find_map_tensor, open_graph
 from arpgnet.pipeline.networks.torch_graph import NotImportable, import_graph
 from arpgnet.pipeline.networks.tuned import unshared
 
@@ -54,7 +56,7 @@ class Trainee(nn.Module):
 
     def __init__(
         self,
-        backbone: fx.GraphModule,
+        backbone: nn.Module,
         fed: Normalization,
         heads: str,
         widths: tuple[int, int],
@@ -78,6 +80,12 @@ class Trainee(nn.Module):
             if isinstance(head, Head):
                 head.scale.reset_running_stats()
 
+    def train(self, mode: bool = True) -> Trainee:
+        """Switch all but the backbone, whose batch norms keep their statistics."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
     def forward(self, crops: Tensor) -> list[Tensor]:
         if self.mirror_channels:
             crops = crops.flip(1)
@@ -92,30 +100,45 @@ def build_trainee(spec: ModelSpec, heads: str, classes: int, *, train_norms: boo
     Raises:
         UserError: the graph holds a node that cannot be trained here.
     """
-    spec.require_unchanged()
-    graph = unshared(load_graph(spec.path))
-    tensor = spec.map_tensor or find_map_tensor(graph)[0]
+    graph = None if spec.arch else open_graph(spec)
+    backbone = load_pack_backbone(spec) if graph is None else _imported(spec, graph)
+    if isinstance(backbone, fx.GraphModule):
+        _make_trainable(backbone, train_norms=train_norms)
+    else:
+        _freeze_norms(backbone, train_norms=train_norms)
+    with torch.inference_mode():
+        embedding, feature_map = backbone(torch.zeros(1, 3, spec.input_px, spec.input_px))
+    widths = embedding.numel(), feature_map.shape[1]
+    return Trainee(backbone, normalization(spec, graph), heads, widths, classes)
+
+
+def tuned_weights(trainee: Trainee) -> dict[str, np.ndarray]:
+    """Return the backbone's trained weights by the names that its file has for them."""
+    backbone = trainee.backbone
+    names = backbone.meta["initializers"] if isinstance(backbone, fx.GraphModule) else {}
+    return {
+        names.get(place, place): value.detach().float().cpu().numpy()
+        for place, value in backbone.named_parameters()
+        if value.requires_grad
+    }
+
+
+def _imported(spec: ModelSpec, graph: OnnxGraph) -> fx.GraphModule:
+    model = unshared(graph.model)
+    tensor = spec.map_tensor or find_map_tensor(model)[0]
     try:
-        backbone = import_graph(graph, [graph.graph.output[0].name, tensor])
+        return import_graph(model, [model.graph.output[0].name, tensor])
     except NotImportable as reason:
         raise UserError(
             f"finetune: {spec.path.name} holds {reason}, which cannot be trained here; such a "
             "network stays as it is: set finetune.enabled: false, or choose another faces.pack"
         ) from None
-    _make_trainable(backbone, train_norms=train_norms)
-    with torch.inference_mode():
-        embedding, feature_map = backbone(torch.zeros(1, 3, spec.input_px, spec.input_px))
-    widths = embedding.numel(), feature_map.shape[1]
-    return Trainee(backbone, normalization(spec), heads, widths, classes)
 
 
-def tuned_weights(trainee: Trainee) -> dict[str, np.ndarray]:
-    """Return the backbone's trained weights by the names of its graph's initializers."""
-    names: dict[str, str] = trainee.backbone.meta["initializers"]
-    return {
-        names[place]: value.detach().float().cpu().numpy()
-        for place, value in trainee.backbone.named_parameters()
-    }
+def _freeze_norms(backbone: nn.Module, *, train_norms: bool) -> None:
+    for layer in backbone.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not train_norms:
+            layer.requires_grad_(False)
 
 
 def _make_trainable(backbone: fx.GraphModule, *, train_norms: bool) -> None:

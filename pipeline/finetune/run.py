@@ -24,25 +24,29 @@ def finetune(params: Params, *, root: Path = Path(), store: Store | None = None)
     Raises:
         UserError: the stills or the network do not allow it; the line says what to change.
     """
-    if not params.finetune.enabled:
-        _write(root / BACKBONE, {"enabled": False}, None)
-        return "finetune: off (finetune.enabled: false)"
-    # imported here: torch takes 2 s, and most runs have fine-tuning switched off
-    from arpgnet.pipeline.finetune.tune import tune
-
-    store = store or Store()
-    fresh = partial(root / BACKBONE)
-    with writing_to(fresh):
+    folder, enabled = root / BACKBONE, params.finetune.enabled
+    metadata: dict[str, Any] = {"enabled": enabled}
+    fresh = partial(folder)
+    with writing_to(folder):
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
-    manifest = read_manifest(root / "data/manifest.parquet")
-    metadata = tune(params, manifest.clips, root / DATA, store, fresh / WEIGHTS)
-    _write(root / BACKBONE, {"enabled": True, **metadata}, fresh / WEIGHTS)
+    if enabled:
+        # imported here: torch takes 2 s, and most runs have fine-tuning switched off
+        from arpgnet.pipeline.finetune.tune import tune
+
+        manifest = read_manifest(root / "data/manifest.parquet")
+        metadata |= tune(params, manifest.clips, root / DATA, store or Store(), fresh / WEIGHTS)
+    with writing_to(folder):
+        text = json.dumps(metadata, indent=2, sort_keys=True) + "\n"
+        (fresh / METADATA).write_text(text, encoding="utf-8")
+        replace_folder(fresh, folder)
     return summary(metadata)
 
 
 def summary(metadata: Mapping[str, Any]) -> str:
     """Return what came out, in one or two lines."""
+    if not metadata["enabled"]:
+        return "finetune: off (finetune.enabled: false)"
     best = metadata["history"][metadata["best"]]
     line = (
         f"finetune: {metadata['dataset']}, {metadata['train']} stills to train on, "
@@ -51,15 +55,3 @@ def summary(metadata: Mapping[str, Any]) -> str:
     )
     lost = "; ".join(f"{count} {reason}" for reason, count in metadata["left_out"].items())
     return f"{line}\nleft out: {lost}" if lost else line
-
-
-def _write(folder: Path, metadata: Mapping[str, Any], weights: Path | None) -> None:
-    """Put the finished folder in its place."""
-    fresh = partial(folder)
-    with writing_to(folder):
-        if weights is None:
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
-        text = json.dumps(metadata, indent=2, sort_keys=True) + "\n"
-        (fresh / METADATA).write_text(text, encoding="utf-8")
-        replace_folder(fresh, folder)

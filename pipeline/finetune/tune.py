@@ -1,22 +1,28 @@
-"""Fine-tuning from settings to weights, by way of the store."""
+"""Fine-tuning from settings to weights, by way of the store.
+
+What is in the store is not computed again, and a killed run continues.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams, Params
 from arpgnet.pipeline.common.progress import track
-from arpgnet.pipeline.finetune.cached import CachedTuning
+from arpgnet.pipeline.finetune.augment import augment
 from arpgnet.pipeline.finetune.crops import CropJob
 from arpgnet.pipeline.finetune.data import Stills, load_stills
-from arpgnet.pipeline.finetune.fit import Tuner
-from arpgnet.pipeline.finetune.network import build_trainee, tuned_weights
+from arpgnet.pipeline.finetune.network import Trainee, build_trainee, tuned_weights
 from arpgnet.pipeline.finetune.sets import list_stills
 from arpgnet.pipeline.finetune.target import Target
 from arpgnet.pipeline.networks.listed import load_listed
@@ -25,10 +31,13 @@ from arpgnet.pipeline.runner.dispatch import pool_size
 from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.training.device import reproducible, resolve_device
-from arpgnet.pipeline.training.state import State
+from arpgnet.pipeline.training.loop import EpochLoop, LoopSettings, class_weights, make_optimizer
+from arpgnet.pipeline.training.selection import unweighted_recall
+from arpgnet.pipeline.training.state import CachedState, read_info
 
 # on every machine, however many cores it has: their number is part of the result
 THREADS = 4
+GRAD_CLIP = 1.0
 # settings that the key has by what they choose, or that choose nothing
 _ELSEWHERE = {"enabled", "dataset", "root", "subjects", "aligned", "device", "precision"}
 
@@ -84,17 +93,12 @@ def _train(
     trainee = build_trainee(
         spec, settings.heads, len(stills.classes), train_norms=settings.train_norms
     )
-    tuner = Tuner(fabric, trainee, stills, settings)
-    state = cached.checkpoint()
-    done = len(state.history) if state else 0
-    with track(settings.epochs * tuner.steps, "finetune") as progress:
-        progress.advance(done * tuner.steps)
-
-        def on_epoch(now: State) -> None:
-            if len(now.history) < settings.epochs:
-                cached.save_checkpoint(now)
-
-        state = tuner.fit(state, progress.advance, on_epoch)
+    steps = len(_cut(stills.train, settings.batch))
+    with track(settings.epochs * steps, "finetune") as progress:
+        tuner = Tuner(fabric, trainee, stills, settings, progress.advance)
+        state = cached.checkpoint()
+        progress.advance(len(state.history) * steps if state else 0)
+        state = tuner.fit(state, lambda *_: None, cached.save_checkpoint)
     metadata = {
         "classes": stills.classes,
         "train": len(stills.train),
@@ -119,3 +123,109 @@ def _decides(settings: FinetuneParams, spec: ModelSpec, stills: Stills) -> list[
         stills.classes,
         parts,
     ]
+
+
+class CachedTuning(CachedState):
+    """The entry of a fine-tuning run in the store."""
+
+    NAMESPACE = "finetune"
+
+    def finished(self, weights: Path) -> dict[str, Any] | None:
+        """Copy a finished run's weights to `weights`; return its metadata, or None."""
+        if not self.store.get_file(self.NAMESPACE, self.key, weights):
+            return None
+        return read_info(weights)
+
+    def finish(self, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+        """Store a finished run and remove its checkpoint."""
+        tensors = {
+            name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
+        }
+        self._finish(tensors, metadata)
+
+
+class Tuner(EpochLoop):
+    """Fits one network to stills. Make it, then call `fit`.
+
+    Args:
+        on_step: called after each step.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        trainee: Trainee,
+        stills: Stills,
+        params: FinetuneParams,
+        on_step: Callable[[], None],
+    ) -> None:
+        self.trainee, self.stills, self.params, self.on_step = trainee, stills, params, on_step
+        counts = np.bincount(stills.label[stills.train], minlength=len(stills.classes)).tolist()
+        weight = class_weights(counts, params.class_weights)
+        self.class_weight = None if weight is None else weight.to(fabric.device)
+        settings = LoopSettings(
+            name="fine-tuning",
+            advice=f"finetune.lr ({params.lr}) or finetune.head_lr ({params.head_lr})",
+            seed=(params.seed,),
+            epochs=params.epochs,
+            warmup=params.warmup,
+            grad_clip=GRAD_CLIP,
+            select="uar",
+        )
+        # the heads, which start at random, learn faster
+        rates = [(trainee.backbone, params.lr), (trainee.heads, params.head_lr)]
+        super().__init__(fabric, trainee, make_optimizer(rates, params.weight_decay), settings)
+
+    def batches(
+        self, rng: np.random.Generator, draws: torch.Generator
+    ) -> tuple[list[int], Iterator[Tensor]]:
+        parts = _cut(rng.permutation(self.stills.train), self.params.batch)
+        self.trainee.start_epoch()
+        return [len(part) for part in parts], self._losses(parts, draws)
+
+    def _losses(self, parts: Sequence[np.ndarray], draws: torch.Generator) -> Iterator[Tensor]:
+        for part in parts:
+            crops, label = self._take(part)
+            yield self._loss(self.module(augment(crops, self.params, draws)), label)
+            self.on_step()
+
+    def validate(self) -> dict[str, float]:
+        logits, label = self._predict(self.stills.val)
+        found = torch.stack(logits).softmax(2).mean(0).argmax(1)
+        return {
+            "val_loss": self._loss(logits, label).item(),
+            "val_uar": unweighted_recall(label.cpu().numpy(), found.cpu().numpy()),
+        }
+
+    @torch.inference_mode()
+    def _predict(self, rows: np.ndarray) -> tuple[list[Tensor], Tensor]:
+        """Return logits [rows, K] of each head, and labels."""
+        self.module.eval()
+        parts = [self._take(part) for part in _cut(rows, self.params.batch)]
+        found = [[logits.float() for logits in self.module(crops)] for crops, _ in parts]
+        heads = [torch.cat(pieces) for pieces in zip(*found, strict=True)]
+        return heads, torch.cat([label for _, label in parts])
+
+    def _take(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return crops float32 [B, 3, 112, 112] in 0..255, and labels [B], on the device."""
+        crops = torch.from_numpy(self.stills.crops[rows]).to(self.fabric.device)
+        label = torch.from_numpy(self.stills.label[rows]).to(self.fabric.device)
+        return crops.permute(0, 3, 1, 2).float(), label
+
+    def _loss(self, logits: list[Tensor], label: Tensor) -> Tensor:
+        """Return the mean over the heads."""
+        losses = [
+            cross_entropy(
+                each.float(),
+                label,
+                weight=self.class_weight,
+                label_smoothing=self.params.label_smoothing,
+            )
+            for each in logits
+        ]
+        return torch.stack(losses).mean()
+
+
+def _cut(rows: np.ndarray, batch: int) -> list[np.ndarray]:
+    """Cut batches that differ by at most one: batch norm cannot take a batch of one."""
+    return np.array_split(rows, max(1, math.ceil(len(rows) / batch)))

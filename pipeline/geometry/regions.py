@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,17 @@ def region_topology(regions: Regions, patches: int, neighborhood: int) -> Topolo
     if regions == "grid":
         return grid_topology(patches, neighborhood)
     return landmark_topology()
+
+
+def region_metadata(regions: Regions, topology: Topology) -> dict[str, Any]:
+    """Return what a data set's index and a run say of the regions, JSON-able."""
+    return {
+        "regions": regions,
+        "names": list(topology.names),
+        "edges": [list(edge) for edge in topology.edges],
+        "edge_types": list(topology.edge_types),
+        "mirror": list(topology.mirror),
+    }
 
 
 def place_regions(

@@ -16,11 +16,16 @@ import numpy as np
 import pyarrow as pa
 
 from arpgnet.pipeline.geometry.grid import grid_pooling
-from arpgnet.pipeline.geometry.regions import Regions, place_regions, region_topology
+from arpgnet.pipeline.geometry.regions import (
+    Regions,
+    place_regions,
+    region_metadata,
+    region_topology,
+)
 from arpgnet.pipeline.geometry.topology import Topology
 from arpgnet.pipeline.runner.work import ClipWorkBase, upstream_reason
 from arpgnet.pipeline.tables.manifest import Clip
-from arpgnet.pipeline.tables.shards import ShardReader, fixed, to_numpy
+from arpgnet.pipeline.tables.shards import ShardReader, rows_of_valid, to_numpy
 
 
 @dataclass(frozen=True)
@@ -105,11 +110,7 @@ class GraphClip(ClipWorkBase):
         if self.regions == "grid":
             pooling = grid_pooling(self.patches, *self._map_shape[1:]).tolist()
         return {
-            "regions": self.regions,
-            "names": list(self.topology.names),
-            "edges": [list(edge) for edge in self.topology.edges],
-            "edge_types": list(self.topology.edge_types),
-            "mirror": list(self.topology.mirror),
+            **region_metadata(self.regions, self.topology),
             "pooling": pooling,
             "map_shape": list(self._map_shape),
         }
@@ -130,31 +131,14 @@ class GraphClip(ClipWorkBase):
 
     def _piece(self, landmarks: pa.Table, frames: pa.Table, faces: pa.Table) -> pa.Table:
         valid = landmarks.column("valid").to_numpy()
-        points = to_numpy(landmarks.column("points_crop"), (self._landmarks.metadata["N"], 2))[
-            valid
-        ]
-        matrices = to_numpy(faces.column("matrix"), (2, 3))[valid]
-        frame_wh = np.stack([frames.column("width"), frames.column("height")], axis=1)[valid]
-        arrays = self._place(points, matrices, frame_wh)
-        columns = [landmarks.column("frame_index"), landmarks.column("valid")]
-        for name, values in arrays.items():
-            kind = self.schema.field(name).type.value_type.to_pandas_dtype()
-            padded = np.zeros((len(valid), *values.shape[1:]), kind)
-            padded[valid] = values
-            columns.append(fixed(padded))
-        schema = self.schema.remove(0)  # the engine writes clip_id
-        return pa.table(columns, names=schema.names).cast(schema)
-
-    def _place(
-        self, points: np.ndarray, matrices: np.ndarray, frame_wh: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Return the columns of the valid frames."""
-        return place_regions(
+        points = to_numpy(landmarks.column("points_crop"), (self._landmarks.metadata["N"], 2))
+        placed = place_regions(
             self.regions,
             self.patches,
             self._scheme,
             (*self._map_shape[1:], *self._appearance["map_centers"]),
-            points,
-            matrices,
-            frame_wh,
+            points[valid],
+            to_numpy(faces.column("matrix"), (2, 3))[valid],
+            np.stack([frames.column("width"), frames.column("height")], axis=1)[valid],
         )
+        return rows_of_valid(self.schema, landmarks.column("frame_index"), valid, placed)

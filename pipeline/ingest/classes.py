@@ -14,6 +14,8 @@ from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import ListedClip
 from arpgnet.pipeline.datasets.frame_names import LEFT_OUT, FrameNames
+from arpgnet.pipeline.datasets.spelling import quoted, spelling_key
+from arpgnet.pipeline.ingest.names import doubtful_names, missing_frame_names
 
 
 def choose_classes(
@@ -59,9 +61,14 @@ def choose_classes(
 
 
 def _near(name: str, names: Sequence[str] | dict[str, int]) -> str:
-    folded = {other.lower(): other for other in names}
-    near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
-    return f"; nearest: '{folded[near[0]]}'" if near else ""
+    folded = {spelling_key(other): other for other in names}
+    near = difflib.get_close_matches(spelling_key(name), folded, n=1, cutoff=0.5)
+    if not near:
+        return ""
+    other = folded[near[0]]
+    # the other Unicode form of a name looks like it
+    same = near[0] == spelling_key(name) and not (name.isascii() and other.isascii())
+    return f"; nearest: {ascii(other) if same else quoted(other)}"
 
 
 @dataclass(frozen=True)
@@ -80,15 +87,21 @@ def map_classes(clips: Sequence[ListedClip], params: DatasetParams) -> Mapped:
     counted. A name that is mapped to null is left out and counted.
 
     Raises:
-        UserError: the map names a class that no clip has, or a class is not known.
+        UserError: the map names a class that no clip has, a class is not known, or a name is
+            doubtful (`doubtful_names`).
     """
     shown = {name for clip in clips for name in clip.classes}
     for name in params.map:
         if name not in shown:
-            near = difflib.get_close_matches(name, sorted(shown), n=1)
-            hint = f"; nearest: '{near[0]}'" if near else ""
-            raise UserError(f"dataset.map: no clip has the class '{name}'{hint}")
+            raise UserError(
+                f"dataset.map: no clip has the class {quoted(name)}{_near(name, sorted(shown))}"
+            )
+    doubt = next(doubtful_names(clips, params), None)
+    if doubt:
+        raise UserError(doubt)
+    missing = missing_frame_names(clips, params)
     table: dict[str, str | None] = {name: params.map.get(name, name) for name in shown}
+    table |= dict.fromkeys(missing)
     known = _known(clips, table, params)
     unknown = {name for name in shown if known is not None and table[name] not in {*known, None}}
     if unknown and params.unmapped == "error":
@@ -101,6 +114,7 @@ def map_classes(clips: Sequence[ListedClip], params: DatasetParams) -> Mapped:
             "dataset.unmapped=drop"
         )
     why = {name: f"class {name} is mapped to null" for name in shown if table[name] is None}
+    why |= {name: f"{quoted(name)} is a missing value" for name in missing}
     why |= {name: f"class {name} is not mapped (dataset.unmapped: drop)" for name in unknown}
     for name in why:
         table[name] = None

@@ -13,6 +13,7 @@ from arpgnet.pipeline.datasets.base import Expected, ListedClip, Listing
 from arpgnet.pipeline.datasets.corpora import Corpus, corpora
 from arpgnet.pipeline.datasets.file_cache import FileCache, near_duplicates_of
 from arpgnet.pipeline.datasets.media import NOT_FOUND, FileMetadata, Media
+from arpgnet.pipeline.ingest.names import doubtful_names
 from arpgnet.pipeline.ingest.notes import surplus_labels
 from arpgnet.pipeline.ingest.rows import media_of, why_unusable
 from arpgnet.pipeline.runner.workers import Limits
@@ -71,10 +72,12 @@ def check(
         from arpgnet.pipeline.datasets.adapters.demo import render
 
         render(params.demo, workers)
-    return [_check(corpus, workers, limits, verify) for corpus in found]
+    return [_check(corpus, params, workers, limits, verify) for corpus in found]
 
 
-def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) -> Findings:
+def _check(
+    corpus: Corpus, params: DatasetParams, workers: int, limits: Limits | None, verify: bool
+) -> Findings:
     listing = corpus.listing()
     media = media_of(listing.clips, [corpus])
     unique = list(dict.fromkeys(media))
@@ -85,7 +88,9 @@ def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) ->
         near_duplicates = near_duplicates_of(usable, cache)
     expected = corpus.about.expected_of(corpus.wanted.variant)
     where = dict(zip(media, (clip.path for clip in listing.clips), strict=True))
+    doubts = list(doubtful_names(listing.clips, params))
     lines = [*_counts(listing.clips, expected), *_left_out(listing)]
+    lines.append(replace(_fault("doubtful names", doubts), first=[]))
     lines += _files(listing.clips, media, metadata)
     if verify:
         names = [where[one] for one in changed]
@@ -99,7 +104,7 @@ def _check(corpus: Corpus, workers: int, limits: Limits | None, verify: bool) ->
     ]
     variant = f", {corpus.wanted.variant}" if corpus.wanted.variant else ""
     title = f"{corpus.name}{variant}: {corpus.wanted.root}"
-    return Findings(title, lines, listing.remarks)
+    return Findings(title, lines, [*listing.remarks, *doubts])
 
 
 def _counts(clips: Sequence[ListedClip], expected: Expected) -> Iterable[Line]:

@@ -110,10 +110,10 @@ def other_lengths(clips: Sequence[Clip], frames: Mapping[str, FrameNames]) -> li
     return remarks
 
 
-def surplus_labels(labels: int, frames: int | None, pictures: bool) -> int:
+def surplus_labels(labels: int, frames: int | None, images: bool) -> int:
     """Return by how many a video's labels exceed its frames; below 0: unlabeled frames.
 
     The last images of a folder may be missing because no face was found in them.
     """
     surplus = 0 if frames is None else labels - frames
-    return min(surplus, 0) if pictures else surplus
+    return min(surplus, 0) if images else surplus

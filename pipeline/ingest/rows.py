@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import posixpath
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import is_utf8, plural, shown, stored
 from arpgnet.pipeline.datasets.base import ListedClip
 from arpgnet.pipeline.datasets.corpora import Corpus
 from arpgnet.pipeline.datasets.frame_names import FrameNames
 from arpgnet.pipeline.datasets.media import FileMetadata, Media
+from arpgnet.pipeline.datasets.not_utf8 import NOT_UTF8
 from arpgnet.pipeline.tables.manifest import OK, QUARANTINED, Clip
 
 
@@ -31,13 +34,14 @@ def manifest_rows(
         file = metadata[one]
         fps, length = _timing(item, file)
         reason = why_unusable(item, file)
+        points = item.images.landmarks if item.images else None
         if item.frames is not None:
             frames[name] = item.frames
         files[name] = one
         clips.append(
             Clip(
                 clip_id=name,
-                path=item.path,
+                path=stored(item.path),
                 sha256=file.sha256,
                 label=item.label,
                 label_index=None if item.label is None else classes.index(item.label),
@@ -56,7 +60,7 @@ def manifest_rows(
                 image_sequence=item.images is not None,
                 first_image=item.images.first if item.images else None,
                 faces=item.faces,
-                landmarks=item.images.landmarks if item.images else None,
+                landmarks=points and stored(points),
                 person=item.person,
                 traits=json.dumps(dict(item.traits), sort_keys=True) if item.traits else None,
                 status=OK if reason is None else QUARANTINED,
@@ -68,7 +72,7 @@ def manifest_rows(
         reason, count = reasons.most_common(1)[0]
         raise UserError(
             f"none of the {plural(len(clips), 'clip')} can be used; {count} of them: {reason} "
-            f"(first: '{next(clip.path for clip in clips if clip.reason == reason)}'); "
+            f"(first: '{next(shown(clip.path) for clip in clips if clip.reason == reason)}'); "
             "is dataset.root correct?"
         )
     clips.sort(key=lambda clip: clip.clip_id)
@@ -79,22 +83,35 @@ def manifest_rows(
 def clip_ids(listed: Sequence[ListedClip]) -> list[str]:
     """Name each clip: the path without its suffix, and `@start-end` for a part.
 
-    If two names are equal (a.mp4 and a.avi), both keep their suffixes. With several corpora, each
-    name starts with its corpus.
+    A name that another clip could have too (a.mp4, a.avi and a.mp4.mov) keeps its suffix. Names are
+    in NFC, so that they are the same on macOS, unless two paths differ only in that. With several
+    corpora, each name starts with its corpus. The order of the clips does not matter.
     """
     several = len({clip.corpus for clip in listed}) > 1
-    paths = [f"{clip.corpus}/{clip.path}" if several else clip.path for clip in listed]
-    short = [
-        path if clip.images else posixpath.splitext(path)[0]
-        for path, clip in zip(paths, listed, strict=True)
-    ]
-    files: dict[str, set[str]] = {}
-    for name, path in zip(short, paths, strict=True):
-        files.setdefault(name, set()).add(path)
-    return [
-        (name if len(files[name]) == 1 else path) + _part(clip)
-        for name, path, clip in zip(short, paths, listed, strict=True)
-    ]
+    options = [_names(clip, f"{clip.corpus}/" if several else "") for clip in listed]
+    claims = Counter(name for names in options for name in dict.fromkeys(names))
+    chosen = [next((name for name in names if claims[name] == 1), names[-1]) for names in options]
+    # one file named like another's part, as v.mp4@0-1 beside 0-1 s of v.mp4
+    count = Counter(chosen)
+    seen: Counter[str] = Counter()
+    for row in sorted(range(len(listed)), key=lambda row: (listed[row].path, chosen[row])):
+        name = chosen[row]
+        seen[name] += 1
+        if count[name] > 1:
+            chosen[row] = next(
+                free
+                for extra in itertools.count(seen[name])
+                if (free := f"{name}~{extra}") not in claims
+            )
+    return chosen
+
+
+def _names(clip: ListedClip, corpus: str) -> list[str]:
+    """Return what a clip may be called, the preferred name first; the last is its whole path."""
+    path = stored(clip.path)
+    short = path if clip.images else posixpath.splitext(path)[0]
+    composed = [unicodedata.normalize("NFC", name) for name in (short, path)]
+    return [f"{corpus}{name}{_part(clip)}" for name in (*composed, path)]
 
 
 def media_of(listed: Sequence[ListedClip], found: Sequence[Corpus]) -> list[Media]:
@@ -115,6 +132,8 @@ def media_of(listed: Sequence[ListedClip], found: Sequence[Corpus]) -> list[Medi
 
 def why_unusable(clip: ListedClip, file: FileMetadata) -> str | None:
     """Say why a listed clip is quarantined; None: it is not."""
+    if not is_utf8(clip.path):
+        return NOT_UTF8
     if file.reason is None and (clip.start_s or 0.0) >= (_timing(clip, file)[1] or float("inf")):
         return "starts after the end of the file"
     return file.reason

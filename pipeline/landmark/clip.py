@@ -25,7 +25,7 @@ from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import Device, runtime_version
 from arpgnet.pipeline.runner.work import ClipWorkBase, upstream_reason
 from arpgnet.pipeline.tables.manifest import Clip
-from arpgnet.pipeline.tables.shards import ShardReader, fixed, to_numpy
+from arpgnet.pipeline.tables.shards import ShardReader, rows_of_valid, to_numpy
 from arpgnet.pipeline.video.frames import decode_jpeg
 
 
@@ -41,6 +41,12 @@ def landmark_schema(scheme: Scheme) -> pa.Schema:
             pa.field("points_image", points, nullable=False),
         ]
     )
+
+
+def points_of(in_image: np.ndarray, matrices: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns of points, [k, P, 2] each, of faces aligned by `matrices` [k, 2, 3]."""
+    in_crop = [apply(matrix, points) for matrix, points in zip(matrices, in_image, strict=True)]
+    return {"points_crop": np.stack(in_crop), "points_image": in_image}
 
 
 @dataclass(frozen=True)
@@ -99,22 +105,11 @@ class LandmarkClip(ClipWorkBase):
         valid = faces.column("valid").to_numpy()
         boxes = to_numpy(faces.column("bbox"), (4,))
         matrices = to_numpy(faces.column("matrix"), (2, 3))
-        in_image = np.zeros((len(valid), SCHEMES[self.model.scheme].points, 2), np.float32)
-        in_crop = np.zeros_like(in_image)
-        rows = np.flatnonzero(valid)
-        if len(rows):
-            jpegs = faces.column("context").take(rows).to_pylist()
+        points = {}
+        if valid.any():
+            jpegs = faces.column("context").filter(pa.array(valid)).to_pylist()
             contexts = np.stack([decode_jpeg(jpeg) for jpeg in jpegs])
-            in_image[rows] = self._network.locate(contexts, boxes[rows])
-        for row in rows:
-            in_crop[row] = apply(matrices[row], in_image[row])
-        if not np.isfinite(in_crop).all():
-            raise ClipError("the landmark network gave a number that is not finite")
-        columns = [
-            faces.column("frame_index"),
-            faces.column("valid"),
-            fixed(in_crop),
-            fixed(in_image),
-        ]
-        schema = self.schema.remove(0)  # the engine writes clip_id
-        return pa.table(columns, names=schema.names).cast(schema)
+            points = points_of(self._network.locate(contexts, boxes[valid]), matrices[valid])
+            if not np.isfinite(points["points_crop"]).all():
+                raise ClipError("the landmark network gave a number that is not finite")
+        return rows_of_valid(self.schema, faces.column("frame_index"), valid, points)

@@ -12,12 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from arpgnet.pipeline.common.errors import ClipError
-from arpgnet.pipeline.geometry.alignment import apply
 from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES
-from arpgnet.pipeline.landmark.clip import landmark_schema
+from arpgnet.pipeline.landmark.clip import landmark_schema, points_of
 from arpgnet.pipeline.runner.work import ClipWorkBase, upstream_reason
 from arpgnet.pipeline.tables.manifest import Clip
-from arpgnet.pipeline.tables.shards import ShardReader, fixed, to_numpy
+from arpgnet.pipeline.tables.shards import ShardReader, rows_of_valid, to_numpy
 
 SCHEME = SCHEMES["68"]
 
@@ -82,12 +81,9 @@ class ProvidedLandmarkClip(ClipWorkBase):
 
     def _piece(self, stored: pa.ChunkedArray, faces: pa.Table) -> pa.Table:
         valid = faces.column("valid").to_numpy() & stored.is_valid().to_numpy()
-        matrices = to_numpy(faces.column("matrix"), (2, 3))
-        in_image = np.zeros((len(valid), SCHEME.points, 2), np.float32)
-        in_crop = np.zeros_like(in_image)
-        for row in np.flatnonzero(valid):
-            in_image[row] = np.array(stored[row].as_py(), np.float32).reshape(-1, 2)
-            in_crop[row] = apply(matrices[row], in_image[row])
-        columns = [faces.column("frame_index"), pa.array(valid), fixed(in_crop), fixed(in_image)]
-        schema = self.schema.remove(0)  # the engine writes clip_id
-        return pa.table(columns, names=schema.names).cast(schema)
+        points = {}
+        if valid.any():
+            lists = stored.filter(pa.array(valid)).to_pylist()
+            in_image = np.array(lists, np.float32).reshape(-1, SCHEME.points, 2)
+            points = points_of(in_image, to_numpy(faces.column("matrix"), (2, 3))[valid])
+        return rows_of_valid(self.schema, faces.column("frame_index"), valid, points)

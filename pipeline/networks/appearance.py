@@ -5,7 +5,6 @@ input its cells look.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +12,9 @@ import onnx
 
 from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.geometry.alignment import CROP_PX
-from arpgnet.pipeline.networks.image_network import ImageNetwork, Precision
+from arpgnet.pipeline.networks.image_network import GraphNetwork, ImageNetwork, Precision
 from arpgnet.pipeline.networks.packs import ModelSpec
-from arpgnet.pipeline.networks.sessions import Device, find_map_tensor, load_graph
+from arpgnet.pipeline.networks.sessions import Device, OnnxGraph, find_map_tensor, open_graph
 
 WINDOWED = ("Conv", "MaxPool", "AveragePool")
 POINTWISE = (
@@ -77,11 +76,17 @@ class Layout:
     map_tensor: str
     map_shape: MapShape
     embedding_dim: int
+    centers: Centers
 
 
-@cache
-def layout(spec: ModelSpec) -> Layout:
-    """Return the pack's word for it, or what the graph says where the pack is silent.
+_LAYOUTS: dict[ModelSpec, Layout] = {}
+
+
+def layout(spec: ModelSpec, graph: OnnxGraph | None = None) -> Layout:
+    """Return the pack's word for it, or what the network says where the pack is silent.
+
+    Args:
+        graph: of the network, if it is open.
 
     Raises:
         UserError: neither says, or the network takes no aligned crops.
@@ -91,27 +96,44 @@ def layout(spec: ModelSpec) -> Layout:
             f"{spec.path.name} takes {spec.input_px} pixels, the aligned crops have {CROP_PX}: "
             "choose another pack"
         )
+    if spec not in _LAYOUTS:
+        _LAYOUTS[spec] = (
+            _graph_layout((graph or open_graph(spec)).model, spec)
+            if spec.arch is None
+            else _checkpoint_layout(spec, spec.arch)
+        )
+    return _LAYOUTS[spec]
+
+
+def _checkpoint_layout(spec: ModelSpec, arch: str) -> Layout:
+    # imported here: torch takes 2 s, and a graph needs none
+    from arpgnet.pipeline.networks.backbones import output_shapes
+
+    width, shape = output_shapes(arch)
+    # each halving keeps the first pixel's center
+    middle = Centers(0.0, CROP_PX / shape[2])
+    return Layout("feature_map", spec.map_shape or shape, spec.embedding_dim or width, middle)
+
+
+def _graph_layout(model: onnx.ModelProto, spec: ModelSpec) -> Layout:
     tensor, shape, width = spec.map_tensor, spec.map_shape, spec.embedding_dim
-    if tensor is None or shape is None or width is None:
-        graph = load_graph(spec.path)
-        if tensor is None or shape is None:
-            found_tensor, found_shape = find_map_tensor(graph)
-            if tensor not in (None, found_tensor):
-                raise UserError(
-                    f"{spec.path.name}: give map_shape beside map_tensor: {tensor} in pack.yaml"
-                )
-            tensor, shape = found_tensor, found_shape
-        if width is None:
-            width = graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    if tensor is None or shape is None:
+        found_tensor, found_shape = find_map_tensor(model)
+        if tensor not in (None, found_tensor):
+            raise UserError(
+                f"{spec.path.name}: give map_shape beside map_tensor: {tensor} in pack.yaml"
+            )
+        tensor, shape = found_tensor, found_shape
+    if width is None:
+        width = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     if not width:
         raise UserError(f"{spec.path.name}: give models.embedding.embedding_dim in pack.yaml")
-    return Layout(tensor, shape, width)
+    return Layout(tensor, shape, width, map_centers(model, tensor, shape[2], CROP_PX))
 
 
 def centers(spec: ModelSpec) -> Centers:
     """Return which crop pixels the cells of the map look at."""
-    found = layout(spec)
-    return map_centers(load_graph(spec.path), found.map_tensor, found.map_shape[2], CROP_PX)
+    return layout(spec).centers
 
 
 class AppearanceNetwork:
@@ -130,10 +152,19 @@ class AppearanceNetwork:
         threads: int = 1,
         precision: Precision = "fp32",
     ) -> None:
-        self.layout = layout(spec)
         self._name = spec.path.name
-        self._network = ImageNetwork(
+        self._network: ImageNetwork
+        if spec.arch is not None:
+            from arpgnet.pipeline.networks.backbones import open_checkpoint
+
+            self.layout = layout(spec)
+            self._network = open_checkpoint(spec, batch, device, threads, precision)
+            return
+        graph = open_graph(spec)
+        self.layout = layout(spec, graph)
+        self._network = GraphNetwork(
             spec,
+            graph,
             batch=batch,
             device=device,
             threads=threads,

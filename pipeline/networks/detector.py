@@ -24,7 +24,7 @@ from arpgnet.pipeline.common.params import AlignParams
 from arpgnet.pipeline.geometry.tracks import iou
 from arpgnet.pipeline.networks.dynamic_shapes import SAME, any_sides
 from arpgnet.pipeline.networks.packs import ModelSpec, Pack
-from arpgnet.pipeline.networks.sessions import Device, load_graph, make_session
+from arpgnet.pipeline.networks.sessions import Device, OnnxGraph, make_session, open_graph
 
 # boxes that overlap more are one face; SCRFD's own value
 NMS_IOU = 0.4
@@ -105,7 +105,6 @@ def make_detector(
     Raises:
         UserError: the graph has no keypoints, or takes another fixed size.
     """
-    spec.require_unchanged()
     make = YunetDetector if spec.kind == "yunet" else ScrfdDetector
     return make(spec, det_px=det_px, thresh=thresh, device=device, threads=threads)
 
@@ -141,15 +140,17 @@ class ScrfdDetector:
         # imported here: it takes 0.4 s, and a run without new clips needs no detector
         from insightface.model_zoo import SCRFD
 
-        session = make_session(spec.path, threads=threads, device=device)
-        # static sessions would be made by insightface, with options of its own
-        net = SCRFD(str(spec.path), session=session, static_shape_sessions=False)
+        graph = open_graph(spec)
+        session = make_session(graph, threads=threads, device=device)
+        # static sessions would be made by insightface, with options of its own; with the file's
+        # name it would parse the file too
+        net = SCRFD(None, session=session, static_shape_sessions=False)
         if not net.use_kps:
             raise UserError(f"{spec.path} gives no keypoints: an SCRFD with 9 outputs is needed")
         fixed = net.static_input_size
         self._net = net
         if fixed is not None:
-            dynamic = _dynamic_shape_session(spec, session, threads, device)
+            dynamic = _dynamic_shape_session(graph, session, threads, device)
             if dynamic is not None:
                 self._net = SCRFD(None, session=dynamic, static_shape_sessions=False)
         self.any_sides = self._net.static_input_size is None
@@ -178,7 +179,7 @@ class ScrfdDetector:
 
 
 def _dynamic_shape_session(
-    spec: ModelSpec, original: onnxruntime.InferenceSession, threads: int, device: Device
+    graph: OnnxGraph, original: onnxruntime.InferenceSession, threads: int, device: Device
 ) -> onnxruntime.InferenceSession | None:
     """Open the graph for images of any sides, if its results at its own sides are the same."""
     source = original.get_inputs()[0]
@@ -186,8 +187,8 @@ def _dynamic_shape_session(
     trial = np.random.default_rng(0).uniform(-1, 1, source.shape).astype(np.float32)
     trial += np.linspace(-1, 1, source.shape[-1], dtype=np.float32)
     try:
-        graph = any_sides(load_graph(spec.path)).SerializeToString()
-        dynamic = make_session(graph, threads=threads, device=device)
+        resizable = any_sides(graph.model).SerializeToString()
+        dynamic = make_session(resizable, threads=threads, device=device)
         pairs = zip(
             original.run(None, {source.name: trial}),
             dynamic.run(None, {source.name: trial}),
@@ -209,9 +210,9 @@ class YunetDetector:
     def __init__(
         self, spec: ModelSpec, *, det_px: int | None, thresh: float, device: Device, threads: int
     ) -> None:
-        self._session = make_session(spec.path, threads=threads, device=device)
+        self._session = make_session(open_graph(spec), threads=threads, device=device)
         self._outputs = [f"{head}_{stride}" for head in YUNET_HEADS for stride in YUNET_STRIDES]
-        missing = {*self._outputs} - {out.name for out in self._session.get_outputs()}
+        missing = {*self._outputs} - {output.name for output in self._session.get_outputs()}
         if missing:
             raise UserError(f"{spec.path} is not a YuNet: it has no output {min(missing)}")
         graph_input = self._session.get_inputs()[0]

@@ -27,7 +27,7 @@ def any_batch(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     dynamic, dims = _copy(model), _dims(model)
     _name_axis(dynamic.graph.input[:1], 0, "batch")
-    _name_axis([out for out in dynamic.graph.output if _first(out) == 1], 0, "batch")
+    _name_axis([value for value in dynamic.graph.output if _first(value) == 1], 0, "batch")
     for node, shape in _constants(dynamic, "Reshape", 1):
         if shape.size and shape[0] == 1 and dims.get(node.input[0], [0])[0] == 1:
             # in a Reshape, 0 stands for the input's own number
@@ -41,9 +41,9 @@ def any_sides(model: onnx.ModelProto) -> onnx.ModelProto:
     dynamic, dims = _copy(model), _dims(model)
     for axis, name in ((2, "height"), (3, "width")):
         _name_axis(dynamic.graph.input[:1], axis, name)
-    for out in dynamic.graph.output:
-        for axis in range(1, len(out.type.tensor_type.shape.dim)):
-            _name_axis([out], axis, f"{out.name}_{axis}")
+    for output in dynamic.graph.output:
+        for axis in range(1, len(output.type.tensor_type.shape.dim)):
+            _name_axis([output], axis, f"{output.name}_{axis}")
     for node, sides in _constants(dynamic, "Resize", 3):
         before = dims.get(node.input[0], [])
         if len(before) == len(sides) and all(before):
@@ -93,14 +93,14 @@ def _constants(
 
 
 def _replace(model: onnx.ModelProto, node: onnx.NodeProto, place: int, value: np.ndarray) -> None:
-    name = f"{node.output[0]}_freed"
+    name = f"{node.output[0]}_dynamic"
     model.graph.initializer.append(numpy_helper.from_array(value, name))
     node.input[place] = name
 
 
 def _drop_idle_slices(model: onnx.ModelProto, dims: dict[str, Dims]) -> None:
     """Drop slices that cut nothing off, in the form of opset 9, which cannot run backwards."""
-    outputs = {out.name for out in model.graph.output}
+    outputs = {output.name for output in model.graph.output}
     same: dict[str, str] = {}
     remaining = []
     for node in model.graph.node:

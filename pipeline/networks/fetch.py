@@ -8,7 +8,8 @@ from pathlib import Path
 
 from arpgnet.pipeline.common.download import CHUNK, Opener, discard, download, open_url
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.networks.packs import ModelEntry, PackEntry, find_fault, known_entries
+from arpgnet.pipeline.networks.pack_file import ModelEntry, PackEntry
+from arpgnet.pipeline.networks.packs import find_fault, known_entries
 from arpgnet.pipeline.store import file_sha256
 
 

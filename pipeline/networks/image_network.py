@@ -1,6 +1,6 @@
-"""Which number format the appearance network is run in on this machine.
+"""A face network that takes images in batches, where its graph can: ONNX Runtime, or torch.
 
-A face network that takes images in batches, where its graph can: ONNX Runtime, or torch.
+Which number format the appearance network is run in on this machine.
 
 B images, S pixels.
 """
@@ -13,20 +13,22 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime
 
 from arpgnet.pipeline.networks.dynamic_shapes import SAME, any_batch
 from arpgnet.pipeline.networks.packs import ModelSpec
-from arpgnet.pipeline.networks.preprocessing import normalization
+from arpgnet.pipeline.networks.preprocessing import Normalization, normalization
 from arpgnet.pipeline.networks.sessions import (
     CPU,
     Device,
+    OnnxGraph,
     batchable,
     choose_provider,
-    load_graph,
     make_session,
+    open_graph,
 )
-from arpgnet.pipeline.networks.tuned import graph_source
+from arpgnet.pipeline.networks.tuned import tuned_graph
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -47,7 +49,29 @@ class ImageNetwork:
     """One input, a square RGB image; any outputs, the first axis of each counting images.
 
     Args:
+        run: the network, fed what `preprocessing` makes of at most `batch` images.
+    """
+
+    def __init__(self, preprocessing: Normalization, run: Run, batch: int) -> None:
+        self._normalization = preprocessing
+        self._run = run
+        self.batch = batch
+
+    def run(self, images: Images) -> list[Floats]:
+        """Return the outputs for images uint8 [B, S, S, 3], RGB; each float32 [B, ...]."""
+        parts = [
+            self._run(self._normalization.model_input(images[start : start + self.batch]))
+            for start in range(0, len(images), self.batch)
+        ]
+        return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
+
+
+class GraphNetwork(ImageNetwork):
+    """The network of an ONNX file.
+
+    Args:
         spec: the network and how to feed it.
+        graph: its file, if it is open.
         batch: the most images at once; 1 where the graph allows no more.
         extra_outputs: internal tensors that `run` gives behind the graph's first output.
         precision: `bf16` runs the graph in torch, where it can be imported exactly.
@@ -61,6 +85,7 @@ class ImageNetwork:
     def __init__(
         self,
         spec: ModelSpec,
+        graph: OnnxGraph | None = None,
         *,
         batch: int,
         device: Device = "cpu",
@@ -68,35 +93,30 @@ class ImageNetwork:
         extra_outputs: Sequence[str] = (),
         precision: Precision = "fp32",
     ) -> None:
-        self._normalization = normalization(spec)
-        self._spec = spec
-        self._graph = graph_source(spec)
+        graph = graph or open_graph(spec)
+        preprocessing = normalization(spec, graph)
+        graph = tuned_graph(spec, graph)
         self._device = device
         self._threads = threads
-        session = make_session(
-            self._graph, threads=threads, device=device, extra_outputs=extra_outputs
-        )
+        session = make_session(graph, threads=threads, device=device, extra_outputs=extra_outputs)
         self._outputs = [session.get_outputs()[0].name, *extra_outputs]
         self.in_torch = False
-        self._run, self.batch = self._choose(session, batch, precision)
-
-    def run(self, images: Images) -> list[Floats]:
-        """Return the outputs for images uint8 [B, S, S, 3], RGB; each float32 [B, ...]."""
-        parts = [
-            self._run(self._normalization.model_input(images[start : start + self.batch]))
-            for start in range(0, len(images), self.batch)
-        ]
-        return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
+        trial = preprocessing.model_input(_trial(spec.input_px))
+        super().__init__(preprocessing, *self._choose(graph, session, trial, batch, precision))
 
     def _choose(
-        self, session: onnxruntime.InferenceSession, batch: int, precision: Precision
+        self,
+        graph: OnnxGraph,
+        session: onnxruntime.InferenceSession,
+        trial: Floats,
+        batch: int,
+        precision: Precision,
     ) -> tuple[Run, int]:
         """Return the fastest way to run the graph that gives what the graph itself gives."""
         original = self._in(session)
-        trial = self._normalization.model_input(_trial(self._spec.input_px))
         truth = [np.concatenate(two) for two in zip(*_one_by_one(original, trial), strict=True)]
         if precision == "bf16":
-            imported = self._in_torch(trial, truth)
+            imported = self._in_torch(graph.model, trial, truth)
             if imported is not None:
                 self.in_torch = True
                 return imported, batch
@@ -106,7 +126,7 @@ class ImageNetwork:
             # a promise only: some published graphs reshape to a single row further down
             # (deepinsight/insightface#2878) and fail or mix images up
             return (original, batch) if _same(original, trial, truth) else (original, 1)
-        dynamic = self._dynamic_batch()
+        dynamic = self._dynamic_batch(graph.model)
         return (dynamic, batch) if dynamic and _same(dynamic, trial, truth) else (original, 1)
 
     def _in(self, session: onnxruntime.InferenceSession) -> Run:
@@ -119,11 +139,11 @@ class ImageNetwork:
 
         return run
 
-    def _dynamic_batch(self) -> Run | None:
+    def _dynamic_batch(self, model: onnx.ModelProto) -> Run | None:
         """Return the graph with its batch of one made any number, if ONNX Runtime can load that."""
         try:
             session = make_session(
-                any_batch(load_graph(self._graph)).SerializeToString(),
+                any_batch(model).SerializeToString(),
                 threads=self._threads,
                 device=self._device,
                 extra_outputs=self._outputs[1:],
@@ -132,15 +152,14 @@ class ImageNetwork:
             return None
         return self._in(session)
 
-    def _in_torch(self, trial: Floats, truth: list[Floats]) -> Run | None:
+    def _in_torch(self, model: onnx.ModelProto, trial: Floats, truth: list[Floats]) -> Run | None:
         """Import the graph in bfloat16, if the import is exact in float32."""
-        graph = load_graph(self._graph)
-        if not {node.op_type for node in graph.graph.node} <= TORCH_KINDS:
+        if not {node.op_type for node in model.graph.node} <= TORCH_KINDS:
             return None
         from arpgnet.pipeline.networks.torch_graph import NotImportable, TorchRun, import_graph
 
         try:
-            module = import_graph(graph, self._outputs)
+            module = import_graph(model, self._outputs)
             run = TorchRun(module, device=self._device, threads=self._threads)
         except NotImportable:
             return None

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.geometry.alignment import CONTEXT_PX, CONTEXT_SCALE, apply, square_matrix
 from arpgnet.pipeline.geometry.landmark_schemes import SCHEMES
-from arpgnet.pipeline.networks.image_network import ImageNetwork
+from arpgnet.pipeline.networks.image_network import GraphNetwork
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import CPU, CUDA, Device, choose_provider
 
@@ -36,7 +36,7 @@ class LandmarkNetwork:
     def __init__(self, spec: ModelSpec, *, device: Device = "cpu", threads: int = 1) -> None:
         self.scheme = SCHEMES[spec.scheme]
         self._spec = spec
-        self._network = ImageNetwork(
+        self._network = GraphNetwork(
             spec, batch=BATCH[choose_provider(device)], device=device, threads=threads
         )
 
@@ -55,7 +55,7 @@ class LandmarkNetwork:
         if width != 2 * self.scheme.points:
             raise UserError(
                 f"{self._spec.path.name} is no {self._spec.kind} network: it gives {width} numbers "
-                f"a face, expected {2 * self.scheme.points}; correct models.landmark in pack.yaml"
+                f"per face, expected {2 * self.scheme.points}; correct models.landmark in pack.yaml"
             )
         side, scale = self._spec.input_px, BOX_SCALE[self._spec.kind]
         points: npt.NDArray[Any] = output.reshape(len(contexts), -1, 2)

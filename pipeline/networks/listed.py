@@ -12,7 +12,8 @@ from typing import Any
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import write_whole
-from arpgnet.pipeline.networks.packs import Pack, Role, describe_pack, load_pack
+from arpgnet.pipeline.networks.pack_file import Role
+from arpgnet.pipeline.networks.packs import Pack, load_pack
 
 NETWORKS = Path("data/networks")
 
@@ -23,7 +24,7 @@ def list_networks(name_or_path: str, folder: Path = NETWORKS) -> None:
     Raises:
         UserError: as `load_pack`.
     """
-    pack = describe_pack(name_or_path)
+    pack = load_pack(name_or_path)
     for role in pack.models:
         text = json.dumps(_listed(pack, role), indent=2, sort_keys=True) + "\n"
         write_whole(folder / f"{role}.json", text.encode())

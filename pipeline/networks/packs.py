@@ -1,10 +1,8 @@
-"""Face packs: which ONNX files find, landmark and describe faces, and on what terms.
+"""Face packs: which networks find, landmark and describe faces, and on what terms.
 
-A pack is a folder of ONNX files with a `pack.yaml`; the embedding network may be a checkpoint of
-torch or safetensors instead, with the name of its architecture as `arch`. InsightFace's own
-folders and the `open` pack need none: `pipeline/networks/bundled/<name>.yaml` knows their files
-and sha256. Looked for in the folders of `ARPGNET_MODELS`, the user's cache, and
-`~/.insightface/models`.
+A pack is a folder of ONNX files with a `pack.yaml`. InsightFace's own folders and the `open` pack
+need none: `pipeline/networks/bundled/<name>.yaml` knows their files and sha256. Looked for in the
+folders of `ARPGNET_MODELS`, the user's cache, and `~/.insightface/models`.
 """
 
 from __future__ import annotations
@@ -12,153 +10,37 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import platformdirs
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.networks.checkpoint_graph import graph_key, graph_of_checkpoint
+from arpgnet.pipeline.networks.pack_file import (
+    INPUT_PX,
+    PACK_FILE,
+    ROLES,
+    SCHEMES,
+    Channels,
+    Kind,
+    ModelEntry,
+    PackEntry,
+    Role,
+    read_entry,
+)
 from arpgnet.pipeline.store import file_sha256
 
-Role = Literal["detector", "landmark", "embedding"]
-Kind = Literal["scrfd", "yunet", "2d106", "pfld98", "68", "arcface"]
-ROLES: tuple[Role, ...] = ("detector", "landmark", "embedding")
-KINDS: dict[Role, tuple[Kind, ...]] = {
-    "detector": ("scrfd", "yunet"),
-    "landmark": ("2d106", "pfld98", "68"),
-    "embedding": ("arcface",),
-}
-SCHEMES: dict[Kind, str] = {"2d106": "106", "pfld98": "98", "68": "68"}
-INPUT_PX: dict[Kind, int] = {
-    "scrfd": 640,
-    "yunet": 640,
-    "2d106": 192,
-    "pfld98": 112,
-    "68": 192,
-    "arcface": 112,
-}
-PACK_FILE = "pack.yaml"
-CHECKPOINTS = frozenset({".pt", ".pth", ".safetensors"})
 BUNDLED = Path(__file__).resolve().parent / "bundled"
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Channels = tuple[float, float, float]
-
-
-# pack.yaml is also read in British spelling: users' packs of earlier versions have it
-BRITISH = {"color": "colour", "license": "licence"}
-
-
-def _either(field: str) -> AliasChoices:
-    return AliasChoices(field, BRITISH[field])
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelEntry(_Strict):
-    """One network as `pack.yaml` describes it; the image becomes `(x - mean) / std`, x in 0..255.
-
-    `mean` and `std` are one number or one per channel in the order of `color`. Left out, they
-    are what InsightFace's class reads off the graph. A detector is fed as its kind asks.
-    """
-
-    file: str
-    sha256: Sha256
-    kind: Kind
-    arch: str | None = None
-    bytes: Annotated[int, Field(gt=0)] | None = None
-    url: str | None = None
-    input_px: Annotated[int, Field(ge=32, le=4096)] | None = None
-    color: Annotated[Literal["rgb", "bgr"], Field(validation_alias=_either("color"))] = "rgb"
-    mean: Channels | None = None
-    std: Channels | None = None
-    map_tensor: str | None = None
-    map_shape: tuple[int, int, int] | None = None
-    embedding_dim: Annotated[int, Field(gt=0)] | None = None
-
-    @field_validator("file")
-    @classmethod
-    def _stays_inside(cls, file: str) -> str:
-        path = PurePosixPath(file)
-        if path.is_absolute() or ".." in path.parts or "\\" in file or ":" in file:
-            raise ValueError(f"'{file}' leaves the pack's folder; name a file inside it")
-        return file
-
-    @field_validator("mean", "std", mode="before")
-    @classmethod
-    def _one_or_three(cls, value: object) -> object:
-        return (value, value, value) if isinstance(value, int | float) else value
-
-    @model_validator(mode="after")
-    def _both_or_none(self) -> ModelEntry:
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std are given together or not at all")
-        if self.std is not None and not all(s > 0 for s in self.std):
-            raise ValueError("std must be above 0")
-        return self
-
-    @model_validator(mode="after")
-    def _graph_or_checkpoint(self) -> ModelEntry:
-        checkpoint = PurePosixPath(self.file).suffix in CHECKPOINTS
-        if checkpoint and (self.arch is None or self.kind != "arcface"):
-            raise ValueError(f"'{self.file}' needs kind: arcface and the name of its arch")
-        if self.arch is not None and not checkpoint:
-            raise ValueError(f"'{self.file}' is a graph and has no arch")
-        return self
-
-
-class Archive(_Strict):
-    """A zip that holds a pack's files; `sha256` is a check beside those of the files in it."""
-
-    url: str
-    sha256: Sha256 | None = None
-
-
-class PackEntry(_Strict):
-    """`pack.yaml`, or one of the tables in `pipeline/networks/bundled/`."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    license: Annotated[str, Field(validation_alias=_either("license"))]
-    notice: str
-    url: str | None = None
-    archive: Archive | None = None
-    models: dict[Role, ModelEntry]
-
-    @model_validator(mode="after")
-    def _every_role(self) -> PackEntry:
-        for role in ROLES:
-            if role not in self.models:
-                raise ValueError(f"arpgnet.models.{role} is missing")
-            kind = self.models[role].kind
-            if kind not in KINDS[role]:
-                raise ValueError(
-                    f"arpgnet.models.{role}.kind: '{kind}' is not one of {', '.join(KINDS[role])}"
-                )
-        return self
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """A network on disk and how to feed it; see `ModelEntry` for the preprocessing.
 
-    `weights` are those of a fine-tuned network, which stand in the place of the graph's own. Of a
-    checkpoint, `arch` is its network and `conversion` the identity of the graph it is made into.
+    `weights` are those of a fine-tuned network, which stand in the place of the file's own. Of a
+    checkpoint, `arch` is its network in `models`.
     """
 
     role: Role
@@ -173,7 +55,6 @@ class ModelSpec:
     map_shape: tuple[int, int, int] | None
     embedding_dim: int | None
     arch: str | None = None
-    conversion: str | None = None
     weights: Path | None = None
     weights_sha256: str | None = None
 
@@ -193,8 +74,7 @@ class ModelSpec:
         Raises:
             UserError: it is not the one that was described.
         """
-        # a converted checkpoint lies in the store, under its identity
-        if self.conversion is None and file_sha256(self.path) != self.sha256:
+        if file_sha256(self.path) != self.sha256:
             raise UserError(f"{self.path} changed while it was in use: run `dvc repro` again")
 
     @property
@@ -246,52 +126,14 @@ def known_entries() -> dict[str, PackEntry]:
     return {entry.name: entry for entry in entries}
 
 
-def read_entry(path: Path) -> PackEntry:
-    """Read and validate a `pack.yaml`.
-
-    Raises:
-        UserError: it is not YAML, lacks or mistypes a field, or names a file outside its folder.
-    """
-    try:
-        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{path} must hold a mapping with name, license, notice, url and models")
-    try:
-        return PackEntry.model_validate(raw)
-    except ValidationError as error:
-        lines = (_explain(item) for item in error.errors())
-        raise UserError(f"{path}: " + "; ".join(lines)) from None
-
-
 def load_pack(name_or_path: str, roles: Sequence[Role] = ROLES) -> Pack:
     """Find a pack by name or by the path of its folder, and check it.
 
     Every file must be there; the sha256 is checked for `roles`, the ones the caller will run.
 
-    A checkpoint among them is brought into the form of a graph, once.
-
     Raises:
         UserError: unknown name, missing file, wrong sha256, or a bad `pack.yaml`; the line says
             what to do.
-    """
-    pack = describe_pack(name_or_path, roles)
-    for role in roles:
-        spec = pack.models[role]
-        if spec.arch is not None:
-            graph = graph_of_checkpoint(spec.path, spec.arch, spec.sha256)
-            pack.models[role] = replace(spec, path=graph)
-    return pack
-
-
-def describe_pack(name_or_path: str, roles: Sequence[Role] = ROLES) -> Pack:
-    """Return `load_pack`, with checkpoints left as they are.
-
-    Raises:
-        UserError: see `load_pack`.
     """
     entry, folder = _locate(name_or_path)
     if folder is None:
@@ -447,7 +289,6 @@ def _assemble(entry: PackEntry, folder: Path) -> Pack:
             map_shape=model.map_shape,
             embedding_dim=model.embedding_dim,
             arch=model.arch,
-            conversion=None if model.arch is None else graph_key(model.arch, model.sha256),
         )
     return Pack(entry.name, folder, entry.license, entry.notice, entry.url, models)
 
@@ -481,11 +322,3 @@ def _foreign_status(folder: Path) -> PackStatus:
     except UserError as error:
         return PackStatus(folder.name, "unknown", False, folder, [str(error)], 0)
     return _status(entry, folder)
-
-
-def _explain(item: object) -> str:
-    """Return one pydantic error as `key: what is wrong`."""
-    assert isinstance(item, dict)
-    key = ".".join(str(part) for part in item["loc"])
-    message = str(item["ctx"]["error"]) if item["type"] == "value_error" else item["msg"]
-    return f"{key}: {message}" if key else message

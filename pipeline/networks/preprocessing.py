@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from arpgnet.pipeline.networks.packs import Channels, ModelSpec
-from arpgnet.pipeline.networks.sessions import load_graph
+from arpgnet.pipeline.networks.pack_file import Channels
+from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.sessions import OnnxGraph, open_graph
 
 # what the networks of a kind were trained with, as InsightFace's classes assume it
 MEAN_STD = {"2d106": (127.5, 128.0), "68": (127.5, 128.0), "arcface": (127.5, 127.5)}
@@ -48,22 +49,26 @@ class Normalization:
         return np.divide(values - mean, np.asarray(self.std), dtype=np.float32)
 
 
-def normalization(spec: ModelSpec) -> Normalization:
-    """Return the pack's mean and std, else those that InsightFace's classes would use."""
+def normalization(spec: ModelSpec, graph: OnnxGraph | None = None) -> Normalization:
+    """Return the pack's mean and std, else those that InsightFace's classes would use.
+
+    Args:
+        graph: of the network, if it is open.
+    """
     if spec.mean is not None and spec.std is not None:
         return Normalization(spec.color, spec.mean, spec.std)
     if spec.kind == "pfld98":
         mean, std = PFLD_MEAN_STD
-    elif _normalizes_itself(spec):
+    elif spec.arch is None and _normalizes_itself(spec, graph or open_graph(spec)):
         mean, std = 0.0, 1.0
     else:
         mean, std = MEAN_STD[spec.kind]
     return Normalization(spec.color, (mean, mean, mean), (std, std, std))
 
 
-def _normalizes_itself(spec: ModelSpec) -> bool:
+def _normalizes_itself(spec: ModelSpec, graph: OnnxGraph) -> bool:
     """Check whether the graph begins by subtracting and multiplying, as MXNet exports do."""
-    names = [node.name for node in load_graph(spec.path).graph.node[:FIRST_NODES]]
+    names = [node.name for node in graph.model.graph.node[:FIRST_NODES]]
     if spec.kind in ("2d106", "68") and "bn_data" in names[:3]:
         return True
     subtracts = any(name.startswith(("Sub", "_minus")) for name in names)

@@ -9,6 +9,7 @@ handed to InsightFace's classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -17,15 +18,46 @@ import onnxruntime
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.gpus import choose_gpus
+from arpgnet.pipeline.networks.packs import ModelSpec
 
 Device = Literal["auto", "cpu", "cuda"]
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
-ERRORS_ONLY = 3  # ONNX Runtime's log severity: 2 would print a warning a graph
+ERRORS_ONLY = 3  # ONNX Runtime's log severity: 2 would print a warning per graph
+
+
+class OnnxGraph:
+    """A serialized graph, which is parsed once, when somebody asks for its nodes."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self.data = data
+        self.name = name
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto, name: str) -> OnnxGraph:
+        """Return a graph that was changed in memory."""
+        graph = cls(model.SerializeToString(), name)
+        graph.model = model
+        return graph
+
+    @cached_property
+    def model(self) -> onnx.ModelProto:
+        """The parsed graph; UserError: it is none."""
+        return load_graph(self.data, self.name)
+
+
+def open_graph(spec: ModelSpec) -> OnnxGraph:
+    """Read the pack's file of a network; pass the graph on instead of reading it again.
+
+    Raises:
+        UserError: it is not the file that was described.
+    """
+    spec.require_unchanged()
+    return OnnxGraph(spec.path.read_bytes(), str(spec.path))
 
 
 def make_session(
-    model: Path | bytes,
+    model: Path | bytes | OnnxGraph,
     *,
     threads: int = 1,
     device: Device = "cpu",
@@ -34,7 +66,7 @@ def make_session(
     """Return a deterministic session whose outputs are the graph's own, then `extra_outputs`.
 
     Args:
-        model: path of an ONNX file, or a serialized graph.
+        model: path of an ONNX file, a serialized graph, or an open one.
         threads: threads within an operator; operators run one after the other.
         device: `auto` means CUDA where ONNX Runtime offers it, else the CPU.
         extra_outputs: names of internal tensors.
@@ -46,7 +78,9 @@ def make_session(
     provider = choose_provider(device)
     if provider == CUDA:
         choose_gpus()
-    source = expose(model, extra_outputs) if extra_outputs else model
+    source = model.data if isinstance(model, OnnxGraph) else model
+    if extra_outputs:
+        source = expose(model, extra_outputs)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -99,13 +133,14 @@ def batchable(session: onnxruntime.InferenceSession) -> bool:
     return not isinstance(session.get_inputs()[0].shape[0], int)
 
 
-def expose(model: Path | bytes, tensors: Sequence[str]) -> bytes:
+def expose(model: Path | bytes | OnnxGraph, tensors: Sequence[str]) -> bytes:
     """Return the graph, serialized, with internal tensors appended to its outputs.
 
     Raises:
         UserError: no node of the graph makes one of the tensors.
     """
-    graph = onnx.shape_inference.infer_shapes(load_graph(model))
+    parsed = model.model if isinstance(model, OnnxGraph) else load_graph(model)
+    graph = onnx.shape_inference.infer_shapes(parsed)
     made = {name for node in graph.graph.node for name in node.output}
     outputs = {value.name for value in graph.graph.output}
     shapes = {value.name: value for value in graph.graph.value_info}
@@ -141,8 +176,11 @@ def find_map_tensor(model: onnx.ModelProto) -> tuple[str, tuple[int, int, int]]:
     )
 
 
-def load_graph(model: Path | bytes) -> onnx.ModelProto:
+def load_graph(model: Path | bytes, name: str | None = None) -> onnx.ModelProto:
     """Parse an ONNX file or a serialized graph.
+
+    Args:
+        name: for the message, where the bytes are those of a file.
 
     Raises:
         UserError: it is neither.
@@ -150,7 +188,8 @@ def load_graph(model: Path | bytes) -> onnx.ModelProto:
     try:
         return onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(str(model))
     except Exception as error:  # protobuf's DecodeError has no stable import path
-        raise UserError(f"{_name(model)} is not an ONNX graph: {_first_line(error)}") from None
+        name = name or _name(model)
+        raise UserError(f"{name} is not an ONNX graph: {_first_line(error)}") from None
 
 
 def _dims(value: onnx.ValueInfoProto) -> tuple[int, ...]:
@@ -158,7 +197,9 @@ def _dims(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
 
 
-def _name(model: Path | bytes) -> str:
+def _name(model: Path | bytes | OnnxGraph) -> str:
+    if isinstance(model, OnnxGraph):
+        return model.name
     return "the graph in memory" if isinstance(model, bytes) else str(model)
 
 

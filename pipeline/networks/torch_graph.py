@@ -22,10 +22,14 @@ from onnx import numpy_helper
 from torch import fx, nn
 
 from arpgnet.pipeline.common.gpus import use_cuda
-from arpgnet.pipeline.networks.sessions import Device
+from arpgnet.pipeline.networks.sessions import CUDA, Device, choose_provider
 
 Attributes = dict[str, Any]
 Make = Callable[["_Importer", onnx.NodeProto, Attributes], fx.Node]
+
+
+# what the buffers of batch norms are called
+NORM = "norm"
 
 
 class NotImportable(Exception):  # noqa: N818 - an answer, not a fault
@@ -37,7 +41,7 @@ def import_graph(model: onnx.ModelProto, outputs: Sequence[str]) -> fx.GraphModu
 
     Its weights are buffers; `meta["initializers"]` says which of the graph's each of them is.
 
-    Shapes: [B, 3, S, S] float32 -> one tensor an output, the first axis counting images even
+    Shapes: [B, 3, S, S] float32 -> one tensor per output, the first axis counting images even
     where the graph was exported for one.
 
     Raises:
@@ -46,15 +50,15 @@ def import_graph(model: onnx.ModelProto, outputs: Sequence[str]) -> fx.GraphModu
     return _Importer(model).module(outputs)
 
 
-def to_bfloat16(module: fx.GraphModule) -> fx.GraphModule:
-    """Return weights of products in bfloat16, channels last; batch norms keep float32."""
-    for name, tensor in list(module.named_buffers()):
-        if name.startswith("norm"):
+def to_bfloat16(module: nn.Module) -> nn.Module:
+    """Return weights of products in bfloat16; batch norms keep float32."""
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             continue
-        tensor = tensor.to(torch.bfloat16)
-        if tensor.ndim == 4:
-            tensor = tensor.to(memory_format=torch.channels_last)
-        module.register_buffer(name, tensor)
+        own = (*layer.named_buffers(recurse=False), *layer.named_parameters(recurse=False))
+        for name, tensor in own:
+            if not name.startswith(NORM):
+                tensor.data = tensor.data.to(torch.bfloat16)
     return module
 
 
@@ -149,7 +153,7 @@ def _conv(of: _Importer, node: onnx.NodeProto, attributes: Attributes) -> fx.Nod
 
 
 def _norm(of: _Importer, node: onnx.NodeProto, attributes: Attributes) -> fx.Node:
-    scale, shift, mean, variance = (of.weight(name, "norm") for name in node.input[1:5])
+    scale, shift, mean, variance = (of.weight(name, NORM) for name in node.input[1:5])
     eps = attributes.get("epsilon", 1e-5)
     return of.call(
         F.batch_norm, of.value(node.input[0]), mean, variance, scale, shift, False, 0.0, eps
@@ -253,15 +257,18 @@ class TorchRun:
     """Calls the module on float32 [B, 3, S, S]; each output comes back as float32 [B, ...].
 
     Args:
+        device: means for torch what it means for ONNX Runtime, which is a part of every key.
         threads: of torch, for the whole process.
 
     Raises:
-        UserError: `cuda` is asked for and torch has no such device.
+        UserError: a CUDA device is to be used and torch has none.
     """
 
-    def __init__(self, module: fx.GraphModule, *, device: Device, threads: int) -> None:
+    def __init__(self, module: nn.Module, *, device: Device, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._device = torch.device("cuda" if use_cuda(device, "faces.device") else "cpu")
+        asked: Device = "cuda" if choose_provider(device) == CUDA else "cpu"
+        self._device = torch.device("cuda" if use_cuda(asked, "faces.device") else "cpu")
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module = module.to(self._device)
         self._type = torch.float32
 

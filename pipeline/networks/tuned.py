@@ -1,8 +1,8 @@
 """A pack's embedding network with the weights that fine-tuning gave it.
 
 `<folder>/backbone.json` says whether there are any; `backbone.safetensors` holds them by the names
-of the graph's initializers. The graph stays the pack's: where its map is, where its cells look
-and how it is fed do not change.
+of the graph's initializers, or of the checkpoint's tensors. The network stays the pack's: where
+its map is, where its cells look and how it is fed do not change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.networks.packs import ModelSpec
-from arpgnet.pipeline.networks.sessions import load_graph
+from arpgnet.pipeline.networks.sessions import OnnxGraph
 from arpgnet.pipeline.store import file_sha256
 
 METADATA = "backbone.json"
@@ -59,22 +59,30 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     return metadata
 
 
-def graph_source(spec: ModelSpec) -> Path | bytes:
-    """Return the input of ONNX Runtime and `load_graph`: the pack's file, or its tuned graph.
+def tuned_graph(spec: ModelSpec, graph: OnnxGraph) -> OnnxGraph:
+    """Return the pack's graph with the tuned weights, where there are any.
 
     Raises:
         UserError: the weights cannot be read, or do not fit the graph.
     """
-    spec.require_unchanged()
-    if spec.weights is None:
-        return spec.path
+    weights = read_weights(spec)
+    if not weights:
+        return graph
+    return OnnxGraph.of(with_weights(graph.model, weights), graph.name)
+
+
+def read_weights(spec: ModelSpec) -> dict[str, np.ndarray]:
+    """Return the weights that stand in the place of the pack's; none of a network as it came.
+
+    Raises:
+        UserError: the weights cannot be read.
+    """
     try:
-        weights = load_file(spec.weights)
+        return load_file(spec.weights) if spec.weights else {}
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"{spec.weights} cannot be read ({error}): run `dvc repro finetune`"
         ) from None
-    return with_weights(load_graph(spec.path), weights).SerializeToString()
 
 
 def with_weights(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:

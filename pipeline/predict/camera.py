@@ -7,6 +7,7 @@ and counted: a machine that is too slow skips frames instead of falling behind.
 from __future__ import annotations
 
 import re
+import stat
 import threading
 import time
 from collections import deque
@@ -18,11 +19,12 @@ import cv2
 import numpy as np
 
 from arpgnet.pipeline.common.errors import ClipError, UserError
-from arpgnet.pipeline.video.container import Upright
+from arpgnet.pipeline.video.container import Upright, address, decoded, shown_stream
 from arpgnet.pipeline.video.stream import Shown
 
 HELD = 2
 CAMERA = re.compile(r"camera:(\d+)")
+DEVICE = re.compile(r"/dev/video\d+")
 # containers that can be read without seeking
 _FORMATS = "matroska,webm,mpegts,flv,avi,ogg,nut,ivf,mpeg"
 _LOOK_S = 0.1
@@ -30,8 +32,12 @@ _LOOK_S = 0.1
 
 def is_live(source: Path) -> bool:
     """Tell whether it is `camera:N`, a device such as /dev/video0, or a named pipe."""
-    named = CAMERA.fullmatch(str(source)) or str(source).startswith("/dev/video")
-    return bool(named) or source.is_fifo() or source.is_char_device()
+    try:
+        mode = source.stat().st_mode
+    except OSError:
+        # a camera has no file, or one that is gone
+        return bool(CAMERA.fullmatch(str(source)) or DEVICE.fullmatch(str(source)))
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 class LiveFrames:
@@ -115,11 +121,12 @@ def _of_pipe(path: Path) -> Iterator[tuple[float, np.ndarray]]:
     upright = Upright()
     try:
         with av.open(
-            str(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+            address(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
         ) as container:
-            if not container.streams.video:
+            stream = shown_stream(container)
+            if stream is None:
                 raise ClipError("there is no video in the pipe")
-            for frame in container.decode(video=0):
+            for frame in decoded(container, stream):
                 yield frame.time or 0.0, upright.image(frame)
     except (av.FFmpegError, OSError, ValueError):
         raise ClipError(

@@ -16,16 +16,19 @@ from arpgnet.pipeline.predict.windows import Scored
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame with all detected faces, and the landmarks [P, 2] of each, if requested."""
+    """A frame with all detected faces, and the landmarks [P, 2] of each, if requested.
+
+    `scale` is pixels of the video for one of the image that the faces were found in.
+    """
 
     index: int
     time_s: float
     faces: list[Face]
     points: list[np.ndarray | None]
+    scale: float
 
     def rows(
         self,
-        scale: float,
         scored: Callable[[int], Scored | None],
         *,
         only_scored: bool = False,
@@ -34,7 +37,6 @@ class Frame:
         """Yield a row per identified face, in the order of their numbers; else one without a face.
 
         Args:
-            scale: pixels of the video for one of the image that the faces were found in.
             scored: a face's result, by its number.
             only_scored: leave out faces without a result.
             regions: what the network attends to in a face.
@@ -53,11 +55,11 @@ class Frame:
                 self.index,
                 self.time_s,
                 number,
-                face.box * scale,
+                face.box * self.scale,
                 face.score,
                 None if known is None else known.probabilities,
                 0.0 if known is None else known.coverage,
-                None if points is None else points * scale,
+                None if points is None else points * self.scale,
                 regions(number),
             )
         if empty:

@@ -91,8 +91,7 @@ class LivePass:
         self._follower = replace(
             make_follower(detector, self._params.align), max_interpolation_s=0.0
         )
-        self._coming: deque[Shown] = deque()
-        self._scale = 1.0
+        self._coming: deque[tuple[Shown, float]] = deque()
         self._waiting: deque[tuple[Frame, dict[int, Scored]]] = deque()
         self._picked: deque[_Picked] = deque(maxlen=schedule.frames)
         self._due = self._next_inference = 0.0
@@ -106,13 +105,14 @@ class LivePass:
     def rows(self, frames: Iterable[Shown]) -> Iterator[Row]:
         """Yield the table's rows, at most `WAITING` frames after the frame."""
         for image, found in self._follower.follow(self._shrunk(frames)):
-            shown = self._coming.popleft()
+            shown, scale = self._coming.popleft()
             faces = self._identities.step(shown.index, shown.time_s, image, found)
             if shown.time_s >= self._due:
                 self._due = max(self._due + self._schedule.every_s, shown.time_s)
                 self._pick(shown, image, faces)
             points = landmarks(self._networks, image, faces) if self._points else None
-            frame = Frame(shown.index, shown.time_s, faces, points or [None] * len(faces))
+            points = points or [None] * len(faces)
+            frame = Frame(shown.index, shown.time_s, faces, points, scale)
             # the current scores: the identities may take longer
             self._waiting.append((frame, dict(self._scores)))
             while self._waiting and self._known(self._waiting[0][0]):
@@ -124,8 +124,7 @@ class LivePass:
     def _shrunk(self, frames: Iterable[Shown]) -> Iterator[tuple[float, np.ndarray]]:
         for shown in frames:
             image = shrink(shown.image, self._params.decode.max_side)
-            self._scale = shown.image.shape[1] / image.shape[1]
-            self._coming.append(shown)
+            self._coming.append((shown, shown.image.shape[1] / image.shape[1]))
             yield shown.time_s, image
 
     def _pick(self, shown: Shown, image: np.ndarray, faces: list[Face]) -> None:
@@ -165,4 +164,4 @@ class LivePass:
         return len(self._waiting) > WAITING or all(face.tracklet.decided for face in frame.faces)
 
     def _rows_of(self, frame: Frame, scores: dict[int, Scored]) -> Iterator[Row]:
-        return frame.rows(self._scale, scores.get)
+        return frame.rows(scores.get)

@@ -10,7 +10,7 @@ from typing import Any
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import PARAMS_FILE, Params, TrainParams, load_params
-from arpgnet.pipeline.geometry.regions import region_topology
+from arpgnet.pipeline.geometry.regions import region_metadata, region_topology
 from arpgnet.pipeline.networks.appearance import layout
 from arpgnet.pipeline.networks.packs import ModelSpec, Pack, load_pack
 from arpgnet.pipeline.networks.tuned import tuned
@@ -118,18 +118,20 @@ def assemble(
     return Model(name, network, info, params, pack, embedding, clip_s, card)
 
 
+def features_metadata(params: Params, embedding: ModelSpec) -> dict[str, Any]:
+    """Return what a run with these settings says of its features."""
+    output, graph = layout(embedding), params.graph
+    topology = region_topology(graph.regions, graph.grid, graph.neighborhood)
+    return {
+        "embedding_dim": output.embedding_dim,
+        "map_shape": list(output.map_shape),
+        **region_metadata(graph.regions, topology),
+    }
+
+
 def _check_features(name: str, info: dict[str, Any], params: Params, embedding: ModelSpec) -> None:
     """Check that the settings give the inputs that the network takes."""
-    out, graph = layout(embedding), params.graph
-    topology = region_topology(graph.regions, graph.grid, graph.neighborhood)
-    now = {
-        "embedding_dim": out.embedding_dim,
-        "map_shape": list(out.map_shape),
-        "regions": graph.regions,
-        "names": list(topology.names),
-        "edges": [list(edge) for edge in topology.edges],
-        "edge_types": list(topology.edge_types),
-    }
+    now = features_metadata(params, embedding)
     unlike = [key for key, value in now.items() if info["features"].get(key) != value]
     if unlike:
         raise UserError(
@@ -148,8 +150,8 @@ def _check_data(name: str, params: Params, embedding: ModelSpec, root: Path) -> 
                 f"the decode settings changed since {name} was trained: run `dvc repro`"
             )
     if (appearance / INDEX).is_file():
-        facts = ShardReader(appearance).metadata
-        theirs = facts["model_sha256"], facts.get("tuned_sha256")
+        metadata = ShardReader(appearance).metadata
+        theirs = metadata["model_sha256"], metadata.get("tuned_sha256")
         if theirs != (embedding.sha256, embedding.weights_sha256):
             raise UserError(
                 f"{name} was trained with another appearance network than {embedding.path}: "

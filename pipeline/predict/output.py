@@ -12,8 +12,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -22,12 +23,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from arpgnet.pipeline.common.files import writing_to
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import FULL, remove, writing_to
 
 Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+# no two formats share one: neither replaces the other
 SUFFIX: dict[Format, str] = {
-    "parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl", "openface": ".csv", "pyfeat": ".csv",
+    "parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl",
+    "openface": ".openface.csv", "pyfeat": ".pyfeat.csv",
 }  # fmt: skip
 # formats whose users expect landmarks
 WITH_LANDMARKS = frozenset({"openface", "pyfeat"})
@@ -95,6 +99,12 @@ class TableHeader:
     stride_s: float = NAN
 
 
+def beside(table: Path, suffix: str) -> Path:
+    """Return the path of another file of the same video."""
+    own = max((one for one in SUFFIX.values() if table.name.endswith(one)), key=len, default="")
+    return table.with_name(table.name.removesuffix(own) + suffix)
+
+
 class Table(Protocol):
     """A file that rows are added to."""
 
@@ -102,6 +112,11 @@ class Table(Protocol):
 
     def close(self, complete: bool) -> None:
         """Finish the file, and mark it where rows are missing."""
+        ...
+
+    def discard(self) -> None:
+        """End the file after a fault, such as a full disk: keep what can be read and is marked,
+        remove the rest."""
         ...
 
 
@@ -121,20 +136,30 @@ class Tee:
             for table in self._tables:
                 stack.callback(table.close, complete)
 
+    def discard(self) -> None:
+        # the last one first: a line of a table needs the room that the others had
+        for table in reversed(self._tables):
+            table.discard()
+
 
 def open_table(path: Path, form: Format, head: TableHeader) -> Table:
     """Open a new table; an existing one is replaced.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written; none is left.
     """
     with writing_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if form == "parquet":
-            return ParquetTable(path, head)
-        if form == "jsonl":
-            return JsonTable(path, head)
-        return CsvTable(path, head, {"openface": openface, "pyfeat": pyfeat}.get(form, plain))
+        try:
+            if form == "parquet":
+                return ParquetTable(path, head)
+            if form == "jsonl":
+                return JsonTable(path, head)
+            return CsvTable(path, head, {"openface": openface, "pyfeat": pyfeat}.get(form, plain))
+        except OSError as error:
+            if error.errno in FULL:
+                remove(path)
+            raise
 
 
 def plain(row: Row, head: TableHeader) -> dict[str, Any]:
@@ -242,6 +267,10 @@ class CsvTable:
         with writing_to(self._path.parent):
             self._lines.close(None if complete else f"{INCOMPLETE}\n")
 
+    def discard(self) -> None:
+        with suppress(UserError):
+            self.close(complete=False)
+
 
 class JsonTable:
     """One JSON object per line, null for unknown values; a last line {"complete": false} if rows
@@ -263,6 +292,10 @@ class JsonTable:
         with writing_to(self._path.parent):
             self._lines.close(None if complete else '{"complete": false}\n')
 
+    def discard(self) -> None:
+        with suppress(UserError):
+            self.close(complete=False)
+
 
 class ParquetTable:
     """`GROUP_ROWS` rows per row group; `complete` and the classes in the file's metadata."""
@@ -270,7 +303,9 @@ class ParquetTable:
     def __init__(self, path: Path, head: TableHeader) -> None:
         self._head, self._path = head, path
         self._schema = _schema(head)
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        # an open file: pyarrow takes some names for addresses, and all for UTF-8
+        self._file = pa.OSFile(os.fsencode(path), "wb")
+        self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd")
         self._waiting: list[Mapping[str, Any]] = []
 
     def add(self, row: Row) -> None:
@@ -279,18 +314,31 @@ class ParquetTable:
             self._flush()
 
     def close(self, complete: bool) -> None:
-        if self._waiting:
-            self._flush()
-        with writing_to(self._path.parent):
-            self._writer.add_key_value_metadata(
-                {
-                    "complete": "true" if complete else "false",
-                    "classes": json.dumps(list(self._head.classes), ensure_ascii=False),
-                    "window_s": str(self._head.window_s),
-                    "stride_s": str(self._head.stride_s),
-                }
-            )
+        try:
+            if self._waiting:
+                self._flush()
+            with writing_to(self._path.parent):
+                self._writer.add_key_value_metadata(
+                    {
+                        "complete": "true" if complete else "false",
+                        "classes": json.dumps(list(self._head.classes), ensure_ascii=False),
+                        "window_s": str(self._head.window_s),
+                        "stride_s": str(self._head.stride_s),
+                    }
+                )
+                self._writer.close()
+                self._file.close()
+        except UserError:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Remove the file: without its end it cannot be read."""
+        with suppress(OSError, pa.ArrowException):
             self._writer.close()
+        with suppress(OSError, pa.ArrowException):
+            self._file.close()
+        remove(self._path)
 
     def _flush(self) -> None:
         columns = [

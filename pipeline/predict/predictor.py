@@ -11,7 +11,7 @@ import numpy as np
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.progress import Watch, track
 from arpgnet.pipeline.common.stopping import ctrl_c
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.networks.detector import open_detector
 from arpgnet.pipeline.predict.camera import LiveFrames
 from arpgnet.pipeline.predict.features import Networks
@@ -101,7 +101,7 @@ class Predictor:
             ClipError: it cannot be read at all, or it is too long.
             UserError: the file is absent, or the table cannot be written.
         """
-        name, longest_s = name or video.name, self.options.longest_s
+        name, longest_s = shown(name or video.name), self.options.longest_s
         try:
             return self._predict(video, target, plan(video, longest_s), name, watch=watch)
         except Unexpected:
@@ -187,8 +187,14 @@ class Predictor:
                         table.add(row)
                         seen = row.frame + 1
                     complete = expected.whole and seen == count
-            finally:
-                table.close(complete)
+            except UserError:
+                # a full disk: the next video needs the room
+                table.discard()
+                raise
+            except BaseException:
+                table.close(complete=False)
+                raise
+            table.close(complete)
             stopped = pressed()
         warning = None
         if stopped and seen < count:
@@ -207,14 +213,14 @@ class Predictor:
             ClipError: the input is not a video.
         """
         schedule = schedule_of(self.model, self.options.window_s, self.options.stride_s)
-        head = self._head(source.name, schedule.length_s, schedule.infer_s)
+        head = self._head(shown(source.name), schedule.length_s, schedule.infer_s)
         one = LivePass(
             self.networks,
             self.detector,
             schedule,
             points=head.points > 0,
         )
-        count, complete = 0, False
+        count = 0
         with ctrl_c() as pressed:
             frames = LiveFrames(source, stop=pressed, seconds=self.options.seconds)
             try:
@@ -226,16 +232,20 @@ class Predictor:
                         table.add(row)
                         count += row.frame != last
                         last = row.frame
-                    complete = True
-                finally:
-                    table.close(complete)
+                except UserError:
+                    table.discard()
+                    raise
+                except BaseException:
+                    table.close(complete=False)
+                    raise
+                table.close(complete=True)
             finally:
                 frames.close()
         warning = None
         if not one.faces:
             frames_read = plural(count, "frame")
             warning = f"no face found in {frames_read}" if count else "no frame received"
-        return Done(target, count, one.faces, complete, warning, dropped=frames.dropped)
+        return Done(target, count, one.faces, True, warning, dropped=frames.dropped)
 
     def _head(self, name: str, window_s: float, stride_s: float) -> TableHeader:
         points = self.options.landmarks or self.options.form in WITH_LANDMARKS

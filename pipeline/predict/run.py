@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
-
-from arpgnet.pipeline.common.errors import ClipError, UserError
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.errors import ClipError, NotAVideoError, UserError
+from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.datasets.layout import videos_below
 from arpgnet.pipeline.predict.camera import is_live
 from arpgnet.pipeline.predict.model import Model
-from arpgnet.pipeline.predict.output import SUFFIX
+from arpgnet.pipeline.predict.names import targets
 from arpgnet.pipeline.predict.overlay.overlay import SUFFIX as OVERLAY
-from arpgnet.pipeline.predict.overlay.overlay import overlay_path
-from arpgnet.pipeline.predict.page.page import FILM, film_path, page_path
+from arpgnet.pipeline.predict.page.page import FILM
 from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
+from arpgnet.pipeline.video.image_folder import decode_image
+
+# a larger file than this is not read to see whether it is an image
+MOST_IMAGE_BYTES = 64 * 2**20
 
 
 def predict(
@@ -38,22 +38,24 @@ def predict(
     """
     videos = [sources[0]] if _is_camera(sources, options) else list_videos(sources)
     wanted = targets(videos, options)
-    _check_overwriting(videos, wanted, options)
     predictor = Predictor(model, options)
     good = True
     for video, target in zip(videos, wanted, strict=True):
         try:
             live = is_live(video)
             done = predictor.watch_live(video, target) if live else predictor.predict(video, target)
-        except (ClipError, UserError) as error:
+        except (ClipError, UserError, OSError) as error:
             good = False
-            warn(f"{video}: {reason(video, error)}")
+            warn(f"{shown(video)}: {reason(video, error)}")
             continue
         if done.warning:
             good = False
-            warn(f"{video}: {done.warning}")
+            warn(f"{shown(video)}: {done.warning}")
         dropped = f", {plural(done.dropped, 'frame')} dropped (too fast)" if done.dropped else ""
-        say(f"{done.path}: {plural(done.frames, 'frame')}, {plural(done.faces, 'face')}{dropped}")
+        found = f"{plural(done.frames, 'frame')}, {plural(done.faces, 'face')}"
+        # a table whose name is not the video's does not say whose it is
+        named = live or done.path.name.startswith(f"{video.stem}.")
+        say(f"{shown(done.path)}: {found}{'' if named else f' of {shown(video)}'}{dropped}")
         if done.stopped:
             raise KeyboardInterrupt
     return good
@@ -86,8 +88,12 @@ def list_videos(sources: Sequence[Path]) -> list[Path]:
     """
     videos: list[Path] = []
     for path in sources:
-        if not path.exists():
-            raise UserError(f"{path} does not exist: name a video, or a folder of videos")
+        try:
+            path.stat()
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist: name a video, or a folder of videos") from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
         below = _videos_of(path) if path.is_dir() else [path]
         if not below:
             raise UserError(f"{path} contains no video: name a video, or a folder of videos")
@@ -96,38 +102,25 @@ def list_videos(sources: Sequence[Path]) -> list[Path]:
 
 
 def _videos_of(folder: Path) -> list[Path]:
-    """List the videos of a folder without those that an earlier run wrote."""
-    return [path for path in videos_below(folder) if not path.name.endswith((OVERLAY, FILM))]
-
-
-def _check_overwriting(
-    videos: Sequence[Path], tables: Sequence[Path], options: PredictOptions
-) -> None:
-    sources = {video.resolve() for video in videos}
-    made = [overlay_path(table) for table in tables] if options.overlay else []
-    made += [film_path(page_path(table)) for table in tables] if options.page else []
-    for path in made:
-        if path.resolve() in sources:
-            raise UserError(f"{path} is an input and would be overwritten: choose another --out")
-
-
-def targets(videos: Sequence[Path], options: PredictOptions) -> list[Path]:
-    """Choose a table's path for each video; of equal names, the later ones get a number."""
-    counts: Counter[str] = Counter()
-    found = []
-    for video in videos:
-        # camera:0 would be a drive or a stream elsewhere
-        stem = video.stem.replace(":", "-")
-        counts[stem] += 1
-        number = f"-{counts[stem]}" if counts[stem] > 1 else ""
-        found.append(options.out / f"{stem}{number}{SUFFIX[options.form]}")
-    return found
+    """List the videos of a folder and of linked folders in it, without those of an earlier run."""
+    found = videos_below(folder, follow_links=True)
+    return [path for path in found if not path.name.endswith((OVERLAY, FILM))]
 
 
 def reason(video: Path, error: Exception) -> str:
     """Say in one line why a video has no table."""
-    text = str(error)
-    # a pipe would be waited for
-    if "not a video" in text and video.is_file() and cv2.haveImageReader(str(video)):
+    if isinstance(error, NotAVideoError) and _is_image(video):
         return "an image, not a video"
-    return text
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error)
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        # OpenCV looks at the bytes: it crashes at a name that is not UTF-8; a pipe would be waited
+        # for
+        small = path.is_file() and path.stat().st_size <= MOST_IMAGE_BYTES
+        return small and decode_image(path.read_bytes()) is not None
+    except OSError:
+        return False

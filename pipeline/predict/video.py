@@ -46,6 +46,7 @@ class _Shown:
     """A frame that is classified: its cropped faces, their features and identities."""
 
     index: int
+    sides: tuple[int, ...]
     found: Detections
     cuts: list[Cut | None]
     rows: list[FeatureRow]
@@ -99,9 +100,8 @@ class VideoPass:
             FrameScores(layout.picks) if model.of_frames else ClipScores()
         )
         self._count = len(expected.times)
-        self._scale, self._sides = 1.0, (0, 0)
         # frames on their way through the follower of all frames
-        self._coming: deque[tuple[int, float]] = deque()
+        self._coming: deque[tuple[int, float, float]] = deque()
         self._frames: deque[Frame] = deque()
         self._behind: dict[int, Frame] = {}
         self._passed = 0
@@ -146,13 +146,12 @@ class VideoPass:
         picks = self._layout.picks
         for shown in self._source_frames:
             image = shrink(shown.image, decode.max_side)
-            self._scale = shown.image.shape[1] / image.shape[1]
-            self._sides = image.shape[1], image.shape[0]
+            scale = shown.image.shape[1] / image.shape[1]
             if self._picked < len(picks) and shown.index == picks[self._picked]:
                 self._picked += 1
                 kept = decode_jpeg(encode_jpeg(image, decode.jpeg_quality))
                 self._queue.append((shown.index, shown.time_s, kept))
-            self._coming.append((shown.index, shown.time_s))
+            self._coming.append((shown.index, shown.time_s, scale))
             yield shown.time_s, image
 
     def _step(self) -> bool:
@@ -162,10 +161,10 @@ class VideoPass:
             self._identities.resolve()
             return False
         image, found = step
-        index, time_s = self._coming.popleft()
+        index, time_s, scale = self._coming.popleft()
         faces = self._identities.step(index, time_s, image, found)
         points = landmarks(self._networks, image, faces) if self._points else None
-        frame = Frame(index, time_s, faces, points or [None] * len(faces))
+        frame = Frame(index, time_s, faces, points or [None] * len(faces), scale)
         self._frames.append(frame)
         self._behind[index] = frame
         self._passed = index + 1
@@ -202,7 +201,7 @@ class VideoPass:
             cuts = [cut_out(image, box, kps) for box, kps in pairs]
             index = self._queued.popleft()
             self._shown[self._next_shown] = _Shown(
-                index, found, cuts, [None] * len(cuts), [None] * len(cuts)
+                index, image.shape[1::-1], found, cuts, [None] * len(cuts), [None] * len(cuts)
             )
             self._next_shown += 1
         shown = [self._shown[position] for position in positions]
@@ -284,7 +283,8 @@ class VideoPass:
             for frame, pick in seen:
                 one.add(frame, pick, shown[frame].found.boxes[pick])
             tracks.append(one)
-        chosen = choose(tracks, self._params.align.main_face, len(shown), *self._sides)
+        width, height = shown[0].sides
+        chosen = choose(tracks, self._params.align.main_face, len(shown), width, height)
         assert chosen is not None
         return {chosen.track_id: places[chosen.track_id]}
 
@@ -301,7 +301,6 @@ class VideoPass:
 
     def _rows_of(self, frame: Frame) -> Iterator[Row]:
         return frame.rows(
-            self._scale,
             lambda face: self._scores.at(face, frame.index),
             only_scored=self._which == "main",
             regions=lambda face: self._regions_at(face, frame.index),

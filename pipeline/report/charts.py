@@ -78,7 +78,7 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
             color=BLUE,
             lw=1.2,
         )
-        correct = [row["right"] for row in bins]
+        correct = [row["correct"] for row in bins]
         above.plot(confidence, correct, color=BLUE, **THIN)
         above.plot(confidence, correct, "o", color=BLUE, ms=5, label="ARPGNet")
         above.set(ylabel="accuracy (0 to 1)", title="Reliability", ylim=(-0.02, 1.02))

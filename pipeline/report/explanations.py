@@ -28,10 +28,10 @@ def explanations_view(found: Mapping[str, Any], faces: ShardReader) -> dict[str,
         "pairs": [_group(pair, found, faces, _pair_title(pair)) for pair in found["pairs"]],
         "classes": [
             {
-                **_group(facts, found, faces, facts["label"]),
-                "correct": f"{facts['right']} of {facts['views']} correct",
+                **_group(values, found, faces, values["label"]),
+                "correct": f"{values['correct']} of {values['views']} correct",
             }
-            for facts in found["by_class"]
+            for values in found["by_class"]
         ],
     }
 
@@ -41,19 +41,19 @@ def _edges(rows: Sequence[Mapping[str, Any]] | None) -> list[dict[str, str]]:
         {
             "kind": row["kind"],
             "attention": f"{row['attention']:.1%}",
-            "even": f"{row['even']:.1%}",
-            "ratio": f"{row['attention'] / row['even']:.2f}" if row["even"] else "",
+            "uniform": f"{row['uniform']:.1%}",
+            "ratio": f"{row['attention'] / row['uniform']:.2f}" if row["uniform"] else "",
         }
         for row in rows or []
     ]
 
 
-def agreement_sentence(facts: Mapping[str, Any], agree_from: float) -> str:
+def agreement_sentence(values: Mapping[str, Any], agree_from: float) -> str:
     """Say whether the attention map of a group of views may be read as an explanation."""
-    agreement = facts["agreement"]
+    agreement = values["agreement"]
     if agreement is None:
         return "This network has no attention over regions: only occlusion tells what it uses."
-    if facts["views"] < FEWEST:
+    if values["views"] < FEWEST:
         return "Too few to compare attention and occlusion: examples, not evidence."
     rho, regions = agreement["rho"], agreement["regions"]
     if rho is None:
@@ -61,7 +61,7 @@ def agreement_sentence(facts: Mapping[str, Any], agree_from: float) -> str:
             f"Attention and occlusion cannot be compared over {plural(regions, 'region')}: do not "
             "read the attention map as an explanation."
         )
-    uniform, halves = agreement["even_rho"], agreement["halves_rho"]
+    uniform, halves = agreement["uniform_rho"], agreement["halves_rho"]
     against = "" if uniform is None else f"; uniform attention over the same graph: {uniform:.2f}"
     said = f"rho {rho:.2f} over {regions} regions{against}"
     noise = "" if halves is None else (
@@ -76,10 +76,10 @@ def agreement_sentence(facts: Mapping[str, Any], agree_from: float) -> str:
     )
 
 
-def short_agreement(facts: Mapping[str, Any], agree_from: float) -> str:
+def short_agreement(values: Mapping[str, Any], agree_from: float) -> str:
     """Say the same in a few words, for groups that follow the whole."""
-    agreement = facts["agreement"]
-    if agreement is None or facts["views"] < FEWEST:
+    agreement = values["agreement"]
+    if agreement is None or values["views"] < FEWEST:
         return "too few to compare the maps" if agreement else "occlusion only"
     if agreement["rho"] is None:
         return "the maps cannot be compared"
@@ -90,7 +90,7 @@ def short_agreement(facts: Mapping[str, Any], agree_from: float) -> str:
 def _shown(found: Mapping[str, Any]) -> str:
     whole, unit = found["all"], found["unit"]
     number = len(found["networks"])
-    most = found["most_a_class"]
+    most = found["most_per_class"]
     added = f" Up to {most} more clips per confused pair count for that pair alone."
     return (
         f"{plural(whole['views'], 'test ' + unit[:-1])} (at most {most} per class, drawn with a "
@@ -120,40 +120,40 @@ def _hidden_from(branches: Sequence[str]) -> str:
 
 
 def _pair_title(pair: Mapping[str, Any]) -> str:
-    return f"{pair['label']} predicted as {pair['named']}"
+    return f"{pair['label']} predicted as {pair['predicted']}"
 
 
 def _group(
-    facts: Mapping[str, Any], found: Mapping[str, Any], faces: ShardReader, title: str
+    values: Mapping[str, Any], found: Mapping[str, Any], faces: ShardReader, title: str
 ) -> dict[str, Any]:
     regions, unit = found["regions"], found["unit"]
     seen = np.array(regions["seen"]) >= regions["compared_from"]
-    drop = np.array(facts["drop"], np.float64)
+    drop = np.array(values["drop"], np.float64)
     maps = {}
-    if facts["attention"] is not None:
-        maps["attention"] = np.where(seen, np.array(facts["attention"]), np.nan)
+    if values["attention"] is not None:
+        maps["attention"] = np.where(seen, np.array(values["attention"]), np.nan)
     if not np.isnan(drop).all():
         maps["occlusion effect"] = _share(drop)
-    face = mean_face(facts["clips"], faces)
-    views = facts["views"]
+    face = mean_face(values["clips"], faces)
+    views = values["views"]
     total = (
-        f"; {plural(facts['predictions'], 'such prediction')} in all runs"
-        if "predictions" in facts
+        f"; {plural(values['predictions'], 'such prediction')} in all runs"
+        if "predictions" in values
         else ""
     )
     return {
         "title": title,
         "correct": "",
         "count": f"{plural(views, unit[:-1])}, mean probability of the predicted class "
-        f"{facts['probability']:.2f}{total}",
+        f"{values['probability']:.2f}{total}",
         "maps": [Markup(svg) for svg in heat_maps(face, regions, maps, title)] if maps else [],
-        "agreement": short_agreement(facts, found["agree_from"]),
-        "words": _words(facts, region_names(regions), drop),
-        "edges": _edges(facts["edges"]),
+        "agreement": short_agreement(values, found["agree_from"]),
+        "words": _words(values, region_names(regions), drop),
+        "edges": _edges(values["edges"]),
         "main": _main(region_names(regions), drop),
-        "edge_words": _edge_words(facts["edges"]),
-        "streams": list(_streams(facts["time"])),
-        "time": [Markup(svg) for svg in time_charts(facts["time"])] if facts["time"] else [],
+        "edge_words": _edge_words(values["edges"]),
+        "streams": list(_streams(values["time"])),
+        "time": [Markup(svg) for svg in time_charts(values["time"])] if values["time"] else [],
     }
 
 
@@ -164,10 +164,10 @@ def _share(drop: np.ndarray) -> np.ndarray:
     return falls / total if total > 0 else falls
 
 
-def _words(facts: Mapping[str, Any], names: Sequence[str], drop: np.ndarray) -> str:
+def _words(values: Mapping[str, Any], names: Sequence[str], drop: np.ndarray) -> str:
     parts = []
-    if facts["attention"] is not None:
-        attention, uniform = np.array(facts["attention"]), np.array(facts["even"])
+    if values["attention"] is not None:
+        attention, uniform = np.array(values["attention"]), np.array(values["uniform"])
         most = distinct(np.argsort(-attention, kind="stable").tolist(), names, MOST_LISTED)
         listed = "; ".join(
             f"{names[n]} {attention[n]:.1%} (uniform attention {uniform[n]:.1%})" for n in most
@@ -192,24 +192,22 @@ def _main(names: Sequence[str], drop: np.ndarray) -> str:
 
 def _edge_words(rows: Sequence[Mapping[str, Any]] | None) -> str:
     """Name the kind of edge that is preferred most over uniform attention."""
-    known = [row for row in rows or [] if row["even"]]
+    known = [row for row in rows or [] if row["uniform"]]
     if not known:
         return ""
-    most = max(known, key=lambda row: row["attention"] / row["even"])
-    return (
-        f"{most['kind']} edges carry {most['attention'] / most['even']:.2f} times uniform attention"
-    )
+    most = max(known, key=lambda row: row["attention"] / row["uniform"])
+    return f"{most['kind']} edges carry {most['attention'] / most['uniform']:.2f} times uniform attention"
 
 
 def _streams(time: Mapping[str, Mapping[str, Any]]) -> list[str]:
     said = []
-    for stream, facts in time.items():
-        sources = facts["sources"]
+    for stream, values in time.items():
+        sources = values["sources"]
         if len(sources) == 2:
             own, other = sources["own"], sources["other"]
             said.append(
                 f"A frame of the {stream} sequence gives {own['share']:.1%} of its attention to "
                 f"its own sequence and {other['share']:.1%} to the other (uniform attention: "
-                f"{own['even']:.1%} and {other['even']:.1%})."
+                f"{own['uniform']:.1%} and {other['uniform']:.1%})."
             )
     return said

@@ -114,7 +114,9 @@ def _offsets_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
             for source, line in (("own", "-"), ("other", "--")):
                 if source in found["sources"]:
                     values = found["sources"][source]["offsets"]
-                    steps = [n for n, v in enumerate(found["sources"][source]["even_offsets"]) if v]
+                    steps = [
+                        n for n, v in enumerate(found["sources"][source]["uniform_offsets"]) if v
+                    ]
                     axes.plot(
                         [found["from"] + n for n in steps],
                         [100 * values[n] for n in steps],
@@ -136,7 +138,7 @@ def _parts_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
     with matplotlib.rc_context(STYLE):
         figure, axes = _time_axes()
         for (stream, found), color in zip(time.items(), (BLUE, ORANGE), strict=False):
-            parts = [np.nan if value is None else value for value in found["course"]]
+            parts = [np.nan if value is None else value for value in found["parts"]]
             middles = (np.arange(len(parts)) + 0.5) / len(parts)
             axes.plot(middles, parts, color=color, marker="o", ms=3.5, label=f"by {stream}")
         axes.axhline(1, color="0.45", lw=1, ls=":", label="uniform attention")

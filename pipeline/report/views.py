@@ -72,7 +72,7 @@ def _caption(row: Mapping[str, Any]) -> dict[str, str]:
     networks = row["networks"]
     return {
         "label": row["label"],
-        "predicted": row["named"],
+        "predicted": row["predicted"],
         "probability": f"{row['probability']:.2f}",
         "label_probability": f"{row['probability_of_label']:.2f}",
         "frame": "" if frame is None else f"frame {frame}",

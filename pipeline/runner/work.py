@@ -48,7 +48,7 @@ class ClipWork(Protocol):
         """Return why an earlier stage has nothing for this clip."""
 
     def setup(self) -> None:
-        """Open models and readers; called once a process."""
+        """Open models and readers; called once per process."""
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
         """Yield the clip's rows in pieces of `PIECE_ROWS` rows, the last one shorter; at least one.

@@ -7,7 +7,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
+from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -50,6 +51,9 @@ TYPES = {
 }
 # they are pages that load scripts from elsewhere
 NO_DOCS: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
+# of a form, and what they are called in `Wanted`
+FIELDS = {"format": "form", "landmarks": "landmarks", "overlay": "overlay"}
+_WANTED = TypeAdapter(Wanted)
 # of a request that names a path
 _SMALL = 16384
 # what a job may write in addition to its upload, as a multiple of the upload
@@ -129,11 +133,14 @@ def make_app(jobs: Jobs, ready: Ready, limits: Limits, access: Access) -> Guard:
 
     @app.post("/api/jobs", status_code=202)
     async def upload(request: Request, wanted: AsWanted) -> dict[str, Any]:
-        """Accept a video as the body; the header X-File-Name may name it, percent-encoded."""
-        name = shown_name(unquote(request.headers.get("x-file-name", "")))
-        job = _reserve(jobs, limits, name, wanted)
+        """Accept a video as the body, which the header X-File-Name may name, percent-encoded; or in
+        a form, whose fields may say what the address does not."""
+        name = unquote(request.headers.get("x-file-name", ""))
+        job = _reserve(jobs, limits, shown_name(name), wanted)
         try:
-            await to_file(request, job.upload, limits.upload_bytes, limits.pace)
+            form = await to_file(request, job.upload, limits.upload_bytes, limits.pace)
+            job.name = shown_name(name or form.name)
+            job.wanted = _also(wanted, form.fields, request.query_params)
         except BaseException:
             jobs.remove(job)
             raise
@@ -229,6 +236,23 @@ def _path(body: bytes) -> str:
         if isinstance(path, str):
             return path
     raise Refused(422, 'the body must be {"path": "a video in the service\'s folder"}')
+
+
+def _also(wanted: Wanted, fields: Mapping[str, str], asked: Mapping[str, str]) -> Wanted:
+    """Add the fields of a form that name an output and are not in the address.
+
+    Raises:
+        Refused: 422, a value is not possible.
+    """
+    said = {
+        own: fields[name] for name, own in FIELDS.items() if name in fields.keys() - asked.keys()
+    }
+    try:
+        return _WANTED.validate_python(asdict(wanted) | said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = next(name for name, own in FIELDS.items() if own == first["loc"][-1])
+        raise Refused(422, f"{name}: {first['msg']}") from None
 
 
 def _find(jobs: Jobs, number: str) -> Job:

@@ -85,7 +85,7 @@ def store_place() -> Place:
 def store_root() -> Path:
     """Return the store's folder on this machine; with object storage, the user's cache.
 
-    For what must be files: rendered data sets, a SQLite cache, converted networks. All of it
+    For what must be files: rendered data sets, a SQLite cache. All of it
     is made anew where it is missing.
 
     Raises:

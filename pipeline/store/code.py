@@ -23,7 +23,8 @@ PROJECT = ("models", "pipeline", "stages")
 # Modules and packages that cannot change what a work computes; the closure ends at them.
 LEFT_OUT: dict[str, str] = {
     "pipeline.common": "settings (their values are parts of keys), messages, progress, files "
-    "written whole or not at all, and which of several equal GPUs is used",
+    "written whole or not at all, where DVC's cache is, and which of several equal GPUs is used",
+    "pipeline.networks.pack_file": "reads `pack.yaml`; what it says is in `ModelSpec.identity`",
     "pipeline.networks.packs": "finds networks; all that it says of one is in `ModelSpec.identity`",
     "pipeline.runner.cluster": "decides on which machine an item is computed",
     "pipeline.runner.dispatch": "decides where an item is computed",
@@ -56,18 +57,20 @@ def code_version(*entries: str) -> str:
 
 def project_version() -> str:
     """Return the digest of all code of this project, also that which is left out of keys."""
-    files = sorted(path for name in PROJECT for path in (_ROOT / name).rglob("*.py"))
-    return digest({path.relative_to(_ROOT).as_posix(): _parsed(path).digest for path in files})
+    return digest({name: _parsed(path).digest for name, path in _sources().items()})
 
 
 def sources_state() -> str:
     """Return a digest of the names, lengths and times of all source files: 10 ms; it shows only
     whether they have changed."""
-    state = {}
-    for path in (path for name in PROJECT for path in (_ROOT / name).rglob("*.py")):
-        status = path.stat()
-        state[path.relative_to(_ROOT).as_posix()] = [status.st_size, status.st_mtime_ns]
-    return digest(state)
+    states = {name: path.stat() for name, path in _sources().items()}
+    return digest({name: [state.st_size, state.st_mtime_ns] for name, state in states.items()})
+
+
+def _sources() -> dict[str, Path]:
+    """Return all source files of this project, by their paths in it."""
+    files = (path for name in PROJECT for path in (_ROOT / name).rglob("*.py"))
+    return {path.relative_to(_ROOT).as_posix(): path for path in files}
 
 
 # A process computes with the code that it began with; a worker that begins later must have the

@@ -47,7 +47,7 @@ class Folder:
     def open(self, entry: Entry) -> tuple[pa.NativeFile, int]:
         path = self.place(entry)
         with self._storing():
-            file = pa.OSFile(str(path), "rb")
+            file = pa.OSFile(os.fsencode(path), "rb")
         length = file.size() - TRAILER
         if not intact(file, length, entry):
             file.close()

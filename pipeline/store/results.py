@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from arpgnet.pipeline.common.files import partial, replace_folder, writing_to
+from arpgnet.pipeline.common.files import partial, replace_folder, replacing, writing_to
 from arpgnet.pipeline.common.progress import track
 from arpgnet.pipeline.store.address import Place, store_place
 from arpgnet.pipeline.store.backend import Backend, Removed
@@ -110,11 +110,8 @@ class Store:
         found = self._open(stage, key, "file")
         if found is None:
             return False
-        with found[0], writing_to(into):
-            into.parent.mkdir(parents=True, exist_ok=True)
-            with partial(into).open("wb") as file:
-                file.writelines(blocks(*found))
-            partial(into).replace(into)
+        with found[0], replacing(into) as fresh, fresh.open("wb") as file:
+            file.writelines(blocks(*found))
         return True
 
     def put_file(self, stage: str, key: str, source: Path) -> None:

@@ -17,10 +17,10 @@ from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.json
-import pyarrow.parquet as pq
 
+from arpgnet.pipeline.common.dvc_cache import in_dvc_cache
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.files import writing_to
+from arpgnet.pipeline.tables.parquet import open_parquet, write_parquet
 
 MANIFEST = Path("data/manifest.parquet")
 SPLITS = Path("data/splits.parquet")
@@ -218,17 +218,15 @@ def write_table(table: pa.Table, path: Path) -> None:
     Raises:
         UserError: the disk is full, or the folder may not be written.
     """
-    with writing_to(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(
-            table, path, compression="zstd", use_dictionary=False, write_statistics=False
-        )
+    write_parquet(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
 
 
-def resolve_inside(root: Path, relative: str) -> Path:
+def resolve_inside(root: Path, relative: str, follow_links: bool = False) -> Path:
     """Join a manifest's path to the data set's root; the result lies inside the root.
 
-    Symbolic links are followed before the check, so a link that leaves the root is refused.
+    Symbolic links are followed before the check, so a link that leaves the root is refused, unless
+    the user allows it (`dataset.follow_links`) or DVC made it: a link inside the root to a file in
+    DVC's cache (`cache.type symlink`).
 
     Raises:
         UserError: the path is empty, absolute, climbs with "..", or leads out of the root.
@@ -243,16 +241,21 @@ def resolve_inside(root: Path, relative: str) -> Path:
         full = (base / pure).resolve()
     except (OSError, RuntimeError):
         return base / pure  # links in a circle: whoever opens it finds no file
-    if not full.is_relative_to(base) or full == base:
+    if full.is_relative_to(base) and full != base:
+        return full
+    from_dvc = (base / pure).parent.resolve().is_relative_to(base) and in_dvc_cache(full, base)
+    if full == base or not (follow_links or from_dvc):
         raise UserError(
-            f"path {relative!r} leads out of the data set's root: copy the file into the root"
+            f"path {relative!r} is a link that leads out of the data set's root: set "
+            "dataset.follow_links=true if that is intended, or copy the file into the root"
         )
-    return full
+    # a file of a cache has no suffix, its link has
+    return base / pure
 
 
 def _read(path: Path, schema: pa.Schema, what: str) -> pa.Table:
     try:
-        table = pq.ParquetFile(path).read()
+        table = open_parquet(path).read()
     except FileNotFoundError:
         raise UserError(f"{path} not found: run `dvc repro ingest` first") from None
     except (pa.ArrowException, OSError) as error:

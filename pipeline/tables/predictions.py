@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.tables.parquet import open_parquet, write_parquet
 
 PREDICTIONS = Path("artifacts/predictions.parquet")
 NETWORK = "arpgnet"
@@ -118,8 +118,7 @@ def write_predictions(tables: Sequence[pa.Table], classes: Sequence[str], path: 
     """Write all rows to `path`; the class names go into the schema's metadata."""
     schema = PREDICTIONS_SCHEMA.with_metadata({b"classes": json.dumps(list(classes)).encode()})
     table = pa.concat_tables(tables).cast(schema)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd", row_group_size=65536)
+    write_parquet(table, path, compression="zstd", row_group_size=65536)
 
 
 def read_predictions(path: Path = PREDICTIONS) -> Predictions:
@@ -130,7 +129,7 @@ def read_predictions(path: Path = PREDICTIONS) -> Predictions:
     """
     if not path.is_file():
         raise UserError(f"{path} not found: run `dvc repro train` first")
-    table = pq.read_table(path)
+    table = open_parquet(path).read()
     classes: list[str] = json.loads(table.schema.metadata[b"classes"])
     column = table.column("probabilities").combine_chunks()
     known = column.is_valid().to_numpy(zero_copy_only=False)

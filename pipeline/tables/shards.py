@@ -19,8 +19,9 @@ other readers: `numbers: halffloat` is little-endian float16.
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from arpgnet.pipeline.tables.manifest import (
     with_json_metadata,
     write_table,
 )
+from arpgnet.pipeline.tables.parquet import open_parquet
 
 # shorter lists cost little, and stay lists for whoever opens a shard with other tools
 _LONG = 1024
@@ -169,7 +171,7 @@ class ShardFile:
         self._number = number
         self._schema = schema.remove_metadata()
         self._row_group = 0
-        self._file = pa.OSFile(str(folder / shard_name(number)), "wb")
+        self._file = pa.OSFile(os.fsencode(folder / shard_name(number)), "wb")
         # a dictionary makes feature columns 2x slower to write and 5x to read
         self._writer = pq.ParquetWriter(
             self._file,
@@ -183,7 +185,7 @@ class ShardFile:
         )
 
     def add(self, clip_id: str, key: str, pieces: Iterable[pa.Table]) -> None:
-        """Append a clip's rows, one row group a piece; see `well_cut`.
+        """Append a clip's rows, one row group per piece; see `well_cut`.
 
         Raises:
             ValueError: the clip is not well cut.
@@ -241,7 +243,7 @@ class ShardReader:
         self.folder = Path(folder)
         advice = f"run `dvc repro` to make {self.folder}"
         try:
-            table = pq.ParquetFile(self.folder / INDEX).read()
+            table = open_parquet(self.folder / INDEX).read()
         except FileNotFoundError:
             raise UserError(f"{self.folder / INDEX} not found: {advice}") from None
         except (pa.ArrowException, OSError) as error:
@@ -324,14 +326,14 @@ class ShardReader:
     def close(self) -> None:
         """Let go of the open files; reading opens them again."""
         for file in self._files.values():
-            file.close()
+            file.close(force=True)
         self._files.clear()
 
     def _open(self, shard: int) -> pq.ParquetFile:
         if shard not in self._files:
             if len(self._files) == _OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-            self._files[shard] = pq.ParquetFile(self.folder / shard_name(shard))
+                self._files.popitem(last=False)[1].close(force=True)
+            self._files[shard] = open_parquet(self.folder / shard_name(shard))
         self._files.move_to_end(shard)
         return self._files[shard]
 
@@ -380,6 +382,39 @@ def fixed(array: np.ndarray, type: pa.DataType | None = None) -> pa.FixedSizeLis
     if type is not None and values.type != type:
         values = values.cast(type)
     return pa.FixedSizeListArray.from_arrays(values, width)
+
+
+def without_clip_id(schema: pa.Schema) -> pa.Schema:
+    """Return the schema of the rows that a stage yields; the engine writes the clip's name."""
+    return schema.remove(schema.get_field_index("clip_id"))
+
+
+def rows_of_valid(
+    schema: pa.Schema,
+    frame_index: pa.ChunkedArray,
+    valid: np.ndarray,
+    values: Mapping[str, np.ndarray],
+) -> pa.Table:
+    """Return a row per frame, its lists of numbers 0 where the frame is not valid.
+
+    Args:
+        schema: `clip_id`, which is left out; `frame_index`, `valid`, and fixed-length lists.
+        frame_index: of all n frames.
+        valid: bool [n].
+        values: lists of the valid frames [k, ...] by column, cast to the column's type; a column
+            that is absent is 0 everywhere.
+    """
+    schema = without_clip_id(schema)
+    columns: dict[str, Any] = {"frame_index": frame_index, "valid": pa.array(valid)}
+    for field in schema:
+        if field.name in columns:
+            continue
+        kind, width = field.type.value_type.to_pandas_dtype(), field.type.list_size
+        padded = np.zeros((len(valid), width), kind)
+        if field.name in values:
+            padded[valid] = values[field.name].reshape(-1, width)
+        columns[field.name] = fixed(padded)
+    return pa.table(columns, schema=schema)
 
 
 def to_numpy(column: pa.ChunkedArray | pa.Array, shape: tuple[int, ...]) -> np.ndarray:

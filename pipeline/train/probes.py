@@ -17,15 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.train.folds import Fold
 from arpgnet.pipeline.training.data import Dataset
 from arpgnet.pipeline.training.selection import macro_f1, unweighted_recall
+from arpgnet.pipeline.training.state import CachedState, read_tensors
 from arpgnet.pipeline.training.tasks import FrameTask, Task
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 # above this many numbers (400 MB of float64) an input is no cheap baseline any more: the grid is
 # left out, and of frames an even part is learned from
 MOST_VALUES = 50_000_000
+# the name of each of a fold's baselines, and its probabilities of the test units, float64 [U, K]
+Fitted = list[tuple[str, np.ndarray]]
 SCORES = {"uar": unweighted_recall, "macro_f1": macro_f1}
 
 
@@ -158,10 +162,10 @@ def logistic_regression(
 
 
 def baselines(
-    probes: Probes, fold: Fold, *, classes: int, balanced: bool
+    probes: Probes, fold: Fold, *, classes: int, params: TrainParams
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each baseline's name and its probabilities of the fold's test units, float64 [U, K]."""
-    task = probes.task
+    task, balanced = probes.task, params.class_weights != "none"
     train_label, test_label = (task.units(clips).label for clips in (fold.train, fold.test))
     yield "majority", majority(train_label, test_label, classes)
     for name in probes.names:
@@ -169,3 +173,21 @@ def baselines(
         val = probes.examples(name, fold.val, thin=True)
         test = probes.examples(name, fold.test).inputs
         yield name, logistic_regression(train, val, test, balanced=balanced, select=task.select)
+
+
+class CachedBaselines(CachedState):
+    """The entry of a fold's baselines in the store."""
+
+    NAMESPACE = "baselines"
+
+    def finished(self) -> Fitted | None:
+        found = self._get(self.NAMESPACE, read_tensors)
+        if found is None:
+            return None
+        tensors, info = found
+        return [(name, tensors[name].numpy()) for name in info["names"]]
+
+    def finish(self, fitted: Fitted) -> None:
+        """Store what was fitted."""
+        tensors = {name: torch.from_numpy(probabilities) for name, probabilities in fitted}
+        self._finish(tensors, {"names": list(tensors)})

@@ -11,24 +11,12 @@ from torch import distributed
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import TrainParams
-from arpgnet.pipeline.training.device import alone, make_fabric
+from arpgnet.pipeline.training.device import alone, make_fabric, total
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Cached = TypeVar("Cached")
-
-
-def total(fabric: Fabric, own: torch.Tensor) -> torch.Tensor:
-    """Return the sum of every process's tensor of the same shape, in place.
-
-    Of rows that one process knows and the others have zeros for, it is exact.
-    """
-    if fabric.world_size > 1:
-        here = own.to(fabric.device)
-        distributed.all_reduce(here)
-        own.copy_(here)
-    return own
 
 
 class Processes:
@@ -55,7 +43,7 @@ class Processes:
         return self.rank == 0
 
     def total(self, own: torch.Tensor) -> torch.Tensor:
-        """See `total`."""
+        """Return the sum of every process's tensor of the same shape, in place."""
         return own if self.world == 1 else total(self.fabric, own)
 
     def agreed(self, look: Callable[[], Cached | None]) -> Cached | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from arpgnet.models.arpgnet import ARPGNetConfig
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.progress import Tracker, track
@@ -26,13 +28,12 @@ from arpgnet.pipeline.tables.predictions import (
     prediction_rows,
     write_predictions,
 )
-from arpgnet.pipeline.train.cached import CachedBaselines, CachedRun, Outcome
 from arpgnet.pipeline.train.curve_log import RunLog
 from arpgnet.pipeline.train.folds import Fold, Part, check_fold, read_folds
-from arpgnet.pipeline.train.probes import Probes, baselines
+from arpgnet.pipeline.train.probes import CachedBaselines, Probes, baselines
 from arpgnet.pipeline.train.processes import Processes
 from arpgnet.pipeline.train.side_by_side import RunJob, workers
-from arpgnet.pipeline.train.training import Planned, Training
+from arpgnet.pipeline.train.training import CachedRun, Outcome, Planned, Training
 from arpgnet.pipeline.training.checkpoints import save_run
 from arpgnet.pipeline.training.data import Dataset, load
 from arpgnet.pipeline.training.device import keep_freed_memory, reproducible, resolve_device
@@ -93,11 +94,13 @@ def train(
             write_predictions(rows, manifest.classes, root / PREDICTIONS)
 
 
+@dataclass(frozen=True)
 class Tables:
     """Probabilities as rows of the predictions table."""
 
-    def __init__(self, dataset: Dataset, task: Task, labels: dict[str, int]) -> None:
-        self.dataset, self.task, self.labels = dataset, task, labels
+    dataset: Dataset
+    task: Task
+    labels: dict[str, int]
 
     def rows(
         self, fold: Fold, seed: int, part: Part, model: str, probabilities: np.ndarray
@@ -115,28 +118,28 @@ class Tables:
         return Units(np.array(clips, dtype=object), label, None)
 
 
+@dataclass
 class Networks:
     """Trains ARPGNet for every fold and seed, or takes finished runs from the store.
 
-    Args:
+    Attributes:
         worker_count: runs trained at a time, each in its own process; 1: in turn, in this one.
     """
 
-    def __init__(
-        self,
-        params: Params,
-        classes: list[str],
-        dataset: Dataset,
-        task: Task,
-        store: Store,
-        processes: Processes,
-        worker_count: int,
-        checkpoint_seconds: float,
-    ) -> None:
-        self.params, self.classes, self.dataset, self.task = params, classes, dataset, task
-        self.store, self.processes, self.worker_count = store, processes, worker_count
-        self.checkpoint_seconds = checkpoint_seconds
-        self.config = network_config(params, dataset.metadata, len(classes), task.frames)
+    params: Params
+    classes: list[str]
+    dataset: Dataset
+    task: Task
+    store: Store
+    processes: Processes
+    worker_count: int
+    checkpoint_seconds: float
+
+    @cached_property
+    def config(self) -> ARPGNetConfig:
+        return network_config(
+            self.params, self.dataset.metadata, len(self.classes), self.task.frames
+        )
 
     def run(self, folds: Sequence[Fold], output: Path, tables: Tables) -> Iterator[pa.Table]:
         """Write `<output>/fold<f>-seed<s>/` and yield validation and test rows, run by run."""
@@ -159,7 +162,7 @@ class Networks:
 
         The baselines are fitted there too.
         """
-        missing = [one for one in plan if not self.store.has(CachedRun.FINISHED, one.key, "file")]
+        missing = [one for one in plan if not self.store.has(CachedRun.NAMESPACE, one.key, "file")]
         if self.worker_count == 1 or len(missing) < 2:
             return set()
         unfitted = [fold for fold in folds if self.baselines_of(fold).finished() is None]
@@ -296,7 +299,6 @@ def probe_rows(
     Several processes fit the same ones: the inputs come from all, and to wait would take as long.
     """
     seed = params.train.seeds[0]
-    balanced = params.train.class_weights != "none"
     processes = networks.processes
     probes = cache(lambda: Probes(tables.task, processes.total))
     with track(len(folds), "baselines", quiet=not processes.first) as progress:
@@ -304,7 +306,7 @@ def probe_rows(
             cached = networks.baselines_of(fold)
             fitted = processes.agreed(cached.finished)
             if fitted is None:
-                fitted = list(baselines(probes(), fold, classes=len(classes), balanced=balanced))
+                fitted = list(baselines(probes(), fold, classes=len(classes), params=params.train))
                 if processes.first:
                     cached.finish(fitted)
             for name, probabilities in fitted:

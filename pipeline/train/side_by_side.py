@@ -19,9 +19,8 @@ from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.runner.dispatch import processes_here
 from arpgnet.pipeline.runner.workers import report
 from arpgnet.pipeline.store import Place, Store
-from arpgnet.pipeline.train.cached import Fitted
 from arpgnet.pipeline.train.folds import Fold
-from arpgnet.pipeline.train.probes import Probes, baselines
+from arpgnet.pipeline.train.probes import Fitted, Probes, baselines
 from arpgnet.pipeline.train.processes import Processes
 from arpgnet.pipeline.train.training import Planned, Training
 from arpgnet.pipeline.training.data import Dataset
@@ -57,7 +56,9 @@ class RunJob:
 
     def do(self, item: Planned | Fold) -> Fitted | None:
         if isinstance(item, Fold):
-            return self._probed(item)
+            classes = self.config.num_classes
+            found = baselines(self._probes, item, classes=classes, params=self.params.train)
+            return list(found)
         self._training.run(item, lambda number, row: report((number, row)))
         return None
 
@@ -81,8 +82,3 @@ class RunJob:
     @cached_property
     def _probes(self) -> Probes:
         return Probes(self._task)
-
-    def _probed(self, fold: Fold) -> Fitted:
-        balanced = self.params.train.class_weights != "none"
-        classes = self.config.num_classes
-        return list(baselines(self._probes, fold, classes=classes, balanced=balanced))

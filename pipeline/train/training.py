@@ -1,29 +1,34 @@
-"""A run from its settings to its outcome, in the stage's own process or in a worker's."""
+"""A run from its settings to its outcome in the store, in the stage's process or in a worker's.
+
+What is in the store is not computed again, and a killed run continues.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 
 from arpgnet.models.arpgnet import ARPGNetConfig
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.store import Store
-from arpgnet.pipeline.train.cached import CachedRun, Outcome
-from arpgnet.pipeline.train.fit import Run, Trainer
+from arpgnet.pipeline.train.fit import Trainer
 from arpgnet.pipeline.train.folds import Fold
 from arpgnet.pipeline.train.processes import Processes
 from arpgnet.pipeline.training.data import Dataset
 from arpgnet.pipeline.training.device import reproducible
-from arpgnet.pipeline.training.features import place
+from arpgnet.pipeline.training.features import Features, place
+from arpgnet.pipeline.training.loop import OnEpoch
 from arpgnet.pipeline.training.network import build_network
-from arpgnet.pipeline.training.state import State, epoch_seed
+from arpgnet.pipeline.training.state import (
+    CachedState,
+    Weights,
+    epoch_seed,
+    read_tensors,
+)
 from arpgnet.pipeline.training.tasks import Task
-
-# called with an epoch's number, and its losses and scores
-OnEpoch = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -42,27 +47,59 @@ class Planned:
         return f"fold {self.fold.number}, seed {self.seed}"
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: the selected weights, its history (`best` is the selected epoch), and its
+    probabilities, float32 [units, K], of the validation and test units."""
+
+    weights: Weights
+    history: list[dict[str, float]]
+    best: int
+    val: np.ndarray
+    test: np.ndarray
+
+
+class CachedRun(CachedState):
+    """The entry of a training run in the store."""
+
+    NAMESPACE = "train"
+
+    def finished(self) -> Outcome | None:
+        found = self._get(self.NAMESPACE, read_tensors)
+        if found is None:
+            return None
+        tensors, info = found
+        val, test = (tensors.pop(f"probabilities/{part}").numpy() for part in ("val", "test"))
+        weights = {name.removeprefix("weights/"): value for name, value in tensors.items()}
+        return Outcome(weights, info["history"], info["best"], val, test)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Store a finished run and remove its checkpoint."""
+        tensors = {f"weights/{name}": value for name, value in outcome.weights.items()}
+        tensors["probabilities/val"] = torch.from_numpy(outcome.val)
+        tensors["probabilities/test"] = torch.from_numpy(outcome.test)
+        self._finish(tensors, {"history": outcome.history, "best": outcome.best})
+
+
+@dataclass
 class Training:
     """Trains one run after the other into the store.
 
-    Args:
+    Attributes:
         checkpoint_seconds: between two saved states; a killed run loses about this much work.
     """
 
-    def __init__(
-        self,
-        params: TrainParams,
-        config: ARPGNetConfig,
-        dataset: Dataset,
-        task: Task,
-        store: Store,
-        processes: Processes,
-        checkpoint_seconds: float,
-    ) -> None:
-        self.params, self.config, self.dataset, self.task = params, config, dataset, task
-        self.store, self.processes = store, processes
-        self.checkpoint_seconds = checkpoint_seconds
-        self.features = place(dataset.features, processes.device)
+    params: TrainParams
+    config: ARPGNetConfig
+    dataset: Dataset
+    task: Task
+    store: Store
+    processes: Processes
+    checkpoint_seconds: float
+
+    @cached_property
+    def _features(self) -> Features:
+        return place(self.dataset.features, self.processes.device)
 
     def run(self, planned: Planned, on_epoch: OnEpoch) -> Outcome:
         """Train, from the last saved state on where there is one, and store the outcome.
@@ -82,28 +119,22 @@ class Training:
             self.processes.fabric,
             build_network(self.config, self.dataset.metadata),
             self.dataset,
-            self.features,
+            self._features,
             self.task,
-            Run(fold.number, seed, fold.train, fold.val),
+            fold,
+            seed,
             self.params,
         )
-        state = self.processes.agreed(cached.checkpoint)
-        for number, row in enumerate(state.history if state else []):
-            on_epoch(number, row)
-        saved = time.monotonic()
-
-        def after(now: State) -> None:
-            nonlocal saved
-            on_epoch(len(now.history) - 1, now.history[-1])
-            due = time.monotonic() - saved >= self.checkpoint_seconds
-            if due and self.processes.first:
-                cached.save_checkpoint(now)
-                saved = time.monotonic()
-
-        state = trainer.fit(state, after)
+        first = self.processes.first
+        state = trainer.fit(
+            self.processes.agreed(cached.checkpoint),
+            on_epoch,
+            cached.save_checkpoint if first else lambda _: None,
+            self.checkpoint_seconds,
+        )
         # the test clips are read here, once, by the weights that validation has selected
         probabilities = (trainer.predict(clips) for clips in (fold.val, fold.test))
         outcome = Outcome(state.best_weights, state.history, state.best, *probabilities)
-        if self.processes.first:
+        if first:
             cached.finish(outcome)
         return outcome

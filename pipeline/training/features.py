@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from multiprocessing.reduction import DupFd
 from typing import Any, BinaryIO, Self
 
@@ -31,7 +32,7 @@ class Tensors:
     """A dataclass of tensors that move and are listed together."""
 
     def tensors(self) -> dict[str, Tensor]:
-        return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+        return dict(vars(self))
 
     def to(self, device: torch.device) -> Self:
         moved = {
@@ -165,12 +166,45 @@ def _aligned(count: int) -> int:
 
 
 def place(features: Features, device: torch.device) -> Features:
-    """Move features to an accelerator where they fit; else leave them: `feed` streams them."""
+    """Move features to an accelerator where they fit; else leave them: `batches` streams them."""
     if device.type != "cuda":
         return features
     needed = sum(value.nbytes for value in features.tensors().values())
     free, _ = torch.cuda.mem_get_info(device)
     return features.to(device) if needed <= DEVICE_SHARE * free else features
+
+
+def batches(
+    features: Features, rows: Sequence[Tensor], labels: Sequence[Tensor], device: torch.device
+) -> Iterator[Batch]:
+    """Yield the batches of int64 rows [B, T] and labels, in order, on `device`.
+
+    Features that do not lie there are gathered by a thread into page-locked memory, one batch
+    ahead of the one that is computed, and copied without waiting.
+    """
+    if features.device.type == device.type:
+        here = (concat(device, parts) for parts in (rows, labels))
+        for row, label in zip(*here, strict=True):
+            yield features.take(row, label)
+        return
+
+    def gather(number: int) -> Batch:
+        batch = features.take(rows[number], labels[number])
+        return batch.pin_memory() if device.type == "cuda" else batch
+
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(gather, 0) if rows else None
+        for number in range(len(rows)):
+            assert coming is not None
+            batch = coming.result()
+            if number + 1 < len(rows):
+                coming = thread.submit(gather, number + 1)
+            yield batch.to(device)
+
+
+def concat(device: torch.device, parts: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return the tensors on the device, by one copy: each of its own would make the host wait."""
+    return torch.cat(list(parts)).to(device).split([len(part) for part in parts])
 
 
 @dataclass(frozen=True)
@@ -183,11 +217,7 @@ class Statistics:
 
     def to(self, device: torch.device) -> Statistics:
         moved = {
-            item.name: (
-                getattr(self, item.name)[0].to(device),
-                getattr(self, item.name)[1].to(device),
-            )
-            for item in fields(self)
+            name: (mean.to(device), std.to(device)) for name, (mean, std) in vars(self).items()
         }
         return Statistics(**moved)
 

@@ -1,9 +1,7 @@
 """What a training run carries from one epoch to the next, and where it lies in the store.
 
-Tensors with metadata beside them, as safetensors files.
-
-No pickle is ever loaded. What is not a tensor is JSON in the file's metadata, under one key,
-because several would be written in an order that changes from run to run.
+Files are safetensors; no pickle is ever loaded. What is not a tensor is JSON in the file's
+metadata, under one key, because several would be written in an order that changes from run to run.
 """
 
 from __future__ import annotations
@@ -121,26 +119,29 @@ def read_state(path: Path) -> State:
 class CachedState:
     """The entry of a run in the store; `key` is a digest of all that decides its result.
 
-    A subclass names the namespaces of finished and of unfinished runs.
+    A subclass names the namespace of finished runs.
     """
 
     store: Store
     key: str
 
-    FINISHED: ClassVar[str]
-    UNFINISHED: ClassVar[str]
+    NAMESPACE: ClassVar[str]
+
+    @property
+    def _unfinished(self) -> str:
+        return f"{self.NAMESPACE}-checkpoint"
 
     def checkpoint(self) -> State | None:
         """Return the last saved state of a run that was not finished."""
-        return self._get(self.UNFINISHED, read_state)
+        return self._get(self._unfinished, read_state)
 
     def save_checkpoint(self, state: State) -> None:
-        self._put(self.UNFINISHED, lambda path: write_state(path, state))
+        self._put(self._unfinished, lambda path: write_state(path, state))
 
-    def _finish(self, write: Callable[[Path], None]) -> None:
+    def _finish(self, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
         """Store a finished run and remove its checkpoint."""
-        self._put(self.FINISHED, write)
-        self.store.remove(self.UNFINISHED, self.key, "file")
+        self._put(self.NAMESPACE, lambda path: write_tensors(path, tensors, info))
+        self.store.remove(self._unfinished, self.key, "file")
 
     def _get(self, namespace: str, read: Callable[[Path], Any]) -> Any:
         with tempfile.TemporaryDirectory() as folder:

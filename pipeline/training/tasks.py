@@ -1,13 +1,11 @@
 """What is learned and scored: a class per clip (AFEW, RML), or a class per frame (Aff-Wild2).
 
 A task says which views train and evaluate, what the label of a view is, and how the probabilities
-of overlapping views become one prediction of each scored unit. Shape letters: U units (clips, or
-labeled frames), V views, T frames of a view, K classes.
-
-Which frames of a clip the network is shown together: segments of a clip, windows of a video.
-
-Shape letters: V views, T frames of each. A view is a row of int64 row numbers into the features;
+of overlapping views become one prediction of each scored unit. A view is what the network is shown
+together, segments of a clip or a window of a video: a row of int64 row numbers into the features;
 -1 pads where a clip is shorter.
+
+Shape letters: U units (clips, or labeled frames), V views, T frames of a view, K classes.
 """
 
 from __future__ import annotations

@@ -2,20 +2,29 @@
 
 A decoder is given packets and does not know what lay between them. In a container without times
 (AVI) or with times that only add up (GIF), a frame that got lost would put all later ones in
-another's place.
+another's place. Where recordings were joined, what looks like a gap is none (`joins.py`).
 """
 
 from __future__ import annotations
 
+import mmap
 import re
 from pathlib import Path
 from typing import Any
+
+from arpgnet.pipeline.video.joins import Joins
 
 # `00dc` and the like: chunks of a stream
 _OF_A_STREAM = re.compile(rb"[0-9]{2}[ -~]{2}")
 _PLUMBING = re.compile(rb"JUNK|LIST|RIFF|idx1|ix[0-9]{2}|indx")
 _LISTS = (b"LIST", b"RIFF")
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+_EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
+_VOID = {0xEC, 0xBF}
+_IN_SEGMENT = _VOID | {
+    0x114D9B74, 0x1549A966, 0x1654AE6B, _CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367,
+}  # fmt: skip
+_IN_CLUSTER = _VOID | {0xE7, 0xA7, 0xAB, 0x5854, 0xA3, 0xA0, 0xAF}
 
 
 class Chunks:
@@ -25,6 +34,20 @@ class Chunks:
         self._gif = container.format.name == "gif"
         self._whole = _whole_chunks(path, stream.index) if container.format.name == "avi" else None
         self._seen = 0
+        self._path, self._pid = path, stream.id
+        self._transport = container.format.name == "mpegts"
+        self._joins: Joins | None = None
+        self._last: int | None = None
+
+    def begins_at(self, packet: Any) -> bool:
+        """Check whether another recording begins with this packet."""
+        if not self._transport or packet.dts is None:
+            return False
+        if packet.is_corrupt or (self._last is not None and packet.dts < self._last):
+            # looked for where there is a reason only: it reads the whole file
+            self._joins = self._joins or Joins(self._path, self._pid)
+        self._last = packet.dts
+        return self._joins is not None and self._joins.begins_at(packet.pos)
 
     def broken_at(self, packet: Any) -> bool:
         """Check whether this packet is not whole, or something is missing before it."""
@@ -33,7 +56,9 @@ class Chunks:
         self._seen += 1
         if self._whole is not None and self._seen > self._whole:
             return True
-        return bool(packet.is_corrupt) or (self._gif and not _is_one_picture(bytes(packet)))
+        if packet.is_corrupt:
+            return self._joins is None or not self._joins.only_marked(packet.pos)
+        return self._gif and not _is_one_picture(bytes(packet))
 
 
 def _whole_chunks(path: Path, stream: int) -> int:
@@ -103,3 +128,66 @@ def _after_blocks(data: bytes, at: int) -> int:
     while data[at]:
         at += data[at] + 1
     return at + 1
+
+
+def unbroken(path: Path, container: str) -> bool:
+    """Check whether a Matroska or FLV file is a gapless row of known parts to its end.
+
+    It has then all that was written, whatever its header says of its duration. False: it is not,
+    or it is of another kind.
+    """
+    walk = {"matroska,webm": _unbroken_matroska, "flv": _unbroken_flv}.get(container)
+    if walk is None:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            return walk(data)
+        except IndexError:
+            return False
+
+
+def _unbroken_matroska(data: mmap.mmap) -> bool:
+    """Source: RFC 8794, RFC 9559: elements of an id, a length and so many bytes."""
+    name, at, end = _element(data, 0)
+    if name != _EBML:
+        return False
+    name, at, end = _element(data, end)
+    if name != _SEGMENT or end != len(data):
+        return False
+    while at < end:
+        name, at, after = _element(data, at)
+        if after > end or name not in _IN_SEGMENT:
+            return False
+        if name == _CLUSTER:
+            while at < after:
+                name, _, at = _element(data, at)
+                if at > after or name not in _IN_CLUSTER:
+                    return False
+        at = after
+    return True
+
+
+def _element(data: mmap.mmap, at: int) -> tuple[int, int, int]:
+    """Return an element's id, and where its content begins and ends."""
+    for length in (4, 8):
+        size = 9 - data[at].bit_length()
+        if size > length or at + size > len(data):
+            raise IndexError
+        value = int.from_bytes(data[at : at + size], "big")
+        at += size
+        if length == 4:
+            name = value
+    return name, at, at + value - (1 << 7 * size)
+
+
+def _unbroken_flv(data: mmap.mmap) -> bool:
+    """Source: Adobe Flash Video File Format 10.1, E.3: each tag is followed by its length."""
+    at = int.from_bytes(data[5:9], "big") + 4
+    while at + 11 <= len(data):
+        length = 11 + int.from_bytes(data[at + 1 : at + 4], "big")
+        follows = int.from_bytes(data[at + length : at + length + 4], "big")
+        # the first bits of the kind mark encryption
+        if data[at] & 0x1F not in (8, 9, 18) or follows != length:
+            return False
+        at += length + 4
+    return at == len(data)

@@ -24,15 +24,20 @@ def forecast_times(path: Path) -> np.ndarray | None:
     with open_video(path) as (container, stream):
         rate = frame_rate(stream)
         stamps: list[int | None] = []
+        last, joined = None, False
         try:
             for packet in container.demux(stream):
                 # the last one, of no bytes, only flushes the decoder
                 if packet.size and not packet.is_discard:
+                    joined |= None not in (last, packet.dts) and packet.dts < last
+                    last = packet.dts
                     stamps.append(packet.pts)
         except (av.FFmpegError, OSError):
             pass  # as far as it goes
         if container.format.name == "avi":
             return np.arange(len(stamps)) / rate if stamps and rate else None
+        if joined:
+            return None  # recordings that were joined; or damage
         known = [stamp for stamp in stamps if stamp is not None]
         if not known or len(known) != len(stamps) or stream.time_base is None:
             return None

@@ -38,7 +38,7 @@ class Plan:
     Attributes:
         times: seconds after the first frame, float64 [n], strictly increasing.
         frame_s: the usual distance of frames.
-        whole: False when they end before the file does, because of damage.
+        whole: False when something is damaged or missing, see `survey.Seen.whole`.
         certain: they were all decoded, and not only expected.
     """
 
@@ -50,7 +50,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame: its number and time in the video, and the upright image, RGB uint8 [H, W, 3]."""
+    """A frame: its number and time in the video, and the image that a player shows, RGB uint8
+    [H, W, 3]."""
 
     index: int
     time_s: float
@@ -113,7 +114,7 @@ def stream(path: Path, expected: Plan) -> Iterator[Shown]:
             return
         if expected.certain:
             raise ClipError("the file changed while it was read")
-        if seen.failed or seen.corrupt is not None or len(seen.stamps) != count:
+        if not seen.whole or len(seen.stamps) != count:
             raise Unexpected
         while waiting:
             image = upright.image(waiting.popleft())
@@ -131,7 +132,7 @@ class InStep:
     def __init__(self, path: Path, expected: Plan) -> None:
         self._frames = stream(path, expected)
         self._shown = next(self._frames)
-        # upright
+        # of the first image; later ones may have others
         self.height, self.width = self._shown.image.shape[:2]
 
     def at(self, index: int) -> Shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,15 @@ import numpy as np
 
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.video.chunks import Chunks
-from arpgnet.pipeline.video.container import Upright, declared_duration, frame_rate, open_video
+from arpgnet.pipeline.video.container import (
+    Frames,
+    Upright,
+    declared_duration,
+    frame_rate,
+    open_video,
+)
+from arpgnet.pipeline.video.display import Display, display_of
+from arpgnet.pipeline.video.ending import ends_early
 
 # called with each frame's number and the frame, whether it turns out to be sound or not
 Watch = Callable[[int, Any], None]
@@ -21,6 +30,9 @@ Watch = Callable[[int, Any], None]
 # A frame shown before a damaged one may have been predicted from it. H.264 and HEVC reorder
 # at most 16 frames.
 REORDER = 16
+# a later time in a recording that was joined is taken for its own up to here, as FFmpeg does
+# (-dts_delta_threshold)
+_GAP_S = 10.0
 # a window's end this far beyond a frame's time still leaves the frame out
 _TICK = 1e-6
 
@@ -33,10 +45,12 @@ class Survey:
         times: [n] float64, seconds after the first frame, strictly increasing.
 
     `timed` is False when the file's timestamps are unusable and `times` are frame numbers
-    over the frame rate. `frame_s` is the usual distance of frames. `whole` is False when
-    `times` ends before the file does, because of damage. A survey that was asked to stop
+    over the frame rate. `frame_s` is the usual distance of frames. `whole` is True when nothing
+    is damaged or missing, however long the file claims to be (see `Seen.whole`);
+    `declared_s` matters only where it is False. A survey that was asked to stop
     at `end_s` says nothing of what comes after it; `to_end` is False then. `first` is the
-    first image's `fingerprint`, `container` FFmpeg's name of the format.
+    first image's `fingerprint`, `container` FFmpeg's name of the format. `display` is how the
+    first image is shown; if all are shown in this way, the stream is `steady`.
     """
 
     times: np.ndarray
@@ -44,6 +58,8 @@ class Survey:
     container: str
     codec: str
     first: int
+    display: Display
+    steady: bool
     declared_s: float | None
     frame_s: float
     whole: bool
@@ -73,6 +89,7 @@ def survey(path: Path, end_s: float | None = None, watch: Watch | None = None) -
         if seen.corrupt is None:
             raise ClipError("no frame can be decoded")
         raise ClipError(f"damaged within its first {seen.corrupt + 1} frames")
+    assert seen.display is not None  # as of every frame
     raw = np.array([np.nan if at is None else at for at in seen.stamps[:sound]], dtype=np.float64)
     timed = timed and bool(np.isfinite(raw).all() and (np.diff(raw) > 0).all())
     if timed:
@@ -87,9 +104,11 @@ def survey(path: Path, end_s: float | None = None, watch: Watch | None = None) -
         container=name,
         codec=codec,
         first=seen.first,
+        display=seen.display,
+        steady=seen.steady,
         declared_s=declared,
         frame_s=_frame_seconds(times, rate),
-        whole=sound == len(seen.stamps) and not seen.failed,
+        whole=seen.whole,
         to_end=not seen.stopped,
     )
 
@@ -101,13 +120,47 @@ def fingerprint(image: np.ndarray) -> int:
 
 @dataclass
 class Seen:
-    """Timestamps (s) of all frames, and the first one that is damaged."""
+    """Timestamps (s) of all frames, how they are shown, and the first one that is damaged.
+
+    `cut`: the file ended before the end that its own structure gives it. `joined`: the first
+    frame of the recording that is read, if there are several in the file. `last`: the latest
+    packet's time and duration, in ticks.
+    """
 
     stamps: list[float | None]
     first: int = 0
+    display: Display | None = None
+    steady: bool = True
     corrupt: int | None = None
     failed: bool = False
+    cut: bool = False
     stopped: bool = False
+    joined: int = 0
+    shift: float = 0.0
+    last: tuple[float, int] = (-math.inf, 0)
+
+    def add(self, at: float | None) -> None:
+        """Note a frame's timestamp; recordings that were joined follow one another."""
+        if self.joined and self.joined == len(self.stamps) and at is not None:
+            self.shift = self._shift(at)
+        self.stamps.append(None if at is None else at + self.shift)
+
+    def _shift(self, at: float) -> float:
+        """Return what is added to another recording's times: nothing if they go on."""
+        known = [one for one in self.stamps if one is not None]
+        if not known:
+            return 0.0
+        due = known[-1] + (float(np.median(np.diff(known))) if len(known) > 1 else 0.0)
+        return 0.0 if known[-1] < at <= due + _GAP_S else due - at
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is damaged or missing; decode and predict both go by this.
+
+        A declared duration does not count: the last frame may be held, the sound be longer, or
+        the video begin late.
+        """
+        return self.corrupt is None and not self.failed and not self.cut
 
     def damaged_at(self, number: int) -> None:
         """Mark damage from this frame on, if not from an earlier one."""
@@ -126,8 +179,10 @@ def _decode(
 ) -> Seen:
     seen = Seen([])
     for frame in walk(path, container, stream, seen, timed):
-        if len(seen.stamps) == 1:
-            seen.first = fingerprint(Upright().image(frame))
+        shown = display_of(frame)
+        if seen.display is None:
+            seen.first, seen.display = fingerprint(Upright().image(frame)), shown
+        seen.steady = seen.steady and shown == seen.display
         if watch is not None:
             watch(len(seen.stamps) - 1, frame)
         if end_s is not None and _elapsed(seen.stamps, rate, timed) > end_s + _TICK:
@@ -141,25 +196,40 @@ def walk(path: Path, container: Any, stream: Any, seen: Seen, timed: bool) -> It
 
     `timed`: the timestamps mean something.
     """
+    rate = frame_rate(stream)
+    reached_s = 0.0
     try:
         for frame in _frames(path, container, stream, seen):
             at = None if frame.pts is None else float(frame.pts * frame.time_base)
-            seen.stamps.append(at)
+            seen.add(at)
             if frame.is_corrupt or _goes_back(seen.stamps, timed):
                 seen.damaged_at(len(seen.stamps) - 1)
+            usual_s = 1 / rate if rate else 0.0
+            if timed and at is not None:
+                # some decoders do not pass on how long a frame is shown
+                ticks = max(frame.duration, seen.last[1] if seen.last[0] == frame.pts else 0)
+                reached_s = at + (float(ticks * frame.time_base) or usual_s)
+            else:
+                reached_s = len(seen.stamps) * usual_s
             yield frame
+        seen.cut = ends_early(path, container, stream, len(seen.stamps), reached_s)
     except (av.FFmpegError, OSError):
         seen.failed = True
 
 
 def _frames(path: Path, container: Any, stream: Any, seen: Seen) -> Iterator[Any]:
     """Yield the frames in order; notes where the packets between them are damaged or missing."""
-    chunks = Chunks(path, container, stream)
+    chunks, frames = Chunks(path, container, stream), Frames(stream)
     for packet in container.demux(stream):
+        if chunks.begins_at(packet):
+            yield from frames.rest()
+            seen.joined = len(seen.stamps)
         if chunks.broken_at(packet):
             # frames that are yet to come may lie before it: `REORDER` covers them
             seen.damaged_at(len(seen.stamps))
-        yield from packet.decode()
+        if packet.pts is not None and packet.pts > seen.last[0]:
+            seen.last = packet.pts, packet.duration or 0
+        yield from frames.of(packet)
 
 
 def _goes_back(stamps: list[float | None], timed: bool) -> bool:

@@ -45,7 +45,7 @@ def write_tables(root: Path, valid: dict[str, list[bool]]) -> list[Clip]:
     return [Clip(clip_id, f"{clip_id}.mp4", "0" * 64) for clip_id in valid]
 
 
-def stored_picture(number: int, row: int) -> np.ndarray:
+def stored_image(number: int, row: int) -> np.ndarray:
     """The frame as JPEG gives it back, RGB."""
     return cv2.imdecode(np.frombuffer(_jpeg(number, row), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
@@ -61,7 +61,7 @@ def stored_context(number: int, row: int) -> np.ndarray:
 
 
 def _context(number: int, row: int) -> bytes:
-    return encode_jpeg(context(stored_picture(number, row), BOX), 95)
+    return encode_jpeg(context(stored_image(number, row), BOX), 95)
 
 
 def _jpeg(number: int, row: int) -> bytes:

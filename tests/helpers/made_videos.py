@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+
+Matrix = tuple[float, float, float, float]
 
 _BITS = 8
 FRAMES = 60
@@ -51,15 +54,25 @@ def write(
     options: dict[str, str] | None = None,
     times_ms: list[int] | None = None,
     rotation: int | None = None,
+    matrix: Matrix | None = None,
+    pixel: Fraction | None = None,
     container_options: dict[str, str] | None = None,
 ) -> Path:
-    """A video at 25 frames a second, or with the given times."""
+    """A video at 25 frames a second, or with the given times.
+
+    `matrix` is a b c d of a display matrix, `pixel` width over height of a stored pixel.
+    """
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=25, options=options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         stream.codec_context.thread_count = 1
         if rotation is not None:
             stream.set_display_rotation(rotation)
+        if matrix is not None:
+            a, b, c, d = (round(value * 2**16) for value in matrix)
+            stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 2**30])
+        if pixel is not None:
+            stream.codec_context.sample_aspect_ratio = pixel
         if times_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(frames):
@@ -69,15 +82,29 @@ def write(
                 frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    _be_patient_again()
+    be_patient_again()
     return path
 
 
-def _be_patient_again() -> None:
+def be_patient_again() -> None:
     """SVT-AV1 turns the thread that calls it into a real-time one where it may: all processes it
     starts afterwards would keep others from the cores."""
     if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def write_images(path: Path, codec: str, images: Sequence[np.ndarray]) -> Path:
+    """RGB images at 25 frames a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, bit_rate=4_000_000)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        for image in images:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
 
 
 def shifted(source: Path, path: Path, frames: int, frame_ticks: int) -> Path:
@@ -91,6 +118,29 @@ def shifted(source: Path, path: Path, frames: int, frame_ticks: int) -> Path:
                 packet.dts -= frames * frame_ticks
                 packet.stream = copy
                 outer.mux(packet)
+    return path
+
+
+def joined(path: Path, *sources: Path) -> Path:
+    """The packets of MPEG-TS or WebM files, one file after the other."""
+    with av.open(str(path), "w") as outer:
+        copy = None
+        shift = 0
+        for source in sources:
+            with av.open(str(source)) as inner:
+                stream = inner.streams.video[0]
+                copy = copy or outer.add_stream_from_template(stream)
+                start = stream.start_time or 0
+                end = shift
+                for packet in inner.demux(stream):
+                    if packet.dts is None:
+                        continue
+                    packet.pts += shift - start
+                    packet.dts += shift - start
+                    end = max(end, packet.pts + round(1 / 25 / packet.time_base))
+                    packet.stream = copy
+                    outer.mux(packet)
+                shift = end
     return path
 
 

@@ -38,7 +38,7 @@ def write_run(
     truth: Mapping[str, int] | None = None,
     lost: Collection[str] = (),
     classes: list[str] = CLASSES,
-    sure: Mapping[int, float] | None = None,
+    confidence: Mapping[int, float] | None = None,
     frames: Mapping[int, bool] | None = None,
 ) -> Path:
     """Write a manifest and a predictions file under `root`.
@@ -47,7 +47,7 @@ def write_run(
         wrong: per seed the clips it names wrongly.
         truth: label of each clip, `labels()` unless told.
         lost: clips without a prediction.
-        sure: per seed the probability of the class it names, 0.8 unless told.
+        confidence: per seed the probability of the class it predicts, 0.8 unless told.
         frames: the labeled frames of each clip, and whether they are named wrongly; else whole
             clips are predicted.
 
@@ -62,7 +62,7 @@ def write_run(
     write_manifest(people, root / "data/manifest.parquet", classes=classes, dataset="hand")
     tables = []
     for seed, errors in wrong.items():
-        high = (sure or {}).get(seed, 0.8)
+        high = (confidence or {}).get(seed, 0.8)
         for fold in (0, 1):
             where = {"model": "arpgnet", "fold": fold, "seed": seed, "split": "test"}
             mine = [clip for clip in truth if int(clip[1]) % 2 == fold]

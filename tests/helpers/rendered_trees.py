@@ -69,7 +69,7 @@ def write_afew(root: Path) -> Path:
 
 
 def write_affwild2(root: Path) -> int:
-    """Crops with gaps, numbers from 1, and labels a frame; returns how many of Validation_Set are
+    """Crops with gaps, numbers from 1, and labels per frame; returns how many of Validation_Set are
     labeled.
 
     A video shows all 8 classes one behind the other. Of two people one's files are named `_right`.

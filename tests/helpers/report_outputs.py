@@ -63,12 +63,12 @@ SCORES = dict.fromkeys(("uar", "war", "macro_f1", "coverage"), SCORE)
 
 PLAIN = {"variant": "v", "role": "test"}
 BINS = [
-    {"from": 0.4, "to": 0.6, "predictions": 3, "confidence": 0.5, "right": 1.0, "ci_low": 1.0,
+    {"from": 0.4, "to": 0.6, "predictions": 3, "confidence": 0.5, "correct": 1.0, "ci_low": 1.0,
      "ci_high": 1.0},
-    {"from": 0.8, "to": 1.0, "predictions": 1, "confidence": 0.9, "right": 0.0},
+    {"from": 0.8, "to": 1.0, "predictions": 1, "confidence": 0.9, "correct": 0.0},
 ]  # fmt: skip
 MISTAKE = {
-    "clip_id": "clip1", "frame_index": None, "label": CLASSES[1], "named": CLASSES[0],
+    "clip_id": "clip1", "frame_index": None, "label": CLASSES[1], "predicted": CLASSES[0],
     "probability": 0.875, "probability_of_label": 0.125, "networks": 2, "wrong": 1,
 }  # fmt: skip
 
@@ -118,31 +118,31 @@ def explanations() -> dict[str, Any]:
     """Of two regions, with one confused pair."""
     source = {
         "share": 0.25,
-        "even": 0.5,
+        "uniform": 0.5,
         "offsets": [0.0, 0.25, 0.0],
-        "even_offsets": [0.0, 0.5, 0.0],
+        "uniform_offsets": [0.0, 0.5, 0.0],
     }
     group = {
         "views": 9, "clips": ["clip0", "clip1", "clip3"], "probability": 0.75,
-        "attention": [0.75, 0.25], "even": [0.5, 0.5], "drop": [0.2, None],
+        "attention": [0.75, 0.25], "uniform": [0.5, 0.5], "drop": [0.2, None],
         "agreement": {
-            "rho": 0.62, "even_rho": 0.3, "halves_rho": 0.9, "regions": 49, "agree": True,
+            "rho": 0.62, "uniform_rho": 0.3, "halves_rho": 0.9, "regions": 49, "agree": True,
         },
-        "edges": [{"kind": "self", "attention": 0.5, "even": 0.25}],
+        "edges": [{"kind": "self", "attention": 0.5, "uniform": 0.25}],
         "time": {"relation": {"sources": {"own": source, "other": source}, "from": -1,
-                              "course": [0.5, None, 1.5]},
-                 "appearance": {"sources": {"own": source}, "from": -1, "course": [1.0] * 3}},
+                              "parts": [0.5, None, 1.5]},
+                 "appearance": {"sources": {"own": source}, "from": -1, "parts": [1.0] * 3}},
     }  # fmt: skip
     return {
-        "unit": "clips", "most_a_class": 16, "networks": ["fold0-seed0"], "classes": CLASSES,
+        "unit": "clips", "most_per_class": 16, "networks": ["fold0-seed0"], "classes": CLASSES,
         "regions": {
             "kind": "landmark", "names": [EVIL, "chin"], "xy": [[0.3, 0.5], [0.7, 0.5]],
             "seen": [1.0, 0.4], "compared_from": 0.5,
         },
         "hidden_from": ["relation"], "agree_from": 0.5, "all": group,
-        "by_class": [{**group, "label": CLASSES[0], "right": 7}],
+        "by_class": [{**group, "label": CLASSES[0], "correct": 7}],
         "pairs": [
-            {**group, "label": CLASSES[0], "named": CLASSES[1], "predictions": 5, "views": 2}
+            {**group, "label": CLASSES[0], "predicted": CLASSES[1], "predictions": 5, "views": 2}
         ],
     }  # fmt: skip
 

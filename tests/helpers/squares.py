@@ -18,7 +18,7 @@ from arpgnet.pipeline.tables.manifest import Clip
 
 @dataclass(frozen=True)
 class Squares:
-    """Three rows a clip; the clip's label says how it misbehaves. Each call leaves a trace."""
+    """Three rows per clip; the clip's label says how it misbehaves. Each call leaves a trace."""
 
     traces: Path
     setting: int = 0

@@ -10,9 +10,8 @@ from ruamel.yaml import YAML
 
 from arpgnet.pipeline.common.params import Params, load_params, parse_params
 from arpgnet.pipeline.export.write import Exported
-from arpgnet.pipeline.geometry.regions import region_topology
-from arpgnet.pipeline.networks.appearance import layout
 from arpgnet.pipeline.networks.packs import load_pack
+from arpgnet.pipeline.predict.model import features_metadata
 from arpgnet.pipeline.publish import write
 from arpgnet.pipeline.publish.write import publish
 from arpgnet.pipeline.report.card import CARD
@@ -35,18 +34,7 @@ def write_run(
     params = parse_params(settings or {})
     (root / "artifacts/backbone").mkdir(parents=True)
     (root / "artifacts/backbone/backbone.json").write_text(json.dumps({"enabled": False}))
-    out = layout(load_pack(params.faces.pack).models["embedding"])
-    graph = params.graph
-    topology = region_topology(graph.regions, graph.grid, graph.neighborhood)
-    metadata = {
-        "embedding_dim": out.embedding_dim,
-        "map_shape": list(out.map_shape),
-        "regions": graph.regions,
-        "names": list(topology.names),
-        "edges": [list(edge) for edge in topology.edges],
-        "edge_types": list(topology.edge_types),
-        "mirror": list(topology.mirror),
-    }
+    metadata = features_metadata(params, load_pack(params.faces.pack).models["embedding"])
     frames = params.train.window if task == "frame" else params.decode.frames
     config = network_config(params, metadata, len(CLASSES), frames)
     with torch.random.fork_rng():

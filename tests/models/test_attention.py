@@ -7,16 +7,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.nn import GATConv, GATv2Conv
 
-from arpgnet.models import attention
+from arpgnet.models import attention, kernels
 from arpgnet.models.attention import (
     CONVS,
     GAT,
     DotAttention,
     Edges,
     GATv2,
-    PairScore,
-    candidate_keys,
 )
+from arpgnet.models.kernels import candidate_keys
 
 PAIRS = {"gat": (GAT, GATConv), "gatv2": (GATv2, GATv2Conv)}
 
@@ -134,14 +133,14 @@ def test_rows_sum_to_one_and_masked_keys_have_no_say(
 def test_pair_score_gradients_in_any_chunking(
     chunk_floats: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "PAIR_CHUNK", {"cpu": chunk_floats, "other": chunk_floats})
+    monkeypatch.setattr(kernels, "PAIR_CHUNK", {"cpu": chunk_floats, "other": chunk_floats})
     torch.manual_seed(0)
     neighbors = candidate_keys(random_graph(6, seed=1)[:4], 5)
     left, right, att = (
         torch.randn(*shape, dtype=torch.float64, requires_grad=True)
         for shape in [(3, 6, 8), (3, 4, 8), (2, 4)]
     )
-    assert torch.autograd.gradcheck(PairScore.apply, (left, right, att, neighbors))
+    assert torch.autograd.gradcheck(kernels.PairScore.apply, (left, right, att, neighbors))
 
 
 def test_candidate_keys_cover_each_row_once() -> None:

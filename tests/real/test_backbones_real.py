@@ -9,13 +9,13 @@ import torch
 from arpgnet.pipeline.common.params import DecodeParams
 from arpgnet.pipeline.decode.clip import sample_frames
 from arpgnet.pipeline.geometry.alignment import similarity, warp
-from arpgnet.pipeline.networks.backbones import load_backbone
 from arpgnet.pipeline.networks.detector import find_faces, make_detector
 from arpgnet.pipeline.networks.packs import Pack
 from arpgnet.pipeline.networks.preprocessing import normalization
 from arpgnet.pipeline.networks.sessions import load_graph, make_session
 from arpgnet.pipeline.networks.torch_graph import import_graph
 from arpgnet.pipeline.video.frames import decode_jpeg
+from helpers.graph_weights import load_exported
 
 PARITY = 1e-4
 CLIPS = ("asl/again.mkv", "asl/book.mkv", "ravdess/01-01-01-01-01-01-01.mp4")
@@ -50,7 +50,7 @@ def truth(model_input: np.ndarray, pack: Pack) -> list[np.ndarray]:
 def test_the_named_network_equals_onnx_runtime(
     model_input: np.ndarray, truth: list[np.ndarray], pack: Pack
 ) -> None:
-    network = load_backbone("mobilefacenet_foamliu", pack.models["embedding"].path)
+    network = load_exported("mobilefacenet_foamliu", pack.models["embedding"].path)
     with torch.inference_mode():
         found = network(torch.from_numpy(model_input))
     for ours, theirs in zip(found, truth, strict=True):

@@ -17,6 +17,7 @@ from arpgnet.pipeline.networks.appearance import AppearanceNetwork, Centers, cen
 from arpgnet.pipeline.networks.detector import find_faces, make_detector
 from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
 from arpgnet.pipeline.networks.packs import ModelSpec, Pack
+from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.video.frames import decode_jpeg
 
 # who signs in which clip, by eye; the last is RAVDESS's actor
@@ -48,7 +49,8 @@ class Faces:
 @pytest.fixture(scope="module")
 def faces(assets: Path) -> Faces:
     path = assets / "weights/insightface/scrfd_2.5g_bnkps.onnx"
-    spec = ModelSpec("detector", path, "", "scrfd", 640, "rgb", None, None, None, None, None)
+    sha256 = file_sha256(path)
+    spec = ModelSpec("detector", path, sha256, "scrfd", 640, "rgb", None, None, None, None, None)
     detector = make_detector(spec, det_px=None, thresh=0.5, device="cpu")
     rows = []
     for who, clips in PEOPLE.items():

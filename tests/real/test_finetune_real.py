@@ -79,11 +79,11 @@ def project(
 def test_a_run_on_real_frames_goes_through(project: tuple[Path, Params], pack: Pack) -> None:
     root, params = project
     said = finetune(params, root=root)
-    facts = json.loads((root / BACKBONE / "backbone.json").read_text())
-    refused = {reason for reason in facts["left_out"] if "target data" in reason}
+    metadata = json.loads((root / BACKBONE / "backbone.json").read_text())
+    refused = {reason for reason in metadata["left_out"] if "target data" in reason}
     assert refused == {"an image of the target data", "a face of the target data"}
-    assert sum(facts["left_out"][reason] for reason in refused) == 2
-    assert facts["train"] + facts["val"] >= 17
+    assert sum(metadata["left_out"][reason] for reason in refused) == 2
+    assert metadata["train"] + metadata["val"] >= 17
     assert "validation UAR" in said
     spec = tuned(pack.models["embedding"], root / BACKBONE)
     work = AppearanceClip(root / "data/faces", spec, "open", 16)

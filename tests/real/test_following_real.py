@@ -12,9 +12,10 @@ from arpgnet.pipeline.geometry.landmark_schemes import scheme_indices
 from arpgnet.pipeline.networks.appearance import AppearanceNetwork
 from arpgnet.pipeline.networks.detector import Detections, Detector, make_detector
 from arpgnet.pipeline.networks.follower import Follower
-from arpgnet.pipeline.networks.image_network import ImageNetwork
+from arpgnet.pipeline.networks.image_network import GraphNetwork
 from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
 from arpgnet.pipeline.networks.packs import ModelSpec, Pack
+from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.video.frames import decode_jpeg
 
 CLIPS = ("asl/book.mkv", "asl/hungry.mkv")
@@ -24,7 +25,8 @@ FRAMES = 40
 @pytest.fixture(scope="module")
 def scrfd(assets: Path) -> Detector:
     path = assets / "weights/insightface/scrfd_2.5g_bnkps.onnx"
-    spec = ModelSpec("detector", path, "", "scrfd", 640, "rgb", None, None, None, None, None)
+    sha256 = file_sha256(path)
+    spec = ModelSpec("detector", path, sha256, "scrfd", 640, "rgb", None, None, None, None, None)
     return make_detector(spec, det_px=None, thresh=0.5, device="cpu")
 
 
@@ -92,7 +94,7 @@ def points(network: LandmarkNetwork, images: list[np.ndarray], found: list[Detec
 
 @pytest.mark.parametrize("role", ["landmark", "embedding"])
 def test_networks_of_fixed_batch_take_several_images(pack: Pack, role: str) -> None:
-    assert ImageNetwork(pack.models[role], batch=4).batch == 4
+    assert GraphNetwork(pack.models[role], batch=4).batch == 4
 
 
 def test_bfloat16_embeddings_and_maps_are_nearly_those_of_the_graph(

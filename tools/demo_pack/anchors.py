@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 _SIZES = {8: (16.0, 32.0), 16: (64.0, 128.0), 32: (256.0, 512.0)}
 # octaves between a face and an anchor's nominal size: neighbors overlap by half an octave
 _POSITIVE_OCTAVES, _IGNORED_OCTAVES = 0.75, 1.25
-# reach of positive cells round the face's center, in parts of its size; at least one cell
+# reach of positive cells round the face's center, as a fraction of its size; at least one cell
 _REACH, _IGNORED_REACH = 0.12, 0.22
 _REACH_IN_STRIDES, _IGNORED_REACH_IN_STRIDES = 0.6, 1.2
 

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 DETECTOR_FILE, LANDMARK_FILE, EMBEDDING_FILE = "det_demo.onnx", "lmk_demo_106.onnx", "arc_demo.onnx"
 NOTICE = (
-    "For rendered faces only: trained on the demo renderer's pictures, wrong on people. "
+    "For rendered faces only: trained on the demo renderer's images, wrong on people. "
     "Do not use on photographs or videos of people."
 )
 

@@ -15,7 +15,7 @@ from tools.demo_pack.loop import fit, to_tensor
 from tools.demo_pack.nets import DemoLandmarks
 from tools.demo_pack.stills import Stills
 
-# detector noise: the box's center and size, in parts of its size
+# detector noise: the box's center and size, as a fraction of its size
 _CENTER_NOISE, _SIZE_NOISE = 0.035, 0.05
 _TURN_DEGREES = 8.0
 # Wing loss in pixels: below `_WING` errors count logarithmically, curvature `_WING_CURVE`

@@ -22,6 +22,7 @@ from arpgnet.pipeline.datasets.layout import (
     is_video,
     relative,
     unused_files,
+    videos_below,
 )
 
 # the folders' names, by which the class order of the set is alphabetical
@@ -112,9 +113,9 @@ def list_clips(wanted: Wanted) -> Listing:
     left_out = {}
     if test is not None:
         used.append(relative(test, root))
-        count = sum(is_video(path) for path in test.rglob("*"))
+        count = len(videos_below(test, wanted.follow_links))
         left_out["of the test part, whose labels are not public"] = count
-    return Listing(clips, unused_files(root, used), left_out, remarks)
+    return Listing(clips, unused_files(root, used, wanted.follow_links), left_out, remarks)
 
 
 def _clips(

@@ -6,7 +6,6 @@ first line names.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -27,7 +26,7 @@ from arpgnet.pipeline.datasets.base import (
 )
 from arpgnet.pipeline.datasets.frame_names import FrameNames
 from arpgnet.pipeline.datasets.label_files import lines_of
-from arpgnet.pipeline.datasets.layout import first_match, folders_in, is_video, relative
+from arpgnet.pipeline.datasets.layout import first_match, folders_in, is_video, relative, walk
 
 # as the first line of a label file names them; a file of 2020 or 2021 has the first seven
 CLASSES = {
@@ -85,7 +84,7 @@ def list_clips(wanted: Wanted) -> Listing:
     files = _label_files(_label_folder(wanted))
     labels = {path: read_labels(path) for path in files}
     head = _one_order(labels)
-    videos = _videos(root)
+    videos = _videos(root, wanted.follow_links)
     images = first_match(root, *IMAGES)
     people = {path.stem for path in files}
     clips = []
@@ -224,18 +223,14 @@ def _has_parts(folder: Path) -> bool:
     return first_match(folder, *PARTS["train"]) is not None
 
 
-def _videos(root: Path) -> dict[str, Path]:
+def _videos(root: Path, follow_links: bool) -> dict[str, Path]:
     """Every video below the root by its stem; the folders of images are not looked through."""
     found: dict[str, Path] = {}
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(
-            name for name in folders if name.lower() not in IMAGES and name[0] != "."
-        )
-        for name in sorted(names):
-            path = Path(folder) / name
-            if is_video(path):
-                relative(path, root)
-                found.setdefault(path.stem, path)
+    for here, folders, names in walk(root, follow_links):
+        folders[:] = [name for name in folders if name.lower() not in IMAGES]
+        for name in names:
+            if is_video(here / name):
+                found.setdefault((here / name).stem, here / name)
     return found
 
 

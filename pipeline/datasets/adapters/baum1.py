@@ -115,7 +115,9 @@ def list_clips(wanted: Wanted) -> Listing:
     """
     root = wanted.root
     part = PARTS[wanted.variant]
-    videos = [path for folder in part.folders(root) for path in videos_below(folder)]
+    videos = [
+        path for folder in part.folders(root) for path in videos_below(folder, wanted.follow_links)
+    ]
     if not videos:
         raise WrongRootError(f"video below a folder BAUM1{part.letter}_MP4...")
     places: dict[str, str] = {}
@@ -134,11 +136,11 @@ def list_clips(wanted: Wanted) -> Listing:
         place = places.get(clip, f"{home}/{subject}/{clip}.mp4")
         clips.append(ListedClip(place, label, subject=subject, where=where))
     left_out[NOT_ANNOTATED] += len(places.keys() - lines.keys())
-    others = others_videos(root, part)
+    others = others_videos(wanted, part)
     for name, paths in others.items():
         left_out[f"videos of the {name} part"] += len(paths)
     known = [*places.values(), *(path for paths in others.values() for path in paths), file.name]
-    return Listing(clips, unused_files(root, known), dict(+left_out))
+    return Listing(clips, unused_files(root, known, wanted.follow_links), dict(+left_out))
 
 
 def label_file(root: Path, part: Part) -> Path:
@@ -224,13 +226,13 @@ def label_of(word: str, code: str, part: Part, where: str) -> str | None:
     return said[0] if len(set(said)) == 1 else None
 
 
-def others_videos(root: Path, part: Part) -> dict[str, list[str]]:
+def others_videos(wanted: Wanted, part: Part) -> dict[str, list[str]]:
     """The videos of the parts that are not wanted."""
     return {
         name: [
-            path.relative_to(root).as_posix()
-            for folder in other.folders(root)
-            for path in videos_below(folder)
+            path.relative_to(wanted.root).as_posix()
+            for folder in other.folders(wanted.root)
+            for path in videos_below(folder, wanted.follow_links)
         ]
         for name, other in PARTS.items()
         if other is not part

@@ -113,9 +113,9 @@ def list_clips(wanted: Wanted) -> Listing:
         raise WrongRootError("folder Emotion beside cohn-kanade-images")
     points = first_match(root, *LANDMARKS)
     labels = labels_below(emotion)
-    pictures = {f"{path.parent.name}/{path.name}": path for path in sequences(images)}
+    sequence_of = {f"{path.parent.name}/{path.name}": path for path in sequences(images)}
     left_out: Counter[str] = Counter()
-    if unlabeled := len(pictures.keys() - labels.keys()):
+    if unlabeled := len(sequence_of.keys() - labels.keys()):
         left_out["sequence without an emotion"] = unlabeled
     kept = labels
     if wanted.variant == "six":
@@ -131,7 +131,7 @@ def list_clips(wanted: Wanted) -> Listing:
         subject = name.split("/")[0]
         clips.append(
             ListedClip(
-                relative(pictures.get(name, images / name), root),
+                relative(sequence_of.get(name, images / name), root),
                 label,
                 subject=subject,
                 fold=folds.get(subject),
@@ -143,8 +143,10 @@ def list_clips(wanted: Wanted) -> Listing:
     if not clips:
         raise WrongRootError("file Emotion/S005/001/S005_001_00000011_emotion.txt")
     files = (file for _, file in labels.values())
-    known = [*pictures.values(), *files, *([points] if points else [])]
-    unused = unused_files(root, (path.relative_to(root).as_posix() for path in known))
+    known = [*sequence_of.values(), *files, *([points] if points else [])]
+    unused = unused_files(
+        root, (path.relative_to(root).as_posix() for path in known), wanted.follow_links
+    )
     return Listing(clips, unused, dict(left_out))
 
 

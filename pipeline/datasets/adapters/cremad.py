@@ -88,7 +88,9 @@ def list_clips(wanted: Wanted) -> Listing:
     root = wanted.root
     chosen: dict[str, Path] = {}
     copies = []
-    for path in sorted(videos_below(root), key=lambda path: path.suffix.lower() != ".flv"):
+    for path in sorted(
+        videos_below(root, wanted.follow_links), key=lambda path: path.suffix.lower() != ".flv"
+    ):
         if not NAME.fullmatch(path.stem):
             continue
         if path.stem.upper() in chosen:
@@ -106,7 +108,7 @@ def list_clips(wanted: Wanted) -> Listing:
         clips.append(ListedClip(name, label, subject=actor, fold=folds.get(actor), where=name))
     used = [*(clip.path for clip in clips), *copies]
     left_out = {"another file of the same clip": len(copies)} if copies else {}
-    return Listing(clips, unused_files(root, used), left_out)
+    return Listing(clips, unused_files(root, used, wanted.follow_links), left_out)
 
 
 def fold_of(actor: str) -> int:

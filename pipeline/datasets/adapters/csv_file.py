@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import math
 import posixpath
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import (
     IMAGE_FPS,
     About,
@@ -21,7 +25,10 @@ from arpgnet.pipeline.datasets.base import (
     Wanted,
 )
 from arpgnet.pipeline.datasets.frame_names import read_frame_names
-from arpgnet.pipeline.datasets.layout import SPLIT_NAMES
+from arpgnet.pipeline.datasets.label_files import text_of
+from arpgnet.pipeline.datasets.layout import SPLIT_NAMES, VIDEO_SUFFIXES
+from arpgnet.pipeline.datasets.on_disk import NamesOnDisk
+from arpgnet.pipeline.datasets.spelling import escaped, is_missing, quoted, spelling_key
 from arpgnet.pipeline.tables.manifest import resolve_inside
 
 REQUIRED = ("path",)
@@ -30,8 +37,23 @@ LABELS = ("label", "frame_labels")
 OPTIONAL = ("subject", "split", "fold", "group", "start_s", "end_s", "faces", "first_image")
 # of the subject, e.g. trait_gender, trait_age
 TRAIT = "trait_"
+# columns of numbers, in which -1 and nan are read as such
+_NUMBERS = ("fold", "start_s", "end_s", "first_image")
+# columns that a message lists
+_SHOWN = 8
 # more values than a table of groups can tell apart
 MOST_VALUES = 20
+# what others call the columns that are needed
+OTHER_NAMES = {
+    "path": (
+        *("file", "filename", "file_name", "filepath", "file_path", "name", "video", "videos"),
+        *("video_path", "video_name", "videopath", "clip", "clip_path", "clip_name", "image"),
+    ),
+    "label": (
+        *("emotion", "emotions", "expression", "class", "class_name", "category", "target"),
+        *("emotion_label", "annotation", "y"),
+    ),
+}
 FACES: dict[str, FaceSource] = {"": "detect", "detect": "detect", "aligned": "aligned"}
 
 ABOUT = About(
@@ -50,21 +72,30 @@ ABOUT = About(
 
 def list_clips(wanted: Wanted) -> Listing:
     """The clips of the file `dataset.manifest`, relative to the root or absolute."""
-    root = wanted.root
-    file = root / Path(wanted.manifest or "").expanduser()
-    return Listing(read_csv(file, root, fps=wanted.fps, faces=wanted.faces))
+    name = Path(wanted.manifest or "").expanduser()
+    file = wanted.root / NamesOnDisk(wanted.root).find(name.as_posix())
+    missing: Counter[tuple[str, str]] = Counter()
+    clips = _read(file, wanted, missing)
+    remarks = [
+        f"{column} {quoted(value)} is read as missing: {plural(count, 'clip')}"
+        for (column, value), count in sorted(missing.items())
+    ]
+    return Listing(clips, remarks=remarks)
 
 
 def read_csv(
     manifest: Path, root: Path, *, fps: float = IMAGE_FPS, faces: FaceSource = "detect"
 ) -> list[ListedClip]:
-    """Read a manifest: UTF-8, a header, the columns `REQUIRED`, one of `LABELS`, any of `OPTIONAL`.
+    """Read a manifest: a header, the columns `REQUIRED`, one of `LABELS`, any of `OPTIONAL`.
+
+    UTF-8 or UTF-16; commas between fields, or what a first line `sep=;` says.
 
     `frame_labels` is the path, relative to the root, of a text file with a class name for every
     frame of the video (`read_frame_names`). A path may be a folder of images: in the order of
     their names, or, with `first_image`, numbered by their names from that number on. `faces` is
     `aligned` where the images are faces that were cut out already, else `detect`. Columns
-    `trait_<name>` (gender, age, ...) say which groups the subject belongs to; may be empty.
+    `trait_<name>` (gender, age, ...) say which groups the subject belongs to. What is optional may
+    be empty or a missing value (`is_missing`).
 
     Args:
         manifest: the file; columns of other names are ignored.
@@ -76,15 +107,23 @@ def read_csv(
         UserError: the file is absent, empty or malformed, or a row is wrong; the message
             holds the line's number.
     """
+    wanted = Wanted(root, faces="aligned" if faces == "aligned" else "detect", fps=fps)
+    return _read(manifest, wanted, Counter())
+
+
+def _read(manifest: Path, wanted: Wanted, missing: Counter[tuple[str, str]]) -> list[ListedClip]:
+    """See `read_csv`; counts in `missing` the values by column that stand for nothing."""
     clips = []
-    seen: dict[tuple[str, float | None, float | None], int] = {}
+    seen: dict[tuple[str, float, float | None], int] = {}
+    names = NamesOnDisk(wanted.root)
     for number, row in _rows(manifest):
         where = f"line {number} of {manifest.name}"
         try:
-            clip = _listed(row, root, where, fps, faces)
+            missing.update(_drop_missing(row))
+            clip = _listed(row, wanted, names, where)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        key = (clip.path, clip.start_s, clip.end_s)
+        key = (clip.path, clip.start_s or 0.0, clip.end_s)
         if key in seen:
             raise UserError(
                 f"{where}: '{clip.path}' is already listed in line {seen[key]}; "
@@ -115,48 +154,59 @@ def _check_traits(clips: list[ListedClip], manifest: Path) -> None:
 def _rows(manifest: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Each non-empty row as column -> stripped text, with its line number."""
     try:
-        with manifest.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = _header(next(reader, []), manifest)
-            for fields in reader:
-                if not any(field.strip() for field in fields):
-                    continue
-                if len(fields) != len(header):
-                    raise UserError(
-                        f"line {reader.line_num} of {manifest.name}: {len(fields)} fields where "
-                        f"the header has {len(header)}; quote fields that contain a comma"
-                    )
-                yield (
-                    reader.line_num,
-                    dict(zip(header, (field.strip() for field in fields), strict=True)),
-                )
+        text = text_of(manifest)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UserError(f"dataset.manifest: no file {manifest}") from None
+    except OSError as error:
+        raise UserError(f"dataset.manifest: {manifest} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise UserError(
             f"dataset.manifest: {manifest.name} is not UTF-8 (byte {error.start}); save it as UTF-8"
         ) from None
+    # the line with which Excel names the separator
+    said = re.match(r'"?sep=(\\t|.)"?[,;\t]*(\r\n|\r|\n|$)', text, re.IGNORECASE)
+    separator = said[1].replace("\\t", "\t") if said else ","
+    before = 1 if said else 0
+    lines = io.StringIO(text[said.end() :] if said else text, newline="")
+    reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=True)
+    try:
+        header = _header(next(reader, []), manifest)
+        for fields in reader:
+            number = reader.line_num + before
+            if not any(field.strip() for field in fields):
+                continue
+            if len(fields) != len(header):
+                what = "a comma" if separator == "," else f"{separator!r}"
+                raise UserError(
+                    f"line {number} of {manifest.name}: {len(fields)} fields where "
+                    f"the header has {len(header)}; quote fields that contain {what}"
+                )
+            yield number, dict(zip(header, (field.strip() for field in fields), strict=True))
     except csv.Error as error:
         raise UserError(
-            f"line {reader.line_num} of {manifest.name}: not valid csv: {error}"
+            f"line {reader.line_num + before} of {manifest.name}: not valid csv: {error}"
         ) from None
 
 
 def _header(fields: list[str], manifest: Path) -> list[str]:
-    names = [field.strip().lower() for field in fields]
+    names = [spelling_key(field) for field in fields]
     if not any(names):
         raise UserError(
             f"dataset.manifest: {manifest.name} is empty; it needs a header with path and label"
         )
     has_labels = any(name in names for name in LABELS)
-    for needed in REQUIRED if has_labels else (*REQUIRED, LABELS[0]):
-        if needed not in names:
-            near = difflib.get_close_matches(needed, names, n=1)
-            hint = f"; rename '{near[0]}'?" if near else "; the separator must be a comma"
-            raise UserError(
-                f"dataset.manifest: {manifest.name} has no column '{needed}' "
-                f"(found: {', '.join(names)}){hint}"
-            )
+    absent = [
+        name for name in (REQUIRED if has_labels else (*REQUIRED, LABELS[0])) if name not in names
+    ]
+    if absent:
+        found = ", ".join(escaped(name) for name in names[:_SHOWN]) + ", ..." * (
+            len(names) > _SHOWN
+        )
+        raise UserError(
+            f"dataset.manifest: {manifest.name} has no column "
+            f"{' and no column '.join(map(quoted, absent))} (found: {found}); "
+            f"{_remedy(fields, absent)}"
+        )
     if all(name in names for name in LABELS):
         raise UserError(
             f"dataset.manifest: {manifest.name} has both 'label' and 'frame_labels': either clips "
@@ -168,13 +218,66 @@ def _header(fields: list[str], manifest: Path) -> list[str]:
     return names
 
 
-def _listed(
-    row: dict[str, str], root: Path, where: str, fps: float, faces: FaceSource
-) -> ListedClip:
+def _remedy(fields: Sequence[str], absent: Sequence[str]) -> str:
+    """Say what is wrong with a header that lacks columns."""
+    only = fields[0] if len(fields) == 1 else ""
+    other = next((mark for mark in (";", "\t", "|") if mark in only), None)
+    if other:
+        mark = repr(other)[1:-1]
+        return (
+            f"the separator must be a comma, not '{mark}': save the table with commas, or put a "
+            f"first line 'sep={mark}' in front"
+        )
+    if "," in only:
+        return "its lines are in quotes as a whole: take these quotes off"
+    names = [spelling_key(field) for field in fields]
+    if any(name.strip("'`\u2018\u2019\u201c\u201d") in absent for name in names):
+        return 'quotes must be ", or left out'
+    renamed = {needed: _alike(needed, names) for needed in absent}
+    if any(renamed.values()):
+        words = [f"'{escaped(name)}' to '{needed}'" for needed, name in renamed.items() if name]
+        return f"rename {', '.join(words)}?"
+    if any(Path(name).suffix in VIDEO_SUFFIXES for name in names):
+        return "its first line is a clip: put a line 'path,label' before it"
+    return "its first line must name the columns"
+
+
+def _alike(needed: str, names: Sequence[str]) -> str | None:
+    """Return the column that most likely is the needed one under another name."""
+    plain = {re.sub(r"[\W_]+", "_", name): name for name in names}
+    known = next((plain[name] for name in OTHER_NAMES.get(needed, ()) if name in plain), None)
+    near = difflib.get_close_matches(needed, names, n=1)
+    return near[0] if near else known
+
+
+def _drop_missing(row: dict[str, str]) -> list[tuple[str, str]]:
+    """Empty the cells of optional columns that stand for nothing; return them."""
+    found = [
+        (column, value)
+        for column, value in row.items()
+        if value
+        and (column in OPTIONAL or column.startswith(TRAIT))
+        and is_missing(value)
+        and not (column in _NUMBERS and _is_number(value))
+    ]
+    row.update({column: "" for column, _ in found})
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _listed(row: dict[str, str], wanted: Wanted, names: NamesOnDisk, where: str) -> ListedClip:
     for needed in (*REQUIRED, *LABELS):
         if not row.get(needed, "-"):
             raise UserError(f"'{needed}' is empty")
-    folder = resolve_inside(root, row["path"]).is_dir()
+    path = names.find(row["path"])
+    folder = resolve_inside(wanted.root, path, wanted.follow_links).is_dir()
     first = _whole_number(row, "first_image")
     said = row.get("faces", "").lower()
     if said not in FACES:
@@ -186,7 +289,7 @@ def _listed(
     if end is not None and end <= (start or 0.0):
         raise UserError(f"end_s {end} is not after start_s {start or 0.0}")
     return ListedClip(
-        path=posixpath.normpath(row["path"]),
+        path=posixpath.normpath(path),
         label=row.get("label"),
         subject=row.get("subject") or None,
         split=_split(row.get("split", "")),
@@ -195,9 +298,13 @@ def _listed(
         start_s=start,
         end_s=end,
         where=where,
-        frames=read_frame_names(resolve_inside(root, file)) if file else None,
-        images=Images(fps=fps, first=first) if folder else None,
-        faces=(FACES[said] if said else faces) if folder else "detect",
+        frames=(
+            read_frame_names(resolve_inside(wanted.root, names.find(file), wanted.follow_links))
+            if file
+            else None
+        ),
+        images=Images(fps=wanted.fps, first=first) if folder else None,
+        faces=(FACES[said] if said else wanted.faces) if folder else "detect",
         traits=tuple(
             (name.removeprefix(TRAIT), value)
             for name, value in sorted(row.items())
@@ -223,7 +330,7 @@ def _split(text: str) -> str | None:
     if not text:
         return None
     if text.lower() not in SPLIT_NAMES:
-        raise UserError(f"split '{text}' is not one of {', '.join(SPLIT_NAMES)}")
+        raise UserError(f"split {quoted(text)} is not one of {', '.join(SPLIT_NAMES)}")
     return SPLIT_NAMES[text.lower()]
 
 

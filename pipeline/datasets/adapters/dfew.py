@@ -63,7 +63,7 @@ def list_clips(wanted: Wanted) -> Listing:
     entries = official_folds(
         {fold: (_rows(lists["train", fold]), _rows(lists["test", fold])) for fold in FOLDS}
     )
-    forms = find_forms(wanted.root, FORMS)
+    forms = find_forms(wanted, FORMS)
     if not any(one.clips for one in forms):
         raise WrongRootError("clip below Clip/original, Clip/clip_224x224 or clip_224x224_16f")
     return listing(

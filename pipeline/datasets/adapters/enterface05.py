@@ -91,7 +91,7 @@ def list_clips(wanted: Wanted) -> Listing:
             label = class_of(
                 folder.name.lower(), {name: name for name in CODES}, relative(folder, root)
             )
-            videos = videos_below(folder)
+            videos = videos_below(folder, wanted.follow_links)
             if len(videos) == 1 and videos[0].parent == folder:
                 uncut.append(relative(videos[0], root))
                 continue
@@ -105,7 +105,7 @@ def list_clips(wanted: Wanted) -> Listing:
     ]
     return Listing(
         clips,
-        unused_files(root, [*(clip.path for clip in clips), *uncut]),
+        unused_files(root, [*(clip.path for clip in clips), *uncut], wanted.follow_links),
         {UNCUT: len(uncut)} if uncut else {},
         remarks(clips),
     )

@@ -24,7 +24,6 @@ from arpgnet.pipeline.datasets.layout import (
     named_folders,
     unused_files,
 )
-from arpgnet.pipeline.tables.manifest import resolve_inside
 
 CLASSES = {
     "Happy": "happiness",
@@ -93,7 +92,9 @@ def list_clips(wanted: Wanted) -> Listing:
     ]
     return Listing(
         clips,
-        unused_files(root, (path.relative_to(root).as_posix() for path in used)),
+        unused_files(
+            root, (path.relative_to(root).as_posix() for path in used), wanted.follow_links
+        ),
         {"in neither official list": len(extra)} if extra else {},
     )
 
@@ -126,7 +127,7 @@ def _clip(
 ) -> ListedClip:
     """The clip in the first form that has it."""
     paths = [f"{base.relative_to(wanted.root).as_posix()}/{name}" for base in bases]
-    there = [resolve_inside(wanted.root, path).is_dir() for path in paths]
+    there = [(wanted.root / path).is_dir() for path in paths]
     chosen = there.index(True) if any(there) else 0
     crops = bases[chosen].name.lower() == CROPS.lower()
     return ListedClip(

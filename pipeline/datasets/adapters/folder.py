@@ -33,8 +33,8 @@ def list_clips(wanted: Wanted) -> Listing:
     that lie higher or deeper than the layout says, are returned as `unused`.
 
     Raises:
-        UserError: split folders and class folders are mixed, no video lies where one is
-            looked for, or a video is a link that leads out of the root.
+        UserError: split folders and class folders are mixed.
+        WrongRootError: no video lies where one is looked for.
     """
     root = wanted.root
     clips = [
@@ -46,4 +46,4 @@ def list_clips(wanted: Wanted) -> Listing:
     ]
     if not clips:
         raise WrongRootError(f"video at {ABOUT.layout} in {root}")
-    return Listing(clips, unused_files(root, (clip.path for clip in clips)))
+    return Listing(clips, unused_files(root, (clip.path for clip in clips), wanted.follow_links))

@@ -90,7 +90,7 @@ def list_clips(wanted: Wanted) -> Listing:
             for fold, (train, test) in lists.items()
         }
     )
-    forms = find_forms(wanted.root, FORMS)
+    forms = find_forms(wanted, FORMS)
     if not any(one.clips for one in forms):
         raise WrongRootError("clip below data/clips, data/frames or data/faces")
     return listing(

@@ -145,7 +145,9 @@ def list_clips(wanted: Wanted) -> Listing:
             f"{plural(crops_only, 'sequence')} available only as cropped faces: faces are detected "
             "in the crops; use faces.source: aligned to take the crops as they are"
         )
-    unused = unused_files(root, (path.relative_to(root).as_posix() for path in used))
+    unused = unused_files(
+        root, (path.relative_to(root).as_posix() for path in used), wanted.follow_links
+    )
     return Listing(clips, unused, {why: count for why, count in left_out.items() if count}, remarks)
 
 

@@ -99,7 +99,9 @@ def list_clips(wanted: Wanted) -> Listing:
     left_out: Counter[str] = Counter()
     known: list[str] = []
     videos: dict[str, Path] = {}
-    for path in sorted(visible_files(root), key=lambda path: natural(path.as_posix())):
+    for path in sorted(
+        visible_files(root, wanted.follow_links), key=lambda path: natural(path.as_posix())
+    ):
         codes = NAME.fullmatch(path.stem)
         if not codes or not (is_video(path) or path.suffix.lower() == ".wav"):
             continue
@@ -120,7 +122,7 @@ def list_clips(wanted: Wanted) -> Listing:
         raise WrongRootError(f"{variant.removesuffix('_once')} among the {len(videos)} videos")
     folds = several_folds({stem[-2:]: (int(stem[-2:]) - 1) // ACTORS_A_FOLD for stem, _ in chosen})
     clips = [_clip(stem, relative(path, root), folds.get(stem[-2:])) for stem, path in chosen]
-    return Listing(clips, unused_files(root, known), dict(left_out))
+    return Listing(clips, unused_files(root, known, wanted.follow_links), dict(left_out))
 
 
 def _chosen(

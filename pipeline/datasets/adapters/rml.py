@@ -61,13 +61,13 @@ def list_clips(wanted: Wanted) -> Listing:
     root = wanted.root
     clips = []
     for speaker in sorted(speakers(root), key=lambda path: natural(path.name)):
-        for path in videos_below(speaker):
+        for path in videos_below(speaker, wanted.follow_links):
             name = relative(path, root)
             label = class_of(path.name[:2].lower(), CLASSES, name)
             clips.append(ListedClip(name, label, subject=speaker.name.lower(), where=name))
     if not clips:
         raise WrongRootError("video below rml-1/s1 ... rml-2/s8 or s1 ... s8")
-    return Listing(clips, unused_files(root, (clip.path for clip in clips)))
+    return Listing(clips, unused_files(root, (clip.path for clip in clips), wanted.follow_links))
 
 
 def speakers(root: Path) -> list[Path]:

@@ -67,14 +67,14 @@ def list_clips(wanted: Wanted) -> Listing:
     clips = []
     for speaker in SPEAKERS:
         folder = speaker_folder(root, speaker)
-        for path in videos_below(folder) if folder else ():
+        for path in videos_below(folder, wanted.follow_links) if folder else ():
             name = relative(path, root)
             letters = re.match(r"[^\d.]*", path.name.lower())
             label = class_of(letters[0] if letters else "", CLASSES, name)
             clips.append(ListedClip(name, label, subject=speaker, where=name))
     if not clips:
         raise WrongRootError("video below AudioVisualClip/DC, JE, JK or KL")
-    return Listing(clips, unused_files(root, (clip.path for clip in clips)))
+    return Listing(clips, unused_files(root, (clip.path for clip in clips), wanted.follow_links))
 
 
 def speaker_folder(root: Path, speaker: str) -> Path | None:

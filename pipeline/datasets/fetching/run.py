@@ -27,7 +27,7 @@ from arpgnet.pipeline.datasets.fetching.table import (
 )
 from arpgnet.pipeline.datasets.presets import preset_names, read_preset
 from arpgnet.pipeline.networks.fetch import fetch as fetch_pack
-from arpgnet.pipeline.networks.packs import describe_pack, known_entries, user_models_folder
+from arpgnet.pipeline.networks.packs import known_entries, load_pack, user_models_folder
 
 
 def fetch(
@@ -155,7 +155,7 @@ def _count(name: str, root: Path, variant: str, expected: int) -> str:
 
 def _fetch_pack(name: str, pack: str) -> None:
     try:
-        describe_pack(pack)
+        load_pack(pack)
     except UserError:
         try:
             fetch_pack(pack, accept_license=True, into=user_models_folder())

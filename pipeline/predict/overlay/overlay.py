@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from arpgnet.pipeline.predict.output import Row, TableHeader
+from arpgnet.pipeline.predict.letterbox import Letterbox
+from arpgnet.pipeline.predict.output import Row, TableHeader, beside
 from arpgnet.pipeline.predict.overlay.boxes import draw_faces
 from arpgnet.pipeline.predict.overlay.heat import draw_heat
 from arpgnet.pipeline.predict.overlay.marks import sizes
@@ -25,7 +25,7 @@ SUFFIX = ".overlay.mp4"
 
 def overlay_path(table: Path) -> Path:
     """Beside a table."""
-    return table.with_name(table.stem + SUFFIX)
+    return beside(table, SUFFIX)
 
 
 class Overlay:
@@ -47,7 +47,8 @@ class Overlay:
         self._classes = head.classes
         self._frames = InStep(video, expected)
         width, height = self._frames.width, self._frames.height
-        self._sides = width, height
+        # the first image's sides, whatever the stream changes to
+        self._canvas = Letterbox(width, height)
         self._size = sizes(width, height)
         self._strip = Strip(head.classes, width, self._size)
         self._rows: list[Row] = []
@@ -68,16 +69,18 @@ class Overlay:
         finally:
             self._encoder.close(math.inf if complete else self._done_s)
 
+    def discard(self) -> None:
+        """Remove the file."""
+        self._encoder.discard()
+
     def _draw(self) -> None:
         rows, self._rows = self._rows, []
         shown = self._frames.at(rows[0].frame)
-        image = shown.image.copy()
+        image = self._canvas.image(shown.image)
+        rows = [self._canvas.row(row, *shown.image.shape[1::-1]) for row in rows]
         for row in rows:
             draw_heat(image, row)
         draw_faces(image, rows, self._classes, self._size)
-        if image.shape[1::-1] != self._sides:
-            # the first image's sides, whatever the stream changes to
-            image = cv2.resize(image, self._sides, interpolation=cv2.INTER_AREA)
         strip = self._strip.draw(shown.time_s, rows)
         self._encoder.add(shown.time_s, np.concatenate([image, strip]))
         self._done_s = shown.time_s

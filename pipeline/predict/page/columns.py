@@ -53,7 +53,7 @@ class Columns:
 
     Args:
         classes: K names.
-        width, height: of the upright image.
+        width, height: of the image that the rows' pixels belong to.
     """
 
     def __init__(self, classes: list[str], width: int, height: int) -> None:

@@ -10,19 +10,20 @@ import base64
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import cv2
 import jinja2
 from markupsafe import Markup
 
-from arpgnet.pipeline.common.files import partial, writing_to
+from arpgnet.pipeline.common.files import remove, write_whole
 from arpgnet.pipeline.common.wording import plural
-from arpgnet.pipeline.predict.output import Row, TableHeader
+from arpgnet.pipeline.predict.letterbox import Letterbox
+from arpgnet.pipeline.predict.output import Row, TableHeader, beside
 from arpgnet.pipeline.predict.overlay.marks import PALETTE
 from arpgnet.pipeline.predict.page.columns import Columns
 from arpgnet.pipeline.video.encode import Encoder
@@ -42,7 +43,7 @@ SCRIPTS = ("state.js", "film.js", "timeline.js", "moment.js")
 
 def page_path(table: Path) -> Path:
     """Beside a table."""
-    return table.with_name(table.stem + SUFFIX)
+    return beside(table, SUFFIX)
 
 
 def film_path(page: Path) -> Path:
@@ -82,36 +83,44 @@ class Page:
         self._frames = InStep(video, expected)
         width, height = self._frames.width, self._frames.height
         scale = min(1.0, SIDE / max(width, height))
-        self._sides = max(2, round(width * scale)), max(2, round(height * scale))
-        self._columns = Columns(list(head.classes), width, height)
-        self._film = Encoder(film_path(path), video, *self._sides, options=QUALITY)
+        # the first image's shape, whatever the stream changes to
+        self._canvas = Letterbox(max(2, round(width * scale)), max(2, round(height * scale)))
+        sides = self._canvas.width, self._canvas.height
+        self._columns = Columns(list(head.classes), *sides)
+        self._film = Encoder(film_path(path), video, *sides, options=QUALITY)
         self._done_s = 0.0
 
     def add(self, row: Row) -> None:
         """The next row; a frame's image with its first one."""
         before = self._columns.frames
-        self._columns.add(row)
+        shown = self._frames.at(row.frame)
+        self._columns.add(self._canvas.row(row, *shown.image.shape[1::-1]))
         if self._columns.frames > before:
-            shown = self._frames.at(row.frame)
-            small = cv2.resize(shown.image, self._sides, interpolation=cv2.INTER_AREA)
-            self._film.add(shown.time_s, small)
+            self._film.add(shown.time_s, self._canvas.image(shown.image))
             self._done_s = shown.time_s
 
     def close(self, complete: bool) -> None:
         """Write the page of the frames that are there, if any."""
         self._film.close(math.inf if complete else self._done_s)
-        if not self._columns.frames:
+        if self._film.failed:
             return
         film = film_path(self._path)
-        with writing_to(self._path.parent):
-            inside = film.stat().st_size <= MOST_BYTES
+        inside = film.stat().st_size <= MOST_BYTES
+        try:
             encoded = base64.b64encode(film.read_bytes()).decode() if inside else ""
-            partial(self._path).write_text(
-                self._render(encoded, quote(film.name), complete), encoding="utf-8"
-            )
-            partial(self._path).replace(self._path)
+            text = self._render(encoded, quote(os.fsencode(film.name)), complete)
+            write_whole(self._path, text.encode())
+        except BaseException:
+            # without the page it is of no use
+            inside = True
+            raise
+        finally:
             if inside:
-                film.unlink()
+                remove(film)
+
+    def discard(self) -> None:
+        """Remove the film."""
+        self._film.discard()
 
     def _render(self, film: str, beside: str, complete: bool) -> str:
         here = files("arpgnet.pipeline.predict.page")

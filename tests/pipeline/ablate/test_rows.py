@@ -11,7 +11,7 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params, load_params
 from arpgnet.pipeline.training.network import network_config
 
-FACTS = {"embedding_dim": 8, "map_shape": [4, 7, 7]}
+METADATA = {"embedding_dim": 8, "map_shape": [4, 7, 7]}
 
 
 def test_names_are_unique_and_can_name_an_experiment() -> None:
@@ -25,7 +25,7 @@ def test_each_row_changes_the_committed_settings_into_a_network(row: Row) -> Non
     params = load_params()
     other = changed(params, row)
     assert other != params
-    assert network_config(other, FACTS, 8, frames=16)
+    assert network_config(other, METADATA, 8, frames=16)
 
 
 def test_rows_touch_nothing_before_the_graph() -> None:

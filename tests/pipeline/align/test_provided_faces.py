@@ -45,7 +45,7 @@ def faces(
         "width": [image.shape[1] for image in images],
         "height": [image.shape[0] for image in images],
         "jpeg": [encode_jpeg(image, 95) for image in images],
-        "decoder": ["pictures"] * count,
+        "decoder": ["images"] * count,
         "points": [None if one is None else one.ravel().tolist() for one in points],
     }
     with OutputWriter(tmp_path / "frames", FRAMES_SCHEMA, {}) as writer:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,20 @@ def test_it_is_a_program() -> None:
     assert done.returncode == 1
     assert "did you mean 'buffalo_l'" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_version_and_an_order_of_commands_like_the_work() -> None:
+    assert arpgnet("--version").stdout == f"arpgnet {version('arpgnet')}\n"
+    said = arpgnet("--help").stdout
+    order = ["doctor", "data", "models", "compare", "ablate", "predict", "serve", "export", "store"]
+    places = [said.index(f"│ {name} ") for name in order]
+    assert places == sorted(places)
+
+
+def test_a_pack_that_is_installed_is_not_fetched() -> None:
+    done = arpgnet("models", "fetch", "demo", "--accept-license")
+    assert done.returncode == 0
+    assert "demo: already installed in" in done.stdout
 
 
 def test_lists_packs_with_license_and_place() -> None:

@@ -1,5 +1,6 @@
 """params.yaml is validated strictly, and every mistake gets one line with its remedy."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
@@ -94,6 +95,12 @@ def test_choices_of_a_network_are_those_of_its_setting(key: str, choices: Any) -
         ({"fusion": None}, "fusion: None is not valid"),
         ({"dataset": {"name": "rmll"}}, "'cross'; did you mean 'rml'?"),
         ({"dataset": {"folds": "auot"}}, "input should be 'auto'; did you mean 'auto'?"),
+        ({"dataset": {"map": {0: "a"}}}, "dataset.map: 0 is a number to YAML: put it, and every"),
+        ({"dataset": {"map": {"a": True}}}, "dataset.map: true is a truth value to YAML: put it"),
+        ({"dataset": {"exclude": ["a", None]}}, "dataset.exclude[1]: null is nothing to YAML: pu"),
+        ({"dataset": {"classes": [0, 1]}}, "params.yaml: dataset.classes: 0 is a number to YAML"),
+        ({"dataset": {"classes": [True, False]}}, "like it, in quotes ('true')"),
+        ({"dataset": {"root": date(2026, 1, 2)}}, "dataset.root: 2026-01-02 is a date to YAML"),
         ({"relation": {"edges": ["adjacnt"]}}, "relation.edges[0]: 'adjacnt' is not valid"),
         (
             {"dataset": {"name": "cross", "train_on": [{"nam": "rml", "root": "x"}]}},

@@ -44,10 +44,10 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
 
 def test_the_surer_seed_decides(tmp_path: Path) -> None:
     wrong = {0: set(), 1: set(ALL)}
-    a = write_run(tmp_path / "a", wrong, sure={0: 0.6, 1: 0.9})
-    b = write_run(tmp_path / "b", wrong, sure={0: 0.9, 1: 0.6})
+    a = write_run(tmp_path / "a", wrong, confidence={0: 0.6, 1: 0.9})
+    b = write_run(tmp_path / "b", wrong, confidence={0: 0.9, 1: 0.6})
     found = compared(a, b)
-    # one decision a clip, not one a seed
+    # one decision per clip, not one per seed
     assert found["mcnemar"]["only_b"] == 24
     assert found["scores"]["uar"]["difference"]["mean"] == 0
 
@@ -125,7 +125,7 @@ def test_refuses_other_labels_classes_and_nothing_in_common(tmp_path: Path) -> N
 
 
 def test_frames_are_paired_one_by_one(tmp_path: Path) -> None:
-    # two frames a clip, of which the second is named wrongly in A
+    # two frames per clip, of which the second is predicted wrongly in A
     a = write_run(tmp_path / "a", {0: set()}, frames={3: False, 7: True})
     b = write_run(tmp_path / "b", {0: set()}, frames={3: False, 7: False})
     found = compared(a, b)

@@ -479,7 +479,7 @@ class TestCommand:
 
         monkeypatch.setenv("ARPGNET_MODELS", str(root.parent))
         monkeypatch.setattr(run, "fetch_pack", no_network)
-        monkeypatch.setattr(run, "describe_pack", no_pack)
+        monkeypatch.setattr(run, "load_pack", no_pack)
         with pytest.raises(UserError, match="enterface05 is complete, its face pack is not"):
             get(server, "enterface05", root, with_pack=True)
         assert asked == [("buffalo_l", True)]

@@ -104,3 +104,33 @@ def test_names_keep_their_order(tmp_path):
     assert names.classes() == {"fear", "joy"}
     np.testing.assert_array_equal(names.labels(["joy", "fear"]), [0, 1, -1, 0])
     assert names.count("joy") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "frame,label\n0,happy\n1,happy\n",
+            r"line 1 of a.txt has several columns \('frame,label'\)",
+        ),
+        ("0,happy\n1,happy\n", "line 1 of a.txt has several columns"),
+        ("happy;0.9\n", "line 1 of a.txt has several columns"),
+        ("joy\nfear\t1\n", "line 2 of a.txt has several columns"),
+        ("frame label\n0 happy\n1 sad\n", r"line 3 of a.txt has several columns \('1 sad'\)"),
+        ("label\nhappy\nsad\n", r"line 1 of a.txt is a header \('label'\)"),
+        ("".join(f"{n / 100}\n" for n in range(300)), "a.txt has 300 different names in 300 lines"),
+    ],
+)
+def test_tables_are_refused(tmp_path, text, said):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(UserError, match=f"{said}.*one class name per line") as error:
+        read_frame_names(tmp_path / "a.txt")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
+def test_quotes_and_encodings(tmp_path, encoding):
+    (tmp_path / "a.txt").write_text('"very happy"\r\nsad\r\n\r\n"sad"\r\n', encoding=encoding)
+    names = read_frame_names(tmp_path / "a.txt")
+    assert names.names == ("sad", "very happy")
+    assert names.codes.tolist() == [1, 0, -1, 0]

@@ -53,7 +53,7 @@ def test_a_jpeg_is_kept_byte_by_byte_and_nothing_else_is(tmp_path: Path) -> None
     shown = decode_jpeg(second.jpeg)[..., ::-1]
     assert np.abs(shown.astype(int) - image(2)).mean() < 5
     assert {(frame.width, frame.height) for frame in (first, second)} == {(WIDTH, HEIGHT)}
-    assert {frame.decoder for frame in (first, second)} == {"pictures"}
+    assert {frame.decoder for frame in (first, second)} == {"images"}
     assert first.points is None
 
 

@@ -1,4 +1,4 @@
-"""What stands behind the headline: calibration by bin, each subject, the surest mistakes."""
+"""What stands behind the headline: calibration by bin, subjects, the most confident mistakes."""
 
 import numpy as np
 import pytest
@@ -41,17 +41,17 @@ def test_bins_add_up_to_the_calibration_error() -> None:
     label = rng.integers(0, 3, 400)
     found = bins_of(label, values, rng.integers(0, 9, 400))
     assert sum(row["predictions"] for row in found) == 400
-    gaps = [row["predictions"] * abs(row["confidence"] - row["right"]) for row in found]
+    gaps = [row["predictions"] * abs(row["confidence"] - row["correct"]) for row in found]
     assert sum(gaps) / 400 == pytest.approx(calibration_error(label, values))
     for row in found:
         assert row["from"] < row["confidence"] <= row["to"]
-        assert row["ci_low"] <= row["right"] <= row["ci_high"]
+        assert row["ci_low"] <= row["correct"] <= row["ci_high"]
 
 
 def test_a_bin_of_one_subject_has_no_interval_and_lost_clips_stand_in_none() -> None:
     values = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [np.nan, np.nan]])
     found = bins_of(np.array([0, 1, 0, 0]), values, np.array([0, 1, 1, 1]))
-    assert [(row["predictions"], row["right"]) for row in found] == [(1, 1.0), (2, 0.5)]
+    assert [(row["predictions"], row["correct"]) for row in found] == [(1, 1.0), (2, 0.5)]
     assert [("ci_low" in row) for row in found] == [False, True]
     assert bins_of(np.array([0]), values[3:], np.array([0])) == []
 
@@ -98,7 +98,7 @@ def test_mistakes_of_all_networks_together_surest_first() -> None:
     found = confident_mistakes(rows)
     assert [row["clip_id"] for row in found] == ["sure", "split"]
     assert found[0] == {
-        "clip_id": "sure", "frame_index": None, "label": "calm", "named": "glad",
+        "clip_id": "sure", "frame_index": None, "label": "calm", "predicted": "glad",
         "probability": pytest.approx(0.9), "probability_of_label": pytest.approx(0.1),
         "networks": 2, "wrong": 2,
     }  # fmt: skip

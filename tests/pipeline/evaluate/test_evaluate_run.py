@@ -116,7 +116,7 @@ def test_numbers_by_hand(root: Path) -> None:
     by_run = [run["war"] for run in details["runs"]]
     assert metrics["fold_mean"]["war"]["mean"] == pytest.approx(np.mean(by_run), abs=1e-6)
     assert metrics["fold_mean"]["war"]["std"] == pytest.approx(np.std(by_run, ddof=1), abs=1e-6)
-    # every clip is named with 0.8; of 11 with a prediction 9 and 10 are named rightly
+    # every clip is predicted with 0.8; of 11 with a prediction 9 and 10 are correct
     assert metrics["overconfidence"]["mean"] == pytest.approx(0.8 - 9.5 / 11, abs=1e-6)
     assert metrics["ece"]["mean"] == pytest.approx(9.5 / 11 - 0.8, abs=1e-6)
     by_subject = {row["subject"]: row["war"] for row in details["subjects"]["rows"]}

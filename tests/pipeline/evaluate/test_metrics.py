@@ -90,7 +90,7 @@ def test_uar_is_not_war_on_unequal_classes() -> None:
 
 def test_calibration_error() -> None:
     label = np.array([0, 0, 0, 1])
-    # always 0.9 sure of class 0, right three times in four; the last clip has no prediction
+    # always 0.9 confident of class 0, correct three times in four; the last clip has no prediction
     probabilities = np.tile([0.9, 0.1], (5, 1))
     probabilities[4] = np.nan
     found = calibration_error(np.append(label, 0), probabilities)

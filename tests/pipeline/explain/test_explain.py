@@ -105,8 +105,11 @@ def test_kinds_of_edge_are_those_that_the_network_has(dataset: Dataset) -> None:
     network = network_of(dataset, relation={"edges": ["symmetric"]})
     kinds = edge_kinds(network.config, dataset.metadata)
     assert list(kinds) == ["self", "symmetric"]
-    facts = dataset.metadata | {"edges": [[0, 1], [0, 1]], "edge_types": ["adjacent", "symmetric"]}
-    both = edge_kinds(network_of(dataset).config, facts)
+    metadata = dataset.metadata | {
+        "edges": [[0, 1], [0, 1]],
+        "edge_types": ["adjacent", "symmetric"],
+    }
+    both = edge_kinds(network_of(dataset).config, metadata)
     assert list(both) == ["self", "adjacent and symmetric"]
     assert both["adjacent and symmetric"].nonzero().tolist() == [[1, 0]]
 
@@ -290,20 +293,20 @@ def test_each_class_has_its_own_attention(tmp_path: Path) -> None:
 
 def test_the_tables_of_dvc_plots_say_what_the_json_says(tmp_path: Path) -> None:
     group = {
-        "attention": [0.75, 0.25], "even": [0.5, 0.5], "drop": [0.2, None],
-        "edges": [{"kind": "self", "attention": 0.5, "even": 0.25}],
-        "time": {"relation": {"course": [0.5, None]}},
+        "attention": [0.75, 0.25], "uniform": [0.5, 0.5], "drop": [0.2, None],
+        "edges": [{"kind": "self", "attention": 0.5, "uniform": 0.25}],
+        "time": {"relation": {"parts": [0.5, None]}},
     }  # fmt: skip
-    bare = {**group, "attention": None, "even": None, "edges": None, "time": {}}
-    facts = {"regions": {"names": ["brow, left", "chin"]}, "all": group}
-    write_tables({**facts, "by_class": [{**group, "label": "joy"}]}, tmp_path)
+    bare = {**group, "attention": None, "uniform": None, "edges": None, "time": {}}
+    found = {"regions": {"names": ["brow, left", "chin"]}, "all": group}
+    write_tables({**found, "by_class": [{**group, "label": "joy"}]}, tmp_path)
     tables = {path.stem: path.read_text().splitlines()[1:] for path in tmp_path.iterdir()}
     assert tables == {
         "regions": ['"brow, left",1.500000,0.200000', "chin,0.500000,"],
         "edges": ["all classes: self,all classes,self,2.000000", "joy: self,joy,self,2.000000"],
         "time": ["1,relation,0.500000"],
     }
-    write_tables({**facts, "all": bare, "by_class": []}, tmp_path)
+    write_tables({**found, "all": bare, "by_class": []}, tmp_path)
     assert (tmp_path / "regions.csv").read_text().splitlines()[2] == "chin,,"
     assert len((tmp_path / "edges.csv").read_text().splitlines()) == 1
 

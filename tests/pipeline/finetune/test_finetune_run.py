@@ -18,10 +18,10 @@ from arpgnet.pipeline.common.params import Params, parse_params
 from arpgnet.pipeline.finetune import crops, tune
 from arpgnet.pipeline.finetune.augment import augment
 from arpgnet.pipeline.finetune.crops import CropJob
-from arpgnet.pipeline.finetune.fit import Tuner
 from arpgnet.pipeline.finetune.network import build_trainee, tuned_weights
 from arpgnet.pipeline.finetune.run import BACKBONE, finetune
 from arpgnet.pipeline.finetune.stills import Still
+from arpgnet.pipeline.finetune.tune import Tuner
 from arpgnet.pipeline.networks.appearance import AppearanceNetwork
 from arpgnet.pipeline.networks.listed import list_networks
 from arpgnet.pipeline.networks.packs import ModelSpec, load_pack

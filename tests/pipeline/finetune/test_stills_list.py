@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams
 from arpgnet.pipeline.finetune import listed
+from arpgnet.pipeline.finetune.folder import list_folder
 from arpgnet.pipeline.finetune.listed import write_stills_list
 
 
@@ -96,3 +98,16 @@ def test_rendered_stills_are_told_by_their_settings_and_the_renderer(
 def test_absent_stills_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"finetune\.root"):
         written(tmp_path / "nowhere", tmp_path / "stills.json")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its files have UTF-8 names")
+def test_names_that_are_not_utf8_are_left_out_and_counted(stills: Path, tmp_path: Path) -> None:
+    for folder in ("happy/ann", os.fsdecode(b"d\xe9go\xfbt")):
+        (stills / folder).mkdir(exist_ok=True)
+        name = os.fsdecode(b"caf\xe9.png")
+        (stills / folder / name).write_bytes((stills / "sad/ann/0.png").read_bytes())
+    found = list_folder(stills)
+    assert (len(found.stills), found.classes) == (6, ["happy", "sad"])
+    assert found.left_out == {"of a name that is not UTF-8": 2}
+    # neither does a folder around all of them matter
+    written(stills.rename(tmp_path / os.fsdecode(b"\xe9")), tmp_path / "stills.json")

@@ -51,6 +51,15 @@ def test_split_folders_are_parts_and_the_test_part_is_left_alone(tmp_path: Path)
         listed("folder", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "other", ["train/Happy/b.png", "val/happy /b.png", "train/happy/Anna/b.png"]
+)
+def test_one_class_or_person_in_two_spellings_is_refused(tmp_path: Path, other: str) -> None:
+    touch(tmp_path, "train/happy/anna/a.png", "val/sad/a.png", other)
+    with pytest.raises(UserError, match=r"the folders '\w+ ?' and '\w+ ?' differ only by case"):
+        listed("folder", tmp_path)
+
+
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "happy/a.mp4")
     with pytest.raises(UserError, match=r"finetune\.root: no image at <class>/<image>"):

@@ -198,6 +198,7 @@ def test_exit_status_and_table(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_
         (["rmll", "x"], "did you mean 'rml'?"),
         (["rml", "/no/such/folder"], "does not exist"),
         (["--variant", "six"], "require NAME and ROOT"),
+        (["--follow-links"], "require NAME and ROOT"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], said: str) -> None:
@@ -205,3 +206,13 @@ def test_mistakes_are_one_line(arguments: list[str], said: str) -> None:
     assert isinstance(done.exception, UserError)
     assert said in str(done.exception)
     assert "\n" not in str(done.exception)
+
+
+def test_doubtful_names_are_listed(root: Path) -> None:
+    rows = ["path,label,subject", "rml-1/s1/an1.avi,Joy,S1", "rml-1/s1/di1.avi,joy,s1"]
+    text(root / "labels.csv", "\n".join([*rows, "rml-1/s1/an2.avi,NA,s2"]))
+    done = CliRunner().invoke(app, ["data", "check", "csv", str(root), "--manifest", "labels.csv"])
+    assert done.exit_code == 1
+    assert "class 'NA' (1 clip, first: line 4 of labels.csv) is read as a missing" in done.output
+    assert "classes 'Joy' and 'joy' differ only by case" in done.output
+    assert "subjects 'S1' and 's1' differ only by case" in done.output

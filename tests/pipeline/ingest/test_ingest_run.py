@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.datasets import file_cache
-from arpgnet.pipeline.datasets.base import ListedClip
+from arpgnet.pipeline.datasets.base import Images, ListedClip
 from arpgnet.pipeline.ingest.rows import clip_ids
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.tables.manifest import (
@@ -219,6 +221,54 @@ def test_clip_ids_are_unique():
     assert clip_ids(listed) == ["a.mp4", "a.avi", "b.c@1.25-3", "d/a@0-10"]
 
 
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a.mp4", "a.avi", "a.mp4.mov"], ["a.mp4", "a.avi", "a.mp4.mov"]),
+        (["a.mp4.mov", "a.mp4.avi", "b.mp4.mov"], ["a.mp4.mov", "a.mp4.avi", "b.mp4"]),
+        (["a", "a.mp4", "a.mp4.mp4"], ["a", "a.mp4", "a.mp4.mp4"]),
+        (["cafe\u0301.mp4", "x.mp4"], ["caf\u00e9", "x"]),
+        (["cafe\u0301.mp4", "caf\u00e9.mp4"], ["cafe\u0301.mp4", "caf\u00e9.mp4"]),
+    ],
+)
+def test_names_that_meet_keep_their_suffix(paths, names):
+    listed = [ListedClip(path, "x") for path in paths]
+    assert clip_ids(listed) == names
+    assert clip_ids(listed[::-1]) == names[::-1]
+
+
+def test_a_file_named_like_a_part():
+    listed = [
+        ListedClip("v.mp4", "x", end_s=1.0),
+        ListedClip("v@0-1.mp4", "x"),
+        ListedClip("w.mp4@0-1.mp4", "x"),
+        ListedClip("w.mp4", "x", end_s=1.0),
+        ListedClip("w.mp4", "x", person="left"),
+    ]
+    names = clip_ids(listed)
+    assert names == ["v.mp4@0-1", "v@0-1.mp4", "w.mp4@0-1.mp4", "w@0-1", "w@left"]
+    assert clip_ids(listed[::-1]) == names[::-1]
+
+
+def test_a_folder_of_images_named_like_a_part():
+    listed = [
+        ListedClip("w.mp4", "x", end_s=1.0),
+        ListedClip("w@0-1.mp4", "x"),
+        ListedClip("w.mp4@0-1", "x", images=Images()),
+    ]
+    names = clip_ids(listed)
+    assert len(set(names)) == 3
+    assert clip_ids(listed[::-1]) == names[::-1]
+
+
+def test_files_that_differ_by_suffix_are_ingested(root, tmp_path):
+    shutil.copy(root / "fear/s0.mp4", root / "fear/s0.avi")
+    shutil.copy(root / "fear/s1.mp4", root / "fear/s0.mp4.mov")
+    add_row(root, "fear/s0.avi,fear,s0", "fear/s0.mp4.mov,fear,s1")
+    clips = run(root, tmp_path, protocol="loso").clips
+    assert [clip.clip_id for clip in clips][:3] == ["fear/s0.avi", "fear/s0.mp4", "fear/s0.mp4.mov"]
+
+
 def test_demo_is_rendered_once(tmp_path, monkeypatch):
     import arpgnet.pipeline.demo
 
@@ -241,3 +291,68 @@ def test_demo_is_rendered_once(tmp_path, monkeypatch):
     assert read_manifest(tmp_path / MANIFEST).dataset == "demo"
     ingest(small.model_copy(update={"protocol": "loso"}), folder=tmp_path)
     assert len(calls) == 1
+
+
+needs_bytes = pytest.mark.skipif(sys.platform == "darwin", reason="its files have UTF-8 names")
+
+
+def folder(root, tmp_path):
+    (root / "labels.csv").unlink(missing_ok=True)
+    ingest(params(root, name="folder", manifest=None, group_by="clip"), folder=tmp_path)
+    return read_manifest(tmp_path / MANIFEST)
+
+
+@needs_bytes
+def test_names_that_are_not_utf8_are_quarantined_and_named(root, tmp_path):
+    for name in (b"caf\xe9.mp4", b"two\nlines\xff.mp4"):
+        shutil.copy(root / "joy/s0.mp4", root / "joy" / os.fsdecode(name))
+    (root / os.fsdecode(b"unused\xe9.txt")).write_text("")
+    found = folder(root, tmp_path)
+    reasons = {clip.path: clip.reason for clip in found.clips if clip.reason}
+    assert reasons == dict.fromkeys(
+        ("joy/caf\\xe9.mp4", "joy/two\\nlines\\xff.mp4"), "its name is not UTF-8"
+    )
+    assert len(found.clips) == 2 + SUBJECTS * len(LABELS)
+    assert found.notes["remarks"][0] == (
+        "2 names are not UTF-8, rename the files: 'joy/caf\\xe9.mp4', 'joy/two\\nlines\\xff.mp4'"
+    )
+    assert found.notes["unused_files"]["first"] == ["unused\\xe9.txt"]
+
+
+@needs_bytes
+def test_a_class_whose_name_is_not_utf8_is_left_out_and_named(root, tmp_path):
+    shutil.copytree(root / "joy", root / os.fsdecode(b"d\xe9go\xfbt"))
+    found = folder(root, tmp_path)
+    assert found.classes == list(LABELS)
+    why = "the name of class 'd\\xe9go\\xfbt' is not UTF-8: rename it"
+    assert found.notes["left_out"] == {why: SUBJECTS}
+
+
+@needs_bytes
+def test_if_no_name_is_utf8_that_is_the_line(root, tmp_path):
+    for label in LABELS:
+        for path in list((root / label).iterdir()):
+            path.rename(path.with_name(os.fsdecode(b"\xe9") + path.name))
+    with pytest.raises(UserError, match=r"its name is not UTF-8 \(first: 'fear/\\xe9s0.mp4'\)"):
+        folder(root, tmp_path)
+
+
+@needs_bytes
+def test_a_root_whose_name_is_not_utf8(root, tmp_path):
+    place = tmp_path / os.fsdecode(b"d\xe9")
+    root.rename(place)
+    root.symlink_to(place)
+    assert {clip.status for clip in folder(root, tmp_path / "out").clips} == {"ok"}
+
+
+def test_names_that_mean_something_elsewhere(root, tmp_path):
+    names = ["12:30", "file:x", "concat:a|b", "100%d#?&", "-x", "two\nlines", "{x}", "[b]*", " y "]
+    rows = []
+    for number, name in enumerate(names):
+        write_video(root / f"joy/{name}.mp4", 100 + number)
+        rows.append(f'"joy/{name}.mp4",joy,s{number % SUBJECTS}')
+    add_row(root, *rows)
+    found = run(root, tmp_path)
+    assert {clip.reason for clip in found.clips} == {None}
+    assert {f"joy/{name}.mp4" for name in names} < {clip.path for clip in found.clips}
+    assert all(clip.frames for clip in found.clips)

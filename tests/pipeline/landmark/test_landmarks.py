@@ -105,7 +105,7 @@ def test_98_points_come_from_the_tight_square_in_rgb_over_255(tmp_path):
 
 def test_a_network_of_another_scheme_is_refused(tmp_path):
     spec = landmark_spec(tmp_path / "p", graphs.landmark_2d106(), "68")
-    with pytest.raises(UserError, match="gives 212 numbers a face, expected 136"):
+    with pytest.raises(UserError, match="gives 212 numbers per face, expected 136"):
         LandmarkNetwork(spec).locate(context(make_image(0), BOXES[0])[None], BOXES[:1])
 
 

@@ -118,7 +118,7 @@ def test_a_graph_of_fixed_size_says_so(tmp_path: Path) -> None:
         find(spec, scene(), 256)
 
 
-def test_an_scrfd_of_fixed_size_is_freed(tmp_path: Path) -> None:
+def test_an_scrfd_of_fixed_size_gets_dynamic_shapes(tmp_path: Path) -> None:
     """Its own side is the one it is used at; others can be asked for, and parts be looked at."""
     spec = fixed_detector(tmp_path / "p", "scrfd", graphs.scrfd(px=128))
     image = scene((1, 1), side=64, width=256, height=256)

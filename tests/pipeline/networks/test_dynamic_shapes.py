@@ -1,4 +1,4 @@
-"""Graphs freed of their batch and sides give what they gave before, on every image."""
+"""Graphs whose batch and sides were made dynamic give what they gave before, on every image."""
 
 import numpy as np
 import onnx
@@ -50,7 +50,7 @@ def test_a_slice_that_cuts_nothing_is_dropped_and_others_stay() -> None:
     assert kinds.count("Slice") == 1
 
 
-def test_a_network_of_fixed_batch_is_freed() -> None:
+def test_a_network_of_fixed_batch_gets_a_dynamic_one() -> None:
     model = graphs.arcface_mobilefacenet(batch=1)
     x = np.random.default_rng(0).standard_normal((3, 3, 112, 112)).astype(np.float32)
     single = np.concatenate([run(model, x[row : row + 1])[0] for row in range(3)])

@@ -13,9 +13,13 @@ from safetensors.torch import save_file
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.networks.listed import list_networks, load_listed
-from arpgnet.pipeline.networks.packs import ROLES, load_pack
+from arpgnet.pipeline.networks.pack_file import ROLES
+from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.store import file_sha256
+from arpgnet.pipeline.store.code import import_closure
 from helpers import graphs
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -114,22 +118,22 @@ def checkpoint_pack(folder: Path, arch: str = "mobilefacenet") -> Path:
 
 
 def test_the_code_of_a_checkpoint_s_network_belongs_to_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    """`models/` makes what such a pack gives: an edit there is another network."""
-    from arpgnet.pipeline.networks import checkpoint_graph
-
+    """`models/` makes what such a pack gives: its name is listed, and its code is in every key."""
     pack = checkpoint_pack(tmp_path / "pack")
     before = listed(pack, tmp_path / "networks")
     assert json.loads(before["embedding"])["arch"] == "mobilefacenet"
-    entries: list[str] = []
-    monkeypatch.setattr(
-        checkpoint_graph, "code_version", lambda *names: entries.extend(names) or "edited"
-    )
+
+    def change(described: dict[str, Any]) -> None:
+        described["models"]["embedding"]["arch"] = "iresnet18"
+
+    edit(pack, change)
     after = listed(pack, tmp_path / "networks")
     assert {role for role in ROLES if after[role] != before[role]} == {"embedding"}
-    # what that digest covers: tests/pipeline/store/test_code.py
-    assert entries == ["arpgnet.pipeline.networks.checkpoint_graph"]
+    for entry in ("appearance.clip", "finetune.tune"):
+        reached = import_closure(REPOSITORY, f"arpgnet.pipeline.{entry}")
+        assert {"models.iresnet", "models.mobilefacenet"} <= set(reached), entry
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +23,7 @@ from arpgnet.pipeline.predict.video import VideoPass
 from arpgnet.pipeline.video.frames import encode_jpeg
 from arpgnet.pipeline.video.stream import plan, stream
 from helpers.face_videos import film, images_of
-from helpers.made_videos import cut, sound_only
+from helpers.made_videos import cut, joined, sound_only
 from helpers.two_people import compose
 from helpers.untrained_run import CLASSES, write_run
 
@@ -134,6 +136,41 @@ def test_a_phone_held_upright_and_a_rate_that_varies(
     assert one["success"].mean() > 0.9
     assert np.abs(one["x1"] - other["x1"]).max() < 6
     assert one["time_s"].tolist() == pytest.approx(np.cumsum([0, *steps[1:]]) / 1000, abs=1e-3)
+
+
+def test_boxes_and_points_are_in_the_image_that_players_show(
+    workspace: Path, faces: list[list[np.ndarray]], tmp_path: Path
+) -> None:
+    squeezed = [cv2.resize(image, (144, 192)) for image in faces[0]]
+    mirrored = [np.rot90(image, -1)[:, ::-1] for image in faces[0]]
+    mirrored = [cv2.resize(image, (192, 144)) for image in mirrored]
+    film(tmp_path / "plain.mp4", faces[0])
+    film(tmp_path / "squeezed.mp4", squeezed, pixel=Fraction(4, 3))
+    film(tmp_path / "mirrored.mkv", mirrored, rotation=-90, mirrored=True, pixel=Fraction(3, 4))
+    names = ["plain.mp4", "squeezed.mp4", "mirrored.mkv"]
+    out = tmp_path / "out"
+    status, said = arpgnet(
+        workspace, *(tmp_path / name for name in names), "--landmarks", "--out", out
+    )
+    assert status == 0, said
+    plain, *others = (pd.read_csv(out / f"{Path(name).stem}.csv") for name in names)
+    columns = ["x1", "y1", "x2", "y2", "x_0", "y_0", "x_30", "y_30"]
+    for other in others:
+        assert other["success"].all()
+        assert (other[columns] - plain[columns]).abs().median().max() < 3
+
+
+def test_images_that_change_their_size_and_are_shrunk(
+    faces: list[list[np.ndarray]], tmp_path: Path
+) -> None:
+    """Each frame's box is in its own pixels, whatever the next one's scale is."""
+    small = write_run(tmp_path / "small", {"decode": {"frames": 4, "max_side": 128}})
+    large = [cv2.resize(image, (384, 384)) for image in faces[0]]
+    parts = [film(tmp_path / f"{n}.ts", each) for n, each in enumerate([faces[0], large])]
+    table = table_of(small, joined(tmp_path / "a.ts", *parts), tmp_path)
+    across = (table["x2"] - table["x1"]).to_numpy()
+    assert len(across) == 48
+    assert across[24:] / across[:24] == pytest.approx(2, abs=0.15)
 
 
 def test_pictures_that_are_shrunk_have_boxes_in_the_videos_pixels(

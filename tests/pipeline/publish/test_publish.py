@@ -46,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_face_pack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Synthetic features come from no face pack, so that they have no facts for the ONNX file."""
+    """Synthetic features come from no face pack, which an ONNX file would describe."""
 
     def export(params: Params, out: Path, **_: Any) -> Exported:
         out.write_bytes(b"onnx")

@@ -11,7 +11,7 @@ from arpgnet.pipeline.report.page import gather, render
 from helpers.report_outputs import EVIL, explanations, write_outputs
 
 
-def facts(**changed: Any) -> dict[str, Any]:
+def group(**changed: Any) -> dict[str, Any]:
     whole: dict[str, Any] = explanations()["all"]
     whole["agreement"] |= changed
     return whole
@@ -23,17 +23,17 @@ def facts(**changed: Any) -> dict[str, Any]:
         ({}, "Attention and occlusion agree: rho 0.62 over 49 regions"),
         ({"rho": 0.1, "agree": False}, "do not agree: rho 0.10 over 49 regions"),
         ({"rho": 0.1, "agree": False}, "Do not read the attention map as an explanation"),
-        ({"even_rho": 0.6, "agree": False}, "do not agree more than uniform attention"),
+        ({"uniform_rho": 0.6, "agree": False}, "do not agree more than uniform attention"),
         ({"rho": None, "agree": False}, "cannot be compared"),
     ],
 )
 def test_the_sentence_follows_the_figures(changed: dict[str, Any], said: str) -> None:
-    assert said in agreement_sentence(facts(**changed), 0.5)
+    assert said in agreement_sentence(group(**changed), 0.5)
 
 
 def test_few_clips_and_networks_without_attention_are_said_to_prove_nothing() -> None:
-    assert "Too few" in agreement_sentence(facts() | {"views": 2}, 0.5)
-    assert "no attention" in agreement_sentence(facts() | {"agreement": None}, 0.5)
+    assert "Too few" in agreement_sentence(group() | {"views": 2}, 0.5)
+    assert "no attention" in agreement_sentence(group() | {"agreement": None}, 0.5)
 
 
 def test_the_page_shows_maps_edges_and_time(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def near(color, other, by=40):
     return max(abs(a - b) for a, b in zip(color, other, strict=True)) <= by
 
 
-def test_picture_is_enlarged_and_the_crop_left_alone():
+def test_image_is_enlarged_and_the_crop_left_alone():
     before = GRAY.copy()
     for image in (draw(scale=3), draw_landmarks(GRAY, face_points("106"), scale=3)):
         assert image.shape == (336, 336, 3)

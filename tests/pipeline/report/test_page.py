@@ -59,7 +59,7 @@ def test_says_what_was_lost_where_and_why(tmp_path: Path) -> None:
 
 
 class Figures(HTMLParser):
-    """Every picture and table: its section, its own title, whether it was said how to read it."""
+    """Every image and table: its section, its own title, whether it was said how to read it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Figures(HTMLParser):
             self.found[-1] = kind, heading, data, explained
 
 
-def test_every_picture_has_a_title_and_says_how_to_read_it(tmp_path: Path) -> None:
+def test_every_image_has_a_title_and_says_how_to_read_it(tmp_path: Path) -> None:
     write_outputs(tmp_path, traits=TRAITS)
     figures = Figures()
     figures.feed(render(gather(Params(), tmp_path)))
@@ -247,8 +247,8 @@ def test_of_labeled_frames_the_face_nearest_to_the_mistake_is_shown(tmp_path: Pa
         frame: np.frombuffer(gray[row], np.uint8).reshape(8, 8, 3)
         for frame, row in ((3, 0), (19, 1), (21, 3), (99, 3))
     }
-    for frame, picture in shown.items():
-        assert plain_face("a", faces, frame) == data_uri(picture)
+    for frame, image in shown.items():
+        assert plain_face("a", faces, frame) == data_uri(image)
     # without a frame the one in the middle of those with a face
     assert plain_face("a", faces) == data_uri(np.full((8, 8, 3), 80, np.uint8))
 

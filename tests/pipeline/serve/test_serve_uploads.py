@@ -120,3 +120,76 @@ def test_an_empty_one_is_no_video(made: Service) -> None:
     done = made.client().post("/api/jobs", content=b"")
     assert (done.status_code, done.json()) == (400, {"error": "the upload is empty"})
     assert made.files() == set()
+
+
+def form(*parts: tuple[str, bytes], end: bytes = b"--b--\r\n") -> bytes:
+    """A form with parts of these headers and contents."""
+    lines = b"".join(
+        b"--b\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + data + b"\r\n"
+        for head, data in parts
+    )
+    return lines + end
+
+
+FORM = {"content-type": "multipart/form-data; boundary=b"}
+# what looks like the end of a part, and is not
+VIDEO = b"\r\n--b\n\r\n--c--\r\n-- video \0\xff\r" * 500
+
+
+def test_the_file_of_a_form_is_taken(made: Service) -> None:
+    # httpx sends it as curl -F and browsers do
+    files = {"file": ("a:b \u00e9.mp4", VIDEO.replace(b"--b\n", b"--d\n"), "video/mp4")}
+    fields = {"format": "jsonl", "overlay": "on", "button": "Send"}
+    files["other"] = ("", b"", "application/octet-stream")
+    done = made.client().post("/api/jobs", files=files, data=fields)
+    assert done.status_code == 202, done.text
+    assert done.json()["name"] == "a:b \u00e9.mp4"
+    assert done.json()["wanted"] == {"form": "jsonl", "landmarks": False, "overlay": True}
+    job = made.jobs.get(done.json()["id"])
+    assert job is not None
+    assert job.upload.read_bytes() == files["file"][1]
+
+
+def test_the_address_and_the_header_come_first(made: Service) -> None:
+    done = made.client(**{"x-file-name": "own.mp4"}).post(
+        "/api/jobs?format=csv", files={"video": ("x.mp4", b"video")}, data={"format": "jsonl"}
+    )
+    assert (done.json()["name"], done.json()["wanted"]["form"]) == ("own.mp4", "csv")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "line"),
+    [
+        (FORM, form(), 400, "the form has 0 files"),
+        (FORM, form(('name="a"', b"text")), 400, "the form has 0 files"),
+        (FORM, form(*[('name="f"; filename="a.mp4"', b"x")] * 2), 400, "the form has 2 files"),
+        (FORM, form(('name="f"; filename="a.mp4"', b"")), 400, "the upload is empty"),
+        (FORM, form(('name="f"; filename="a.mp4"', b"x" * 500), end=b""), 400, "cut off"),
+        (FORM, form(("x=y", b"nameless")), 400, "the form has 0 files"),
+        (FORM, b"no form", 400, "damaged or cut off"),
+        (FORM, form(*[('name="f"', b"x")] * 30), 413, "too many"),
+        (FORM, form(('name="f"', b"x" * 70_000)), 413, "too long parts"),
+        (FORM, form(('name="f"; filename="a"', b"x" * (LIMIT + 1))), 413, "limit of 0.1 MB"),
+        (FORM, form(('name="format"', b"exe"), ('name="f"; filename="a"', b"x")), 422, "format: "),
+        ({"content-type": "multipart/form-data"}, b"x", 400, "no boundary"),
+        ({"content-type": "multipart/mixed; boundary=b"}, form(), 415, "multipart/mixed: send"),
+    ],
+)
+def test_what_is_no_form_with_a_video_is_a_line(
+    made: Service, headers: dict[str, str], body: bytes, status: int, line: str
+) -> None:
+    done = made.client(**headers).post("/api/jobs", content=body)
+    assert done.status_code == status
+    assert line in done.json()["error"]
+    assert made.files() == set()
+
+
+def test_a_form_with_a_video_of_the_limit_is_taken(made: Service) -> None:
+    done = made.client().post("/api/jobs", files={"f": ("x" * 1000, b"x" * LIMIT)})
+    assert done.status_code == 202
+
+
+def test_a_name_that_is_not_utf8_is_a_line(made: Service) -> None:
+    body = form(('name="f"; filename="a.mp4"', b"x")).replace(b'"a.mp4', b'"\xe9.mp4')
+    done = made.client(**FORM).post("/api/jobs", content=body)
+    assert (done.status_code, "not UTF-8" in done.text) == (400, True)

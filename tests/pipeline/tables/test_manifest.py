@@ -136,3 +136,16 @@ def test_paths_stay_inside_the_root(tmp_path: Path) -> None:
     for path in ("outer", "up/secret"):
         with pytest.raises(UserError, match="out of the data set's root"):
             resolve_inside(root, path)
+
+
+def test_links_are_followed_where_the_user_says_so(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "clip.mp4").touch()
+    (root / "outer.mp4").symlink_to(tmp_path / "clip.mp4")
+    (root / "up").symlink_to(tmp_path)
+    for path in ("outer.mp4", "up/clip.mp4"):
+        assert resolve_inside(root, path, follow_links=True).resolve() == tmp_path / "clip.mp4"
+    for path in ("", ".", "../clip.mp4", "up/../clip.mp4", str(tmp_path / "clip.mp4"), "up/root"):
+        with pytest.raises(UserError, match=r"relative|out of the"):
+            resolve_inside(root, path, follow_links=True)

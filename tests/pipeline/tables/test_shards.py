@@ -1,4 +1,5 @@
 import contextlib
+import os
 import pickle
 from pathlib import Path
 
@@ -254,3 +255,14 @@ def test_column_helpers_refuse_what_has_no_shape() -> None:
         to_numpy(pa.array([[1.0], None], pa.list_(pa.float32(), 1)), (1,))
     with pytest.raises(ValueError, match="shape"):
         to_numpy(fixed(np.zeros((2, 6))), (5,))
+
+
+@pytest.mark.parametrize("name", [b"out:1", b"file:x", b"100%d#?", b"caf\xe9"])
+def test_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path(os.fsdecode(name))
+    with pytest.raises(UserError, match="not found"):
+        ShardReader(folder)
+    reader = ShardReader(write(folder))
+    assert reader.read("clip0").num_rows == 5
+    reader.close()

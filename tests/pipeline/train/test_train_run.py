@@ -16,11 +16,12 @@ from arpgnet.pipeline.tables.curves import read_curves
 from arpgnet.pipeline.tables.manifest import SPLITS_SCHEMA, read_manifest, read_splits, write_table
 from arpgnet.pipeline.tables.predictions import PREDICTIONS, Predictions, read_predictions
 from arpgnet.pipeline.train import run
-from arpgnet.pipeline.train.fit import State, Trainer
+from arpgnet.pipeline.train.fit import Trainer
 from arpgnet.pipeline.train.run import RUNS, train
 from arpgnet.pipeline.training.checkpoints import MODEL, load_run
 from arpgnet.pipeline.training.data import load
 from arpgnet.pipeline.training.network import logits_of
+from arpgnet.pipeline.training.state import State
 from arpgnet.pipeline.training.tasks import ClipTask
 from helpers.synthetic_data import CLASSES, FRAMES, LOST, small_params, write_data
 
@@ -142,7 +143,7 @@ def test_killed_run_ends_with_the_same_bytes(
     epoch = Trainer._epoch
 
     def killed(self: Trainer, state: State) -> None:
-        if self.run.fold == 1 and len(state.history) == 5:
+        if self.fold.number == 1 and len(state.history) == 5:
             raise KeyboardInterrupt
         epoch(self, state)
 

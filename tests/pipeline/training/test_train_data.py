@@ -8,10 +8,9 @@ import torch
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.tables.manifest import read_manifest
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
-from arpgnet.pipeline.train.feed import batches
 from arpgnet.pipeline.training import features as features_module
 from arpgnet.pipeline.training.data import Dataset, load, load_dataset
-from arpgnet.pipeline.training.features import statistics
+from arpgnet.pipeline.training.features import batches, statistics
 from helpers.synthetic_data import CHANNELS, FRAMES, LOST, REGIONS, write_data
 
 

@@ -1,7 +1,9 @@
 """Frames as they come are those of a survey; who expected others is told."""
 
+import gc
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -97,3 +99,18 @@ def test_more_frames_than_any_camera_takes_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mkv", times_ms=list(range(FRAMES)))
     with pytest.raises(ClipError, match=r"frames are more than 0.1 s of video have"):
         plan(path, 0.1)
+
+
+def test_frames_do_not_stay_in_memory(tmp_path: Path) -> None:
+    """PyAV's frame and its side data hold each other if somebody reads these."""
+    path = write(tmp_path / "a.mp4", rotation=90)
+    gc.disable()
+    try:
+        gc.collect()
+        most = 0
+        for _ in stream(path, survey_plan(path)):
+            alive = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+            most = max(most, alive)
+    finally:
+        gc.enable()
+    assert most <= 5

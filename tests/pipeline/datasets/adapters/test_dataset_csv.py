@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.datasets.adapters.csv_file import read_csv
+from arpgnet.pipeline.datasets.adapters.csv_file import list_clips, read_csv
+from arpgnet.pipeline.datasets.base import Wanted
 
 
 def read(tmp_path: Path, text: str | bytes) -> list:
@@ -58,8 +59,26 @@ def test_parts_of_one_file_are_clips_of_their_own(tmp_path):
     [
         ("", "labels.csv is empty; it needs a header with path and label"),
         ("path,label\n", "labels.csv has no rows"),
-        ("path,lable\na.mp4,x\n", "no column 'label' (found: path, lable); rename 'lable'?"),
+        ("path,lable\na.mp4,x\n", "no column 'label' (found: path, lable); rename 'lable' to 'l"),
         ("path;label\na.mp4;x\n", "the separator must be a comma"),
+        (
+            "path;label\na.mp4;x\n",
+            "not ';': save the table with commas, or put a first line 'sep=;'",
+        ),
+        ("path\tlabel\na.mp4\tx\n", r"the separator must be a comma, not '\t'"),
+        ("sep=,\npath;label\na.mp4;x\n", "the separator must be a comma, not ';'"),
+        (
+            "filename,emotion\na.mp4,x\n",
+            "no column 'path' and no column 'label' (found: filename, emotion); rename 'filename' "
+            "to 'path', 'emotion' to 'label'?",
+        ),
+        ("Video Name,label\na.mp4,x\n", "rename 'video name' to 'path'?"),
+        ("path,split\na.mp4,train\n", "no column 'label' (found: path, split); its first line m"),
+        ("a.mp4,joy\nb.mp4,fear\n", "its first line is a clip: put a line 'path,label' before it"),
+        ("'path','label'\n'a.mp4','x'\n", 'quotes must be ", or left out'),
+        ('"path,label"\n"a.mp4,x"\n', "its lines are in quotes as a whole"),
+        ("sep=;\npath;label\na.mp4\n", "line 3 of labels.csv: 1 fields where the header has 2; q"),
+        ("path,label,start_s,end_s\na.mp4,x,,1\na.mp4,y,0,1\n", "already listed in line 2"),
         ("path,label,label\na.mp4,x,y\n", "two columns 'label'"),
         ("path,label\na.mp4\n", "line 2 of labels.csv: 1 fields where the header has 2"),
         ("path,label\na.mp4,\n", "line 2 of labels.csv: 'label' is empty"),
@@ -99,3 +118,46 @@ def test_link_out_of_the_root(tmp_path):
     (root / "labels.csv").write_text("path,label\nin.mp4,x\n")
     with pytest.raises(UserError, match=r"line 2 of labels.csv: .*in\.mp4.* out of the data set"):
         read_csv(root / "labels.csv", root)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=,\npath,label\na.mp4,joy\n",
+        '"sep=;"\r\npath;label\r\na.mp4;joy\r\n',
+        "sep=\t\npath\tlabel\na.mp4\tjoy\n",
+        "\ufeffSEP=,\r\nPath,Label\r\na.mp4,joy\r\n",
+        'path, "label"\n"a.mp4", "joy"\n',
+        "path,label\ra.mp4,joy\r",
+        "path\u200b,\ufefflabel\na.mp4,joy\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_what_spreadsheets_write(tmp_path, text, encoding):
+    (clip,) = read(tmp_path, text.encode(encoding))
+    assert (clip.path, clip.label) == ("a.mp4", "joy")
+
+
+def test_missing_values_of_people_are_no_people(tmp_path):
+    (tmp_path / "labels.csv").write_text(
+        "path,label,subject,group,trait_gender\n"
+        "a.mp4,x,s1,g,f\nb.mp4,y,NA,nan,None\nc.mp4,y,NA,-1,n/a\nd.mp4,y,,,\n"
+    )
+    found = list_clips(Wanted(tmp_path, manifest="labels.csv"))
+    assert [clip.subject for clip in found.clips] == ["s1", None, None, None]
+    assert [clip.group for clip in found.clips] == ["g", None, None, None]
+    assert [clip.traits for clip in found.clips] == [(("gender", "f"),), (), (), ()]
+    assert found.remarks == [
+        "group '-1' is read as missing: 1 clip",
+        "group 'nan' is read as missing: 1 clip",
+        "subject 'NA' is read as missing: 2 clips",
+        "trait_gender 'None' is read as missing: 1 clip",
+        "trait_gender 'n/a' is read as missing: 1 clip",
+    ]
+
+
+def test_missing_values_of_optional_columns(tmp_path):
+    text = "path,label,split,fold,start_s,end_s,faces\na.mp4,x,NA,NA,NA,n/a,NA\nb.mp4,x,test,,,,\n"
+    first, second = read(tmp_path, text)
+    assert (first.split, first.fold, first.start_s, first.end_s) == (None, None, None, None)
+    assert second.split == "test"

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.datasets.adapters.folder import list_clips
 from arpgnet.pipeline.datasets.base import Listing, Wanted
+from arpgnet.pipeline.datasets.corpora import corpora
 
 
 def listing(root: Path, *files: str) -> Listing:
@@ -62,4 +64,4 @@ def test_link_out_of_the_root(tmp_path):
     (root / "joy").mkdir(parents=True)
     (root / "joy" / "a.mp4").symlink_to(tmp_path / "outside.mp4")
     with pytest.raises(UserError, match="out of the data set's root"):
-        listing(root)
+        corpora(DatasetParams(name="folder", root=str(root)))[0].listing()

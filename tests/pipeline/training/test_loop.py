@@ -1,18 +1,16 @@
 import pytest
 import torch
 
-from arpgnet.pipeline.common.params import TrainParams
-from arpgnet.pipeline.training.schedule import (
+from arpgnet.pipeline.training.loop import (
     class_weights,
     is_embedding,
-    learning_rate,
     make_optimizer,
+    warm_cosine,
 )
 
 
 def test_rate_rises_to_lr_and_falls_to_almost_nothing() -> None:
-    params = TrainParams(lr=0.1, warmup=0.2)
-    rates = [learning_rate(step, 100, params) for step in range(100)]
+    rates = [warm_cosine(0.1, step, 100, 0.2) for step in range(100)]
     assert rates[0] == pytest.approx(0.1 / 21)
     assert rates[20] == max(rates) == pytest.approx(0.1)
     assert rates[:21] == sorted(rates[:21])
@@ -22,8 +20,7 @@ def test_rate_rises_to_lr_and_falls_to_almost_nothing() -> None:
 
 @pytest.mark.parametrize("warmup", [0.0, 1.0])
 def test_extreme_warm_up(warmup: float) -> None:
-    params = TrainParams(lr=0.1, warmup=warmup)
-    assert all(0 < learning_rate(step, 10, params) <= 0.1 for step in range(10))
+    assert all(0 < warm_cosine(0.1, step, 10, warmup) <= 0.1 for step in range(10))
 
 
 @pytest.mark.parametrize(("kind", "ratio"), [("balanced", 4.0), ("sqrt", 2.0)])
@@ -43,7 +40,7 @@ def test_no_class_weights() -> None:
 def test_only_matrices_decay() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
     network.register_parameter("position_table", torch.nn.Parameter(torch.zeros(4, 2)))
-    optimizer = make_optimizer(network, TrainParams(weight_decay=0.5))
+    optimizer = make_optimizer([(network, 0.1)], 0.5)
     decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     named = {name: decay[id(p)] for name, p in network.named_parameters()}
     assert named.pop("0.weight") == 0.5

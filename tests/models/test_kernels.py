@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from arpgnet.models import chunked
-from arpgnet.models.attention import GAT, Edges, candidate_keys
+from arpgnet.models import kernels
+from arpgnet.models.arpgnet import Standardize
+from arpgnet.models.attention import GAT, Edges
+from arpgnet.models.kernels import candidate_keys
 
 GRAPHS, NODES, WIDTH, HEADS = 7, 12, 8, 2
 
@@ -36,7 +38,7 @@ def test_gat_over_neighbors_equals_gat_over_all_pairs(
     shared_mask: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(chunked, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(kernels, "CHUNK_BYTES", chunk_bytes)
     torch.manual_seed(0)
     layer = GAT(WIDTH, WIDTH, HEADS).to(dtype)
     x = torch.randn(GRAPHS, NODES, WIDTH, dtype=dtype, requires_grad=True)
@@ -54,27 +56,27 @@ def test_gat_over_neighbors_equals_gat_over_all_pairs(
 def test_standardized_linear_equals_its_two_steps(
     chunk_bytes: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunked, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(kernels, "CHUNK_BYTES", chunk_bytes)
     torch.manual_seed(0)
-    linear = nn.Linear(NODES, WIDTH)
-    shift, scale = torch.randn(NODES), torch.rand(NODES)
+    linear, standardize = nn.Linear(NODES, WIDTH), Standardize(NODES)
+    standardize.set(torch.randn(NODES), 1 + torch.rand(NODES))
     x = torch.randn(GRAPHS, 3, NODES).to(dtype).requires_grad_()
     inputs = [x, linear.weight, linear.bias]
-    pieces = chunked.standardized_linear(x, shift, scale, linear.weight, linear.bias)
-    plain = linear(torch.addcmul(shift, x, scale))
+    pieces = kernels.standardized_linear(x, standardize, linear)
+    plain = linear(standardize(x))
     for got, expected in zip(results(pieces, inputs), results(plain, inputs), strict=True):
         torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-3 if got is x else 1e-5)
 
 
 def test_bfloat16_autocast_stays_close() -> None:
     torch.manual_seed(0)
-    linear = nn.Linear(NODES, WIDTH)
+    linear, standardize = nn.Linear(NODES, WIDTH), Standardize(NODES)
     # varies little around a large mean: rounded before it is standardized, nothing would be left
     x = (100 + 0.5 * torch.randn(GRAPHS, NODES)).half()
-    shift, scale = torch.full((NODES,), -200.0), torch.full((NODES,), 2.0)
-    expected = linear(torch.addcmul(shift, x, scale))
+    standardize.set(torch.full((NODES,), 100.0), torch.full((NODES,), 0.5))
+    expected = linear(standardize(x))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = chunked.standardized_linear(x, shift, scale, linear.weight, linear.bias)
+        got = kernels.standardized_linear(x, standardize, linear)
     assert got.dtype == torch.bfloat16
     torch.testing.assert_close(got.float(), expected, atol=0.05, rtol=0.05)
     got.float().sum().backward()
