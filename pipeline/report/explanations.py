@@ -196,7 +196,8 @@ def _edge_words(rows: Sequence[Mapping[str, Any]] | None) -> str:
     if not known:
         return ""
     most = max(known, key=lambda row: row["attention"] / row["uniform"])
-    return f"{most['kind']} edges carry {most['attention'] / most['uniform']:.2f} times uniform attention"
+    ratio = most["attention"] / most["uniform"]
+    return f"{most['kind']} edges carry {ratio:.2f} times uniform attention"
 
 
 def _streams(time: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -38,9 +38,8 @@ def heat_maps(
         maps: title -> share of the total for each region, NaN where there is none (left blank).
     """
     top = max(float(np.nanmax(values, initial=0.0)) for values in maps.values()) or 1.0
-    norm = Normalize(0, 100 * top)
     return [
-        _panel(face, regions, name, values, norm, f"{title}: {name}")
+        _panel(face, regions, name, values, 100 * top, f"{title}: {name}")
         for name, values in [("mean face", None), *maps.items()]
     ]
 
@@ -50,9 +49,11 @@ def _panel(
     regions: Mapping[str, Any],
     name: str,
     values: np.ndarray | None,
-    norm: Normalize,
+    top: float,
     title: str,
 ) -> str:
+    # a norm of its own: one that outlives a figure makes matplotlib fail when the figure is freed
+    norm = Normalize(0, top)
     with matplotlib.rc_context(STYLE):
         width, height = SIDE + 0.2, SIDE + TITLE + SCALE
         figure = Figure(figsize=(width, height))
