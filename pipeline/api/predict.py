@@ -120,6 +120,8 @@ class LoadedModel:
 def load(model: Video | None = None, run: str | None = None) -> LoadedModel:
     """Load a trained network.
 
+    A warning says when it was trained on rendered faces only.
+
     Args:
         model: the folder of a workspace, a folder that `arpgnet publish` wrote, or a Git revision
             of the workspace in the current folder; by default that workspace.
@@ -128,7 +130,10 @@ def load(model: Video | None = None, run: str | None = None) -> LoadedModel:
     Raises:
         UserError: there is no such network, or its face pack is not installed.
     """
-    return LoadedModel(open_model(None if model is None else str(model), run))
+    network = open_model(None if model is None else str(model), run)
+    if network.warning:
+        warnings.warn(network.warning, stacklevel=2)
+    return LoadedModel(network)
 
 
 def _name(video: Video | np.ndarray) -> str:

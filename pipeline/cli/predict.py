@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
 
 
 def predict_videos(
@@ -19,7 +20,7 @@ def predict_videos(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("predictions"),
     form: Annotated[
-        Literal["parquet", "csv", "jsonl", "openface", "pyfeat"],
+        Literal["parquet", "csv", "jsonl", "openface", "pyfeat", "intervals"],
         typer.Option("--format", help="See docs/predict.md."),
     ] = "csv",
     faces: Annotated[
@@ -57,12 +58,16 @@ def predict_videos(
     options = PredictOptions(
         form, out, faces, landmarks, window, overlay, page, seconds, stride_s=stride
     )
+    network = open_model(model, run)
+    if network.warning:
+        typer.echo(f"warning: {network.warning}", err=True)
     good = predict(
-        open_model(model, run),
+        network,
         videos,
         options,
         say=typer.echo,
         warn=lambda line: typer.echo(f"error: {line}", err=True),
+        show=Console().print,
     )
     if not good:
         raise typer.Exit(1)

@@ -101,11 +101,14 @@ def build_trainee(spec: ModelSpec, heads: str, classes: int, *, train_norms: boo
         UserError: the graph holds a node that cannot be trained here.
     """
     graph = None if spec.arch else open_graph(spec)
-    backbone = load_pack_backbone(spec) if graph is None else _imported(spec, graph)
-    if isinstance(backbone, fx.GraphModule):
-        _make_trainable(backbone, train_norms=train_norms)
+    if graph is None:
+        backbone = load_pack_backbone(spec)
+        for layer in backbone.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not train_norms:
+                layer.requires_grad_(False)
     else:
-        _freeze_norms(backbone, train_norms=train_norms)
+        backbone = _imported(spec, graph)
+        _make_trainable(backbone, train_norms=train_norms)
     with torch.inference_mode():
         embedding, feature_map = backbone(torch.zeros(1, 3, spec.input_px, spec.input_px))
     widths = embedding.numel(), feature_map.shape[1]
@@ -133,12 +136,6 @@ def _imported(spec: ModelSpec, graph: OnnxGraph) -> fx.GraphModule:
             f"finetune: {spec.path.name} holds {reason}, which cannot be trained here; such a "
             "network stays as it is: set finetune.enabled: false, or choose another faces.pack"
         ) from None
-
-
-def _freeze_norms(backbone: nn.Module, *, train_norms: bool) -> None:
-    for layer in backbone.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not train_norms:
-            layer.requires_grad_(False)
 
 
 def _make_trainable(backbone: fx.GraphModule, *, train_norms: bool) -> None:

@@ -22,6 +22,10 @@ from arpgnet.pipeline.tables.shards import INDEX, ShardReader
 from arpgnet.pipeline.training.checkpoints import find_run, load_run
 
 BACKBONE = Path("artifacts/backbone")
+RENDERED = (
+    "This network was trained on rendered faces only: its predictions for videos of people mean "
+    "nothing, however confident they are."
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,12 @@ class Model:
     @property
     def classes(self) -> list[str]:
         return list(self.info["classes"])
+
+    @property
+    def warning(self) -> str:
+        """Say what the network must not be used for; empty where nothing is known against it."""
+        rendered = self.info.get("origin", {}).get("faces") == "rendered"
+        return RENDERED if rendered else ""
 
     @property
     def of_frames(self) -> bool:

@@ -20,6 +20,8 @@ from arpgnet.pipeline.predict.predictor import PredictOptions
 LONGEST = 220
 # hexadecimal digits that stand for the rest of a longer one
 DIGITS = 8
+# what `predict` writes beside the tables of several videos
+SUMMARY = "summary.csv"
 # a drive, a stream or a folder elsewhere
 _ELSEWHERE = str.maketrans(":\\", "--")
 
@@ -34,7 +36,8 @@ def targets(videos: Sequence[Path], options: PredictOptions) -> list[Path]:
         UserError: a result would overwrite an input.
     """
     stems = [_stem(video) for video in videos]
-    taken: set[str] = set()
+    # also where one video is predicted alone: its table must not replace an earlier summary
+    taken: set[str] = {SUMMARY}
     numbers = dict.fromkeys(stems, 2)
 
     def claim(stem: str) -> Path | None:

@@ -26,12 +26,12 @@ import pyarrow.parquet as pq
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import FULL, remove, writing_to
 
-Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat"]
+Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat", "intervals"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 # no two formats share one: neither replaces the other
 SUFFIX: dict[Format, str] = {
     "parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl",
-    "openface": ".openface.csv", "pyfeat": ".pyfeat.csv",
+    "openface": ".openface.csv", "pyfeat": ".pyfeat.csv", "intervals": ".intervals.csv",
 }  # fmt: skip
 # formats whose users expect landmarks
 WITH_LANDMARKS = frozenset({"openface", "pyfeat"})
@@ -90,6 +90,7 @@ class TableHeader:
         points: P landmarks per face; 0: none.
         window_s, stride_s: duration of what is classified together, and from one such window to the
             next (0: one window alone), seconds.
+        warning: what the reader must know of the network.
     """
 
     video: str
@@ -97,6 +98,7 @@ class TableHeader:
     points: int
     window_s: float = NAN
     stride_s: float = NAN
+    warning: str = ""
 
 
 def beside(table: Path, suffix: str) -> Path:
@@ -155,6 +157,8 @@ def open_table(path: Path, form: Format, head: TableHeader) -> Table:
                 return ParquetTable(path, head)
             if form == "jsonl":
                 return JsonTable(path, head)
+            if form == "intervals":
+                return IntervalTable(path, head)
             return CsvTable(path, head, {"openface": openface, "pyfeat": pyfeat}.get(form, plain))
         except OSError as error:
             if error.errno in FULL:
@@ -261,7 +265,7 @@ class CsvTable:
     def add(self, row: Row) -> None:
         with writing_to(self._path.parent):
             values = self._form(row, self._head)
-            self._writer.writerow({key: _text(value) for key, value in values.items()})
+            self._writer.writerow({key: as_text(value) for key, value in values.items()})
 
     def close(self, complete: bool) -> None:
         with writing_to(self._path.parent):
@@ -297,6 +301,74 @@ class JsonTable:
             self.close(complete=False)
 
 
+INTERVAL_COLUMNS = ("face_id", "start_s", "end_s", "duration_s", "label", "mean_p")
+
+
+@dataclass
+class _Interval:
+    start_s: float
+    label: int
+    total: float = 0.0
+    frames: int = 0
+
+
+class IntervalTable:
+    """One row per face and stretch of frames with the same most probable class, as ELAN, Praat and
+    BORIS import it.
+
+    A stretch ends where another class is more probable, or the face is not seen; a frame lasts
+    until the next one. Rows are in the file as soon as they end.
+    """
+
+    def __init__(self, path: Path, head: TableHeader) -> None:
+        self._head, self._path = head, path
+        self._lines = Lines(path)
+        self._writer = csv.writer(self._lines, lineterminator="\n")
+        self._writer.writerow(INTERVAL_COLUMNS)
+        self._open: dict[int, _Interval] = {}
+        self._seen: dict[int, tuple[int, float]] = {}
+        self._frame, self._time_s, self._frame_s = -1, 0.0, 0.0
+
+    def add(self, row: Row) -> None:
+        if row.frame != self._frame:
+            self._end_frame()
+            if self._frame >= 0:
+                self._frame_s = row.time_s - self._time_s
+            self._frame, self._time_s, self._seen = row.frame, row.time_s, {}
+        if row.success and row.probabilities is not None:
+            label = int(row.probabilities.argmax())
+            self._seen[row.face_id] = label, float(row.probabilities[label])
+
+    def close(self, complete: bool) -> None:
+        self._end_frame()
+        # as long as the frame before
+        end_s = self._time_s + self._frame_s
+        for face in list(self._open):
+            self._end(face, end_s)
+        with writing_to(self._path.parent):
+            self._lines.close(None if complete else f"{INCOMPLETE}\n")
+
+    def discard(self) -> None:
+        with suppress(UserError):
+            self.close(complete=False)
+
+    def _end_frame(self) -> None:
+        for face in list(self._open):
+            if face not in self._seen or self._seen[face][0] != self._open[face].label:
+                self._end(face, self._time_s)
+        for face, (label, probability) in self._seen.items():
+            one = self._open.setdefault(face, _Interval(self._time_s, label))
+            one.total += probability
+            one.frames += 1
+
+    def _end(self, face: int, end_s: float) -> None:
+        one = self._open.pop(face)
+        numbers = (one.start_s, end_s, end_s - one.start_s)
+        row = [face, *(round(value, 6) for value in numbers), self._head.classes[one.label]]
+        with writing_to(self._path.parent):
+            self._writer.writerow([*row, round(one.total / one.frames, 6)])
+
+
 class ParquetTable:
     """`GROUP_ROWS` rows per row group; `complete` and the classes in the file's metadata."""
 
@@ -324,6 +396,7 @@ class ParquetTable:
                         "classes": json.dumps(list(self._head.classes), ensure_ascii=False),
                         "window_s": str(self._head.window_s),
                         "stride_s": str(self._head.stride_s),
+                        "warning": self._head.warning,
                     }
                 )
                 self._writer.close()
@@ -387,7 +460,8 @@ def _rounded(value: Any) -> Any:
     return round(value, 6) if isinstance(value, float) else value
 
 
-def _text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
+    """Return a csv cell: six decimals, nothing where a number is unknown."""
     if isinstance(value, float):
         return "" if math.isnan(value) else _rounded(value)
     return value

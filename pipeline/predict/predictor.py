@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from arpgnet.pipeline.predict.output import (
 )
 from arpgnet.pipeline.predict.overlay.overlay import Overlay, overlay_path
 from arpgnet.pipeline.predict.page.page import Page, page_path
+from arpgnet.pipeline.predict.summary import FaceSummary
 from arpgnet.pipeline.predict.video import VideoPass, Which
 from arpgnet.pipeline.predict.windows import STRIDE_S, Layout, clip_layout, frame_layout
 from arpgnet.pipeline.video.images import plan_of_images, show_images
@@ -69,7 +71,8 @@ class PredictOptions:
 @dataclass(frozen=True)
 class Done:
     """A finished table: its counts, a one-line warning if something is wrong with it, whether
-    Ctrl-C stopped it early, and how many frames of a camera were dropped."""
+    Ctrl-C stopped it early, how many frames of a camera were dropped, and the rows of a file's
+    `FaceSummary`."""
 
     path: Path
     frames: int
@@ -78,6 +81,7 @@ class Done:
     warning: str | None = None
     stopped: bool = False
     dropped: int = 0
+    summary: Sequence[Mapping[str, Any]] = ()
 
 
 class Predictor:
@@ -161,7 +165,8 @@ class Predictor:
         layout = self.layout(expected)
         head = self._head(name, layout.window_s, layout.stride_s)
         count = len(expected.times)
-        table: Table = open_table(target, self.options.form, head)
+        summary = FaceSummary(head)
+        table: Table = Tee([open_table(target, self.options.form, head), summary])
         complete, seen = False, 0
         # around close too: after Ctrl-C the table must be well-formed
         with ctrl_c() as pressed:
@@ -203,7 +208,7 @@ class Predictor:
             warning = f"no face found in {plural(seen, 'frame')}"
         elif not complete:
             warning = f"damaged after frame {seen}: the table ends there (complete=false)"
-        return Done(target, seen, one.faces, complete, warning, stopped)
+        return Done(target, seen, one.faces, complete, warning, stopped, summary=summary.rows())
 
     def watch_live(self, source: Path, target: Path) -> Done:
         """Write the table of a camera or a named pipe until its end, `--seconds` or Ctrl-C.
@@ -251,7 +256,12 @@ class Predictor:
         points = self.options.landmarks or self.options.form in WITH_LANDMARKS
         scheme = self.networks.landmarks.scheme
         return TableHeader(
-            name, self.model.classes, scheme.points if points else 0, window_s, stride_s
+            name,
+            self.model.classes,
+            scheme.points if points else 0,
+            window_s,
+            stride_s,
+            self.model.warning,
         )
 
     def _page(self, target: Path, video: Path, expected: Plan, head: TableHeader) -> Page:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from rich.table import Table as RichTable
 
 from arpgnet.pipeline.common.errors import ClipError, NotAVideoError, UserError
 from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.datasets.layout import videos_below
 from arpgnet.pipeline.predict.camera import is_live
 from arpgnet.pipeline.predict.model import Model
-from arpgnet.pipeline.predict.names import targets
+from arpgnet.pipeline.predict.names import SUMMARY, targets
 from arpgnet.pipeline.predict.overlay.overlay import SUFFIX as OVERLAY
 from arpgnet.pipeline.predict.page.page import FILM
 from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
+from arpgnet.pipeline.predict.summary import summary_table, write_summary
 from arpgnet.pipeline.video.image_folder import decode_image
 
 # a larger file than this is not read to see whether it is an image
@@ -27,8 +31,9 @@ def predict(
     *,
     say: Callable[[str], None],
     warn: Callable[[str], None],
+    show: Callable[[RichTable], None],
 ) -> bool:
-    """Write a table per video; return whether all succeeded.
+    """Write a table per video, and of several a summary; return whether all succeeded.
 
     A bad video is reported, and the others continue.
 
@@ -39,7 +44,8 @@ def predict(
     videos = [sources[0]] if _is_camera(sources, options) else list_videos(sources)
     wanted = targets(videos, options)
     predictor = Predictor(model, options)
-    good = True
+    good, stopped = True, False
+    summary: list[Mapping[str, Any]] = []
     for video, target in zip(videos, wanted, strict=True):
         try:
             live = is_live(video)
@@ -48,6 +54,7 @@ def predict(
             good = False
             warn(f"{shown(video)}: {reason(video, error)}")
             continue
+        summary += [{**row, "video": shown(video)} for row in done.summary]
         if done.warning:
             good = False
             warn(f"{shown(video)}: {done.warning}")
@@ -56,8 +63,15 @@ def predict(
         # a table whose name is not the video's does not say whose it is
         named = live or done.path.name.startswith(f"{video.stem}.")
         say(f"{shown(done.path)}: {found}{'' if named else f' of {shown(video)}'}{dropped}")
-        if done.stopped:
-            raise KeyboardInterrupt
+        stopped = done.stopped
+        if stopped:
+            break
+    if len(videos) > 1:
+        write_summary(options.out / SUMMARY, model.classes, summary)
+        show(summary_table(summary))
+        say(f"{shown(options.out / SUMMARY)}: {plural(len(summary), 'face')}")
+    if stopped:
+        raise KeyboardInterrupt
     return good
 
 

@@ -20,7 +20,7 @@ from arpgnet.pipeline.common.progress import Tracker, track
 from arpgnet.pipeline.runner.workers import Crashed, run_in_workers
 from arpgnet.pipeline.store import Store, code_version, digest
 from arpgnet.pipeline.tables.curves import RUNS
-from arpgnet.pipeline.tables.manifest import read_manifest, read_splits
+from arpgnet.pipeline.tables.manifest import Manifest, read_manifest, read_splits
 from arpgnet.pipeline.tables.predictions import (
     NETWORK,
     PREDICTIONS,
@@ -80,6 +80,7 @@ def train(
         networks = Networks(
             params,
             manifest.classes,
+            origin(manifest),
             dataset,
             task,
             store or Store(),
@@ -92,6 +93,16 @@ def train(
         processes.part()
         if processes.first:
             write_predictions(rows, manifest.classes, root / PREDICTIONS)
+
+
+def origin(manifest: Manifest) -> dict[str, Any]:
+    """Say what faces the networks are trained on, `rendered` or `people`, of which data sets."""
+    sets = manifest.notes.get("sets", [])
+    rendered = bool(sets) and all(one["adapter"] == "demo" for one in sets)
+    return {
+        "faces": "rendered" if rendered else "people",
+        "sets": [{"title": one["title"], "license": one["license"]} for one in sets],
+    }
 
 
 @dataclass(frozen=True)
@@ -123,11 +134,13 @@ class Networks:
     """Trains ARPGNet for every fold and seed, or takes finished runs from the store.
 
     Attributes:
+        origin: of the training data, as `origin` returns it.
         worker_count: runs trained at a time, each in its own process; 1: in turn, in this one.
     """
 
     params: Params
     classes: list[str]
+    origin: dict[str, Any]
     dataset: Dataset
     task: Task
     store: Store
@@ -236,6 +249,7 @@ class Networks:
         )
         info = {
             "classes": self.classes,
+            "origin": self.origin,
             "params": self._settings(),
             "features": self.dataset.metadata,
             "task": self.task.name,

@@ -11,6 +11,8 @@ from arpgnet.pipeline.predict.output import Row
 from arpgnet.pipeline.predict.overlay.marks import (
     BLACK,
     BOLD,
+    GROUND,
+    WHITE,
     Color,
     Sizes,
     color_of,
@@ -49,6 +51,15 @@ def draw_faces(image: np.ndarray, rows: Sequence[Row], classes: Sequence[str], s
     taken: list[Rectangle] = []
     for row in faces:
         taken.append(_draw_label(image, row, classes, size, taken))
+
+
+def draw_note(image: np.ndarray, text: str, size: Sizes) -> None:
+    """Write a line into the image's lower left corner, on a ground that keeps it readable."""
+    height, width = image.shape[:2]
+    shown = shortened(text, size.text, width - size.text)
+    right = text_width(shown, size.text) + size.text
+    cv2.rectangle(image, (0, height - size.row), (right, height), GROUND, -1)
+    put(image, shown, (size.text // 2, height - size.row // 4), size.text, WHITE)
 
 
 def _corners(row: Row) -> Rectangle:

@@ -13,7 +13,7 @@ import numpy as np
 
 from arpgnet.pipeline.predict.letterbox import Letterbox
 from arpgnet.pipeline.predict.output import Row, TableHeader, beside
-from arpgnet.pipeline.predict.overlay.boxes import draw_faces
+from arpgnet.pipeline.predict.overlay.boxes import draw_faces, draw_note
 from arpgnet.pipeline.predict.overlay.heat import draw_heat
 from arpgnet.pipeline.predict.overlay.marks import sizes
 from arpgnet.pipeline.predict.overlay.strip import Strip
@@ -51,6 +51,8 @@ class Overlay:
         self._canvas = Letterbox(width, height)
         self._size = sizes(width, height)
         self._strip = Strip(head.classes, width, self._size)
+        # an overlay is passed on without its page: the short form always fits
+        self._note = "trained on rendered faces only" if head.warning else ""
         self._rows: list[Row] = []
         self._done_s = 0.0
         self._encoder = Encoder(path, video, width, height + self._strip.height)
@@ -81,6 +83,8 @@ class Overlay:
         for row in rows:
             draw_heat(image, row)
         draw_faces(image, rows, self._classes, self._size)
+        if self._note:
+            draw_note(image, self._note, self._size)
         strip = self._strip.draw(shown.time_s, rows)
         self._encoder.add(shown.time_s, np.concatenate([image, strip]))
         self._done_s = shown.time_s

@@ -145,6 +145,7 @@ class Page:
             plural=plural,
             window_s=self._head.window_s,
             stride_s=self._head.stride_s,
+            warning=self._head.warning,
             metadata=json_in_html(metadata),
             film=film,
             beside=beside,

@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
@@ -179,6 +180,54 @@ def test_pictures_that_are_shrunk_have_boxes_in_the_videos_pixels(
     small = write_run(tmp_path / "small", {"decode": {"frames": 4, "max_side": 128}})
     one, other = (table_of(root, video, tmp_path) for root in (workspace, small))
     assert np.abs(one["x2"] - other["x2"]).max() < 12
+
+
+def test_several_videos_get_a_summary(workspace: Path, video: Path, tmp_path: Path) -> None:
+    other = shutil.copy(video, tmp_path / "summary.mp4")
+    code, said = arpgnet(workspace, video, other, "--out", tmp_path / "out")
+    assert code == 0, said
+    # the video of that name goes elsewhere
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("one.csv", "summary-2.csv", "summary.csv"),
+    }
+    table = pd.read_csv(tmp_path / "out/summary.csv")
+    assert table["video"].tolist() == [str(video), str(other)]
+    rows = pd.read_csv(tmp_path / "out/one.csv")
+    assert table["mean_anger"][0] == pytest.approx(rows["p_anger"].mean(), abs=1e-5)
+    assert table["seconds"][0] == pytest.approx(len(rows) / 24, rel=0.1)
+    assert table["label"][0] in said
+
+
+def test_intervals(workspace: Path, video: Path, tmp_path: Path) -> None:
+    code, said = arpgnet(workspace, video, "--format", "intervals", "--out", tmp_path)
+    assert code == 0, said
+    table = pd.read_csv(tmp_path / "one.intervals.csv")
+    assert set(table["label"]) <= set(CLASSES)
+    assert table["start_s"].iloc[0] == 0
+    assert (table["duration_s"] > 0).all()
+
+
+def test_a_network_of_rendered_faces_says_so_everywhere(
+    workspace: Path, video: Path, tmp_path: Path
+) -> None:
+    model = load_model(workspace)
+    model.info["origin"] = {"faces": "rendered", "sets": []}
+    options = PredictOptions("parquet", tmp_path, window_s=0.6, overlay=True, page=True)
+    done = Predictor(model, options).predict(video, tmp_path / "one.parquet")
+    metadata = pq.read_metadata(done.path).metadata
+    assert b"rendered faces only" in metadata[b"warning"]
+    assert float(metadata[b"stride_s"]) <= 0.2
+    assert "rendered faces only" in (tmp_path / "one.html").read_text()
+    # the overlay's lower left corner is darker than the video's
+    (shown, *_), (plain, *_) = (
+        [one.image for one in stream(path, plan(path))]
+        for path in (tmp_path / "one.overlay.mp4", video)
+    )
+    corner = (slice(plain.shape[0] - 12, plain.shape[0] - 8), slice(0, 4))
+    assert shown[corner].mean() < 60
+    # one that was trained on people does not
+    model.info["origin"] = {"faces": "people", "sets": []}
+    assert model.warning == ""
 
 
 def test_a_network_of_frames(video: Path, tmp_path: Path) -> None:

@@ -1,0 +1,146 @@
+"""A summary of the faces in several videos: one row per face, for a first look or statistics."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from arpgnet.pipeline.common.files import write_whole
+from arpgnet.pipeline.predict.output import Row, TableHeader, as_text
+
+NAN = float("nan")
+
+
+@dataclass
+class _Face:
+    frames: int = 0
+    seconds: float = 0.0
+    scored: int = 0
+    total: np.ndarray | None = None
+    counts: np.ndarray | None = None
+    best: tuple[float, float, int] = (0.0, NAN, -1)
+
+
+@dataclass
+class FaceSummary:
+    """Collects a video's rows; an `output.Table` beside the one that is written.
+
+    A frame lasts until the next one; the last one as long as the one before it.
+    """
+
+    head: TableHeader
+    _faces: dict[int, _Face] = field(default_factory=dict)
+    _frames: int = 0
+    _waiting: list[Row] = field(default_factory=list)
+    _frame_s: float = 0.0
+
+    def add(self, row: Row) -> None:
+        if self._waiting and row.frame != self._waiting[0].frame:
+            self._frame_s = row.time_s - self._waiting[0].time_s
+            self._end_frame()
+        self._waiting.append(row)
+
+    def close(self, complete: bool) -> None:
+        if self._waiting:
+            self._end_frame()
+
+    def discard(self) -> None:
+        """There is no file to remove."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per face, in the order of their ids.
+
+        `coverage` is the fraction of the video's frames that show the face; `mean_<class>` is the
+        mean probability, `fraction_<class>` the fraction of the scored frames in which the class is
+        the most probable one; `peak_s`, `peak_label` and `peak_p` are the most confident moment.
+        """
+        return [self._row(face, seen) for face, seen in sorted(self._faces.items())]
+
+    def _end_frame(self) -> None:
+        self._frames += 1
+        for row in self._waiting:
+            if row.success:
+                seen = self._faces.setdefault(row.face_id, _Face())
+                seen.frames += 1
+                seen.seconds += self._frame_s
+                if row.probabilities is not None:
+                    _score(seen, row.time_s, row.probabilities)
+        self._waiting = []
+
+    def _row(self, face: int, seen: _Face) -> dict[str, Any]:
+        classes = self.head.classes
+        nothing = np.full(len(classes), NAN)
+        mean = nothing if seen.total is None else seen.total / seen.scored
+        fraction = nothing if seen.counts is None else seen.counts / seen.scored
+        highest, at, label = seen.best
+        return {
+            "video": self.head.video,
+            "face_id": face,
+            "frames": seen.frames,
+            "seconds": seen.seconds,
+            "coverage": seen.frames / max(1, self._frames),
+            "label": classes[int(mean.argmax())] if seen.scored else "",
+            **{f"mean_{name}": float(value) for name, value in zip(classes, mean, strict=True)},
+            **{
+                f"fraction_{name}": float(value)
+                for name, value in zip(classes, fraction, strict=True)
+            },
+            "peak_s": at,
+            "peak_label": classes[label] if seen.scored else "",
+            "peak_p": highest if seen.scored else NAN,
+        }
+
+
+def _score(seen: _Face, time_s: float, probabilities: np.ndarray) -> None:
+    if seen.total is None or seen.counts is None:
+        seen.total, seen.counts = np.zeros(len(probabilities)), np.zeros(len(probabilities))
+    label = int(probabilities.argmax())
+    seen.scored += 1
+    seen.total += probabilities
+    seen.counts[label] += 1
+    if probabilities[label] > seen.best[0]:
+        seen.best = float(probabilities[label]), time_s, label
+
+
+def write_summary(path: Path, classes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows of several videos as csv; unknown numbers are empty.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns_of(classes), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: as_text(value) for name, value in row.items()} for row in rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def summary_table(rows: Sequence[Mapping[str, Any]], most: int = 40) -> Table:
+    """Return the rows for a terminal: the first `most`, without the mean of every class."""
+    table = Table("video", "face", title="Faces", caption=_more(rows, most))
+    for name in ("seconds", "coverage", "label", "in % of frames", "most confident moment"):
+        table.add_column(name)
+    for row in rows[:most]:
+        label = row["label"]
+        share = f"{row[f'fraction_{label}']:.0%}" if label else ""
+        peak = f"{row['peak_label']} {row['peak_p']:.2f} at {row['peak_s']:.1f} s" if label else ""
+        numbers = (f"{row['seconds']:.1f}", f"{row['coverage']:.0%}")
+        table.add_row(escape(row["video"]), str(row["face_id"]), *numbers, label, share, peak)
+    return table
+
+
+def _more(rows: Sequence[Mapping[str, Any]], most: int) -> str | None:
+    return f"and {len(rows) - most} more" if len(rows) > most else None
+
+
+def columns_of(classes: Sequence[str]) -> list[str]:
+    """Return the summary's columns."""
+    return list(FaceSummary(TableHeader("", classes, 0))._row(0, _Face(frames=0)))
