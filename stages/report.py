@@ -15,6 +15,7 @@ def main() -> None:
     results = gather(load_params())
     write_whole(PAGE, render(results).encode())
     write_whole(CARD, model_card(results).encode())
+    print(f"report: {results.verdict} The page: {PAGE}")
 
 
 if __name__ == "__main__":

@@ -77,12 +77,14 @@ def test_page_is_self_contained_and_complete(finished: Workspace) -> None:
     page = (finished.root / "reports/index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     for heading in (
-        *("Confusion matrix", "Recall per class", "Training curves", "Coverage"),
+        *("Confusion matrix and recall per class", "Training curves", "Coverage"),
         *(
             "Calibration",
             "Results per subject",
             "Most confident mistakes",
             "What the network attends to",
+            "What to do next",
+            "What was run",
         ),
     ):
         assert heading in page

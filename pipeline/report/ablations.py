@@ -54,6 +54,7 @@ def ablations_view(
         "rows": [_row(row) for row in measured],
         "failed": [row for row in rows if row["status"] == FAILED],
         "findings": list(findings(measured, unit)),
+        "summary": _summary(measured),
         "note": f"Each network is the full one with one thing changed, retrained on the same "
         f"folds and seeds. Difference: its UAR minus the full network's, with the "
         f"{base['confidence']:.0%} interval and the two-sided p-value from {base['bootstrap']} "
@@ -62,6 +63,14 @@ def ablations_view(
         f"comparisons: of {plural(len(measured), 'such interval')}, about {chance:.1f} would "
         f"exclude zero by chance alone.",
     }
+
+
+def _summary(measured: list[dict[str, Any]]) -> str:
+    found = [outcome(row) for row in measured]
+    return (
+        f"{plural(len(found), 'changed network')}, {found.count(-1)} worse than the full one, "
+        f"{found.count(1)} better"
+    )
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from typing import Any
 
 import jinja2
 
+from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.wording import plural, unit_note
 from arpgnet.pipeline.report.page import Results, coverage_view, tested
 from arpgnet.pipeline.report.sentences import (
+    METRICS,
     MODEL_NAMES,
     TILES,
     calibration,
@@ -23,9 +25,9 @@ from arpgnet.pipeline.report.sentences import (
     plain,
     plus_minus,
     single_runs,
-    verdict,
 )
-from arpgnet.pipeline.report.settings import settings_digest, shareable
+from arpgnet.pipeline.report.settings import LEFT_OUT, settings_digest, shareable
+from arpgnet.pipeline.report.verdict import rendered
 from arpgnet.pipeline.report.views import spread, traits_view
 from arpgnet.pipeline.tables.manifest import Manifest
 from arpgnet.pipeline.tables.predictions import NETWORK
@@ -35,14 +37,16 @@ CARD = Path("artifacts/MODEL_CARD.md")
 OWN = ("csv", "folder")
 OWN_TITLE = "the publisher's own data set"
 OWN_LICENSE = "unknown to the pipeline; whoever publishes this model must state it here"
-# sections of params.yaml that are shown in full, and single settings of others
-SECTIONS = ("relation", "fusion")
+# sections of params.yaml that are shown in full, and single settings of others; of every other
+# section the settings that are not at their default
+SECTIONS = ("relation", "fusion", "train")
 SETTINGS = (
     *("decode.sampling", "decode.frames", "decode.fps", "faces.source", "finetune.enabled"),
     *("appearance.vector", "graph.regions", "graph.grid", "graph.neighborhood"),
-    *("train.seeds", "train.select", "train.epochs", "train.batch", "train.lr"),
-    *("train.weight_decay", "train.label_smoothing", "train.class_weights", "train.ema"),
 )
+# changes no result, and depends on the machine
+NO_RESULT = "engine"
+NESTED = ("demo",)  # a section inside a section
 
 
 def model_card(results: Results) -> str:
@@ -63,7 +67,7 @@ def model_card(results: Results) -> str:
     subjects = {clip.subject for clip in manifest.clips if clip.subject}
     return environment.get_template("card.md.j2").render(
         title=" and ".join(dict.fromkeys(one["title"] for one in sets)) or manifest.dataset,
-        rendered=any(one["adapter"] == "demo" for one in sets),
+        rendered=rendered(manifest),
         sets=sets,
         classes=manifest.classes,
         clips=len(manifest.clips),
@@ -84,7 +88,7 @@ def model_card(results: Results) -> str:
         official=official(details),
         validation=_validation(metrics),
         rivals=list(_rivals(details)),
-        verdict=verdict(details),
+        verdict=results.verdict,
         single=single_runs(metrics, details),
         per_class=list(_per_class(results)),
         spread=spread(details["subjects"]),
@@ -95,6 +99,8 @@ def model_card(results: Results) -> str:
         pack_license=metadata["license"],
         finetuned=results.params.finetune.dataset if results.params.finetune.enabled else "",
         settings=list(_settings(results)),
+        provenance=results.provenance,
+        metrics=METRICS,
         settings_digest=settings_digest(results.params),
         predictions=details["predictions_sha256"],
     )
@@ -148,15 +154,33 @@ def _per_class(results: Results) -> Iterator[dict[str, str]]:
 
 
 def _settings(results: Results) -> Iterator[dict[str, str]]:
-    settings = shareable(results.params)
-    keys = [*SETTINGS, *(f"{part}.{key}" for part in SECTIONS for key in settings[part])]
-    for key in sorted(keys):
-        section, name = key.split(".")
-        yield {"key": key, "value": _as_yaml(settings[section][name])}
+    """Yield the settings of training, those that matter most, and all that are not the default."""
+    settings, usual = _flat(shareable(results.params)), _flat(shareable(Params()))
+    shown = set(SETTINGS)
+    if results.params.finetune.enabled:
+        shown |= {key for key in settings if key.startswith("finetune.")}
+    for key in sorted(key for key, value in settings.items() if value != LEFT_OUT):
+        section = key.partition(".")[0]
+        value, default = _as_yaml(settings[key]), _as_yaml(usual[key])
+        changed = value != default and section != NO_RESULT
+        if changed or section in SECTIONS or key in shown:
+            yield {"key": key, "value": value, "default": default if changed else ""}
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings by dotted key, of the section of the demo too."""
+    flat: dict[str, Any] = {}
+    for section, values in settings.items():
+        for name, value in values.items():
+            inner = value if name in NESTED else {"": value}
+            flat |= {f"{section}.{name}.{key}".rstrip("."): one for key, one in inner.items()}
+    return flat
 
 
 def _as_yaml(value: object) -> str:
     """Format as in `params.yaml`, lists without their brackets."""
+    if isinstance(value, dict):
+        return " ".join(f"{key}: {_as_yaml(one)}" for key, one in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(map(_as_yaml, value)) or "none"
     if value is None or isinstance(value, bool):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -35,57 +34,28 @@ class Curve:
     val_uar: Sequence[float]
 
 
-def confusion_chart(counts: np.ndarray, classes: Sequence[str]) -> str:
-    """Draw the row-normalized confusion matrix with counts.
-
-    Args:
-        counts: int[K,K], rows are the true class, columns the predicted one.
-    """
-    number = len(classes)
-    rows = counts.sum(axis=1, keepdims=True)
-    share = np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
+def curves_charts(curves: Mapping[str, Curve]) -> list[str]:
+    """Draw losses, and validation UAR, over epochs, one thin line per run (fold and seed)."""
     with matplotlib.rc_context(STYLE):
-        side = 1.6 + 0.62 * number
-        figure = Figure(figsize=(side + 0.6, side))
-        axes = figure.add_subplot()
-        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for row in range(number):
-            for column in range(number):
-                if counts[row, column]:
-                    axes.text(
-                        column,
-                        row,
-                        f"{share[row, column]:.0%}\n{counts[row, column]:g}",
-                        ha="center",
-                        va="center",
-                        fontsize=8,
-                        color="white" if share[row, column] > 0.55 else "black",
-                    )
-        axes.set_xticks(range(number), classes, rotation=40, ha="right")
-        axes.set_yticks(range(number), classes)
-        axes.set_xlabel("predicted class")
-        axes.set_ylabel("true class")
-        figure.colorbar(image, ax=axes, shrink=0.75, label="fraction of the true class")
-        return to_svg(figure, "Confusion matrix")
-
-
-def curves_chart(curves: Mapping[str, Curve]) -> str:
-    """Draw losses and validation UAR over epochs, one thin line per run (fold and seed)."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 3.4))
-        left, right = figure.subplots(1, 2)
+        loss_figure, score_figure = Figure(figsize=(4.3, 3.1)), Figure(figsize=(4.3, 3.1))
+        loss, score = loss_figure.subplots(), score_figure.subplots()
         for number, curve in enumerate(curves.values()):
-            for name, loss, color in (
+            for name, values, color in (
                 ("training", curve.train_loss, BLUE),
                 ("validation", curve.val_loss, ORANGE),
             ):
                 label = None if number else name  # the legend names each color once
-                left.plot(curve.epoch, loss, color=color, label=label, **THIN)
-            right.plot(curve.epoch, curve.val_uar, color=ORANGE, **THIN)
-        left.set(xlabel="epoch", ylabel="cross-entropy loss", title="Loss")
-        left.legend(frameon=False)
-        right.set(xlabel="epoch", ylabel="UAR (0 to 1)", title="Validation UAR", ylim=(0, 1))
-        return to_svg(figure, "Training curves")
+                loss.plot(curve.epoch, values, color=color, label=label, **THIN)
+            score.plot(curve.epoch, curve.val_uar, color=ORANGE, **THIN)
+        loss.set(xlabel="epoch", ylabel="cross-entropy loss", title="Loss")
+        loss.legend(frameon=False)
+        score.set(xlabel="epoch", ylabel="UAR (0 to 1)", title="Validation UAR", ylim=(0, 1))
+        for axes in (loss, score):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return [
+            to_svg(loss_figure, "Training curves: loss"),
+            to_svg(score_figure, "Training curves: validation UAR"),
+        ]
 
 
 def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
@@ -97,7 +67,7 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
     """
     confidence = [row["confidence"] for row in bins]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 5.0))
+        figure = Figure(figsize=(4.9, 4.0))
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         above.plot([0, 1], [0, 1], color="0.45", lw=1, ls="--", label="perfect calibration")
         known = [row for row in bins if row.get("ci_low") is not None]

@@ -9,7 +9,8 @@ import numpy as np
 from markupsafe import Markup
 
 from arpgnet.pipeline.common.wording import plural
-from arpgnet.pipeline.report.heat_maps import heat_maps, time_chart
+from arpgnet.pipeline.report.face_parts import distinct, region_names
+from arpgnet.pipeline.report.heat_maps import heat_maps, time_charts
 from arpgnet.pipeline.report.images import mean_face
 from arpgnet.pipeline.tables.shards import ShardReader
 
@@ -19,16 +20,12 @@ FEWEST = 8  # views from which on two maps are compared in words
 
 def explanations_view(found: Mapping[str, Any], faces: ShardReader) -> dict[str, Any]:
     """Return what the template needs of `reports/explanations.json`."""
+    whole = _group(found["all"], found, faces, "All classes")
     return {
         "shown": _shown(found),
         "hidden_from": _hidden_from(found["hidden_from"]),
-        "groups": [
-            _group(values, found, faces, title)
-            for title, values in (
-                ("All classes", found["all"]),
-                *((_pair_title(pair), pair) for pair in found["pairs"]),
-            )
-        ],
+        "whole": whole | {"agreement": agreement_sentence(found["all"], found["agree_from"])},
+        "pairs": [_group(pair, found, faces, _pair_title(pair)) for pair in found["pairs"]],
         "classes": [
             {
                 **_group(values, found, faces, values["label"]),
@@ -77,6 +74,17 @@ def agreement_sentence(values: Mapping[str, Any], agree_from: float) -> str:
         f"Attention and occlusion do not agree{why}: {said}. Do not read the attention map as an "
         f"explanation; the occlusion map shows what made a difference.{noise}"
     )
+
+
+def short_agreement(values: Mapping[str, Any], agree_from: float) -> str:
+    """Say the same in a few words, for groups that follow the whole."""
+    agreement = values["agreement"]
+    if agreement is None or values["views"] < FEWEST:
+        return "too few to compare the maps" if agreement else "occlusion only"
+    if agreement["rho"] is None:
+        return "the maps cannot be compared"
+    outcome = "agree" if agreement["agree"] else "do not agree"
+    return f"attention and occlusion {outcome} (rho {agreement['rho']:.2f})"
 
 
 def _shown(found: Mapping[str, Any]) -> str:
@@ -135,14 +143,17 @@ def _group(
     )
     return {
         "title": title,
+        "correct": "",
         "count": f"{plural(views, unit[:-1])}, mean probability of the predicted class "
         f"{values['probability']:.2f}{total}",
-        "maps": Markup(heat_maps(face, regions, maps, title)) if maps else None,
-        "agreement": agreement_sentence(values, found["agree_from"]),
-        "words": _words(values, regions["names"], drop),
+        "maps": [Markup(svg) for svg in heat_maps(face, regions, maps, title)] if maps else [],
+        "agreement": short_agreement(values, found["agree_from"]),
+        "words": _words(values, region_names(regions), drop),
         "edges": _edges(values["edges"]),
+        "main": _main(region_names(regions), drop),
+        "edge_words": _edge_words(values["edges"]),
         "streams": list(_streams(values["time"])),
-        "time": Markup(time_chart(values["time"])) if values["time"] else None,
+        "time": [Markup(svg) for svg in time_charts(values["time"])] if values["time"] else [],
     }
 
 
@@ -157,19 +168,36 @@ def _words(values: Mapping[str, Any], names: Sequence[str], drop: np.ndarray) ->
     parts = []
     if values["attention"] is not None:
         attention, uniform = np.array(values["attention"]), np.array(values["uniform"])
-        most = np.argsort(-attention, kind="stable")[:MOST_LISTED]
+        most = distinct(np.argsort(-attention, kind="stable").tolist(), names, MOST_LISTED)
         listed = "; ".join(
             f"{names[n]} {attention[n]:.1%} (uniform attention {uniform[n]:.1%})" for n in most
         )
         parts.append(f"Most attention: {listed}.")
     falls = np.nan_to_num(drop)
-    fallen = [n for n in np.argsort(-falls, kind="stable")[:MOST_LISTED] if falls[n] > 0]
-    if fallen:
-        listed = "; ".join(f"{names[n]} {falls[n]:.4f}" for n in fallen)
+    order = [n for n in np.argsort(-falls, kind="stable") if falls[n] > 0]
+    if order:
+        listed = "; ".join(
+            f"{names[n]} {falls[n]:.4f}" for n in distinct(order, names, MOST_LISTED)
+        )
         parts.append(f"Largest mean drop in the predicted class's probability: {listed}.")
     elif not np.isnan(drop).all():
         parts.append("No single occluded region lowers the predicted class's probability.")
     return " ".join(parts)
+
+
+def _main(names: Sequence[str], drop: np.ndarray) -> str:
+    falls = np.nan_to_num(drop)
+    return names[int(falls.argmax())] if falls.max(initial=0.0) > 0 else ""
+
+
+def _edge_words(rows: Sequence[Mapping[str, Any]] | None) -> str:
+    """Name the kind of edge that is preferred most over uniform attention."""
+    known = [row for row in rows or [] if row["uniform"]]
+    if not known:
+        return ""
+    most = max(known, key=lambda row: row["attention"] / row["uniform"])
+    ratio = most["attention"] / most["uniform"]
+    return f"{most['kind']} edges carry {ratio:.2f} times uniform attention"
 
 
 def _streams(time: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -20,15 +20,17 @@ from arpgnet.pipeline.report.charts import BLUE, ORANGE, STYLE, to_svg
 COLORS = "cividis"
 OPACITY = 0.75
 RADIUS = 0.055  # of a landmark region's disc, as a fraction of the crop
-# inches: an image's side, from one to the next, and what its scale takes. Fixed positions are drawn
-# three times as fast as a computed layout, and a page has two dozen of these.
-SIDE, STEP, SCALE = 2.5, 2.65, 0.75
+# inches: an image's side, its title, and what the color scale takes below it. Fixed positions are
+# drawn three times as fast as a computed layout, and a page has four dozen of these.
+SIDE, TITLE, SCALE = 2.1, 0.28, 0.5
 
 
 def heat_maps(
     face: np.ndarray | None, regions: Mapping[str, Any], maps: Mapping[str, np.ndarray], title: str
-) -> str:
-    """Draw the mean face and, beside it, each of `maps` over it, all on one color scale.
+) -> list[str]:
+    """Draw the mean face and each of `maps` over it, all on one color scale.
+
+    Each is an image of its own, so that a narrow screen puts them below each other.
 
     Args:
         face: uint8 [S, S, 3]; None leaves the background white.
@@ -36,19 +38,34 @@ def heat_maps(
         maps: title -> share of the total for each region, NaN where there is none (left blank).
     """
     top = max(float(np.nanmax(values, initial=0.0)) for values in maps.values()) or 1.0
-    norm = Normalize(0, 100 * top)
+    return [
+        _panel(face, regions, name, values, 100 * top, f"{title}: {name}")
+        for name, values in [("mean face", None), *maps.items()]
+    ]
+
+
+def _panel(
+    face: np.ndarray | None,
+    regions: Mapping[str, Any],
+    name: str,
+    values: np.ndarray | None,
+    top: float,
+    title: str,
+) -> str:
+    # a norm of its own: one that outlives a figure makes matplotlib fail when the figure is freed
+    norm = Normalize(0, top)
     with matplotlib.rc_context(STYLE):
-        width, height = STEP * (1 + len(maps)) + SCALE, SIDE + 0.45
+        width, height = SIDE + 0.2, SIDE + TITLE + SCALE
         figure = Figure(figsize=(width, height))
-        for number, (name, values) in enumerate([("mean face", None), *maps.items()]):
-            place = 0.05 + STEP * number, 0.1, SIDE, SIDE
-            panel = figure.add_axes(_part(place, width, height))
-            _ground(panel, face)
-            panel.set_title(name, fontsize=10)
-            if values is not None:
-                _heat(panel, regions, 100 * values, norm)
-        beside = figure.add_axes(_part((width - SCALE, 0.3, 0.13, SIDE - 0.4), width, height))
-        figure.colorbar(ScalarMappable(norm, COLORS), beside, label="share of the total (%)")
+        panel = figure.add_axes(_part((0.1, SCALE, SIDE, SIDE), width, height))
+        _ground(panel, face)
+        panel.set_title(name, fontsize=10)
+        if values is not None:
+            _heat(panel, regions, 100 * values, norm)
+            below = figure.add_axes(_part((0.3, SCALE - 0.14, SIDE - 0.4, 0.09), width, height))
+            scale = figure.colorbar(ScalarMappable(norm, COLORS), below, orientation="horizontal")
+            scale.ax.tick_params(labelsize=8, length=2, pad=1)
+            scale.set_label("share of the total (%)", fontsize=8, labelpad=0)
         return to_svg(figure, title, tight=False)
 
 
@@ -86,12 +103,14 @@ def _shapes(regions: Mapping[str, Any]) -> list[Patch]:
     ]
 
 
-def time_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
+def time_charts(time: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Draw a frame's attention to frames before and after it, and to each part of the clip."""
+    return [_offsets_chart(time), _parts_chart(time)]
+
+
+def _offsets_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 3.2))
-        figure.subplots_adjust(left=0.075, right=0.985, bottom=0.16, top=0.9, wspace=0.22)
-        left, right = figure.subplots(1, 2)
+        figure, axes = _time_axes()
         for (stream, found), color in zip(time.items(), (BLUE, ORANGE), strict=False):
             for source, line in (("own", "-"), ("other", "--")):
                 if source in found["sources"]:
@@ -99,7 +118,7 @@ def time_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
                     steps = [
                         n for n, v in enumerate(found["sources"][source]["uniform_offsets"]) if v
                     ]
-                    left.plot(
+                    axes.plot(
                         [found["from"] + n for n in steps],
                         [100 * values[n] for n in steps],
                         color=color,
@@ -108,22 +127,35 @@ def time_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
                         ms=3.5,
                         label=f"{stream} to {_target(stream, source, time)}",
                     )
-            parts = [np.nan if value is None else value for value in found["parts"]]
-            middles = (np.arange(len(parts)) + 0.5) / len(parts)
-            right.plot(middles, parts, color=color, marker="o", ms=3.5, label=f"by {stream}")
-        left.set(
+        axes.set(
             xlabel="frames away (below 0: earlier)", ylabel="share of the attention (%)",
             title="Before and after", ylim=(0, None),
         )  # fmt: skip
-        right.axhline(1, color="0.45", lw=1, ls=":", label="uniform attention")
-        right.set(
+        axes.legend(frameon=False, fontsize=8)
+        return to_svg(figure, "Attention over time: before and after", tight=False)
+
+
+def _parts_chart(time: Mapping[str, Mapping[str, Any]]) -> str:
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _time_axes()
+        for (stream, found), color in zip(time.items(), (BLUE, ORANGE), strict=False):
+            parts = [np.nan if value is None else value for value in found["parts"]]
+            middles = (np.arange(len(parts)) + 0.5) / len(parts)
+            axes.plot(middles, parts, color=color, marker="o", ms=3.5, label=f"by {stream}")
+        axes.axhline(1, color="0.45", lw=1, ls=":", label="uniform attention")
+        axes.set(
             xlabel="position in the clip (0: start, 1: end)",
             ylabel="attention / uniform attention",
             title="Over the clip",
-        )  # fmt: skip
-        for panel in (left, right):
-            panel.legend(frameon=False, fontsize=8)
-        return to_svg(figure, "Attention over time", tight=False)
+        )
+        axes.legend(frameon=False, fontsize=8)
+        return to_svg(figure, "Attention over time: over the clip", tight=False)
+
+
+def _time_axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.3, 2.9))
+    figure.subplots_adjust(left=0.15, right=0.98, bottom=0.17, top=0.9)
+    return figure, figure.subplots()
 
 
 def _target(stream: str, source: str, streams: Sequence[str] | Mapping[str, Any]) -> str:

@@ -1,19 +1,24 @@
 """Images for the page, read from the stages' shards and encoded as data URIs.
 
-An aligned face with its landmarks and its region graph drawn on.
+An aligned face with its landmarks, and again with its region graph: drawn together they would hide
+the face, and whether a landmark sits right could not be seen.
 """
 
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.geometry.topology import SYMMETRIC
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
@@ -31,9 +36,26 @@ BOW = 0.12  # a symmetric edge bends by this fraction of its length, around the 
 Image = npt.NDArray[np.uint8]
 
 
+def draw_landmarks(crop_rgb: Image, points: np.ndarray, *, scale: int = 3) -> Image:
+    """Draw landmarks as small dots with a thin dark rim on the enlarged face.
+
+    Args:
+        crop_rgb: uint8 [S, S, 3], the aligned crop.
+        points: landmarks [P, 2] in crop pixels.
+        scale: enlargement of the crop.
+
+    Returns:
+        uint8 [S * scale, S * scale, 3], RGB.
+    """
+    image = _enlarged(crop_rgb, scale)
+    for point in (points + 0.5) * scale:
+        _disc(image, point, scale / 3 + 0.5, BLACK)
+        _disc(image, point, scale / 3, YELLOW)
+    return image
+
+
 def draw_graph(
     crop_rgb: Image,
-    points: np.ndarray,
     node_xy: np.ndarray,
     edges: Sequence[Sequence[int]],
     edge_types: Sequence[str],
@@ -41,11 +63,10 @@ def draw_graph(
     *,
     scale: int = 3,
 ) -> Image:
-    """Draw landmarks as dots, adjacent edges blue, symmetric ones orange and bowed, nodes as disks.
+    """Draw adjacent edges blue, symmetric ones orange and bowed, and nodes as disks.
 
     Args:
         crop_rgb: uint8 [S, S, 3], the aligned crop.
-        points: landmarks [P, 2] in crop pixels.
         node_xy: region centers [N, 2] in crop coordinates from 0 to 1.
         edges: pairs of node numbers; of an edge's two directions one is drawn.
         edge_types: `"adjacent"` or `"symmetric"` for each edge.
@@ -56,11 +77,8 @@ def draw_graph(
     Returns:
         uint8 [S * scale, S * scale, 3], RGB.
     """
-    side = crop_rgb.shape[0] * scale
-    image: Image = np.asarray(
-        cv2.resize(crop_rgb, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
-    )
-    nodes = node_xy * side
+    image = _enlarged(crop_rgb, scale)
+    nodes = node_xy * len(image)
     for kind, color in ((SYMMETRIC, ORANGE), ("adjacent", BLUE)):
         drawn = np.zeros_like(image)
         for (start, end), edge_type in zip(edges, edge_types, strict=True):
@@ -72,14 +90,17 @@ def draw_graph(
         strength = 0.8 * drawn[..., :1] / 255.0
         blended = image * (1 - strength) + np.array(color) * strength
         image = np.asarray(blended.round(), dtype=np.uint8)
-    for point in (points + 0.5) * scale:
-        _disc(image, point, scale / 3 + 0.7, BLACK)
-        _disc(image, point, scale / 3, YELLOW)
     for node, seen in zip(nodes, visible, strict=True):
         outer, inner = (WHITE, BLUE) if seen else (BLUE, WHITE)
         _disc(image, node, scale + 1.0, outer)
         _disc(image, node, scale - 0.25, inner)
     return image
+
+
+def _enlarged(crop_rgb: Image, scale: int) -> Image:
+    side = crop_rgb.shape[0] * scale
+    resized = cv2.resize(crop_rgb, (side, side), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(resized, dtype=np.uint8)
 
 
 def _disc(image: Image, center: np.ndarray, radius: float, color: tuple[int, int, int]) -> None:
@@ -103,15 +124,24 @@ def _bowed(start: np.ndarray, end: np.ndarray, bow: float) -> npt.NDArray[np.int
 
 THUMB_PX = 112
 JPEG_QUALITY = 85
-MAX_SUBJECTS = 8
+COLUMNS = 8
+MOST_ROWS = 4  # of videos that show several classes each
+GOLDEN = 0.618034  # its multiples fill an interval evenly, however many are taken
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Thumbnails in a table: `columns` are subjects, each row is a class with a cell per column."""
+    """Thumbnails in a table.
+
+    Attributes:
+        columns: subjects; empty if there are more than fit, and each cell names its own.
+        rows: `name` of the class and `cells`: image and subject, or None.
+        note: what is shown of how many.
+    """
 
     columns: list[str]
-    rows: list[dict[str, object]]
+    rows: list[dict[str, Any]]
+    note: str
 
 
 def data_uri(image_rgb: np.ndarray) -> str:
@@ -121,19 +151,51 @@ def data_uri(image_rgb: np.ndarray) -> str:
 
 
 def clip_sheet(clips: Sequence[Clip], classes: Sequence[str], frames: ShardReader) -> Sheet:
-    """Show the middle sampled frame of the first clip of each class and subject."""
-    usable = [clip for clip in clips if frames.entry(clip.clip_id).status == "ok"]
-    subjects = sorted({clip.subject or "" for clip in usable})[:MAX_SUBJECTS]
-    first: dict[tuple[str | None, str], Clip] = {}
-    for clip in usable:
-        first.setdefault((clip.label, clip.subject or ""), clip)
-    rows: list[dict[str, object]] = []
-    names = classes if any(label for label, _ in first) else [None]
-    for name in names:
-        chosen = [first.get((name, subject)) for subject in subjects]
-        cells = [_middle_frame(clip, frames) if clip else None for clip in chosen]
-        rows.append({"name": name or "video", "cells": cells})
-    return Sheet([subject or "all" for subject in subjects], rows)
+    """Show the middle sampled frame of clips of every class and of as many subjects as fit."""
+    usable = [clip for clip in clips if frames.entry(clip.clip_id).ok]
+    subjects = sorted({clip.subject for clip in usable if clip.subject})
+    labeled = any(clip.label for clip in usable)
+    aligned = labeled and len(subjects) <= COLUMNS and all(clip.subject for clip in usable)
+    rows: list[tuple[str, Sequence[Clip | None]]]
+    if not labeled:
+        chosen = spread_clips(usable, [None], COLUMNS * MOST_ROWS)[None]
+        rows = [("videos", chosen[n : n + COLUMNS]) for n in range(0, len(chosen), COLUMNS)]
+    elif aligned:
+        rows = [(name, _by_subject(usable, name, subjects)) for name in classes]
+    else:
+        rows = [(name or "", row) for name, row in spread_clips(usable, classes, COLUMNS).items()]
+    # a class whose clips were all lost has nothing to show
+    rows = [(name, row) for name, row in rows if any(row)]
+    return Sheet(
+        columns=subjects if aligned else [],
+        rows=[{"name": name, "cells": [_cell(clip, frames) for clip in row]} for name, row in rows],
+        note=_counted(rows, len(subjects), len(classes) if labeled else 0),
+    )
+
+
+def _by_subject(clips: Sequence[Clip], name: str, subjects: Sequence[str]) -> list[Clip | None]:
+    first: dict[str | None, Clip] = {}
+    for clip in clips:
+        if clip.label == name:
+            first.setdefault(clip.subject, clip)
+    return [first.get(subject) for subject in subjects]
+
+
+def _counted(rows: Sequence[tuple[str, Sequence[Clip | None]]], people: int, classes: int) -> str:
+    shown = [clip for _, row in rows for clip in row if clip]
+    said = plural(len(shown), "clip")
+    if people:
+        seen = {clip.subject for clip in shown if clip.subject}
+        said += f" of {len(seen)} of {plural(people, 'subject')}"
+    if classes > len(rows):
+        said += f"; no usable clip of {plural(classes - len(rows), 'class', 'classes')}"
+    return said
+
+
+def _cell(clip: Clip | None, frames: ShardReader) -> dict[str, str] | None:
+    if clip is None:
+        return None
+    return {"image": _middle_frame(clip, frames), "subject": _person(clip)}
 
 
 def face_tiles(
@@ -145,15 +207,67 @@ def face_tiles(
     landmarks: ShardReader,
     graphs: ShardReader,
 ) -> list[dict[str, str]]:
-    """Draw landmarks and region graph on aligned faces, spread over classes and clips."""
+    """Draw aligned faces of every class and of as many subjects as fit, each of them twice.
+
+    Returns:
+        `landmarks` and `graph` (images), `label` and `clip` of each face.
+    """
+    usable = [clip for clip in clips if graphs.entry(clip.clip_id).ok]
+    names = classes if any(clip.label for clip in usable) else [None]
+    chosen = spread_clips(usable, names, -(-count // len(names)))
+    # one of each class after another: the first ones show every class
+    turns = [clip for turn in zip_longest(*chosen.values()) for clip in turn if clip]
     tiles = []
-    for clip in _spread(clips, classes, count, graphs):
+    for clip in turns[:count]:
         row = _middle_valid(clip.clip_id, faces)
         if row is None:
             continue
-        image = _draw(clip.clip_id, row, faces, landmarks, graphs)
-        tiles.append({"image": data_uri(image), "label": clip.label or "", "clip": clip.clip_id})
+        points, graph = _draw(clip.clip_id, row, faces, landmarks, graphs)
+        tiles.append(
+            {
+                "landmarks": data_uri(points),
+                "graph": data_uri(graph),
+                "label": clip.label or "",
+                "clip": clip.clip_id,
+            }
+        )
     return tiles
+
+
+def spread_clips(
+    clips: Sequence[Clip], classes: Sequence[str | None], most: int
+) -> dict[str | None, list[Clip]]:
+    """Choose at most `most` clips of each class, of as many subjects as possible.
+
+    Each time the subject who was chosen least often so far; of several, the next one in an order
+    that leaves no part of the list of subjects out. The class None is that of clips without a
+    label, which show several classes.
+    """
+    people = sorted({_person(clip) for clip in clips})
+    place = {person: (number * GOLDEN) % 1 for number, person in enumerate(people)}
+    left: dict[str | None, dict[str, list[Clip]]] = {name: {} for name in classes}
+    for clip in reversed(clips):
+        if clip.label in left:
+            left[clip.label].setdefault(_person(clip), []).append(clip)
+    used: Counter[str] = Counter()
+    chosen: dict[str | None, list[Clip]] = {name: [] for name in classes}
+    for _ in range(most):
+        for name, theirs in left.items():
+            if not theirs:
+                continue
+            mine = Counter(_person(clip) for clip in chosen[name])
+            rank = {who: (mine[who], used[who], place[who]) for who in theirs}
+            best = min(rank, key=rank.__getitem__)
+            used[best] += 1
+            chosen[name].append(theirs[best].pop())
+            if not theirs[best]:
+                del theirs[best]
+    return chosen
+
+
+def _person(clip: Clip) -> str:
+    """Return the clip's subject; of an unknown one the clip, which stands for itself."""
+    return clip.subject or clip.clip_id
 
 
 def plain_face(clip_id: str, faces: ShardReader, frame_index: int | None = None) -> str | None:
@@ -183,21 +297,6 @@ def _middle_frame(clip: Clip, frames: ShardReader) -> str:
     return data_uri(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
 
 
-def _spread(
-    clips: Sequence[Clip], classes: Sequence[str], count: int, graphs: ShardReader
-) -> list[Clip]:
-    """Round-robin over the classes, within a class evenly over its clips."""
-    usable = [clip for clip in clips if graphs.entry(clip.clip_id).status == "ok"]
-    share = -(-count // max(1, len(classes)))
-    picked: list[Clip] = []
-    for name in classes:
-        # a clip whose frames are labeled shows several classes
-        mine = [clip for clip in usable if clip.label in (name, None)]
-        steps = np.linspace(0, len(mine) - 1, min(share, len(mine))).round().astype(int)
-        picked += [mine[step] for step in dict.fromkeys(steps.tolist())]
-    return list({clip.clip_id: clip for clip in picked}.values())[:count]
-
-
 def _middle_valid(clip_id: str, faces: ShardReader) -> int | None:
     valid = faces.read(clip_id, columns=["valid"]).column("valid").to_numpy()
     rows = np.flatnonzero(valid)
@@ -222,20 +321,14 @@ def _crop(clip_id: str, row: int, faces: ShardReader) -> np.ndarray:
 
 def _draw(
     clip_id: str, row: int, faces: ShardReader, landmarks: ShardReader, graphs: ShardReader
-) -> np.ndarray:
+) -> tuple[Image, Image]:
     crop = _crop(clip_id, row, faces)
     points = _pairs(landmarks.row(clip_id, row, ["points_crop"]).column("points_crop"))[0]
     graph = graphs.row(clip_id, row, ["node_xy", "visible"])
     nodes = _pairs(graph.column("node_xy"))[0]
-    return draw_graph(
-        crop,
-        points,
-        nodes,
-        graphs.metadata["edges"],
-        graphs.metadata["edge_types"],
-        to_numpy(graph.column("visible"), (len(nodes),))[0],
-        scale=3,
-    )
+    edges, edge_types = graphs.metadata["edges"], graphs.metadata["edge_types"]
+    visible = to_numpy(graph.column("visible"), (len(nodes),))[0]
+    return draw_landmarks(crop, points), draw_graph(crop, nodes, edges, edge_types, visible)
 
 
 def _pairs(column: pa.ChunkedArray) -> np.ndarray:

@@ -21,10 +21,14 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.wording import plural, unit_note
 from arpgnet.pipeline.report.ablations import ablations_view, read_ablations
-from arpgnet.pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
+from arpgnet.pipeline.report.charts import Curve, curves_charts, reliability_chart
 from arpgnet.pipeline.report.explanations import explanations_view
 from arpgnet.pipeline.report.images import BLUE, ORANGE, clip_sheet, face_tiles
+from arpgnet.pipeline.report.next_steps import next_steps
+from arpgnet.pipeline.report.provenance import provenance
 from arpgnet.pipeline.report.sentences import (
+    LONG_NAMES,
+    METRICS,
     MODEL_NAMES,
     TILES,
     calibration,
@@ -32,12 +36,19 @@ from arpgnet.pipeline.report.sentences import (
     number,
     official,
     plus_minus,
+    run_range,
     single_runs,
-    verdict,
 )
 from arpgnet.pipeline.report.settings import shareable
-from arpgnet.pipeline.report.views import mistakes_view, subjects_view, traits_view
-from arpgnet.pipeline.tables.manifest import Clip, Manifest, read_manifest
+from arpgnet.pipeline.report.verdict import Verdict, rendered, verdict
+from arpgnet.pipeline.report.views import (
+    FIRST,
+    confusion_view,
+    mistakes_view,
+    subjects_view,
+    traits_view,
+)
+from arpgnet.pipeline.tables.manifest import MANIFEST, Clip, Manifest, read_manifest
 from arpgnet.pipeline.tables.predictions import NETWORK
 from arpgnet.pipeline.tables.shards import ShardReader
 
@@ -62,7 +73,13 @@ class Results:
     curves: Mapping[str, Curve]
     shards: Mapping[str, ShardReader]
     explanations: Mapping[str, Any]
+    provenance: Sequence[Mapping[str, str]]
     ablations: Mapping[str, Any] | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The result in one sentence; the page, the card and the terminal say the same."""
+        return verdict(self.params, self.manifest, self.metrics, self.details)
 
 
 def gather(params: Params, root: Path = Path()) -> Results:
@@ -72,14 +89,16 @@ def gather(params: Params, root: Path = Path()) -> Results:
         UserError: a stage's output is absent.
     """
     try:
+        manifest = read_manifest(root / MANIFEST)
         return Results(
             params=params,
-            manifest=read_manifest(root / "data/manifest.parquet"),
+            manifest=manifest,
             metrics=_json(root / "reports/metrics.json"),
             details=_json(root / "reports/evaluation.json"),
             curves=read_curves(root / "reports/plots/curves.csv"),
             shards={name: ShardReader(root / "data" / name) for name in STAGES},
             explanations=_json(root / "reports/explanations.json"),
+            provenance=provenance(manifest, root),
             ablations=read_ablations(root),
         )
     except FileNotFoundError as error:
@@ -109,31 +128,36 @@ def render(results: Results) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    network = results.details["models"][NETWORK]
     classes = results.manifest.classes
-    counts = np.asarray(network["confusion"])[:, : len(classes)]
     clips, shards = results.manifest.clips, results.shards
+    ablations = ablations_view(results.ablations, results.details["predictions_sha256"])
+    coverage = coverage_view(results)
+    found = results.verdict
     return environment.get_template("page.html.j2").render(
         style=Markup(
             files("arpgnet.pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
         ),
         run=_run_view(results),
+        verdict=found,
+        warnings=list(found.warnings),
+        steps=next_steps(found, results.params, ablations, len(coverage["quarantined"])),
+        metrics=METRICS,
         tiles=list(_tiles(results)),
         rivals=list(_rivals(results)),
         official=official(results.details),
-        verdict=verdict(results.details),
-        runs=single_runs(results.metrics, results.details),
+        runs=_runs(results),
         calibration=calibration(results.metrics, results.details),
         reliability=Markup(reliability_chart(results.details["reliability"])),
         subjects=subjects_view(results.details["subjects"]),
         traits=traits_view(results.details["traits"]),
         mistakes=mistakes_view(results.details["mistakes"], shards["faces"]),
+        first=FIRST,
         explanations=explanations_view(results.explanations, shards["faces"]),
-        ablations=ablations_view(results.ablations, results.details["predictions_sha256"]),
-        confusion=Markup(confusion_chart(counts, classes)),
-        recalls=list(_recalls(results)),
-        curves=Markup(curves_chart(results.curves)),
-        coverage=coverage_view(results),
+        ablations=ablations,
+        classes=classes,
+        confusion=_confusion(results),
+        curves=[Markup(svg) for svg in curves_charts(results.curves)],
+        coverage=coverage,
         sheet=clip_sheet(clips, classes, shards["frames"]),
         faces=face_tiles(
             clips,
@@ -147,6 +171,7 @@ def render(results: Results) -> str:
             "adjacent": "rgb({}, {}, {})".format(*BLUE),
             "symmetric": "rgb({}, {}, {})".format(*ORANGE),
         },
+        provenance=results.provenance,
     )
 
 
@@ -162,7 +187,7 @@ def _run_view(results: Results) -> dict[str, Any]:
     folds = len({run["fold"] for run in details["runs"]})
     return {
         "dataset": _dataset_name(results),
-        "rendered": manifest.dataset == "demo",
+        "rendered": rendered(manifest),
         "clips": plural(len(manifest.clips), "clip"),
         "classes": plural(len(manifest.classes), "class", "classes"),
         "subjects": _subject_count({clip.subject for clip in manifest.clips if clip.subject}),
@@ -215,19 +240,25 @@ def _settings_text(params: Params) -> str:
     return buffer.getvalue()
 
 
-def _tiles(results: Results) -> Iterator[dict[str, str]]:
+def _tiles(results: Results) -> Iterator[dict[str, Any]]:
     chance = 1 / len(results.manifest.classes)
     for key, name in TILES:
         score = results.metrics[key]
         detail = f"{interval(score)}{plus_minus(score)}"
         if key == "uar":
             detail += f"; chance {chance:.3f}"
-        yield {"name": name, "value": number(score["mean"]), "detail": detail}
+        yield {
+            "name": f"{name}, {LONG_NAMES[key]}",
+            "value": number(score["mean"]),
+            "detail": detail,
+            "first": key == "uar",
+        }
     coverage = results.metrics["coverage"]
     yield {
         "name": "coverage",
         "value": f"{coverage['mean']:.1%}",
         "detail": f"of {tested(results.metrics)} have a prediction",
+        "first": False,
     }
 
 
@@ -254,16 +285,27 @@ def _rivals(results: Results) -> Iterator[dict[str, Any]]:
         }
 
 
-def _recalls(results: Results) -> Iterator[dict[str, str]]:
-    table = results.details["models"][NETWORK]["per_class"]
-    for name in results.manifest.classes:
-        recall = table[name].get("recall")
-        known = recall is not None
-        yield {
-            "name": name,
-            "percent": f"{100 * recall:.1f}" if known else "0",
-            "text": number(recall) if known else "no test clip",
-        }
+def _runs(results: Results) -> dict[str, str]:
+    """Describe single runs: a `summary`, the whole `text`, and how long they were trained."""
+    number = plural(len(results.details["runs"]), "run")
+    lowest, highest = run_range(results.details)
+    lengths = [len(curve.epoch) for curve in results.curves.values()]
+    trained = plural(max(lengths, default=0), "epoch")
+    if lengths and min(lengths) < max(lengths):
+        trained = f"{min(lengths)} to {trained}"
+    return {
+        "summary": f"{number}, UAR from {lowest} to {highest}",
+        "text": single_runs(results.metrics, results.details),
+        "epochs": f"{plural(len(lengths), 'run')} of {trained}",
+    }
+
+
+def _confusion(results: Results) -> list[dict[str, Any]]:
+    network, classes = results.details["models"][NETWORK], results.manifest.classes
+    table = network["per_class"]
+    recalls = {name: table[name]["recall"] for name in classes if "recall" in table[name]}
+    counts = np.asarray(network["confusion"])[:, : len(classes)]
+    return confusion_view(counts, classes, recalls)
 
 
 def coverage_view(results: Results) -> dict[str, Any]:

@@ -25,6 +25,18 @@ def plain(value: object) -> str:
 
 
 TILES = (("uar", "UAR"), ("war", "WAR"), ("macro_f1", "macro-F1"))
+LONG_NAMES = {
+    "uar": "unweighted average recall",
+    "war": "weighted average recall (accuracy)",
+    "macro_f1": "mean F1 of the classes",
+}
+METRICS = (
+    "UAR, unweighted average recall: the mean over classes of the fraction that is recognized, so "
+    "that a rare class counts as much as a frequent one. WAR, weighted average recall: the "
+    "fraction of all that is correct, that is, accuracy. Macro-F1: the mean over classes of F1, "
+    "the harmonic mean of precision and recall. Coverage: the fraction that has a prediction at "
+    "all."
+)
 MODEL_NAMES = {
     NETWORK: "ARPGNet",
     "majority": "majority class",
@@ -40,22 +52,6 @@ OFFICIAL_NAMES = {
     "macro_f1": "macro-F1",
     "abaw2": "0.67 macro-F1 + 0.33 accuracy",
 }
-
-
-def verdict(details: Mapping[str, Any]) -> str:
-    """Say whether the network beats the best of its baselines, and how certainly."""
-    gains = details["gain_over_baselines"]
-    if not gains:
-        return ""
-    nearest = min(gains, key=lambda name: gains[name]["uar"]["mean"])
-    gain = gains[nearest]["uar"]
-    outcome = "beats" if gain["mean"] > 0 else "does not beat"
-    certain = gain["ci_low"] > 0 or gain["ci_high"] < 0
-    return (
-        f"Here it {outcome} the best of them, {MODEL_NAMES.get(nearest, nearest)}: "
-        f"{gain['mean']:+.3f} UAR {interval(gain)} on the same resamples"
-        f"{'' if certain else ', an interval that includes zero'}."
-    )
 
 
 def official(details: Mapping[str, Any]) -> str:
@@ -81,16 +77,22 @@ def official(details: Mapping[str, Any]) -> str:
 
 def single_runs(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     """Compare the pooled figures with the mean over single runs."""
-    runs, mean = details["runs"], metrics["fold_mean"]
-    uars = [run["uar"] for run in runs]
+    mean = metrics["fold_mean"]
     parts = ", ".join(f"{name} {number(mean[key]['mean'])}{plus_minus(mean[key])}"
                       for key, name in TILES)  # fmt: skip
+    lowest, highest = run_range(details)
     return (
-        f"Mean over {plural(len(runs), 'single run')} (fold and seed), each scored on its own test "
-        f"part: {parts}. The worst run's UAR is {number(min(uars))}, the best run's "
-        f"{number(max(uars))}. The figures at the top pool the folds first; with few clips per "
+        f"Mean over {plural(len(details['runs']), 'single run')} (fold and seed), each scored on "
+        f"its own test part: {parts}. The worst run's UAR is {lowest}, the best run's "
+        f"{highest}. The figures at the top pool the folds first; with few clips per "
         f"fold, the two differ."
     )
+
+
+def run_range(details: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the lowest and the highest UAR of a single run."""
+    uars = [run["uar"] for run in details["runs"] if run["uar"] is not None]
+    return number(min(uars)), number(max(uars))
 
 
 def calibration(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:

@@ -6,10 +6,53 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.report.images import plain_face
 from arpgnet.pipeline.report.sentences import number
 from arpgnet.pipeline.tables.shards import ShardReader
+
+NO_CLIP = "no test clip"
+DARK_FROM = 0.55  # fraction of a row from which on a cell's text is white
+
+
+FIRST = 6  # mistakes, and faces, that are shown before the others are unfolded
+
+
+def confusion_view(
+    counts: np.ndarray, classes: Sequence[str], recalls: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Return a row per true class: its name, a cell per predicted class, and its recall.
+
+    Args:
+        counts: int [K, K], rows are the true class, columns the predicted one.
+        recalls: by class; one without a test clip is not in it.
+    """
+    totals = counts.sum(axis=1)
+    return [
+        {
+            "name": name,
+            "cells": [
+                _share_cell(int(count), int(totals[row]), diagonal=row == column)
+                for column, count in enumerate(counts[row].tolist())
+            ],
+            "percent": f"{100 * recalls.get(name, 0.0):.1f}",
+            "recall": number(recalls[name]) if name in recalls else NO_CLIP,
+        }
+        for row, name in enumerate(classes)
+    ]
+
+
+def _share_cell(count: int, total: int, *, diagonal: bool) -> dict[str, Any]:
+    share = count / total if total else 0.0
+    return {
+        "percent": f"{share:.0%}" if count else "",
+        "count": f"{count}" if count else "",
+        "shade": f"{share:.2f}",
+        "dark": share > DARK_FROM,
+        "diagonal": diagonal,
+    }
 
 
 def mistakes_view(

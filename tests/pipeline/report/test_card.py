@@ -53,6 +53,7 @@ def test_the_card_is_the_runs_own(tmp_path: Path) -> None:
     card = model_card(gather(Params(), tmp_path))
     assert "| UAR | 0.500 | 0.400 to 0.600 | 0.100 |" in card
     assert "| majority class | 0.500 | 0.400 to 0.600 | 0.500 |" in card
+    assert "ARPGNet beats the best baseline, majority class, by 0.200 UAR" in card
     assert "On 4 test clips per seed:" in card
     assert "Validation UAR, mean over 2 single networks: 0.700." in card
     assert "2 of 4 clips passed every stage" in card
@@ -66,6 +67,28 @@ def test_the_card_is_the_runs_own(tmp_path: Path) -> None:
     assert "Rendered faces" not in card
     assert str(tmp_path) not in card
     assert card == model_card(gather(Params(), tmp_path))
+
+
+def test_all_training_settings_and_all_others_that_differ_are_in_the_card(tmp_path: Path) -> None:
+    write_outputs(tmp_path)
+    changed = {
+        "align": {"det_thresh": 0.4},
+        "train": {"epochs": 7},
+        "dataset": {"demo": {"subjects": 4}, "map": {"calm": "neutral"}},
+        "engine": {"workers": 3},
+    }
+    params = parse_params(changed)
+    card = model_card(gather(params, tmp_path))
+    assert r"| align.det\_thresh | 0.4 | 0.5 |" in card
+    assert "| train.epochs | 7 | 25 |" in card
+    assert "| dataset.demo.subjects | 4 | 12 |" in card
+    assert "| dataset.map | calm: neutral | none |" in card
+    for section in ("train", "relation", "fusion"):
+        for name in getattr(params, section).model_dump():
+            assert f"| {section}.{plain(name)} |" in card
+    assert r"align.pad\_retry" not in card
+    # it depends on the machine, and changes no result
+    assert "engine.workers" not in card
 
 
 def test_groups_that_the_data_names_are_in_the_card(tmp_path: Path) -> None:
@@ -82,7 +105,7 @@ def test_data_cannot_write_into_the_card(tmp_path: Path) -> None:
     found = list(tokens(model_card(gather(Params(), tmp_path))))
     assert not [t for t in found if t.type in ("html_block", "html_inline", "link_open", "image")]
     tables = [t for t in found if t.type == "table_open"]
-    assert len(tables) == 5
+    assert len(tables) == 6
 
 
 def test_settings_for_others_name_no_folder() -> None:

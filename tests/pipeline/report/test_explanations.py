@@ -39,8 +39,9 @@ def test_few_clips_and_networks_without_attention_are_said_to_prove_nothing() ->
 def test_the_page_shows_maps_edges_and_time(tmp_path: Path) -> None:
     write_outputs(tmp_path)
     page = render(gather(Params(), tmp_path))
-    part = page[page.index("What the network attends to") : page.index("Training curves")]
-    assert part.count("<svg") == 6  # maps and time: all, the pair, a class (maps)
+    part = page[page.index('<h2 id="attention">') : page.index('<h2 id="faces">')]
+    # of all, of the pair, and of a class: the mean face, two maps, two charts of time
+    assert part.count("<svg") == 3 * 5
     assert "occlusion effect" in part
     assert "&lt;b&gt;calm&lt;/b&gt; predicted as joy" in part
     assert "5 such predictions in all runs" in part

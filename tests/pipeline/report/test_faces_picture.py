@@ -1,19 +1,27 @@
 import numpy as np
 
 from arpgnet.pipeline.geometry.grid import grid_nodes, grid_topology
-from arpgnet.pipeline.report.images import BLUE, ORANGE, WHITE, YELLOW, draw_graph
+from arpgnet.pipeline.report.images import (
+    BLUE,
+    ORANGE,
+    WHITE,
+    YELLOW,
+    draw_graph,
+    draw_landmarks,
+    spread_clips,
+)
+from helpers.report_outputs import clip
 from helpers.synthetic_face import face_points
 
 GRAY = np.full((112, 112, 3), 128, np.uint8)
-NO_POINTS = np.empty((0, 2), np.float32)
 
 
-def draw(points=NO_POINTS, visible=None, scale=4, edges=None, types=None):
+def draw(visible=None, scale=4, edges=None, types=None):
     topology = grid_topology(7, 4)
     edges = topology.edges if edges is None else edges
     types = topology.edge_types if types is None else types
     visible = np.ones(49) if visible is None else visible
-    return draw_graph(GRAY, points, grid_nodes(7), edges, types, visible, scale=scale)
+    return draw_graph(GRAY, grid_nodes(7), edges, types, visible, scale=scale)
 
 
 def at(image, xy):
@@ -28,9 +36,9 @@ def near(color, other, by=40):
 
 def test_image_is_enlarged_and_the_crop_left_alone():
     before = GRAY.copy()
-    image = draw(scale=3)
-    assert image.shape == (336, 336, 3)
-    assert image.dtype == np.uint8
+    for image in (draw(scale=3), draw_landmarks(GRAY, face_points("106"), scale=3)):
+        assert image.shape == (336, 336, 3)
+        assert image.dtype == np.uint8
     assert (before == GRAY).all()
 
 
@@ -55,15 +63,43 @@ def test_edges_have_the_color_of_their_type():
     assert at(symmetric, middle) != at(adjacent, middle)
 
 
-def test_landmarks_are_drawn_where_they_are():
+def test_landmarks_are_drawn_where_they_are_and_leave_the_face_bare():
     points = face_points("106")
-    image = draw(points=points, edges=[], types=[], visible=np.ones(49), scale=6)
-    nodes = grid_nodes(7) * 112 - 0.5
-    alone = [
-        p
-        for p in points
-        if p.min() > 4 and p.max() < 107 and np.linalg.norm(nodes - p, axis=1).min() > 3
-    ]
-    assert len(alone) > 40
-    for point in alone:
+    image = draw_landmarks(GRAY, points, scale=6)
+    inside = [point for point in points if point.min() > 4 and point.max() < 107]
+    assert len(inside) > 40
+    for point in inside:
         assert near(at(image, (point + 0.5) / 112), YELLOW, by=90), point
+    # thin: nearly all of the face can be seen
+    assert (image == GRAY[0, 0]).all(axis=-1).mean() > 0.9
+
+
+def subjects_of(chosen):
+    return {name: [one.subject for one in clips] for name, clips in chosen.items()}
+
+
+def test_every_class_and_as_many_subjects_as_fit_are_chosen():
+    many = [
+        clip(2 * n + label, label="ab"[label], subject=f"s{n:03}")
+        for n in range(118)
+        for label in (0, 1)
+    ]
+    chosen = subjects_of(spread_clips(many, ["a", "b"], 8))
+    assert {name: len(people) for name, people in chosen.items()} == {"a": 8, "b": 8}
+    people = sorted(int(name[1:]) for name in chosen["a"] + chosen["b"])
+    assert len(set(people)) == 16
+    # over the whole list, not its first ones
+    assert max(b - a for a, b in zip([0, *people], [*people, 117], strict=True)) < 30
+
+
+def test_of_few_subjects_each_is_chosen_about_equally_often():
+    few = [clip(n, label="a", subject=f"s{n % 3}") for n in range(12)]
+    chosen = subjects_of(spread_clips(few, ["a", "none"], 6))
+    assert sorted(chosen["a"]) == ["s0", "s0", "s1", "s1", "s2", "s2"]
+    assert chosen["none"] == []
+
+
+def test_clips_of_unknown_people_or_of_several_classes_are_chosen_too():
+    unknown = [clip(n, label=None, subject=None) for n in range(5)]
+    chosen = spread_clips(unknown, [None], 3)[None]
+    assert len({one.clip_id for one in chosen}) == 3

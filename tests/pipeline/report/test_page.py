@@ -1,6 +1,8 @@
 """The page tells the truth about its data, escapes it, and is the same for the same data."""
 
 import json
+import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -8,16 +10,27 @@ from xml.etree import ElementTree
 import numpy as np
 import pyarrow as pa
 import pytest
+from playwright.sync_api import Browser
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
-from arpgnet.pipeline.report.charts import Curve, confusion_chart, curves_chart, reliability_chart
-from arpgnet.pipeline.report.images import data_uri, plain_face
+from arpgnet.pipeline.report.charts import Curve, curves_charts, reliability_chart
+from arpgnet.pipeline.report.images import clip_sheet, data_uri, plain_face
 from arpgnet.pipeline.report.page import gather, quarantined, render
-from arpgnet.pipeline.report.views import subjects_view
+from arpgnet.pipeline.report.views import confusion_view, subjects_view
 from arpgnet.pipeline.tables.shards import ShardReader
+from helpers import in_process
+from helpers.browser import browser  # noqa: F401 - a fixture
 from helpers.outputs import OutputWriter
 from helpers.report_outputs import BINS, EVIL, SCORE, SCORES, TRAITS, write_outputs
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the usual outputs: a chart takes 0.1 s, and there are many."""
+    root = tmp_path_factory.mktemp("usual")
+    write_outputs(root)
+    return render(gather(Params(), root))
 
 
 def test_data_is_escaped_and_the_same_data_gives_the_same_page(tmp_path: Path) -> None:
@@ -96,27 +109,99 @@ def test_groups_stand_on_the_page_where_the_data_names_some(tmp_path: Path) -> N
     assert "Groups of people" not in render(gather(Params(), tmp_path / "none"))
 
 
-@pytest.mark.parametrize(("gain", "said"), [(0.5, "it beats"), (-0.5, "it does not beat")])
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        (
+            0.5,
+            "ARPGNet beats the best baseline, majority class, by <b>0.500 UAR [0.400, 0.600]</b>",
+        ),
+        (-0.5, "ARPGNet does not beat the best baseline, majority class: <b>-0.500 UAR"),
+    ],
+)
 def test_verdict_follows_the_gain(tmp_path: Path, gain: float, said: str) -> None:
     write_outputs(tmp_path, gain)
-    assert said in render(gather(Params(), tmp_path))
-
-
-def test_says_how_runs_differ_and_how_far_probabilities_are_off(tmp_path: Path) -> None:
-    write_outputs(tmp_path)
     page = render(gather(Params(), tmp_path))
-    assert "The worst run&#39;s UAR is 0.250, the best run&#39;s 0.750" in page
-    assert "Expected calibration error 0.120 ±0.010 (15 bins)" in page
-    assert "underconfident by 0.030" in page
+    assert said in page
+    # before everything else that is a result
+    assert page.index(said) < page.index('class="tile"')
 
 
-def test_each_subject_stands_with_their_scores(tmp_path: Path) -> None:
+def test_contents_lead_to_every_section(usual: str) -> None:
+    targets = re.findall(r'<a href="#(\w+)">', usual)
+    assert targets == re.findall(r'<h2 id="(\w+)">', usual)
+    assert len(targets) == 10
+
+
+def test_scores_are_spelled_out(usual: str) -> None:
+    for long in ("unweighted average recall", "weighted average recall: the fraction", "Macro-F1"):
+        assert long in usual
+
+
+def test_the_stage_ends_with_the_verdict(tmp_path: Path) -> None:
     write_outputs(tmp_path)
-    page = render(gather(Params(), tmp_path))
-    assert '<td class="n">0.250</td><td class="n">0.500</td>' in page
-    assert "no prediction" in page
-    assert "1 (4 frames)" in page
-    assert "Not in the table: 3 test clips without a subject" in page
+    (tmp_path / "params.yaml").write_text("{}\n")
+    done = in_process.stage("report", tmp_path)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.strip().splitlines()[-1]
+    assert str(gather(Params(), tmp_path).verdict) in last
+    assert last.endswith("reports/index.html")
+
+
+def test_confusion_counts_and_recalls_stand_in_a_table() -> None:
+    rows = confusion_view(np.array([[3, 1], [0, 0]]), ["a", "b"], {"a": 0.75})
+    assert [cell["percent"] for cell in rows[0]["cells"]] == ["75%", "25%"]
+    assert [cell["count"] for cell in rows[0]["cells"]] == ["3", "1"]
+    assert [cell["diagonal"] for cell in rows[0]["cells"]] == [True, False]
+    assert rows[0]["recall"] == "0.750"
+    # nothing was tested: no division by zero, no recall
+    assert [cell["count"] for cell in rows[1]["cells"]] == ["", ""]
+    assert rows[1]["recall"] == "no test clip"
+
+
+def test_the_rows_of_the_clips_are_classes_with_clips(tmp_path: Path) -> None:
+    write_outputs(tmp_path)
+    results = gather(Params(), tmp_path)
+    frames = results.shards["frames"]
+    sheet = clip_sheet(results.manifest.clips, [*results.manifest.classes, "empty"], frames)
+    assert sheet.columns == ["s0", "s1"]
+    assert [row["name"] for row in sheet.rows] == results.manifest.classes
+    assert sheet.note == "3 clips of 2 of 2 subjects; no usable clip of 1 class"
+    unknown = [replace(one, subject=None) for one in results.manifest.clips]
+    sheet = clip_sheet(unknown, results.manifest.classes, frames)
+    assert sheet.columns == []
+    assert [len(row["cells"]) for row in sheet.rows] == [2, 1]
+
+
+def test_nothing_is_cut_off_on_a_phone(
+    tmp_path: Path,
+    browser: Browser,  # noqa: F811 - the fixture
+) -> None:
+    write_outputs(tmp_path, traits=TRAITS)
+    (tmp_path / "page.html").write_text(render(gather(Params(), tmp_path)))
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto((tmp_path / "page.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    # tables scroll in their own frame; images fit
+    wide = "[...document.querySelectorAll('svg, img')].filter(one => !one.closest('.scroll'))"
+    rights = page.evaluate(f"{wide}.map(one => one.getBoundingClientRect().right)")
+    assert len(rights) > 10
+    assert max(rights) <= 390
+    page.close()
+
+
+def test_says_how_runs_differ_and_how_far_probabilities_are_off(usual: str) -> None:
+    assert "The worst run&#39;s UAR is 0.250, the best run&#39;s 0.750" in usual
+    assert "Expected calibration error 0.120 ±0.010 (15 bins)" in usual
+    assert "underconfident by 0.030" in usual
+
+
+def test_each_subject_stands_with_their_scores(usual: str) -> None:
+    assert '<td class="n">0.250</td><td class="n">0.500</td>' in usual
+    assert "no prediction" in usual
+    assert "1 (4 frames)" in usual
+    assert "Not in the table: 3 test clips without a subject" in usual
 
 
 def test_many_subjects_are_a_sentence_and_none_are_said_to_be_unknown() -> None:
@@ -134,13 +219,13 @@ def test_many_subjects_are_a_sentence_and_none_are_said_to_be_unknown() -> None:
     assert "does not say who" in subjects_view(nobody)["note"]
 
 
-def test_mistakes_are_shown_with_their_faces(tmp_path: Path) -> None:
-    write_outputs(tmp_path)
-    page = render(gather(Params(), tmp_path))
+def test_mistakes_are_shown_with_their_faces(usual: str) -> None:
     # the other mistake's clip has no face to show
-    assert page.count('<figure class="mistake">') == 1
-    assert "labeled <b>joy</b> (probability 0.12), predicted <b>&lt;b&gt;calm&lt;/b&gt;</b>" in page
-    assert "1 of 2 networks wrong" in page
+    assert usual.count('<figure class="mistake">') == 1
+    assert (
+        "labeled <b>joy</b> (probability 0.12), predicted <b>&lt;b&gt;calm&lt;/b&gt;</b>" in usual
+    )
+    assert "1 of 2 networks wrong" in usual
 
 
 def test_of_labeled_frames_the_face_nearest_to_the_mistake_is_shown(tmp_path: Path) -> None:
@@ -197,14 +282,13 @@ def test_missing_outs_are_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_charts_are_well_formed_and_repeat() -> None:
-    counts = np.array([[3, 1], [0, 4]])
     curves = {"a": Curve([0, 1], [2.0, 1.0], [2.1, 1.2], [0.1, 0.6])}
     for draw in (
-        lambda: confusion_chart(counts, ["a<", "b"]),
-        lambda: curves_chart(curves),
-        lambda: reliability_chart(BINS),
-        lambda: reliability_chart([]),
+        lambda: curves_charts(curves),
+        lambda: [reliability_chart(BINS)],
+        lambda: [reliability_chart([])],
     ):
-        text = draw()
-        assert ElementTree.fromstring(text).tag.endswith("svg")
-        assert draw() == text
+        texts = draw()
+        for text in texts:
+            assert ElementTree.fromstring(text).tag.endswith("svg")
+        assert draw() == texts
