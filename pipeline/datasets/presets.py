@@ -61,7 +61,7 @@ def use(
     """Write a preset into params.yaml, whose comments and other settings stay.
 
     All of `dataset` but the demo's own settings, and every key that any preset sets, goes back
-    to its default first. A root and a manifest that are not given stay where the data set stays.
+    to its default first. A root and a manifest that are not stated stay where the data set stays.
 
     Returns:
         each changed key in the form `dataset.name: demo -> rml`.
@@ -78,8 +78,10 @@ def use(
     if wanted["dataset", "name"] == present["dataset", "name"]:
         stays: list[Key] = [("dataset", "root"), ("dataset", "manifest")]
         wanted |= {key: preset.get(key, present[key]) for key in stays}
-    given = {"root": root, "manifest": manifest, "variant": variant}
-    wanted |= {("dataset", setting): value for setting, value in given.items() if value is not None}
+    stated = {"root": root, "manifest": manifest, "variant": variant}
+    wanted |= {
+        ("dataset", setting): value for setting, value in stated.items() if value is not None
+    }
     _check_root(wanted, root)
     changed = [key for key, value in wanted.items() if present.get(key) != value]
     for key in changed:
@@ -152,7 +154,7 @@ def _resettable(defaults: Mapping[Key, Any]) -> list[Key]:
 
 
 def _check_root(wanted: Mapping[Key, Any], root: str | None) -> None:
-    """A root that is given exists, and is of use."""
+    """A root that is stated exists, and is of use."""
     if root is None:
         return
     name = wanted["dataset", "name"]

@@ -62,7 +62,7 @@ def group(
     }
     if found.regions:
         attention = found.regions["attention"][views].mean(0)
-        uniform = found.regions["even"][views].mean(0)
+        uniform = found.regions["uniform"][views].mean(0)
         statistics |= {
             "attention": rounded(attention),
             "uniform": rounded(uniform),
@@ -102,7 +102,7 @@ def edges(found: Explained, views: np.ndarray, kinds: list[str]) -> list[dict[st
     """Compute the share of attention that each kind of edge carries; None without graph layers."""
     if "edges" not in found.regions:
         return None
-    share, uniform = (found.regions[name][views].mean(0) for name in ("edges", "even_edges"))
+    share, uniform = (found.regions[name][views].mean(0) for name in ("edges", "uniform_edges"))
     return [
         {"kind": kind, "attention": rounded(share[n]), "uniform": rounded(uniform[n])}
         for n, kind in enumerate(kinds)
@@ -112,10 +112,10 @@ def edges(found: Explained, views: np.ndarray, kinds: list[str]) -> list[dict[st
 def over_time(every: Mapping[str, np.ndarray], views: np.ndarray) -> dict[str, Any]:
     """Average one stream's attention over time; sources that no layer reads are left out."""
     values = {name: array[views] for name, array in every.items()}
-    shares, uniform = values["shares"].mean(0), values["even_shares"].mean(0)
+    shares, uniform = values["shares"].mean(0), values["uniform_shares"].mean(0)
     read = [n for n in range(len(SOURCES)) if uniform[n] > 0]
-    offsets, uniform_offsets = values["offsets"].mean(0), values["even_offsets"].mean(0)
-    parts, uniform_parts = values["course"].sum(0), values["even_course"].sum(0)
+    offsets, uniform_offsets = values["offsets"].mean(0), values["uniform_offsets"].mean(0)
+    parts, uniform_parts = values["parts"].sum(0), values["uniform_parts"].sum(0)
     return {
         "sources": {
             SOURCES[n]: {

@@ -136,8 +136,8 @@ class Networks:
         assert batch.node_xy is not None
         xy_TN2 = batch.node_xy[0].numpy()
         with torch.inference_mode():
-            attention_BTN, even_BTN = frame_attention(self.model.network, batch)
-        times_TN = attention_BTN[0] / np.where(even_BTN[0] > 0, even_BTN[0], np.nan)
+            attention_BTN, uniform_BTN = frame_attention(self.model.network, batch)
+        times_TN = attention_BTN[0] / np.where(uniform_BTN[0] > 0, uniform_BTN[0], np.nan)
         of_frames = zip(cuts, xy_TN2, times_TN, strict=True)
         return [Regions(in_box(xy_N2, cut), times_N) for cut, xy_N2, times_N in of_frames]
 

@@ -145,6 +145,6 @@ def refusal(status: int, line: str, *, challenge: bool = False) -> JSONResponse:
     return JSONResponse({"error": line}, status, headers)
 
 
-def _same(given: str, wanted: str) -> bool:
+def _same(sent: str, wanted: str) -> bool:
     """Compare in constant time."""
-    return secrets.compare_digest(given.encode(), wanted.encode())
+    return secrets.compare_digest(sent.encode(), wanted.encode())

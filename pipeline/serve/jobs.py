@@ -163,7 +163,7 @@ class Jobs:
         """Create a job with a folder of its own, whose video is still to be uploaded.
 
         Raises:
-            Busy: there is no room.
+            Busy: the queue is full.
         """
         with self._lock:
             self.expire()

@@ -56,7 +56,7 @@ class Augment:
     def draw(self, clips: int, frames: int, generator: torch.Generator) -> Draws:
         """Return what happens to a batch.
 
-        Noise is drawn once a clip and shared by its frames: it stands for what differs between
+        Noise is drawn once per clip and shared by its frames: it stands for what differs between
         faces, which does not flicker, and costs a T-th of the random numbers.
         """
         device = self.mirror.device

@@ -86,14 +86,14 @@ def region_attention(
         kinds: of `edge_kinds`.
 
     Returns:
-        `attention` and `even`, [B, N], rows that sum to 1; where the graph has layers also
-        `edges` and `even_edges`, [B, kinds], rows that sum to 1.
+        `attention` and `uniform`, [B, N], rows that sum to 1; where the graph has layers also
+        `edges` and `uniform_edges`, [B, kinds], rows that sum to 1.
     """
     visible = batch.visible & batch.valid[..., None]
     found = {}
-    for name, edges in (("attention", "edges"), ("even", "even_edges")):
+    for name, edges in (("attention", "edges"), ("uniform", "uniform_edges")):
         weight_BTN, alpha_BTNN = _received_weights(
-            network, outputs, visible, uniform=name == "even"
+            network, outputs, visible, uniform=name == "uniform"
         )
         if alpha_BTNN is not None:
             pairs_BTNN = weight_BTN[..., None] * alpha_BTNN
@@ -144,11 +144,11 @@ def time_attention(
     """Return how the fusion's attention lies in time and between the two sequences.
 
     Returns:
-        For each stream: `offsets` and `even_offsets` [B, sources, 2 * R + 1], the mean over the
+        For each stream: `offsets` and `uniform_offsets` [B, sources, 2 * R + 1], the mean over the
         stream's frames of what they give to frames -R to +R away in `SOURCES` (heads and layers
         averaged; together at most 1, less where a window reaches beyond R = `OFFSETS`); `shares`
-        and `even_shares` [B, sources], which sum to 1 (0 where no frame sees another); and
-        `course` and `even_course` [B, TIME_PARTS], the attention to each part of the clip's valid
+        and `uniform_shares` [B, sources], which sum to 1 (0 where no frame sees another); and
+        `parts` and `uniform_parts` [B, TIME_PARTS], the attention to each part of the clip's valid
         frames. Empty where the fusion does not attend.
     """
     found = {}
@@ -157,7 +157,7 @@ def time_attention(
         if alpha_LBHTS is not None:
             own = _by_source(config, alpha_LBHTS.double().mean(2))
             found[stream] = _in_time(own, valid_BT, "")
-            found[stream] |= _in_time(_uniform_in_time(config, valid_BT), valid_BT, "even_")
+            found[stream] |= _in_time(_uniform_in_time(config, valid_BT), valid_BT, "uniform_")
     return found
 
 
@@ -204,7 +204,7 @@ def _in_time(alpha: Tensor, valid_BT: Tensor, prefix: str) -> dict[str, np.ndarr
         f"{prefix}shares": torch.stack(
             [masked_mean(x[..., None], valid_BT)[:, 0] for x in shares], 1
         ).numpy(),
-        f"{prefix}course": torch.stack(by_part, -1).numpy(),
+        f"{prefix}parts": torch.stack(by_part, -1).numpy(),
     }
 
 

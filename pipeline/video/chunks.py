@@ -76,7 +76,7 @@ class Chunks:
             return True
         if packet.is_corrupt:
             return self._joins is None or not self._joins.only_marked(packet.pos)
-        return self._gif and not _is_one_picture(bytes(packet))
+        return self._gif and not _is_one_image(bytes(packet))
 
 
 def _whole_chunks(path: Path, stream: int) -> int:
@@ -107,7 +107,7 @@ def _whole_chunks(path: Path, stream: int) -> int:
     return images
 
 
-def _is_one_picture(data: bytes) -> bool:
+def _is_one_image(data: bytes) -> bool:
     """Check whether the bytes are whole GIF blocks, one image among them.
 
     Source: Graphics Interchange Format, version 89a, CompuServe 1990, sections 15 to 27.

@@ -1,6 +1,6 @@
 """`dataset.name: affwild2`: Aff-Wild2's expression labels, as distributed for the ABAW challenges.
 
-One label a frame. The label files of the years differ in their number of classes, which their
+One label per frame. The label files of the years differ in their number of classes, which their
 first line names.
 """
 
@@ -155,7 +155,7 @@ def _fallen(clips: list[ListedClip], wanted: Wanted) -> list[str]:
 
 
 def read_labels(path: Path) -> tuple[FrameNames, tuple[str, ...]]:
-    """A label file: the classes' names, then a number a frame, -1 for none.
+    """A label file: the classes' names, then a number per frame, -1 for none.
 
     Returns:
         the frames' classes, and the file's names in the common vocabulary, in its order.

@@ -73,14 +73,14 @@ def test_attention_over_regions_sums_to_one_and_hidden_ones_get_none(
     kinds = edge_kinds(network.config, dataset.metadata)
     with torch.inference_mode():
         found = region_attention(network, run_network(network, batch, attention=True), batch, kinds)
-    for name in ("attention", "even"):
+    for name in ("attention", "uniform"):
         np.testing.assert_allclose(found[name].sum(1), 1, atol=1e-6)
         assert (found[name][:, 2] == 0).all()
     assert ("edges" in found) == (layers > 0)
     if layers:
         assert list(kinds) == ["self", "adjacent", "symmetric"]
         np.testing.assert_allclose(found["edges"].sum(1), 1, atol=1e-6)
-        np.testing.assert_allclose(found["even_edges"].sum(1), 1, atol=1e-6)
+        np.testing.assert_allclose(found["uniform_edges"].sum(1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("readout", ["mean", "attention"])
@@ -94,11 +94,11 @@ def test_attention_of_single_frames_averages_to_that_of_the_clip(
     kinds = edge_kinds(network.config, dataset.metadata)
     with torch.inference_mode():
         found = region_attention(network, run_network(network, batch, attention=True), batch, kinds)
-        frames, even = frame_attention(network, batch)
+        frames, uniform = frame_attention(network, batch)
     # frames that show no region count nowhere
-    count = (even.sum(-1) > 0).sum(1)[:, None]
+    count = (uniform.sum(-1) > 0).sum(1)[:, None]
     np.testing.assert_allclose(frames.sum(1) / count, found["attention"], atol=1e-6)
-    np.testing.assert_allclose(even.sum(1) / count, found["even"], atol=1e-6)
+    np.testing.assert_allclose(uniform.sum(1) / count, found["uniform"], atol=1e-6)
 
 
 def test_kinds_of_edge_are_those_that_the_network_has(dataset: Dataset) -> None:
@@ -133,15 +133,15 @@ def test_attention_over_time_adds_up_in_every_mode(
         found = time_attention(network.config.fusion, out, batch.valid)
     assert len(found) == streams
     for values in found.values():
-        for prefix in ("", "even_"):
+        for prefix in ("", "uniform_"):
             shares = values[f"{prefix}shares"]
             np.testing.assert_allclose(shares.sum(1), 1, atol=1e-6)
             # all frames are within OFFSETS of each other
             np.testing.assert_allclose(values[f"{prefix}offsets"].sum(-1), shares, atol=1e-6)
             np.testing.assert_allclose(
-                values[f"{prefix}course"].sum(1), batch.valid.sum(1), atol=1e-5
+                values[f"{prefix}parts"].sum(1), batch.valid.sum(1), atol=1e-5
             )
-        np.testing.assert_allclose(values["even_shares"][1], sources, atol=0.1)
+        np.testing.assert_allclose(values["uniform_shares"][1], sources, atol=0.1)
         assert (values["shares"][:, np.array(sources) == 0] == 0).all()
 
 
@@ -243,9 +243,9 @@ def test_agreement_needs_more_than_the_shape_of_the_graph() -> None:
     seen, rising, noise = np.ones(20), np.linspace(0, 1, 20), rng.random(20)
     assert agreement(rising, noise, drop, seen)["agree"]
     assert not agreement(noise, rising, drop, seen)["agree"]
-    even_does_it_too = agreement(rising, rising, drop, seen)
-    assert even_does_it_too["rho"] > 0.9
-    assert not even_does_it_too["agree"]
+    uniform_does_it_too = agreement(rising, rising, drop, seen)
+    assert uniform_does_it_too["rho"] > 0.9
+    assert not uniform_does_it_too["agree"]
     # regions that are hardly seen, or were not hidden, are not compared
     seen[:5], drop[:, 19] = 0.2, np.nan
     assert agreement(rising, noise, drop, seen)["regions"] == 14
