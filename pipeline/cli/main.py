@@ -273,7 +273,9 @@ def doctor() -> None:
     findings = examine()
     table = Table("", "check", "found", "what to do", show_lines=False)
     for finding in findings:
-        mark = "[green]ok[/]" if finding.ok else "[red]!![/]"
+        # a remedy beside what is in order is for a command that not everybody uses
+        good = "[yellow]optional[/]" if finding.remedy else "[green]ok[/]"
+        mark = good if finding.ok else "[red]!![/]"
         table.add_row(mark, finding.what, finding.found, finding.remedy)
     Console().print(table)
     if not all(finding.ok for finding in findings):
