@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, cast, get_args
 
-Kind = Literal["table", "failure", "file", "folder"]
+Kind = Literal["table", "failure", "file"]
 
 _NAMESPACE = re.compile(r"[a-z][a-z0-9_-]*")
 _KEY = re.compile(r"[0-9a-f]{16,}")

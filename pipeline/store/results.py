@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from arpgnet.pipeline.common.files import partial, replace_folder, replacing, writing_to
+from arpgnet.pipeline.common.files import replacing
 from arpgnet.pipeline.common.progress import track
 from arpgnet.pipeline.store.address import Place, store_place
 from arpgnet.pipeline.store.backend import Backend, Removed
@@ -119,33 +118,6 @@ class Store:
         with self._writing(stage, key, "file") as sink, source.open("rb") as stream:
             shutil.copyfileobj(stream, sink, 1 << 20)
 
-    def get_folder(self, stage: str, key: str, into: Path) -> bool:
-        """Make `into` a copy of the folder of this key; False when there is none.
-
-        Previous contents of `into` are replaced once the copy is complete.
-        """
-        found = self._open(stage, key, "folder")
-        if found is None:
-            return False
-        fresh = partial(into)
-        with found[0] as file, writing_to(into):
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
-            with tarfile.open(fileobj=file, mode="r|") as tar:
-                tar.extractall(fresh, filter="data")
-            replace_folder(fresh, into)
-        return True
-
-    def put_folder(self, stage: str, key: str, folder: Path) -> None:
-        """Store a copy of a folder's regular files in place of the key's previous entry."""
-        with (
-            self._writing(stage, key, "folder") as sink,
-            tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-        ):
-            for path in sorted(folder.rglob("*")):
-                if path.is_file() and not path.is_symlink():
-                    tar.add(path, path.relative_to(folder).as_posix(), filter=_anonymous)
-
     def remove(self, stage: str, key: str, kind: Kind) -> None:
         """Forget one entry; nothing happens when there is none."""
         self._backend.remove(Entry(stage, key, kind))
@@ -212,12 +184,3 @@ def _pieces(file: pa.NativeFile) -> Iterator[pa.Table]:
     with file, pa.ipc.open_stream(file) as stream:
         for batch in stream:
             yield pa.Table.from_batches([batch])
-
-
-def _anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Remove owner and times, which say nothing about the content."""
-    info.uid = info.gid = 0
-    info.uname = info.gname = ""
-    info.mtime = 0
-    info.mode = 0o644
-    return info

@@ -118,31 +118,18 @@ def test_a_failure_comes_back(store: Store) -> None:
     assert store.get_failure("align", KEY) is None
 
 
-def test_files_and_folders_come_back(store: Store, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    (run / "curves").mkdir(parents=True)
-    (run / "curves/loss.tsv").write_text("step\tloss\n1\t0.5\n")
-    (run / "model.bin").write_bytes(os.urandom(3_000_000))
-    store.put_folder("train", KEY, run)
-    store.put_file("train", KEY, run / "model.bin")
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    (copy / "stale").touch()
-    assert store.get_folder("train", KEY, copy)
-    found = {p.relative_to(copy).as_posix(): p.read_bytes() for p in copy.rglob("*") if p.is_file()}
-    assert found == {
-        "curves/loss.tsv": b"step\tloss\n1\t0.5\n",
-        "model.bin": (run / "model.bin").read_bytes(),
-    }
+def test_files_come_back(store: Store, tmp_path: Path) -> None:
+    model = tmp_path / "model.bin"
+    model.write_bytes(os.urandom(3_000_000))
+    store.put_file("train", KEY, model)
     assert store.get_file("train", KEY, tmp_path / "deep/model.bin")
-    assert (tmp_path / "deep/model.bin").read_bytes() == found["model.bin"]
+    assert (tmp_path / "deep/model.bin").read_bytes() == model.read_bytes()
 
 
 def test_nothing_is_touched_when_there_is_no_entry(store: Store, tmp_path: Path) -> None:
     target = tmp_path / "kept"
     target.mkdir()
     (target / "file").write_text("mine")
-    assert not store.get_folder("train", KEY, target)
     assert not store.get_file("train", KEY, target / "file")
     assert (target / "file").read_text() == "mine"
 
@@ -261,22 +248,13 @@ def test_verify_gc_and_stats_go_on_beside_writers(store: Store) -> None:
 
 def test_what_a_killed_run_left_beside_a_target_is_used_up(store: Store, tmp_path: Path) -> None:
     """Not one more stray file with every kill."""
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "a").write_text("1")
-    store.put_folder("train", KEY, run)
-    store.put_file("train", KEY, run / "a")
+    (tmp_path / "a").write_text("1")
+    store.put_file("train", KEY, tmp_path / "a")
     out = tmp_path / "out"
-    (out / "folder.partial").mkdir(parents=True)
-    (out / "folder.partial/stale").touch()
+    out.mkdir()
     (out / "file.partial").write_text("half of it")
-    assert store.get_folder("train", KEY, out / "folder")
     assert store.get_file("train", KEY, out / "file")
-    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*")) == [
-        "file",
-        "folder",
-        "folder/a",
-    ]
+    assert [path.name for path in out.iterdir()] == ["file"]
 
 
 def test_gc_removes_what_nobody_used(store: Store) -> None:
