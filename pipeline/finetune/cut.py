@@ -135,7 +135,8 @@ def _part(whole: fx.GraphModule, at: fx.Node, *, before: bool) -> fx.GraphModule
         if before and passed:
             graph.output((copies[at],))
             break
-    graph.eliminate_dead_code()
+    for node in [node for node in graph.nodes if node.op == "get_attr" and not node.users]:
+        graph.erase_node(node)
     part = fx.GraphModule(whole, graph)
     names = whole.meta.get("initializers", {})
     kept = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
