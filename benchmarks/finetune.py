@@ -31,7 +31,7 @@ from arpgnet.pipeline.finetune.demo import list_stills
 from arpgnet.pipeline.finetune.inputs import Activations, Crops, Inputs
 from arpgnet.pipeline.finetune.network import build_trainee, split, tuned_weights
 from arpgnet.pipeline.finetune.target import SIDE, Target
-from arpgnet.pipeline.finetune.tune import THREADS, Tuner
+from arpgnet.pipeline.finetune.tune import Tuner, threads
 from arpgnet.pipeline.networks.packs import ModelSpec, load_pack
 from arpgnet.pipeline.runner.dispatch import pool_size
 from arpgnet.pipeline.store import Store, store_root
@@ -68,7 +68,7 @@ def train(
     spec: ModelSpec, stills: Stills, params: FinetuneParams, store: Store
 ) -> tuple[float, float, float, int]:
     """Return CPU s of the activations and of the training, the best UAR, weights trained."""
-    with reproducible(THREADS):
+    with reproducible(threads(params)):
         torch.manual_seed(params.seed)
         trainee = build_trainee(spec, params.heads, len(stills.classes), train_norms=False)
         frozen = split(trainee, params.layers, spec.path.name)

@@ -207,6 +207,10 @@ def frozen_types(params: FinetuneParams, device: str) -> tuple[torch.dtype, Any]
     """
     if params.precision == "32-true":
         return torch.float32, np.float32
-    asked = "auto" if params.precision == "auto" else "bf16"
-    found = resolve_precision(asked, "cuda" if device == "cuda" else "cpu")  # type: ignore[arg-type]
-    return (torch.bfloat16 if found == "bf16" else torch.float32), np.int16
+    if params.precision == "bf16-mixed":
+        fast = True
+    elif device == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = resolve_precision("auto", "cpu") == "bf16"
+    return (torch.bfloat16 if fast else torch.float32), np.int16

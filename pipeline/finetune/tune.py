@@ -35,8 +35,10 @@ from arpgnet.pipeline.training.loop import EpochLoop, LoopSettings, class_weight
 from arpgnet.pipeline.training.selection import unweighted_recall
 from arpgnet.pipeline.training.state import CachedState, read_info
 
-# on every machine, however many cores it has: their number is part of the result
-THREADS = 4
+# on every machine, however many cores it has: their number is part of the result. A part of a
+# network has too little work for four: 3.5, 3.9 and 4.5 ms of CPU a still with 1, 2 and 4
+# (`last-3` of foamliu's MobileFaceNet, two busy cores)
+THREADS, THREADS_PART = 4, 2
 GRAD_CLIP = 1.0
 # settings that the key has by what they choose, or that choose nothing
 _ELSEWHERE = {"enabled", "dataset", "root", "subjects", "aligned", "device", "precision"}
@@ -66,7 +68,7 @@ def tune(
     stills = load_stills(
         listing, job, Target(clips, data / "frames", data / "faces"), settings, workers, limits
     )
-    with reproducible(THREADS):
+    with reproducible(threads(settings)):
         device, precision = resolve_device(settings)
         identity = job.identity()
         if settings.layers != "all":
@@ -119,6 +121,11 @@ def _train(
     weights = tuned_weights(trainee)
     metadata["trained_weights"] = sum(array.size for array in weights.values())
     cached.finish(weights, metadata)
+
+
+def threads(settings: FinetuneParams) -> int:
+    """Return how many threads torch has for a run."""
+    return THREADS if settings.layers == "all" else THREADS_PART
 
 
 def _decides(settings: FinetuneParams, spec: ModelSpec, stills: Stills) -> list[Any]:
