@@ -173,6 +173,8 @@ class FinetuneParams(Section):
     root: str | None = None
     subjects: Annotated[int, Field(ge=4, le=10_000)] = 150
     aligned: Literal["auto", "yes", "no"] = "auto"
+    layers: Annotated[str, Field(pattern=r"^(all|head|last-[1-9][0-9]?)$")] = "last-3"
+    views: Annotated[int, Field(ge=1, le=64)] = 4
     heads: Literal["embedding", "map", "both"] = "both"
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     epochs: Positive = 12
@@ -196,6 +198,12 @@ class FinetuneParams(Section):
     def _needs(self) -> FinetuneParams:
         if self.enabled and self.dataset != "demo" and not self.root:
             raise ValueError(f"finetune.root must be set for finetune.dataset: {self.dataset}")
+        if self.layers == "head" and self.heads == "map":
+            raise ValueError(
+                "finetune.layers: head trains what follows the map, of which finetune.heads: map "
+                "learns nothing: set finetune.heads to embedding or both, or finetune.layers to "
+                "last-3 or all"
+            )
         return self
 
 

@@ -17,6 +17,11 @@ GRAY = 127.5
 ERASED = (0.15, 0.4)
 
 
+def augments(params: FinetuneParams) -> bool:
+    """Check whether any augmentation is on."""
+    return any((params.flip, params.crop, params.color, params.erase))
+
+
 def augment(crops: Tensor, params: FinetuneParams, draws: torch.Generator) -> Tensor:
     """Augment float32 [B, 3, S, S] in 0..255; shape and range stay the same.
 
@@ -28,6 +33,8 @@ def augment(crops: Tensor, params: FinetuneParams, draws: torch.Generator) -> Te
         """Draw from -1 to 1."""
         return torch.rand(shape, generator=draws, device=crops.device) * 2 - 1
 
+    if not augments(params):
+        return crops
     count, _, side, _ = crops.shape
     mirrored = torch.rand(count, generator=draws, device=crops.device) < params.flip
     matrix = torch.zeros(count, 2, 3, device=crops.device)

@@ -11,11 +11,14 @@ B crops, C map channels, D embedding width, K classes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.finetune.cut import cut
 from arpgnet.pipeline.networks.backbones import load_pack_backbone
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.preprocessing import Normalization, normalization
@@ -41,14 +44,33 @@ class Head(nn.Module):
         return self.linear(self.dropout(self.scale(x)))
 
 
+class Feeding(nn.Module):
+    """Crops [B, 3, S, S] RGB float in 0..255 -> what the network takes."""
+
+    def __init__(self, fed: Normalization) -> None:
+        super().__init__()
+        self.mirror_channels = fed.color == "bgr"
+        self.mean: Tensor
+        self.std: Tensor
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(fed, name), dtype=torch.float32).reshape(1, 3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        if self.mirror_channels:
+            crops = crops.flip(1)
+        return (crops - self.mean) / self.std
+
+
 class Trainee(nn.Module):
     """See the module's docstring.
 
-    Shapes: crops `[B, 3, 112, 112]` RGB float in 0..255 -> logits `[B, K]` of each head.
+    Shapes: crops `[B, 3, 112, 112]` RGB float in 0..255 -> logits `[B, K]` of each head; after
+    `split`, what the frozen part gives of them.
 
     Args:
         backbone: gives an embedding and a map; its trainable weights are parameters.
-        fed: how the network wants its crops.
+        feeding: what is done to crops first.
         heads: `embedding`, `map` (its mean over the cells), or `both`.
         widths: D and C.
         classes: K.
@@ -57,19 +79,13 @@ class Trainee(nn.Module):
     def __init__(
         self,
         backbone: nn.Module,
-        fed: Normalization,
+        feeding: nn.Module,
         heads: str,
         widths: tuple[int, int],
         classes: int,
     ) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.mirror_channels = fed.color == "bgr"
-        self.mean: Tensor
-        self.std: Tensor
-        for name in ("mean", "std"):
-            values = torch.tensor(getattr(fed, name), dtype=torch.float32).reshape(1, 3, 1, 1)
-            self.register_buffer(name, values, persistent=False)
+        self.backbone, self.feeding = backbone, feeding
         chosen = ("embedding", "map") if heads == "both" else (heads,)
         sizes = dict(zip(("embedding", "map"), widths, strict=True))
         self.heads = nn.ModuleDict({name: Head(sizes[name], classes) for name in chosen})
@@ -87,9 +103,7 @@ class Trainee(nn.Module):
         return self
 
     def forward(self, crops: Tensor) -> list[Tensor]:
-        if self.mirror_channels:
-            crops = crops.flip(1)
-        embedding, feature_map = self.backbone((crops - self.mean) / self.std)
+        embedding, feature_map = self.backbone(self.feeding(crops))
         seen = {"embedding": embedding.flatten(1), "map": feature_map.mean((2, 3))}
         return [head(seen[name].float()) for name, head in self.heads.items()]
 
@@ -112,13 +126,43 @@ def build_trainee(spec: ModelSpec, heads: str, classes: int, *, train_norms: boo
     with torch.inference_mode():
         embedding, feature_map = backbone(torch.zeros(1, 3, spec.input_px, spec.input_px))
     widths = embedding.numel(), feature_map.shape[1]
-    return Trainee(backbone, normalization(spec, graph), heads, widths, classes)
+    return Trainee(backbone, Feeding(normalization(spec, graph)), heads, widths, classes)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The part of a network that is not trained: `front(feeding(crops))` is a tuple of one."""
+
+    feeding: nn.Module
+    front: nn.Module
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        """Return [B, C, H, W] of crops [B, 3, S, S] in 0..255."""
+        (activations,) = self.front(self.feeding(crops))
+        return activations
+
+
+def split(trainee: Trainee, layers: str, name: str) -> Frozen | None:
+    """Take the part that is not trained out of the trainee and return it; None for `all`.
+
+    Args:
+        name: what a message calls the network.
+
+    Raises:
+        UserError: the network cannot be cut there.
+    """
+    if layers == "all":
+        return None
+    front, trainee.backbone = cut(trainee.backbone, layers, name)
+    frozen = Frozen(trainee.feeding, front.requires_grad_(False))
+    trainee.feeding = nn.Identity()
+    return frozen
 
 
 def tuned_weights(trainee: Trainee) -> dict[str, np.ndarray]:
     """Return the backbone's trained weights by the names that its file has for them."""
     backbone = trainee.backbone
-    names = backbone.meta["initializers"] if isinstance(backbone, fx.GraphModule) else {}
+    names = backbone.meta.get("initializers", {}) if isinstance(backbone, fx.GraphModule) else {}
     return {
         names.get(place, place): value.detach().float().cpu().numpy()
         for place, value in backbone.named_parameters()

@@ -51,7 +51,8 @@ def summary(metadata: Mapping[str, Any]) -> str:
     line = (
         f"finetune: {metadata['dataset']}, {metadata['train']} stills to train on, "
         f"{metadata['val']} to select with, {len(metadata['classes'])} classes; validation UAR "
-        f"{best['val_uar']:.3f} after epoch {metadata['best'] + 1} of {len(metadata['history'])}"
+        f"{best['val_uar']:.3f} after epoch {metadata['best'] + 1} of {len(metadata['history'])}; "
+        f"trained: {metadata['settings']['layers']} ({metadata['trained_weights']:,} weights)"
     )
     lost = "; ".join(f"{count} {reason}" for reason, count in metadata["left_out"].items())
     return f"{line}\nleft out: {lost}" if lost else line

@@ -19,10 +19,10 @@ from torch.nn.functional import cross_entropy
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams, Params
 from arpgnet.pipeline.common.progress import track
-from arpgnet.pipeline.finetune.augment import augment
 from arpgnet.pipeline.finetune.crops import CropJob
 from arpgnet.pipeline.finetune.data import Stills, load_stills
-from arpgnet.pipeline.finetune.network import Trainee, build_trainee, tuned_weights
+from arpgnet.pipeline.finetune.inputs import Activations, Crops, Inputs, frozen_types
+from arpgnet.pipeline.finetune.network import Trainee, build_trainee, split, tuned_weights
 from arpgnet.pipeline.finetune.sets import list_stills
 from arpgnet.pipeline.finetune.target import Target
 from arpgnet.pipeline.networks.listed import load_listed
@@ -35,8 +35,10 @@ from arpgnet.pipeline.training.loop import EpochLoop, LoopSettings, class_weight
 from arpgnet.pipeline.training.selection import unweighted_recall
 from arpgnet.pipeline.training.state import CachedState, read_info
 
-# on every machine, however many cores it has: their number is part of the result
-THREADS = 4
+# on every machine, however many cores it has: their number is part of the result. A part of a
+# network has too little work for four: 3.5, 3.9 and 4.5 ms of CPU a still with 1, 2 and 4
+# (`last-3` of foamliu's MobileFaceNet, two busy cores)
+THREADS, THREADS_PART = 4, 2
 GRAD_CLIP = 1.0
 # settings that the key has by what they choose, or that choose nothing
 _ELSEWHERE = {"enabled", "dataset", "root", "subjects", "aligned", "device", "precision"}
@@ -66,9 +68,12 @@ def tune(
     stills = load_stills(
         listing, job, Target(clips, data / "frames", data / "faces"), settings, workers, limits
     )
-    with reproducible(THREADS):
+    with reproducible(threads(settings)):
         device, precision = resolve_device(settings)
-        key = digest(_decides(settings, spec, stills), job.identity(), device, precision)
+        identity = job.identity()
+        if settings.layers != "all":
+            identity += map(str, frozen_types(settings, device))
+        key = digest(_decides(settings, spec, stills), identity, device, precision)
         cached = CachedTuning(store, key)
         if cached.finished(output) is None:
             fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
@@ -93,9 +98,15 @@ def _train(
     trainee = build_trainee(
         spec, settings.heads, len(stills.classes), train_norms=settings.train_norms
     )
+    frozen = split(trainee, settings.layers, spec.path.name)
+    inputs: Inputs
+    if frozen is None:
+        inputs = Crops(stills, settings, fabric.device)
+    else:
+        inputs = Activations(frozen, spec, stills, settings, fabric.device, cached.store)
     steps = len(_cut(stills.train, settings.batch))
     with track(settings.epochs * steps, "finetune") as progress:
-        tuner = Tuner(fabric, trainee, stills, settings, progress.advance)
+        tuner = Tuner(fabric, trainee, stills, inputs, settings, progress.advance)
         state = cached.checkpoint()
         progress.advance(len(state.history) * steps if state else 0)
         state = tuner.fit(state, lambda *_: None, cached.save_checkpoint)
@@ -107,7 +118,14 @@ def _train(
         "best": state.best,
         "settings": settings.model_dump(exclude=_ELSEWHERE),
     }
-    cached.finish(tuned_weights(trainee), metadata)
+    weights = tuned_weights(trainee)
+    metadata["trained_weights"] = sum(array.size for array in weights.values())
+    cached.finish(weights, metadata)
+
+
+def threads(settings: FinetuneParams) -> int:
+    """Return how many threads torch has for a run."""
+    return THREADS if settings.layers == "all" else THREADS_PART
 
 
 def _decides(settings: FinetuneParams, spec: ModelSpec, stills: Stills) -> list[Any]:
@@ -116,9 +134,10 @@ def _decides(settings: FinetuneParams, spec: ModelSpec, stills: Stills) -> list[
         name: [[stills.sums[row], int(stills.label[row])] for row in rows]
         for name, rows in (("train", stills.train), ("val", stills.val))
     }
+    unused = {"views"} if settings.layers == "all" else set()
     return [
         code_version(__name__),
-        settings.model_dump(exclude=_ELSEWHERE),
+        settings.model_dump(exclude=_ELSEWHERE | unused),
         spec.identity,
         stills.classes,
         parts,
@@ -148,6 +167,7 @@ class Tuner(EpochLoop):
     """Fits one network to stills. Make it, then call `fit`.
 
     Args:
+        inputs: of `stills`, for the trainee.
         on_step: called after each step.
     """
 
@@ -156,10 +176,12 @@ class Tuner(EpochLoop):
         fabric: Fabric,
         trainee: Trainee,
         stills: Stills,
+        inputs: Inputs,
         params: FinetuneParams,
         on_step: Callable[[], None],
     ) -> None:
-        self.trainee, self.stills, self.params, self.on_step = trainee, stills, params, on_step
+        self.trainee, self.stills, self.inputs = trainee, stills, inputs
+        self.params, self.on_step = params, on_step
         counts = np.bincount(stills.label[stills.train], minlength=len(stills.classes)).tolist()
         weight = class_weights(counts, params.class_weights)
         self.class_weight = None if weight is None else weight.to(fabric.device)
@@ -185,8 +207,7 @@ class Tuner(EpochLoop):
 
     def _losses(self, parts: Sequence[np.ndarray], draws: torch.Generator) -> Iterator[Tensor]:
         for part in parts:
-            crops, label = self._take(part)
-            yield self._loss(self.module(augment(crops, self.params, draws)), label)
+            yield self._loss(self.module(self.inputs.augmented(part, draws)), self._label(part))
             self.on_step()
 
     def validate(self) -> dict[str, float]:
@@ -201,16 +222,14 @@ class Tuner(EpochLoop):
     def _predict(self, rows: np.ndarray) -> tuple[list[Tensor], Tensor]:
         """Return logits [rows, K] of each head, and labels."""
         self.module.eval()
-        parts = [self._take(part) for part in _cut(rows, self.params.batch)]
-        found = [[logits.float() for logits in self.module(crops)] for crops, _ in parts]
-        heads = [torch.cat(pieces) for pieces in zip(*found, strict=True)]
-        return heads, torch.cat([label for _, label in parts])
+        found = [
+            [logits.float() for logits in self.module(self.inputs.plain(part))]
+            for part in _cut(rows, self.params.batch)
+        ]
+        return [torch.cat(pieces) for pieces in zip(*found, strict=True)], self._label(rows)
 
-    def _take(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return crops float32 [B, 3, 112, 112] in 0..255, and labels [B], on the device."""
-        crops = torch.from_numpy(self.stills.crops[rows]).to(self.fabric.device)
-        label = torch.from_numpy(self.stills.label[rows]).to(self.fabric.device)
-        return crops.permute(0, 3, 1, 2).float(), label
+    def _label(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.stills.label[rows]).to(self.fabric.device)
 
     def _loss(self, logits: list[Tensor], label: Tensor) -> Tensor:
         """Return the mean over the heads."""

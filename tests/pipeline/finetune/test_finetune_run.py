@@ -81,6 +81,7 @@ def settings(project: Path, **more: Any) -> Params:
                 "enabled": True,
                 "dataset": "folder",
                 "root": str(project / "stills"),
+                "layers": "all",
                 "epochs": 3,
                 "batch": 8,
                 "lr": 0.001,
