@@ -18,6 +18,7 @@ from arpgnet.pipeline.finetune.listed import write_stills_list
 from arpgnet.pipeline.ingest.run import ingest, is_listed
 from arpgnet.pipeline.networks import listed as networks
 from arpgnet.pipeline.networks.listed import list_networks
+from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.runner.dispatch import pool_size
 from arpgnet.pipeline.tables.manifest import OK, read_manifest, read_splits
 
@@ -27,13 +28,15 @@ def main() -> None:
     params = load_params()
     workers, limits = pool_size(params.engine)
     dataset, pack, stills = params.dataset, params.faces.pack, params.finetune
-    # the pack first: its problems are reported before the clips are read
-    or_keep(lambda: list_networks(pack), lambda: networks.is_listed(pack), "data/networks")
+    # problems of the pack are reported before the clips are read, and nothing is written
+    installed = or_keep(lambda: load_pack(pack), lambda: networks.is_listed(pack), "data/networks")
     or_keep(
         lambda: ingest(dataset, workers, limits=limits, faces=params.faces.source),
         lambda: is_listed(dataset),
         "data/manifest.parquet and the splits",
     )
+    if installed:
+        list_networks(pack)
     or_keep(
         lambda: write_stills_list(stills, workers),
         lambda: finetune.is_listed(stills),
@@ -42,18 +45,21 @@ def main() -> None:
     print(summary())
 
 
-def or_keep(write: Callable[[], None], listed: Callable[[], bool], what: str) -> None:
-    """Write an output, or keep the one that was pulled where its input is on another machine.
+def or_keep(use: Callable[[], object], listed: Callable[[], bool], what: str) -> bool:
+    """Use an input; return False where it is on another machine and its output, which was pulled,
+    is kept.
 
     Raises:
         UserError: the input is absent, and what is there was made with other settings.
     """
     try:
-        write()
+        use()
     except AbsentInputError as error:
         if not listed():
             raise
         print(f"note: {error}. Kept as it is: {what}. Only stages that need the input will stop.")
+        return False
+    return True
 
 
 def summary() -> str:

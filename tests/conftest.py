@@ -4,12 +4,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # One thread in each process, set before anything imports torch: there is a test process per core,
 # and several OpenMP threads wait for each other in busy loops. With two on busy cores tests/models
 # took 68 s of CPU, with one 7 s.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
     os.environ[_name] = "1"
+
+# how long an example takes is not tested
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 # minutes in `make test-all`, 20 s and more of a core in `make test`
 LONGEST = [

@@ -44,7 +44,7 @@ def predict(
     videos = [sources[0]] if _is_camera(sources, options) else list_videos(sources)
     wanted = targets(videos, options)
     predictor = Predictor(model, options)
-    good, stopped = True, False
+    good, stopped, count = True, False, 0
     summary: list[Mapping[str, Any]] = []
     for video, target in zip(videos, wanted, strict=True):
         try:
@@ -54,6 +54,7 @@ def predict(
             good = False
             warn(f"{shown(video)}: {reason(video, error)}")
             continue
+        count += 1
         summary += [{**row, "video": shown(video)} for row in done.summary]
         if done.warning:
             good = False
@@ -66,8 +67,12 @@ def predict(
         stopped = done.stopped
         if stopped:
             break
-    if len(videos) > 1:
-        write_summary(options.out / SUMMARY, model.classes, summary)
+    if count > 1:
+        try:
+            write_summary(options.out / SUMMARY, model.classes, summary)
+        except UserError as error:
+            good = False
+            warn(str(error))
         show(summary_table(summary))
         say(f"{shown(options.out / SUMMARY)}: {plural(len(summary), 'face')}")
     if stopped:

@@ -78,6 +78,6 @@ def test_a_mistake_is_one_line(project):
     assert done.returncode == 1
     assert done.stderr == (
         "error: dataset.manifest: labels.csv has no column 'label' "
-        "(found: path, emotion); the separator must be a comma\n"
+        "(found: path, emotion); rename 'emotion' to 'label'?\n"
     )
     assert not (project / "data").exists()

@@ -78,7 +78,7 @@ def test_learning_curves_need_no_name(
 
 
 def test_doctor_says_it(nobody: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    nobody.setenv("COLUMNS", "200")
+    nobody.setenv("COLUMNS", "400")
     said = arpgnet("doctor", folder=tmp_path).stdout
     assert re.search(rf"!!.*user name.*no passwd entry for uid {os.getuid()}.*set USER", said)
     assert re.search(r"!!.*home folder.*none.*set HOME", said)
