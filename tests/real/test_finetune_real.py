@@ -12,6 +12,7 @@ from arpgnet.pipeline.appearance.clip import AppearanceClip
 from arpgnet.pipeline.common.params import DecodeParams, EngineParams, Params, parse_params
 from arpgnet.pipeline.decode.clip import DecodeClip, sample_frames
 from arpgnet.pipeline.finetune.run import BACKBONE, finetune
+from arpgnet.pipeline.networks.listed import list_networks
 from arpgnet.pipeline.networks.packs import Pack
 from arpgnet.pipeline.networks.tuned import tuned
 from arpgnet.pipeline.runner.engine import run_clips
@@ -40,6 +41,7 @@ def project(
     assets: Path, pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, Params]:
     monkeypatch.setenv("ARPGNET_MODELS", str(assets / "weights"))
+    list_networks("open", tmp_path / "data/networks")
     clips = [Clip(name[4:-4], name, file_sha256(assets / "clips" / name)) for name in TARGET]
     write_manifest(clips, tmp_path / "data/manifest.parquet", classes=["x", "y"], dataset="asl")
     params = parse_params(
