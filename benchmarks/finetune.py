@@ -1,7 +1,7 @@
 """Fine-tuning a part of the appearance network against the whole: CPU time and validation UAR.
 
     python benchmarks/finetune.py [--pack demo] [--subjects 150] [--epochs 12]
-        [--layers all,last-3,head] [--views 4] [--lr 3e-4] [--most N] [--out FILE]
+        [--layers all,last-3,head] [--views 3] [--lr 3e-4] [--most N] [--out FILE]
 
 On the demo's rendered stills, aligned by the demo pack's detector, with every other setting at its
 default. CPU seconds are those of all threads of the process (user and system), which other
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=150)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--layers", default="all,last-3,head")
-    parser.add_argument("--views", type=int, default=4)
+    parser.add_argument("--views", type=int, default=3)
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--most", type=int)
     parser.add_argument("--out", type=Path)

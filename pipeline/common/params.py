@@ -174,7 +174,7 @@ class FinetuneParams(Section):
     subjects: Annotated[int, Field(ge=4, le=10_000)] = 150
     aligned: Literal["auto", "yes", "no"] = "auto"
     layers: Annotated[str, Field(pattern=r"^(all|head|last-[1-9][0-9]?)$")] = "last-3"
-    views: Annotated[int, Field(ge=1, le=64)] = 4
+    views: Annotated[int, Field(ge=1, le=64)] = 3
     heads: Literal["embedding", "map", "both"] = "both"
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     epochs: Positive = 12
