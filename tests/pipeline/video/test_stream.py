@@ -108,9 +108,11 @@ def test_frames_do_not_stay_in_memory(tmp_path: Path) -> None:
     try:
         gc.collect()
         most = 0
-        for _ in stream(path, survey_plan(path)):
-            alive = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
-            most = max(most, alive)
+        for shown in stream(path, survey_plan(path)):
+            # a look at all objects takes 0.2 s
+            if shown.index % 8 == 7:
+                alive = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+                most = max(most, alive)
     finally:
         gc.enable()
     assert most <= 5
