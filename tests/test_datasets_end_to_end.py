@@ -122,6 +122,8 @@ def test_rml_leaves_one_speaker_out_and_pools_all_clips(run: Run, tmp_path: Path
     assert "of 48 clips per seed" in page
 
 
+# Aff-Wild2 and CK+ are in make test
+@pytest.mark.slow
 def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
     root = rendered_trees.write_afew(tmp_path / "afew")
     own = {"dataset.name": "afew", "dataset.root": str(root), "faces.source": "aligned"}

@@ -127,6 +127,8 @@ def test_fine_tuning_is_one_parameter(finished: Workspace) -> None:
     assert set(ran(finished.dvc("repro").stdout)) <= {"ingest"}
 
 
+# quick ones: a killed engine in tests/pipeline/runner, killed runs in tests/pipeline/train
+@pytest.mark.slow
 def test_a_fresh_clone_killed_on_the_way_gives_the_same_bytes(
     finished: Workspace, finished_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
