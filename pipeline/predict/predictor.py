@@ -31,6 +31,7 @@ from arpgnet.pipeline.predict.page.page import Page, page_path
 from arpgnet.pipeline.predict.summary import FaceSummary
 from arpgnet.pipeline.predict.video import VideoPass, Which
 from arpgnet.pipeline.predict.windows import STRIDE_S, Layout, clip_layout, frame_layout
+from arpgnet.pipeline.report.face_parts import region_names
 from arpgnet.pipeline.video.images import plan_of_images, show_images
 from arpgnet.pipeline.video.stream import Plan, Shown, Unexpected, plan, stream, survey_plan
 
@@ -265,6 +266,8 @@ class Predictor:
         )
 
     def _page(self, target: Path, video: Path, expected: Plan, head: TableHeader) -> Page:
-        names = self.model.info["features"]["names"] if self.networks.attends else []
+        features = self.model.info["features"]
+        regions = {"kind": features["regions"], "names": features["names"]}
+        names = region_names(regions) if self.networks.attends else []
         name = self.model.name
         return Page(page_path(target), video, expected, head, regions=names, model=name)

@@ -44,6 +44,8 @@ film.addEventListener("pause", () => {
   setTime(film.currentTime);
 });
 for (const event of ["seeked", "loadeddata"]) film.addEventListener(event, tell);
+// some browsers have the first image only after "loadeddata"
+if ("requestVideoFrameCallback" in film) film.requestVideoFrameCallback(() => tell());
 film.addEventListener("error", () => {
   playable = false;
   byId("unplayable").hidden = false;
