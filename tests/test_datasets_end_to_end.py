@@ -118,7 +118,7 @@ def test_rml_leaves_one_speaker_out_and_pools_all_clips(run: Run, tmp_path: Path
         assert not people["train"] & people["val"]
         tested += people["test"]
     assert sorted(tested) == [f"s{number}" for number in range(1, 9)]
-    assert "By the data set's own protocol (leave one of 8 speakers out" in page
+    assert "By the data set's official protocol (leave one of 8 speakers out" in page
     assert "of 48 clips per seed" in page
 
 
