@@ -93,7 +93,7 @@ class Workspace:
             "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org",
             "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.org",
             # workspaces with equal files have equal commits: the report names the commit
-            "GIT_AUTHOR_DATE": "1767268800 +0000", "GIT_COMMITTER_DATE": "2026-01-01T12:00:00Z",
+            "GIT_AUTHOR_DATE": "1767268800 +0000", "GIT_COMMITTER_DATE": "1767268800 +0000",
         }  # fmt: skip
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
