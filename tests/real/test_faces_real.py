@@ -15,6 +15,7 @@ from arpgnet.pipeline.common.params import AlignParams
 from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply
 from arpgnet.pipeline.networks import packs
 from arpgnet.pipeline.networks.detector import Detector, find_faces, iou, make_detector
+from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import to_numpy
 from helpers.outputs import OutputWriter
@@ -37,7 +38,7 @@ def yunet(pack: packs.Pack) -> Detector:
 @pytest.fixture(scope="module")
 def scrfd(assets: Path, pack: packs.Pack) -> Detector:
     path = assets / "weights" / "insightface" / "scrfd_2.5g_bnkps.onnx"
-    spec = replace(pack.models["detector"], path=path, kind="scrfd")
+    spec = replace(pack.models["detector"], path=path, sha256=file_sha256(path), kind="scrfd")
     return make_detector(spec, det_px=None, thresh=0.5, device="cpu")
 
 
