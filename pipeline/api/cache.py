@@ -18,7 +18,7 @@ from arpgnet.models.arpgnet import EDGE_TYPES
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import PARAMS_FILE, Params, load_params, parse_params
 from arpgnet.pipeline.evaluate.run import METRICS
-from arpgnet.pipeline.tables.manifest import MANIFEST, SPLITS, read_manifest, read_splits
+from arpgnet.pipeline.tables.manifest import MANIFEST, SPLITS, Manifest, read_manifest, read_splits
 from arpgnet.pipeline.training.data import Dataset, load
 
 Folder = str | PathLike[str]
@@ -77,7 +77,7 @@ def features(root: Folder = ".", *, fold: int = 0) -> CachedFeatures:
     edge_index = np.array(dataset.metadata["edges"], np.int64).reshape(-1, 2).T
     edge_type = [EDGE_TYPES.index(kind) for kind in dataset.metadata["edge_types"]]
     return CachedFeatures(
-        _frames(dataset, manifest.classes, _subjects(root), _splits(root, fold)),
+        _frames(dataset, manifest, _splits(root, fold)),
         table.embedding.numpy(),
         table.map_vector.numpy(),
         table.nodes.numpy(),
@@ -183,33 +183,21 @@ def params(root: Folder = ".", **sections: dict[str, Any]) -> Params:
     return parse_params(stated, "arpgnet.params(...)")
 
 
-def _frames(
-    dataset: Dataset, classes: list[str], subjects: dict[str, str | None], splits: dict[str, str]
-) -> pd.DataFrame:
-    lengths = np.diff(dataset.first)
-    label = np.repeat(dataset.label, lengths)
-    for number, clip in enumerate(dataset.clip_ids):
-        if dataset.frame_labels is not None:
-            known = dataset.frame_labels[clip]
-            rows = slice(dataset.first[number], dataset.first[number + 1])
-            at = dict(zip(known.index.tolist(), known.label.tolist(), strict=True))
-            label[rows] = [at.get(index, -1) for index in dataset.frame_index[rows].tolist()]
-    clips = np.repeat(np.array(dataset.clip_ids, object), lengths)
+def _frames(dataset: Dataset, manifest: Manifest, splits: dict[str, str]) -> pd.DataFrame:
+    label = dataset.row_labels()
+    clips = np.repeat(np.array(dataset.clip_ids, object), np.diff(dataset.first))
+    subjects = {clip.clip_id: clip.subject for clip in manifest.clips}
     return pd.DataFrame(
         {
             "clip": clips,
             "frame_index": dataset.frame_index,
             "valid": dataset.valid,
             "y": label,
-            "label": [classes[index] if index >= 0 else None for index in label],
+            "label": [manifest.classes[index] if index >= 0 else None for index in label],
             "subject": [subjects[name] for name in clips],
             "split": [splits.get(name) for name in clips],
         }
     )
-
-
-def _subjects(root: Path) -> dict[str, str | None]:
-    return {clip.clip_id: clip.subject for clip in read_manifest(root / MANIFEST).clips}
 
 
 def _splits(root: Path, fold: int) -> dict[str, str]:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 data = typer.Typer(help="Public data sets: list them, fetch one, check your copy of one, use it.")
 
+AcceptLicense = Annotated[
+    bool,
+    typer.Option(
+        "--accept-license", "--accept-licence", help="I have read the license and accept it."
+    ),
+]
 MARKS = {"ok": "[green]ok[/]", "differs": "[red]differs[/]", "unknown": "unknown"}
 
 
@@ -54,12 +60,7 @@ def list_sets(
 def fetch_set(
     name: Annotated[str, typer.Argument(help="ravdess | cremad | enterface05")],
     root: Annotated[Path, typer.Argument(help="the folder to put it into")],
-    accept_license: Annotated[
-        bool,
-        typer.Option(
-            "--accept-license", "--accept-licence", help="I have read the license and accept it."
-        ),
-    ] = False,
+    accept_license: AcceptLicense = False,
     variant: Annotated[
         str | None, typer.Option(help="Like dataset.variant; default: that of the preset.")
     ] = None,

@@ -4,39 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import typer.core
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from arpgnet.pipeline.cli.data import data
+import arpgnet
+from arpgnet.pipeline.cli.data import AcceptLicense, data
 from arpgnet.pipeline.cli.predict import predict_videos
 from arpgnet.pipeline.cli.publish import publish_network
 from arpgnet.pipeline.cli.serve import serve_videos
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.wording import plural
 
-# the order of `arpgnet --help` is that of the work
-PREPARE = "Prepare (then `dvc repro` trains)"
-EVALUATE = "Evaluate"
-USE = "Use a trained network"
-MAINTAIN = "Maintain"
-ORDER = ("doctor", "data", "models", "compare", "ablate", "predict", "serve", "export", "publish")
-
-
-class _InOrder(typer.core.TyperGroup):
-    """Lists commands as `ORDER` does; others, such as `store`, come last."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        names = super().list_commands(ctx)
-        return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-
-
 app = typer.Typer(
-    cls=_InOrder,
     help="ARPGNet: from face video to expression metrics. Run the pipeline with `dvc repro`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -44,22 +27,14 @@ app = typer.Typer(
 models = typer.Typer(
     help="Face packs: the networks that detect faces, locate landmarks and compute features."
 )
-app.add_typer(models, name="models", no_args_is_help=True, rich_help_panel=PREPARE)
 store = typer.Typer(help="The store: cached per-clip results and training runs.")
-app.add_typer(store, name="store", no_args_is_help=True, rich_help_panel=MAINTAIN)
-app.add_typer(data, name="data", no_args_is_help=True, rich_help_panel=PREPARE)
-app.command("publish", rich_help_panel=USE)(publish_network)
-app.command("predict", no_args_is_help=True, rich_help_panel=USE)(predict_videos)
-app.command("serve", rich_help_panel=USE)(serve_videos)
 
 RUN_HELP = "a git revision, a DVC experiment, `workspace`, or a predictions file"
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"arpgnet {version('arpgnet')}")
+        typer.echo(f"arpgnet {arpgnet.__version__}")
         raise typer.Exit
 
 
@@ -99,12 +74,7 @@ def list_packs() -> None:
 @models.command("fetch")
 def fetch_pack(
     pack: Annotated[str, typer.Argument(help="buffalo_l | buffalo_s | open")],
-    accept_license: Annotated[
-        bool,
-        typer.Option(
-            "--accept-license", "--accept-licence", help="I have read the license and accept it."
-        ),
-    ] = False,
+    accept_license: AcceptLicense = False,
     into: Annotated[
         Path | None, typer.Option(help="Folder for packs; default: the user's cache.")
     ] = None,
@@ -175,7 +145,6 @@ def store_gc(
     typer.echo(f"{entries}, {removed.bytes / 1e6:.1f} MB {verb}")
 
 
-@app.command("compare", rich_help_panel=EVALUATE)
 def compare_runs(
     a: Annotated[str, typer.Argument(help=RUN_HELP)],
     b: Annotated[str, typer.Argument(help="the same")],
@@ -204,7 +173,6 @@ def compare_runs(
         typer.echo(line)
 
 
-@app.command("ablate", rich_help_panel=EVALUATE)
 def ablate_network(
     rows: Annotated[
         str | None, typer.Option(help="Names of ablations, separated by commas; default: all.")
@@ -234,7 +202,6 @@ def ablate_network(
     Console().print(shown)
 
 
-@app.command("export", rich_help_panel=USE)
 def export_network(
     run: Annotated[
         str | None, typer.Option(help="e.g. fold0-seed0; default: best validation score.")
@@ -265,7 +232,6 @@ def export_network(
     typer.echo(f"{out}: {written.run}, largest difference from torch {written.difference:.1e}")
 
 
-@app.command(rich_help_panel=PREPARE)
 def doctor() -> None:
     """Check the installation: packages, devices, face packs, store, repository, settings."""
     from arpgnet.pipeline.cli.doctor import examine
@@ -280,6 +246,21 @@ def doctor() -> None:
     Console().print(table)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+# in the order of the work, which is that of `arpgnet --help`
+PREPARE, EVALUATE = "Prepare (then `dvc repro` trains)", "Evaluate"
+USE, MAINTAIN = "Use a trained network", "Maintain"
+app.command("doctor", rich_help_panel=PREPARE)(doctor)
+app.add_typer(data, name="data", no_args_is_help=True, rich_help_panel=PREPARE)
+app.add_typer(models, name="models", no_args_is_help=True, rich_help_panel=PREPARE)
+app.command("compare", rich_help_panel=EVALUATE)(compare_runs)
+app.command("ablate", rich_help_panel=EVALUATE)(ablate_network)
+app.command("predict", no_args_is_help=True, rich_help_panel=USE)(predict_videos)
+app.command("serve", rich_help_panel=USE)(serve_videos)
+app.command("export", rich_help_panel=USE)(export_network)
+app.command("publish", rich_help_panel=USE)(publish_network)
+app.add_typer(store, name="store", no_args_is_help=True, rich_help_panel=MAINTAIN)
 
 
 if __name__ == "__main__":

@@ -91,3 +91,12 @@ def replace_folder(fresh: Path, target: Path) -> None:
     elif target.exists() or target.is_symlink():
         target.unlink()
     fresh.rename(target)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what is the same for all names of a file or folder; None: there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

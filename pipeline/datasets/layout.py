@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import identity
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
@@ -57,11 +58,11 @@ def walk(root: Path, follow_links: bool = False) -> Iterator[tuple[Path, list[st
     """
     todo = [root]
     linked: list[Path] = []
-    seen = {_place(folder) for folder in root.resolve().parents} if follow_links else set()
+    seen = {identity(folder) for folder in root.resolve().parents} if follow_links else set()
     while todo or linked:
         here = todo.pop() if todo else linked.pop(0)
         if follow_links:
-            place = _place(here)
+            place = identity(here)
             if place is None or place in seen:
                 continue
             seen.add(place)
@@ -87,14 +88,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     # of a link to itself, DirEntry.is_dir raises
     return Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()
-
-
-def _place(folder: Path) -> tuple[int, int] | None:
-    try:
-        status = folder.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def visible_files(root: Path, follow_links: bool = False) -> Iterator[Path]:

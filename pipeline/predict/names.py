@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.files import identity
 from arpgnet.pipeline.common.wording import shown
 from arpgnet.pipeline.predict.output import SUFFIX
 from arpgnet.pipeline.predict.overlay.overlay import overlay_path
@@ -88,19 +89,10 @@ def _names(table: Path, options: PredictOptions) -> set[str]:
 def _refuse_overwriting(
     videos: Sequence[Path], tables: Sequence[Path], options: PredictOptions
 ) -> None:
-    inputs = {_identity(video) for video in videos} - {None}
+    inputs = {identity(video) for video in videos} - {None}
     for table in tables:
         for path in files(table, options):
-            if _identity(path) in inputs:
+            if identity(path) in inputs:
                 raise UserError(
                     f"{path} is an input and would be overwritten: choose another --out"
                 )
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what is the same for all names of a file; None: there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

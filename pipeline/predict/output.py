@@ -13,8 +13,8 @@ import csv
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -122,11 +122,29 @@ class Table(Protocol):
         ...
 
 
+@contextmanager
+def closed_after_a_fault(table: Table) -> Iterator[None]:
+    """End a table well-formed if what fills it fails; if it succeeds, the caller closes it."""
+    try:
+        yield
+    except UserError:
+        # a full disk: the next video needs the space
+        table.discard()
+        raise
+    except BaseException:
+        table.close(complete=False)
+        raise
+
+
 class Tee:
     """Writes the same rows to several tables."""
 
     def __init__(self, tables: Sequence[Table]) -> None:
-        self._tables = tables
+        self._tables = list(tables)
+
+    def append(self, table: Table) -> None:
+        """Write the coming rows to another table too."""
+        self._tables.append(table)
 
     def add(self, row: Row) -> None:
         for table in self._tables:
@@ -139,7 +157,7 @@ class Tee:
                 stack.callback(table.close, complete)
 
     def discard(self) -> None:
-        # the last one first: a line of a table needs the room that the others had
+        # the last one first: a line of a table needs the space that the others had
         for table in reversed(self._tables):
             table.discard()
 
@@ -251,13 +269,31 @@ class Lines:
                 self.write(mark)
 
 
-class CsvTable:
+class TextTable:
+    """A table in a text file, whose last line says where rows are missing."""
+
+    incomplete = INCOMPLETE
+
+    def __init__(self, path: Path, head: TableHeader) -> None:
+        self._head, self._path = head, path
+        self._lines = Lines(path)
+
+    def close(self, complete: bool) -> None:
+        with writing_to(self._path.parent):
+            self._lines.close(None if complete else f"{self.incomplete}\n")
+
+    def discard(self) -> None:
+        with suppress(UserError):
+            self.close(complete=False)
+
+
+class CsvTable(TextTable):
     """Comma-separated values with a decimal point; unknown numbers are empty. A row is in the file
     as soon as it is known."""
 
     def __init__(self, path: Path, head: TableHeader, form: Any) -> None:
-        self._head, self._form, self._path = head, form, path
-        self._lines = Lines(path)
+        super().__init__(path, head)
+        self._form = form
         columns = list(form(Row(0, 0.0), head))
         self._writer = csv.DictWriter(self._lines, columns, lineterminator="\n")
         self._writer.writeheader()
@@ -267,22 +303,12 @@ class CsvTable:
             values = self._form(row, self._head)
             self._writer.writerow({key: as_text(value) for key, value in values.items()})
 
-    def close(self, complete: bool) -> None:
-        with writing_to(self._path.parent):
-            self._lines.close(None if complete else f"{INCOMPLETE}\n")
 
-    def discard(self) -> None:
-        with suppress(UserError):
-            self.close(complete=False)
-
-
-class JsonTable:
+class JsonTable(TextTable):
     """One JSON object per line, null for unknown values; a last line {"complete": false} if rows
     are missing."""
 
-    def __init__(self, path: Path, head: TableHeader) -> None:
-        self._head, self._path = head, path
-        self._lines = Lines(path)
+    incomplete = '{"complete": false}'
 
     def add(self, row: Row) -> None:
         values = {
@@ -291,14 +317,6 @@ class JsonTable:
         }
         with writing_to(self._path.parent):
             self._lines.write(json.dumps(values, ensure_ascii=False) + "\n")
-
-    def close(self, complete: bool) -> None:
-        with writing_to(self._path.parent):
-            self._lines.close(None if complete else '{"complete": false}\n')
-
-    def discard(self) -> None:
-        with suppress(UserError):
-            self.close(complete=False)
 
 
 INTERVAL_COLUMNS = ("face_id", "start_s", "end_s", "duration_s", "label", "mean_p")
@@ -312,7 +330,7 @@ class _Interval:
     frames: int = 0
 
 
-class IntervalTable:
+class IntervalTable(TextTable):
     """One row per face and stretch of frames with the same most probable class, as ELAN, Praat and
     BORIS import it.
 
@@ -321,8 +339,7 @@ class IntervalTable:
     """
 
     def __init__(self, path: Path, head: TableHeader) -> None:
-        self._head, self._path = head, path
-        self._lines = Lines(path)
+        super().__init__(path, head)
         self._writer = csv.writer(self._lines, lineterminator="\n")
         self._writer.writerow(INTERVAL_COLUMNS)
         self._open: dict[int, _Interval] = {}
@@ -345,12 +362,7 @@ class IntervalTable:
         end_s = self._time_s + self._frame_s
         for face in list(self._open):
             self._end(face, end_s)
-        with writing_to(self._path.parent):
-            self._lines.close(None if complete else f"{INCOMPLETE}\n")
-
-    def discard(self) -> None:
-        with suppress(UserError):
-            self.close(complete=False)
+        super().close(complete)
 
     def _end_frame(self) -> None:
         for face in list(self._open):

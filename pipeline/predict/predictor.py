@@ -21,9 +21,9 @@ from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.output import (
     WITH_LANDMARKS,
     Format,
-    Table,
     TableHeader,
     Tee,
+    closed_after_a_fault,
     open_table,
 )
 from arpgnet.pipeline.predict.overlay.overlay import Overlay, overlay_path
@@ -167,15 +167,15 @@ class Predictor:
         head = self._head(name, layout.window_s, layout.stride_s)
         count = len(expected.times)
         summary = FaceSummary(head)
-        table: Table = Tee([open_table(target, self.options.form, head), summary])
+        table = Tee([open_table(target, self.options.form, head), summary])
         complete, seen = False, 0
         # around close too: after Ctrl-C the table must be well-formed
         with ctrl_c() as pressed:
-            try:
+            with closed_after_a_fault(table):
                 if self.options.overlay:
-                    table = Tee([table, Overlay(overlay_path(target), video, expected, head)])
+                    table.append(Overlay(overlay_path(target), video, expected, head))
                 if self.options.page:
-                    table = Tee([table, self._page(target, video, expected, head)])
+                    table.append(self._page(target, video, expected, head))
                 with track(count, name, quiet=watch is not None, watch=watch) as progress:
                     one = VideoPass(
                         self.networks,
@@ -193,13 +193,6 @@ class Predictor:
                         table.add(row)
                         seen = row.frame + 1
                     complete = expected.whole and seen == count
-            except UserError:
-                # a full disk: the next video needs the room
-                table.discard()
-                raise
-            except BaseException:
-                table.close(complete=False)
-                raise
             table.close(complete)
             stopped = pressed()
         warning = None
@@ -232,18 +225,12 @@ class Predictor:
             try:
                 frames.wait()
                 table = open_table(target, self.options.form, head)
-                try:
+                with closed_after_a_fault(table):
                     last = -1
                     for row in one.rows(frames):
                         table.add(row)
                         count += row.frame != last
                         last = row.frame
-                except UserError:
-                    table.discard()
-                    raise
-                except BaseException:
-                    table.close(complete=False)
-                    raise
                 table.close(complete=True)
             finally:
                 frames.close()

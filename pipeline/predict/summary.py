@@ -14,18 +14,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from arpgnet.pipeline.common.files import write_whole
-from arpgnet.pipeline.predict.output import Row, TableHeader, as_text
-
-NAN = float("nan")
+from arpgnet.pipeline.predict.output import NAN, Row, TableHeader, as_text
 
 
 @dataclass
 class _Face:
+    total: np.ndarray
+    counts: np.ndarray
     frames: int = 0
     seconds: float = 0.0
     scored: int = 0
-    total: np.ndarray | None = None
-    counts: np.ndarray | None = None
     best: tuple[float, float, int] = (0.0, NAN, -1)
 
 
@@ -68,18 +66,21 @@ class FaceSummary:
         self._frames += 1
         for row in self._waiting:
             if row.success:
-                seen = self._faces.setdefault(row.face_id, _Face())
+                seen = self._faces.setdefault(row.face_id, self._unseen())
                 seen.frames += 1
                 seen.seconds += self._frame_s
                 if row.probabilities is not None:
                     _score(seen, row.time_s, row.probabilities)
         self._waiting = []
 
+    def _unseen(self) -> _Face:
+        return _Face(np.zeros(len(self.head.classes)), np.zeros(len(self.head.classes)))
+
     def _row(self, face: int, seen: _Face) -> dict[str, Any]:
         classes = self.head.classes
-        nothing = np.full(len(classes), NAN)
-        mean = nothing if seen.total is None else seen.total / seen.scored
-        fraction = nothing if seen.counts is None else seen.counts / seen.scored
+        # of no frame, unknown
+        scored = seen.scored or NAN
+        mean, fraction = seen.total / scored, seen.counts / scored
         highest, at, label = seen.best
         return {
             "video": self.head.video,
@@ -100,8 +101,6 @@ class FaceSummary:
 
 
 def _score(seen: _Face, time_s: float, probabilities: np.ndarray) -> None:
-    if seen.total is None or seen.counts is None:
-        seen.total, seen.counts = np.zeros(len(probabilities)), np.zeros(len(probabilities))
     label = int(probabilities.argmax())
     seen.scored += 1
     seen.total += probabilities
@@ -143,4 +142,5 @@ def _more(rows: Sequence[Mapping[str, Any]], most: int) -> str | None:
 
 def columns_of(classes: Sequence[str]) -> list[str]:
     """Return the summary's columns."""
-    return list(FaceSummary(TableHeader("", classes, 0))._row(0, _Face(frames=0)))
+    nobody = FaceSummary(TableHeader("", classes, 0))
+    return list(nobody._row(0, nobody._unseen()))

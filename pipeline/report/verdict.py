@@ -76,10 +76,9 @@ def verdict(
 
 def rendered(manifest: Manifest) -> str:
     """Warn of computer-generated faces; empty: there are none."""
-    adapters = [one["adapter"] for one in manifest.notes.get("sets", [])] or [manifest.dataset]
-    if all(name == "demo" for name in adapters):
+    if manifest.adapters == {"demo"}:
         return "rendered faces only"
-    return "some faces are rendered" if "demo" in adapters else ""
+    return "some faces are rendered" if "demo" in manifest.adapters else ""
 
 
 def _compared(details: Mapping[str, Any]) -> tuple[str, str, str, str]:

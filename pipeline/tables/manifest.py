@@ -89,6 +89,11 @@ class Manifest:
     dataset: str
     notes: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def adapters(self) -> set[str]:
+        """Those that listed the clips; of the demo alone, all faces are rendered."""
+        return {one["adapter"] for one in self.notes.get("sets", [])} or {self.dataset}
+
 
 _COLUMN_TYPES = {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}
 

@@ -98,9 +98,8 @@ def train(
 def origin(manifest: Manifest) -> dict[str, Any]:
     """Say what faces the networks are trained on, `rendered` or `people`, of which data sets."""
     sets = manifest.notes.get("sets", [])
-    rendered = bool(sets) and all(one["adapter"] == "demo" for one in sets)
     return {
-        "faces": "rendered" if rendered else "people",
+        "faces": "rendered" if manifest.adapters == {"demo"} else "people",
         "sets": [{"title": one["title"], "license": one["license"]} for one in sets],
     }
 

@@ -118,6 +118,21 @@ class Dataset:
         spans = [np.arange(self.first[clip], self.first[clip + 1]) for clip in clips]
         return np.concatenate(spans) if spans else np.zeros(0, np.int64)
 
+    def row_labels(self) -> np.ndarray:
+        """Return the label of each row, int64 [R]: its clip's, or its frame's (-1: none)."""
+        if self.frame_labels is None:
+            return np.repeat(self.label, np.diff(self.first))
+        label = np.full(len(self.frame_index), -1, np.int64)
+        for clip, name in enumerate(self.clip_ids):
+            span = slice(self.first[clip], self.first[clip + 1])
+            known = self.frame_labels[name]
+            if not len(known.index):
+                continue
+            frames = self.frame_index[span]
+            at = np.minimum(np.searchsorted(known.index, frames), len(known.index) - 1)
+            label[span] = np.where(known.index[at] == frames, known.label[at], -1)
+        return label
+
 
 def read_frame_labels(table: pa.Table) -> dict[str, FrameLabels] | None:
     """Read a table of `FRAME_LABELS_SCHEMA` by clip; None where empty: clips are labeled."""

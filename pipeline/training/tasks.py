@@ -202,7 +202,7 @@ class FrameTask:
         self.dataset = dataset
         self.frames, self.stride = params.window, params.stride
         self.select: str = "macro_f1" if params.select == "auto" else params.select
-        self._label = self._labels_of_rows()
+        self._label = np.where(dataset.valid, dataset.row_labels(), -1)
 
     def training(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
         views = windows(self.dataset, clips, self.frames, self.stride)
@@ -246,20 +246,6 @@ class FrameTask:
             scored = _scored(self.dataset, self.dataset.clip_ids[clip])[0]
             found.append(nearest_of(self.dataset.frame_index, seen, scored))
         return np.concatenate(found)
-
-    def _labels_of_rows(self) -> np.ndarray:
-        """Return the label of each row, int64 [R]; -1: its frame has none, or shows no face."""
-        label = np.full(len(self.dataset.frame_index), -1, np.int64)
-        assert self.dataset.frame_labels is not None
-        for clip, name in enumerate(self.dataset.clip_ids):
-            span = slice(self.dataset.first[clip], self.dataset.first[clip + 1])
-            known = self.dataset.frame_labels[name]
-            if not len(known.index):
-                continue
-            frames = self.dataset.frame_index[span]
-            at = np.minimum(np.searchsorted(known.index, frames), len(known.index) - 1)
-            label[span] = np.where(known.index[at] == frames, known.label[at], -1)
-        return np.where(self.dataset.valid, label, -1)
 
 
 def make_task(dataset: Dataset, params: TrainParams) -> Task:

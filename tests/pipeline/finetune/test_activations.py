@@ -1,11 +1,9 @@
 """The frozen part is run once on each still, and what it gave is found again."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,59 +12,23 @@ from safetensors.numpy import load_file
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params, parse_params
 from arpgnet.pipeline.finetune import crops, tune
-from arpgnet.pipeline.finetune.crops import CropJob
 from arpgnet.pipeline.finetune.inputs import FrozenRun
 from arpgnet.pipeline.finetune.network import build_trainee, split
 from arpgnet.pipeline.finetune.run import BACKBONE, finetune
 from arpgnet.pipeline.networks import image_network
 from arpgnet.pipeline.networks.appearance import AppearanceNetwork
-from arpgnet.pipeline.networks.listed import list_networks
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.networks.tuned import tuned
-from arpgnet.pipeline.runner.workers import Limits
 from arpgnet.pipeline.store import Store
-from arpgnet.pipeline.tables.manifest import write_manifest
-from helpers import faces_tables
-
-CLASSES = ("left", "right")
-
-
-def still(label: str, seed: int) -> np.ndarray:
-    """A smooth random crop that is bright on one side."""
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 120, (7, 7, 3), np.uint8)
-    small[:, :3] += 100 if label == "left" else 0
-    small[:, 4:] += 0 if label == "left" else 100
-    return np.asarray(cv2.resize(small, (112, 112), interpolation=cv2.INTER_CUBIC))
-
-
-def in_process(
-    job: CropJob, items: list[Any], count: int, limits: Limits | None = None
-) -> Iterator[tuple[Any, Any]]:
-    for item in items:
-        yield item, job.do(item)
+from helpers.stills_project import add_still, in_process, still, write_project
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Target data and 24 stills for the demo pack."""
     monkeypatch.setattr(crops, "run_in_workers", in_process)
-    list_networks("demo", tmp_path / "data/networks")
-    clips = faces_tables.write_tables(tmp_path / "data", {"a": [True, True]})
-    write_manifest(
-        clips, tmp_path / "data/manifest.parquet", classes=["x", "y"], dataset="test", notes={}
-    )
-    for label in CLASSES:
-        for number in range(12):
-            add(tmp_path, label, number)
+    write_project(tmp_path, "demo")
     return tmp_path
-
-
-def add(project: Path, label: str, number: int) -> None:
-    folder = project / "stills" / label
-    folder.mkdir(parents=True, exist_ok=True)
-    seed = 1000 * CLASSES.index(label) + number
-    cv2.imwrite(str(folder / f"{number:02d}.png"), still(label, seed))
 
 
 def settings(project: Path, **more: Any) -> Params:
@@ -132,7 +94,7 @@ def test_what_was_computed_is_found_again(
     run(project, seed=1)
     assert 0 < len(computed) <= 8
     computed.clear()
-    add(project, "left", 12)
+    add_still(project, "left", 12)
     run(project)
     # it may change who validates as well
     assert 1 <= len(computed) <= 5

@@ -1,7 +1,6 @@
 """Fine-tuning from stills on disk to the features of the appearance stage, on a tiny network."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,50 +22,21 @@ from arpgnet.pipeline.finetune.run import BACKBONE, finetune
 from arpgnet.pipeline.finetune.stills import Still
 from arpgnet.pipeline.finetune.tune import Tuner
 from arpgnet.pipeline.networks.appearance import AppearanceNetwork
-from arpgnet.pipeline.networks.listed import list_networks
 from arpgnet.pipeline.networks.packs import ModelSpec, load_pack
 from arpgnet.pipeline.networks.sessions import load_graph, make_session
 from arpgnet.pipeline.networks.tuned import tuned, unshared, with_weights
 from arpgnet.pipeline.runner.workers import Crashed, Limits
 from arpgnet.pipeline.store import Store
-from arpgnet.pipeline.tables.manifest import write_manifest
 from helpers import faces_tables, graphs
-
-CLASSES = ("left", "right")
-
-
-def still(label: str, seed: int) -> np.ndarray:
-    """A smooth random crop that is bright on one side."""
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 120, (7, 7, 3), np.uint8)
-    small[:, :3] += 100 if label == "left" else 0
-    small[:, 4:] += 0 if label == "left" else 100
-    return np.asarray(cv2.resize(small, (112, 112), interpolation=cv2.INTER_CUBIC))
-
-
-def in_process(
-    job: CropJob, items: list[Any], count: int, limits: Limits | None = None
-) -> Iterator[tuple[Any, Any]]:
-    """`run_in_workers` without workers: 3 s a run less."""
-    for item in items:
-        yield item, job.do(item)
+from helpers.stills_project import CLASSES, in_process, still, write_project
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Target data, a pack, and 24 stills of two classes with a few that cannot be learnt from."""
     monkeypatch.setattr(crops, "run_in_workers", in_process)
-    list_networks(str(graphs.small_pack(tmp_path / "pack")), tmp_path / "data/networks")
-    clips = faces_tables.write_tables(tmp_path / "data", {"a": [True, True]})
-    write_manifest(
-        clips, tmp_path / "data/manifest.parquet", classes=["x", "y"], dataset="test", notes={}
-    )
-    for label in CLASSES:
-        folder = tmp_path / "stills" / label
-        folder.mkdir(parents=True)
-        for number in range(12):
-            seed = 1000 * CLASSES.index(label) + number
-            cv2.imwrite(str(folder / f"{number:02d}.png"), still(label, seed))
+    write_project(tmp_path, str(graphs.small_pack(tmp_path / "pack")))
+    folder = tmp_path / "stills" / CLASSES[-1]
     cv2.imwrite(str(folder / "target.png"), faces_tables.crop(0, 1)[..., ::-1])
     (folder / "broken.png").write_bytes(b"no image")
     return tmp_path

@@ -135,37 +135,36 @@ def test_decord_is_not_used_where_images_change_their_size(tmp_path: Path) -> No
         sampled(path, "decord")
 
 
+def overwrite(path: Path, box: bytes, offset: int, old: bytes, new: bytes) -> None:
+    """Put bytes in the place of others, which must be there, so far behind a box's name."""
+    data = bytearray(path.read_bytes())
+    at = data.index(box) + offset
+    assert data[at : at + len(old)] == old
+    data[at : at + len(old)] = new
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize("where", [{}, {"movflags": "faststart"}])
 def test_a_damaged_size_in_the_header_makes_no_oblong_pixels(
     tmp_path: Path, where: dict[str, str]
 ) -> None:
     path = made.write(tmp_path / "a.mp4", frames=3, container_options=where)
-    data = bytearray(path.read_bytes())
-    at = data.index(b"stsd") + 44
-    assert data[at : at + 4] == (320).to_bytes(2, "big") + (240).to_bytes(2, "big")
-    data[at : at + 4] = b"\xff\xf0\xff\xf0"
-    path.write_bytes(data)
+    stated = (320).to_bytes(2, "big") + (240).to_bytes(2, "big")
+    overwrite(path, b"stsd", 44, stated, b"\xff\xf0\xff\xf0")
     assert [image.shape for image in images(path)] == [(240, 320, 3)] * 3
 
 
 def test_a_track_that_is_shown_in_another_size_has_oblong_pixels(tmp_path: Path) -> None:
     """Old QuickTime files say it by the track's size alone."""
     path = made.write(tmp_path / "a.mov", frames=3)
-    data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd") + 4 + 76
-    assert data[at : at + 4] == (320 << 16).to_bytes(4, "big")
-    data[at : at + 4] = (480 << 16).to_bytes(4, "big")
-    path.write_bytes(data)
+    overwrite(path, b"tkhd", 80, (320 << 16).to_bytes(4, "big"), (480 << 16).to_bytes(4, "big"))
     assert [image.shape for image in images(path)] == [(240, 480, 3)] * 3
 
 
 def test_a_damaged_matrix_makes_no_oblong_pixels(tmp_path: Path) -> None:
     """FFmpeg would make a ratio of it."""
     path = made.write(tmp_path / "a.mp4", frames=3)
-    data = bytearray(path.read_bytes())
-    matrix = data.index(b"tkhd") + 4 + 40
-    assert data[matrix : matrix + 4] == (1 << 16).to_bytes(4, "big")
-    # b of a b c d, where nothing was
-    data[matrix + 5] = 1
-    path.write_bytes(data)
+    # a and b of a b c d; nothing was in b
+    one = (1 << 16).to_bytes(4, "big")
+    overwrite(path, b"tkhd", 44, one + bytes(4), one + b"\x00\x01\x00\x00")
     assert [image.shape for image in images(path)] == [(240, 320, 3)] * 3
