@@ -29,6 +29,7 @@ SETTINGS = {
     "decode.frames": 4,
     "dataset.val_fraction": 0.34,
     "train.epochs": 2,
+    "train.min_steps": 1,
     "train.seeds": [0],
     "evaluate.bootstrap": 100,
     "report.faces": 8,

@@ -29,6 +29,7 @@ RENAMED = {
     "faces.landmarks: supplied": "faces.landmarks: provided",
     "finetune.colour": "finetune.color",
     "graph.neighbourhood": "graph.neighborhood",
+    "train.ema": "train.average (a fraction of all steps: 0.13)",
 }
 
 _TO_YAML = "to YAML"
@@ -265,6 +266,7 @@ class TrainParams(Section):
     stride: Positive = 16
     select: Literal["auto", "uar", "macro_f1"] = "auto"
     epochs: Positive = 25
+    min_steps: Positive = 150
     patience: Positive = 10
     batch: Positive = 32
     lr: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
@@ -272,7 +274,7 @@ class TrainParams(Section):
     warmup: Fraction = 0.05
     label_smoothing: Probability = 0.1
     class_weights: Literal["none", "balanced", "sqrt"] = "sqrt"
-    ema: Probability = 0.95
+    average: Probability = 0.13
     grad_clip: Annotated[float, Field(gt=0.0)] = 1.0
     flip: Probability = 0.5
     feature_noise: Annotated[float, Field(ge=0.0, le=5.0)] = 1.5

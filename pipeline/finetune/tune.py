@@ -190,6 +190,7 @@ class Tuner(EpochLoop):
             advice=f"finetune.lr ({params.lr}) or finetune.head_lr ({params.head_lr})",
             seed=(params.seed,),
             epochs=params.epochs,
+            epoch_steps=len(_cut(stills.train, params.batch)),
             warmup=params.warmup,
             grad_clip=GRAD_CLIP,
             select="uar",

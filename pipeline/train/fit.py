@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,13 @@ from arpgnet.pipeline.train.folds import Fold
 from arpgnet.pipeline.training.data import Dataset, class_counts
 from arpgnet.pipeline.training.device import total
 from arpgnet.pipeline.training.features import Features, batches, concat, statistics
-from arpgnet.pipeline.training.loop import EpochLoop, LoopSettings, class_weights, make_optimizer
+from arpgnet.pipeline.training.loop import (
+    EpochLoop,
+    LoopSettings,
+    class_weights,
+    epoch_steps,
+    make_optimizer,
+)
 from arpgnet.pipeline.training.network import logits_of
 from arpgnet.pipeline.training.selection import macro_f1, unweighted_recall
 from arpgnet.pipeline.training.tasks import Task, Views
@@ -64,19 +71,22 @@ class Trainer(EpochLoop):
         mirror = torch.tensor(dataset.metadata["mirror"], device=fabric.device)
         self.augment = Augment(params, mirror, feature_statistics.to(fabric.device))
         self.classes = network.config.num_classes
-        taught = task.labels(task.training(fold.train, np.random.default_rng(0)))
+        views = task.training(fold.train, np.random.default_rng(0))
+        taught = task.labels(views)
         weight = class_weights(class_counts(taught, self.classes), params.class_weights)
         self.class_weight = None if weight is None else weight.to(fabric.device)
         self._weight_of = np.ones(self.classes) if weight is None else weight.numpy()
+        batches_per_pass = math.ceil(len(views) / params.batch)
         settings = LoopSettings(
             name=f"training of fold {fold.number}, seed {seed}",
             advice=f"train.lr ({params.lr}) or train.grad_clip",
             seed=(seed, fold.number),
             epochs=params.epochs,
+            epoch_steps=epoch_steps(batches_per_pass, params.epochs, params.min_steps),
             patience=params.patience,
             warmup=params.warmup,
             grad_clip=params.grad_clip,
-            ema=params.ema,
+            average=params.average,
             select=task.select,
         )
         optimizer = make_optimizer([(network, params.lr)], params.weight_decay, fused=True)
@@ -108,10 +118,17 @@ class Trainer(EpochLoop):
     def batches(
         self, rng: np.random.Generator, draws: torch.Generator
     ) -> tuple[list[int], Iterator[Tensor]]:
-        views = self.task.training(self.fold.train, rng)
-        order = rng.permutation(len(views))
-        parts = np.split(order, range(self.params.batch, len(order), self.params.batch))
-        return [len(part) for part in parts], self._losses(views, parts, draws)
+        sizes: list[int] = []
+        losses: list[Iterator[Tensor]] = []
+        # a small set is passed over several times, each time in another order; the last pass may
+        # end early
+        while (missing := self.settings.epoch_steps - len(sizes)) > 0:
+            views = self.task.training(self.fold.train, rng)
+            order = rng.permutation(len(views))
+            parts = np.split(order, range(self.params.batch, len(order), self.params.batch))
+            sizes += [len(part) for part in parts[:missing]]
+            losses.append(self._losses(views, parts[:missing], draws))
+        return sizes, chain.from_iterable(losses)
 
     def _losses(
         self, views: Views, parts: Sequence[np.ndarray], draws: torch.Generator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -246,6 +246,11 @@ class Networks:
             f"{one}: {word}, {len(outcome.history)} epochs, validation "
             f"UAR {best['val_uar']:.3f} in epoch {outcome.best}"
         )
+        if improving(outcome.history, f"val_{self.task.select}"):
+            progress.note(
+                f"{one}: still improving in its last epoch: try a higher train.epochs or "
+                "train.min_steps"
+            )
         info = {
             "classes": self.classes,
             "origin": self.origin,
@@ -298,6 +303,12 @@ class Networks:
         frames = self.task.units(everyone).label.tobytes() if dataset.frame_labels else b""
         metadata = [dataset.metadata, dataset.pooling_key, self.classes]
         return [*metadata, clips, hashlib.sha256(frames).hexdigest()]
+
+
+def improving(history: Sequence[Mapping[str, float]], score: str) -> bool:
+    """Check whether the last epoch has a higher score than all before: training ended too early."""
+    *before, last = (row[score] for row in history)
+    return bool(before) and last > max(before)
 
 
 def probe_rows(

@@ -33,17 +33,27 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """How long a run trains, and how it is called."""
+    """How long a run trains, and how it is called.
+
+    An epoch is what is validated once. Whatever else lasts a while is a number of epochs or a part
+    of all steps, so that a run's length can be changed by itself.
+    """
 
     name: str  # for messages
     advice: str  # which settings to lower where the loss is no longer a number
     seed: tuple[int, ...]  # the numbers that tell this run from others
     epochs: int  # at most
+    epoch_steps: int  # of each epoch; see `epoch_steps`
     patience: int | None = None  # epochs without a better one before it ends; None: never
-    warmup: float  # part of the steps, see `warm_cosine`
+    warmup: float  # part of all steps, see `warm_cosine`
     grad_clip: float  # largest norm of the gradient
-    ema: float = 0.0  # decay of the moving average of the weights that is validated and kept
+    average: float = 0.0  # length of the moving average of the weights, as `warmup`; 0: none
     select: str  # the score that chooses the epoch; of equal ones the lower validation loss
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run, if it is not stopped early."""
+        return self.epochs * self.epoch_steps
 
 
 class EpochLoop(ABC):
@@ -64,7 +74,7 @@ class EpochLoop(ABC):
     ) -> None:
         self.fabric, self.network, self.settings = fabric, network, settings
         # what validates and predicts
-        self.average = copy.deepcopy(network).to(fabric.device) if settings.ema else network
+        self.average = copy.deepcopy(network).to(fabric.device) if settings.average else network
         self.optimizer = optimizer
         self._rates = [group["lr"] for group in optimizer.param_groups]
         self.module, self.wrapped = fabric.setup(network, optimizer)
@@ -73,7 +83,7 @@ class EpochLoop(ABC):
     def batches(
         self, rng: np.random.Generator, draws: torch.Generator
     ) -> tuple[list[int], Iterator[Tensor]]:
-        """Return the sizes of an epoch's batches, and their mean losses.
+        """Return the sizes of an epoch's `epoch_steps` batches, and their mean losses.
 
         A loss is computed when it is asked for, after the step of the one before. Where several
         processes share a batch, each returns its part of the loss, to be added up.
@@ -136,7 +146,7 @@ class EpochLoop(ABC):
             raise UserError(f"{settings.name} diverged in epoch {epoch}: lower {settings.advice}")
         state.history.append(row)
         state.weights = self.network.state_dict()
-        state.average = self.average.state_dict() if settings.ema else {}
+        state.average = self.average.state_dict() if settings.average else {}
         state.optimizer = self.optimizer.state_dict()["state"]
         if state.best < 0 or self._rank(row) > self._rank(state.history[state.best]):
             state.best, state.best_weights = epoch, snapshot(self.average)
@@ -150,7 +160,8 @@ class EpochLoop(ABC):
         torch.manual_seed(seed)
         draws = torch.Generator(self.fabric.device).manual_seed(seed)
         sizes, losses = self.batches(np.random.default_rng(seed), draws)
-        steps = self.settings.epochs * len(sizes)
+        assert len(sizes) == self.settings.epoch_steps
+        steps = self.settings.steps
         summed = torch.zeros((), device=self.fabric.device)
         self.module.train()
         for step, (size, loss) in enumerate(zip(sizes, losses, strict=True), epoch * len(sizes)):
@@ -177,8 +188,9 @@ class EpochLoop(ABC):
 
         Of the first steps it is closer to a plain mean, so that it does not remember the start.
         """
-        if self.settings.ema:
-            decay = min(self.settings.ema, (step + 2) / (step + 11))
+        if self.settings.average:
+            decay = average_decay(self.settings.average * self.settings.steps)
+            decay = min(decay, (step + 2) / (step + 11))
             average: list[Tensor] = list(self.average.parameters())
             weights: list[Tensor] = list(self.network.parameters())
             torch._foreach_lerp_(average, weights, 1 - decay)
@@ -208,6 +220,22 @@ def make_optimizer(
 def is_embedding(name: str) -> bool:
     """Check whether a parameter is a table of vectors, by its last name."""
     return name.rsplit(".", 1)[-1].endswith(("_table", "_embedding"))
+
+
+def epoch_steps(batches: int, epochs: int, least: int) -> int:
+    """Return the steps of an epoch: those of a pass over the data, or more where it is small.
+
+    Args:
+        batches: of one pass.
+        epochs: of the whole training.
+        least: steps that the whole training must have.
+    """
+    return max(batches, math.ceil(least / epochs))
+
+
+def average_decay(steps: float) -> float:
+    """Return the decay per step of a moving average over about this many steps."""
+    return 1 - 1 / max(steps, 1)
 
 
 def warm_cosine(peak: float, step: int, steps: int, warmup: float) -> float:

@@ -38,6 +38,7 @@ TINY = {
     "relation.layers": 1,
     "fusion.layers": 1,
     "train.epochs": 3,
+    "train.min_steps": 1,
     "train.seeds": [0],
     "evaluate.bootstrap": 100,
     "report.faces": 8,

@@ -159,6 +159,14 @@ def small_params(*, workers: int = 1, **train: object) -> Params:
             "engine": {"workers": workers},
             "relation": {"layers": 1, "heads": 2},
             "fusion": {"width": 16, "layers": 1, "heads": 2, "head_dropout": 0.1},
-            "train": {"epochs": 12, "batch": 8, "lr": 5e-3, "seeds": [0], "device": "cpu"} | train,
+            "train": {
+                "epochs": 12,
+                "min_steps": 1,
+                "batch": 8,
+                "lr": 5e-3,
+                "seeds": [0],
+                "device": "cpu",
+            }
+            | train,
         }
     )

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parents[3]
 SETTINGS = """
 relation: {layers: 1, heads: 2, dropout: 0.0}
 fusion: {width: 16, layers: 1, heads: 2, dropout: 0.0, head_dropout: 0.0}
-train: {epochs: 6, batch: 7, lr: 0.005, seeds: [0], device: cpu, patience: 6}
+train: {epochs: 6, min_steps: 1, batch: 7, lr: 0.005, seeds: [0], device: cpu, patience: 6}
 engine: {workers: 1}
 """
 

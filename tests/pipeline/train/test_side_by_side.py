@@ -41,7 +41,7 @@ run(lambda: train(load_params(), checkpoint_seconds=0.0))
 SETTINGS = """
 relation: {layers: 1, heads: 2}
 fusion: {width: 16, layers: 1, heads: 2, head_dropout: 0.1}
-train: {epochs: 40, patience: 40, batch: 8, lr: 0.005, seeds: [0], device: cpu}
+train: {epochs: 40, min_steps: 1, patience: 40, batch: 8, lr: 0.005, seeds: [0], device: cpu}
 engine: {workers: WORKERS}
 """
 

@@ -128,8 +128,8 @@ def test_same_bytes_from_an_empty_store(trained: Path, tmp_path: Path) -> None:
 def test_average_of_the_weights_is_what_is_kept(trained: Path, tmp_path: Path) -> None:
     root = fresh(trained, tmp_path)
     weights = []
-    for ema in (0.0, 0.9):
-        train(small_params(epochs=3, folds=[0], ema=ema), root=root)
+    for average in (0.0, 0.9):
+        train(small_params(epochs=3, folds=[0], average=average), root=root)
         network, _ = load_run(root / RUNS / "fold0-seed0")
         weights.append(torch.cat([p.flatten() for p in network.parameters()]))
     assert 1e-4 < (weights[1] - weights[0]).abs().mean() < 0.1
@@ -208,6 +208,48 @@ def test_early_stopping_keeps_the_best_epoch(trained: Path, tmp_path: Path) -> N
     curves = read_curves(root / RUNS / "fold0-seed0" / "curves")
     _, info = load_run(root / RUNS / "fold0-seed0")
     assert len(curves) == info["best_epoch"] + 2 < 30
+
+
+def test_small_set_is_passed_over_until_it_has_its_steps(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = fresh(trained, tmp_path)
+    steps: list[int] = []
+    follow = Trainer._follow
+
+    def counted(self: Trainer, step: int) -> None:
+        assert self.settings.epoch_steps == 7
+        steps.append(step)
+        follow(self, step)
+
+    monkeypatch.setattr(Trainer, "_follow", counted)
+    # 24 clips in batches of 8: three a pass
+    train(small_params(epochs=4, min_steps=25, patience=4, folds=[0]), root=root)
+    assert steps == list(range(28))
+    assert len(read_curves(root / RUNS / "fold0-seed0" / "curves")) == 4
+
+
+@pytest.mark.parametrize("improves", [True, False])
+def test_run_that_is_best_at_its_end_says_so(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    improves: bool,
+) -> None:
+    root = fresh(trained, tmp_path)
+    scores = iter([0.2, 0.4, 0.5, 0.6 if improves else 0.5])
+
+    def validated(self: Trainer) -> dict[str, float]:
+        score = next(scores)
+        return {"val_loss": 1 - score, "val_uar": score, "val_macro_f1": score}
+
+    monkeypatch.setattr(Trainer, "validate", validated)
+    # patience cannot end a run whose last epoch is its best
+    train(small_params(epochs=4, patience=1, folds=[0]), root=root)
+    said = capfd.readouterr().err
+    assert len(read_curves(root / RUNS / "fold0-seed0" / "curves")) == 4
+    assert ("still improving" in said) == improves
 
 
 def test_frames_are_learned_and_every_labeled_one_is_scored(tmp_path: Path) -> None:

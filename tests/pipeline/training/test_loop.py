@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from arpgnet.pipeline.training.loop import (
+    average_decay,
     class_weights,
+    epoch_steps,
     is_embedding,
     make_optimizer,
     warm_cosine,
@@ -21,6 +23,20 @@ def test_rate_rises_to_lr_and_falls_to_almost_nothing() -> None:
 @pytest.mark.parametrize("warmup", [0.0, 1.0])
 def test_extreme_warm_up(warmup: float) -> None:
     assert all(0 < warm_cosine(0.1, step, 10, warmup) <= 0.1 for step in range(10))
+
+
+@pytest.mark.parametrize(
+    ("clips", "steps"),
+    [(60, 150), (100, 150), (173, 150), (300, 250), (3000, 2350), (40000, 31250)],
+)
+def test_every_size_has_enough_steps(clips: int, steps: int) -> None:
+    batches = -(-clips // 32)
+    assert 25 * epoch_steps(batches, 25, 150) == steps
+
+
+def test_average_is_over_so_many_steps() -> None:
+    assert average_decay(20) == pytest.approx(0.95)
+    assert average_decay(0.1) == 0
 
 
 @pytest.mark.parametrize(("kind", "ratio"), [("balanced", 4.0), ("sqrt", 2.0)])
