@@ -268,6 +268,7 @@ class TrainParams(Section):
     epochs: Positive = 25
     min_steps: Positive = 150
     patience: Positive = 10
+    refit: bool | Literal["auto"] = "auto"
     batch: Positive = 32
     lr: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-2

@@ -16,7 +16,7 @@ from arpgnet.pipeline.evaluate.summary import summarize
 from arpgnet.pipeline.evaluate.traits import trait_scores
 from arpgnet.pipeline.evaluate.units import origins
 from arpgnet.pipeline.store import file_sha256
-from arpgnet.pipeline.tables.curves import RUNS, read_curves
+from arpgnet.pipeline.tables.curves import RUNS, read_curves, read_facts
 from arpgnet.pipeline.tables.manifest import read_manifest
 from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
 from arpgnet.pipeline.tables.text_files import write_json
@@ -51,13 +51,14 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
         ],
         params,
     )
+    runs = sorted({(run["fold"], run["seed"]) for run in details["runs"]})
+    names = [f"fold{fold}-seed{seed}" for fold, seed in runs]
+    details["training"] = {name: read_facts(root / RUNS / name) for name in names}
     write_json(metrics, root / METRICS)
     write_json(details, root / DETAILS)
     write_confusion(tested, root / PLOTS / "confusion.csv")
     write_reliability(details["reliability"], root / PLOTS / "reliability.csv")
     write_subjects(details["subjects"]["rows"], root / PLOTS / "subjects.csv")
-    runs = sorted({(run["fold"], run["seed"]) for run in details["runs"]})
-    names = [f"fold{fold}-seed{seed}" for fold, seed in runs]
     histories = {name: read_curves(root / RUNS / name / "curves") for name in names}
     write_curves(histories, root / PLOTS / "curves.csv")
     write_mean_curves(histories, root / PLOTS / "mean_curves.csv")

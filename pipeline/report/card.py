@@ -25,6 +25,7 @@ from arpgnet.pipeline.report.sentences import (
     plain,
     plus_minus,
     single_runs,
+    training,
 )
 from arpgnet.pipeline.report.settings import LEFT_OUT, settings_digest, shareable
 from arpgnet.pipeline.report.verdict import rendered
@@ -89,6 +90,7 @@ def model_card(results: Results) -> str:
         validation=_validation(metrics),
         rivals=list(_rivals(details)),
         verdict=results.verdict,
+        training=training(details),
         single=single_runs(metrics, details),
         per_class=list(_per_class(results)),
         spread=spread(details["subjects"]),

@@ -38,6 +38,7 @@ from arpgnet.pipeline.report.sentences import (
     plus_minus,
     run_range,
     single_runs,
+    training,
 )
 from arpgnet.pipeline.report.settings import shareable
 from arpgnet.pipeline.report.verdict import Verdict, rendered, verdict
@@ -146,6 +147,7 @@ def render(results: Results) -> str:
         rivals=list(_rivals(results)),
         official=official(results.details),
         runs=_runs(results),
+        training=training(results.details),
         calibration=calibration(results.metrics, results.details),
         reliability=Markup(reliability_chart(results.details["reliability"])),
         subjects=subjects_view(results.details["subjects"]),

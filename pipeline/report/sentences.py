@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arpgnet.pipeline.common.wording import plural
@@ -93,6 +93,38 @@ def run_range(details: Mapping[str, Any]) -> tuple[str, str]:
     """Return the lowest and the highest UAR of a single run."""
     uars = [run["uar"] for run in details["runs"] if run["uar"] is not None]
     return number(min(uars)), number(max(uars))
+
+
+def training(details: Mapping[str, Any]) -> str:
+    """Say how long the runs were trained, and whether they were refitted."""
+    runs = list(details["training"].values())
+    steps = sorted((run["best_epoch"] + 1) * run["epoch_steps"] for run in runs)
+    refitted = [run["refitted"] for run in runs if run["refitted"]]
+    said = (
+        f"Validation chose an epoch after {_range(steps)} steps (an epoch: "
+        f"{_range(sorted(run['epoch_steps'] for run in runs))}). "
+    )
+    if refitted:
+        said += (
+            "Networks and baselines were then trained anew on training and validation together "
+            f"({_range(sorted(refitted))} clips), for as many steps and with the chosen "
+            "regularization; only these see the test part, and all validation figures are from "
+            "before."
+        )
+    else:
+        said += "The weights are those of that epoch; they have not seen the validation part."
+    late = sum(run["improving"] for run in runs)
+    if late:
+        said += (
+            f" {plural(late, 'run')} of {len(runs)} still improved in the last epoch: a higher "
+            "train.epochs or train.min_steps may give better networks."
+        )
+    return said
+
+
+def _range(ascending: Sequence[int]) -> str:
+    low, high = ascending[0], ascending[-1]
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def calibration(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:

@@ -1,13 +1,24 @@
-"""Learning curves of the runs: where they lie, what they hold, and how they are read."""
+"""Learning curves of the runs and what else is known of their training: where it lies, what it
+holds, and how it is read."""
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 # every run's folder lies in it
 RUNS = Path("artifacts/runs")
+# of a run, in its folder; see `Networks._facts` of the train stage
+FACTS = "training.json"
 CURVES = ("train_loss", "val_loss", "val_uar", "val_macro_f1")
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Return what the train stage says of a run."""
+    found: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return found
 
 
 def read_curves(folder: Path) -> list[dict[str, float]]:

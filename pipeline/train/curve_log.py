@@ -31,7 +31,7 @@ class _Live(Live):
 class RunLog:
     """Writes a run's epochs one at a time, so that a running training can be watched.
 
-    An epoch that a resumed run reports again is written and counted once.
+    An epoch that a resumed run reports again is written and counted once; `count` are so far.
 
     Args:
         folder: of the curves; None writes nothing (another process does).
@@ -42,7 +42,7 @@ class RunLog:
         # DVC tracks the folder as an output of the stage: no experiment and no dvc.yaml of its own
         self._live = folder and _Live(str(folder), save_dvc_exp=False, dvcyaml=None)
         self._advance = advance
-        self._epochs = 0
+        self.count = 0
 
     def __enter__(self) -> Self:
         return self
@@ -57,11 +57,11 @@ class RunLog:
             self._live = None
 
     def add(self, number: int, values: Mapping[str, float]) -> None:
-        """Add an epoch's `CURVES`."""
-        if number < self._epochs:
+        """Add an epoch's `CURVES`; one without validation, of a refit, is only counted."""
+        if number < self.count:
             return
-        self._epochs += 1
-        if self._live:
+        self.count += 1
+        if self._live and set(CURVES) <= values.keys():
             for name in CURVES:
                 self._live.log_metric(name, round(values[name], 6))
             self._live.next_step()

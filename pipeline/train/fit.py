@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+def steps_of_epoch(task: Task, fold: Fold, params: TrainParams) -> int:
+    """Return the steps between two validations of a run."""
+    examples = len(task.training(fold.train, np.random.default_rng(0)))
+    return epoch_steps(math.ceil(examples / params.batch), params.epochs, params.min_steps)
+
+
 class Trainer(EpochLoop):
     """Fits one network to a fold. Make it, then call `fit`.
 
@@ -48,6 +54,8 @@ class Trainer(EpochLoop):
         features: the data set's, of the clips of this process; on the device or where they are
             streamed from.
         task: what is learned and scored.
+        refit: None: learns from the training part, and validates. Else, of a run that has: the
+            epoch to end with; learns from training and validation, with steps as many and as long.
     """
 
     def __init__(
@@ -60,10 +68,13 @@ class Trainer(EpochLoop):
         fold: Fold,
         seed: int,
         params: TrainParams,
+        *,
+        refit: int | None = None,
     ) -> None:
         self.features, self.task, self.fold, self.params = features, task, fold, params
+        self.learned = fold.train if refit is None else fold.learned
         self.partition = dataset.partition
-        rows = self.partition.local_rows(dataset.rows(fold.train))
+        rows = self.partition.local_rows(dataset.rows(self.learned))
         feature_statistics = statistics(
             features, torch.from_numpy(rows[rows >= 0]), partial(total, fabric)
         )
@@ -71,18 +82,17 @@ class Trainer(EpochLoop):
         mirror = torch.tensor(dataset.metadata["mirror"], device=fabric.device)
         self.augment = Augment(params, mirror, feature_statistics.to(fabric.device))
         self.classes = network.config.num_classes
-        views = task.training(fold.train, np.random.default_rng(0))
-        taught = task.labels(views)
+        taught = task.labels(task.training(self.learned, np.random.default_rng(0)))
         weight = class_weights(class_counts(taught, self.classes), params.class_weights)
         self.class_weight = None if weight is None else weight.to(fabric.device)
         self._weight_of = np.ones(self.classes) if weight is None else weight.numpy()
-        batches_per_pass = math.ceil(len(views) / params.batch)
         settings = LoopSettings(
             name=f"training of fold {fold.number}, seed {seed}",
             advice=f"train.lr ({params.lr}) or train.grad_clip",
             seed=(seed, fold.number),
             epochs=params.epochs,
-            epoch_steps=epoch_steps(batches_per_pass, params.epochs, params.min_steps),
+            epoch_steps=steps_of_epoch(task, fold, params),
+            stop=refit,
             patience=params.patience,
             warmup=params.warmup,
             grad_clip=params.grad_clip,
@@ -123,7 +133,7 @@ class Trainer(EpochLoop):
         # a small set is passed over several times, each time in another order; the last pass may
         # end early
         while (missing := self.settings.epoch_steps - len(sizes)) > 0:
-            views = self.task.training(self.fold.train, rng)
+            views = self.task.training(self.learned, rng)
             order = rng.permutation(len(views))
             parts = np.split(order, range(self.params.batch, len(order), self.params.batch))
             sizes += [len(part) for part in parts[:missing]]

@@ -10,8 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.training.data import Dataset, class_counts
 from arpgnet.pipeline.training.tasks import Task
+
+# clips, or windows of labeled frames
+MOST_REFITTED = 2000
 
 Part = Literal["train", "val", "test"]
 
@@ -29,6 +33,22 @@ class Fold:
 
     def clips(self, part: Part) -> np.ndarray:
         return {"train": self.train, "val": self.val, "test": self.test}[part]
+
+    @property
+    def learned(self) -> np.ndarray:
+        """The clips that may be learned from once selection is over: training and validation."""
+        return np.sort(np.concatenate([self.train, self.val]))
+
+
+def refits(params: TrainParams, task: Task, fold: Fold) -> bool:
+    """Decide whether a fold's models are trained anew on training and validation.
+
+    `auto`: where both have at most `MOST_REFITTED` examples. The more there are, the less a fifth
+    more of them adds, and it takes as long again.
+    """
+    if params.refit != "auto":
+        return params.refit
+    return len(task.training(fold.learned, np.random.default_rng(0))) <= MOST_REFITTED
 
 
 def read_folds(

@@ -3,7 +3,7 @@
 `logreg_embedding` sees the embedding averaged over a clip's valid frames, `logreg_map` the feature
 map averaged over frames and cells, `logreg_map_grid` every region's features averaged over frames.
 None of them sees a graph or the order in time. Where frames are labeled, each sees the frame
-alone. The regularization is chosen on validation.
+alone. The regularization is chosen on validation; where the network is refitted, they are too.
 
 Shape letters: U units (clips or labeled frames), K classes.
 """
@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from arpgnet.pipeline.common.params import TrainParams
-from arpgnet.pipeline.train.folds import Fold
+from arpgnet.pipeline.train.folds import Fold, refits
 from arpgnet.pipeline.training.data import Dataset
 from arpgnet.pipeline.training.selection import macro_f1, unweighted_recall
 from arpgnet.pipeline.training.state import CachedState, read_tensors
@@ -118,7 +119,13 @@ def majority(train: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
 
 
 def logistic_regression(
-    train: Examples, val: Examples, test: np.ndarray, *, balanced: bool, select: str = "uar"
+    train: Examples,
+    val: Examples,
+    test: np.ndarray,
+    *,
+    balanced: bool,
+    select: str = "uar",
+    refit: bool = False,
 ) -> np.ndarray:
     """Return multinomial logistic regression on standardized features.
 
@@ -127,38 +134,54 @@ def logistic_regression(
         test: float64 [U, features], NaN for a unit without a face.
         balanced: weight classes inversely to their training counts.
         select: the validation score that chooses the regularization, `uar` or `macro_f1`.
+        refit: with it, learn again from training and validation.
 
     Returns:
         Probabilities of the test units, float64 [U, K]; NaN where there is none.
     """
     # 2 s, which a process that only trains need not wait for
     from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    def fitted(strength: float, inputs: np.ndarray, label: np.ndarray) -> Any:
+        weight = "balanced" if balanced else None
+        model = LogisticRegression(C=strength, max_iter=1000, class_weight=weight)
+        return model.fit(inputs, label)
 
     seen = ~np.isnan(test).any(axis=1)
     train, val = train.known(), val.known()
     probabilities = np.full((len(test), len(np.unique(train.label))), np.nan)
     # a few hundred clips: threads would only wait for each other, and change last digits
     with threadpool_limits(1):
-        scaler = StandardScaler().fit(train.inputs)
-        inputs, checked, tested = map(scaler.transform, (train.inputs, val.inputs, test[seen]))
-        if inputs.shape[1] > inputs.shape[0]:
-            # with an L2 penalty the solution lies in the span of the training clips: rotating
-            # into it gives the same probabilities from far fewer numbers
-            basis = np.linalg.svd(inputs, full_matrices=False)[2].T
-            inputs, checked, tested = inputs @ basis, checked @ basis, tested @ basis
-        best_score, best = -1.0, None
-        for strength in STRENGTHS:
-            weight = "balanced" if balanced else None
-            model = LogisticRegression(C=strength, max_iter=1000, class_weight=weight)
-            model.fit(inputs, train.label)
-            score = SCORES[select](val.label, model.predict(checked))
-            if score > best_score:
-                best_score, best = score, model
-        assert best is not None
-        probabilities[seen] = best.predict_proba(tested)
+        inputs, checked, tested = _standardized(train.inputs, val.inputs, test[seen])
+        models = {strength: fitted(strength, inputs, train.label) for strength in STRENGTHS}
+        # of equal scores the first, which is the strongest regularization
+        best = max(
+            STRENGTHS, key=lambda one: SCORES[select](val.label, models[one].predict(checked))
+        )
+        model = models[best]
+        if refit:
+            both = Examples(
+                *map(np.concatenate, ((train.inputs, val.inputs), (train.label, val.label)))
+            )
+            inputs, tested = _standardized(both.inputs, test[seen])
+            model = fitted(best, inputs, both.label)
+        probabilities[seen] = model.predict_proba(tested)
     return probabilities
+
+
+def _standardized(learned: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    """Standardize inputs [U, features] by the first ones' statistics."""
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(learned)
+    found = [scaler.transform(inputs) for inputs in (learned, *others)]
+    if learned.shape[1] > learned.shape[0]:
+        # with an L2 penalty the solution lies in the span of the training clips: rotating into it
+        # gives the same probabilities from far fewer numbers
+        basis = np.linalg.svd(found[0], full_matrices=False)[2].T
+        found = [inputs @ basis for inputs in found]
+    return found
 
 
 def baselines(
@@ -166,13 +189,20 @@ def baselines(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each baseline's name and its probabilities of the fold's test units, float64 [U, K]."""
     task, balanced = probes.task, params.class_weights != "none"
-    train_label, test_label = (task.units(clips).label for clips in (fold.train, fold.test))
+    refit = refits(params, task, fold)
+    learned = fold.learned if refit else fold.train
+    train_label, test_label = (task.units(clips).label for clips in (learned, fold.test))
     yield "majority", majority(train_label, test_label, classes)
     for name in probes.names:
         train = probes.examples(name, fold.train, thin=True)
         val = probes.examples(name, fold.val, thin=True)
         test = probes.examples(name, fold.test).inputs
-        yield name, logistic_regression(train, val, test, balanced=balanced, select=task.select)
+        yield (
+            name,
+            logistic_regression(
+                train, val, test, balanced=balanced, select=task.select, refit=refit
+            ),
+        )
 
 
 class CachedBaselines(CachedState):

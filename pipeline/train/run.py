@@ -19,7 +19,7 @@ from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.progress import Tracker, track
 from arpgnet.pipeline.runner.workers import Crashed, run_in_workers
 from arpgnet.pipeline.store import Store, code_version, digest
-from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.tables.curves import FACTS, RUNS
 from arpgnet.pipeline.tables.manifest import Manifest, read_manifest, read_splits
 from arpgnet.pipeline.tables.predictions import (
     NETWORK,
@@ -28,8 +28,10 @@ from arpgnet.pipeline.tables.predictions import (
     prediction_rows,
     write_predictions,
 )
+from arpgnet.pipeline.tables.text_files import write_json
 from arpgnet.pipeline.train.curve_log import RunLog
-from arpgnet.pipeline.train.folds import Fold, Part, check_fold, read_folds
+from arpgnet.pipeline.train.fit import steps_of_epoch
+from arpgnet.pipeline.train.folds import Fold, Part, check_fold, read_folds, refits
 from arpgnet.pipeline.train.probes import CachedBaselines, Probes, baselines
 from arpgnet.pipeline.train.processes import Processes
 from arpgnet.pipeline.train.side_by_side import RunJob, workers
@@ -157,7 +159,7 @@ class Networks:
         """Write `<output>/fold<f>-seed<s>/` and yield validation and test rows, run by run."""
         seeds = dict.fromkeys(self.params.train.seeds)
         plan = [Planned(fold, seed, self._key(fold, seed)) for fold in folds for seed in seeds]
-        total = len(plan) * self.params.train.epochs
+        total = sum(self._epochs(one.fold) for one in plan)
         with track(total, "train", quiet=not self.processes.first) as progress:
             done = self._side_by_side(plan, folds, output, progress)
             for one in plan:
@@ -201,7 +203,8 @@ class Networks:
                     self.baselines_of(item).finish(result)
                 elif (outcome := self._outcome(item)) is not None:
                     logs[item.key].close()
-                    self._conclude(item, output / item.name, outcome, "trained", progress)
+                    folder, log = output / item.name, logs[item.key]
+                    self._conclude(item, folder, outcome, log, "trained", progress)
                     done.add(item.key)
         return done
 
@@ -214,7 +217,7 @@ class Networks:
                 outcome = self._training.run(one, log.add)
             for number, row in enumerate(outcome.history):
                 log.add(number, row)
-        self._conclude(one, folder, outcome, word, progress)
+        self._conclude(one, folder, outcome, log, word, progress)
         return outcome
 
     @cached_property
@@ -236,17 +239,25 @@ class Networks:
         return RunLog(folder / "curves" if self.processes.first else None, progress.advance)
 
     def _conclude(
-        self, one: Planned, folder: Path, outcome: Outcome, word: str, progress: Tracker
+        self,
+        one: Planned,
+        folder: Path,
+        outcome: Outcome,
+        log: RunLog,
+        word: str,
+        progress: Tracker,
     ) -> None:
         """Report the result of a run, and write its network."""
-        # epochs that early stopping has saved
-        progress.advance(self.params.train.epochs - len(outcome.history))
+        # epochs that early stopping has saved, or that a run from the store did not take
+        progress.advance(self._epochs(one.fold) - log.count)
         best = outcome.history[outcome.best]
         progress.note(
             f"{one}: {word}, {len(outcome.history)} epochs, validation "
             f"UAR {best['val_uar']:.3f} in epoch {outcome.best}"
+            f"{', refitted' if outcome.refit else ''}"
         )
-        if improving(outcome.history, f"val_{self.task.select}"):
+        facts = self._facts(one, outcome)
+        if facts["improving"]:
             progress.note(
                 f"{one}: still improving in its last epoch: try a higher train.epochs or "
                 "train.min_steps"
@@ -259,11 +270,30 @@ class Networks:
             "task": self.task.name,
             "fold": one.fold.number,
             "seed": one.seed,
-            "best_epoch": outcome.best,
             "validation": best,
+            **facts,
         }
         if self.processes.first:
             save_run(folder, self.config, outcome.weights, info)
+            write_json(facts, folder / FACTS)
+
+    def _facts(self, one: Planned, outcome: Outcome) -> dict[str, Any]:
+        """Return how a run was trained.
+
+        `epochs` of `epoch_steps` steps, of which validation chose `best_epoch`; whether it was
+        `improving` at the end; and of how many clips the weights are `refitted` (0: they are not).
+        """
+        return {
+            "best_epoch": outcome.best,
+            "epochs": len(outcome.history),
+            "epoch_steps": steps_of_epoch(self.task, one.fold, self.params.train),
+            "improving": improving(outcome.history, f"val_{self.task.select}"),
+            "refitted": len(one.fold.learned) if outcome.refit else 0,
+        }
+
+    def _epochs(self, fold: Fold) -> int:
+        """Return how many epochs a run has at most."""
+        return self.params.train.epochs * (1 + refits(self.params.train, self.task, fold))
 
     def _settings(self) -> dict[str, Any]:
         """Return the parameters that decide a run's weights."""

@@ -5,7 +5,7 @@ What is in the store is not computed again, and a killed run continues.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from arpgnet.models.arpgnet import ARPGNetConfig
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.train.fit import Trainer
-from arpgnet.pipeline.train.folds import Fold
+from arpgnet.pipeline.train.folds import Fold, refits
 from arpgnet.pipeline.train.processes import Processes
 from arpgnet.pipeline.training.data import Dataset
 from arpgnet.pipeline.training.device import reproducible
@@ -24,6 +24,7 @@ from arpgnet.pipeline.training.loop import OnEpoch
 from arpgnet.pipeline.training.network import build_network
 from arpgnet.pipeline.training.state import (
     CachedState,
+    State,
     Weights,
     epoch_seed,
     read_tensors,
@@ -49,14 +50,28 @@ class Planned:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: the selected weights, its history (`best` is the selected epoch), and its
-    probabilities, float32 [units, K], of the validation and test units."""
+    """A finished run: the weights that are used, its history (`best` is the selected epoch), and
+    its probabilities, float32 [units, K], of the validation and test units.
+
+    Where it was refitted, `refit` has the losses of that training, epoch by epoch: the weights and
+    the test units' probabilities are its; all else is from before, by the selected weights.
+    """
 
     weights: Weights
     history: list[dict[str, float]]
     best: int
     val: np.ndarray
     test: np.ndarray
+    refit: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What is kept of a run before it is refitted; as in `Outcome`."""
+
+    history: list[dict[str, float]]
+    best: int
+    val: np.ndarray
 
 
 class CachedRun(CachedState):
@@ -71,14 +86,41 @@ class CachedRun(CachedState):
         tensors, info = found
         val, test = (tensors.pop(f"probabilities/{part}").numpy() for part in ("val", "test"))
         weights = {name.removeprefix("weights/"): value for name, value in tensors.items()}
-        return Outcome(weights, info["history"], info["best"], val, test)
+        return Outcome(weights, info["history"], info["best"], val, test, info["refit"])
 
     def finish(self, outcome: Outcome) -> None:
         """Store a finished run and remove its checkpoint."""
         tensors = {f"weights/{name}": value for name, value in outcome.weights.items()}
         tensors["probabilities/val"] = torch.from_numpy(outcome.val)
         tensors["probabilities/test"] = torch.from_numpy(outcome.test)
-        self._finish(tensors, {"history": outcome.history, "best": outcome.best})
+        info = {"history": outcome.history, "best": outcome.best, "refit": outcome.refit}
+        self._finish(tensors, info)
+        for rest in (CachedSelection(self.store, self.key), CachedRefit(self.store, self.key)):
+            rest.remove()
+
+
+class CachedSelection(CachedState):
+    """The entry of a run that is to be refitted, from its selection to its end; until then its
+    checkpoint is that of `CachedRun`."""
+
+    NAMESPACE = "train-selected"
+
+    def finished(self) -> Selected | None:
+        found = self._get(self.NAMESPACE, read_tensors)
+        if found is None:
+            return None
+        tensors, info = found
+        return Selected(info["history"], info["best"], tensors["val"].numpy())
+
+    def finish(self, selected: Selected) -> None:
+        tensors = {"val": torch.from_numpy(selected.val)}
+        self._finish(tensors, {"history": selected.history, "best": selected.best})
+
+
+class CachedRefit(CachedState):
+    """The checkpoint of a run that is being refitted."""
+
+    NAMESPACE = "train-refit"
 
 
 @dataclass
@@ -111,8 +153,60 @@ class Training:
             return self._run(planned, on_epoch)
 
     def _run(self, planned: Planned, on_epoch: OnEpoch) -> Outcome:
-        fold, seed = planned.fold, planned.seed
+        fold = planned.fold
         cached = CachedRun(self.store, planned.key)
+        # the test clips are read here, once, by the weights that are kept
+        if not refits(self.params, self.task, fold):
+            trainer, state = self._fit(planned, cached, on_epoch)
+            val, test = (trainer.predict(clips) for clips in (fold.val, fold.test))
+            outcome = Outcome(state.best_weights, state.history, state.best, val, test)
+        else:
+            chosen = self._select(planned, on_epoch)
+            done = len(chosen.history)
+            trainer, state = self._fit(
+                planned,
+                CachedRefit(self.store, planned.key),
+                lambda number, row: on_epoch(done + number, row),
+                refit=chosen.best,
+            )
+            outcome = Outcome(
+                weights=state.best_weights,
+                history=chosen.history,
+                best=chosen.best,
+                val=chosen.val,
+                test=trainer.predict(fold.test),
+                refit=state.history,
+            )
+        if self.processes.first:
+            cached.finish(outcome)
+        return outcome
+
+    def _select(self, planned: Planned, on_epoch: OnEpoch) -> Selected:
+        """Choose the epoch of a run that is to be refitted, or take it from the store."""
+        cached = CachedSelection(self.store, planned.key)
+        found = self.processes.agreed(cached.finished)
+        if found is not None:
+            for number, row in enumerate(found.history):
+                on_epoch(number, row)
+            return found
+        running = CachedRun(self.store, planned.key)
+        trainer, state = self._fit(planned, running, on_epoch)
+        found = Selected(state.history, state.best, trainer.predict(planned.fold.val))
+        if self.processes.first:
+            cached.finish(found)
+            running.remove_checkpoint()
+        return found
+
+    def _fit(
+        self,
+        planned: Planned,
+        cached: CachedState,
+        on_epoch: OnEpoch,
+        *,
+        refit: int | None = None,
+    ) -> tuple[Trainer, State]:
+        """Train from the last checkpoint of `cached` on; see `Trainer` for `refit`."""
+        fold, seed = planned.fold, planned.seed
         # an epoch number that training never reaches: the initial weights' own seed
         torch.manual_seed(epoch_seed(seed, fold.number, 2**31))
         trainer = Trainer(
@@ -124,17 +218,12 @@ class Training:
             fold,
             seed,
             self.params,
+            refit=refit,
         )
-        first = self.processes.first
         state = trainer.fit(
             self.processes.agreed(cached.checkpoint),
             on_epoch,
-            cached.save_checkpoint if first else lambda _: None,
+            cached.save_checkpoint if self.processes.first else lambda _: None,
             self.checkpoint_seconds,
         )
-        # the test clips are read here, once, by the weights that validation has selected
-        probabilities = (trainer.predict(clips) for clips in (fold.val, fold.test))
-        outcome = Outcome(state.best_weights, state.history, state.best, *probabilities)
-        if first:
-            cached.finish(outcome)
-        return outcome
+        return trainer, state

@@ -47,6 +47,7 @@ class LoopSettings:
     patience: int | None = None  # epochs without a better one before it ends; None: never
     warmup: float  # part of all steps, see `warm_cosine`
     grad_clip: float  # largest norm of the gradient
+    stop: int | None = None  # the epoch to end with, without any validation; None: validated
     average: float = 0.0  # length of the moving average of the weights, as `warmup`; 0: none
     select: str  # the score that chooses the epoch; of equal ones the lower validation loss
 
@@ -103,7 +104,8 @@ class EpochLoop(ABC):
         save: Callable[[State], None],
         seconds: float = 0.0,
     ) -> State:
-        """Train until `finished`, from `state` on if provided; end with the best weights.
+        """Train until `finished`, from `state` on if provided; end with the best weights, or the
+        last ones where there is no validation.
 
         Args:
             on_epoch: called after each epoch; for those of `state` at the beginning.
@@ -135,21 +137,29 @@ class EpochLoop(ABC):
     def finished(self, state: State) -> bool:
         """Check whether all epochs are done, or `patience` epochs without a better one."""
         done, patience = len(state.history), self.settings.patience
+        if self.settings.stop is not None:
+            return done > self.settings.stop
         return done >= self.settings.epochs or (
             patience is not None and done - 1 - state.best >= patience
         )
 
     def _epoch(self, state: State) -> None:
         epoch, settings = len(state.history), self.settings
-        row = {"train_loss": self._train(epoch), **self.validate()}
+        row = {"train_loss": self._train(epoch)}
+        if settings.stop is None:
+            row |= self.validate()
         if not all(math.isfinite(value) for value in row.values()):
             raise UserError(f"{settings.name} diverged in epoch {epoch}: lower {settings.advice}")
         state.history.append(row)
         state.weights = self.network.state_dict()
         state.average = self.average.state_dict() if settings.average else {}
         state.optimizer = self.optimizer.state_dict()["state"]
-        if state.best < 0 or self._rank(row) > self._rank(state.history[state.best]):
+        unvalidated = settings.stop is not None
+        if unvalidated or state.best < 0 or self._better(row, state.history[state.best]):
             state.best, state.best_weights = epoch, snapshot(self.average)
+
+    def _better(self, row: dict[str, float], best: dict[str, float]) -> bool:
+        return self._rank(row) > self._rank(best)
 
     def _rank(self, row: dict[str, float]) -> tuple[float, float]:
         return row[f"val_{self.settings.select}"], -row["val_loss"]

@@ -138,10 +138,18 @@ class CachedState:
     def save_checkpoint(self, state: State) -> None:
         self._put(self._unfinished, lambda path: write_state(path, state))
 
+    def remove_checkpoint(self) -> None:
+        self.store.remove(self._unfinished, self.key, "file")
+
+    def remove(self) -> None:
+        """Remove everything."""
+        self.store.remove(self.NAMESPACE, self.key, "file")
+        self.remove_checkpoint()
+
     def _finish(self, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
         """Store a finished run and remove its checkpoint."""
         self._put(self.NAMESPACE, lambda path: write_tensors(path, tensors, info))
-        self.store.remove(self._unfinished, self.key, "file")
+        self.remove_checkpoint()
 
     def _get(self, namespace: str, read: Callable[[Path], Any]) -> Any:
         with tempfile.TemporaryDirectory() as folder:

@@ -110,6 +110,13 @@ def details(gain: float, traits: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "quartiles": {"uar": [0.25] * 5, "war": [0.5] * 5},
         },
         "traits": {"fewest_clips": 10, "fewest_subjects": 2, "tables": list(traits)},
+        "training": {
+            f"fold{fold}-seed0": {
+                "epochs": 9, "best_epoch": 3 + fold, "epoch_steps": 6, "refitted": 80 + fold,
+                "improving": fold == 1,
+            }
+            for fold in (0, 1)
+        },
         "mistakes": [MISTAKE, {**MISTAKE, "clip_id": "clip3"}],
     }  # fmt: skip
 

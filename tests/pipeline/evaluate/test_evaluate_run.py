@@ -15,6 +15,7 @@ from arpgnet.pipeline.common.params import EvaluateParams
 from arpgnet.pipeline.evaluate import traits
 from arpgnet.pipeline.evaluate.run import evaluate
 from arpgnet.pipeline.evaluate.units import interval_units
+from arpgnet.pipeline.tables.curves import FACTS
 from arpgnet.pipeline.tables.manifest import Clip, write_manifest
 from arpgnet.pipeline.tables.predictions import (
     PREDICTIONS,
@@ -22,6 +23,7 @@ from arpgnet.pipeline.tables.predictions import (
     prediction_rows,
     write_predictions,
 )
+from arpgnet.pipeline.tables.text_files import write_json
 from arpgnet.pipeline.train.curve_log import RunLog
 
 CLASSES = ["calm", "glad"]
@@ -85,11 +87,13 @@ def write(
             where = {"model": "arpgnet", "fold": fold, "seed": seed}
             tables += rows(test, WRONG[seed], split="test", **where)
             tables += rows([c for c in LABELS if c not in test], set(), split="val", **where)
+            facts = {"epochs": 2 + fold, "improving": True, "refitted": 9}
             curves = root / f"artifacts/runs/fold{fold}-seed{seed}/curves"
             with RunLog(curves, lambda: None) as log:
                 for epoch in range(2 + fold):
                     scores = {"val_uar": 0.1 * epoch, "val_macro_f1": 0.1 * epoch}
                     log.add(epoch, {"train_loss": 1.0 + seed, "val_loss": 2.0, **scores})
+            write_json(facts, curves.with_name(FACTS))
         where = {"model": "majority", "fold": fold, "seed": 0, "split": "test"}
         tables += rows(test, {clip for clip in test if LABELS[clip] == 1}, **where)
     write_predictions(tables, CLASSES, root / PREDICTIONS)

@@ -56,6 +56,9 @@ def test_the_card_is_the_runs_own(tmp_path: Path) -> None:
     assert "ARPGNet beats the best baseline, majority class, by 0.200 UAR" in card
     assert "On 4 test clips per seed:" in card
     assert "Validation UAR, mean over 2 single networks: 0.700." in card
+    assert "an epoch after 24 to 30 steps (an epoch: 6)" in card
+    assert "trained anew on training and validation together (80 to 81 clips)" in card
+    assert "1 run of 2 still improved in the last epoch" in card
     assert "2 of 4 clips passed every stage" in card
     assert "2 clips of class fear left out on purpose" in card
     assert "Weights of the face pack demo: MIT." in card

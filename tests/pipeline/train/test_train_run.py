@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -17,9 +18,11 @@ from arpgnet.pipeline.tables.manifest import SPLITS_SCHEMA, read_manifest, read_
 from arpgnet.pipeline.tables.predictions import PREDICTIONS, Predictions, read_predictions
 from arpgnet.pipeline.train import run
 from arpgnet.pipeline.train.fit import Trainer
+from arpgnet.pipeline.train.folds import Fold, Part, refits
 from arpgnet.pipeline.train.run import RUNS, train
+from arpgnet.pipeline.train.training import Training
 from arpgnet.pipeline.training.checkpoints import MODEL, load_run
-from arpgnet.pipeline.training.data import load
+from arpgnet.pipeline.training.data import Dataset, load
 from arpgnet.pipeline.training.network import logits_of
 from arpgnet.pipeline.training.state import State
 from arpgnet.pipeline.training.tasks import ClipTask
@@ -169,6 +172,112 @@ def test_killed_run_ends_with_the_same_bytes(
     assert "train-checkpoint" not in Store().stats()
 
 
+def test_run_killed_in_its_refit_ends_with_the_same_bytes(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = fresh(trained, tmp_path)
+    epoch = Trainer._epoch
+
+    def killed(self: Trainer, state: State) -> None:
+        if self.settings.stop is not None and len(state.history) == 2:
+            raise KeyboardInterrupt
+        epoch(self, state)
+
+    monkeypatch.setattr(Trainer, "_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_params(), root=root, checkpoint_seconds=0.0)
+    assert {"train-selected", "train-refit-checkpoint"} <= Store().stats().keys()
+    seen: list[tuple[bool, int]] = []
+
+    def watched(self: Trainer, state: State) -> None:
+        seen.append((self.settings.stop is not None, len(state.history)))
+        epoch(self, state)
+
+    monkeypatch.setattr(Trainer, "_epoch", watched)
+    shutil.rmtree(root / "artifacts")
+    train(small_params(), root=root, checkpoint_seconds=0.0)
+    # selection is not repeated
+    assert seen[0] == (True, 2)
+    assert files(root) == files(trained)
+    assert not {name for name in Store().stats() if name.startswith("train-")}
+
+
+def test_refit_changes_what_is_used_and_nothing_that_selects(trained: Path, tmp_path: Path) -> None:
+    root = fresh(trained, tmp_path)
+    train(small_params(refit=False), root=root)
+    both = [read_predictions(folder / PREDICTIONS) for folder in (trained, root)]
+    for part, same in (("val", True), ("test", False)):
+        new, old = (rows.select(rows.split == part).probabilities for rows in both)
+        assert np.array_equal(new, old, equal_nan=True) == same
+    for run_name in ("fold0-seed0", "fold1-seed0"):
+        (weights, new), (others, old) = (load_run(one / RUNS / run_name) for one in (trained, root))
+        assert new["validation"] == old["validation"]
+        assert new["best_epoch"] == old["best_epoch"]
+        # 47 or 48 clips in two folds, of which the others are tested
+        assert new["refitted"] in (23, 24)
+        assert old["refitted"] == 0
+        assert not torch.equal(weights.head.weight, others.head.weight)
+
+
+def test_weights_know_nothing_of_the_test_clips(trained: Path, tmp_path: Path) -> None:
+    root = fresh(trained, tmp_path)
+    splits = read_splits(root / "data/splits.parquet").to_pylist()
+    tested = [row for row in splits if row["split"] == "test"]
+    few = {row["fold"]: row for row in tested if row["clip_id"] != LOST}.values()
+    rows = [row for row in splits if row["split"] != "test"] + list(few)
+    write_table(pa.Table.from_pylist(rows, SPLITS_SCHEMA), root / "data/splits.parquet")
+    train(small_params(), root=root)
+    assert len(read_predictions(root / PREDICTIONS).label) < len(tested)
+    for run_name in ("fold0-seed0", "fold1-seed0"):
+        path = Path(RUNS, run_name, MODEL)
+        assert (root / path).read_bytes() == (trained / path).read_bytes()
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_refit_learns_from_training_and_validation_only(
+    trained: Path, tmp_path: Path, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features of one part are made constant: weights change if, and only if, it is learned."""
+    root = fresh(trained, tmp_path)
+
+    def spoiled(fold: Fold, dataset: Dataset) -> None:
+        rows = dataset.rows(fold.clips(part))
+        for tensor in dataset.features.tensors().values():
+            if tensor.is_floating_point():
+                tensor[torch.from_numpy(rows[rows >= 0])] = 0.5
+
+    selected = Training._select
+    monkeypatch.setattr(
+        Training,
+        "_select",
+        # after selection: what it does with validation is not the question
+        lambda self, one, on_epoch: (
+            selected(self, one, on_epoch),
+            spoiled(one.fold, self.dataset),
+        )[0],
+    )
+    train(small_params(folds=[0]), root=root, store=Store(root / "store"))
+    path = Path(RUNS, "fold0-seed0", MODEL)
+    same = (root / path).read_bytes() == (trained / path).read_bytes()
+    assert same == (part == "test")
+
+
+def test_large_sets_are_not_refitted(trained: Path) -> None:
+    dataset, _ = load(read_manifest(trained / "data/manifest.parquet"), trained)
+    task = ClipTask(dataset, small_params().train)
+
+    def rule(clips: int, **train: object) -> bool:
+        parts = {"train": np.zeros(clips - 1, np.int64), "val": np.zeros(1, np.int64)}
+        return refits(
+            small_params(**train).train, task, Fold(0, **parts, test=parts["val"], lost=[])
+        )
+
+    assert rule(2000) is True
+    assert rule(2001) is False
+    assert rule(2001, refit=True) is True
+    assert rule(10, refit=False) is False
+
+
 @pytest.mark.parametrize("changed", [{"lr": 4e-3}, {"batch": 7}, {"flip": 0.0}])
 def test_changed_parameter_is_another_run(
     trained: Path, tmp_path: Path, changed: dict[str, float]
@@ -224,7 +333,7 @@ def test_small_set_is_passed_over_until_it_has_its_steps(
 
     monkeypatch.setattr(Trainer, "_follow", counted)
     # 24 clips in batches of 8: three a pass
-    train(small_params(epochs=4, min_steps=25, patience=4, folds=[0]), root=root)
+    train(small_params(epochs=4, min_steps=25, patience=4, folds=[0], refit=False), root=root)
     assert steps == list(range(28))
     assert len(read_curves(root / RUNS / "fold0-seed0" / "curves")) == 4
 
@@ -246,7 +355,7 @@ def test_run_that_is_best_at_its_end_says_so(
 
     monkeypatch.setattr(Trainer, "validate", validated)
     # patience cannot end a run whose last epoch is its best
-    train(small_params(epochs=4, patience=1, folds=[0]), root=root)
+    train(small_params(epochs=4, patience=1, folds=[0], refit=False), root=root)
     said = capfd.readouterr().err
     assert len(read_curves(root / RUNS / "fold0-seed0" / "curves")) == 4
     assert ("still improving" in said) == improves
