@@ -12,7 +12,10 @@ from rich.console import Console
 def predict_videos(
     videos: Annotated[list[Path], typer.Argument(help="Videos, folders of videos, or camera:0.")],
     run: Annotated[
-        str | None, typer.Option(help="e.g. fold0-seed0; default: best validation score.")
+        str | None,
+        typer.Option(
+            help="e.g. fold0-seed0, or ensemble: all seeds of the best run's fold; default: best."
+        ),
     ] = None,
     model: Annotated[
         str | None,

@@ -33,6 +33,7 @@ from arpgnet.pipeline.tables.predictions import NETWORK, Predictions
 
 DECIMALS = 6
 FOLD_MEANS = ("war", "uar", "macro_f1")
+ENSEMBLE = "ensemble"  # the model whose probabilities are the mean of the seeds'
 RIVALS = ("war", "uar")  # the scores of a baseline that are compared with the network's
 
 
@@ -139,6 +140,14 @@ def summarize(
         },
         "beats_baselines": all(gain["uar"]["mean"] > 0 for gain in gains.values()),
     }
+    together = None
+    if len(network.seeds) > 1:
+        together = score_model(network.rows.mean_over_seeds(), units, params)
+        metrics["ensemble"] = {
+            **{key: value for key, value in spread(together, params).items() if key in RIVALS},
+            "ece": mean_std(of_each_seed(together, calibration_error)),
+            "gain": spread(together, params, baseline=network, only=("uar",)),
+        }
     own = official(network, metadata.get("protocol"), params)
     if own:
         metrics["official"] = own["score"]
@@ -176,6 +185,15 @@ def summarize(
         "models": {
             name: model_details(model, params)
             for name, model in {NETWORK: network, **models}.items()
+        }
+        | ({ENSEMBLE: model_details(together, params)} if together else {}),
+        "ensemble": together
+        and {
+            "gain_over_networks": metrics["ensemble"]["gain"]["uar"],
+            "gain_over_baselines": {
+                name: {"uar": spread(together, params, baseline=base, only=("uar",))["uar"]}
+                for name, base in models.items()
+            },
         },
         "gain_over_baselines": gains,
         "official": own,

@@ -192,8 +192,12 @@ class Networks:
         labels = rows.shape if self.model.of_frames else rows.shape[:1]
         batch = features.take(torch.from_numpy(rows), torch.full(labels, -1))
         with torch.inference_mode():
-            found: Any = logits_of(self.model.network, batch).float().softmax(-1).numpy()
-        return np.asarray(found, dtype=np.float64)
+            found: list[Any] = [
+                logits_of(network, batch).float().softmax(-1).double()
+                for network in (self.model.network, *self.model.others)
+            ]
+        mean: np.ndarray = torch.stack(found).mean(0).numpy()
+        return mean
 
 
 # the features of one frame, by name; None if the face is not in it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +19,7 @@ from arpgnet.pipeline.report.card import CARD
 from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader
-from arpgnet.pipeline.training.checkpoints import find_run, load_run
+from arpgnet.pipeline.training.checkpoints import ENSEMBLE, ensemble_runs, find_run, load_run
 
 BACKBONE = Path("artifacts/backbone")
 RENDERED = (
@@ -39,6 +39,8 @@ class Model:
         embedding: the appearance network, fine-tuned where the run's was.
         clip_s: median duration of the training clips, seconds; None where that is unknown.
         card: where the run's model card lies, if there is one.
+        others: of an ensemble, the networks whose probabilities are averaged with those of
+            `network`.
         copy: the folder of a copied run, which is deleted with this object.
     """
 
@@ -50,6 +52,7 @@ class Model:
     embedding: ModelSpec
     clip_s: float | None
     card: Path
+    others: tuple[ARPGNet, ...] = ()
     copy: TemporaryDirectory[str] | None = None
 
     @property
@@ -78,14 +81,15 @@ class Model:
 
 
 def load_model(root: Path = Path(), run: str | None = None) -> Model:
-    """Load a run of a workspace, by default the one with the best validation score.
+    """Load a run of a workspace, by default the one with the best validation score, or the
+    ensemble of it and its fold's other seeds.
 
     Raises:
         UserError: there is no such run, the pack is not installed, or settings, pack or classes are
             not those that the run was trained with.
     """
     params = load_params(root / PARAMS_FILE)
-    name = find_run(run, root)
+    name, *others = ensemble_runs(root) if run == ENSEMBLE else [find_run(run, root)]
     model = assemble(
         name,
         root / RUNS / name,
@@ -94,6 +98,10 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
         clip_s=median_s(sound_clips(root)),
         card=root / CARD,
     )
+    if others:
+        networks = tuple(load_run(root / RUNS / other)[0] for other in others)
+        together = f"{ENSEMBLE} of {', '.join(sorted([name, *others]))}"
+        model = replace(model, name=together, others=networks)
     _check_data(name, params, model.embedding, root)
     if (root / MANIFEST).is_file():
         classes = read_manifest(root / MANIFEST).classes

@@ -39,6 +39,7 @@ METRICS = (
 )
 MODEL_NAMES = {
     NETWORK: "ARPGNet",
+    "ensemble": "ARPGNet, mean of the seeds' probabilities",
     "majority": "majority class",
     "logreg_embedding": "logistic regression on the mean embedding",
     "logreg_map": "logistic regression on the mean map",
@@ -52,6 +53,28 @@ OFFICIAL_NAMES = {
     "macro_f1": "macro-F1",
     "abaw2": "0.67 macro-F1 + 0.33 accuracy",
 }
+
+
+def ensemble(details: Mapping[str, Any]) -> str:
+    """Compare the mean of the seeds' probabilities with single networks and the best baseline."""
+    together = details["ensemble"]
+    if not together:
+        return ""
+    said = (
+        "The mean of the seeds' probabilities differs from single networks by "
+        f"{_difference(together['gain_over_networks'])}"
+    )
+    gains = [gain["uar"] for gain in together["gain_over_baselines"].values()]
+    if not gains:
+        return f"{said}."
+    least = min(gains, key=lambda gain: gain["mean"])
+    return f"{said}, from the best baseline by {_difference(least)}."
+
+
+def _difference(gain: Mapping[str, float]) -> str:
+    certain = gain["ci_low"] > 0 or gain["ci_high"] < 0
+    unsure = "" if certain else ", an interval that includes zero"
+    return f"{gain['mean']:+.3f} UAR {interval(gain)}{unsure}"
 
 
 def official(details: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +67,25 @@ class Predictions:
     def predicted(self) -> np.ndarray:
         known = ~np.isnan(self.probabilities).any(axis=1)
         return np.where(known, np.nan_to_num(self.probabilities).argmax(axis=1), -1)
+
+    def mean_over_seeds(self) -> Predictions:
+        """Return the mean probabilities of all seeds for what each fold predicts.
+
+        The rows must be of one model and split: every seed of a fold has the same units, in the
+        same order.
+        """
+        parts = []
+        for fold in np.unique(self.fold):
+            of_fold = self.select(self.fold == fold)
+            seeds = [of_fold.select(of_fold.seed == seed) for seed in np.unique(of_fold.seed)]
+            mean = np.mean([rows.probabilities for rows in seeds], axis=0)
+            parts.append(replace(seeds[0], probabilities=mean, seed=np.zeros_like(seeds[0].seed)))
+        columns = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in vars(self)
+            if name != "classes"
+        }
+        return Predictions(self.classes, **columns)
 
     def select(self, rows: np.ndarray) -> Predictions:
         """Return the rows where the boolean array is true."""

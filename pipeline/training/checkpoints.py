@@ -16,6 +16,8 @@ from arpgnet.pipeline.training.network import build_network, config_from_dict
 from arpgnet.pipeline.training.state import Weights, read_tensors, write_tensors
 
 MODEL = "model.safetensors"
+# instead of a run's name: all seeds of the best run's fold together
+ENSEMBLE = "ensemble"
 
 
 def save_run(
@@ -80,6 +82,23 @@ def find_run(run: str | None, root: Path = Path()) -> str:
     if not (root / RUNS / name / MODEL).is_file():
         raise UserError(f"no run {name} in {root / RUNS}: there is {', '.join(runs(root))}")
     return name
+
+
+def ensemble_runs(root: Path = Path()) -> list[str]:
+    """Return the best run and those of its fold's other seeds, in this order.
+
+    Raises:
+        UserError: it has only one seed.
+    """
+    best = best_run(root)
+    fold = best.split("-")[0]
+    others = [name for name in runs(root) if name.split("-")[0] == fold and name != best]
+    if not others:
+        raise UserError(
+            f"{best} is its fold's only run, and makes no {ENSEMBLE}: leave out --run, or train "
+            "with several train.seeds"
+        )
+    return [best, *others]
 
 
 def best_run(root: Path = Path()) -> str:

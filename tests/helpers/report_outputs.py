@@ -110,6 +110,10 @@ def details(gain: float, traits: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "quartiles": {"uar": [0.25] * 5, "war": [0.5] * 5},
         },
         "traits": {"fewest_clips": 10, "fewest_subjects": 2, "tables": list(traits)},
+        "ensemble": {
+            "gain_over_networks": {"mean": 0.01, "ci_low": -0.01, "ci_high": 0.03},
+            "gain_over_baselines": {"majority": {"uar": {**SCORE, "mean": gain}}},
+        },
         "training": {
             f"fold{fold}-seed0": {
                 "epochs": 9, "best_epoch": 3 + fold, "epoch_steps": 6, "refitted": 80 + fold,

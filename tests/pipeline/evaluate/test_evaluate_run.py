@@ -139,6 +139,23 @@ def test_numbers_by_hand(root: Path) -> None:
     assert details["predictions_sha256"] == hashlib.sha256(predictions).hexdigest()
 
 
+def test_seeds_together_are_a_model_of_their_own(root: Path) -> None:
+    metrics, details = results(root)
+    together = metrics["ensemble"]
+    # seed 5 is wrong where seed 0 is, at s0-0; at s3-1 they disagree: 0.5 each, the first class
+    assert together["war"]["mean"] == pytest.approx(9 / 12, abs=1e-6)
+    assert details["models"]["ensemble"]["seeds"] == [0]
+    assert details["models"]["ensemble"]["confusion"] == [[5, 1, 0], [1, 4, 1]]
+    gain = details["ensemble"]["gain_over_networks"]
+    assert gain == together["gain"]["uar"]
+    assert gain["mean"] == pytest.approx(together["uar"]["mean"] - metrics["uar"]["mean"], abs=1e-6)
+    assert gain["ci_low"] <= gain["mean"] <= gain["ci_high"]
+    over = details["ensemble"]["gain_over_baselines"]["majority"]["uar"]
+    assert over["mean"] == pytest.approx(together["uar"]["mean"] - 0.5, abs=1e-6)
+    # it is not among the baselines, nor what `beats_baselines` is about
+    assert set(metrics["baselines"]) == set(details["gain_over_baselines"]) == {"majority"}
+
+
 def test_missing_clips_can_be_skipped(root: Path) -> None:
     metrics, _ = results(root, missing="skip")
     assert metrics["war"]["mean"] == pytest.approx((9 / 11 + 10 / 11) / 2, abs=1e-6)
