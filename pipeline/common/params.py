@@ -301,6 +301,7 @@ class EvaluateParams(Section):
     missing: Literal["wrong", "skip"] = "wrong"
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    calibrate: bool = True
 
 
 class ReportParams(Section):

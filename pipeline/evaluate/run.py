@@ -41,7 +41,15 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
         "protocol": manifest.notes.get("protocol"),
         "predictions_sha256": file_sha256(root / PREDICTIONS),
     }
-    metrics, details = summarize(predictions, clips, params, metadata)
+    network = predictions.select(predictions.model == NETWORK)
+    runs = sorted(set(zip(network.fold.tolist(), network.seed.tolist(), strict=True)))
+    names = [f"fold{fold}-seed{seed}" for fold, seed in runs]
+    training = {name: read_facts(root / RUNS / name) for name in names}
+    temperatures = {
+        run: training[name]["temperature"] for run, name in zip(runs, names, strict=True)
+    }
+    metrics, details = summarize(predictions, clips, params, metadata, temperatures)
+    details["training"] = training
     tested = predictions.select((predictions.split == "test") & (predictions.model == NETWORK))
     details["traits"] = trait_scores(
         tested,
@@ -51,9 +59,6 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
         ],
         params,
     )
-    runs = sorted({(run["fold"], run["seed"]) for run in details["runs"]})
-    names = [f"fold{fold}-seed{seed}" for fold, seed in runs]
-    details["training"] = {name: read_facts(root / RUNS / name) for name in names}
     write_json(metrics, root / METRICS)
     write_json(details, root / DETAILS)
     write_confusion(tested, root / PLOTS / "confusion.csv")

@@ -8,7 +8,7 @@ and the bootstrap interval over subjects (see `units`) are reported with the mea
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from arpgnet.pipeline.evaluate.mistakes import confident_mistakes
 from arpgnet.pipeline.evaluate.reliability import reliability
 from arpgnet.pipeline.evaluate.subjects import subject_scores
 from arpgnet.pipeline.evaluate.units import Origin, Units, interval_units
-from arpgnet.pipeline.tables.predictions import NETWORK, Predictions
+from arpgnet.pipeline.tables.predictions import NETWORK, Predictions, temper
 
 DECIMALS = 6
 FOLD_MEANS = ("war", "uar", "macro_f1")
@@ -81,6 +81,7 @@ def summarize(
     clips: Sequence[Origin],
     params: EvaluateParams,
     metadata: Mapping[str, Any],
+    temperatures: Mapping[tuple[int, int], float] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Score every model.
 
@@ -89,6 +90,8 @@ def summarize(
         clips: `origins` of every clip of the manifest.
         params: how missing predictions count, and the interval.
         metadata: what was run (data set, protocol), copied to the details.
+        temperatures: of each run, by fold and seed; the calibration error without them is reported
+            too.
 
     Returns:
         `(metrics, details)`: numbers only, for `dvc metrics`; and everything else.
@@ -121,6 +124,9 @@ def summarize(
         **spread(network, params),
         "fold_mean": {key: fold_mean[key] for key in FOLD_MEANS},
         "ece": mean_std(of_each_seed(network, calibration_error)),
+        "ece_uncalibrated": mean_std(
+            of_each_seed(uncalibrated(network, temperatures or {}), calibration_error)
+        ),
         "overconfidence": mean_std(of_each_seed(network, overconfidence)),
         "intervals_over": {units.name: len({units.of_clip[clip] for clip in tested})},
         "clips": len(tested),
@@ -199,6 +205,19 @@ def summarize(
         "official": own,
     }
     return rounded(metrics), rounded(details)
+
+
+def uncalibrated(model: Scored, temperatures: Mapping[tuple[int, int], float]) -> Scored:
+    """Return a model with the probabilities that its networks gave before calibration.
+
+    Exactly where a unit has one view; an average of several is taken back as if it were one.
+    """
+    rows = model.rows
+    runs = zip(rows.fold.tolist(), rows.seed.tolist(), strict=True)
+    inverse = np.array([1 / temperatures.get(run, 1.0) for run in runs])
+    return replace(
+        model, rows=replace(rows, probabilities=temper(rows.probabilities, inverse[:, None]))
+    )
 
 
 def official(

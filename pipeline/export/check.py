@@ -42,8 +42,9 @@ def check(file: Path, root: Path = Path()) -> Checked:
     """Run the stored clips through the file, view by view at their own length.
 
     Every validation and test prediction of the file's run is compared, of clips or of labeled
-    frames. Training padded views to a common length and ran in batches: the check covers that this
-    makes no difference.
+    frames; of a refitted one those of the test part, because the others are from before. Training
+    padded views to a common length and ran in batches: the check covers that this makes no
+    difference.
 
     Raises:
         UserError: the file is not one of ours, or the stored data or predictions are not its run's.
@@ -56,6 +57,8 @@ def check(file: Path, root: Path = Path()) -> Checked:
         raise UserError(f"{file} was not written by `arpgnet export`") from None
     rows = read_predictions(root / PREDICTIONS)
     mine = (rows.model == NETWORK) & (rows.fold == run["fold"]) & (rows.seed == run["seed"])
+    if run.get("refitted"):
+        mine &= rows.split == "test"
     rows = rows.select(mine & (rows.predicted >= 0))
     if rows.classes != classes or not len(rows.clip_id):
         raise UserError(f"{root / PREDICTIONS} has no predictions of {run['name']} of {file}")

@@ -79,6 +79,9 @@ def metadata(
             "fold": info["fold"],
             "seed": info["seed"],
             "best_epoch": info["best_epoch"],
+            "refitted": info.get("refitted", 0),
+            # the graph's logits are divided by it already
+            "temperature": info.get("temperature", 1.0),
             "val_uar": info["validation"]["val_uar"],
         },
         "license": {

@@ -155,12 +155,21 @@ def calibration(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     error, lean = metrics["ece"], metrics["overconfidence"]["mean"]
     if error["mean"] is None:
         return "No clip has a prediction."
+    before = metrics["ece_uncalibrated"]
+    changed = [run["temperature"] for run in details["training"].values()]
+    how = (
+        f" Probabilities are calibrated: each network's logits are divided by a temperature that "
+        f"its validation part chose ({number(min(changed))} to {number(max(changed))}); without it "
+        f"the error is {number(before['mean'])}{plus_minus(before)}."
+        if any(value != 1 for value in changed)
+        else ""
+    )
     side = "overconfident" if lean > 0 else "underconfident"
     return (
         f"Expected calibration error {number(error['mean'])}{plus_minus(error)} "
         f"({plural(details['ece_bins'], 'bin')}): the mean distance between the probability of "
         f"the predicted class and the accuracy at that probability. Over all clips the network "
-        f"is {side} by {abs(lean):.3f}."
+        f"is {side} by {abs(lean):.3f}.{how}"
     )
 
 

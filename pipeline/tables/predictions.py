@@ -93,6 +93,14 @@ class Predictions:
         return Predictions(self.classes, **columns)
 
 
+def temper(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+    """Return the probabilities [..., K] that logits divided by a temperature would give, or by
+    temperatures [..., 1]: float64, NaN where there are none."""
+    logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-300)) / temperature
+    powers: np.ndarray = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
 def prediction_rows(
     units: Units,
     probabilities: np.ndarray | None,

@@ -9,7 +9,7 @@ masks alone differ.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from torch.nn.functional import cross_entropy
 
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.tables.predictions import temper
 from arpgnet.pipeline.train.augment import Augment
 from arpgnet.pipeline.train.folds import Fold
 from arpgnet.pipeline.training.data import Dataset, class_counts
@@ -102,14 +103,24 @@ class Trainer(EpochLoop):
         optimizer = make_optimizer([(network, params.lr)], params.weight_decay, fused=True)
         super().__init__(fabric, network, optimizer, settings)
 
-    def predict(self, clips: np.ndarray) -> np.ndarray:
-        """Predict probabilities of some clips' units, float32 [U, K]; NaN where there is none."""
+    def predict(self, clips: np.ndarray) -> Callable[[float], np.ndarray]:
+        """Predict probabilities of some clips' units, at any temperature of the logits.
+
+        Returns:
+            From a temperature to float32 [U, K], NaN where there is none. Probabilities of several
+            views of a unit are averaged after it, as everywhere that the network is used.
+        """
         views = self.task.evaluation(clips)
-        probabilities = self._probabilities(views).astype(np.float64)
-        return self.task.combine(clips, views, probabilities).astype(np.float32)
+        found = self._probabilities(views).astype(np.float64)
+
+        def at(temperature: float) -> np.ndarray:
+            tempered = found if temperature == 1 else temper(found, temperature)
+            return self.task.combine(clips, views, tempered).astype(np.float32)
+
+        return at
 
     def validate(self) -> dict[str, float]:
-        probabilities = self.predict(self.fold.val)
+        probabilities = self.predict(self.fold.val)(1.0)
         label = self.task.units(self.fold.val).label
         known = ~np.isnan(probabilities).any(axis=1)
         predicted = np.where(known, np.nan_to_num(probabilities).argmax(axis=1), -1)

@@ -35,7 +35,7 @@ from arpgnet.pipeline.train.folds import Fold, Part, check_fold, read_folds, ref
 from arpgnet.pipeline.train.probes import CachedBaselines, Probes, baselines
 from arpgnet.pipeline.train.processes import Processes
 from arpgnet.pipeline.train.side_by_side import RunJob, workers
-from arpgnet.pipeline.train.training import CachedRun, Outcome, Planned, Training
+from arpgnet.pipeline.train.training import CachedRun, Outcome, Planned, Tempered, Training
 from arpgnet.pipeline.training.checkpoints import save_run
 from arpgnet.pipeline.training.data import Dataset, load
 from arpgnet.pipeline.training.device import keep_freed_memory, reproducible, resolve_device
@@ -166,8 +166,12 @@ class Networks:
                 outcome = self._outcome(one) if one.key in done else None
                 # the store may have lost an entry since it was written
                 outcome = outcome or self._run(one, output / one.name, progress)
-                yield from tables.rows(one.fold, one.seed, "val", NETWORK, outcome.val)
-                yield from tables.rows(one.fold, one.seed, "test", NETWORK, outcome.test)
+                parts: dict[Part, Tempered] = {"val": outcome.val, "test": outcome.test}
+                for part, found in parts.items():
+                    # what the saved network gives, see `load_run`
+                    calibrate = self.params.evaluate.calibrate
+                    probabilities = found.calibrated if calibrate else found.plain
+                    yield from tables.rows(one.fold, one.seed, part, NETWORK, probabilities)
 
     def _side_by_side(
         self, plan: Sequence[Planned], folds: Sequence[Fold], output: Path, progress: Tracker
@@ -281,7 +285,8 @@ class Networks:
         """Return how a run was trained.
 
         `epochs` of `epoch_steps` steps, of which validation chose `best_epoch`; whether it was
-        `improving` at the end; and of how many clips the weights are `refitted` (0: they are not).
+        `improving` at the end; of how many clips the weights are `refitted` (0: they are not); and
+        the `temperature` by which logits are divided.
         """
         return {
             "best_epoch": outcome.best,
@@ -289,6 +294,7 @@ class Networks:
             "epoch_steps": steps_of_epoch(self.task, one.fold, self.params.train),
             "improving": improving(outcome.history, f"val_{self.task.select}"),
             "refitted": len(one.fold.learned) if outcome.refit else 0,
+            "temperature": outcome.temperature if self.params.evaluate.calibrate else 1.0,
         }
 
     def _epochs(self, fold: Fold) -> int:

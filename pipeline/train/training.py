@@ -5,7 +5,8 @@ What is in the store is not computed again, and a killed run continues.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from arpgnet.models.arpgnet import ARPGNetConfig
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.store import Store
+from arpgnet.pipeline.train.calibrate import fit_temperature
 from arpgnet.pipeline.train.fit import Trainer
 from arpgnet.pipeline.train.folds import Fold, refits
 from arpgnet.pipeline.train.processes import Processes
@@ -49,19 +51,42 @@ class Planned:
 
 
 @dataclass(frozen=True)
+class Tempered:
+    """Probabilities of the same units, float32 [U, K], as the network gives them (`plain`) and at
+    the run's temperature (`calibrated`)."""
+
+    plain: np.ndarray
+    calibrated: np.ndarray
+
+    @classmethod
+    def of(cls, predicted: Callable[[float], np.ndarray], temperature: float) -> Tempered:
+        return cls(predicted(1.0), predicted(temperature))
+
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        return {f"{name}/{kind}": torch.from_numpy(value) for kind, value in vars(self).items()}
+
+    @classmethod
+    def read(cls, tensors: dict[str, torch.Tensor], name: str) -> Tempered:
+        """Take what `tensors` has given out of the tensors."""
+        return cls(*(tensors.pop(f"{name}/{one.name}").numpy() for one in fields(cls)))
+
+
+@dataclass(frozen=True)
 class Outcome:
     """A finished run: the weights that are used, its history (`best` is the selected epoch), and
-    its probabilities, float32 [units, K], of the validation and test units.
+    its probabilities of the validation and test units.
 
-    Where it was refitted, `refit` has the losses of that training, epoch by epoch: the weights and
-    the test units' probabilities are its; all else is from before, by the selected weights.
+    `temperature` is fitted on validation; `val` and `test` have the probabilities without and with
+    it. Where it was refitted, `refit` has the losses of that training, epoch by epoch: the weights
+    and the test units' probabilities are its; all else is from before, by the selected weights.
     """
 
     weights: Weights
     history: list[dict[str, float]]
     best: int
-    val: np.ndarray
-    test: np.ndarray
+    temperature: float
+    val: Tempered
+    test: Tempered
     refit: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -71,7 +96,8 @@ class Selected:
 
     history: list[dict[str, float]]
     best: int
-    val: np.ndarray
+    temperature: float
+    val: Tempered
 
 
 class CachedRun(CachedState):
@@ -84,16 +110,16 @@ class CachedRun(CachedState):
         if found is None:
             return None
         tensors, info = found
-        val, test = (tensors.pop(f"probabilities/{part}").numpy() for part in ("val", "test"))
+        val, test = (Tempered.read(tensors, part) for part in ("val", "test"))
         weights = {name.removeprefix("weights/"): value for name, value in tensors.items()}
-        return Outcome(weights, info["history"], info["best"], val, test, info["refit"])
+        return Outcome(weights=weights, val=val, test=test, **info)
 
     def finish(self, outcome: Outcome) -> None:
         """Store a finished run and remove its checkpoint."""
         tensors = {f"weights/{name}": value for name, value in outcome.weights.items()}
-        tensors["probabilities/val"] = torch.from_numpy(outcome.val)
-        tensors["probabilities/test"] = torch.from_numpy(outcome.test)
-        info = {"history": outcome.history, "best": outcome.best, "refit": outcome.refit}
+        tensors |= outcome.val.tensors("val") | outcome.test.tensors("test")
+        names = ("history", "best", "temperature", "refit")
+        info = {name: getattr(outcome, name) for name in names}
         self._finish(tensors, info)
         for rest in (CachedSelection(self.store, self.key), CachedRefit(self.store, self.key)):
             rest.remove()
@@ -110,11 +136,12 @@ class CachedSelection(CachedState):
         if found is None:
             return None
         tensors, info = found
-        return Selected(info["history"], info["best"], tensors["val"].numpy())
+        return Selected(val=Tempered.read(tensors, "val"), **info)
 
     def finish(self, selected: Selected) -> None:
-        tensors = {"val": torch.from_numpy(selected.val)}
-        self._finish(tensors, {"history": selected.history, "best": selected.best})
+        names = ("history", "best", "temperature")
+        info = {name: getattr(selected, name) for name in names}
+        self._finish(selected.val.tensors("val"), info)
 
 
 class CachedRefit(CachedState):
@@ -158,8 +185,7 @@ class Training:
         # the test clips are read here, once, by the weights that are kept
         if not refits(self.params, self.task, fold):
             trainer, state = self._fit(planned, cached, on_epoch)
-            val, test = (trainer.predict(clips) for clips in (fold.val, fold.test))
-            outcome = Outcome(state.best_weights, state.history, state.best, val, test)
+            chosen, refit = self._selected(trainer, state), []
         else:
             chosen = self._select(planned, on_epoch)
             done = len(chosen.history)
@@ -169,14 +195,13 @@ class Training:
                 lambda number, row: on_epoch(done + number, row),
                 refit=chosen.best,
             )
-            outcome = Outcome(
-                weights=state.best_weights,
-                history=chosen.history,
-                best=chosen.best,
-                val=chosen.val,
-                test=trainer.predict(fold.test),
-                refit=state.history,
-            )
+            refit = state.history
+        outcome = Outcome(
+            weights=state.best_weights,
+            **vars(chosen),
+            test=Tempered.of(trainer.predict(fold.test), chosen.temperature),
+            refit=refit,
+        )
         if self.processes.first:
             cached.finish(outcome)
         return outcome
@@ -191,11 +216,18 @@ class Training:
             return found
         running = CachedRun(self.store, planned.key)
         trainer, state = self._fit(planned, running, on_epoch)
-        found = Selected(state.history, state.best, trainer.predict(planned.fold.val))
+        found = self._selected(trainer, state)
         if self.processes.first:
             cached.finish(found)
             running.remove_checkpoint()
         return found
+
+    def _selected(self, trainer: Trainer, state: State) -> Selected:
+        """Fit the temperature of a run whose epoch is chosen."""
+        val = trainer.fold.val
+        predicted = trainer.predict(val)
+        temperature = fit_temperature(self.task.units(val).label, predicted(1.0))
+        return Selected(state.history, state.best, temperature, Tempered.of(predicted, temperature))
 
     def _fit(
         self,

@@ -38,9 +38,12 @@ def save_run(
 def load_run(folder: Path) -> tuple[ARPGNet, dict[str, Any]]:
     """Return a trained network in evaluation mode on the CPU, and its metadata.
 
+    Its logits are divided by the run's temperature: everybody who loads it gets the probabilities
+    that evaluation has measured.
+
     Returns:
         The network and a mapping with `classes`, `params`, `network`, `features`, `fold`, `seed`,
-        `best_epoch` and `validation`.
+        `best_epoch`, `temperature` and `validation`.
 
     Raises:
         UserError: there is no network of this version in the folder.
@@ -52,6 +55,9 @@ def load_run(folder: Path) -> tuple[ARPGNet, dict[str, Any]]:
         with torch.random.fork_rng(devices=[]):
             network = build_network(config_from_dict(info["network"]), info["features"])
         network.load_state_dict(tensors)
+        temperature = info.get("temperature", 1.0)
+        for parameter in network.head.parameters():
+            parameter.data /= temperature
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(

@@ -87,7 +87,7 @@ def write(
             where = {"model": "arpgnet", "fold": fold, "seed": seed}
             tables += rows(test, WRONG[seed], split="test", **where)
             tables += rows([c for c in LABELS if c not in test], set(), split="val", **where)
-            facts = {"epochs": 2 + fold, "improving": True, "refitted": 9}
+            facts = {"epochs": 2 + fold, "improving": True, "refitted": 9, "temperature": 0.5}
             curves = root / f"artifacts/runs/fold{fold}-seed{seed}/curves"
             with RunLog(curves, lambda: None) as log:
                 for epoch in range(2 + fold):
@@ -154,6 +154,13 @@ def test_seeds_together_are_a_model_of_their_own(root: Path) -> None:
     assert over["mean"] == pytest.approx(together["uar"]["mean"] - 0.5, abs=1e-6)
     # it is not among the baselines, nor what `beats_baselines` is about
     assert set(metrics["baselines"]) == set(details["gain_over_baselines"]) == {"majority"}
+
+
+def test_error_without_the_temperature(root: Path) -> None:
+    metrics, _ = results(root)
+    # 0.8 and 0.2 at a temperature of 0.5 were 2/3 and 1/3 at one of 1
+    assert metrics["ece"]["mean"] == pytest.approx(9.5 / 11 - 0.8, abs=1e-6)
+    assert metrics["ece_uncalibrated"]["mean"] == pytest.approx(9.5 / 11 - 2 / 3, abs=1e-6)
 
 
 def test_missing_clips_can_be_skipped(root: Path) -> None:

@@ -1,5 +1,6 @@
 """The reverse check: stored clips through the file against what training wrote down."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARPGNET_STORE", str(root / "store"))
-        train(small_params(epochs=2), root=root)
+        train(small_params(epochs=2, refit=False), root=root)
     torch.set_num_threads(threads)
     return root
 
@@ -41,6 +42,7 @@ def kept(info: dict[str, Any]) -> dict[str, Any]:
 def write_file(root: Path, run: str, out: Path) -> Path:
     network, info = load_run(root / RUNS / run)
     where = {"name": run, "fold": info["fold"], "seed": info["seed"]}
+    where["refitted"] = info["refitted"]
     out.write_bytes(to_onnx(network, {"run": where, **kept(info)}))
     return out
 
@@ -59,6 +61,13 @@ def test_equals_the_stored_predictions(trained: Path, tmp_path: Path) -> None:
     assert FRAMES > 2
 
 
+def test_of_a_refitted_run_only_test_predictions_are_its_own(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "data", tmp_path / "data")
+    train(small_params(epochs=2, folds=[1], refit=True), root=tmp_path)
+    found = check(write_file(tmp_path, "fold1-seed0", tmp_path / "m.onnx"), tmp_path)
+    assert (found.predictions, found.ok) == (6 * (SUBJECTS // 2), True)
+
+
 @pytest.mark.parametrize(
     ("frame_labels", "settings"),
     [(True, {"window": 3, "stride": 2}), (False, {"frames": 2, "offsets": 2})],
@@ -67,7 +76,7 @@ def test_labeled_frames_and_several_views_a_clip(
     tmp_path: Path, frame_labels: bool, settings: dict[str, int]
 ) -> None:
     write_data(tmp_path, frame_labels=frame_labels)
-    train(small_params(epochs=1, folds=[0], **settings), root=tmp_path)
+    train(small_params(epochs=1, folds=[0], refit=False, **settings), root=tmp_path)
     found = check(write_file(tmp_path, "fold0-seed0", tmp_path / "m.onnx"), tmp_path)
     assert found.ok
     each = FRAMES - 1 if frame_labels else 1

@@ -15,7 +15,12 @@ from arpgnet.pipeline.evaluate.summary import summarize
 from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.tables.curves import read_curves
 from arpgnet.pipeline.tables.manifest import SPLITS_SCHEMA, read_manifest, read_splits, write_table
-from arpgnet.pipeline.tables.predictions import PREDICTIONS, Predictions, read_predictions
+from arpgnet.pipeline.tables.predictions import (
+    PREDICTIONS,
+    Predictions,
+    read_predictions,
+    temper,
+)
 from arpgnet.pipeline.train import run
 from arpgnet.pipeline.train.fit import Trainer
 from arpgnet.pipeline.train.folds import Fold, Part, refits
@@ -25,7 +30,7 @@ from arpgnet.pipeline.training.checkpoints import MODEL, load_run
 from arpgnet.pipeline.training.data import Dataset, load
 from arpgnet.pipeline.training.network import logits_of
 from arpgnet.pipeline.training.state import State
-from arpgnet.pipeline.training.tasks import ClipTask
+from arpgnet.pipeline.training.tasks import ClipTask, make_task
 from helpers.synthetic_data import CLASSES, FRAMES, LOST, small_params, write_data
 
 
@@ -429,3 +434,42 @@ def test_damaged_network_is_explained(trained: Path, tmp_path: Path) -> None:
 def test_artifacts_hold_no_trace_of_the_machine(trained: Path) -> None:
     for name, content in files(trained).items():
         assert str(trained).encode() not in content, name
+
+
+def test_calibration_changes_probabilities_and_no_prediction(trained: Path, tmp_path: Path) -> None:
+    root = fresh(trained, tmp_path)
+    params = small_params()
+    plain = params.model_copy(update={"evaluate": EvaluateParams(calibrate=False)})
+    # the store has the runs: only what is written differs
+    train(plain, root=root, store=Store(trained / "store"))
+    new, old = (read_predictions(folder / PREDICTIONS) for folder in (trained, root))
+    np.testing.assert_array_equal(new.predicted, old.predicted)
+    for run_name in ("fold0-seed0", "fold1-seed0"):
+        temperature = load_run(trained / RUNS / run_name)[1]["temperature"]
+        assert load_run(root / RUNS / run_name)[1]["temperature"] == 1
+        assert temperature != 1
+        rows = (new.model == "arpgnet") & (new.fold == int(run_name[4])) & (new.predicted >= 0)
+        np.testing.assert_allclose(
+            new.probabilities[rows], temper(old.probabilities[rows], temperature), atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("frame_labels", [True, False])
+def test_several_views_are_averaged_after_calibration(tmp_path: Path, frame_labels: bool) -> None:
+    write_data(tmp_path, frame_labels=frame_labels)
+    params = small_params(window=3, stride=1, frames=2, offsets=2, epochs=4, folds=[1])
+    train(params, root=tmp_path)
+    network, _ = load_run(tmp_path / RUNS / "fold1-seed0")
+    found = read_predictions(tmp_path / PREDICTIONS)
+    rows = found.select((found.model == "arpgnet") & (found.split == "test"))
+    dataset, _ = load(read_manifest(tmp_path / "data/manifest.parquet"), tmp_path)
+    task = make_task(dataset, params.train)
+    clips = np.array([dataset.clip_ids.index(clip) for clip in dict.fromkeys(rows.clip_id)])
+    views = task.evaluation(clips)
+    batch = dataset.features.take(
+        torch.from_numpy(views.rows), torch.from_numpy(task.labels(views))
+    )
+    with torch.inference_mode():
+        probabilities = logits_of(network, batch).softmax(-1).double().numpy()
+    combined = task.combine(clips, views, probabilities)
+    np.testing.assert_allclose(combined, rows.probabilities, atol=1e-4)
