@@ -29,7 +29,7 @@ RENAMED = {
     "faces.landmarks: supplied": "faces.landmarks: provided",
     "finetune.colour": "finetune.color",
     "graph.neighbourhood": "graph.neighborhood",
-    "train.ema": "train.average (a fraction of all steps: 0.13)",
+    "train.ema": "train.average: 0.13",
 }
 
 _TO_YAML = "to YAML"
@@ -275,10 +275,10 @@ class TrainParams(Section):
     warmup: Fraction = 0.05
     label_smoothing: Probability = 0.1
     class_weights: Literal["none", "balanced", "sqrt"] = "sqrt"
-    average: Probability = 0.13
+    average: Annotated[float, Field(ge=0.0, le=0.5)] = 0.13
     grad_clip: Annotated[float, Field(gt=0.0)] = 1.0
     flip: Probability = 0.5
-    feature_noise: Annotated[float, Field(ge=0.0, le=5.0)] = 1.5
+    feature_noise: Literal["auto"] | Annotated[float, Field(ge=0.0, le=5.0)] = "auto"
     frame_drop: Probability = 0.1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Positive = 1

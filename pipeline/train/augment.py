@@ -18,6 +18,25 @@ from torch import Tensor
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.training.features import Batch, Statistics
 
+# the noise of a small set, and up to how many training examples a set is small
+MOST_NOISE = 1.5
+SMALL_SET = 200
+
+
+def noise_of(params: TrainParams, examples: int) -> float:
+    """Return the noise of `feature_noise`, in standard deviations.
+
+    `auto`: noise acts as an L2 penalty does, with its variance in place of the penalty's weight
+    (Bishop 1995, doi 10.1162/neco.1995.7.1.108). A prior weighs n times less beside n examples: the
+    variance falls with their number, and the noise with its root.
+
+    Args:
+        examples: training clips, or windows of labeled frames.
+    """
+    if params.feature_noise != "auto":
+        return params.feature_noise
+    return MOST_NOISE * min(1.0, (SMALL_SET / examples) ** 0.5)
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -44,14 +63,16 @@ class Augment:
     """Random changes of a batch.
 
     Args:
-        params: `flip`, `feature_noise` and `frame_drop`.
+        params: `flip` and `frame_drop`.
         mirror: int64 [N], the region that each region becomes in a mirror.
         statistics: the training clips', in whose standard deviations noise is measured.
+        feature_noise: of `noise_of`.
     """
 
     params: TrainParams
     mirror: Tensor
     statistics: Statistics
+    feature_noise: float
 
     def draw(self, clips: int, frames: int, generator: torch.Generator) -> Draws:
         """Return what happens to a batch.
@@ -65,7 +86,7 @@ class Augment:
             return torch.rand(shape, generator=generator, device=device)
 
         def normal(std: Tensor) -> Tensor | None:
-            if not self.params.feature_noise:
+            if not self.feature_noise:
                 return None
             return torch.randn((clips, 1, *std.shape), generator=generator, device=device)
 
@@ -120,7 +141,7 @@ class Augment:
 
         def noisy(value: Tensor, drawn: Tensor | None, std: Tensor) -> Tensor:
             assert drawn is not None
-            return value + drawn * (std * self.params.feature_noise)
+            return value + drawn * (std * self.feature_noise)
 
         std = self.statistics
         return replace(

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.tables.predictions import temper
-from arpgnet.pipeline.train.augment import Augment
+from arpgnet.pipeline.train.augment import Augment, noise_of
 from arpgnet.pipeline.train.folds import Fold
 from arpgnet.pipeline.training.data import Dataset, class_counts
 from arpgnet.pipeline.training.device import total
@@ -81,7 +81,9 @@ class Trainer(EpochLoop):
         )
         network.set_feature_statistics(**vars(feature_statistics))
         mirror = torch.tensor(dataset.metadata["mirror"], device=fabric.device)
-        self.augment = Augment(params, mirror, feature_statistics.to(fabric.device))
+        # that of the first pass where it is refitted: what validation has seen
+        noise = noise_of(params, len(task.training(fold.train, np.random.default_rng(0))))
+        self.augment = Augment(params, mirror, feature_statistics.to(fabric.device), noise)
         self.classes = network.config.num_classes
         taught = task.labels(task.training(self.learned, np.random.default_rng(0)))
         weight = class_weights(class_counts(taught, self.classes), params.class_weights)

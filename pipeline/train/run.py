@@ -29,6 +29,7 @@ from arpgnet.pipeline.tables.predictions import (
     write_predictions,
 )
 from arpgnet.pipeline.tables.text_files import write_json
+from arpgnet.pipeline.train.augment import noise_of
 from arpgnet.pipeline.train.curve_log import RunLog
 from arpgnet.pipeline.train.fit import steps_of_epoch
 from arpgnet.pipeline.train.folds import Fold, Part, check_fold, read_folds, refits
@@ -285,15 +286,17 @@ class Networks:
         """Return how a run was trained.
 
         `epochs` of `epoch_steps` steps, of which validation chose `best_epoch`; whether it was
-        `improving` at the end; of how many clips the weights are `refitted` (0: they are not); and
-        the `temperature` by which logits are divided.
+        `improving` at the end; the `feature_noise`; of how many clips the weights are `refitted`
+        (0: they are not); and the `temperature` by which logits are divided.
         """
+        examples = len(self.task.training(one.fold.train, np.random.default_rng(0)))
         return {
             "best_epoch": outcome.best,
             "epochs": len(outcome.history),
             "epoch_steps": steps_of_epoch(self.task, one.fold, self.params.train),
             "improving": improving(outcome.history, f"val_{self.task.select}"),
             "refitted": len(one.fold.learned) if outcome.refit else 0,
+            "feature_noise": noise_of(self.params.train, examples),
             "temperature": outcome.temperature if self.params.evaluate.calibrate else 1.0,
         }
 

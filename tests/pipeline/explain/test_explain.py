@@ -190,7 +190,9 @@ def planted(root: Path, **changed: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_planted_region_is_found_by_both_maps(tmp_path: Path) -> None:
     relation = {"readout": "attention", "edges": []}
-    found = planted(tmp_path, relation=relation, appearance={"vector": "embedding"})
+    found = planted(
+        tmp_path, relation=relation, appearance={"vector": "embedding"}, train={"min_steps": 100}
+    )
     whole = found["all"]
     assert np.argmax(whole["attention"]) == 2
     assert np.argmax(whole["drop"]) == 2

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arpgnet.pipeline.common.params import TrainParams
-from arpgnet.pipeline.train.augment import Augment
+from arpgnet.pipeline.train.augment import Augment, noise_of
 from arpgnet.pipeline.training.features import Batch, Features, Statistics, statistics
 from helpers.synthetic_data import MIRROR
 
@@ -38,7 +38,16 @@ def feature_statistics() -> Statistics:
 def augment(**settings: float) -> Augment:
     off = {"flip": 0.0, "feature_noise": 0.0, "frame_drop": 0.0}
     params = TrainParams.model_validate(off | settings)
-    return Augment(params, torch.tensor(MIRROR), feature_statistics())
+    noise = noise_of(params, examples=100)
+    return Augment(params, torch.tensor(MIRROR), feature_statistics(), noise)
+
+
+def test_noise_falls_with_the_number_of_clips() -> None:
+    auto = TrainParams()
+    assert noise_of(auto, 60) == noise_of(auto, 200) == 1.5
+    assert noise_of(auto, 800) == pytest.approx(0.75)
+    assert noise_of(auto, 40_000) == pytest.approx(0.106, abs=1e-3)
+    assert noise_of(TrainParams(feature_noise=0.3), 60) == 0.3
 
 
 def changed(change: Augment, given: Batch, generator: torch.Generator) -> Batch:
