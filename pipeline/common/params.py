@@ -260,7 +260,7 @@ class TrainParams(Section):
 
     folds: Literal["all"] | Annotated[list[NonNegative], Field(min_length=1)] = "all"
     seeds: Annotated[list[NonNegative], Field(min_length=1)] = [0, 1]
-    frames: Positive | None = None
+    frames: Positive | None = 8
     offsets: Positive = 1
     window: Positive = 32
     stride: Positive = 16
