@@ -87,16 +87,21 @@ def write(
             where = {"model": "arpgnet", "fold": fold, "seed": seed}
             tables += rows(test, WRONG[seed], split="test", **where)
             tables += rows([c for c in LABELS if c not in test], set(), split="val", **where)
-            facts = {"epochs": 2 + fold, "improving": True, "refitted": 9, "temperature": 0.5}
-            curves = root / f"artifacts/runs/fold{fold}-seed{seed}/curves"
-            with RunLog(curves, lambda: None) as log:
-                for epoch in range(2 + fold):
-                    scores = {"val_uar": 0.1 * epoch, "val_macro_f1": 0.1 * epoch}
-                    log.add(epoch, {"train_loss": 1.0 + seed, "val_loss": 2.0, **scores})
-            write_json(facts, curves.with_name(FACTS))
+            log_run(root, fold, seed, epochs=2 + fold)
         where = {"model": "majority", "fold": fold, "seed": 0, "split": "test"}
         tables += rows(test, {clip for clip in test if LABELS[clip] == 1}, **where)
     write_predictions(tables, CLASSES, root / PREDICTIONS)
+
+
+def log_run(root: Path, fold: int, seed: int, *, epochs: int) -> None:
+    """Write what training says of a run: its curves and its facts."""
+    curves = root / f"artifacts/runs/fold{fold}-seed{seed}/curves"
+    with RunLog(curves, lambda: None) as log:
+        for epoch in range(epochs):
+            scores = {"val_uar": 0.1 * epoch, "val_macro_f1": 0.1 * epoch}
+            log.add(epoch, {"train_loss": 1.0 + seed, "val_loss": 2.0, **scores})
+    facts = {"epochs": epochs, "improving": True, "refitted": 9, "temperature": 0.5}
+    write_json(facts, curves.with_name(FACTS))
 
 
 def results(root: Path, **settings: object) -> tuple[dict, dict]:
@@ -272,8 +277,7 @@ def test_every_clip_twice_gives_the_interval_of_the_clips_once(tmp_path: Path) -
         notes = {"recordings": {name: name.split("-")[0] for name in names} if joined else {}}
         path = tmp_path / "data/manifest.parquet"
         write_manifest(clips, path, classes=CLASSES, dataset="hand", notes=notes)
-        with RunLog(tmp_path / "artifacts/runs/fold0-seed0/curves", lambda: None) as log:
-            log.add(0, {"train_loss": 1.0, "val_loss": 1.0, "val_uar": 0.0, "val_macro_f1": 0.0})
+        log_run(tmp_path, 0, 0, epochs=1)
         metrics, _ = results(tmp_path, bootstrap=2000)
         return float(metrics["uar"]["ci_high"] - metrics["uar"]["ci_low"])
 
