@@ -233,7 +233,7 @@ def test_what_is_published_is_whole_and_can_be_used(finished: Workspace) -> None
     given = finished.root / "given"
     files = {path.relative_to(given).as_posix() for path in given.rglob("*") if path.is_file()}
     assert files == {
-        "MODEL_CARD.md", "SHA256SUMS", "backbone/backbone.json", "classes.json", "model.onnx",
+        "README.md", "SHA256SUMS", "backbone/backbone.json", "classes.json", "model.onnx",
         "model.safetensors", "params.yaml", "predict.json",
     }  # fmt: skip
     assert "7 files" in said
@@ -241,8 +241,12 @@ def test_what_is_published_is_whole_and_can_be_used(finished: Workspace) -> None
     _, info = load_run(given)
     assert json.loads((given / "classes.json").read_text()) == info["classes"]
     assert load_params(given / "params.yaml").fusion.width == TINY["fusion.width"]
-    card = (given / "MODEL_CARD.md").read_text()
-    assert card.startswith((finished.root / "artifacts/MODEL_CARD.md").read_text())
+    card = (given / "README.md").read_text()
+    assert card.startswith("---\nlicense: mit\n")
+    # the workspace's card, between what hubs read and what only this network is about
+    top, sections = (finished.root / "artifacts/MODEL_CARD.md").read_text().split("\n## ", 1)
+    assert f"\n---\n{top}\n## How to use" in card
+    assert f"\n## {sections}\n## Contents of this folder" in card
     assert "from epoch" in card
     assert "Rendered faces" in card
     for path in given.rglob("*"):

@@ -10,6 +10,7 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
 from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, checkout
 from arpgnet.pipeline.predict.model import BACKBONE, Model, assemble, load_model
+from arpgnet.pipeline.publish.hub import README
 from arpgnet.pipeline.publish.needs import NEEDS, pack_files, read_needs
 from arpgnet.pipeline.publish.sums import SUMS, check_sums
 from arpgnet.pipeline.publish.write import BACKBONE as PUBLISHED_BACKBONE
@@ -70,9 +71,9 @@ def load_published(folder: Path, run: str | None = None) -> Model:
         raise UserError(f"{folder} contains the run {needs.run}, not {run}: leave out --run")
     params = load_params(folder / PARAMS)
     backbone = folder / PUBLISHED_BACKBONE
-    model = assemble(
-        needs.run, folder, params, backbone, clip_s=needs.clip_s, card=folder / CARD.name
-    )
+    # earlier versions published it under the name of the workspace's card
+    card = folder / README if (folder / README).is_file() else folder / CARD.name
+    model = assemble(needs.run, folder, params, backbone, clip_s=needs.clip_s, card=card)
     now = pack_files(model.pack)
     unlike = [role for role, digest in needs.pack.items() if now.get(role) != digest]
     if unlike:

@@ -47,11 +47,13 @@ def check_sums(folder: Path) -> int:
 
 
 def _files(folder: Path) -> set[str]:
-    return {
-        path.relative_to(folder).as_posix()
+    """List the files, without what Git and hubs add (.git, .gitattributes, .cache), never read."""
+    names = {
+        path.relative_to(folder)
         for path in folder.rglob("*")
         if path.is_symlink() or not path.is_dir()
     }
+    return {name.as_posix() for name in names if not name.parts[0].startswith(".")}
 
 
 def _read(folder: Path) -> dict[str, str]:

@@ -18,8 +18,9 @@ from arpgnet.pipeline.common.files import partial, writing_to
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.export.write import export
-from arpgnet.pipeline.networks.packs import load_pack
+from arpgnet.pipeline.networks.packs import BUNDLED, load_pack
 from arpgnet.pipeline.networks.tuned import METADATA, WEIGHTS, read_metadata
+from arpgnet.pipeline.publish.hub import README, header, how_to_use, own_run, release
 from arpgnet.pipeline.publish.needs import NEEDS, write_needs
 from arpgnet.pipeline.publish.sums import SUMS, check_sums, write_sums
 from arpgnet.pipeline.report.card import CARD
@@ -27,8 +28,9 @@ from arpgnet.pipeline.report.sentences import plain
 from arpgnet.pipeline.report.settings import settings_digest, shareable
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.predictions import PREDICTIONS
-from arpgnet.pipeline.training.checkpoints import MODEL, best_run, load_run, runs
+from arpgnet.pipeline.training.checkpoints import MODEL, find_run, load_run
 
 CLASSES = "classes.json"
 PARAMS = "params.yaml"
@@ -40,7 +42,7 @@ CONTENTS = {
     CLASSES: "the names of the classes, in the order of the probabilities",
     PARAMS: "every setting, without the paths of the data",
     BACKBONE: "whether fine-tuning changed the face pack's appearance network; if so, its weights",
-    CARD.name: "this card",
+    README: "this card",
     NEEDS: "the run's name, sha256 of the face pack's files, duration of a training clip; for "
     "`arpgnet predict --model`",
     SUMS: "sha256 of all files; verify with `arpgnet publish --check` or `sha256sum --check`",
@@ -77,9 +79,7 @@ def publish(
     # `.` has no name of its own
     place = Path(os.path.abspath(target))  # noqa: PTH100 - resolve would follow a link
     _refuse_full(place, target)
-    name = best_run(root) if run is None else run
-    if name not in runs(root):
-        raise UserError(f"no run {name} in {root / RUNS}: available: {', '.join(runs(root))}")
+    name = find_run(run, root)
     _, info = load_run(root / RUNS / name)
     _same_settings(params, info, name)
     card = _card(params, info, name, root)
@@ -133,7 +133,7 @@ def _fill(
     for file in (METADATA, WEIGHTS) if read_metadata(tuned)["enabled"] else (METADATA,):
         shutil.copyfile(tuned / file, folder / BACKBONE / file)
     write_needs(folder, name, load_pack(params.faces.pack), root)
-    (folder / CARD.name).write_text(card, encoding="utf-8")
+    (folder / README).write_text(card, encoding="utf-8")
 
 
 def _same_settings(params: Params, info: Mapping[str, Any], name: str) -> None:
@@ -157,7 +157,7 @@ def _same_settings(params: Params, info: Mapping[str, Any], name: str) -> None:
 
 
 def _card(params: Params, info: Mapping[str, Any], name: str, root: Path) -> str:
-    """Return the run's card, with a section about this network and the files.
+    """Return the run's card for a hub, with sections about this network and the files.
 
     Raises:
         UserError: the card or the metrics are absent, or belong to other predictions or settings.
@@ -175,17 +175,29 @@ def _card(params: Params, info: Mapping[str, Any], name: str, root: Path) -> str
             f"params.yaml has changed since {root / CARD} was written: run `dvc repro`, or restore "
             "the settings"
         )
+    pack = load_pack(params.faces.pack, ())
+    sets = read_manifest(root / MANIFEST).notes.get("sets", [])
+    released = release(card, file_sha256(root / RUNS / name / MODEL))
+    about = header(params, name, info, sets, pack.license, details, released)
+    use = how_to_use(pack.name, pack.folder.is_relative_to(BUNDLED), released)
+    # before the first section: whoever gets the folder looks for it at the top
+    top, mark, sections = card.partition("\n## ")
+    return f"{about}{top}\n{use}{mark.lstrip()}{sections}{_contents(name, info, details)}"
+
+
+def _contents(name: str, info: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     fold, seed = info["fold"], info["seed"]
     unit = "clip" if info["task"] == "clip" else "labeled frame"
-    measured = "".join(
-        f" On its own test part of {plural(run['clips'], unit)}, not used in training: UAR "
-        f"{run['uar']:.3f}, WAR {run['war']:.3f}."
-        for run in details["runs"]
-        if (run["fold"], run["seed"]) == (fold, seed) and run["uar"] is not None
+    own = own_run(info, details)
+    measured = (
+        f" On its own test part of {plural(own['clips'], unit)}, not used in training: UAR "
+        f"{own['uar']:.3f}, WAR {own['war']:.3f}."
+        if own
+        else ""
     )
     contents = "\n".join(f"| {plain(file)} | {what} |" for file, what in CONTENTS.items())
     return (
-        f"{card}\n## Contents of this folder\n\n"
+        f"\n## Contents of this folder\n\n"
         f"One of these networks: {plain(name)}, from epoch {info['best_epoch']} (fold {fold}, seed "
         f"{seed}); validation UAR {info['validation']['val_uar']:.3f}.{measured}\n\n"
         f"| file | content |\n| --- | --- |\n{contents}\n"

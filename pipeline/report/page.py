@@ -88,18 +88,18 @@ def gather(params: Params, root: Path = Path()) -> Results:
     """Read the stages' outputs under `root`.
 
     Raises:
-        UserError: a stage's output is absent.
+        UserError: a stage's output is absent, or an earlier version wrote it.
     """
     try:
         manifest = read_manifest(root / MANIFEST)
         return Results(
             params=params,
             manifest=manifest,
-            metrics=_json(root / "reports/metrics.json"),
-            details=_json(root / "reports/evaluation.json"),
+            metrics=_json(root / "reports/metrics.json", "ece_uncalibrated"),
+            details=_json(root / "reports/evaluation.json", "ensemble", "training", "traits"),
             curves=read_curves(root / "reports/plots/curves.csv"),
             shards={name: ShardReader(root / "data" / name) for name in STAGES},
-            explanations=_json(root / "reports/explanations.json"),
+            explanations=_json(root / "reports/explanations.json", "agree_from", "pairs"),
             provenance=provenance(manifest, root),
             ablations=read_ablations(root),
         )
@@ -179,8 +179,18 @@ def render(results: Results) -> str:
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path, *latest: str) -> dict[str, Any]:
+    """Read a stage's output; `latest` are the keys that earlier versions did not write.
+
+    Raises:
+        UserError: one of them is absent.
+    """
     loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    missing = [key for key in latest if key not in loaded]
+    if missing:
+        raise UserError(
+            f"{path} has no {', '.join(missing)}: an earlier version wrote it: run `dvc repro`"
+        )
     return loaded
 
 

@@ -8,24 +8,51 @@ import json
 from pathlib import Path
 from typing import Any
 
+from arpgnet.pipeline.common.errors import UserError
+
 # every run's folder lies in it
 RUNS = Path("artifacts/runs")
 # of a run, in its folder; see `Networks._facts` of the train stage
 FACTS = "training.json"
+# what evaluate and report take from it; an earlier version wrote fewer
+KEYS = ("best_epoch", "epochs", "epoch_steps", "improving", "refitted", "temperature")
 CURVES = ("train_loss", "val_loss", "val_uar", "val_macro_f1")
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """Return what the train stage says of a run."""
-    found: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    """Return what the train stage says of a run.
+
+    Raises:
+        UserError: it says nothing, or less: an earlier version trained the run.
+    """
+    path = folder / FACTS
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _trained_earlier(f"{path} not found") from None
+    except ValueError:
+        raise UserError(f"{path} is damaged: run `dvc repro --force train`") from None
+    missing = [key for key in KEYS if key not in found]
+    if missing:
+        raise _trained_earlier(f"{path} has no {', '.join(missing)}")
     return found
 
 
+def _trained_earlier(what: str) -> UserError:
+    return UserError(f"{what}: an earlier version trained this run: run `dvc repro`")
+
+
 def read_curves(folder: Path) -> list[dict[str, float]]:
-    """Return the epochs of one run in order, each a mapping of `CURVES`."""
+    """Return the epochs of one run in order, each a mapping of `CURVES`.
+
+    Raises:
+        UserError: a curve is absent: an earlier version trained the run.
+    """
     columns = {}
     for name in CURVES:
         path = folder / "plots" / "metrics" / f"{name}.tsv"
+        if not path.is_file():
+            raise _trained_earlier(f"{path} not found")
         with path.open(encoding="utf-8", newline="") as file:
             columns[name] = [float(row[name]) for row in csv.DictReader(file, delimiter="\t")]
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -18,6 +18,8 @@ from arpgnet.pipeline.training.state import Weights, read_tensors, write_tensors
 MODEL = "model.safetensors"
 # instead of a run's name: all seeds of the best run's fold together
 ENSEMBLE = "ensemble"
+# what users of a run read of its metadata, beside the network's architecture
+NEEDED = ("classes", "params", "task", "fold", "seed", "best_epoch", "validation")
 
 
 def save_run(
@@ -50,7 +52,10 @@ def load_run(folder: Path) -> tuple[ARPGNet, dict[str, Any]]:
     """
     path = folder / MODEL
     tensors, info = read_tensors(path)
+    missing = [key for key in NEEDED if key not in info]
     try:
+        if missing:
+            raise KeyError(f"no {', '.join(missing)}")
         # weights are about to be replaced: their random start must not disturb the caller's
         with torch.random.fork_rng(devices=[]):
             network = build_network(config_from_dict(info["network"]), info["features"])
@@ -82,12 +87,19 @@ def find_run(run: str | None, root: Path = Path()) -> str:
     """Return the run of this name; of none, the best one.
 
     Raises:
-        UserError: there is no such run.
+        UserError: there is no such run, or it is the ensemble, which is several.
     """
-    name = best_run(root) if run is None else run
-    if not (root / RUNS / name / MODEL).is_file():
-        raise UserError(f"no run {name} in {root / RUNS}: there is {', '.join(runs(root))}")
-    return name
+    if run is None:
+        return best_run(root)
+    if run == ENSEMBLE:
+        names = ", ".join(ensemble_runs(root))
+        raise UserError(
+            f"--run {ENSEMBLE} is several networks ({names}), which only `arpgnet predict` and "
+            "`arpgnet serve` average: choose one of them with --run"
+        )
+    if run not in runs(root):
+        raise UserError(f"no run {run} in {root / RUNS}: available: {', '.join(runs(root))}")
+    return run
 
 
 def ensemble_runs(root: Path = Path()) -> list[str]:

@@ -17,7 +17,8 @@ from arpgnet.pipeline.publish.write import publish
 from arpgnet.pipeline.report.card import CARD
 from arpgnet.pipeline.report.settings import settings_digest
 from arpgnet.pipeline.store import file_sha256
-from arpgnet.pipeline.tables.predictions import PREDICTIONS
+from arpgnet.pipeline.tables.manifest import MANIFEST, write_manifest
+from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS
 from arpgnet.pipeline.training.checkpoints import save_run
 from arpgnet.pipeline.training.network import build_network, network_config
 
@@ -56,11 +57,15 @@ def write_run(
 
 def publish_untrained(root: Path, target: Path) -> Path:
     """What `publish` writes of such a run; without the ONNX file, which needs the stages' outs."""
+    if not (root / MANIFEST).is_file():
+        write_manifest([], root / MANIFEST, classes=CLASSES, dataset="demo", notes={})
     (root / PREDICTIONS).write_bytes(b"predictions")
     digest, params = file_sha256(root / PREDICTIONS), load_params(root / "params.yaml")
     (root / CARD).write_text(f"# Card\n\n{digest} {settings_digest(params)}\n")
     (root / "reports").mkdir(exist_ok=True)
-    details = {"predictions_sha256": digest, "runs": []}
+    scores = {name: {"mean": 0.5} for name in ("uar", "war", "macro_f1")}
+    models = {NETWORK: {"scores": scores}}
+    details = {"predictions_sha256": digest, "runs": [], "models": models}
     (root / "reports/evaluation.json").write_text(json.dumps(details))
 
     def no_export(params: Params, out: Path, **_: Any) -> Exported:

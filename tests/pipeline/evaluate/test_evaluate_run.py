@@ -101,7 +101,7 @@ def log_run(root: Path, fold: int, seed: int, *, epochs: int) -> None:
             scores = {"val_uar": 0.1 * epoch, "val_macro_f1": 0.1 * epoch}
             log.add(epoch, {"train_loss": 1.0 + seed, "val_loss": 2.0, **scores})
     facts = {"epochs": epochs, "improving": True, "refitted": 9, "temperature": 0.5}
-    write_json(facts, curves.with_name(FACTS))
+    write_json(facts | {"best_epoch": 0, "epoch_steps": 6}, curves.with_name(FACTS))
 
 
 def results(root: Path, **settings: object) -> tuple[dict, dict]:
@@ -320,6 +320,23 @@ def test_absent_predictions(tmp_path: Path) -> None:
     write_manifest([], tmp_path / "data/manifest.parquet", classes=CLASSES, dataset="none")
     with pytest.raises(UserError, match="dvc repro train"):
         results(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["", "temperature", "epoch_steps"])
+def test_a_run_of_an_earlier_version_is_one_line(root: Path, key: str) -> None:
+    facts = root / "artifacts/runs/fold0-seed5" / FACTS
+    if key:
+        write_json({k: v for k, v in json.loads(facts.read_text()).items() if k != key}, facts)
+    else:
+        facts.unlink()
+    with pytest.raises(UserError, match=rf"fold0-seed5/training.json .*{key}.*run `dvc repro`"):
+        results(root)
+
+
+def test_absent_curves_are_one_line(root: Path) -> None:
+    next(root.glob("artifacts/runs/fold1-seed0/curves/**/val_uar.tsv")).unlink()
+    with pytest.raises(UserError, match=r"val_uar.tsv not found: an earlier version .*`dvc repro`"):
+        results(root)
 
 
 def test_groups_of_people_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

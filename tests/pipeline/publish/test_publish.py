@@ -1,22 +1,30 @@
 """What is refused before and while a folder is published; a whole one is in test_end_to_end."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params, parse_params
 from arpgnet.pipeline.export.write import Exported
 from arpgnet.pipeline.publish import write
+from arpgnet.pipeline.publish.hub import license_of
 from arpgnet.pipeline.publish.write import publish
 from arpgnet.pipeline.report.settings import settings_digest
 from arpgnet.pipeline.store import file_sha256
-from arpgnet.pipeline.tables.predictions import PREDICTIONS
+from arpgnet.pipeline.tables.manifest import MANIFEST, Clip, read_manifest, write_manifest
+from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS
 from arpgnet.pipeline.train.run import train
+from helpers.face_videos import film_of_a_face
 from helpers.synthetic_data import small_params, write_data
+from helpers.untrained_run import CLASSES as OF_RUN
+from helpers.untrained_run import publish_untrained, write_run
 
 PARAMS = small_params(epochs=1)
 
@@ -32,14 +40,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train(PARAMS, root=root)
     torch.set_num_threads(threads)
     digest = file_sha256(root / PREDICTIONS)
-    (root / "artifacts/MODEL_CARD.md").write_text(f"# Card\n\n{digest} {settings_digest(PARAMS)}\n")
+    (root / "artifacts/MODEL_CARD.md").write_text(
+        f"# Card\n\n> Note.\n\n## First\n\n{digest} {settings_digest(PARAMS)}\n"
+        "| code | version 0.1.0, commit 0123456789 of 2026-02-03, with changes |\n"
+    )
     (root / "artifacts/backbone").mkdir()
     tuned = {"enabled": True, "weights_sha256": "0"}
     (root / "artifacts/backbone/backbone.json").write_text(json.dumps(tuned))
     (root / "artifacts/backbone/backbone.safetensors").write_bytes(b"weights")
     (root / "reports").mkdir()
     runs = [{"fold": 1, "seed": 0, "clips": 24, "uar": 0.875, "war": 0.75}]
-    details = {"predictions_sha256": digest, "runs": runs}
+    scores = {"uar": {"mean": 0.8123456}, "war": {"mean": 0.5}, "macro_f1": {"mean": 0.25}}
+    models = {NETWORK: {"scores": scores}}
+    details = {"predictions_sha256": digest, "runs": runs, "models": models}
     (root / "reports/evaluation.json").write_text(json.dumps(details))
     return root
 
@@ -60,9 +73,112 @@ def test_a_tuned_network_takes_its_backbone_along(trained: Path, tmp_path: Path)
     given = tmp_path / "deep/given"
     assert (done.run, done.files) == ("fold1-seed0", 8)
     assert (given / "backbone/backbone.safetensors").read_bytes() == b"weights"
-    card = (given / "MODEL_CARD.md").read_text()
+    card = (given / "README.md").read_text()
     assert "On its own test part of 24 clips, not used in training: UAR 0.875, WAR 0.750." in card
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["given"]
+
+
+def front_matter(text: str) -> dict[str, Any]:
+    """What a hub reads: the YAML between the first two lines of dashes."""
+    assert text.startswith("---\n")
+    loaded: dict[str, Any] = YAML(typ="safe").load(text[4 : text.index("\n---\n")])
+    return loaded
+
+
+def with_sets(root: Path, *sets: dict[str, str]) -> None:
+    old = read_manifest(root / MANIFEST)
+    notes = {**old.notes, "sets": list(sets)}
+    write_manifest(
+        old.clips, root / MANIFEST, classes=old.classes, dataset=old.dataset, notes=notes
+    )
+
+
+RAVDESS = {"adapter": "ravdess", "title": "RAV: a\n---\n[set]", "license": "CC BY-NC-SA 4.0"}
+
+
+def test_the_card_is_a_hub_s(trained: Path, tmp_path: Path) -> None:
+    with_sets(trained, RAVDESS)
+    publish(PARAMS, tmp_path / "given", run="fold1-seed0", root=trained)
+    card = (tmp_path / "given/README.md").read_text()
+    head = front_matter(card)
+    weights = file_sha256(tmp_path / "given/model.safetensors")
+    assert head["license"] == "cc-by-nc-sa-4.0"
+    assert head["datasets"] == ["ravdess"]
+    assert (head["library_name"], head["pipeline_tag"]) == ("arpgnet", "video-classification")
+    assert head["version"] == f"0.1.0+{weights[:8]}"
+    # of the run's code, not of today
+    assert head["date"] == "2026-02-03"
+    assert "language" not in head
+    (index,) = head["model-index"]
+    own, together = index["results"]
+    assert own["dataset"]["split"] == "test part of fold 1: 24 clips, not in training"
+    assert [(one["type"], one["value"]) for one in own["metrics"]] == [
+        ("recall", 0.875), ("accuracy", 0.75),
+    ]  # fmt: skip
+    assert together["metrics"][0] == {"type": "recall", "value": 0.8123, "name": "UAR"}
+    assert together["dataset"] == {
+        "name": "RAV: a --- [set]",
+        "type": "ravdess",
+        "split": "test parts of 1 network like this one, mean over seeds",
+    }
+    # the use comes before what follows the card's title
+    places = [card.index(part) for part in ("# Card", "> Note.", "## How to use", "## First")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("terms", "expected"),
+    [
+        (["MIT", "MIT"], {"license": "mit"}),
+        (["MIT", "Apache-2.0"], {"license": "apache-2.0"}),
+        (["CC BY-NC-SA 4.0", "Apache-2.0"], {"license": "cc-by-nc-sa-4.0"}),
+        (
+            ["research, on request", "MIT"],
+            {"license": "other", "license_name": "see-the-section-licenses"},
+        ),
+        (
+            ["CC BY-NC-SA 4.0", "non-commercial research only"],
+            {"license": "other", "license_name": "see-the-section-licenses"},
+        ),
+    ],
+)
+def test_the_strictest_license_counts(terms: list[str], expected: dict[str, str]) -> None:
+    assert license_of(terms) == expected
+
+
+def test_one_s_own_clips_have_no_known_license(trained: Path, tmp_path: Path) -> None:
+    with_sets(trained, {"adapter": "folder", "title": "own", "license": "yours"})
+    publish(PARAMS, tmp_path / "given", root=trained)
+    head = front_matter((tmp_path / "given/README.md").read_text())
+    assert head["license"] == "unknown"
+    assert "datasets" not in head
+
+
+def test_the_snippet_of_the_card_runs_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_run(tmp_path / "project", {"decode": {"frames": 4}})
+    clips = [Clip("one", "one.mp4", "00", label="anger", label_index=0, duration_s=0.5)]
+    write_manifest(clips, source / MANIFEST, classes=OF_RUN, dataset="synthetic")
+    publish_untrained(source, tmp_path / "elsewhere/released")
+    film_of_a_face(tmp_path / "elsewhere/talk.mp4", 6)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    card = Path("released/README.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(snippet, "README.md", "exec"), names)
+    assert names["table"]["frame"].tolist() == list(range(6))
+    assert "face_id" in capsys.readouterr().out
+    assert names["model"].card == card
+
+
+def test_the_ensemble_is_refused_with_what_to_do(trained: Path, tmp_path: Path) -> None:
+    for seed in ("1", "2"):
+        shutil.copytree(
+            trained / "artifacts/runs/fold0-seed0", tmp_path / f"artifacts/runs/fold0-seed{seed}"
+        )
+    with pytest.raises(UserError, match=r"\(fold0-seed1, fold0-seed2\).*choose one of them"):
+        publish(PARAMS, tmp_path / "given", run="ensemble", root=tmp_path)
 
 
 def test_an_empty_folder_is_taken_and_no_other(trained: Path, tmp_path: Path) -> None:

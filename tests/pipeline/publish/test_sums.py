@@ -26,6 +26,13 @@ def test_sums_are_those_of_sha256sum(folder: Path) -> None:
     assert done.returncode == 0
 
 
+def test_what_git_and_hubs_add_is_not_counted(folder: Path) -> None:
+    (folder / ".gitattributes").write_text("*.bin filter=lfs")
+    (folder / ".cache/huggingface").mkdir(parents=True)
+    (folder / ".cache/huggingface/metadata").write_text("")
+    assert check_sums(folder) == 2
+
+
 def flip(folder: Path) -> None:
     data = bytearray((folder / "backbone/b.bin").read_bytes())
     data[-1] ^= 1

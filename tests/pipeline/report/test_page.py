@@ -281,6 +281,16 @@ def test_missing_outs_are_one_clear_line(tmp_path: Path) -> None:
         gather(Params(), tmp_path)
 
 
+def test_outs_of_an_earlier_version_are_one_clear_line(tmp_path: Path) -> None:
+    write_outputs(tmp_path)
+    path = tmp_path / "reports/evaluation.json"
+    older = json.loads(path.read_text())
+    del older["training"], older["ensemble"]
+    path.write_text(json.dumps(older))
+    with pytest.raises(UserError, match=r"has no ensemble, training: .*run `dvc repro`"):
+        gather(Params(), tmp_path)
+
+
 def test_charts_are_well_formed_and_repeat() -> None:
     curves = {"a": Curve([0, 1], [2.0, 1.0], [2.1, 1.2], [0.1, 0.6])}
     for draw in (
