@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Sequence
 
 # controls (a new line, the start of a terminal's command), halves of characters, line ends
 _ESCAPED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 # the unit of an interval that needs an explanation
 NEAR_DUPLICATES = "near-duplicate group"
+
+
+# faults of one kind that one line names; the user sees that there are more
+MOST_FAULTS = 5
+
+
+def joined(faults: Sequence[str], most: int = MOST_FAULTS) -> str:
+    """Return the faults as one line, of many the first ones and the number of the others.
+
+    Who fixes one and tries again, for each of many, needs as many tries.
+    """
+    more = len(faults) - most
+    return "; ".join(faults[:most]) + (f"; and {more} more" if more > 0 else "")
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:

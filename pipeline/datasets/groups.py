@@ -10,6 +10,11 @@ from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.tables.manifest import Clip
 
+NOT_INDEPENDENT = (
+    "the result is then not subject-independent: it says nothing about people the network has not "
+    "seen"
+)
+
 
 def components(count: int, keys: Iterable[Sequence[Hashable | None]]) -> list[int]:
     """Join rows that share a value in any of the columns, directly or through other rows.
@@ -95,6 +100,12 @@ def _wanted(clips: Sequence[Clip], params: DatasetParams) -> list[str | None]:
         count = "the clips" if without == len(clips) else plural(without, "clip")
         verb = "has" if without == 1 < len(clips) else "have"
         todo = f"add a column '{column}'"
+        if params.name == "folder" and column == "subject":
+            # it has no columns, and no groups either
+            raise UserError(
+                f"{count} have no subject: set dataset.group_by: clip ({NOT_INDEPENDENT}), or list "
+                "the clips in a CSV file with a column 'subject' (dataset.name: csv)"
+            )
         if without < len(clips):
             first = next(clip for clip, value in zip(clips, values, strict=True) if value is None)
             todo = (
@@ -113,10 +124,7 @@ def _wanted(clips: Sequence[Clip], params: DatasetParams) -> list[str | None]:
 def _or_else(column: str) -> str:
     if column == "group":
         return ", or set dataset.group_by=clip (related clips may then be on both sides)"
-    return (
-        ", or set dataset.group_by=group or dataset.group_by=clip (the result is then not "
-        "subject-independent: it says nothing about people the network has not seen)"
-    )
+    return f", or set dataset.group_by=group or dataset.group_by=clip ({NOT_INDEPENDENT})"
 
 
 def _always(

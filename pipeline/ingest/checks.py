@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import joined, plural
 from arpgnet.pipeline.datasets.frame_names import classes_shown
 from arpgnet.pipeline.datasets.groups import components
 from arpgnet.pipeline.tables.manifest import OK, Clip
@@ -121,10 +121,11 @@ def check_classes(
         shown: per clip the classes that it shows; its label if left out.
 
     Raises:
-        UserError: names the fold and the class, and what to do.
+        UserError: names all such classes, a fold of each, and what to do.
     """
     shown = classes_shown(clips) if shown is None else shown
     tested: set[str] = set()
+    unlearned: dict[str, int] = {}  # the first fold that cannot learn a class
     for number, sides in enumerate(folds):
         learned: set[str] = set()
         for clip, side, names in zip(clips, sides, shown, strict=True):
@@ -132,20 +133,31 @@ def check_classes(
                 tested |= names
             elif side == "train" and clip.status == OK:
                 learned |= names
-        for name in classes:
-            if name not in learned:
-                raise UserError(
-                    f"fold {number} has no training clip of class '{name}' "
-                    f"({_spread(clips, name, params, near_duplicates, shown)}); set "
-                    f"dataset.exclude=[{name}], choose fewer folds, or add clips"
-                )
-    for name in classes:
-        if name not in tested:
-            raise UserError(
-                f"no clip of class '{name}' is in any test part "
-                f"({_spread(clips, name, params, near_duplicates, shown)}); set "
-                f"dataset.exclude=[{name}], another dataset.seed, or protocol kfold"
-            )
+        unlearned |= {name: number for name in classes if name not in {*learned, *unlearned}}
+
+    def why(name: str) -> str:
+        return f"({_spread(clips, name, params, near_duplicates, shown)})"
+
+    untested = [name for name in classes if name not in tested]
+    faults = []
+    if unlearned:
+        folded = [
+            f"fold {number} has no training clip of class '{name}' {why(name)}"
+            for name, number in unlearned.items()
+        ]
+        names = ", ".join(unlearned)
+        faults.append(
+            f"{joined(folded)}; set dataset.exclude=[{names}], choose fewer folds, or add clips"
+        )
+    if untested:
+        never = [f"no clip of class '{name}' is in any test part {why(name)}" for name in untested]
+        names = ", ".join(untested)
+        faults.append(
+            f"{joined(never)}; set dataset.exclude=[{names}], another dataset.seed, or protocol "
+            "kfold"
+        )
+    if faults:
+        raise UserError("; ".join(faults))
 
 
 def _spread(

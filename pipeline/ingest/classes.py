@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import joined, plural
 from arpgnet.pipeline.datasets.base import ListedClip
 from arpgnet.pipeline.datasets.frame_names import LEFT_OUT, FrameNames
 from arpgnet.pipeline.datasets.spelling import quoted, spelling_key
@@ -33,31 +33,49 @@ def choose_classes(
         UserError: a name without clips, clips without a name in the list, or one class only.
     """
     counts = Counter(name for clip in clips for name in sorted(clip.classes))
-    for name in params.exclude:
-        if name not in counts:
-            raise UserError(f"dataset.exclude: no clip has the class '{name}'{_near(name, counts)}")
+    _refuse(
+        f"dataset.exclude: no clip has the class '{name}'{_near(name, counts)}"
+        for name in params.exclude
+        if name not in counts
+    )
     kept = {name: count for name, count in counts.items() if name not in params.exclude}
     own = [name for name in order if name in kept]
     found = [*own, *sorted(set(kept) - set(own))]
     classes = found if params.classes == "auto" else list(params.classes)
-    for name in sorted(kept):
-        if name not in classes:
-            first = next(clip for clip in clips if name in clip.classes)
-            raise UserError(
-                f"class '{name}' ({plural(kept[name], 'clip')}, first: {first.where}) is not in "
-                f"dataset.classes{_near(name, classes)}; list it there, or in dataset.exclude "
-                "to leave its clips out"
-            )
-    for name in classes:
-        if name in params.exclude:
-            raise UserError(f"'{name}' is in both dataset.classes and dataset.exclude")
-        if name not in kept:
-            raise UserError(f"dataset.classes: no clip has the class '{name}'{_near(name, kept)}")
+    unlisted = [name for name in sorted(kept) if name not in classes]
+    first = {name: next(clip for clip in clips if name in clip.classes) for name in unlisted}
+    if unlisted:
+        what = (
+            f"class '{name}' ({plural(kept[name], 'clip')}, first: {first[name].where}) is not in "
+            f"dataset.classes{_near(name, classes)}"
+            for name in unlisted
+        )
+        raise UserError(
+            f"{joined(list(what))}; list {_them(unlisted)} there, or in dataset.exclude to leave "
+            f"the clips out"
+        )
+    _refuse(
+        f"'{name}' is in both dataset.classes and dataset.exclude"
+        if name in params.exclude
+        else f"dataset.classes: no clip has the class '{name}'{_near(name, kept)}"
+        for name in classes
+        if name in params.exclude or name not in kept
+    )
     if len(classes) < 2:
         raise UserError(
             f"at least two classes are needed; the data set has {', '.join(classes) or 'none'}"
         )
     return classes, {name: counts[name] for name in params.exclude}
+
+
+def _refuse(faults: Iterable[str]) -> None:
+    found = list(faults)
+    if found:
+        raise UserError(joined(found))
+
+
+def _them(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
 
 
 def _near(name: str, names: Sequence[str] | dict[str, int]) -> str:
@@ -91,26 +109,26 @@ def map_classes(clips: Sequence[ListedClip], params: DatasetParams) -> Mapped:
             doubtful (`doubtful_names`).
     """
     shown = {name for clip in clips for name in clip.classes}
-    for name in params.map:
-        if name not in shown:
-            raise UserError(
-                f"dataset.map: no clip has the class {quoted(name)}{_near(name, sorted(shown))}"
-            )
-    doubt = next(doubtful_names(clips, params), None)
-    if doubt:
-        raise UserError(doubt)
+    _refuse(
+        f"dataset.map: no clip has the class {quoted(name)}{_near(name, sorted(shown))}"
+        for name in params.map
+        if name not in shown
+    )
+    _refuse(doubtful_names(clips, params))
     missing = missing_frame_names(clips, params)
     table: dict[str, str | None] = {name: params.map.get(name, name) for name in shown}
     table |= dict.fromkeys(missing)
     known = _known(clips, table, params)
     unknown = {name for name in shown if known is not None and table[name] not in {*known, None}}
     if unknown and params.unmapped == "error":
-        name = min(unknown)
-        first = next(clip for clip in clips if name in clip.classes)
         there = ", ".join(sorted(one for one in known or () if one))
+        what = []
+        for name in sorted(unknown):
+            first = next(clip for clip in clips if name in clip.classes)
+            corpus = first.corpus or "the data set"
+            what.append(f"class '{name}' of {corpus} (first: {first.where}) is not one of {there}")
         raise UserError(
-            f"class '{name}' of {first.corpus or 'the data set'} (first: {first.where}) is not one "
-            f"of {there}: map it in dataset.map (null leaves its clips out), or set "
+            f"{joined(what)}: map {_them(what)} in dataset.map (null leaves the clips out), or set "
             "dataset.unmapped=drop"
         )
     why = {name: f"class {name} is mapped to null" for name in shown if table[name] is None}

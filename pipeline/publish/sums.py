@@ -6,11 +6,11 @@ import re
 from pathlib import Path, PurePosixPath
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.wording import joined
 from arpgnet.pipeline.store import file_sha256
 
 SUMS = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
-SHOWN = 5  # problems that one line names
 
 
 def write_sums(folder: Path) -> None:
@@ -41,8 +41,7 @@ def check_sums(folder: Path) -> int:
         except OSError as error:
             problems.append(f"{name} cannot be read ({error.strerror})")
     if problems:
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise UserError(f"{folder}: {'; '.join(problems[:SHOWN])}{more}: download the folder again")
+        raise UserError(f"{folder}: {joined(problems)}: download the folder again")
     return len(listed)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.user import expanded
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import joined, plural
 from arpgnet.pipeline.datasets.base import (
     IMAGE_FPS,
     About,
@@ -117,21 +117,26 @@ def _read(manifest: Path, wanted: Wanted, missing: Counter[tuple[str, str]]) -> 
     clips = []
     seen: dict[tuple[str, float, float | None], int] = {}
     names = NamesOnDisk(wanted.root)
+    faults = []
     for number, row in _rows(manifest):
         where = f"line {number} of {manifest.name}"
         try:
             missing.update(_drop_missing(row))
             clip = _listed(row, wanted, names, where)
         except UserError as error:
-            raise UserError(f"{where}: {error}") from None
+            faults.append(f"{where}: {error}")
+            continue
         key = (clip.path, clip.start_s or 0.0, clip.end_s)
         if key in seen:
-            raise UserError(
+            faults.append(
                 f"{where}: '{clip.path}' is already listed in line {seen[key]}; "
                 "keep only one of the two rows"
             )
+            continue
         seen[key] = number
         clips.append(clip)
+    if faults:
+        raise UserError(joined(faults))
     if not clips:
         raise UserError(f"dataset.manifest: {manifest.name} has no rows")
     _check_traits(clips, manifest)

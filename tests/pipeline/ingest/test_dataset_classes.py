@@ -42,6 +42,11 @@ def test_exclude_is_counted():
         ),
         ({"exclude": ["angry"]}, "dataset.exclude: no clip has the class 'angry'; nearest: 'ange"),
         ({"classes": ["joy", "anger", "fear"], "exclude": ["joy"]}, "'joy' is in both"),
+        (
+            {"classes": ["joy", "disgust"]},
+            r"class 'anger' .*class 'fear' .*; list them there, or in dataset.exclude",
+        ),
+        ({"exclude": ["x", "y"]}, r"the class 'x'.*; dataset.exclude: no clip has the class 'y'"),
         ({"exclude": ["joy", "fear"]}, r"two classes are needed; the data set has anger"),
     ],
 )

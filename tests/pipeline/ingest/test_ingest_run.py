@@ -205,7 +205,7 @@ def test_parts_of_a_file(root, tmp_path):
 
 def test_folder_without_subjects(root, tmp_path):
     settings = {"name": "folder", "manifest": None, "folds": 2}
-    with pytest.raises(UserError, match="the clips have no subject"):
+    with pytest.raises(UserError, match=r"the clips have no subject: set dataset.group_by: clip"):
         run(root, tmp_path, **settings)
     manifest = run(root, tmp_path, **settings, group_by="clip")
     assert manifest.dataset == "folder"

@@ -374,6 +374,22 @@ def test_quarantined_clips_teach_nothing():
         check_classes(clips, folds, ["a", "b"], settled(group_by="clip"), [None] * 4)
 
 
+def test_all_small_classes_are_named_at_once():
+    clips = [clip(n, "abcd"[min(n, 3)]) for n in range(8)]
+    folds = [["test"] * 3 + ["train", "val", *["test"] * 3], ["train"] * 8]
+    with pytest.raises(UserError) as raised:
+        check_classes(clips, folds, ["a", "b", "c", "d"], settled(group_by="clip"), [None] * 8)
+    line = str(raised.value)
+    for name in "abc":
+        assert f"fold 0 has no training clip of class '{name}' (it has 1 readable clip" in line
+    assert "set dataset.exclude=[a, b, c], choose fewer folds" in line
+    # what is too small for both is one error, too
+    with pytest.raises(
+        UserError, match=r"class 'a' .*exclude=\[a\], choose.*class 'b'.*=\[b\], an"
+    ):
+        check_classes(clips[:2], [["test", "train"]], ["a", "b"], settled(), [None] * 2)
+
+
 def test_class_that_is_never_tested():
     clips = [clip(0, "a"), clip(1, "b"), clip(2, "a")]
     with pytest.raises(UserError, match="no clip of class 'b' is in any test part"):

@@ -49,6 +49,18 @@ def test_a_trait_with_a_value_for_everybody_is_none(tmp_path):
         read(tmp_path, f"path,label,trait_age\n{rows}")
 
 
+def test_all_wrong_rows_are_named_at_once(tmp_path):
+    rows = "a.mp4,\nb.mp4,x\n../c.mp4,x\nb.mp4,x\n" + ",x\n" * 4
+    with pytest.raises(UserError) as raised:
+        read(tmp_path, f"path,label\n{rows}")
+    line = str(raised.value)
+    assert "\n" not in line
+    for number, said in ((2, "'label' is empty"), (4, "must be relative"), (5, "already listed")):
+        assert f"line {number} of labels.csv: " in line
+        assert said in line
+    assert line.endswith("; and 2 more")
+
+
 def test_parts_of_one_file_are_clips_of_their_own(tmp_path):
     clips = read(tmp_path, "path,label,start_s,end_s\na.mp4,x,0,1\na.mp4,y,1,\n")
     assert [(clip.start_s, clip.end_s) for clip in clips] == [(0.0, 1.0), (1.0, None)]
