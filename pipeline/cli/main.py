@@ -213,11 +213,9 @@ def export_network(
     ] = None,
 ) -> None:
     """Export a trained network to ONNX for any number of clips and frames; or check such a file."""
-    from arpgnet.pipeline.common.params import load_params
-    from arpgnet.pipeline.export.check import check as check_file
-    from arpgnet.pipeline.export.write import export
-
     if check is not None:
+        from arpgnet.pipeline.export.check import check as check_file
+
         found = check_file(check)
         line = (
             f"{check}, {found.run}: {plural(found.predictions, 'stored prediction')}, largest "
@@ -228,6 +226,9 @@ def export_network(
             raise UserError(line)
         typer.echo(line)
         return
+    from arpgnet.pipeline.common.params import load_params
+    from arpgnet.pipeline.export.write import export
+
     written = export(load_params(), out, run=run)
     typer.echo(f"{out}: {written.run}, largest difference from torch {written.difference:.1e}")
 

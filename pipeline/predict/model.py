@@ -15,7 +15,7 @@ from arpgnet.pipeline.networks.appearance import layout
 from arpgnet.pipeline.networks.packs import ModelSpec, Pack, load_pack
 from arpgnet.pipeline.networks.tuned import tuned
 from arpgnet.pipeline.publish.needs import median_s, sound_clips
-from arpgnet.pipeline.report.card import CARD
+from arpgnet.pipeline.report.location import CARD
 from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader

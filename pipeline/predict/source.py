@@ -15,7 +15,7 @@ from arpgnet.pipeline.publish.needs import NEEDS, pack_files, read_needs
 from arpgnet.pipeline.publish.sums import SUMS, check_sums
 from arpgnet.pipeline.publish.write import BACKBONE as PUBLISHED_BACKBONE
 from arpgnet.pipeline.publish.write import PARAMS
-from arpgnet.pipeline.report.card import CARD
+from arpgnet.pipeline.report.location import CARD
 from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.manifest import MANIFEST
 from arpgnet.pipeline.tables.shards import INDEX

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.wording import plural
-from arpgnet.pipeline.report.card import OWN
+from arpgnet.pipeline.report.location import OWN
 from arpgnet.pipeline.tables.predictions import NETWORK
 
 README = "README.md"

@@ -23,7 +23,7 @@ from arpgnet.pipeline.networks.tuned import METADATA, WEIGHTS, read_metadata
 from arpgnet.pipeline.publish.hub import README, header, how_to_use, own_run, release
 from arpgnet.pipeline.publish.needs import NEEDS, write_needs
 from arpgnet.pipeline.publish.sums import SUMS, check_sums, write_sums
-from arpgnet.pipeline.report.card import CARD
+from arpgnet.pipeline.report.location import CARD
 from arpgnet.pipeline.report.sentences import plain
 from arpgnet.pipeline.report.settings import settings_digest, shareable
 from arpgnet.pipeline.store import file_sha256

@@ -7,13 +7,13 @@ The headings follow Mitchell et al., "Model Cards for Model Reporting", FAT* 201
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.wording import plural, unit_note
+from arpgnet.pipeline.report.location import OWN
 from arpgnet.pipeline.report.page import Results, coverage_view, tested
 from arpgnet.pipeline.report.sentences import (
     METRICS,
@@ -34,9 +34,6 @@ from arpgnet.pipeline.report.views import spread, traits_view
 from arpgnet.pipeline.tables.manifest import Manifest
 from arpgnet.pipeline.tables.predictions import NETWORK
 
-CARD = Path("artifacts/MODEL_CARD.md")
-# adapters of the user's own clips: the pipeline knows neither what they are nor whose
-OWN = ("csv", "folder")
 OWN_TITLE = "the publisher's own data set"
 OWN_LICENSE = "unknown to the pipeline; whoever publishes this model must state it here"
 # sections of params.yaml that are shown in full, and single settings of others; of every other

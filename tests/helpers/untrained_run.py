@@ -14,7 +14,7 @@ from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.predict.model import features_metadata
 from arpgnet.pipeline.publish import write
 from arpgnet.pipeline.publish.write import publish
-from arpgnet.pipeline.report.card import CARD
+from arpgnet.pipeline.report.location import CARD
 from arpgnet.pipeline.report.settings import settings_digest
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.manifest import MANIFEST, write_manifest

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,6 +32,37 @@ def test_version_and_an_order_of_commands_like_the_work() -> None:
     order = ["doctor", "data", "models", "compare", "ablate", "predict", "serve", "export", "store"]
     places = [said.index(f"│ {name} ") for name in order]
     assert places == sorted(places)
+
+
+# seconds to import, and of no use before a command works
+HEAVY = ("torch", "numpy", "pandas", "matplotlib", "scipy", "sklearn", "cv2", "onnx", "dvc", "av")
+
+
+def imported_by(code: str, names: Sequence[str]) -> list[str]:
+    """Those of the modules that a new interpreter has after this code."""
+    code += f"\nimport sys; print('imported:', *(n for n in {names!r} if n in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    return done.stdout.rpartition("imported:")[2].split()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+from arpgnet.pipeline.cli.main import app
+for words in ([], ["export"], ["publish"], ["predict"], ["serve"], ["data", "check"], ["store"]):
+    app([*words, "--help"], standalone_mode=False)
+"""
+    assert imported_by(code, HEAVY) == []
+
+
+def test_commands_import_no_charts_and_no_tables() -> None:
+    code = """
+import arpgnet.pipeline.export.write, arpgnet.pipeline.publish.write
+import arpgnet.pipeline.predict.source, torch
+"""
+    useless = ("pandas", "matplotlib", "scipy", "sklearn", "dvc", "insightface", "torch_geometric")
+    assert imported_by(code, ("torch", *useless)) == ["torch"]
 
 
 def test_a_pack_that_is_installed_is_not_fetched() -> None:
