@@ -106,8 +106,8 @@ def verify_pack(
 
 @store.command("stats")
 def store_stats() -> None:
-    """Show entries, cached failures and megabytes per namespace."""
-    from arpgnet.pipeline.store import Store
+    """Show entries, cached failures and megabytes per namespace, and what lies beside them."""
+    from arpgnet.pipeline.store import Store, folder_of
 
     cache = Store()
     table = Table("namespace", "entries", "failures", "MB", title=str(cache.root))
@@ -116,6 +116,11 @@ def store_stats() -> None:
             namespace, str(stats.entries), str(stats.failures), f"{stats.bytes / 1e6:.1f}"
         )
     Console().print(table)
+    beside = Table("folder", "files", "MB", title=f"beside the entries, in {folder_of(cache.root)}")
+    for name, stats in cache.local_files().items():
+        beside.add_row(name, str(stats.entries), f"{stats.bytes / 1e6:.1f}")
+    if beside.row_count:
+        Console().print(beside)
 
 
 @store.command("verify")

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from arpgnet.pipeline.common.files import replacing
 from arpgnet.pipeline.common.progress import track
-from arpgnet.pipeline.store.address import Place, store_place
+from arpgnet.pipeline.store.address import Place, folder_of, store_place
 from arpgnet.pipeline.store.backend import Backend, Removed
 from arpgnet.pipeline.store.entries import DamagedError, Entry, Kind, blocks
 from arpgnet.pipeline.store.local import Folder
@@ -131,6 +131,22 @@ class Store:
             namespace.failures += entry.kind == "failure"
             namespace.bytes += size
         return dict(sorted(namespaces.items()))
+
+    def local_files(self) -> dict[str, NamespaceStats]:
+        """Count what lies beside the entries on this machine: the rendered demo, file checks.
+
+        By the name in the store's folder, or with object storage in the user's cache folder.
+        """
+        found: dict[str, NamespaceStats] = {}
+        root = folder_of(self.root)
+        for path in root.rglob("*"):
+            place = path.relative_to(root)
+            with contextlib.suppress(FileNotFoundError):  # another process may remove it
+                if path.is_file() and Entry.at(place.as_posix()) is None:
+                    stats = found.setdefault(place.parts[0], NamespaceStats())
+                    stats.entries += 1
+                    stats.bytes += path.stat().st_size
+        return dict(sorted(found.items()))
 
     def verify(self) -> list[Place]:
         """Read every entry, delete the damaged ones, and return where they were."""

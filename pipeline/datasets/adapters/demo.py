@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from arpgnet.pipeline.common.params import DemoParams
 from arpgnet.pipeline.common.progress import track
+from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.adapters.csv_file import read_csv
 from arpgnet.pipeline.datasets.base import About, Listing, Recipe, Wanted
 from arpgnet.pipeline.store import code_version, digest, store_root
@@ -50,6 +52,8 @@ def render(demo: DemoParams, workers: int) -> None:
     from arpgnet.pipeline.demo import CLASSES, render_dataset
 
     count = demo.subjects * demo.clips_per_class * len(CLASSES)
+    # minutes, and a folder that nobody asked for
+    print(f"rendering the demo, {plural(count, 'clip')}, into {root}", file=sys.stderr, flush=True)
     with track(count, "render the demo") as tracker:
         render_dataset(
             root,

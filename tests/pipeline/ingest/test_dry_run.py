@@ -22,6 +22,21 @@ CODES = ("an", "di", "fe", "ha", "sa", "su")
 EIGHT = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 
 
+def test_rendering_the_demo_is_announced_with_its_folder(
+    own_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def quick(root: Path, **_: object) -> None:
+        video(root / "joy/a.mp4")
+        text(root / "manifest.csv", "path,label,subject\njoy/a.mp4,joy,s1\n")
+
+    monkeypatch.setattr("arpgnet.pipeline.demo.render_dataset", quick)
+    for said in (f"rendering the demo, 288 clips, into {own_store}/demo/", ""):
+        check(DatasetParams())
+        err = capsys.readouterr().err
+        assert err.startswith(said)
+        assert ("rendering" in err) == bool(said)
+
+
 def rml_tree(root: Path) -> Path:
     for speaker in (1, 2):
         for code in CODES:

@@ -201,6 +201,17 @@ def test_stats_count_by_namespace(store: Store) -> None:
     assert sum(namespace.bytes for namespace in stats.values()) == sizes
 
 
+def test_what_lies_beside_the_entries_is_counted(store: Store) -> None:
+    store.put_table("align", KEY, [TABLE])
+    assert store.local_files() == {}
+    (store.root / "demo/abc/happiness").mkdir(parents=True)
+    (store.root / "demo/abc/happiness/s00_c0.mp4").write_bytes(bytes(1000))
+    (store.root / "demo/abc/manifest.csv").write_bytes(bytes(24))
+    (stats,) = store.local_files().values()
+    assert (stats.entries, stats.bytes) == (2, 1024)
+    assert "demo" not in store.stats()
+
+
 def abandoned(store: Store) -> Path:
     """What a process leaves that is killed while it writes."""
     path = store.root / "align" / "00" / "tmp-dead"
