@@ -101,6 +101,22 @@ def test_every_data_dependency_is_an_output_of_an_earlier_stage() -> None:
         written |= {out if isinstance(out, str) else next(iter(out)) for out in outs}
 
 
+def test_the_registered_model_and_the_plots_are_outputs() -> None:
+    whole = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())
+    (model,) = whole["artifacts"].values()
+    assert model["path"] in DAG["train"]["outs"]
+    own = {path.stem for path in (REPOSITORY / ".dvc/plots").glob("*.json")}
+    outs = {one for block in DAG.values() for one in block.get("outs", []) if isinstance(one, str)}
+    for plot in whole["plots"]:
+        if isinstance(plot, str):
+            assert plot in outs
+            continue
+        ((_, settings),) = plot.items()
+        assert all(any(file.startswith(f"{out}/") for out in outs) for file in settings["y"])
+        # with 3 epochs the default axis has ticks at 0.5
+        assert settings["x"] != "epoch" or settings["template"] in own
+
+
 def test_heads_touch_training_and_what_follows_only() -> None:
     # the report quotes every setting
     assert [stage for stage in DAG if "fusion" in DAG[stage].get("params", [])] == [

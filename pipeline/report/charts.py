@@ -16,6 +16,7 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 STYLE: Any = {
     "svg.hashsalt": "arpgnet",  # else every run gets other element ids
     "svg.fonttype": "none",  # text stays text: small, searchable, sharp
+    "text.parse_math": False,  # a class may be called "$"
     "font.size": 10,
     "font.family": "sans-serif",
     "axes.spines.top": False,

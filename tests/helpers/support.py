@@ -66,6 +66,7 @@ class Workspace:
                 shutil.copy(source, root / part)
         (root / ".dvc").mkdir()
         shutil.copy(REPOSITORY / ".dvc/config", root / ".dvc/config")
+        shutil.copytree(REPOSITORY / ".dvc/plots", root / ".dvc/plots")
         self.set(settings)
         self.run("git", "init", "--quiet")
         self.run("git", "add", "--all")

@@ -17,6 +17,7 @@ from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.report.charts import Curve, curves_charts, reliability_chart
 from arpgnet.pipeline.report.images import clip_sheet, data_uri, plain_face
 from arpgnet.pipeline.report.page import gather, quarantined, render
+from arpgnet.pipeline.report.still_plots import still_plots
 from arpgnet.pipeline.report.views import confusion_view, subjects_view
 from arpgnet.pipeline.tables.shards import ShardReader
 from helpers import in_process
@@ -289,6 +290,24 @@ def test_outs_of_an_earlier_version_are_one_clear_line(tmp_path: Path) -> None:
     path.write_text(json.dumps(older))
     with pytest.raises(UserError, match=r"has no ensemble, training: .*run `dvc repro`"):
         gather(Params(), tmp_path)
+
+
+def test_plots_are_images_that_need_no_network(tmp_path: Path) -> None:
+    write_outputs(tmp_path)
+    results = gather(Params(), tmp_path)
+    # a class may be called so, and is no formula
+    classes = ["$a$_", EVIL]
+    results = replace(results, manifest=replace(results.manifest, classes=classes))
+    plots = still_plots(results)
+    assert set(plots) == {
+        "confusion.svg", "loss.svg", "val_uar.svg", "reliability.svg", "subjects.svg",
+        "attention.svg", "occlusion.svg",
+    }  # fmt: skip
+    for text in plots.values():
+        ElementTree.fromstring(text)
+        assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
+    assert "$a$_" in plots["confusion.svg"]
+    assert plots == still_plots(results)
 
 
 def test_charts_are_well_formed_and_repeat() -> None:
