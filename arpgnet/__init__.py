@@ -4,7 +4,7 @@ The three lie at the top of the repository, and here are links to them: one name
 folder of a user's own project can take. A wheel holds them below `arpgnet`.
 
 For scripts and notebooks (docs/python.md): `load`, `features`,
-`region_graphs`, `metrics`, `params`.
+`region_graphs`, `save_predictions`, `compare`, `metrics`, `params`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ if not (_HERE / "pipeline").is_dir():
 
 if TYPE_CHECKING:
     from arpgnet.pipeline.api.cache import features, metrics, params, region_graphs
+    from arpgnet.pipeline.api.compare import compare, save_predictions
     from arpgnet.pipeline.api.predict import load
 
 # imported when first used: torch takes seconds, and the command line's help needs none of them
-_API = {"load": "predict"} | dict.fromkeys(
+_API = {"load": "predict", "compare": "compare", "save_predictions": "compare"} | dict.fromkeys(
     ("features", "metrics", "params", "region_graphs"), "cache"
 )
-__all__ = ["features", "load", "metrics", "params", "region_graphs"]
+__all__ = ["compare", "features", "load", "metrics", "params", "region_graphs", "save_predictions"]
 
 
 def __getattr__(name: str) -> Any:

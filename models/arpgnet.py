@@ -18,8 +18,9 @@ S = h * w map cells, D width, F fused features (2 D where two streams are concat
 H heads, L layers, K classes, G = B * T graphs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,9 @@ from arpgnet.models import kernels
 from arpgnet.models.attention import CONVS, Edges
 from arpgnet.models.fusion import Fusion, FusionConfig, check_choice
 
-RelationConv = Literal["gat", "gatv2"]
+# our layers, or a class of torch_geometric.nn (`models.pyg_convs`)
+RelationConv = Literal["gat", "gatv2"] | str
+OWN_CONVS: tuple[Literal["gat", "gatv2"], ...] = ("gat", "gatv2")
 Readout = Literal["mean", "attention", "flatten"]
 NodePosition = Literal["none", "learned", "coordinates", "both"]
 AppearanceVector = Literal["embedding", "map", "both"]
@@ -43,9 +46,11 @@ class RelationConfig:
     """Settings of the relation branch.
 
     Attributes:
-        conv: attention scores (`models.attention`).
-        layers: graph attention layers; 0 = no graph, regions are read out as they are.
-        heads: attention heads, concatenated.
+        conv: attention scores (`models.attention`), or a convolution of torch_geometric by the name
+            of its class.
+        conv_args: arguments of such a class, beside those that follow from the graph and the width.
+        layers: graph layers; 0 = no graph, regions are read out as they are.
+        heads: attention heads, concatenated; of a class of torch_geometric if it has heads.
         readout: regions to one vector: mean over visible ones, attention (a learned score a region,
             softmax over visible ones), or flatten (keeps where each region is).
         position: node position embedding: a learned table, a small MLP of the node's coordinates in
@@ -56,6 +61,7 @@ class RelationConfig:
     """
 
     conv: RelationConv
+    conv_args: Mapping[str, Any]
     layers: int
     heads: int
     readout: Readout
@@ -65,7 +71,7 @@ class RelationConfig:
     attention_dropout: float
 
     def __post_init__(self) -> None:
-        check_choice("relation.conv", self.conv, get_args(RelationConv))
+        check_relation_conv(self.conv, self.conv_args)
         check_choice("relation.readout", self.readout, get_args(Readout))
         check_choice("relation.position", self.position, get_args(NodePosition))
         for name in self.edge_types:
@@ -127,10 +133,14 @@ class ARPGNet(nn.Module):
         if "appearance" in streams:
             self.appearance = AppearanceBranch(config)
         if "relation" in streams:
-            adjacency_NN = adjacency(
-                edge_index_2E, edge_type_E, num_nodes, config.relation.edge_types
-            )
-            self.relation = RelationBranch(config, adjacency_NN)
+            chosen = config.relation.edge_types
+            adjacency_NN = adjacency(edge_index_2E, edge_type_E, num_nodes, chosen)
+            by_kind = [
+                adjacency(edge_index_2E, edge_type_E, num_nodes, (kind,) if kind in chosen else ())
+                for kind in EDGE_TYPES
+            ]
+            kinds_KNN = torch.stack(by_kind) & ~torch.eye(num_nodes, dtype=torch.bool)
+            self.relation = RelationBranch(config, adjacency_NN, kinds_KNN)
         self.fusion = Fusion(config.fusion, config.width)
         joined = 1 if config.fusion.mode == "add" else len(streams)
         self.dropout = nn.Dropout(config.dropout)
@@ -163,8 +173,9 @@ class ARPGNet(nn.Module):
             frame_logits_BTK: the same head on every frame, meaningless on invalid ones;
             appearance_BTD, relation_BTD: the streams that exist, before fusion;
             fused_BTD: after it, D or 2 D wide (concatenated streams); with `attention`:
-            region_attention_LBTHNN (target node, source node), readout_attention_BTN for the
-            attention readout, fusion_attention_appearance_LBHTS and fusion_attention_relation_LBHTS
+            region_attention_LBTHNN (target node, source node) where the convolution has some,
+            readout_attention_BTN for the attention readout, fusion_attention_appearance_LBHTS and
+            fusion_attention_relation_LBHTS
             (query frame; keys T of the own stream, then T of the other, as far as the mode reads
             them). Rows sum to 1, or are all 0 where every key is masked.
 
@@ -237,9 +248,14 @@ class AppearanceBranch(nn.Module):
 
 
 class RelationBranch(nn.Module):
-    """Region features of each frame -> graph attention over the regions -> r[B, T, D]."""
+    """Region features of each frame -> graph attention over the regions -> r[B, T, D].
 
-    def __init__(self, config: ARPGNetConfig, adjacency_NN: Tensor) -> None:
+    Attributes:
+        attends: whether the graph layers have attention weights.
+        own_key: whether a region is among its own keys in them.
+    """
+
+    def __init__(self, config: ARPGNetConfig, adjacency_NN: Tensor, kinds_KNN: Tensor) -> None:
         super().__init__()
         relation, width, nodes = config.relation, config.width, len(adjacency_NN)
         self.readout, self.position = relation.readout, relation.position
@@ -254,9 +270,10 @@ class RelationBranch(nn.Module):
             self.position_mlp = nn.Sequential(nn.Linear(2, 32), nn.ELU(), nn.Linear(32, width))
         self.norm = nn.LayerNorm(width)
         self.convs = nn.ModuleList(
-            CONVS[relation.conv](width, width, relation.heads, dropout=relation.attention_dropout)
-            for _ in range(relation.layers)
+            make_conv(relation, width, kinds_KNN) for _ in range(relation.layers)
         )
+        self.attends = all(getattr(conv, "attends", True) for conv in self.convs)
+        self.own_key = all(getattr(conv, "own_key", True) for conv in self.convs)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(relation.layers))
         self.dropout = nn.Dropout1d(relation.dropout)
         if relation.readout == "attention":
@@ -292,7 +309,7 @@ class RelationBranch(nn.Module):
             # correlated. One draw for 49 regions also saves about 9 % of a CPU training step.
             message_GDN = self.dropout(F.elu(message_GND).transpose(1, 2))
             x_GND = norm(x_GND + message_GDN.transpose(1, 2))
-            if attention:
+            if attention and alpha_GHNN is not None:
                 weights.append(alpha_GHNN)
         pooled, readout_GN = self._read_out(x_GND, visible_GN)
         relation_GD = self.out_norm(self.out(pooled))
@@ -317,6 +334,52 @@ class RelationBranch(nn.Module):
         score_GN = self.readout_score(x_GND).squeeze(-1).float()
         alpha_GN = score_GN.masked_fill(~visible_GN, -1e9).softmax(-1) * visible_GN
         return (alpha_GN[:, None].to(x_GND.dtype) @ x_GND).squeeze(1), alpha_GN
+
+
+def check_relation_conv(conv: str, arguments: Mapping[str, Any]) -> None:
+    """Raise ValueError unless there is such a layer; only those of torch_geometric have arguments.
+
+    Whether it takes these arguments, `make_conv` finds out.
+    """
+    if conv not in OWN_CONVS:
+        # 2 s, which our own layers need not wait for
+        from arpgnet.models.pyg_convs import find_class
+
+        find_class(conv)
+    elif arguments:
+        raise ValueError(
+            f"relation.conv_args ({', '.join(arguments)}) are for classes of torch_geometric.nn; "
+            f"of relation.conv: {conv}, set relation.heads"
+        )
+
+
+def try_relation_conv(conv: str, arguments: Mapping[str, Any], *, width: int, heads: int) -> None:
+    """Raise ValueError unless there is such a layer and a small graph passes through it."""
+    check_relation_conv(conv, arguments)
+    if conv not in OWN_CONVS:
+        from arpgnet.models.pyg_convs import PyGConv
+
+        triangle_NN = ~torch.eye(3, dtype=torch.bool)
+        # of a layer that is thrown away: the caller's random numbers stay as they are
+        with torch.random.fork_rng(devices=[]):
+            PyGConv(conv, arguments, width, heads, triangle_NN.expand(len(EDGE_TYPES), -1, -1))
+
+
+def make_conv(relation: RelationConfig, width: int, kinds_KNN: Tensor) -> nn.Module:
+    """Return a graph layer.
+
+    Args:
+        kinds_KNN: bool [kinds, N target, N source], the edges of each kind, without self-loops.
+
+    Raises:
+        ValueError: the layer does not take its arguments, or cannot work on such a graph.
+    """
+    if relation.conv in OWN_CONVS:
+        own = CONVS[relation.conv]
+        return own(width, width, relation.heads, dropout=relation.attention_dropout)
+    from arpgnet.models.pyg_convs import PyGConv
+
+    return PyGConv(relation.conv, relation.conv_args, width, relation.heads, kinds_KNN)
 
 
 class Standardize(nn.Module):

@@ -13,7 +13,8 @@ STAGES = (
 )
 # a package imports those of the rows above its own, and none of its own row
 LAYERS = (
-    ("models", "common"),
+    ("models",),
+    ("common",),
     ("store", "tables", "video", "geometry"),
     ("runner", "networks", "training"),
     ("demo",),

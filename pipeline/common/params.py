@@ -227,7 +227,9 @@ class GraphParams(Section):
 class RelationParams(Section):
     """The relation branch: graph attention over the regions of a frame."""
 
-    conv: Literal["gat", "gatv2"] = "gat"
+    # or the name of a class of torch_geometric.nn: checked in `Params`
+    conv: Literal["gat", "gatv2"] | str = "gat"
+    conv_args: dict[str, Any] = {}
     layers: Annotated[int, Field(ge=0, le=8)] = 2
     heads: Positive = 4
     edges: list[Literal["adjacent", "symmetric"]] = ["adjacent", "symmetric"]
@@ -346,6 +348,14 @@ class Params(Section):
                 raise ValueError(
                     f"{name}.heads: {heads} does not divide fusion.width: {self.fusion.width}"
                 )
+        relation = self.relation
+        if relation.conv not in ("gat", "gatv2") or relation.conv_args:
+            # torch and torch_geometric take 3 s, which only who asks for them waits for
+            from arpgnet.models.arpgnet import try_relation_conv
+
+            # here, and not after the stages before training
+            width, heads = self.fusion.width, relation.heads
+            try_relation_conv(relation.conv, relation.conv_args, width=width, heads=heads)
         return self
 
 

@@ -20,7 +20,7 @@ People = Mapping[str, Origin]
 
 @dataclass(frozen=True)
 class Side:
-    """One run's test predictions of the network.
+    """One run's test predictions of ARPGNet, or of the only model in the file.
 
     `people` are the clips' `units.origins`, or None if there is no manifest beside the predictions;
     `sha256` is that of the predictions file.
@@ -55,8 +55,11 @@ def read_side(name: str, root: Path = Path()) -> Side:
 
 def _read(name: str, predictions: Path, manifest: Path) -> Side:
     rows = read_predictions(predictions)
-    test = rows.select((rows.split == "test") & (rows.model == NETWORK))
-    if not len(test.clip_id):
+    test = rows.select(rows.split == "test")
+    models = set(test.model)
+    if NETWORK in models:
+        test = test.select(test.model == NETWORK)
+    elif len(models) != 1:
         raise UserError(f"{name} contains no test predictions of the network")
     people = None
     if manifest.is_file():

@@ -13,7 +13,8 @@ from typing import Any
 import onnx
 import torch
 
-from arpgnet.models.arpgnet import ARPGNet
+from arpgnet.models.arpgnet import OWN_CONVS, ARPGNet
+from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import write_whole
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.export.describe import metadata
@@ -41,15 +42,37 @@ def export(params: Params, out: Path, *, run: str | None = None, root: Path = Pa
         run: such as `fold0-seed0`; default: the one with the best validation score.
 
     Raises:
-        UserError: there is no such run, the data is not the run's, or the graph differs by more
-            than `parity.TOLERANCE`; `out` is unchanged.
+        UserError: there is no such run, the data is not the run's, its convolution has no form in
+            ONNX, or the graph differs by more than `parity.TOLERANCE`; `out` is unchanged.
     """
     name = find_run(run, root)
     network, info = load_run(root / RUNS / name)
-    graph = to_onnx(network, metadata(network, info, params, name, root))
-    difference = check_parity(network, graph)
+    properties = metadata(network, info, params, name, root)
+    graph, difference = checked_graph(network, properties)
     write_whole(out, graph)
     return Exported(name, difference)
+
+
+def checked_graph(network: ARPGNet, properties: Mapping[str, Any]) -> tuple[bytes, float]:
+    """Return what `to_onnx` does, and the largest difference to the network.
+
+    Raises:
+        UserError: a convolution of torch_geometric cannot be exported, or the two differ.
+    """
+    try:
+        graph = to_onnx(network, properties)
+        return graph, check_parity(network, graph)
+    except UserError:
+        raise
+    except Exception as error:  # the exporter's, the convolution's or ONNX Runtime's own
+        conv = network.config.relation.conv
+        if conv in OWN_CONVS:
+            raise
+        reason = " ".join(str(error).split())[:150]
+        raise UserError(
+            f"relation.conv: {conv} with these settings cannot be exported to ONNX ({reason}); "
+            "`arpgnet predict` works without"
+        ) from error
 
 
 def to_onnx(network: ARPGNet, properties: Mapping[str, Any]) -> bytes:
@@ -63,8 +86,9 @@ def to_onnx(network: ARPGNet, properties: Mapping[str, Any]) -> bytes:
     axes = {0: "clips", 1: "frames"}
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        # the older exporter: the newer one needs onnxscript and fixes lengths it can see
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # the older exporter: the newer one needs onnxscript and fixes lengths it can see. What it
+        # warns of, in torch_geometric's code, is settled by `check_parity`
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             TraceableNet(network),
             tuple(example.values()),

@@ -27,11 +27,12 @@ TIME_PARTS = 8  # parts of a clip
 
 
 def attends_to_regions(network: ARPGNet) -> bool:
-    """Check whether there is an attention over regions: graph layers, or the attention readout."""
+    """Check whether there is an attention over regions: graph layers with one, or the readout's."""
     config = network.config
-    return "relation" in config.fusion.streams and (
-        config.relation.layers > 0 or config.relation.readout == "attention"
-    )
+    if "relation" not in config.fusion.streams:
+        return False
+    layers = config.relation.layers > 0 and network.relation.attends
+    return layers or config.relation.readout == "attention"
 
 
 def edge_kinds(config: Any, metadata: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -122,15 +123,18 @@ def _received(weight_BTN: Tensor, alpha_BTNN: Tensor | None) -> Tensor:
 def _graph_weights(
     network: ARPGNet, outputs: Mapping[str, Tensor], visible: Tensor, *, uniform: bool
 ) -> Tensor | None:
-    """Average weights [B, T, N, N] over heads and layers; None where the graph has no layers."""
+    """Average weights [B, T, N, N] over heads and layers; None where no layer has any."""
     if "region_attention_LBTHNN" not in outputs:
         return None
     if not uniform:
         return outputs["region_attention_LBTHNN"].double().mean((0, 3))
     adjacency_NN = network.relation.get_buffer("adjacency_NN")
     own_NN = torch.eye(len(adjacency_NN), dtype=torch.bool)
-    mask = (adjacency_NN & (visible[..., None, :] | own_NN)).double()
-    return mask / mask.sum(-1, keepdim=True)
+    mask = adjacency_NN & (visible[..., None, :] | own_NN)
+    if not network.relation.own_key:
+        others = mask & ~own_NN
+        mask = others | (own_NN & ~others.any(-1, keepdim=True))
+    return mask.double() / mask.sum(-1, keepdim=True)
 
 
 def _over_frames(x_BTF: Tensor, visible: Tensor) -> np.ndarray:

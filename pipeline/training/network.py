@@ -57,6 +57,7 @@ def network_config(
             dropout=fusion.head_dropout,
             relation=RelationConfig(
                 conv=relation.conv,
+                conv_args=relation.conv_args,
                 layers=relation.layers,
                 heads=relation.heads,
                 readout=relation.readout,
@@ -86,8 +87,9 @@ def network_config(
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ARPGNetConfig:
-    """Return the inverse of `dataclasses.asdict` after a trip through JSON."""
-    relation = dict(values["relation"])
+    """Return the inverse of `dataclasses.asdict` after a trip through JSON; a run of before
+    `relation.conv_args` has none."""
+    relation = {"conv_args": {}, **values["relation"]}
     relation["edge_types"] = tuple(relation["edge_types"])
     parts = {"relation": RelationConfig(**relation), "fusion": FusionConfig(**values["fusion"])}
     return ARPGNetConfig(**{**values, **parts})

@@ -90,6 +90,7 @@ SWITCHES = (
     + [config(relation={"layers": layers}) for layers in (0, 1, 3)]
     + [config(relation={"edge_types": kinds}) for kinds in ((), ("adjacent",), ("symmetric",))]
     + [config(relation={"conv": "gatv2", "attention_dropout": 0.2})]
+    + [config(relation={"conv": "TransformerConv", "conv_args": {"edge_dim": 2}})]
     + [config(fusion={"conv": conv, "attention_dropout": 0.2}) for conv in ("gatv2", "dot")]
     + [config(fusion={"position": position}) for position in ("learned", "none")]
     + [config(fusion={"window": window}) for window in (0, -1, None)]

@@ -12,9 +12,11 @@ from torch_geometric.loader import DataLoader
 
 import arpgnet
 from arpgnet.pipeline.common.errors import ClipError, UserError
-from arpgnet.pipeline.tables.manifest import Clip, write_manifest
+from arpgnet.pipeline.tables.manifest import Clip, read_splits, write_manifest
+from arpgnet.pipeline.tables.predictions import read_predictions
 from arpgnet.pipeline.video.stream import plan, stream
 from helpers.face_videos import film_of_a_face
+from helpers.in_process import arpgnet as run_arpgnet
 from helpers.synthetic_data import CLASSES, LOST, write_data
 from helpers.untrained_run import CLASSES as OF_RUN
 from helpers.untrained_run import publish_untrained, write_run
@@ -31,11 +33,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     publish_untrained(source, here / "released")
     write_data(here / "workspace")
     (here / "workspace/params.yaml").write_text("fusion:\n  heads: 4\n")
+    write_arpgnet(here / "workspace")
     (here / "workspace/reports").mkdir()
     (here / "workspace/reports/metrics.json").write_text(json.dumps({"uar": {"mean": 0.5}}))
     for name in ("talk.mp4", "lunch.mp4"):
         film_of_a_face(here / name, 12)
     return here
+
+
+def write_arpgnet(root: Path) -> None:
+    """Write predictions as of ARPGNet, with which every other clip is correct."""
+    splits = read_splits(root / "data/splits.parquet").to_pandas()
+    table = splits[splits["split"] == "test"].rename(columns={"clip_id": "clip"})
+    truth = table["clip"].str.split("-").str[1]
+    for name in CLASSES:
+        table[f"p_{name}"] = np.where(truth == name, 0.6, 0.2)
+        table.loc[::2, f"p_{name}"] = 0.6 if name == "joy" else 0.2
+    arpgnet.save_predictions(table, root / "artifacts/predictions.parquet", root, model="arpgnet")
 
 
 @pytest.fixture
@@ -53,6 +67,8 @@ def test_the_page_runs_as_it_is_written(folder: Path, monkeypatch: pytest.Monkey
         with pytest.warns(UserWarning, match="no face found") if "np.zeros" in block else _none():
             exec(compile(block, str(PAGE), "exec"), names)
     assert names["settings"].fusion.heads == 8
+    assert names["found"].numbers["clips"] == 24
+    assert set(names["found"].scores.index) == {"uar", "war", "macro_f1"}
     assert set(names["by_video"]["video"]) == {"talk.mp4", "lunch.mp4"}
 
 
@@ -134,6 +150,73 @@ def test_labels_of_frames_are_each_frame_s(tmp_path: Path) -> None:
     frames = arpgnet.features(tmp_path).frames
     assert (frames["y"][frames["frame_index"] == 0] == -1).all()
     assert (frames["label"] == frames["clip"].str.split("-").str[1])[frames["y"] >= 0].all()
+
+
+def perfect(root: Path) -> pd.DataFrame:
+    """The true class of each test clip, with certainty."""
+    splits = read_splits(root / "data/splits.parquet").to_pandas()
+    table = splits[splits["split"] == "test"].rename(columns={"clip_id": "clip"})
+    truth = table["clip"].str.split("-").str[1]
+    return table[["clip", "fold"]].assign(**{f"p_{name}": truth == name for name in CLASSES})
+
+
+def test_predictions_of_one_s_own_are_compared(folder: Path, tmp_path: Path) -> None:
+    root = folder / "workspace"
+    mine = arpgnet.save_predictions(perfect(root), tmp_path / "mine.parquet", root)
+    found = arpgnet.compare("workspace", mine, root)
+    assert found.scores.loc["uar", "b"] == 1
+    assert found.scores.loc["uar", "ci_low"] > 0
+    assert "B is better than A in UAR." in str(found)
+    assert "\n" not in str(found)
+    # the same numbers as the command's
+    done = run_arpgnet("compare", "workspace", str(mine), "--json", "-", folder=root)
+    assert json.loads(done.stdout)["scores"] == found.numbers["scores"]
+    # a clip that is not in the table has no prediction, and counts as wrong
+    fewer = perfect(root).drop(index=perfect(root).index[0])
+    rows = read_predictions(arpgnet.save_predictions(fewer, tmp_path / "fewer.parquet", root))
+    assert (rows.predicted < 0).sum() == 1
+    assert len(rows.label) == found.numbers["clips"]
+    found = arpgnet.compare("workspace", tmp_path / "fewer.parquet", root)
+    assert found.scores.loc["war", "b"] == pytest.approx(1 - 1 / len(rows.label), abs=1e-6)
+    arpgnet.save_predictions(perfect(root).query("fold == 0"), mine, root)
+    with pytest.raises(UserError, match="different test clips: 24 only in"):
+        arpgnet.compare("workspace", mine, root)
+
+
+def test_predictions_of_frames_are_of_each_labeled_one(tmp_path: Path) -> None:
+    write_data(tmp_path, frame_labels=True)
+    frames = arpgnet.features(tmp_path, fold=1).frames.query("split == 'test'")
+    table = frames[["clip", "frame_index"]].assign(fold=1, p_anger=0.5, p_joy=0.25, p_neutral=0.25)
+    rows = read_predictions(arpgnet.save_predictions(table, tmp_path / "mine.parquet", tmp_path))
+    # the first frame of each clip is left out by the makers
+    assert set(rows.frame_index) == {1, 2, 3}
+    assert (rows.predicted == 0).all()
+    assert (rows.label >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda table: table.drop(columns="p_joy"), "no column p_joy: it needs clip, p_anger"),
+        (lambda table: table.rename(columns={"clip": "name"}), "no column clip"),
+        (lambda table: table.assign(p_joy=3.0), "apply a softmax to logits"),
+        (lambda table: table.assign(p_joy="high"), "values that are no numbers"),
+        (lambda table: table.assign(fold=7), "no fold 7 with test clips"),
+        (lambda table: table.assign(fold="first"), "column fold of the table holds"),
+        (lambda table: table.assign(fold=1 - table["fold"]), "not in the test part of fold 0"),
+        (lambda table: pd.concat([table, table]), "is listed twice in fold 0"),
+        (lambda table: table.iloc[:0], "has no rows"),
+    ],
+)
+def test_a_table_that_cannot_be_compared_is_refused(
+    folder: Path, tmp_path: Path, change: Any, line: str
+) -> None:
+    target = tmp_path / "mine.parquet"
+    with pytest.raises(UserError, match=line):
+        arpgnet.save_predictions(
+            change(perfect(folder / "workspace")), target, folder / "workspace"
+        )
+    assert not target.exists()
 
 
 def test_what_is_not_there_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from arpgnet.pipeline.tables.manifest import read_manifest
 from arpgnet.pipeline.tables.predictions import Predictions
 from arpgnet.pipeline.train.run import train
 from arpgnet.pipeline.training.attention import (
+    attends_to_regions,
     edge_kinds,
     frame_attention,
     region_attention,
@@ -81,6 +82,34 @@ def test_attention_over_regions_sums_to_one_and_hidden_ones_get_none(
         assert list(kinds) == ["self", "adjacent", "symmetric"]
         np.testing.assert_allclose(found["edges"].sum(1), 1, atol=1e-6)
         np.testing.assert_allclose(found["uniform_edges"].sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("conv", ["TransformerConv", "GATv2Conv", "GINConv"])
+def test_attention_of_a_torch_geometric_layer_is_shown_where_it_has_some(
+    dataset: Dataset, conv: str
+) -> None:
+    network = network_of(dataset, relation={"readout": "mean", "conv": conv})
+    attends = conv != "GINConv"
+    assert attends_to_regions(network) == attends
+    if not attends:
+        return
+    batch = batch_of(dataset)
+    # both neighbors of a region: it is left with itself
+    batch.visible[:, :, 1:3] = False
+    kinds = edge_kinds(network.config, dataset.metadata)
+    with torch.inference_mode():
+        outputs = run_network(network, batch, attention=True)
+        found = region_attention(network, outputs, batch, kinds)
+        for name in ("attention", "uniform", "edges", "uniform_edges"):
+            np.testing.assert_allclose(found[name].sum(1), 1, atol=1e-6)
+        assert (found["attention"][:, 1:3] == 0).all()
+        batch.visible[:] = True
+        outputs = run_network(network, batch, attention=True)
+        found = region_attention(network, outputs, batch, kinds)
+    own = list(kinds).index("self")
+    # TransformerConv weighs a region's own features by a matrix, not by attention
+    for name in ("edges", "uniform_edges"):
+        assert (found[name][:, own] == 0).all() == (conv == "TransformerConv")
 
 
 @pytest.mark.parametrize("readout", ["mean", "attention"])

@@ -17,7 +17,7 @@ from arpgnet.pipeline.export.parity import (
     trials,
 )
 from arpgnet.pipeline.export.traceable import OUTPUTS, TraceableNet, input_names
-from arpgnet.pipeline.export.write import to_onnx
+from arpgnet.pipeline.export.write import checked_graph, to_onnx
 from arpgnet.pipeline.networks.sessions import make_session
 from helpers.network_configs import arpgnet_config
 
@@ -60,6 +60,9 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "appearance": {"mode": "appearance"},
     "relation": {"mode": "relation", "relation": {"readout": "attention"}},
     "coordinates": {"relation": {"position": "both", "edge_types": ()}},
+    "TransformerConv": {"relation": {"conv": "TransformerConv", "conv_args": {"edge_dim": 2}}},
+    "RGCNConv": {"relation": {"conv": "RGCNConv", "layers": 2}},
+    "GINConv": {"relation": {"conv": "GINConv"}},
     "learned": {"position": "learned", "max_frames": 9, "relation": {"position": "none"}},
 }
 
@@ -68,6 +71,15 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 def test_graph_equals_the_network(name: str) -> None:
     net = network(**CONFIGURATIONS[name])
     assert check_parity(net, to_onnx(net, {})) <= TOLERANCE / 10
+
+
+def test_a_convolution_without_a_form_in_onnx_says_so_in_one_line() -> None:
+    net = network(relation={"conv": "EdgeConv"})
+    with pytest.raises(
+        UserError, match=r"relation\.conv: EdgeConv .* cannot be exported"
+    ) as caught:
+        checked_graph(net, {})
+    assert "\n" not in str(caught.value)
 
 
 def test_trials_reach_beyond_one_band_but_not_beyond_a_position_table() -> None:

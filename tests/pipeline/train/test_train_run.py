@@ -1,7 +1,9 @@
 """The train stage on synthetic shards: it learns, repeats itself, resumes and refuses."""
 
+import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import EvaluateParams, Params
+from arpgnet.pipeline.common.params import EvaluateParams, Params, parse_params
 from arpgnet.pipeline.evaluate.summary import summarize
 from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.tables.curves import read_curves
@@ -28,7 +30,7 @@ from arpgnet.pipeline.train.run import RUNS, train
 from arpgnet.pipeline.train.training import Training
 from arpgnet.pipeline.training.checkpoints import MODEL, load_run
 from arpgnet.pipeline.training.data import Dataset, load
-from arpgnet.pipeline.training.network import logits_of
+from arpgnet.pipeline.training.network import config_from_dict, logits_of, network_config
 from arpgnet.pipeline.training.state import State
 from arpgnet.pipeline.training.tasks import ClipTask, make_task
 from helpers.synthetic_data import CLASSES, FRAMES, LOST, small_params, write_data
@@ -104,6 +106,44 @@ def test_loaded_network_repeats_the_stored_probabilities(trained: Path) -> None:
     with torch.inference_mode():
         probabilities = logits_of(network, batch).softmax(1)
     np.testing.assert_allclose(probabilities.numpy(), rows.probabilities, atol=1e-4)
+
+
+@pytest.mark.slow  # that it learns and that its attention is shown, quick tests of models see
+def test_a_network_with_a_layer_of_torch_geometric_is_stored_and_loaded(
+    separable: Path, tmp_path: Path
+) -> None:
+    root = fresh(separable, tmp_path)
+    settings = small_params(epochs=4, folds=[0]).model_dump()
+    settings["relation"] |= {"conv": "TransformerConv", "conv_args": {"edge_dim": 2}}
+    train(parse_params(settings), root=root)
+    before = files(root)
+    found = read_predictions(root / PREDICTIONS)
+    assert uar(found) > 0.5
+    network, info = load_run(root / RUNS / "fold0-seed0")
+    assert info["params"]["relation"]["conv_args"] == {"edge_dim": 2}
+    rows = found.select(
+        (found.model == "arpgnet") & (found.split == "test") & (found.predicted >= 0)
+    )
+    dataset, _ = load(read_manifest(root / "data/manifest.parquet"), root)
+    views = ClipTask(dataset, small_params().train).evaluation(
+        np.array([dataset.clip_ids.index(clip) for clip in rows.clip_id])
+    )
+    batch = dataset.features.take(torch.from_numpy(views.rows), torch.from_numpy(views.clip))
+    with torch.inference_mode():
+        probabilities = logits_of(network, batch).softmax(1)
+    np.testing.assert_allclose(probabilities.numpy(), rows.probabilities, atol=1e-4)
+    shutil.rmtree(root / "artifacts")
+    train(parse_params(settings), root=root, store=Store(root / "store"))
+    assert files(root) == before
+
+
+def test_a_run_of_before_the_arguments_of_layers_is_loaded() -> None:
+    plain = asdict(
+        network_config(small_params(), {"embedding_dim": 4, "map_shape": [3, 7, 7]}, 3, 4)
+    )
+    expected = config_from_dict(json.loads(json.dumps(plain)))
+    del plain["relation"]["conv_args"]
+    assert config_from_dict(plain) == expected
 
 
 def test_curves_are_those_of_the_run(trained: Path) -> None:
