@@ -33,7 +33,8 @@ def predict_videos(
         typer.Option(help="Every face, or the one that training would choose."),
     ] = "all",
     landmarks: Annotated[
-        bool, typer.Option("--landmarks", help="Add x_0.., y_0.. of every face in pixels.")
+        bool,
+        typer.Option("--landmarks", help="Add x_0.., y_0.. in pixels; overlay and page show them."),
     ] = False,
     window: Annotated[
         float | None,
@@ -51,6 +52,9 @@ def predict_videos(
     page: Annotated[
         bool, typer.Option("--page", help="Also write an HTML page: player, timelines, attention.")
     ] = False,
+    attention: Annotated[
+        bool, typer.Option(help="Whether the overlay colors faces by the network's attention.")
+    ] = True,
     blur_faces: Annotated[
         bool,
         typer.Option("--blur-faces", help="Make all faces of overlay and page unrecognizable."),
@@ -77,6 +81,7 @@ def predict_videos(
         seconds,
         stride_s=stride,
         blur_faces=blur_faces,
+        attention=attention,
     )
     network = open_model(model, run)
     if network.warning:

@@ -58,6 +58,7 @@ class PredictOptions:
         seconds: for a camera, when to stop.
         longest_s: a longer video is refused.
         blur_faces: whether nobody may be recognized in the overlay and on the page.
+        attention: whether the overlay colors faces by what the network attends to.
     """
 
     form: Format = "csv"
@@ -71,6 +72,7 @@ class PredictOptions:
     longest_s: float | None = None
     stride_s: float = STRIDE_S
     blur_faces: bool = False
+    attention: bool = True
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,8 @@ class Predictor:
                         layout,
                         which=self.options.faces,
                         points=head.points > 0,
-                        regions=self.options.overlay or self.options.page,
+                        regions=self.options.page
+                        or (self.options.overlay and self.options.attention),
                     )
                     for row in one.rows(progress):
                         if row.frame >= seen and pressed():
@@ -263,7 +266,9 @@ class Predictor:
             align = self.model.params.align
             table.append(FaceBlur(images, video, expected, self._blur_detector, align))
         if self.options.overlay:
-            images.append(Overlay(overlay_path(target), video, expected, head))
+            attention = self.options.attention
+            path = overlay_path(target)
+            images.append(Overlay(path, video, expected, head, attention=attention))
         if self.options.page:
             images.append(self._page(target, video, expected, head))
 

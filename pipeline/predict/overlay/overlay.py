@@ -38,6 +38,7 @@ class Overlay:
         video: what is drawn on.
         expected: the frames that the rows speak of.
         head: what holds for all rows.
+        attention: whether faces are colored by what the network attends to.
 
     Raises:
         Unexpected: the frames are others.
@@ -45,8 +46,16 @@ class Overlay:
         UserError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, video: Path, expected: Plan, head: TableHeader) -> None:
-        self._classes = head.classes
+    def __init__(
+        self,
+        path: Path,
+        video: Path,
+        expected: Plan,
+        head: TableHeader,
+        *,
+        attention: bool = True,
+    ) -> None:
+        self._classes, self._attention = head.classes, attention
         self._images = InStep(video, expected)
         width, height = self._images.width, self._images.height
         # the first image's sides, whatever the stream changes to
@@ -78,7 +87,7 @@ class Overlay:
         shown = self._images.at(rows[0].frame)
         image = self._canvas.image(without_faces(shown.image, rows[0]))
         rows = [self._canvas.row(row, *shown.image.shape[1::-1]) for row in rows]
-        for row in rows:
+        for row in rows if self._attention else ():
             draw_heat(image, row)
         draw_faces(image, rows, self._classes, self._size)
         if self._note:

@@ -90,7 +90,7 @@ class Page:
         # the first image's shape, whatever the stream changes to
         self._canvas = Letterbox(max(2, round(width * scale)), max(2, round(height * scale)))
         sides = self._canvas.width, self._canvas.height
-        self._columns = Columns(list(head.classes), *sides)
+        self._columns = Columns(list(head.classes), *sides, head.points)
         self._film = Encoder(film_path(path), video, *sides, options=QUALITY)
         self._done_s = 0.0
 
@@ -136,6 +136,7 @@ class Page:
         metadata = self._columns.as_json() | {
             "classes": list(self._head.classes),
             "regions": self._regions,
+            "points": self._head.points,
             "colors": [f"rgb({red},{green},{blue})" for red, green, blue in PALETTE],
         }
         scripts = [(here / name).read_text(encoding="utf-8") for name in SCRIPTS]
@@ -151,6 +152,7 @@ class Page:
             stride_s=self._head.stride_s,
             warning=self._head.warning,
             blurred=self._blurred,
+            landmarks=self._head.points > 0,
             metadata=json_in_html(metadata),
             film=film,
             beside=beside,
