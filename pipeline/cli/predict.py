@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from arpgnet.pipeline.common.errors import UserError
+
 
 def predict_videos(
     videos: Annotated[list[Path], typer.Argument(help="Videos, folders of videos, or camera:0.")],
@@ -31,7 +33,8 @@ def predict_videos(
         typer.Option(help="Every face, or the one that training would choose."),
     ] = "all",
     landmarks: Annotated[
-        bool, typer.Option("--landmarks", help="Add x_0.., y_0.. of every face in pixels.")
+        bool,
+        typer.Option("--landmarks", help="Add x_0.., y_0.. in pixels; overlay and page show them."),
     ] = False,
     window: Annotated[
         float | None,
@@ -49,6 +52,13 @@ def predict_videos(
     page: Annotated[
         bool, typer.Option("--page", help="Also write an HTML page: player, timelines, attention.")
     ] = False,
+    attention: Annotated[
+        bool, typer.Option(help="Whether the overlay colors faces by the network's attention.")
+    ] = True,
+    blur_faces: Annotated[
+        bool,
+        typer.Option("--blur-faces", help="Make all faces of overlay and page unrecognizable."),
+    ] = False,
     seconds: Annotated[
         float | None, typer.Option(min=0.1, help="Stop a camera after this time; default: Ctrl-C.")
     ] = None,
@@ -58,8 +68,20 @@ def predict_videos(
     from arpgnet.pipeline.predict.run import predict
     from arpgnet.pipeline.predict.source import open_model
 
+    if blur_faces and not (overlay or page):
+        raise UserError("--blur-faces is for what shows faces: add --overlay or --page")
     options = PredictOptions(
-        form, out, faces, landmarks, window, overlay, page, seconds, stride_s=stride
+        form,
+        out,
+        faces,
+        landmarks,
+        window,
+        overlay,
+        page,
+        seconds,
+        stride_s=stride,
+        blur_faces=blur_faces,
+        attention=attention,
     )
     network = open_model(model, run)
     if network.warning:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import FULL, remove, writing_to
+from arpgnet.pipeline.predict.by_frame import ByFrame
 
 Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat", "intervals"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -62,7 +63,8 @@ class Row:
 
     Shapes: box float [4], probabilities float [K] or None if no window has shown the face,
     points float [P, 2] in pixels of the video or None. `regions`, if requested, is that of the
-    nearest frame that was shown to the network.
+    nearest frame that was shown to the network. `blurred`, float [n, 4], are the boxes of everybody
+    in the frame, if nobody may be recognized in its image.
     """
 
     frame: int
@@ -74,6 +76,7 @@ class Row:
     coverage: float = 0.0
     points: np.ndarray | None = None
     regions: Regions | None = None
+    blurred: np.ndarray | None = None
 
     @property
     def success(self) -> bool:
@@ -343,35 +346,33 @@ class IntervalTable(TextTable):
         self._writer = csv.writer(self._lines, lineterminator="\n")
         self._writer.writerow(INTERVAL_COLUMNS)
         self._open: dict[int, _Interval] = {}
-        self._seen: dict[int, tuple[int, float]] = {}
-        self._frame, self._time_s, self._frame_s = -1, 0.0, 0.0
+        self._frames = ByFrame(self._add_frame)
+        self._end_s = 0.0
 
     def add(self, row: Row) -> None:
-        if row.frame != self._frame:
-            self._end_frame()
-            if self._frame >= 0:
-                self._frame_s = row.time_s - self._time_s
-            self._frame, self._time_s, self._seen = row.frame, row.time_s, {}
-        if row.success and row.probabilities is not None:
-            label = int(row.probabilities.argmax())
-            self._seen[row.face_id] = label, float(row.probabilities[label])
+        self._frames.add(row)
 
     def close(self, complete: bool) -> None:
-        self._end_frame()
-        # as long as the frame before
-        end_s = self._time_s + self._frame_s
+        self._frames.end()
         for face in list(self._open):
-            self._end(face, end_s)
+            self._end(face, self._end_s)
         super().close(complete)
 
-    def _end_frame(self) -> None:
+    def _add_frame(self, rows: list[Row], frame_s: float) -> None:
+        time_s = rows[0].time_s
+        seen = {
+            row.face_id: (label := int(row.probabilities.argmax()), float(row.probabilities[label]))
+            for row in rows
+            if row.probabilities is not None
+        }
         for face in list(self._open):
-            if face not in self._seen or self._seen[face][0] != self._open[face].label:
-                self._end(face, self._time_s)
-        for face, (label, probability) in self._seen.items():
-            one = self._open.setdefault(face, _Interval(self._time_s, label))
+            if face not in seen or seen[face][0] != self._open[face].label:
+                self._end(face, time_s)
+        for face, (label, probability) in seen.items():
+            one = self._open.setdefault(face, _Interval(time_s, label))
             one.total += probability
             one.frames += 1
+        self._end_s = time_s + frame_s
 
     def _end(self, face: int, end_s: float) -> None:
         one = self._open.pop(face)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.progress import Watch, track
 from arpgnet.pipeline.common.stopping import ctrl_c
 from arpgnet.pipeline.common.wording import plural, shown
-from arpgnet.pipeline.networks.detector import open_detector
+from arpgnet.pipeline.networks.detector import Detector, open_detector
+from arpgnet.pipeline.predict.blur import THRESHOLD, FaceBlur
 from arpgnet.pipeline.predict.camera import LiveFrames
 from arpgnet.pipeline.predict.features import Networks
 from arpgnet.pipeline.predict.live import LivePass, schedule_of
@@ -55,6 +57,8 @@ class PredictOptions:
         page: whether to write an HTML page with both, beside the table.
         seconds: for a camera, when to stop.
         longest_s: a longer video is refused.
+        blur_faces: whether nobody may be recognized in the overlay and on the page.
+        attention: whether the overlay colors faces by what the network attends to.
     """
 
     form: Format = "csv"
@@ -67,6 +71,8 @@ class PredictOptions:
     seconds: float | None = None
     longest_s: float | None = None
     stride_s: float = STRIDE_S
+    blur_faces: bool = False
+    attention: bool = True
 
 
 @dataclass(frozen=True)
@@ -172,10 +178,7 @@ class Predictor:
         # around close too: after Ctrl-C the table must be well-formed
         with ctrl_c() as pressed:
             with closed_after_a_fault(table):
-                if self.options.overlay:
-                    table.append(Overlay(overlay_path(target), video, expected, head))
-                if self.options.page:
-                    table.append(self._page(target, video, expected, head))
+                self._add_images(table, target, video, expected, head)
                 with track(count, name, quiet=watch is not None, watch=watch) as progress:
                     one = VideoPass(
                         self.networks,
@@ -185,7 +188,8 @@ class Predictor:
                         layout,
                         which=self.options.faces,
                         points=head.points > 0,
-                        regions=self.options.overlay or self.options.page,
+                        regions=self.options.page
+                        or (self.options.overlay and self.options.attention),
                     )
                     for row in one.rows(progress):
                         if row.frame >= seen and pressed():
@@ -252,9 +256,40 @@ class Predictor:
             self.model.warning,
         )
 
+    def _add_images(
+        self, table: Tee, target: Path, video: Path, expected: Plan, head: TableHeader
+    ) -> None:
+        """Add the overlay and the page that are wanted."""
+        images = table
+        if self.options.blur_faces and (self.options.overlay or self.options.page):
+            images = Tee([])
+            align = self.model.params.align
+            table.append(FaceBlur(images, video, expected, self._blur_detector, align))
+        if self.options.overlay:
+            attention = self.options.attention
+            path = overlay_path(target)
+            images.append(Overlay(path, video, expected, head, attention=attention))
+        if self.options.page:
+            images.append(self._page(target, video, expected, head))
+
+    @cached_property
+    def _blur_detector(self) -> Detector:
+        params = self.model.params
+        thresh = min(THRESHOLD, params.align.det_thresh)
+        align = params.align.model_copy(update={"det_thresh": thresh})
+        return open_detector(self.model.pack, align, params.faces.device)
+
     def _page(self, target: Path, video: Path, expected: Plan, head: TableHeader) -> Page:
         features = self.model.info["features"]
         regions = {"kind": features["regions"], "names": features["names"]}
         names = region_names(regions) if self.networks.attends else []
         name = self.model.name
-        return Page(page_path(target), video, expected, head, regions=names, model=name)
+        return Page(
+            page_path(target),
+            video,
+            expected,
+            head,
+            regions=names,
+            model=name,
+            blurred=self.options.blur_faces,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from arpgnet.pipeline.common.files import write_whole
+from arpgnet.pipeline.predict.by_frame import ByFrame
 from arpgnet.pipeline.predict.output import NAN, Row, TableHeader, as_text
 
 
@@ -27,28 +28,20 @@ class _Face:
     best: tuple[float, float, int] = (0.0, NAN, -1)
 
 
-@dataclass
 class FaceSummary:
-    """Collects a video's rows; an `output.Table` beside the one that is written.
+    """Collects a video's rows; an `output.Table` beside the one that is written."""
 
-    A frame lasts until the next one; the last one as long as the one before it.
-    """
-
-    head: TableHeader
-    _faces: dict[int, _Face] = field(default_factory=dict)
-    _frames: int = 0
-    _waiting: list[Row] = field(default_factory=list)
-    _frame_s: float = 0.0
+    def __init__(self, head: TableHeader) -> None:
+        self._head = head
+        self._faces: dict[int, _Face] = {}
+        self._count = 0
+        self._frames = ByFrame(self._add_frame)
 
     def add(self, row: Row) -> None:
-        if self._waiting and row.frame != self._waiting[0].frame:
-            self._frame_s = row.time_s - self._waiting[0].time_s
-            self._end_frame()
-        self._waiting.append(row)
+        self._frames.add(row)
 
     def close(self, complete: bool) -> None:
-        if self._waiting:
-            self._end_frame()
+        self._frames.end()
 
     def discard(self) -> None:
         """There is no file to remove."""
@@ -62,32 +55,31 @@ class FaceSummary:
         """
         return [self._row(face, seen) for face, seen in sorted(self._faces.items())]
 
-    def _end_frame(self) -> None:
-        self._frames += 1
-        for row in self._waiting:
+    def _add_frame(self, rows: list[Row], frame_s: float) -> None:
+        self._count += 1
+        for row in rows:
             if row.success:
                 seen = self._faces.setdefault(row.face_id, self._unseen())
                 seen.frames += 1
-                seen.seconds += self._frame_s
+                seen.seconds += frame_s
                 if row.probabilities is not None:
                     _score(seen, row.time_s, row.probabilities)
-        self._waiting = []
 
     def _unseen(self) -> _Face:
-        return _Face(np.zeros(len(self.head.classes)), np.zeros(len(self.head.classes)))
+        return _Face(np.zeros(len(self._head.classes)), np.zeros(len(self._head.classes)))
 
     def _row(self, face: int, seen: _Face) -> dict[str, Any]:
-        classes = self.head.classes
+        classes = self._head.classes
         # of no frame, unknown
         scored = seen.scored or NAN
         mean, fraction = seen.total / scored, seen.counts / scored
         highest, at, label = seen.best
         return {
-            "video": self.head.video,
+            "video": self._head.video,
             "face_id": face,
             "frames": seen.frames,
             "seconds": seen.seconds,
-            "coverage": seen.frames / max(1, self._frames),
+            "coverage": seen.frames / max(1, self._count),
             "label": classes[int(mean.argmax())] if seen.scored else "",
             **{f"mean_{name}": float(value) for name, value in zip(classes, mean, strict=True)},
             **{

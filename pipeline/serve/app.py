@@ -52,7 +52,9 @@ TYPES = {
 # they are pages that load scripts from elsewhere
 NO_DOCS: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 # of a form, and what they are called in `Wanted`
-FIELDS = {"format": "form", "landmarks": "landmarks", "overlay": "overlay"}
+FIELDS = {
+    "format": "form", "landmarks": "landmarks", "overlay": "overlay", "blur_faces": "blur_faces",
+}  # fmt: skip
 _WANTED = TypeAdapter(Wanted)
 # of a request that names a path
 _SMALL = 16384
@@ -85,8 +87,9 @@ def _wanted(
     form: Annotated[Format, Query(alias="format")] = "csv",
     landmarks: bool = False,
     overlay: bool = False,
+    blur_faces: bool = False,
 ) -> Wanted:
-    return Wanted(form, landmarks, overlay)
+    return Wanted(form, landmarks, overlay, blur_faces)
 
 
 AsWanted = Annotated[Wanted, Depends(_wanted)]

@@ -30,6 +30,7 @@ class Wanted:
     form: Format = "csv"
     landmarks: bool = False
     overlay: bool = False
+    blur_faces: bool = False
 
 
 @dataclass
@@ -229,10 +230,7 @@ class Jobs:
                     continue
                 job.state, job.began = "running", self._clock()
             assert job.video is not None
-            wanted = job.wanted
-            task = Task(
-                job.video, job.folder, job.name, wanted.form, wanted.landmarks, wanted.overlay
-            )
+            task = Task(job.video, job.folder, job.name, **vars(job.wanted))
             try:
                 outcome = worker.run(task, self._follower(job), job.cancelled)
             except UserError as error:

@@ -71,6 +71,7 @@ class Task:
     form: Format = "csv"
     landmarks: bool = False
     overlay: bool = False
+    blur_faces: bool = False
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,11 @@ def _predict(predictor: Any, task: Task, say: Callable[..., None]) -> Outcome:
             say(done=done, total=total)
 
     predictor.options = replace(
-        predictor.options, form=task.form, landmarks=task.landmarks, overlay=task.overlay
+        predictor.options,
+        form=task.form,
+        landmarks=task.landmarks,
+        overlay=task.overlay,
+        blur_faces=task.blur_faces,
     )
     try:
         info = probe(task.video)

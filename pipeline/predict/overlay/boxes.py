@@ -26,6 +26,16 @@ from arpgnet.pipeline.predict.overlay.marks import (
 CONFIDENT_COVERAGE = 0.5
 # a dash and a gap of so many line widths
 DASH = 4
+# sides of a face, in pixels, for one pixel of its line, and of a dot's radius: it stays visible
+LINE_SHARE = 40
+DOT_SHARE = 160
+# a thinner line has no color in 4:2:0
+THINNEST = 2
+# landmarks of a smaller face would cover it
+LEAST_POINTS_PX = 80
+# a dot's dark edge, as a multiple of its radius, and the binary places of its position
+DOT_EDGE = 1.6
+DOT_BITS = 4
 
 Rectangle = tuple[int, int, int, int]
 
@@ -71,18 +81,19 @@ def _corners(row: Row) -> Rectangle:
 def _draw_box(image: np.ndarray, row: Row, size: Sizes) -> None:
     left, top, right, bottom = _corners(row)
     color = color_of(row.face_id)
+    solid = min(size.line, max(THINNEST, round(_side(row) / LINE_SHARE)))
     if confident(row):
         # a dark edge on both sides keeps it visible on a background of its own color
-        cv2.rectangle(image, (left, top), (right, bottom), BLACK, size.line + 2)
-        cv2.rectangle(image, (left, top), (right, bottom), color, size.line)
+        cv2.rectangle(image, (left, top), (right, bottom), BLACK, solid + 2)
+        cv2.rectangle(image, (left, top), (right, bottom), color, solid)
         return
-    line = max(2, size.line // 2)
+    line = max(THINNEST, solid // 2)
     for begin, end in (
         ((left, top), (right, top)), ((right, top), (right, bottom)),
         ((right, bottom), (left, bottom)), ((left, bottom), (left, top)),
     ):  # fmt: skip
         for width, own in ((line + 2, BLACK), (line, color)):
-            _dashed(image, np.array(begin), np.array(end), own, width, DASH * size.line)
+            _dashed(image, np.array(begin), np.array(end), own, width, DASH * solid)
 
 
 def _dashed(
@@ -99,16 +110,20 @@ def _dashed(
         cv2.line(image, one, other, color, width)
 
 
+def _side(row: Row) -> float:
+    assert row.box is not None
+    return float((row.box[2:] - row.box[:2]).max())
+
+
 def _draw_points(image: np.ndarray, row: Row, size: Sizes) -> None:
-    if row.points is None or row.box is None:
+    if row.points is None or row.box is None or _side(row) < LEAST_POINTS_PX:
         return
-    # they keep apart on a small face
-    side = float((row.box[2:] - row.box[:2]).max())
-    radius = min(size.line / 2, side / 100)
-    for x, y in row.points[np.isfinite(row.points).all(axis=1)]:
-        center = round(float(x)), round(float(y))
-        cv2.circle(image, center, max(1, round(radius)) + 1, BLACK, cv2.FILLED)
-        cv2.circle(image, center, max(1, round(radius)), color_of(row.face_id), cv2.FILLED)
+    radius = min(size.line / 2, _side(row) / DOT_SHARE)
+    points = row.points[np.isfinite(row.points).all(axis=1)]
+    for own, color in ((DOT_EDGE * radius, BLACK), (radius, color_of(row.face_id))):
+        for x, y in np.round(points * 2**DOT_BITS).astype(int).tolist():
+            far = round(own * 2**DOT_BITS)
+            cv2.circle(image, (x, y), far, color, cv2.FILLED, cv2.LINE_AA, DOT_BITS)
 
 
 def _draw_label(
@@ -118,16 +133,19 @@ def _draw_label(
     size: Sizes,
     taken: Sequence[Rectangle],
 ) -> Rectangle:
-    """Draw a label above the box, else at its upper edge, clear of other labels."""
+    """Draw a label above the box, else below it or at its upper edge, clear of other labels."""
     height, width = image.shape[:2]
-    left, top, _, _ = _corners(row)
+    left, top, _, bottom = _corners(row)
     pad = max(3, size.text // 4)
     text = shortened(
         f"{row.face_id}  {prediction_text(row, classes)}".strip(), size.text, width - 2 * pad, BOLD
     )
     wide, high = text_width(text, size.text, BOLD) + 2 * pad, size.row
     x = min(max(0, left - size.line // 2), max(0, width - wide))
-    y = min(max(0, top - high - size.line // 2), max(0, height - high))
+    y = top - high - size.line // 2
+    if y < 0 and bottom + size.line + high <= height:
+        y = bottom + size.line
+    y = min(max(0, y), max(0, height - high))
     while (
         any(_intersect((x, y, x + wide, y + high), other) for other in taken)
         and y + 2 * high < height

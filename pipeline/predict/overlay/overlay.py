@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from arpgnet.pipeline.predict.blur import without_faces
+from arpgnet.pipeline.predict.by_frame import ByFrame
 from arpgnet.pipeline.predict.letterbox import Letterbox
 from arpgnet.pipeline.predict.output import Row, TableHeader, beside
 from arpgnet.pipeline.predict.overlay.boxes import draw_faces, draw_note
@@ -36,6 +38,7 @@ class Overlay:
         video: what is drawn on.
         expected: the frames that the rows speak of.
         head: what holds for all rows.
+        attention: whether faces are colored by what the network attends to.
 
     Raises:
         Unexpected: the frames are others.
@@ -43,31 +46,36 @@ class Overlay:
         UserError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, video: Path, expected: Plan, head: TableHeader) -> None:
-        self._classes = head.classes
-        self._frames = InStep(video, expected)
-        width, height = self._frames.width, self._frames.height
+    def __init__(
+        self,
+        path: Path,
+        video: Path,
+        expected: Plan,
+        head: TableHeader,
+        *,
+        attention: bool = True,
+    ) -> None:
+        self._classes, self._attention = head.classes, attention
+        self._images = InStep(video, expected)
+        width, height = self._images.width, self._images.height
         # the first image's sides, whatever the stream changes to
         self._canvas = Letterbox(width, height)
         self._size = sizes(width, height)
         self._strip = Strip(head.classes, width, self._size)
         # an overlay is passed on without its page: the short form always fits
         self._note = "trained on rendered faces only" if head.warning else ""
-        self._rows: list[Row] = []
+        self._frames = ByFrame(self._draw)
         self._done_s = 0.0
         self._encoder = Encoder(path, video, width, height + self._strip.height)
 
     def add(self, row: Row) -> None:
         """The next row; a frame is drawn when the first row of the next one comes."""
-        if self._rows and row.frame != self._rows[0].frame:
-            self._draw()
-        self._rows.append(row)
+        self._frames.add(row)
 
     def close(self, complete: bool) -> None:
         """Draw the last frame and finish the file; the sound of what is missing is left out."""
         try:
-            if self._rows:
-                self._draw()
+            self._frames.end()
         finally:
             self._encoder.close(math.inf if complete else self._done_s)
 
@@ -75,12 +83,11 @@ class Overlay:
         """Remove the file."""
         self._encoder.discard()
 
-    def _draw(self) -> None:
-        rows, self._rows = self._rows, []
-        shown = self._frames.at(rows[0].frame)
-        image = self._canvas.image(shown.image)
+    def _draw(self, rows: list[Row], _: float) -> None:
+        shown = self._images.at(rows[0].frame)
+        image = self._canvas.image(without_faces(shown.image, rows[0]))
         rows = [self._canvas.row(row, *shown.image.shape[1::-1]) for row in rows]
-        for row in rows:
+        for row in rows if self._attention else ():
             draw_heat(image, row)
         draw_faces(image, rows, self._classes, self._size)
         if self._note:

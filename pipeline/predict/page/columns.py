@@ -37,6 +37,7 @@ class Face:
     confidence: array[float] = field(default_factory=lambda: array("f"))
     coverage: array[float] = field(default_factory=lambda: array("f"))
     probabilities: array[float] = field(default_factory=lambda: array("f"))
+    points: array[float] = field(default_factory=lambda: array("f"))
     # which of `regions` a row has; NO_REGIONS: none
     look: array[int] = field(default_factory=lambda: array("I"))
     where: array[float] = field(default_factory=lambda: array("f"))
@@ -54,10 +55,12 @@ class Columns:
     Args:
         classes: K names.
         width, height: of the image that the rows' pixels belong to.
+        points: landmarks per face; 0: none.
     """
 
-    def __init__(self, classes: list[str], width: int, height: int) -> None:
+    def __init__(self, classes: list[str], width: int, height: int, points: int = 0) -> None:
         self._classes = classes
+        self._unseen = np.full((points, 2), np.nan)
         self._sides = np.array([width, height, width, height])
         self._times = array("d")
         self._last = -1
@@ -79,6 +82,8 @@ class Columns:
         face.coverage.append(row.coverage)
         values = nothing if row.probabilities is None else row.probabilities
         face.probabilities.extend(values.tolist())
+        points = self._unseen if row.points is None else row.points / self._sides[:2]
+        face.points.extend(points.ravel().tolist())
         # one of many rows, until the next frame that was shown to the network is nearer
         if row.regions is not None and row.regions is not face.latest:
             face.latest = row.regions
@@ -103,6 +108,7 @@ class Columns:
                     "confidence": packed_shares(np.array(face.confidence)),
                     "coverage": packed_shares(np.array(face.coverage)),
                     "probabilities": packed_shares(np.array(face.probabilities)),
+                    "points": packed_shares(_within(np.array(face.points))),
                     "look": packed(np.array(face.look), "u4"),
                     "where": packed(np.array(face.where), "f4"),
                     "timesUniform": packed(np.array(face.times_uniform), "f4"),
@@ -110,3 +116,10 @@ class Columns:
                 for number, face in sorted(self._faces.items())
             ],
         }
+
+
+def _within(shares: np.ndarray) -> np.ndarray:
+    """Return points as fractions of the image; unknown outside of it."""
+    points = shares.reshape(-1, 2)
+    inside = np.logical_and(points >= 0, points <= 1).all(axis=1, keepdims=True)
+    return np.where(inside, points, np.nan)

@@ -71,6 +71,7 @@ document.addEventListener("keydown", (event) => {
     Home: () => seekFrame(0),
     End: () => seekFrame(times.length - 1),
     a: () => byId("attention").click(),
+    l: () => byId("landmarks")?.click(),
   };
   const named = faces.findIndex((face) => String(face.id) === event.key);
   const act = named < 0 ? keys[event.key] : () => choose(named);
@@ -83,6 +84,26 @@ document.addEventListener("keydown", (event) => {
 function boxOf(face, row) {
   const [left, top, right, bottom] = face.boxes.subarray(4 * row, 4 * row + 4);
   return { left, top, right, bottom };
+}
+
+// landmarks of a smaller face would cover it
+const LEAST_POINTS_PX = 64;
+
+// the landmarks of a face that is shown with this side; `placed` puts fractions of the image there
+function drawPoints(pen, face, row, side, placed) {
+  const count = metadata.points;
+  if (!count || !byId("landmarks").checked) return;
+  const radius = Math.min(2.5, side / 130);
+  for (const [far, color] of [[1.6 * radius, "#000"], [radius, face.color]]) {
+    pen.fillStyle = color;
+    for (let n = row * count; n < (row + 1) * count; n += 1) {
+      const [x, y] = placed(face.points[2 * n], face.points[2 * n + 1]);
+      if (Number.isNaN(x)) continue;
+      pen.beginPath();
+      pen.arc(x, y, far, 0, 2 * Math.PI);
+      pen.fill();
+    }
+  }
 }
 
 function drawBoxes() {
@@ -102,13 +123,18 @@ function drawBoxes() {
     const x = box.left * width;
     const y = box.top * height;
     const place = [x, y, (box.right - box.left) * width, (box.bottom - box.top) * height];
-    pen.setLineDash(face.coverage[row] < CONFIDENT_COVERAGE ? [6, 5] : []);
-    pen.lineWidth = chosen ? 5 : 3.5;
+    // thinner around a small face, which stays visible
+    const side = Math.max(place[2], place[3]);
+    const line = (chosen ? 3 : 1.5) * Math.min(1, Math.max(0.4, side / 100));
+    pen.setLineDash(face.coverage[row] < CONFIDENT_COVERAGE ? [2 * line + 1, 2 * line] : []);
+    pen.lineWidth = 2 * line;
     pen.strokeStyle = "#000";
     pen.strokeRect(...place);
-    pen.lineWidth = chosen ? 3 : 1.5;
+    pen.lineWidth = line;
     pen.strokeStyle = face.color;
     pen.strokeRect(...place);
+    pen.setLineDash([]);
+    if (side >= LEAST_POINTS_PX) drawPoints(pen, face, row, side, (x, y) => [x * width, y * height]);
     label(pen, face, row, x, y, width);
   }
 }

@@ -96,6 +96,12 @@ function drawLook(face, row) {
     drawHeat(regions);
     pen.drawImage(heat, ...spot);
   }
+  const inSpot = (value, low, high, first, length) =>
+    first + (((value - low) / (high - low) + AROUND) / (1 + 2 * AROUND)) * length;
+  drawPoints(pen, face, row, Math.max(spot[2], spot[3]) / (1 + 2 * AROUND), (x, y) => [
+    inSpot(x, box.left, box.right, spot[0], spot[2]),
+    inSpot(y, box.top, box.bottom, spot[1], spot[3]),
+  ]);
 }
 
 function words(face, row) {
@@ -154,5 +160,6 @@ look.addEventListener("pointerleave", () => {
   tip.hidden = true;
 });
 byId("attention").addEventListener("change", drawMoment);
+byId("landmarks")?.addEventListener("change", tell);
 listen(drawMoment);
 setTime(0);

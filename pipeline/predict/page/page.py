@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from arpgnet.pipeline.common.files import remove, write_whole
 from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.predict.blur import without_faces
 from arpgnet.pipeline.predict.letterbox import Letterbox
 from arpgnet.pipeline.predict.output import Row, TableHeader, beside
 from arpgnet.pipeline.predict.overlay.marks import PALETTE
@@ -61,6 +62,7 @@ class Page:
         head: what holds for all rows.
         regions: the names of the N regions of the network.
         model: the run's name.
+        blurred: whether the rows say what is blurred.
 
     Raises:
         Unexpected: the frames are others.
@@ -77,16 +79,18 @@ class Page:
         *,
         regions: Sequence[str],
         model: str,
+        blurred: bool = False,
     ) -> None:
         self._path, self._head = path, head
         self._regions, self._model = list(regions), model
+        self._blurred = blurred
         self._frames = InStep(video, expected)
         width, height = self._frames.width, self._frames.height
         scale = min(1.0, SIDE / max(width, height))
         # the first image's shape, whatever the stream changes to
         self._canvas = Letterbox(max(2, round(width * scale)), max(2, round(height * scale)))
         sides = self._canvas.width, self._canvas.height
-        self._columns = Columns(list(head.classes), *sides)
+        self._columns = Columns(list(head.classes), *sides, head.points)
         self._film = Encoder(film_path(path), video, *sides, options=QUALITY)
         self._done_s = 0.0
 
@@ -96,7 +100,7 @@ class Page:
         shown = self._frames.at(row.frame)
         self._columns.add(self._canvas.row(row, *shown.image.shape[1::-1]))
         if self._columns.frames > before:
-            self._film.add(shown.time_s, self._canvas.image(shown.image))
+            self._film.add(shown.time_s, self._canvas.image(without_faces(shown.image, row)))
             self._done_s = shown.time_s
 
     def close(self, complete: bool) -> None:
@@ -132,6 +136,7 @@ class Page:
         metadata = self._columns.as_json() | {
             "classes": list(self._head.classes),
             "regions": self._regions,
+            "points": self._head.points,
             "colors": [f"rgb({red},{green},{blue})" for red, green, blue in PALETTE],
         }
         scripts = [(here / name).read_text(encoding="utf-8") for name in SCRIPTS]
@@ -146,6 +151,8 @@ class Page:
             window_s=self._head.window_s,
             stride_s=self._head.stride_s,
             warning=self._head.warning,
+            blurred=self._blurred,
+            landmarks=self._head.points > 0,
             metadata=json_in_html(metadata),
             film=film,
             beside=beside,

@@ -30,6 +30,7 @@ function faceOf(stored, place) {
     confidence: sharesOf(stored.confidence),
     coverage: sharesOf(stored.coverage),
     probabilities: sharesOf(stored.probabilities),
+    points: sharesOf(stored.points),
     look: new Uint32Array(bytesOf(stored.look).buffer),
     where: new Float32Array(bytesOf(stored.where).buffer),
     timesUniform: new Float32Array(bytesOf(stored.timesUniform).buffer),

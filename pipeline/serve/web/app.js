@@ -199,7 +199,7 @@ $("frame").addEventListener("load", () => {
 
 function query() {
   const words = new URLSearchParams({ format: $("format").value });
-  for (const name of ["landmarks", "overlay"]) words.set(name, String($(name).checked));
+  for (const name of ["landmarks", "overlay", "blur_faces"]) words.set(name, String($(name).checked));
   return words;
 }
 

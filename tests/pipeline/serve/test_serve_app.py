@@ -41,7 +41,9 @@ def finished(made: Service, client: httpx.Client, job: str) -> dict[str, object]
 
 def test_upload_progress_result_and_removal(made: Service, client: httpx.Client) -> None:
     name = quote("Tälk <b>1<i>.mp4")
-    sent = client.post("/api/jobs?overlay=true", content=b"video", headers={"x-file-name": name})
+    sent = client.post(
+        "/api/jobs?overlay=true&blur_faces=true", content=b"video", headers={"x-file-name": name}
+    )
     assert sent.status_code == 202
     job = sent.json()["id"]
     wait_for(lambda: client.get(f"/api/jobs/{job}").json()["frames"] == 1)
@@ -50,7 +52,8 @@ def test_upload_progress_result_and_removal(made: Service, client: httpx.Client)
     assert (state["state"], state["total"], state["files"]) == ("running", 2, {})
     assert state["frames_per_second"] > 0
     assert state["seconds_left"] > 0
-    assert state["wanted"] == {"form": "csv", "landmarks": False, "overlay": True}
+    wanted = {"form": "csv", "landmarks": False, "overlay": True, "blur_faces": True}
+    assert state["wanted"] == wanted
     assert client.get(f"/api/jobs/{job}/files/result.csv").status_code == 404
     state = finished(made, client, job)
     assert state["files"] == {

@@ -124,12 +124,12 @@ def test_with_the_keyboard_alone(page: Page, videos: Path) -> None:
     result(page)
     reached = []
     page.locator("h1").click()
-    for _ in range(11):
+    for _ in range(12):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate("document.activeElement.id || document.activeElement.textContent")
         )
-    assert reached[:5] == ["format", "landmarks", "overlay", "file", "path"]
+    assert reached[:6] == ["format", "landmarks", "overlay", "blur_faces", "file", "path"]
     for word in ("View result", "Open in new tab", "Remove", "close"):
         assert word in reached
     page.get_by_role("button", name="Remove").focus()

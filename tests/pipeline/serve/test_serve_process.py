@@ -90,8 +90,9 @@ def test_beyond_the_loopback_there_is_a_token(running: Server) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
 def test_a_video_becomes_a_table_and_a_page(client: httpx.Client, videos: Path, form: str) -> None:
-    overlay = form == "csv"
-    state = upload(client, videos / "face.mp4", f"?format={form}&overlay={overlay}")
+    overlay, blur = form == "csv", form == "jsonl"
+    query = f"?format={form}&overlay={overlay}&blur_faces={blur}"
+    state = upload(client, videos / "face.mp4", query)
     assert (state["state"], state["error"], state["faces"], state["complete"]) == (
         "done", None, 1, True,
     )  # fmt: skip
@@ -111,6 +112,7 @@ def test_a_video_becomes_a_table_and_a_page(client: httpx.Client, videos: Path, 
     assert set(table["video"]) == {"face.mp4"}
     assert np.allclose(table[[f"p_{name}" for name in CLASSES]].sum(axis=1), 1, atol=1e-5)
     assert b"<h1>face.mp4</h1>" in files["page"]
+    assert (b"Faces are blurred" in files["page"]) == blur
     assert ("overlay" in files) == overlay
     if overlay:
         assert files["overlay"][4:8] == b"ftyp"

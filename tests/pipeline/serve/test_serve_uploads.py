@@ -144,7 +144,8 @@ def test_the_file_of_a_form_is_taken(made: Service) -> None:
     done = made.client().post("/api/jobs", files=files, data=fields)
     assert done.status_code == 202, done.text
     assert done.json()["name"] == "a:b \u00e9.mp4"
-    assert done.json()["wanted"] == {"form": "jsonl", "landmarks": False, "overlay": True}
+    wanted = {"form": "jsonl", "landmarks": False, "overlay": True, "blur_faces": False}
+    assert done.json()["wanted"] == wanted
     job = made.jobs.get(done.json()["id"])
     assert job is not None
     assert job.upload.read_bytes() == files["file"][1]

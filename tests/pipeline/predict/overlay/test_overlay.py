@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.predict.output import Row, TableHeader
+from arpgnet.pipeline.predict.output import Regions, Row, TableHeader
 from arpgnet.pipeline.predict.overlay.marks import color_of
 from arpgnet.pipeline.predict.overlay.overlay import Overlay
 from arpgnet.pipeline.video.stream import plan
@@ -137,6 +137,48 @@ def test_landmarks_are_dots(tmp_path: Path) -> None:
     _, (image,) = frames_of(tmp_path / "o.mp4")
     assert np.abs(image[198:203, 198:203].astype(int) - GRAY).max() > 60
     assert near(image[230, 230], (GRAY, GRAY, GRAY))
+
+
+def test_a_small_face_is_left_visible(tmp_path: Path) -> None:
+    video = film(tmp_path / "a.mkv", times_ms=[0])
+    made = Overlay(tmp_path / "o.mp4", video, plan(video), TableHeader("a", CLASSES, 98))
+    inner = np.random.default_rng(0).uniform(8, 52, (98, 2))
+    for number, left in enumerate((100.0, 400.0)):
+        side = 60.0 if number == 0 else 160.0
+        box = np.array([left, 150.0, left + side, 150.0 + side])
+        points = box[:2] + inner * side / 60
+        made.add(Row(0, 0.0, number, box, 0.9, VALUES, 1.0, points))
+    made.close(True)
+    _, (image,) = frames_of(tmp_path / "o.mp4")
+    # no dots, and a line of at most a tenth of the face
+    small = image[150:210, 100:160].astype(int)
+    assert (np.abs(small[6:-6, 6:-6] - GRAY).max(axis=-1) < 40).all()
+    # dots, between which most of the face is to be seen
+    large = np.abs(image[160:300, 410:550].astype(int) - GRAY).max(axis=-1)
+    assert 98 < (large > 60).sum() < 0.25 * large.size
+
+
+def test_the_label_of_a_face_at_the_top_stands_below_it(tmp_path: Path) -> None:
+    video = film(tmp_path / "a.mkv", times_ms=[0])
+    made = overlay(tmp_path / "o.mp4", video, [(0, (100, 4, 180, 84), 1.0)])
+    _, (image,) = frames_of(made)
+    assert near(image[20:70, 110:170], (255, 255, 255)).all()
+    assert near(image[90:102, 100:180], color_of(0)).mean() > 0.3
+
+
+def test_the_heat_map_can_be_left_out(tmp_path: Path) -> None:
+    video = film(tmp_path / "a.mkv", times_ms=[0])
+    looks = Regions(np.array([[0.5, 0.5]]), np.array([1.5]))
+    box = np.array([100.0, 120.0, 300.0, 320.0])
+    colors = []
+    for attention in (True, False):
+        head = TableHeader("a", CLASSES, 0)
+        made = Overlay(tmp_path / "o.mp4", video, plan(video), head, attention=attention)
+        made.add(Row(0, 0.0, 0, box, 0.9, VALUES, 1.0, regions=looks))
+        made.close(True)
+        colors.append(frames_of(tmp_path / "o.mp4")[1][0][220, 200])
+    assert not near(colors[0], (GRAY, GRAY, GRAY))
+    assert near(colors[1], (GRAY, GRAY, GRAY))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def write(
 ) -> str:
     """The page's text."""
     video = film(folder / "a.mkv", times_ms=TIMES, sound="libopus")
-    head = TableHeader(name, facts.get("classes", CLASSES), 0)
+    head = TableHeader(name, facts.get("classes", CLASSES), facts.get("points", 0))
     path = page_path(folder / "out/a.csv")
     path.parent.mkdir(exist_ok=True)
     regions = facts.get("regions", NAMES)
@@ -86,6 +86,24 @@ def test_it_holds_the_rows(tmp_path: Path) -> None:
     times_uniform = numbers(one["timesUniform"], "<f4")
     assert times_uniform[[0, 2]] == pytest.approx([1.5, 0.5])
     assert np.isnan(times_uniform[1])
+
+
+def test_it_holds_the_landmarks_where_there_are_any(tmp_path: Path) -> None:
+    text = write(tmp_path, rows())
+    assert facts_of(text)["points"] == 0
+    assert 'id="landmarks"' not in text
+    points = np.array([[64.0, 36.0], [320.0, 180.0], [-3.0, 20.0]])
+    box = np.array([64.0, 36, 320, 180])
+    some = [Row(0, 0.0, 0, box, points=points), Row(1, 0.04, 0, box)]
+    text = write(tmp_path, some, points=3)
+    facts = facts_of(text)
+    assert facts["points"] == 3
+    assert 'id="landmarks"' in text
+    values = numbers(facts["faces"][0]["points"], "<u2").reshape(2, 3, 2)
+    assert values[0, :2] / 65534 == pytest.approx(np.array([[0.1, 0.1], [0.5, 0.5]]), abs=1e-4)
+    # outside of the image, and not located
+    assert (values[0, 2] == 65535).all()
+    assert (values[1] == 65535).all()
 
 
 def test_it_holds_the_video_at_its_times_with_its_sound(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     video = film(folder / "talk.mkv", times_ms=range(0, FRAMES * STEP_MS, STEP_MS))
     path = folder / "talk.html"
-    head = TableHeader("talk & <b>more</b>.mkv", CLASSES, 0)
+    head = TableHeader("talk & <b>more</b>.mkv", CLASSES, 2)
     made = Written(path, video, plan(video), head, regions=NAMES, model="fold0-seed0")
     for frame in range(FRAMES):
         late = frame >= FRAMES // 2
@@ -32,7 +32,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         looks = Regions(WHERE, np.array([1.5, 0.7] if late else [0.7, 1.5]))
         time_s = frame * STEP_MS / 1000
         box = np.array([64.0, 36, 192, 180])
-        made.add(Row(frame, time_s, 0, box, 0.9, values, 1.0, regions=looks))
+        dots = np.array([[100.0, 100], [150, 100]])
+        made.add(Row(frame, time_s, 0, box, 0.9, values, 1.0, dots, looks))
         if late:
             other = np.array([0.2, 0.2, 0.6])
             made.add(Row(frame, time_s, 1, box + np.array([320, 0, 320, 0]), 0.8, other, 0.25))
@@ -175,6 +176,17 @@ def test_attention_can_be_hidden(page: Page) -> None:
     assert hidden != shown
     page.locator("#attention").check()
     assert picture_of(page, "look") == shown
+
+
+def test_landmarks_can_be_hidden(page: Page) -> None:
+    page.evaluate("seek(1)")
+    until(page, "!film.seeking")
+    shown = [picture_of(page, canvas) for canvas in ("look", "boxes")]
+    page.keyboard.press("l")
+    hidden = [picture_of(page, canvas) for canvas in ("look", "boxes")]
+    assert all(one != other for one, other in zip(shown, hidden, strict=True))
+    page.locator("#landmarks").check()
+    assert [picture_of(page, canvas) for canvas in ("look", "boxes")] == shown
 
 
 @pytest.mark.parametrize("width", [1400, 820, 390, 320])
