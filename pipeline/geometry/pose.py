@@ -177,6 +177,14 @@ def head_angles(
     return np.array(found, np.float32).reshape(-1, 3)
 
 
+def within(angles: NDArray[np.floating], max_yaw: float) -> NDArray[np.bool_]:
+    """Tell which of T faces, by their angles [T, 3], are turned by at most so many degrees.
+
+    A face whose pose is not known is not.
+    """
+    return np.asarray(np.abs(angles[:, 0]) <= max_yaw)
+
+
 def _seen(found: Floats, model: Floats, focal: float) -> tuple[Floats, Floats] | None:
     """Return rotation and position of a head before a camera that looks at it.
 

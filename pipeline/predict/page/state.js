@@ -30,6 +30,8 @@ function faceOf(stored, place) {
     confidence: sharesOf(stored.confidence),
     coverage: sharesOf(stored.coverage),
     probabilities: sharesOf(stored.probabilities),
+    angles: new Float32Array(bytesOf(stored.angles).buffer),
+    quality: sharesOf(stored.quality),
     look: new Uint32Array(bytesOf(stored.look).buffer),
     where: new Float32Array(bytesOf(stored.where).buffer),
     timesUniform: new Float32Array(bytesOf(stored.timesUniform).buffer),
