@@ -32,6 +32,7 @@ def main() -> None:
         regions=graph.regions,
         patches=graph.grid,
         neighborhood=graph.neighborhood,
+        max_yaw=graph.max_yaw,
     )
     print(f"graph: {run_clips(work, read_manifest().clips, GRAPHS, params.engine)}")
 

@@ -16,6 +16,7 @@ from arpgnet.pipeline.align.provided import face_of_points, nominal_face, whole_
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.common.params import AlignParams
 from arpgnet.pipeline.geometry.alignment import CONTEXT_QUALITY, CROP_PX, context, similarity, warp
+from arpgnet.pipeline.geometry.quality import face_px
 from arpgnet.pipeline.geometry.tracks import Track, choose, link, of_person
 from arpgnet.pipeline.networks.detector import Detections, Detector, Image, open_detector
 from arpgnet.pipeline.networks.follower import make_follower
@@ -28,7 +29,8 @@ from arpgnet.pipeline.tables.shards import ShardReader, fixed, without_clip_id
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 
 # every frame of data/frames is a row; where `valid` is false the numbers are 0, `crop` (raw RGB
-# bytes) and `context` (JPEG) are empty
+# bytes) and `context` (JPEG) are empty; but a face that `align.min_face_px` masks keeps its box and
+# score
 FACES_SCHEMA = pa.schema(
     [
         pa.field("clip_id", pa.string(), nullable=False),
@@ -123,9 +125,8 @@ class AlignClip(ClipWorkBase):
             track = choose(tracks, self.align.main_face, len(frames), width, height)
             rows = _Rows(len(frames), crops)
             if track is not None:
-                rows.fill(track, frames)
-            if not rows.valid.any():
-                raise ClipError(f"no face found in any of {len(frames)} frames")
+                rows.fill(track, frames, self.align.min_face_px)
+            self._require(rows, f"no face found in any of {len(frames)} frames")
             yield from self._tables(clip, rows)
 
     def _provided_faces(self, clip: Clip, crops: Spool) -> Iterator[pa.Table]:
@@ -149,10 +150,20 @@ class AlignClip(ClipWorkBase):
         seen = [row for row, faces in enumerate(frames) if faces.matrices]
         rows = _Rows(len(frames), crops)
         boxes = [frames[row].found.boxes[0] for row in seen]
-        rows.fill(Track(0, seen, [0] * len(seen), boxes), frames)
-        if not rows.valid.any():
-            raise ClipError(f"no landmarks that give a face in any of {len(frames)} frames")
+        rows.fill(Track(0, seen, [0] * len(seen), boxes), frames, self.align.min_face_px)
+        self._require(rows, f"no landmarks that give a face in any of {len(frames)} frames")
         yield from self._tables(clip, rows)
+
+    def _require(self, rows: _Rows, otherwise: str) -> None:
+        """Raise a `ClipError` if no frame is left."""
+        if rows.valid.any():
+            return
+        if (rows.score > 0).any():
+            raise ClipError(
+                f"every face is smaller than align.min_face_px ({self.align.min_face_px}): the "
+                f"largest has {face_px(rows.bbox).max():.0f} pixels"
+            )
+        raise ClipError(otherwise)
 
     def _tables(self, clip: Clip, rows: _Rows) -> Iterator[pa.Table]:
         start = 0
@@ -213,17 +224,19 @@ class _Rows:
         self.matrix = np.zeros((n, 6), dtype=np.float32)
         self.place = np.zeros(n, dtype=np.int64)
 
-    def fill(self, track: Track, frames: Sequence[_Faces]) -> None:
-        """Enter the track's faces."""
+    def fill(self, track: Track, frames: Sequence[_Faces], min_face_px: int) -> None:
+        """Enter the track's faces; of smaller ones than `min_face_px` box and score alone."""
         for frame, pick in zip(track.frames, track.picks, strict=True):
             faces = frames[frame]
             matrix = faces.matrices[pick]
             if matrix is None:
                 continue
-            self.valid[frame] = True
-            self.track_id[frame] = track.track_id
             self.score[frame] = faces.found.scores[pick]
             self.bbox[frame] = faces.found.boxes[pick]
+            if face_px(faces.found.boxes[pick]) < min_face_px:
+                continue
+            self.valid[frame] = True
+            self.track_id[frame] = track.track_id
             self.kps[frame] = faces.found.kps[pick].ravel()
             self.matrix[frame] = matrix.ravel()
             self.place[frame] = faces.places[pick]

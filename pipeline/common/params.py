@@ -164,6 +164,7 @@ class AlignParams(Section):
     max_interpolation_s: Annotated[float, Field(ge=0.0, le=0.5)] = 0.14
     main_face: Literal["longest", "largest", "center"] = "longest"
     track_iou: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    min_face_px: NonNegative = 0
 
 
 class FinetuneParams(Section):
@@ -222,6 +223,7 @@ class GraphParams(Section):
     regions: Literal["grid", "landmark"] = "grid"
     grid: Annotated[int, Field(ge=2, le=14)] = 7
     neighborhood: Literal[4, 8] = 4
+    max_yaw: Annotated[float, Field(gt=0.0, le=90.0)] | None = None
 
 
 class RelationParams(Section):

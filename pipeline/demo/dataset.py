@@ -221,6 +221,7 @@ def _truth(frames: list[RenderedFrame], fps: float) -> bytes:
             "keypoints": vectors("keypoints", 10),
             "bbox": vectors("bbox", 4),
             "action_units": vectors("action_units", len(ACTION_UNITS)),
+            "head_pose": vectors("head_pose", 3),
         }
     )
     table = table.replace_schema_metadata({"action_units": ",".join(ACTION_UNITS)})

@@ -30,6 +30,8 @@ class RenderedFrame:
         keypoints: float32 [5, 2] px: eyes, nose tip, mouth corners, image-left first.
         bbox: float32 [4] px, x0 y0 x1 y1: forehead to chin, cheek to cheek, as detectors draw it.
         action_units: float32 [A] in [0, 1], in the order of `ACTION_UNITS`.
+        head_pose: float32 [3], yaw, pitch and roll in degrees, as `pipeline.geometry.pose` has
+            them: turned to the image's right, up, clockwise.
     """
 
     image: Image
@@ -37,6 +39,7 @@ class RenderedFrame:
     keypoints: Floats
     bbox: Floats
     action_units: Floats
+    head_pose: Floats
 
 
 def render(
@@ -60,6 +63,7 @@ def render(
         keypoints=_keypoints(points),
         bbox=_bbox(head.rig, pose, points),
         action_units=np.clip(units, 0.0, 1.0).astype(np.float32),
+        head_pose=np.degrees([pose.yaw, -pose.pitch, pose.roll]).astype(np.float32),
     )
 
 
@@ -119,6 +123,7 @@ def render_still(seed: int, subject_seed: int, *, frame_px: int = 256) -> Render
         keypoints=frame.keypoints,
         bbox=frame.bbox,
         action_units=frame.action_units,
+        head_pose=frame.head_pose,
     )
 
 

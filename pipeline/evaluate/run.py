@@ -15,6 +15,7 @@ from arpgnet.pipeline.evaluate.plots import (
 from arpgnet.pipeline.evaluate.summary import summarize
 from arpgnet.pipeline.evaluate.traits import trait_scores
 from arpgnet.pipeline.evaluate.units import origins
+from arpgnet.pipeline.evaluate.views import read_views, view_scores
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.curves import RUNS, read_curves, read_facts
 from arpgnet.pipeline.tables.manifest import read_manifest
@@ -59,6 +60,8 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
         ],
         params,
     )
+    views = read_views(root)
+    details["views"] = view_scores(tested, views, clips, params) if views else None
     write_json(metrics, root / METRICS)
     write_json(details, root / DETAILS)
     write_confusion(tested, root / PLOTS / "confusion.csv")

@@ -14,8 +14,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.geometry.grid import grid_pooling
+from arpgnet.pipeline.geometry.pose import head_angles, within
 from arpgnet.pipeline.geometry.regions import (
     Regions,
     place_regions,
@@ -36,6 +39,8 @@ class GraphClip(ClipWorkBase):
         frames, faces, landmarks, appearance: the outputs of earlier stages; of frames the sizes are
             read, of faces the matrices, of appearance the metadata alone.
         regions: `grid` (`patches` x `patches` cells, 4 or 8 neighbors) or `landmark`.
+        max_yaw: faces turned further, in degrees, are masked; None: none. It is a setting of this
+            stage because the pose needs landmarks, and a change of it must not run their network.
     """
 
     frames: Path
@@ -45,6 +50,7 @@ class GraphClip(ClipWorkBase):
     regions: Regions
     patches: int
     neighborhood: int
+    max_yaw: float | None = None
 
     @property
     def stage(self) -> str:
@@ -103,7 +109,8 @@ class GraphClip(ClipWorkBase):
         if self.regions == "landmark":
             geometry = [*self._map_shape[1:], *self._appearance["map_centers"]]
         keys = [reader.entry(clip.clip_id).key for reader in (self._faces, self._landmarks)]
-        return [*keys, self._scheme, self.regions, geometry]
+        gate = [] if self.max_yaw is None else [self.max_yaw]
+        return [*keys, self._scheme, self.regions, geometry, *gate]
 
     def metadata(self) -> dict[str, Any]:
         pooling = None
@@ -122,16 +129,36 @@ class GraphClip(ClipWorkBase):
         _ = self._frames, self._faces, self._landmarks, self._appearance
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
+        """Yield the clip's rows.
+
+        Raises:
+            ClipError: `max_yaw` masks every frame.
+        """
         name = clip.clip_id
-        landmarks = self._landmarks.pieces(name, ["frame_index", "valid", "points_crop"])
+        columns = ["frame_index", "valid", "points_crop"]
+        if self.max_yaw is not None:
+            columns.append("points_image")
+        landmarks = self._landmarks.pieces(name, columns)
         frames = self._frames.pieces(name, ["width", "height"])
         faces = self._faces.pieces(name, ["matrix"])
+        left = False
         for pieces in zip(landmarks, frames, faces, strict=True):
-            yield self._piece(*pieces)
+            table = self._piece(*pieces)
+            left = left or pc.any(table.column("valid")).as_py()
+            yield table
+        if self.max_yaw is not None and not left:
+            raise ClipError(f"every face is turned by more than graph.max_yaw ({self.max_yaw:g})")
 
     def _piece(self, landmarks: pa.Table, frames: pa.Table, faces: pa.Table) -> pa.Table:
         valid = landmarks.column("valid").to_numpy()
-        points = to_numpy(landmarks.column("points_crop"), (self._landmarks.metadata["N"], 2))
+        shape = self._landmarks.metadata["N"], 2
+        points = to_numpy(landmarks.column("points_crop"), shape)
+        sides = np.stack([frames.column("width"), frames.column("height")], axis=1)
+        if self.max_yaw is not None:
+            valid = valid.copy()
+            in_image = to_numpy(landmarks.column("points_image"), shape)[valid]
+            angles = head_angles(in_image, self._scheme, sides[valid])
+            valid[valid] = within(angles, self.max_yaw)
         placed = place_regions(
             self.regions,
             self.patches,
@@ -139,6 +166,6 @@ class GraphClip(ClipWorkBase):
             (*self._map_shape[1:], *self._appearance["map_centers"]),
             points[valid],
             to_numpy(faces.column("matrix"), (2, 3))[valid],
-            np.stack([frames.column("width"), frames.column("height")], axis=1)[valid],
+            sides[valid],
         )
         return rows_of_valid(self.schema, landmarks.column("frame_index"), valid, placed)

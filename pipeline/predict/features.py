@@ -16,6 +16,8 @@ from torch import Tensor
 
 from arpgnet.pipeline.geometry.alignment import CONTEXT_QUALITY, apply, context, similarity, warp
 from arpgnet.pipeline.geometry.grid import grid_pooling
+from arpgnet.pipeline.geometry.pose import HeadPose, head_pose, within
+from arpgnet.pipeline.geometry.quality import face_px
 from arpgnet.pipeline.geometry.regions import place_regions
 from arpgnet.pipeline.networks.appearance import AppearanceNetwork, centers, to_half
 from arpgnet.pipeline.networks.image_network import resolve_precision
@@ -43,9 +45,12 @@ class Cut:
     context: np.ndarray
 
 
-def cut_out(image: np.ndarray, box: np.ndarray, kps: np.ndarray) -> Cut | None:
-    """Crop the face as the align stage does; None if its points give no aligned crop."""
-    matrix = similarity(kps)
+def cut_out(
+    image: np.ndarray, box: np.ndarray, kps: np.ndarray, min_face_px: int = 0
+) -> Cut | None:
+    """Crop the face as the align stage does; None if it is smaller than `align.min_face_px`, or if
+    its points give no aligned crop."""
+    matrix = None if face_px(box) < min_face_px else similarity(kps)
     if matrix is None:
         return None
     around = decode_jpeg(encode_jpeg(context(image, box), CONTEXT_QUALITY))
@@ -83,8 +88,10 @@ class Networks:
         fixed = grid_pooling(params.graph.grid, *sides).tolist()
         self._pooling = torch.tensor(fixed) if params.graph.regions == "grid" else None
 
-    def describe(self, cuts: Sequence[Cut]) -> Features:
-        """Compute the features of T frames with a face.
+    def describe(self, cuts: Sequence[Cut]) -> tuple[Features, list[HeadPose]]:
+        """Compute the features, and the head's pose, of T frames with a face.
+
+        Features of a face that `graph.max_yaw` masks are not valid.
 
         Raises:
             ClipError: the appearance network returned values that are not finite.
@@ -111,18 +118,28 @@ class Networks:
         if pooling is None:
             # data/graphs keeps them in half precision
             pooling = torch.from_numpy(places["pooling"].astype(np.float16).astype(np.float32))
+        scheme = self.landmarks.scheme.name
+        pairs = zip(in_image, cuts, strict=True)
+        poses = [head_pose(face, scheme, *cut.frame_wh) for face, cut in pairs]
         features = empty_features(len(cuts), self.model.info["features"])
         fill(
             features,
             slice(0, len(cuts)),
-            np.ones(len(cuts), dtype=bool),
+            self._shown([pose.angles for pose in poses]),
             embedding=embedding,
             maps=maps,
             node_xy=places["node_xy"].astype(np.float32),
             visible=places["visible"],
             pooling=pooling,
         )
-        return features
+        return features, poses
+
+    def _shown(self, angles: Sequence[np.ndarray]) -> np.ndarray:
+        """Tell which faces the network is shown, bool [T]."""
+        max_yaw = self.model.params.graph.max_yaw
+        if max_yaw is None:
+            return np.ones(len(angles), dtype=bool)
+        return within(np.stack(angles), max_yaw)
 
     @property
     def attends(self) -> bool:
@@ -200,12 +217,14 @@ class Networks:
         return mean
 
 
-# the features of one frame, by name; None if the face is not in it
+# the features of one frame, by name; None if the network is not shown the face in it
 Row = Mapping[str, Tensor] | None
 
 
-def rows_of(features: Features) -> list[dict[str, Tensor]]:
+def rows_of(features: Features) -> list[Row]:
     """Split frame by frame; each owns its memory, so that others can be freed."""
     tensors = features.tensors()
-    count = len(features.valid)
-    return [{name: value[row].clone() for name, value in tensors.items()} for row in range(count)]
+    return [
+        {name: value[row].clone() for name, value in tensors.items()} if shown else None
+        for row, shown in enumerate(features.valid.tolist())
+    ]

@@ -19,9 +19,10 @@ from arpgnet.pipeline.networks.follower import make_follower
 from arpgnet.pipeline.predict.faces import WAITING, Face, Identities, Tracklet
 from arpgnet.pipeline.predict.features import Networks, cut_out, rows_of
 from arpgnet.pipeline.predict.features import Row as FeatureRow
-from arpgnet.pipeline.predict.frame import Frame, landmarks
+from arpgnet.pipeline.predict.frame import Frame
 from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.output import Row
+from arpgnet.pipeline.predict.poses import Poses
 from arpgnet.pipeline.predict.windows import STRIDE_S, Scored
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg, shrink
 from arpgnet.pipeline.video.stream import Shown
@@ -96,6 +97,7 @@ class LivePass:
         self._picked: deque[_Picked] = deque(maxlen=schedule.frames)
         self._due = self._next_inference = 0.0
         self._scores: dict[int, Scored] = {}
+        self._poses = Poses()
 
     @property
     def faces(self) -> int:
@@ -110,9 +112,15 @@ class LivePass:
             if shown.time_s >= self._due:
                 self._due = max(self._due + self._schedule.every_s, shown.time_s)
                 self._pick(shown, image, faces)
-            points = landmarks(self._networks, image, faces) if self._points else None
-            points = points or [None] * len(faces)
-            frame = Frame(shown.index, shown.time_s, faces, points, scale)
+            frame = Frame.measure(
+                self._networks,
+                shown.index,
+                shown.time_s,
+                image,
+                faces,
+                points=self._points,
+                scale=scale,
+            )
             # the current scores: the identities may take longer
             self._waiting.append((frame, dict(self._scores)))
             while self._waiting and self._known(self._waiting[0][0]):
@@ -130,11 +138,15 @@ class LivePass:
     def _pick(self, shown: Shown, image: np.ndarray, faces: list[Face]) -> None:
         """Sample a frame, and run the network if that is due."""
         kept = decode_jpeg(encode_jpeg(image, self._params.decode.jpeg_quality))
-        cuts = [(face.tracklet, cut_out(kept, face.box, face.kps)) for face in faces]
+        least = self._params.align.min_face_px
+        cuts = [(face.tracklet, cut_out(kept, face.box, face.kps, least)) for face in faces]
         whole = [(tracklet, cut) for tracklet, cut in cuts if cut is not None]
         rows: list[tuple[Tracklet, FeatureRow]] = []
         if whole:
-            features = self._networks.describe([cut for _, cut in whole])
+            features, poses = self._networks.describe([cut for _, cut in whole])
+            for (tracklet, _), pose in zip(whole, poses, strict=True):
+                if tracklet.face is not None:
+                    self._poses.add(tracklet.face, shown.time_s, pose)
             rows = list(zip((one for one, _ in whole), rows_of(features), strict=True))
         self._picked.append(_Picked(shown.index, shown.time_s, rows))
         while self._picked[0].time_s <= shown.time_s - self._schedule.length_s:
@@ -148,7 +160,7 @@ class LivePass:
         faces: dict[int, list[FeatureRow]] = {}
         for place, picked in enumerate(self._picked):
             for tracklet, row in picked.rows:
-                if tracklet.face is not None:
+                if tracklet.face is not None and row is not None:
                     blank: list[FeatureRow] = [None] * len(self._picked)
                     faces.setdefault(tracklet.face, blank)[place] = row
         frames = np.array([picked.index for picked in self._picked])
@@ -164,4 +176,4 @@ class LivePass:
         return len(self._waiting) > WAITING or all(face.tracklet.decided for face in frame.faces)
 
     def _rows_of(self, frame: Frame, scores: dict[int, Scored]) -> Iterator[Row]:
-        return frame.rows(scores.get)
+        return frame.rows(scores.get, pose=lambda face: self._poses.at(face, frame.time_s))

@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -25,6 +25,8 @@ import pyarrow.parquet as pq
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import FULL, remove, writing_to
+from arpgnet.pipeline.geometry.pose import UNKNOWN, HeadPose
+from arpgnet.pipeline.geometry.quality import Quality
 from arpgnet.pipeline.predict.by_frame import ByFrame
 
 Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat", "intervals"]
@@ -64,7 +66,8 @@ class Row:
     Shapes: box float [4], probabilities float [K] or None if no window has shown the face,
     points float [P, 2] in pixels of the video or None. `regions`, if requested, is that of the
     nearest frame that was shown to the network. `blurred`, float [n, 4], are the boxes of everybody
-    in the frame, if nobody may be recognized in its image.
+    in the frame, if nobody may be recognized in its image. `pose` and `quality` are None if not
+    known.
     """
 
     frame: int
@@ -77,6 +80,8 @@ class Row:
     points: np.ndarray | None = None
     regions: Regions | None = None
     blurred: np.ndarray | None = None
+    pose: HeadPose | None = None
+    quality: Quality | None = None
 
     @property
     def success(self) -> bool:
@@ -203,18 +208,27 @@ def plain(row: Row, head: TableHeader) -> dict[str, Any]:
         "coverage": row.coverage if row.success else NAN,
         "window_s": head.window_s,
         "stride_s": head.stride_s,
+        **angles(row),
+        **quality(row),
         **_points(row, head),
     }
 
 
 def openface(row: Row, head: TableHeader) -> dict[str, Any]:
-    """Return OpenFace's columns: frames from 1, all x_ before all y_ in pixels, then classes."""
+    """Return OpenFace's columns: frames from 1, all x_ before all y_ in pixels, then classes.
+
+    `pose_T` in millimeters, z away from the camera; `pose_R` in radians relative to the camera's
+    axes, `R = Rx Ry Rz`, positive down, to the image's left and clockwise.
+    """
+    pose = row.pose or UNKNOWN
     return {
         "frame": row.frame + 1,
         "face_id": max(row.face_id, 0),
         "timestamp": row.time_s,
         "confidence": row.confidence,
         "success": int(row.success),
+        **{f"pose_T{axis}": float(value) for axis, value in zip("xyz", pose.position, strict=True)},
+        **{f"pose_R{axis}": float(value) for axis, value in zip("xyz", pose.euler, strict=True)},
         **_points(row, head),
         **{f"p_{name}": value for name, value in _classes(row, head).items()},
         "label": _label(row, head),
@@ -222,8 +236,13 @@ def openface(row: Row, head: TableHeader) -> dict[str, Any]:
 
 
 def pyfeat(row: Row, head: TableHeader) -> dict[str, Any]:
-    """Return the columns of a Fex: classes by their plain names, of which Py-Feat knows seven."""
+    """Return the columns of a Fex: classes by their plain names, of which Py-Feat knows seven.
+
+    `Pitch`, `Roll`, `Yaw` in radians, as since Py-Feat 0.7 (degrees before), relative to the
+    camera's axes; positive up, clockwise and to the image's left, as its `convert_to_euler` has it.
+    """
     x1, y1, x2, y2 = _box(row)
+    rx, ry, rz = (float(value) for value in (row.pose or UNKNOWN).euler)
     return {
         "frame": row.frame,
         "approx_time": row.time_s,
@@ -233,6 +252,9 @@ def pyfeat(row: Row, head: TableHeader) -> dict[str, Any]:
         "FaceRectHeight": y2 - y1,
         "FaceScore": row.confidence if row.success else NAN,
         **_points(row, head),
+        "Pitch": -rx,
+        "Roll": rz,
+        "Yaw": ry,
         **_classes(row, head),
         "Identity": f"Person_{row.face_id}" if row.success else "",
         "input": head.video,
@@ -446,6 +468,19 @@ def _schema(head: TableHeader) -> pa.Schema:
 
 def _box(row: Row) -> list[float]:
     return [NAN] * 4 if row.box is None else [float(value) for value in row.box]
+
+
+def angles(row: Row) -> dict[str, float]:
+    """Return yaw, pitch and roll in degrees, relative to the line of sight."""
+    values = (row.pose or UNKNOWN).angles
+    return dict(zip(("yaw", "pitch", "roll"), map(float, values), strict=True))
+
+
+def quality(row: Row) -> dict[str, float]:
+    """Return what is measured of the face's image, and its quality from 0 to 1."""
+    found = row.quality or Quality(NAN, NAN, NAN, NAN)
+    yaw, pitch, _ = (row.pose or UNKNOWN).angles
+    return {**asdict(found), "quality": NAN if row.quality is None else found.score(yaw, pitch)}
 
 
 def _classes(row: Row, head: TableHeader) -> dict[str, float]:

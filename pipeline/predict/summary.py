@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from rich.table import Table
 
 from arpgnet.pipeline.common.files import write_whole
 from arpgnet.pipeline.predict.by_frame import ByFrame
-from arpgnet.pipeline.predict.output import NAN, Row, TableHeader, as_text
+from arpgnet.pipeline.predict.output import NAN, Row, TableHeader, angles, as_text, quality
+
+# means over a face's frames in which they are known
+LOOKS = ("yaw", "pitch", "roll", "quality")
 
 
 @dataclass
@@ -26,6 +29,8 @@ class _Face:
     seconds: float = 0.0
     scored: int = 0
     best: tuple[float, float, int] = (0.0, NAN, -1)
+    looks: np.ndarray = field(default_factory=lambda: np.zeros(len(LOOKS)))
+    known: np.ndarray = field(default_factory=lambda: np.zeros(len(LOOKS)))
 
 
 class FaceSummary:
@@ -51,7 +56,8 @@ class FaceSummary:
 
         `coverage` is the fraction of the video's frames that show the face; `mean_<class>` is the
         mean probability, `fraction_<class>` the fraction of the scored frames in which the class is
-        the most probable one; `peak_s`, `peak_label` and `peak_p` are the most confident moment.
+        the most probable one; `peak_s`, `peak_label` and `peak_p` are the most confident moment;
+        `yaw`, `pitch`, `roll` and `quality` are means.
         """
         return [self._row(face, seen) for face, seen in sorted(self._faces.items())]
 
@@ -62,6 +68,7 @@ class FaceSummary:
                 seen = self._faces.setdefault(row.face_id, self._unseen())
                 seen.frames += 1
                 seen.seconds += frame_s
+                _look(seen, row)
                 if row.probabilities is not None:
                     _score(seen, row.time_s, row.probabilities)
 
@@ -89,7 +96,22 @@ class FaceSummary:
             "peak_s": at,
             "peak_label": classes[label] if seen.scored else "",
             "peak_p": highest if seen.scored else NAN,
+            **dict(
+                zip(
+                    LOOKS,
+                    (seen.looks / np.where(seen.known, seen.known, NAN)).tolist(),
+                    strict=True,
+                )
+            ),
         }
+
+
+def _look(seen: _Face, row: Row) -> None:
+    values = {**angles(row), **quality(row)}
+    look = np.array([values[name] for name in LOOKS])
+    known = ~np.isnan(look)
+    seen.looks[known] += look[known]
+    seen.known += known
 
 
 def _score(seen: _Face, time_s: float, probabilities: np.ndarray) -> None:

@@ -16,14 +16,16 @@ import numpy as np
 
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.common.progress import Tracker
+from arpgnet.pipeline.geometry.pose import HeadPose
 from arpgnet.pipeline.geometry.tracks import Track, choose, iou, link
 from arpgnet.pipeline.networks.detector import Detections, Detector
 from arpgnet.pipeline.networks.follower import make_follower
 from arpgnet.pipeline.predict.faces import WAITING, Face, Identities, largest_first
 from arpgnet.pipeline.predict.features import Cut, Networks, cut_out, rows_of
 from arpgnet.pipeline.predict.features import Row as FeatureRow
-from arpgnet.pipeline.predict.frame import Frame, landmarks
+from arpgnet.pipeline.predict.frame import Frame
 from arpgnet.pipeline.predict.output import Regions, Row
+from arpgnet.pipeline.predict.poses import Poses
 from arpgnet.pipeline.predict.windows import (
     ClipScores,
     FaceResult,
@@ -43,14 +45,16 @@ SAME_IOU = 0.3
 
 @dataclass
 class _Shown:
-    """A frame that is classified: its cropped faces, their features and identities."""
+    """A frame that is classified: its cropped faces, their features, poses and identities."""
 
     index: int
+    time_s: float
     sides: tuple[int, ...]
     found: Detections
     cuts: list[Cut | None]
     rows: list[FeatureRow]
     regions: list[Regions | None]
+    poses: list[HeadPose | None]
     who: list[int | None] | None = None
 
 
@@ -93,6 +97,7 @@ class VideoPass:
         self._which, self._points = which, points
         self._watch = regions and networks.attends
         self._watched: dict[int, deque[_Watched]] = {}
+        self._poses = Poses()
         self._identities = Identities(
             lambda crops: networks.appearance.describe(crops)[0], model.params.align.track_iou
         )
@@ -108,7 +113,7 @@ class VideoPass:
         self._all = make_follower(detector, model.params.align).follow(self._source())
         # frames to be classified, on their way to the other follower
         self._queue: deque[tuple[int, float, np.ndarray]] = deque()
-        self._queued: deque[int] = deque()
+        self._queued: deque[tuple[int, float]] = deque()
         self._picked = 0
         self._some = make_follower(detector, model.params.align).follow(self._sampled())
         self._shown: dict[int, _Shown] = {}
@@ -163,8 +168,9 @@ class VideoPass:
         image, found = step
         index, time_s, scale = self._coming.popleft()
         faces = self._identities.step(index, time_s, image, found)
-        points = landmarks(self._networks, image, faces) if self._points else None
-        frame = Frame(index, time_s, faces, points or [None] * len(faces), scale)
+        frame = Frame.measure(
+            self._networks, index, time_s, image, faces, points=self._points, scale=scale
+        )
         self._frames.append(frame)
         self._behind[index] = frame
         self._passed = index + 1
@@ -190,7 +196,7 @@ class VideoPass:
                 if not self._step():
                     return
             index, time_s, image = self._queue.popleft()
-            self._queued.append(index)
+            self._queued.append((index, time_s))
             yield time_s, image
 
     def _classify(self, window: Window) -> dict[int, FaceResult]:
@@ -198,10 +204,12 @@ class VideoPass:
         while self._next_shown <= positions[-1]:
             image, found = next(self._some)
             pairs = zip(found.boxes, found.kps, strict=True)
-            cuts = [cut_out(image, box, kps) for box, kps in pairs]
-            index = self._queued.popleft()
+            least = self._params.align.min_face_px
+            cuts = [cut_out(image, box, kps, least) for box, kps in pairs]
+            index, time_s = self._queued.popleft()
+            unknown = len(cuts) * [None]
             self._shown[self._next_shown] = _Shown(
-                index, image.shape[1::-1], found, cuts, [None] * len(cuts), [None] * len(cuts)
+                index, time_s, image.shape[1::-1], found, cuts, [*unknown], [*unknown], [*unknown]
             )
             self._next_shown += 1
         shown = [self._shown[position] for position in positions]
@@ -246,7 +254,8 @@ class VideoPass:
             for frame, pick in places[face]:
                 rows[frame] = shown[frame].rows[pick]
                 self._note(face, shown[frame], pick)
-            found[face] = rows
+            if any(row is not None for row in rows):
+                found[face] = rows
         return found
 
     def _describe(self, wanted: Sequence[tuple[_Shown, int]]) -> None:
@@ -259,15 +268,19 @@ class VideoPass:
         if not fresh:
             return
         cuts = [cut for _, _, cut in fresh]
-        features = self._networks.describe(cuts)
-        for (one, pick, _), row in zip(fresh, rows_of(features), strict=True):
-            one.rows[pick] = row
+        features, poses = self._networks.describe(cuts)
+        for (one, pick, _), row, pose in zip(fresh, rows_of(features), poses, strict=True):
+            one.rows[pick], one.poses[pick] = row, pose
+            if row is None:
+                # not again for the next window
+                one.cuts[pick] = None
         if self._watch:
             found = self._networks.regions(cuts, features)
             for (one, pick, _), regions in zip(fresh, found, strict=True):
                 one.regions[pick] = regions
 
     def _note(self, face: int, shown: _Shown, pick: int) -> None:
+        self._poses.add(face, shown.time_s, shown.poses[pick])
         regions = shown.regions[pick]
         known = self._watched.setdefault(face, deque())
         if regions is not None and not (known and known[-1].pick >= shown.index):
@@ -304,6 +317,7 @@ class VideoPass:
             lambda face: self._scores.at(face, frame.index),
             only_scored=self._which == "main",
             regions=lambda face: self._regions_at(face, frame.index),
+            pose=lambda face: self._poses.at(face, frame.time_s),
         )
 
     def _regions_at(self, face: int, frame: int) -> Regions | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
 # Okabe-Ito: told apart by color-blind readers too
 BLUE, ORANGE = "#0072B2", "#D55E00"
@@ -98,6 +99,41 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
         )
         below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         return to_svg(figure, "Reliability diagram")
+
+
+def views_charts(counts: Mapping[str, Any]) -> list[str]:
+    """Draw how many frames have a face turned so far, and one so large.
+
+    Args:
+        counts: of `yaw` in degrees and `size` in pixels; each has the `limits` of its bins, and the
+            `frames` in them.
+    """
+    drawn = []
+    with matplotlib.rc_context(STYLE):
+        for name, label, title in (
+            ("yaw", "yaw (degrees, to the image's right)", "Yaw of the heads"),
+            ("size", "shorter side of the face's box (pixels)", "Size of the faces"),
+        ):
+            limits, frames = counts[name]["limits"], counts[name]["frames"]
+            figure = Figure(figsize=(4.3, 2.6))
+            axes = figure.subplots()
+            axes.bar(
+                limits[:-1],
+                frames,
+                width=[high - low for low, high in pairwise(limits)],
+                align="edge",
+                color=BLUE,
+                edgecolor="white",
+            )
+            axes.set(xlabel=label, ylabel="frames", title=title)
+            if name == "size":
+                filled = [place for place, count in enumerate(frames) if count] or [0]
+                axes.set_xscale("log", base=2)
+                axes.set_xlim(limits[filled[0]], limits[filled[-1] + 1])
+                axes.xaxis.set_major_formatter(FormatStrFormatter("%d"))
+            axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            drawn.append(to_svg(figure, title))
+    return drawn
 
 
 def to_svg(figure: Figure, title: str, *, tight: bool = True) -> str:

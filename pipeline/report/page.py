@@ -21,7 +21,7 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.wording import plural, unit_note
 from arpgnet.pipeline.report.ablations import ablations_view, read_ablations
-from arpgnet.pipeline.report.charts import Curve, curves_charts, reliability_chart
+from arpgnet.pipeline.report.charts import Curve, curves_charts, reliability_chart, views_charts
 from arpgnet.pipeline.report.explanations import explanations_view
 from arpgnet.pipeline.report.images import BLUE, ORANGE, clip_sheet, face_tiles
 from arpgnet.pipeline.report.next_steps import next_steps
@@ -47,6 +47,7 @@ from arpgnet.pipeline.report.views import (
     FIRST,
     confusion_view,
     mistakes_view,
+    pose_view,
     subjects_view,
     traits_view,
 )
@@ -154,6 +155,8 @@ def render(results: Results) -> str:
         reliability=Markup(reliability_chart(results.details["reliability"])),
         subjects=subjects_view(results.details["subjects"]),
         traits=traits_view(results.details["traits"]),
+        pose=pose_view(results.details["views"]),
+        pose_charts=[Markup(svg) for svg in _pose_charts(results.details["views"])],
         mistakes=mistakes_view(results.details["mistakes"], shards["faces"]),
         first=FIRST,
         explanations=explanations_view(results.explanations, shards["faces"]),
@@ -177,6 +180,10 @@ def render(results: Results) -> str:
         },
         provenance=results.provenance,
     )
+
+
+def _pose_charts(views: Mapping[str, Any] | None) -> list[str]:
+    return [] if views is None else views_charts(views["counts"])
 
 
 def _json(path: Path, *latest: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the page and the card show about mistakes, subjects and groups of people."""
+"""What the page and the card show about mistakes, subjects, groups of people and head pose."""
 
 from __future__ import annotations
 
@@ -162,6 +162,50 @@ def traits_view(found: Mapping[str, Any]) -> dict[str, Any]:
         f"{found['fewest_clips']} clips or {found['fewest_subjects']} subjects, only the count is "
         "shown.",
     }
+
+
+# what a bin is of: its title, and the unit of its limits
+_BINS = {"yaw": ("Yaw to either side", "°"), "size": ("Shorter side of the face's box", " px")}
+
+
+def pose_view(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return `note`, `masked` and `tables`, one by yaw and one by size; None if nothing is known.
+
+    Args:
+        found: `views` of `reports/evaluation.json`.
+    """
+    if found is None:
+        return None
+    masked = [
+        f"{plural(found[key], 'frame')} ({setting})"
+        for key, setting in (("small", "align.min_face_px"), ("turned", "graph.max_yaw"))
+        if found[key]
+    ]
+    return {
+        "tables": [
+            {
+                "name": _BINS[one["by"]][0],
+                "unknown": plural(one["unknown"], "test clip") if one["unknown"] else "",
+                "rows": list(
+                    _rows([{**row, "value": _bin(row, one["by"])} for row in one["rows"]])
+                ),
+            }
+            for one in found["tables"]
+        ],
+        "masked": f"Masked: {', '.join(masked)}." if masked else "",
+        "note": f"The charts count {plural(found['frames'], 'frame')} with a face; in the tables a "
+        "clip counts by its median. The pose is fitted to the landmarks: its median error on "
+        "rendered faces is 3 degrees at most. Overlapping intervals do not show a difference, and "
+        "classes and subjects are not spread evenly over the bins. For fewer than "
+        f"{found['fewest_clips']} clips, only the count is shown.",
+    }
+
+
+def _bin(row: Mapping[str, Any], by: str) -> str:
+    unit = _BINS[by][1]
+    if row["to"] is None:
+        return f"{row['from']:g}{unit} and more"
+    return f"{row['from']:g} to {row['to']:g}{unit}"
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str]]:

@@ -109,6 +109,21 @@ def details(gain: float, traits: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "unnamed": 3,
             "quartiles": {"uar": [0.25] * 5, "war": [0.5] * 5},
         },
+        "views": {
+            "frames": 12, "small": 3, "turned": 0, "fewest_clips": 10,
+            "counts": {
+                "yaw": {"limits": [-20.0, 0.0, 20.0], "frames": [5, 6]},
+                "size": {"limits": [32.0, 64.0, 128.0], "frames": [0, 12]},
+            },
+            "tables": [
+                {"by": "yaw", "unknown": 1, "rows": [
+                    {"from": 0.0, "to": 10.0, "clips": 12, "subjects": 3, "unit": "subject",
+                     "uar": SCORE, "war": SCORE},
+                    {"from": 45.0, "to": None, "clips": 2, "subjects": 1},
+                ]},
+                {"by": "size", "unknown": 0, "rows": []},
+            ],
+        },
         "traits": {"fewest_clips": 10, "fewest_subjects": 2, "tables": list(traits)},
         "ensemble": {
             "gain_over_networks": {"mean": 0.01, "ci_low": -0.01, "ci_high": 0.03},

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from arpgnet.pipeline.predict.output import Regions, Row
+from arpgnet.pipeline.predict.output import Regions, Row, angles, quality
 
 # fractions are stored in steps of 1 / 65534; the highest number means that there is none
 STEPS = 65534
@@ -38,6 +38,8 @@ class Face:
     coverage: array[float] = field(default_factory=lambda: array("f"))
     probabilities: array[float] = field(default_factory=lambda: array("f"))
     points: array[float] = field(default_factory=lambda: array("f"))
+    angles: array[float] = field(default_factory=lambda: array("f"))
+    quality: array[float] = field(default_factory=lambda: array("f"))
     # which of `regions` a row has; NO_REGIONS: none
     look: array[int] = field(default_factory=lambda: array("I"))
     where: array[float] = field(default_factory=lambda: array("f"))
@@ -84,6 +86,8 @@ class Columns:
         face.probabilities.extend(values.tolist())
         points = self._unseen if row.points is None else row.points / self._sides[:2]
         face.points.extend(points.ravel().tolist())
+        face.angles.extend(angles(row).values())
+        face.quality.append(quality(row)["quality"])
         # one of many rows, until the next frame that was shown to the network is nearer
         if row.regions is not None and row.regions is not face.latest:
             face.latest = row.regions
@@ -109,6 +113,8 @@ class Columns:
                     "coverage": packed_shares(np.array(face.coverage)),
                     "probabilities": packed_shares(np.array(face.probabilities)),
                     "points": packed_shares(_within(np.array(face.points))),
+                    "angles": packed(np.array(face.angles), "f4"),
+                    "quality": packed_shares(np.array(face.quality)),
                     "look": packed(np.array(face.look), "u4"),
                     "where": packed(np.array(face.where), "f4"),
                     "timesUniform": packed(np.array(face.times_uniform), "f4"),

@@ -124,7 +124,7 @@ function drawMoment() {
   byId("moment").textContent =
     row < 0
       ? `frame ${state.frame}: not in the image`
-      : `frame ${state.frame}, ${seconds(times[state.frame])} · coverage ${face.coverage[row].toFixed(2)} · detector ${face.confidence[row].toFixed(2)}`;
+      : `frame ${state.frame}, ${seconds(times[state.frame])} · coverage ${face.coverage[row].toFixed(2)} · detector ${face.confidence[row].toFixed(2)} · quality ${face.quality[row].toFixed(2)}`.replace("NaN", "–");
   bars.forEach(({ row: line, fill, number }, k) => {
     const value = row < 0 ? NaN : probability(face, row, k);
     line.className = k === best ? "best" : "";

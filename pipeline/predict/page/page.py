@@ -39,7 +39,7 @@ SIDE = 640
 QUALITY = {"preset": "veryfast", "crf": "26", "force_key_frames": "expr:gte(t,n_forced)"}
 # half an hour or so; a browser holds it in memory twice
 MOST_BYTES = 64 * 2**20
-SCRIPTS = ("state.js", "film.js", "timeline.js", "moment.js")
+SCRIPTS = ("state.js", "film.js", "pose.js", "timeline.js", "moment.js")
 
 
 def page_path(table: Path) -> Path:

@@ -31,6 +31,8 @@ function faceOf(stored, place) {
     coverage: sharesOf(stored.coverage),
     probabilities: sharesOf(stored.probabilities),
     points: sharesOf(stored.points),
+    angles: new Float32Array(bytesOf(stored.angles).buffer),
+    quality: sharesOf(stored.quality),
     look: new Uint32Array(bytesOf(stored.look).buffer),
     where: new Float32Array(bytesOf(stored.where).buffer),
     timesUniform: new Float32Array(bytesOf(stored.timesUniform).buffer),

@@ -56,6 +56,7 @@ class Timeline {
       this.canvas.setAttribute(name, value);
     }
     this.section.append(header, this.canvas);
+    this.pose = new PoseLines(this);
     this.ground = document.createElement("canvas");
     this.canvas.addEventListener("click", (event) => {
       choose(face.place);
@@ -168,6 +169,7 @@ class Timeline {
     pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
     pen.drawImage(this.ground, 0, 0);
     pen.scale(scale, scale);
+    this.pose.draw();
     const row = rowAt(this.face, state.frame);
     const best = row < 0 ? -1 : bestOf(this.face, row);
     pen.textBaseline = "middle";

@@ -1,6 +1,7 @@
 """The align stage from frames on disk to faces on disk, on graphs that find white squares."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -194,6 +195,21 @@ def test_of_two_people_the_one_who_is_asked_for_is_followed(work: AlignClip) -> 
 def test_a_clip_without_a_face_is_quarantined(work: AlignClip) -> None:
     with pytest.raises(ClipError, match=r"^no face found in any of 3 frames$"):
         rows(work, clip("empty"))
+
+
+def test_small_faces_are_masked(work: AlignClip) -> None:
+    def gated(least: int) -> AlignClip:
+        return replace(work, align=AlignParams(pad_retry=0.0, min_face_px=least))
+
+    assert rows(gated(60), clip("still")).equals(rows(work, clip("still")))
+    assert rows(gated(60), clip("still")).column("valid").to_pylist() == [True] * 4
+    with pytest.raises(
+        ClipError,
+        match=r"^every face is smaller than align.min_face_px \(70\): the largest has 64 pixels$",
+    ):
+        rows(gated(70), clip("still"))
+    with pytest.raises(ClipError, match=r"^no face found in any of 3 frames$"):
+        rows(gated(70), clip("empty"))
 
 
 def test_the_stage_writes_all_clips_with_reasons(work: AlignClip, tmp_path: Path) -> None:

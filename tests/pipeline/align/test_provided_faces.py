@@ -15,6 +15,7 @@ from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.common.params import AlignParams
 from arpgnet.pipeline.decode.clip import FRAMES_SCHEMA
 from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity, warp
+from arpgnet.pipeline.geometry.quality import face_px
 from arpgnet.pipeline.networks.packs import Pack, load_pack
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import to_numpy
@@ -34,6 +35,7 @@ def faces(
     tmp_path: Path,
     images: list[np.ndarray],
     points: list[np.ndarray | None],
+    min_face_px: int = 0,
     **of_clip: str,
 ) -> pa.Table:
     """What align makes of a clip of these images and landmarks."""
@@ -50,7 +52,8 @@ def faces(
     }
     with OutputWriter(tmp_path / "frames", FRAMES_SCHEMA, {}) as writer:
         writer.add("c", "0" * 64, [pa.table(columns, schema=FRAMES_SCHEMA)])
-    work = AlignClip(tmp_path / "frames", small_pack(tmp_path), AlignParams(), "cpu")
+    align = AlignParams(min_face_px=min_face_px)
+    work = AlignClip(tmp_path / "frames", small_pack(tmp_path), align, "cpu")
     return pa.concat_tables(work.run(Clip("c", "c", "", **of_clip)))
 
 
@@ -128,6 +131,19 @@ def test_landmarks_place_the_face_in_every_frame_that_has_them(tmp_path: Path) -
         np.testing.assert_allclose(matrices[row], matrix, atol=1e-5)
         stored = decode_jpeg(encode_jpeg(images[row], 95))
         np.testing.assert_array_equal(crop, warp(stored, matrices[row]))
+
+
+def test_of_a_face_that_shrinks_the_small_images_are_masked(tmp_path: Path) -> None:
+    images = [make_image(seed, 200, 180) for seed in range(2)]
+    points = [face_points("68") + 20.0, face_points("68") / 2 + 20.0]
+    table = faces(tmp_path, images, points, min_face_px=60, faces="landmarks")
+    assert table.column("valid").to_pylist() == [True, False]
+    assert table.column("track_id").to_pylist() == [0, -1]
+    assert [len(crop) > 0 for crop in table.column("crop").to_pylist()] == [True, False]
+    # how many were found, and how large: for the report
+    assert table.column("det_score").to_pylist() == [1.0, 1.0]
+    sizes = face_px(to_numpy(table.column("bbox"), (4,)))
+    assert sizes[1] == pytest.approx(sizes[0] / 2)
 
 
 def test_a_clip_without_one_usable_landmark_is_quarantined(tmp_path: Path) -> None:

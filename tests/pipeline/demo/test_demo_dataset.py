@@ -49,6 +49,9 @@ def test_the_truth_has_a_row_for_every_decoded_frame(rendered: Path) -> None:
     np.testing.assert_allclose(table["time_s"].to_numpy(), times, atol=1e-6)
     assert table["frame_index"].to_pylist() == list(range(len(times)))
     assert table.schema.field("landmarks").type.list_size == 212
+    angles = np.array(table["head_pose"].to_pylist())
+    assert angles.shape == (len(times), 3)
+    assert 0.5 < np.abs(angles).max() <= 20.0
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(rendered: Path, tmp_path: Path) -> None:

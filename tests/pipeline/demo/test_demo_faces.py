@@ -51,6 +51,7 @@ def test_shapes_and_types_are_the_documented_ones() -> None:
     assert (still.keypoints.shape, still.keypoints.dtype) == ((5, 2), np.float32)
     assert (still.bbox.shape, still.bbox.dtype) == ((4,), np.float32)
     assert still.action_units.shape == (len(ACTION_UNITS),)
+    assert (still.head_pose.shape, still.head_pose.dtype) == ((3,), np.float32)
     assert 0.0 <= still.action_units.min() <= still.action_units.max() <= 1.0
 
 

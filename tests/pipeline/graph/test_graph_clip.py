@@ -3,10 +3,12 @@ import pyarrow as pa
 import pytest
 import torch
 
+from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.common.params import EngineParams
 from arpgnet.pipeline.geometry.crop import map_cells
 from arpgnet.pipeline.geometry.grid import grid_visible
 from arpgnet.pipeline.geometry.landmark_regions import landmark_nodes, landmark_pooling
+from arpgnet.pipeline.geometry.pose import rigid_points, rotation_of
 from arpgnet.pipeline.graph.clip import GraphClip
 from arpgnet.pipeline.runner.engine import run_clips
 from arpgnet.pipeline.tables.shards import ShardReader, fixed, to_numpy
@@ -19,8 +21,11 @@ VALID = {"a": [True, False, True], "bad": []}
 POINTS = face_points("98")
 
 
-def write_upstream(root, map_shape=(32, 7, 7)):
-    """frames, faces and landmarks of two clips; of appearance the index alone, without any map."""
+def write_upstream(root, map_shape=(32, 7, 7), yaws=(0.0, 0.0, 0.0)):
+    """frames, faces and landmarks of two clips; of appearance the index alone, without any map.
+
+    In the image, the faces are turned by `yaws`.
+    """
     clips = write_tables(root, VALID)
     schema = pa.schema(
         [
@@ -28,12 +33,14 @@ def write_upstream(root, map_shape=(32, 7, 7)):
             ("frame_index", pa.int32()),
             ("valid", pa.bool_()),
             ("points_crop", pa.list_(pa.float32(), 196)),
+            ("points_image", pa.list_(pa.float32(), 196)),
         ]
     )
     with OutputWriter(root / "landmarks", schema, {"scheme": "98", "N": 98}) as writer:
         valid = np.array(VALID["a"])
         points = np.where(valid[:, None, None], POINTS, 0).astype(np.float32)
-        columns = [["a"] * 3, np.array([0, 3, 6], np.int32), valid, fixed(points)]
+        turned = np.stack([turned_points(yaw) for yaw in yaws])
+        columns = [["a"] * 3, np.array([0, 3, 6], np.int32), valid, fixed(points), fixed(turned)]
         writer.add("a", "1" * 64, [pa.table(columns, schema=schema)])
         writer.add_quarantined("bad", "", "cannot be decoded")
     metadata = {"map_shape": list(map_shape), "map_centers": [0.0, 112 / map_shape[2]]}
@@ -42,9 +49,17 @@ def write_upstream(root, map_shape=(32, 7, 7)):
     return clips
 
 
-def work(root, regions="grid", patches=7, neighborhood=4):
+def turned_points(yaw):
+    """98 points in the image of the pose's own model, turned; the other points are 0."""
+    indices, model = rigid_points("98")
+    points = np.zeros((98, 2), np.float32)
+    points[list(indices)] = (model @ rotation_of(yaw, 0.0, 0.0).T)[:, :2] * 0.5 + (160.0, 100.0)
+    return points
+
+
+def work(root, regions="grid", patches=7, neighborhood=4, max_yaw=None):
     folders = (root / name for name in ("frames", "faces", "landmarks", "appearance"))
-    return GraphClip(*folders, regions, patches, neighborhood)
+    return GraphClip(*folders, regions, patches, neighborhood, max_yaw)
 
 
 def test_grid_rows_and_metadata(tmp_path):
@@ -111,6 +126,7 @@ def test_keys_follow_what_the_rows_depend_on(tmp_path):
     base = work(tmp_path).key(clip)
     assert work(tmp_path, neighborhood=8).key(clip) == base
     assert work(tmp_path, patches=5).key(clip) != base
+    assert work(tmp_path, max_yaw=30.0).key(clip) != base
     marks = work(tmp_path, "landmark").key(clip)
     assert marks != base
     assert work(tmp_path, "landmark", patches=5).key(clip) == marks
@@ -118,3 +134,17 @@ def test_keys_follow_what_the_rows_depend_on(tmp_path):
     write_upstream(tmp_path / "fine", map_shape=(32, 14, 14))
     assert work(tmp_path / "fine").key(clip) == base
     assert work(tmp_path / "fine", "landmark").key(clip) != marks
+
+
+def test_faces_that_are_turned_too_far_are_masked(tmp_path):
+    clips = write_upstream(tmp_path, yaws=(20.0, 0.0, -45.0))
+    for max_yaw, valid in ((30.0, [True, False, False]), (60.0, [True, False, True])):
+        run_clips(work(tmp_path, max_yaw=max_yaw), clips, tmp_path / "out", ENGINE)
+        table = ShardReader(tmp_path / "out").read("a")
+        assert table.column("valid").to_pylist() == valid
+        visible = to_numpy(table.column("visible"), (49,))
+        assert visible.any(axis=1).tolist() == valid
+    with pytest.raises(
+        ClipError, match=r"^every face is turned by more than graph.max_yaw \(10\)$"
+    ):
+        list(work(tmp_path, max_yaw=10.0).run(clips[0]))

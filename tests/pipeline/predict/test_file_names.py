@@ -124,7 +124,7 @@ def test_names_that_are_not_utf8(workspace: Path, video: Path, here: Path) -> No
     [
         (["--overlay"], 6_000, {"one.csv", "two.csv"}),
         (["--page"], 40_000, {"one.csv", "two.csv"}),
-        (["--overlay", "--page", "--format", "jsonl"], 4_000, {"one.jsonl", "two.jsonl"}),
+        (["--overlay", "--page", "--format", "jsonl"], 8_000, {"one.jsonl", "two.jsonl"}),
         (["--format", "csv"], 50, set()),
     ],
 )

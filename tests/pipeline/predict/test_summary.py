@@ -1,5 +1,6 @@
 """What a summary and a table of intervals say of rows that are known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arpgnet.pipeline.geometry.pose import UNKNOWN
 from arpgnet.pipeline.predict.output import IntervalTable, Row, TableHeader
 from arpgnet.pipeline.predict.summary import FaceSummary, columns_of
 
@@ -24,9 +26,13 @@ def row(frame: int, face: int, anger: float | None) -> Row:
     return Row(frame, frame / 10, face, BOX, 0.9, scores, 1.0)
 
 
+def turned(row: Row, yaw: float) -> Row:
+    return replace(row, pose=replace(UNKNOWN, angles=np.array([yaw, 2.0, -1.0])))
+
+
 ROWS = [
-    *(row(0, 0, 0.9), row(0, 1, 0.2)),
-    *(row(1, 0, 0.7), row(1, 1, 0.1)),
+    *(turned(row(0, 0, 0.9), 10.0), row(0, 1, 0.2)),
+    *(turned(row(1, 0, 0.7), 20.0), row(1, 1, 0.1)),
     row(2, 0, 0.4),
     row(3, -1, None),
     *(row(4, 0, 0.3), row(4, 1, None)),
@@ -55,6 +61,9 @@ def test_a_summary_has_a_row_per_face() -> None:
     assert first["fraction_anger"] == pytest.approx(0.5)
     assert first["label"] == "anger"
     assert (first["peak_s"], first["peak_label"]) == (0.0, "anger")
+    assert (first["yaw"], first["roll"]) == (pytest.approx(15.0), pytest.approx(-1.0))
+    assert np.isnan(first["quality"])
+    assert np.isnan(second["yaw"])
     # a frame that no window has shown counts as seen, not as scored
     assert (second["frames"], second["fraction_neutral"]) == (3, 1.0)
     assert (second["peak_s"], second["peak_p"]) == (pytest.approx(0.1), pytest.approx(0.9))

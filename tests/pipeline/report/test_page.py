@@ -131,7 +131,7 @@ def test_verdict_follows_the_gain(tmp_path: Path, gain: float, said: str) -> Non
 def test_contents_lead_to_every_section(usual: str) -> None:
     targets = re.findall(r'<a href="#(\w+)">', usual)
     assert targets == re.findall(r'<h2 id="(\w+)">', usual)
-    assert len(targets) == 10
+    assert len(targets) == 11
 
 
 def test_scores_are_spelled_out(usual: str) -> None:
@@ -321,3 +321,21 @@ def test_charts_are_well_formed_and_repeat() -> None:
         for text in texts:
             assert ElementTree.fromstring(text).tag.endswith("svg")
         assert draw() == texts
+
+
+def test_pose_and_size_with_what_was_masked(usual: str) -> None:
+    section = usual.split('<h2 id="pose">')[1].split("<h2")[0]
+    assert "count 12 frames with a face" in section
+    assert "Masked: 3 frames (align.min_face_px)." in section
+    assert section.count("<svg") == 2
+    assert "Not known: 1 test clip." in section
+    assert '<td>0 to 10°</td><td class="n">12</td><td class="n">3</td>' in section
+    assert section.count("too few") == 2
+    assert "<td>45° and more</td>" in section
+
+
+def test_a_clone_without_the_stages_outputs_says_so(tmp_path: Path) -> None:
+    write_outputs(tmp_path)
+    path = tmp_path / "reports/evaluation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"views": None}))
+    assert "Not known: the outputs of the stages" in render(gather(Params(), tmp_path))

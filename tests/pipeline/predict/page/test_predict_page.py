@@ -3,12 +3,15 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from arpgnet.pipeline.geometry.pose import UNKNOWN
+from arpgnet.pipeline.geometry.quality import Quality
 from arpgnet.pipeline.predict.output import Regions, Row, TableHeader
 from arpgnet.pipeline.predict.page import page as page_module
 from arpgnet.pipeline.predict.page.columns import NO_REGIONS
@@ -31,7 +34,11 @@ def rows(count: int = 5) -> list[Row]:
         box = np.array([64.0 + frame, 36, 320, 180])
         values = np.array([0.1, 0.7, 0.2]) if frame < 4 else np.array([0.5, 0.25, 0.25])
         regions = None if frame == 0 else LOOK
-        made.append(Row(frame, time_ms / 1000, 0, box, 0.9, values, 0.75, regions=regions))
+        pose = replace(UNKNOWN, angles=np.array([frame, -10.0, 0.5]))
+        good = Quality(144.0, 60.0, 1.5, 0.75)
+        made.append(
+            Row(frame, time_ms / 1000, 0, box, 0.9, values, 0.75, None, regions, pose, good)
+        )
     if count == 5:
         made.append(Row(4, TIMES[4] / 1000, 4, np.array([0.0, 0, 64, 36]), 0.6))
     return made
@@ -78,7 +85,12 @@ def test_it_holds_the_rows(tmp_path: Path) -> None:
     assert values[0] == pytest.approx([0.1, 0.7, 0.2], abs=1e-5)
     assert values[3] == pytest.approx([0.5, 0.25, 0.25], abs=1e-5)
     assert numbers(one["coverage"], "<u2") / 65534 == pytest.approx(0.75, abs=1e-5)
+    angles = numbers(one["angles"], "<f4").reshape(-1, 3)
+    np.testing.assert_array_equal(angles, [[frame, -10.0, 0.5] for frame in (0, 2, 3, 4)])
+    assert numbers(one["quality"], "<u2") / 65534 == pytest.approx(0.75, abs=1e-5)
+    assert np.isnan(numbers(other["angles"], "<f4")).all()
     # what is not known is the highest number
+    assert numbers(other["quality"], "<u2").tolist() == [65535]
     assert numbers(other["probabilities"], "<u2").tolist() == [65535] * 3
     # frames between two that the network was shown have the same regions
     assert numbers(one["look"], "<u4").tolist() == [NO_REGIONS, 0, 0, 0]

@@ -1,12 +1,14 @@
 """The page in a real browser, from a file: play, seek by click, keys, and what follows them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from arpgnet.pipeline.geometry.pose import UNKNOWN
 from arpgnet.pipeline.predict.output import Regions, Row, TableHeader
 from arpgnet.pipeline.predict.page.page import Page as Written
 from arpgnet.pipeline.video.stream import plan
@@ -33,7 +35,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         time_s = frame * STEP_MS / 1000
         box = np.array([64.0, 36, 192, 180])
         dots = np.array([[100.0, 100], [150, 100]])
-        made.add(Row(frame, time_s, 0, box, 0.9, values, 1.0, dots, looks))
+        pose = replace(UNKNOWN, angles=np.array([frame - 50.0, 10.0, 0.0]))
+        made.add(Row(frame, time_s, 0, box, 0.9, values, 1.0, dots, looks, pose=pose))
         if late:
             other = np.array([0.2, 0.2, 0.6])
             made.add(Row(frame, time_s, 1, box + np.array([320, 0, 320, 0]), 0.8, other, 0.25))
@@ -112,6 +115,17 @@ def test_a_click_on_a_timeline_seeks_and_everything_follows(page: Page) -> None:
     click_at(page, 0.25)
     expect(page.locator("#who")).to_have_text("Face 0: anger")
     expect(page.locator("#look-words")).to_contain_text("mouth (1.50)")
+
+
+def test_the_heads_turns_follow(page: Page) -> None:
+    click_at(page, 0.75)
+    expect(
+        page.get_by_role("img", name="Head of face 0: yaw 25°, pitch 10°, roll 0°")
+    ).to_be_visible()
+    # the other face has none
+    expect(page.get_by_role("img", name="Head of face 1")).to_have_count(0)
+    page.get_by_role("img", name="Head of face 0").click(position={"x": 100, "y": 20})
+    expect(page.get_by_role("img", name="Head of face 0: yaw -5")).to_be_visible()
 
 
 def test_a_click_on_another_faces_timeline_chooses_it(page: Page) -> None:
