@@ -7,15 +7,19 @@ from arpgnet.pipeline.common.params import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.report.card import CARD, model_card
 from arpgnet.pipeline.report.page import gather, render
+from arpgnet.pipeline.report.targets import claim, is_of_targets, render_targets, targets_card
 
 PAGE = Path("reports/index.html")
 
 
 def main() -> None:
     results = gather(load_params())
-    write_whole(PAGE, render(results).encode())
-    write_whole(CARD, model_card(results).encode())
-    print(f"report: {results.verdict} The page: {PAGE}")
+    targets = is_of_targets(results)
+    page = render_targets(results) if targets else render(results)
+    card = targets_card(results) if targets else model_card(results)
+    write_whole(PAGE, page.encode())
+    write_whole(CARD, card.encode())
+    print(f"report: {claim(results) if targets else results.verdict} The page: {PAGE}")
 
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ def choose_classes(
             raise UserError(f"'{name}' is in both dataset.classes and dataset.exclude")
         if name not in kept:
             raise UserError(f"dataset.classes: no clip has the class '{name}'{_near(name, kept)}")
+    if not counts and any(clip.targets for clip in clips):
+        return [], {}
     if len(classes) < 2:
         raise UserError(
             f"at least two classes are needed; the data set has {', '.join(classes) or 'none'}"

@@ -92,12 +92,14 @@ def gather(params: Params, root: Path = Path()) -> Results:
     """
     try:
         manifest = read_manifest(root / MANIFEST)
+        details = _json(root / "reports/evaluation.json")
+        score = details["scores"][0] if "kind" in details else "uar"
         return Results(
             params=params,
             manifest=manifest,
             metrics=_json(root / "reports/metrics.json"),
-            details=_json(root / "reports/evaluation.json"),
-            curves=read_curves(root / "reports/plots/curves.csv"),
+            details=details,
+            curves=read_curves(root / "reports/plots/curves.csv", f"val_{score}"),
             shards={name: ShardReader(root / "data" / name) for name in STAGES},
             explanations=_json(root / "reports/explanations.json"),
             provenance=provenance(manifest, root),
@@ -107,8 +109,8 @@ def gather(params: Params, root: Path = Path()) -> Results:
         raise UserError(f"{error.filename} not found: run `dvc repro` first") from None
 
 
-def read_curves(path: Path) -> dict[str, Curve]:
-    """Read `run,epoch,train_loss,val_loss,val_uar` into a `Curve` per run."""
+def read_curves(path: Path, score: str = "val_uar") -> dict[str, Curve]:
+    """Read `run,epoch,train_loss,val_loss` and a score into a `Curve` per run."""
     runs: dict[str, list[dict[str, str]]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -116,7 +118,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
     return {
         run: Curve(
             [int(row["epoch"]) for row in rows],
-            *([float(row[name]) for row in rows] for name in ("train_loss", "val_loss", "val_uar")),
+            *([float(row[name]) for row in rows] for name in ("train_loss", "val_loss", score)),
         )
         for run, rows in runs.items()
     }
@@ -207,7 +209,7 @@ def _run_view(results: Results) -> dict[str, Any]:
         "missing_wrong": details["missing"] == "wrong",
         "pack": results.shards["faces"].metadata["pack"],
         "license": results.shards["faces"].metadata["license"],
-        "params": _settings_text(params),
+        "params": settings_text(params),
     }
 
 
@@ -233,7 +235,7 @@ def _subject_count(values: set[str]) -> str:
     return plural(len(values), "subject") if values else "subjects unknown"
 
 
-def _settings_text(params: Params) -> str:
+def settings_text(params: Params) -> str:
     settings = shareable(params)
     settings["dataset"].pop("root")
     for corpus in settings["dataset"]["train_on"] + settings["dataset"]["test_on"]:
