@@ -13,6 +13,7 @@ import csv
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import FULL, remove, writing_to
+from arpgnet.pipeline.tables.predictions import EXPRESSION
 
 Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat", "intervals"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -39,6 +41,8 @@ INCOMPLETE = "# complete=false"
 # rows of a row group, and of what is lost when the process is killed
 GROUP_ROWS = 2048
 NAN = float("nan")
+# probability from which on an action unit counts as present
+PRESENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,9 @@ class TableHeader:
         window_s, stride_s: duration of what is classified together, and from one such window to the
             next (0: one window alone), seconds.
         warning: what the reader must know of the network.
+        kind: the task; of others than expressions, `classes` are the names of targets, and
+            probabilities their values.
+        scale: what the values of targets mean.
     """
 
     video: str
@@ -99,6 +106,13 @@ class TableHeader:
     window_s: float = NAN
     stride_s: float = NAN
     warning: str = ""
+    kind: str = EXPRESSION
+    scale: str = ""
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether one of the classes is the most probable."""
+        return self.kind == EXPRESSION
 
 
 def beside(table: Path, suffix: str) -> Path:
@@ -195,8 +209,7 @@ def plain(row: Row, head: TableHeader) -> dict[str, Any]:
         **corners,
         "confidence": row.confidence,
         "success": row.success,
-        **{f"p_{name}": value for name, value in _classes(row, head).items()},
-        "label": _label(row, head),
+        **_predicted(row, head),
         "coverage": row.coverage if row.success else NAN,
         "window_s": head.window_s,
         "stride_s": head.stride_s,
@@ -205,7 +218,8 @@ def plain(row: Row, head: TableHeader) -> dict[str, Any]:
 
 
 def openface(row: Row, head: TableHeader) -> dict[str, Any]:
-    """Return OpenFace's columns: frames from 1, all x_ before all y_ in pixels, then classes."""
+    """Return OpenFace's columns: frames from 1, all x_ before all y_ in pixels, then classes; of
+    action units `AU12_c` (1: present, from a probability of 0.5 on) or `AU12_r` (0 to 5)."""
     return {
         "frame": row.frame + 1,
         "face_id": max(row.face_id, 0),
@@ -213,13 +227,13 @@ def openface(row: Row, head: TableHeader) -> dict[str, Any]:
         "confidence": row.confidence,
         "success": int(row.success),
         **_points(row, head),
-        **{f"p_{name}": value for name, value in _classes(row, head).items()},
-        "label": _label(row, head),
+        **(_predicted(row, head) if head.of_classes else _openface_targets(row, head)),
     }
 
 
 def pyfeat(row: Row, head: TableHeader) -> dict[str, Any]:
-    """Return the columns of a Fex: classes by their plain names, of which Py-Feat knows seven."""
+    """Return the columns of a Fex: classes by their plain names, of which Py-Feat knows seven, and
+    action units as `AU12`."""
     x1, y1, x2, y2 = _box(row)
     return {
         "frame": row.frame,
@@ -230,7 +244,7 @@ def pyfeat(row: Row, head: TableHeader) -> dict[str, Any]:
         "FaceRectHeight": y2 - y1,
         "FaceScore": row.confidence if row.success else NAN,
         **_points(row, head),
-        **_classes(row, head),
+        **{_pyfeat_name(name): value for name, value in _classes(row, head).items()},
         "Identity": f"Person_{row.face_id}" if row.success else "",
         "input": head.video,
     }
@@ -409,6 +423,8 @@ class ParquetTable:
                         "window_s": str(self._head.window_s),
                         "stride_s": str(self._head.stride_s),
                         "warning": self._head.warning,
+                        "kind": self._head.kind,
+                        "scale": self._head.scale,
                     }
                 )
                 self._writer.close()
@@ -450,6 +466,38 @@ def _box(row: Row) -> list[float]:
 def _classes(row: Row, head: TableHeader) -> dict[str, float]:
     values = [NAN] * len(head.classes) if row.probabilities is None else row.probabilities.tolist()
     return dict(zip(head.classes, values, strict=True))
+
+
+def _predicted(row: Row, head: TableHeader) -> dict[str, Any]:
+    """Return a column for each class and the most probable one, or one for each target."""
+    values = _classes(row, head)
+    if not head.of_classes:
+        return dict(values)
+    return {**{f"p_{name}": value for name, value in values.items()}, "label": _label(row, head)}
+
+
+def _unit(name: str) -> tuple[int, bool] | None:
+    """Return a target's number of the action unit, and whether it is its intensity."""
+    found = re.fullmatch(r"au_(\d+)(_intensity)?", name)
+    return (int(found[1]), found[2] is not None) if found else None
+
+
+def _openface_targets(row: Row, head: TableHeader) -> dict[str, float]:
+    columns = {}
+    for name, value in _classes(row, head).items():
+        unit = _unit(name)
+        if unit is None:
+            columns[name] = value
+        elif unit[1]:
+            columns[f"AU{unit[0]:02d}_r"] = value
+        else:
+            columns[f"AU{unit[0]:02d}_c"] = value if math.isnan(value) else float(value >= PRESENT)
+    return columns
+
+
+def _pyfeat_name(name: str) -> str:
+    unit = _unit(name)
+    return f"AU{unit[0]:02d}" if unit else name
 
 
 def _label(row: Row, head: TableHeader) -> str:

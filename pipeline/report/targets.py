@@ -20,15 +20,9 @@ from arpgnet.pipeline.report.page import Results, coverage_view, settings_text, 
 from arpgnet.pipeline.report.sentences import MODEL_NAMES, interval, number, plain, plus_minus
 from arpgnet.pipeline.report.verdict import FEWEST_UNITS, rendered
 from arpgnet.pipeline.report.views import FIRST
-from arpgnet.pipeline.tables.facs import described
+from arpgnet.pipeline.tables.facs import SCALES, described
 from arpgnet.pipeline.tables.predictions import NETWORK
 
-# task.kind -> what is predicted, and what its values mean
-TITLES = {
-    "action_units": ("action units", "probability that the unit is present, 0 to 1"),
-    "intensity": ("intensities of action units", "0 (absent) to 5; FACS levels A to E are 1 to 5"),
-    "valence_arousal": ("valence and arousal", "-1 (unpleasant, calm) to 1 (pleasant, excited)"),
-}
 SCORES = {
     "f1": ("F1", "harmonic mean of precision and recall of presence, over the whole test part"),
     "icc": ("ICC(3,1)", "intraclass correlation of annotation and prediction, 1 at best"),
@@ -153,7 +147,7 @@ def targets_card(results: Results) -> str:
 def _facts(results: Results) -> dict[str, Any]:
     """Return what page and card show of the results."""
     details, metrics, manifest = results.details, results.metrics, results.manifest
-    title, scale = TITLES[details["kind"]]
+    title, scale = SCALES[details["kind"]]
     scores = details["scores"]
     protocol = manifest.notes["protocol"]
     level = f"{details['confidence']:.0%}"

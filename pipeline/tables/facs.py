@@ -35,6 +35,14 @@ NAMES = {
 }
 
 
+# task.kind -> what is predicted, and what its values mean
+SCALES = {
+    "action_units": ("action units", "probability that the unit is present, 0 to 1"),
+    "intensity": ("intensities of action units", "0 (absent) to 5; FACS levels A to E are 1 to 5"),
+    "valence_arousal": ("valence and arousal", "-1 (unpleasant, calm) to 1 (pleasant, excited)"),
+}
+
+
 def described(target: str) -> str:
     """Return what a target is, as `lip corner puller` for au_12 or au_12_intensity; empty: it
     needs no description."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from arpgnet.pipeline.common.params import TaskParams
@@ -16,6 +17,11 @@ from arpgnet.pipeline.training.labels import Labels
 KINDS: dict[str, type[Kind]] = {
     kind.name: kind for kind in (Expression, ActionUnits, Intensity, ValenceArousal)
 }
+
+
+def trained_task(name: str, outputs: Sequence[str]) -> Kind:
+    """Return the task of a trained network."""
+    return KINDS[name].trained(outputs)
 
 
 def read_task(params: TaskParams, manifest: Manifest, root: Path) -> tuple[Kind, Labels]:

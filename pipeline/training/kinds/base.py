@@ -61,6 +61,11 @@ class Kind(ABC):
             UserError: the data has no such labels.
         """
 
+    @classmethod
+    def trained(cls, outputs: Sequence[str]) -> Self:
+        """Return the task of a trained network, without what only learning needs."""
+        return cls(list(outputs))
+
     @abstractmethod
     def select(self, per_frame: bool) -> str:
         """Return the validation score that `train.select: auto` means."""

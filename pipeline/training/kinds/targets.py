@@ -23,7 +23,7 @@ EPSILON = 1e-8
 class TargetKind(Kind):
     """A task on columns of `data/targets.parquet`; `loss` is one of `LOSSES`."""
 
-    loss: str
+    loss: str = ""
 
     # of the columns that it may learn
     pattern: ClassVar[str]
