@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arpgnet.models import kernels
+from arpgnet.models.abrnet import ABRNet, ABRNetConfig
 from arpgnet.models.attention import CONVS, Edges
 from arpgnet.models.fusion import Fusion, FusionConfig, check_choice
 
@@ -58,6 +59,8 @@ class RelationConfig:
         edge_types: those of `EDGE_TYPES` that join regions; a self-loop always stands.
         dropout: on each residual branch, of a channel in all regions of a frame together.
         attention_dropout: on attention weights.
+        abrnet: a head of action units on the regions, after the layers (`models.abrnet`): its
+            features replace the readout, and its logits are added to the classifier's; None: none.
     """
 
     conv: RelationConv
@@ -69,6 +72,7 @@ class RelationConfig:
     edge_types: tuple[str, ...]
     dropout: float
     attention_dropout: float
+    abrnet: ABRNetConfig | None
 
     def __post_init__(self) -> None:
         check_relation_conv(self.conv, self.conv_args)
@@ -107,6 +111,9 @@ class ARPGNetConfig:
 
     def __post_init__(self) -> None:
         check_choice("appearance_vector", self.appearance_vector, get_args(AppearanceVector))
+        units = self.relation.abrnet.units if self.relation.abrnet else self.num_classes
+        if units != self.num_classes:
+            raise ValueError(f"ABRNet has {units} units, the network {self.num_classes} outputs")
 
 
 class ARPGNet(nn.Module):
@@ -172,6 +179,7 @@ class ARPGNet(nn.Module):
             logits_BK: from the masked mean over valid frames (of zeros where there is none);
             frame_logits_BTK: the same head on every frame, meaningless on invalid ones;
             appearance_BTD, relation_BTD: the streams that exist, before fusion;
+            unit_logits_BTK: ABRNet's part of the frames' logits, where there is one;
             fused_BTD: after it, D or 2 D wide (concatenated streams); with `attention`:
             region_attention_LBTHNN (target node, source node) where the convolution has some,
             readout_attention_BTN for the attention readout, fusion_attention_appearance_LBHTS and
@@ -198,6 +206,10 @@ class ARPGNet(nn.Module):
         out["fused_BTD"] = fused_BTF
         out["frame_logits_BTK"] = self.head(self.dropout(fused_BTF))
         out["logits_BK"] = self.head(self.dropout(masked_mean(fused_BTF, valid_BT)))
+        if "unit_logits_BTK" in out:
+            unit_BTK = out["unit_logits_BTK"]
+            out["frame_logits_BTK"] = out["frame_logits_BTK"] + unit_BTK
+            out["logits_BK"] = out["logits_BK"] + masked_mean(unit_BTK, valid_BT)
         return out
 
     def set_feature_statistics(
@@ -259,6 +271,7 @@ class RelationBranch(nn.Module):
         super().__init__()
         relation, width, nodes = config.relation, config.width, len(adjacency_NN)
         self.readout, self.position = relation.readout, relation.position
+        self.has_units = relation.abrnet is not None
         self.register_buffer("adjacency_NN", adjacency_NN, persistent=False)
         neighbors_NK = kernels.candidate_keys(adjacency_NN, int(adjacency_NN.sum(1).max()))
         self.register_buffer("neighbors_NK", neighbors_NK, persistent=False)
@@ -276,9 +289,15 @@ class RelationBranch(nn.Module):
         self.own_key = all(getattr(conv, "own_key", True) for conv in self.convs)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(relation.layers))
         self.dropout = nn.Dropout1d(relation.dropout)
-        if relation.readout == "attention":
+        if relation.abrnet is not None:
+            self.units = ABRNet(relation.abrnet, width)
+            joined = relation.abrnet.units * width
+        elif relation.readout == "attention":
             self.readout_score = nn.Linear(width, 1)
-        self.out = nn.Linear(nodes * width if relation.readout == "flatten" else width, width)
+            joined = width
+        else:
+            joined = nodes * width if relation.readout == "flatten" else width
+        self.out = nn.Linear(joined, width)
         self.out_norm = nn.LayerNorm(width)
 
     def forward(
@@ -311,9 +330,15 @@ class RelationBranch(nn.Module):
             x_GND = norm(x_GND + message_GDN.transpose(1, 2))
             if attention and alpha_GHNN is not None:
                 weights.append(alpha_GHNN)
-        pooled, readout_GN = self._read_out(x_GND, visible_GN)
-        relation_GD = self.out_norm(self.out(pooled))
-        out = {"relation_BTD": relation_GD.unflatten(0, clips_frames)}
+        out: dict[str, Tensor] = {}
+        readout_GN = None
+        if self.has_units:
+            unit_GAD, unit_GK = self.units(x_GND, visible_GN)
+            pooled = unit_GAD.flatten(1)
+            out["unit_logits_BTK"] = unit_GK.unflatten(0, clips_frames)
+        else:
+            pooled, readout_GN = self._read_out(x_GND, visible_GN)
+        out["relation_BTD"] = self.out_norm(self.out(pooled)).unflatten(0, clips_frames)
         if weights:
             out["region_attention_LBTHNN"] = torch.stack(weights).unflatten(1, clips_frames)
         if attention and readout_GN is not None:

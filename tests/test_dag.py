@@ -123,6 +123,7 @@ def test_heads_touch_training_and_what_follows_only() -> None:
         "train",
         "report",
     ]
+    assert [stage for stage in DAG if "task" in DAG[stage].get("params", [])] == ["train", "report"]
     trained = set(DAG["train"]["outs"])
     readers = {stage for stage in DAG if trained & set(DAG[stage].get("deps", []))}
     assert readers <= {"evaluate", "explain", "report"}

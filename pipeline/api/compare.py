@@ -25,7 +25,7 @@ from arpgnet.pipeline.tables.manifest import (
     read_splits,
 )
 from arpgnet.pipeline.tables.predictions import Units, prediction_rows, write_predictions
-from arpgnet.pipeline.training.data import labels_of
+from arpgnet.pipeline.training.labels import labels_of
 
 Folder = str | PathLike[str]
 SUM = 1e-3  # how far from 1 the probabilities of a row may add up to

@@ -226,6 +226,16 @@ class GraphParams(Section):
     max_yaw: Annotated[float, Field(gt=0.0, le=90.0)] | None = None
 
 
+class ABRNetParams(Section):
+    """ABRNet's parts, each a switch; they have effect with `relation.head: abrnet` only."""
+
+    pool: Literal["attention", "mean"] = "attention"
+    relations: Literal["matrix", "attention"] = "matrix"
+    layers: Annotated[int, Field(ge=0, le=16)] = 4
+    fuse: bool = True
+    dropout: Probability = 0.1
+
+
 class RelationParams(Section):
     """The relation branch: graph attention over the regions of a frame."""
 
@@ -238,6 +248,8 @@ class RelationParams(Section):
     position: Literal["none", "learned", "coordinates", "both"] = "learned"
     readout: Literal["mean", "attention", "flatten"] = "flatten"
     dropout: Probability = 0.1
+    head: Literal["none", "abrnet"] = "none"
+    abrnet: ABRNetParams = ABRNetParams()
 
 
 class FusionParams(Section):
@@ -257,6 +269,50 @@ class FusionParams(Section):
     share_weights: bool = False
     dropout: Probability = 0.1
     head_dropout: Probability = 0.3
+
+
+# the losses of each task; the first is that of `auto`
+LOSSES = {
+    "expression": ("cross_entropy",),
+    "action_units": ("bce", "asymmetric"),
+    "intensity": ("mse", "ccc"),
+    "valence_arousal": ("ccc", "mse"),
+}
+
+
+class TaskParams(Section):
+    """What is learned and predicted; nothing before the train stage depends on it."""
+
+    kind: Literal["expression", "action_units", "intensity", "valence_arousal"] = "expression"
+    targets: Literal["auto"] | Annotated[list[str], Field(min_length=1)] = "auto"
+    loss: Literal["auto", "cross_entropy", "bce", "asymmetric", "mse", "ccc"] = "auto"
+    relation_loss: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
+
+    @model_validator(mode="after")
+    def _fits_the_kind(self) -> TaskParams:
+        if self.loss not in ("auto", *LOSSES[self.kind]):
+            raise ValueError(
+                f"task.loss: {self.loss} is no loss of task.kind: {self.kind}; it has "
+                f"{', '.join(LOSSES[self.kind])}"
+            )
+        if self.relation_loss and self.kind != "action_units":
+            raise ValueError(
+                f"task.relation_loss is about action units: with task.kind: {self.kind} it must "
+                "be 0"
+            )
+        if self.targets != "auto" and self.kind == "expression":
+            raise ValueError(
+                "task.targets has no effect with task.kind: expression, which learns "
+                "dataset.classes"
+            )
+        if self.targets != "auto" and len(set(self.targets)) != len(self.targets):
+            raise ValueError("task.targets names a target twice")
+        return self
+
+    @property
+    def loss_name(self) -> str:
+        """The loss that is used."""
+        return LOSSES[self.kind][0] if self.loss == "auto" else self.loss
 
 
 class TrainParams(Section):
@@ -306,6 +362,7 @@ class EvaluateParams(Section):
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     calibrate: bool = True
+    threshold: Literal["fixed", "validation"] = "fixed"
 
 
 class ReportParams(Section):
@@ -338,6 +395,7 @@ class Params(Section):
     graph: GraphParams = GraphParams()
     relation: RelationParams = RelationParams()
     fusion: FusionParams = FusionParams()
+    task: TaskParams = TaskParams()
     train: TrainParams = TrainParams()
     evaluate: EvaluateParams = EvaluateParams()
     report: ReportParams = ReportParams()
@@ -358,6 +416,22 @@ class Params(Section):
             # here, and not after the stages before training
             width, heads = self.fusion.width, relation.heads
             try_relation_conv(relation.conv, relation.conv_args, width=width, heads=heads)
+        if self.relation.head == "abrnet":
+            if self.task.kind not in ("action_units", "intensity"):
+                raise ValueError(
+                    "relation.head: abrnet is a head of action units: with task.kind: "
+                    f"{self.task.kind} it must be none"
+                )
+            if self.fusion.mode == "appearance":
+                raise ValueError(
+                    "relation.head: abrnet has no effect with fusion.mode: appearance, which has "
+                    "no relation branch"
+                )
+        if self.task.kind != "expression" and self.train.select != "auto":
+            raise ValueError(
+                f"train.select: {self.train.select} is a score of classes: with task.kind: "
+                f"{self.task.kind} it must be auto"
+            )
         return self
 
 

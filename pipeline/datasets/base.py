@@ -21,6 +21,7 @@ from typing import Literal, Protocol, cast, get_args
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetName, DatasetParams
+from arpgnet.pipeline.datasets.clip_targets import ClipTargets
 from arpgnet.pipeline.datasets.frame_names import FrameNames
 
 FaceSource = Literal["detect", "aligned", "landmarks"]
@@ -61,7 +62,8 @@ class ListedClip:
     `landmarks` if the set's own landmarks locate the face.
     `person` is which of two people a label is about, by place in the image. `corpus` is the
     data set's name; whoever lists the clips of several sets fills it in. `traits` are what the set
-    says of the subject, as pairs of a name (gender, age) and a value.
+    says of the subject, as pairs of a name (gender, age) and a value. `targets` are the values
+    that the clip or its frames are annotated with, whether it has a class or not.
     """
 
     path: str
@@ -79,6 +81,7 @@ class ListedClip:
     person: Literal["left", "right"] | None = None
     corpus: str = ""
     traits: tuple[tuple[str, str], ...] = ()
+    targets: tuple[ClipTargets, ...] = ()
 
     @property
     def classes(self) -> frozenset[str]:

@@ -30,12 +30,13 @@ def write_confusion(rows: Predictions, path: Path) -> None:
 
 
 def write_curves(histories: Mapping[str, History], path: Path) -> None:
-    """Write `run,epoch,train_loss,val_loss,val_uar`, the history of every run."""
+    """Write `run,epoch,train_loss,val_loss` and the scores, the history of every run."""
+    names = _names(histories)
     write_csv(
         path,
-        ("run", "epoch", *CURVES),
+        ("run", "epoch", *names),
         (
-            [run, epoch, *(f"{row[name]:.6f}" for name in CURVES)]
+            [run, epoch, *(f"{row[name]:.6f}" for name in names)]
             for run, history in histories.items()
             for epoch, row in enumerate(history)
         ),
@@ -43,17 +44,30 @@ def write_curves(histories: Mapping[str, History], path: Path) -> None:
 
 
 def write_mean_curves(histories: Mapping[str, History], path: Path) -> None:
-    """Write `epoch,train_loss,val_loss,val_uar`, the mean over runs.
+    """Write `epoch,train_loss,val_loss` and the scores, the mean over runs.
 
     A run that stopped early keeps its last values, so that every epoch averages the same runs.
     """
+    names = _names(histories)
     longest = max((len(history) for history in histories.values()), default=0)
     rows = []
     for epoch in range(longest):
         now = [history[min(epoch, len(history) - 1)] for history in histories.values()]
-        means = (sum(row[name] for row in now) / len(now) for name in CURVES)
+        means = (sum(row[name] for row in now) / len(now) for name in names)
         rows.append([epoch, *(f"{value:.6f}" for value in means)])
-    write_csv(path, ("epoch", *CURVES), rows)
+    write_csv(path, ("epoch", *names), rows)
+
+
+def _names(histories: Mapping[str, History]) -> list[str]:
+    """Return the losses and scores that every epoch has."""
+    return list(next((history[0] for history in histories.values() if history), CURVES))
+
+
+def write_outputs(table: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> None:
+    """Write `output` and a column per score, one line per target that has all of them."""
+    scores = list(next(iter(table.values())))
+    rows = ([name, *(row[score]["mean"] for score in scores)] for name, row in table.items())
+    write_csv(path, ("output", *scores), (row for row in rows if None not in row))
 
 
 def write_reliability(bins: Sequence[Mapping[str, Any]], path: Path) -> None:

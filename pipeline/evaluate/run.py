@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from arpgnet.pipeline.common.params import EvaluateParams
 from arpgnet.pipeline.evaluate.plots import (
     write_confusion,
     write_curves,
     write_mean_curves,
+    write_outputs,
     write_reliability,
     write_subjects,
 )
 from arpgnet.pipeline.evaluate.summary import summarize
+from arpgnet.pipeline.evaluate.targets import summarize_targets
 from arpgnet.pipeline.evaluate.traits import trait_scores
 from arpgnet.pipeline.evaluate.units import origins
 from arpgnet.pipeline.evaluate.views import read_views, view_scores
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.curves import RUNS, read_curves, read_facts
-from arpgnet.pipeline.tables.manifest import read_manifest
-from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
+from arpgnet.pipeline.tables.manifest import Manifest, read_manifest
+from arpgnet.pipeline.tables.predictions import (
+    EXPRESSION,
+    NETWORK,
+    PREDICTIONS,
+    kind_of_predictions,
+    read_predictions,
+    read_target_predictions,
+)
 from arpgnet.pipeline.tables.text_files import write_json
 
 METRICS = Path("reports/metrics.json")
@@ -33,15 +44,13 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     Raises:
         UserError: a stage's output is absent, or there is no test clip to score.
     """
+    if kind_of_predictions(root / PREDICTIONS) != EXPRESSION:
+        _evaluate_targets(params, root)
+        return
     manifest = read_manifest(root / "data/manifest.parquet")
     predictions = read_predictions(root / PREDICTIONS)
     clips = list(origins(manifest).values())
-    # the digest tells what was measured against these predictions from what was not
-    metadata = {
-        "dataset": manifest.dataset,
-        "protocol": manifest.notes.get("protocol"),
-        "predictions_sha256": file_sha256(root / PREDICTIONS),
-    }
+    metadata = _metadata(manifest, root)
     network = predictions.select(predictions.model == NETWORK)
     runs = sorted(set(zip(network.fold.tolist(), network.seed.tolist(), strict=True)))
     names = [f"fold{fold}-seed{seed}" for fold, seed in runs]
@@ -67,6 +76,33 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     write_confusion(tested, root / PLOTS / "confusion.csv")
     write_reliability(details["reliability"], root / PLOTS / "reliability.csv")
     write_subjects(details["subjects"]["rows"], root / PLOTS / "subjects.csv")
+    _write_histories(names, root)
+
+
+def _evaluate_targets(params: EvaluateParams, root: Path) -> None:
+    """Score the predictions of a task with target values."""
+    manifest = read_manifest(root / "data/manifest.parquet")
+    predictions = read_target_predictions(root / PREDICTIONS)
+    clips = list(origins(manifest).values())
+    metrics, details = summarize_targets(predictions, clips, params, _metadata(manifest, root))
+    names = [f"fold{run['fold']}-seed{run['seed']}" for run in details["runs"]]
+    details["training"] = {name: read_facts(root / RUNS / name) for name in names}
+    write_json(metrics, root / METRICS)
+    write_json(details, root / DETAILS)
+    write_outputs(details["models"][NETWORK]["per_output"], root / PLOTS / "outputs.csv")
+    _write_histories(names, root)
+
+
+def _metadata(manifest: Manifest, root: Path) -> dict[str, Any]:
+    """Say what was run; the digest tells what was measured against these predictions."""
+    return {
+        "dataset": manifest.dataset,
+        "protocol": manifest.notes.get("protocol"),
+        "predictions_sha256": file_sha256(root / PREDICTIONS),
+    }
+
+
+def _write_histories(names: Sequence[str], root: Path) -> None:
     histories = {name: read_curves(root / RUNS / name / "curves") for name in names}
     write_curves(histories, root / PLOTS / "curves.csv")
     write_mean_curves(histories, root / PLOTS / "mean_curves.csv")

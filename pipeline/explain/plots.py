@@ -8,6 +8,10 @@ from typing import Any
 
 from arpgnet.pipeline.tables.text_files import write_csv
 
+REGIONS = ("region", "times_uniform", "drop")
+EDGES = ("edges", "class", "kind", "times_uniform")
+TIME = ("part", "stream", "times_uniform")
+
 
 def write_tables(everything: Mapping[str, Any], folder: Path) -> None:
     """Write `regions.csv`, `edges.csv` and `time.csv`: of all clips, and edges per class too.
@@ -20,11 +24,17 @@ def write_tables(everything: Mapping[str, Any], folder: Path) -> None:
     """
     every = everything["all"]
     names = everything["regions"]["names"]
-    write_csv(folder / "regions.csv", ("region", "times_uniform", "drop"), _regions(names, every))
+    write_csv(folder / "regions.csv", REGIONS, _regions(names, every))
     groups = {"all classes": every} | {one["label"]: one for one in everything["by_class"]}
     edges = (row for name, one in groups.items() for row in _edges(name, one))
-    write_csv(folder / "edges.csv", ("edges", "class", "kind", "times_uniform"), edges)
-    write_csv(folder / "time.csv", ("part", "stream", "times_uniform"), _time(every))
+    write_csv(folder / "edges.csv", EDGES, edges)
+    write_csv(folder / "time.csv", TIME, _time(every))
+
+
+def write_no_tables(folder: Path) -> None:
+    """Write the tables without lines, of a task that is not explained."""
+    for name, columns in (("regions", REGIONS), ("edges", EDGES), ("time", TIME)):
+        write_csv(folder / f"{name}.csv", columns, ())
 
 
 def _regions(names: list[str], group: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -22,12 +22,19 @@ from arpgnet.pipeline.common.progress import track
 from arpgnet.pipeline.explain.agreement import AGREE, SEEN
 from arpgnet.pipeline.explain.choose import choose, confused, confused_clips, runs_by_fold, tested
 from arpgnet.pipeline.explain.occlusion import can_hide, drops, probabilities
-from arpgnet.pipeline.explain.plots import write_tables
+from arpgnet.pipeline.explain.plots import write_no_tables, write_tables
 from arpgnet.pipeline.explain.summary import Explained, by_class, concat, group, pairs, rounded
 from arpgnet.pipeline.runner.workers import Crashed, run_in_workers
 from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
 from arpgnet.pipeline.tables.manifest import read_frame_label_table, read_manifest, read_splits
-from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
+from arpgnet.pipeline.tables.predictions import (
+    EXPRESSION,
+    NETWORK,
+    PREDICTIONS,
+    Predictions,
+    kind_of_predictions,
+    read_predictions,
+)
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader
 from arpgnet.pipeline.tables.text_files import write_json
 from arpgnet.pipeline.training.attention import (
@@ -37,8 +44,9 @@ from arpgnet.pipeline.training.attention import (
     time_attention,
 )
 from arpgnet.pipeline.training.checkpoints import MODEL, load_run
-from arpgnet.pipeline.training.data import Dataset, labels_of, load_dataset
+from arpgnet.pipeline.training.data import Dataset, load_dataset
 from arpgnet.pipeline.training.device import keep_freed_memory
+from arpgnet.pipeline.training.labels import labels_of
 from arpgnet.pipeline.training.network import run_network
 from arpgnet.pipeline.training.state import read_info
 from arpgnet.pipeline.training.tasks import Task, Views, make_task
@@ -112,6 +120,7 @@ def explain(
     """Explain at most `most` test clips per class and confused pair under `root`.
 
     The networks are those of the lowest seed. What was explained before is taken from the store.
+    Of other tasks than expressions only that is written.
 
     Args:
         workers: processes that share the work; 1: this process.
@@ -119,6 +128,11 @@ def explain(
     Raises:
         UserError: a stage's output is absent, or no test clip is left.
     """
+    if (kind := kind_of_predictions(root / PREDICTIONS)) != EXPRESSION:
+        # occlusion is measured by the class that is predicted: of other tasks there is none
+        write_json({"kind": kind, "available": False}, root / EXPLANATIONS)
+        write_no_tables(root / TABLES)
+        return
     runs = runs_by_fold(root)
     store, key = store or Store(), _key(root, runs, most)
     target = root / EXPLANATIONS

@@ -61,6 +61,8 @@ def choose_classes(
         for name in classes
         if name in params.exclude or name not in kept
     )
+    if not counts and any(clip.targets for clip in clips):
+        return [], {}
     if len(classes) < 2:
         raise UserError(
             f"at least two classes are needed; the data set has {', '.join(classes) or 'none'}"

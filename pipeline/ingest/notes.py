@@ -13,6 +13,7 @@ from arpgnet.pipeline.datasets.corpora import CROSS, Corpus
 from arpgnet.pipeline.datasets.frame_names import FrameNames
 from arpgnet.pipeline.datasets.groups import recordings
 from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.targets import TargetTable
 
 _UNUSED_SHOWN = 10
 
@@ -111,6 +112,21 @@ def other_lengths(clips: Sequence[Clip], frames: Mapping[str, FrameNames]) -> li
             videos = f"{plural(len(found), 'video')} {verb}"
             remarks.append(f"{videos} {what.format(total)}, first: '{found[0][0]}'")
     return remarks
+
+
+def beyond_the_end(clips: Sequence[Clip], targets: TargetTable) -> list[str]:
+    """Remark on target values of frames that a video does not have."""
+    length = {clip.clip_id: clip.frames for clip in clips if not clip.image_sequence}
+    last: dict[str, int] = {}
+    for name, frame in zip(targets.clip_id, targets.frame_index.tolist(), strict=True):
+        last[name] = max(frame, last.get(name, -1))
+    found = [name for name, frame in last.items() if frame >= (length.get(name) or frame + 1)]
+    if not found:
+        return []
+    return [
+        f"{plural(len(found), 'video')} with targets beyond the last frame (unused), "
+        f"first: '{found[0]}'"
+    ]
 
 
 def surplus_labels(labels: int, frames: int | None, images: bool) -> int:

@@ -10,14 +10,21 @@ import pyarrow as pa
 
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.datasets.base import ListedClip, Listing, adapter_module
+from arpgnet.pipeline.datasets.clip_targets import target_table, unannotated
 from arpgnet.pipeline.datasets.corpora import corpora, list_all, resolve_params
 from arpgnet.pipeline.datasets.file_cache import FileCache, near_duplicates_of
 from arpgnet.pipeline.datasets.frame_names import classes_shown, frame_table
 from arpgnet.pipeline.datasets.media import FileMetadata
 from arpgnet.pipeline.ingest.checks import OUT, check_classes, check_leaks, drop_leaks
 from arpgnet.pipeline.ingest.classes import choose_classes, map_classes
-from arpgnet.pipeline.ingest.notes import notes_of, other_lengths, protocol_note, set_metadata
-from arpgnet.pipeline.ingest.rows import manifest_rows, media_of
+from arpgnet.pipeline.ingest.notes import (
+    beyond_the_end,
+    notes_of,
+    other_lengths,
+    protocol_note,
+    set_metadata,
+)
+from arpgnet.pipeline.ingest.rows import clip_ids, manifest_rows, media_of
 from arpgnet.pipeline.ingest.splits import assign_splits
 from arpgnet.pipeline.runner.workers import Limits
 from arpgnet.pipeline.store import Store, code_version, digest
@@ -32,8 +39,10 @@ from arpgnet.pipeline.tables.manifest import (
     write_manifest,
     write_table,
 )
+from arpgnet.pipeline.tables.targets import TARGETS, write_targets
 
 NAMESPACE = "ingest"
+FILES = (MANIFEST, SPLITS, FRAME_LABELS, TARGETS)
 
 
 def ingest(
@@ -43,7 +52,7 @@ def ingest(
     limits: Limits | None = None,
     faces: Literal["detect", "aligned"] = "detect",
 ) -> None:
-    """Write the manifest, the splits and the frame labels below `folder`.
+    """Write the manifest, the splits, the frame labels and the targets below `folder`.
 
     Results for the same listing, files and settings are taken from the store.
 
@@ -69,7 +78,7 @@ def ingest(
     params = resolve_params(params, about, listing.clips)
     mapped = map_classes(listing.clips, params)
     classes, excluded = choose_classes(mapped.clips, params, about.classes)
-    listed = [clip for clip in mapped.clips if not clip.classes.isdisjoint(classes)]
+    listed = [clip for clip in mapped.clips if is_used(clip, classes)]
     left_out = {**listing.left_out, **mapped.left_out}
     blank = sum(clip.frames is not None for clip in mapped.clips) - sum(
         clip.frames is not None for clip in listed
@@ -100,7 +109,18 @@ def ingest(
     )
     check_leaks(clips, folds, params, near_duplicates)
     check_classes(clips, folds, classes, params, near_duplicates, shown)
-    remarks = [*splits.remarks, *dropped, *other_lengths(clips, frames)]
+    targets = target_table(
+        {name: clip.targets for name, clip in sorted(zip(clip_ids(listed), listed, strict=True))}
+        if any(clip.targets for clip in listed)
+        else {}
+    )
+    remarks = [
+        *splits.remarks,
+        *dropped,
+        *other_lengths(clips, frames),
+        *beyond_the_end(clips, targets),
+        *unannotated(targets),
+    ]
     notes = notes_of(listing, left_out, excluded, clips, near_duplicates, remarks)
     notes["protocol"] = protocol_note(params, about, listing.metric, len(folds))
     notes["settings"] = digest(stated)
@@ -108,12 +128,18 @@ def ingest(
     write_manifest(clips, folder / MANIFEST, classes=classes, dataset=params.name, notes=notes)
     write_table(_splits_table(clips, folds), folder / SPLITS)
     write_table(frame_table(frames, classes), folder / FRAME_LABELS)
+    write_targets(targets, folder / TARGETS)
     _keep(store, key, folder)
 
 
+def is_used(clip: ListedClip, classes: Sequence[str]) -> bool:
+    """Check whether a clip has a used class; of one without any class, whether it has targets."""
+    return not clip.classes.isdisjoint(classes) or (not clip.classes and bool(clip.targets))
+
+
 def is_listed(params: DatasetParams, folder: Path = Path()) -> bool:
-    """Check whether the three files are there, and were made with these settings."""
-    if not all((folder / path).is_file() for path in (MANIFEST, SPLITS, FRAME_LABELS)):
+    """Check whether the files are there, and were made with these settings."""
+    if not all((folder / path).is_file() for path in FILES):
         return False
     manifest = read_manifest(folder / MANIFEST)
     return manifest.notes.get("settings") == digest(_settings(params))
@@ -149,12 +175,13 @@ def _key(
     excluded: dict[str, int],
     metadata: Sequence[FileMetadata],
 ) -> str:
-    """Compute the digest of all that the three files depend on, without the folder's location."""
+    """Compute the digest of all that the files depend on, without the folder's location."""
     rows = [
         {
             **vars(clip),
             "where": "",
             "frames": clip.frames and clip.frames.digest(),
+            "targets": [one.digest() for one in clip.targets],
             "images": clip.images and vars(clip.images),
         }
         for clip in listed
@@ -165,11 +192,10 @@ def _key(
 
 def _restore(store: Store, key: str, folder: Path) -> bool:
     return all(
-        store.get_file(NAMESPACE, digest(key, name.as_posix()), folder / name)
-        for name in (MANIFEST, SPLITS, FRAME_LABELS)
+        store.get_file(NAMESPACE, digest(key, name.as_posix()), folder / name) for name in FILES
     )
 
 
 def _keep(store: Store, key: str, folder: Path) -> None:
-    for name in (MANIFEST, SPLITS, FRAME_LABELS):
+    for name in FILES:
         store.put_file(NAMESPACE, digest(key, name.as_posix()), folder / name)

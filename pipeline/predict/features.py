@@ -28,6 +28,7 @@ from arpgnet.pipeline.predict.windows import FaceResult
 from arpgnet.pipeline.training.attention import attends_to_regions, frame_attention
 from arpgnet.pipeline.training.data import Dataset, Partition, fill
 from arpgnet.pipeline.training.features import Features, empty_features
+from arpgnet.pipeline.training.kinds import trained_task
 from arpgnet.pipeline.training.network import logits_of
 from arpgnet.pipeline.training.tasks import ClipTask, Views
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
@@ -205,12 +206,13 @@ class Networks:
         return features
 
     def _probabilities(self, features: Features, rows: np.ndarray) -> np.ndarray:
-        """Classify views int64 [V, T]: float64 [V, K], or [V, T, K] of frames."""
+        """Predict views int64 [V, T]: float64 [V, K], or [V, T, K] of frames."""
+        kind = trained_task(self.model.kind, self.model.classes)
         labels = rows.shape if self.model.of_frames else rows.shape[:1]
         batch = features.take(torch.from_numpy(rows), torch.full(labels, -1))
         with torch.inference_mode():
             found: list[Any] = [
-                logits_of(network, batch).float().softmax(-1).double()
+                kind.values(logits_of(network, batch).float()).double()
                 for network in (self.model.network, *self.model.others)
             ]
         mean: np.ndarray = torch.stack(found).mean(0).numpy()

@@ -17,7 +17,9 @@ from arpgnet.pipeline.networks.tuned import tuned
 from arpgnet.pipeline.publish.needs import median_s, sound_clips
 from arpgnet.pipeline.report.location import CARD
 from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.tables.facs import SCALES, described
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
+from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader
 from arpgnet.pipeline.training.checkpoints import ENSEMBLE, ensemble_runs, find_run, load_run
 
@@ -60,6 +62,21 @@ class Model:
         return list(self.info["classes"])
 
     @property
+    def kind(self) -> str:
+        """What it predicts: `task.kind`."""
+        return str(self.info.get("kind", EXPRESSION))
+
+    @property
+    def scale(self) -> str:
+        """Say in a line what the columns of values are; empty: probabilities of classes."""
+        if self.kind == EXPRESSION:
+            return ""
+        meanings = ((name, described(name)) for name in self.classes)
+        named = [f"{name} {meaning}" for name, meaning in meanings if meaning]
+        what, scale = SCALES[self.kind]
+        return f"{what}: {scale}{'; ' if named else ''}{', '.join(named)}"
+
+    @property
     def warning(self) -> str:
         """Say what the network must not be used for; empty where nothing is known against it."""
         rendered = self.info.get("origin", {}).get("faces") == "rendered"
@@ -99,11 +116,11 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
         card=root / CARD,
     )
     if others:
-        networks = tuple(load_run(root / RUNS / other)[0] for other in others)
+        networks = tuple(load_run(root / RUNS / other, kind=None)[0] for other in others)
         together = f"{ENSEMBLE} of {', '.join(sorted([name, *others]))}"
         model = replace(model, name=together, others=networks)
     _check_data(name, params, model.embedding, root)
-    if (root / MANIFEST).is_file():
+    if model.kind == EXPRESSION and (root / MANIFEST).is_file():
         classes = read_manifest(root / MANIFEST).classes
         if classes != model.classes:
             raise UserError(
@@ -124,7 +141,7 @@ def assemble(
     Raises:
         UserError: as `load_model`.
     """
-    network, info = load_run(folder)
+    network, info = load_run(folder, kind=None)
     if params.faces.source != "detect" or params.faces.landmarks != "pack":
         raise UserError(
             f"{name} was trained on faces or landmarks provided by the data set, which a video "

@@ -13,6 +13,7 @@ import csv
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ from arpgnet.pipeline.common.files import FULL, remove, writing_to
 from arpgnet.pipeline.geometry.pose import UNKNOWN, HeadPose
 from arpgnet.pipeline.geometry.quality import Quality
 from arpgnet.pipeline.predict.by_frame import ByFrame
+from arpgnet.pipeline.tables.predictions import EXPRESSION
 
 Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat", "intervals"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -42,6 +44,8 @@ INCOMPLETE = "# complete=false"
 # rows of a row group, and of what is lost when the process is killed
 GROUP_ROWS = 2048
 NAN = float("nan")
+# probability from which on an action unit counts as present
+PRESENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,9 @@ class TableHeader:
         window_s, stride_s: duration of what is classified together, and from one such window to the
             next (0: one window alone), seconds.
         warning: what the reader must know of the network.
+        kind: the task; of others than expressions, `classes` are the names of targets, and
+            probabilities their values.
+        scale: what the values of targets mean.
     """
 
     video: str
@@ -107,6 +114,13 @@ class TableHeader:
     window_s: float = NAN
     stride_s: float = NAN
     warning: str = ""
+    kind: str = EXPRESSION
+    scale: str = ""
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether one of the classes is the most probable."""
+        return self.kind == EXPRESSION
 
 
 def beside(table: Path, suffix: str) -> Path:
@@ -203,8 +217,7 @@ def plain(row: Row, head: TableHeader) -> dict[str, Any]:
         **corners,
         "confidence": row.confidence,
         "success": row.success,
-        **{f"p_{name}": value for name, value in _classes(row, head).items()},
-        "label": _label(row, head),
+        **_predicted(row, head),
         "coverage": row.coverage if row.success else NAN,
         "window_s": head.window_s,
         "stride_s": head.stride_s,
@@ -215,7 +228,8 @@ def plain(row: Row, head: TableHeader) -> dict[str, Any]:
 
 
 def openface(row: Row, head: TableHeader) -> dict[str, Any]:
-    """Return OpenFace's columns: frames from 1, all x_ before all y_ in pixels, then classes.
+    """Return OpenFace's columns: frames from 1, all x_ before all y_ in pixels, then classes; of
+    action units `AU12_c` (1: present, from a probability of 0.5 on) or `AU12_r` (0 to 5).
 
     `pose_T` in millimeters, z away from the camera; `pose_R` in radians relative to the camera's
     axes, `R = Rx Ry Rz`, positive down, to the image's left and clockwise.
@@ -230,13 +244,13 @@ def openface(row: Row, head: TableHeader) -> dict[str, Any]:
         **{f"pose_T{axis}": float(value) for axis, value in zip("xyz", pose.position, strict=True)},
         **{f"pose_R{axis}": float(value) for axis, value in zip("xyz", pose.euler, strict=True)},
         **_points(row, head),
-        **{f"p_{name}": value for name, value in _classes(row, head).items()},
-        "label": _label(row, head),
+        **(_predicted(row, head) if head.of_classes else _openface_targets(row, head)),
     }
 
 
 def pyfeat(row: Row, head: TableHeader) -> dict[str, Any]:
-    """Return the columns of a Fex: classes by their plain names, of which Py-Feat knows seven.
+    """Return the columns of a Fex: classes by their plain names, of which Py-Feat knows seven, and
+    action units as `AU12`.
 
     `Pitch`, `Roll`, `Yaw` in radians, as since Py-Feat 0.7 (degrees before), relative to the
     camera's axes; positive up, clockwise and to the image's left, as its `convert_to_euler` has it.
@@ -255,7 +269,7 @@ def pyfeat(row: Row, head: TableHeader) -> dict[str, Any]:
         "Pitch": -rx,
         "Roll": rz,
         "Yaw": ry,
-        **_classes(row, head),
+        **{_pyfeat_name(name): value for name, value in _classes(row, head).items()},
         "Identity": f"Person_{row.face_id}" if row.success else "",
         "input": head.video,
     }
@@ -432,6 +446,8 @@ class ParquetTable:
                         "window_s": str(self._head.window_s),
                         "stride_s": str(self._head.stride_s),
                         "warning": self._head.warning,
+                        "kind": self._head.kind,
+                        "scale": self._head.scale,
                     }
                 )
                 self._writer.close()
@@ -486,6 +502,38 @@ def quality(row: Row) -> dict[str, float]:
 def _classes(row: Row, head: TableHeader) -> dict[str, float]:
     values = [NAN] * len(head.classes) if row.probabilities is None else row.probabilities.tolist()
     return dict(zip(head.classes, values, strict=True))
+
+
+def _predicted(row: Row, head: TableHeader) -> dict[str, Any]:
+    """Return a column for each class and the most probable one, or one for each target."""
+    values = _classes(row, head)
+    if not head.of_classes:
+        return dict(values)
+    return {**{f"p_{name}": value for name, value in values.items()}, "label": _label(row, head)}
+
+
+def _unit(name: str) -> tuple[int, bool] | None:
+    """Return a target's number of the action unit, and whether it is its intensity."""
+    found = re.fullmatch(r"au_(\d+)(_intensity)?", name)
+    return (int(found[1]), found[2] is not None) if found else None
+
+
+def _openface_targets(row: Row, head: TableHeader) -> dict[str, float]:
+    columns = {}
+    for name, value in _classes(row, head).items():
+        unit = _unit(name)
+        if unit is None:
+            columns[name] = value
+        elif unit[1]:
+            columns[f"AU{unit[0]:02d}_r"] = value
+        else:
+            columns[f"AU{unit[0]:02d}_c"] = value if math.isnan(value) else float(value >= PRESENT)
+    return columns
+
+
+def _pyfeat_name(name: str) -> str:
+    unit = _unit(name)
+    return f"AU{unit[0]:02d}" if unit else name
 
 
 def _label(row: Row, head: TableHeader) -> str:

@@ -34,6 +34,8 @@ from arpgnet.pipeline.predict.summary import FaceSummary
 from arpgnet.pipeline.predict.video import VideoPass, Which
 from arpgnet.pipeline.predict.windows import STRIDE_S, Layout, clip_layout, frame_layout
 from arpgnet.pipeline.report.face_parts import region_names
+from arpgnet.pipeline.tables.facs import SCALES
+from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.video.images import plan_of_images, show_images
 from arpgnet.pipeline.video.stream import Plan, Shown, Unexpected, plan, stream, survey_plan
 
@@ -91,11 +93,27 @@ class Done:
     summary: Sequence[Mapping[str, Any]] = ()
 
 
+def _check_options(model: Model, options: PredictOptions) -> None:
+    """Refuse what shows the most probable class of a network that predicts none."""
+    asked = {
+        "--format intervals": options.form == "intervals",
+        "--overlay": options.overlay,
+        "--page": options.page,
+    }
+    name = next((name for name, wanted in asked.items() if wanted), None)
+    if name and model.kind != EXPRESSION:
+        raise UserError(
+            f"{name} shows expressions; {model.name} predicts {SCALES[model.kind][0]}: write a "
+            "table (--format csv, parquet, jsonl, openface or pyfeat)"
+        )
+
+
 class Predictor:
     """The networks, loaded once for all videos; `options` may change between two videos."""
 
     def __init__(self, model: Model, options: PredictOptions) -> None:
         self.model, self.options = model, options
+        _check_options(model, options)
         self.networks = Networks(model)
         self.detector = open_detector(model.pack, model.params.align, model.params.faces.device)
 
@@ -254,6 +272,8 @@ class Predictor:
             window_s,
             stride_s,
             self.model.warning,
+            self.model.kind,
+            self.model.scale,
         )
 
     def _add_images(

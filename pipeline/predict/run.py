@@ -18,6 +18,7 @@ from arpgnet.pipeline.predict.overlay.overlay import SUFFIX as OVERLAY
 from arpgnet.pipeline.predict.page.page import FILM
 from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
 from arpgnet.pipeline.predict.summary import summary_table, write_summary
+from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.video.image_folder import decode_image
 
 # a larger file than this is not read to see whether it is an image
@@ -44,6 +45,8 @@ def predict(
     videos = [sources[0]] if _is_camera(sources, options) else list_videos(sources)
     wanted = targets(videos, options)
     predictor = Predictor(model, options)
+    if model.scale:
+        say(model.scale)
     good, stopped, count = True, False, 0
     summary: list[Mapping[str, Any]] = []
     for video, target in zip(videos, wanted, strict=True):
@@ -67,7 +70,8 @@ def predict(
         stopped = done.stopped
         if stopped:
             break
-    if count > 1:
+    # it tells the most probable class of each face
+    if count > 1 and model.kind == EXPRESSION:
         try:
             write_summary(options.out / SUMMARY, model.classes, summary)
         except UserError as error:

@@ -28,35 +28,38 @@ THIN: Any = {"lw": 0.9, "alpha": 0.6}  # eight runs and more over each other
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's history: `epoch` int[E], `train_loss`, `val_loss`, `val_uar` float[E]."""
+    """One run's history: `epoch` int[E], `train_loss`, `val_loss`, `val_score` float[E]."""
 
     epoch: Sequence[int]
     train_loss: Sequence[float]
     val_loss: Sequence[float]
-    val_uar: Sequence[float]
+    val_score: Sequence[float]
 
 
-def curves_charts(curves: Mapping[str, Curve]) -> list[str]:
-    """Draw losses, and validation UAR, over epochs, one thin line per run (fold and seed)."""
+def curves_charts(
+    curves: Mapping[str, Curve], *, score: str = "UAR", loss: str = "cross-entropy loss"
+) -> list[str]:
+    """Draw losses, and a validation score, over epochs, one thin line per run (fold and seed)."""
     with matplotlib.rc_context(STYLE):
         loss_figure, score_figure = Figure(figsize=(4.3, 3.1)), Figure(figsize=(4.3, 3.1))
-        loss, score = loss_figure.subplots(), score_figure.subplots()
+        losses, scores = loss_figure.subplots(), score_figure.subplots()
         for number, curve in enumerate(curves.values()):
             for name, values, color in (
                 ("training", curve.train_loss, BLUE),
                 ("validation", curve.val_loss, ORANGE),
             ):
                 label = None if number else name  # the legend names each color once
-                loss.plot(curve.epoch, values, color=color, label=label, **THIN)
-            score.plot(curve.epoch, curve.val_uar, color=ORANGE, **THIN)
-        loss.set(xlabel="epoch", ylabel="cross-entropy loss", title="Loss")
-        loss.legend(frameon=False)
-        score.set(xlabel="epoch", ylabel="UAR (0 to 1)", title="Validation UAR", ylim=(0, 1))
-        for axes in (loss, score):
+                losses.plot(curve.epoch, values, color=color, label=label, **THIN)
+            scores.plot(curve.epoch, curve.val_score, color=ORANGE, **THIN)
+        losses.set(xlabel="epoch", ylabel=loss, title="Loss")
+        losses.legend(frameon=False)
+        title = f"Validation {score}"
+        scores.set(xlabel="epoch", ylabel=f"{score} (0 to 1)", title=title, ylim=(0, 1))
+        for axes in (losses, scores):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return [
             to_svg(loss_figure, "Training curves: loss"),
-            to_svg(score_figure, "Training curves: validation UAR"),
+            to_svg(score_figure, f"Training curves: validation {score}"),
         ]
 
 

@@ -63,6 +63,10 @@ STAGES = {
     "appearance": "appearance",
     "graphs": "graph",
 }
+# what a report of classes takes and earlier versions did not write
+LATEST_METRICS = ("ece_uncalibrated",)
+LATEST_DETAILS = ("ensemble", "training", "traits")
+LATEST_EXPLANATIONS = ("agree_from", "pairs")
 
 
 @dataclass(frozen=True)
@@ -93,14 +97,24 @@ def gather(params: Params, root: Path = Path()) -> Results:
     """
     try:
         manifest = read_manifest(root / MANIFEST)
+        metrics = _json(root / "reports/metrics.json")
+        details = _json(root / "reports/evaluation.json")
+        explanations = _json(root / "reports/explanations.json")
+        if "kind" in details:
+            score = details["scores"][0]
+        else:
+            score = "uar"
+            _require(metrics, LATEST_METRICS, root / "reports/metrics.json")
+            _require(details, LATEST_DETAILS, root / "reports/evaluation.json")
+            _require(explanations, LATEST_EXPLANATIONS, root / "reports/explanations.json")
         return Results(
             params=params,
             manifest=manifest,
-            metrics=_json(root / "reports/metrics.json", "ece_uncalibrated"),
-            details=_json(root / "reports/evaluation.json", "ensemble", "training", "traits"),
-            curves=read_curves(root / "reports/plots/curves.csv"),
+            metrics=metrics,
+            details=details,
+            curves=read_curves(root / "reports/plots/curves.csv", f"val_{score}"),
             shards={name: ShardReader(root / "data" / name) for name in STAGES},
-            explanations=_json(root / "reports/explanations.json", "agree_from", "pairs"),
+            explanations=explanations,
             provenance=provenance(manifest, root),
             ablations=read_ablations(root),
         )
@@ -108,8 +122,8 @@ def gather(params: Params, root: Path = Path()) -> Results:
         raise UserError(f"{error.filename} not found: run `dvc repro` first") from None
 
 
-def read_curves(path: Path) -> dict[str, Curve]:
-    """Read `run,epoch,train_loss,val_loss,val_uar` into a `Curve` per run."""
+def read_curves(path: Path, score: str = "val_uar") -> dict[str, Curve]:
+    """Read `run,epoch,train_loss,val_loss` and a score into a `Curve` per run."""
     runs: dict[str, list[dict[str, str]]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -117,7 +131,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
     return {
         run: Curve(
             [int(row["epoch"]) for row in rows],
-            *([float(row[name]) for row in rows] for name in ("train_loss", "val_loss", "val_uar")),
+            *([float(row[name]) for row in rows] for name in ("train_loss", "val_loss", score)),
         )
         for run, rows in runs.items()
     }
@@ -186,19 +200,17 @@ def _pose_charts(views: Mapping[str, Any] | None) -> list[str]:
     return [] if views is None else views_charts(views["counts"])
 
 
-def _json(path: Path, *latest: str) -> dict[str, Any]:
-    """Read a stage's output; `latest` are the keys that earlier versions did not write.
-
-    Raises:
-        UserError: one of them is absent.
-    """
+def _json(path: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    missing = [key for key in latest if key not in loaded]
+    return loaded
+
+
+def _require(found: Mapping[str, Any], keys: Sequence[str], path: Path) -> None:
+    missing = [key for key in keys if key not in found]
     if missing:
         raise UserError(
             f"{path} has no {', '.join(missing)}: an earlier version wrote it: run `dvc repro`"
         )
-    return loaded
 
 
 def _run_view(results: Results) -> dict[str, Any]:
@@ -224,7 +236,7 @@ def _run_view(results: Results) -> dict[str, Any]:
         "missing_wrong": details["missing"] == "wrong",
         "pack": results.shards["faces"].metadata["pack"],
         "license": results.shards["faces"].metadata["license"],
-        "params": _settings_text(params),
+        "params": settings_text(params),
     }
 
 
@@ -250,7 +262,7 @@ def _subject_count(values: set[str]) -> str:
     return plural(len(values), "subject") if values else "subjects unknown"
 
 
-def _settings_text(params: Params) -> str:
+def settings_text(params: Params) -> str:
     settings = shareable(params)
     settings["dataset"].pop("root")
     for corpus in settings["dataset"]["train_on"] + settings["dataset"]["test_on"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ RUNS = Path("artifacts/runs")
 FACTS = "training.json"
 # what evaluate and report take from it; an earlier version wrote fewer
 KEYS = ("best_epoch", "epochs", "epoch_steps", "improving", "refitted", "temperature")
+# of expressions; other tasks have other scores behind the losses
 CURVES = ("train_loss", "val_loss", "val_uar", "val_macro_f1")
 
 
@@ -43,16 +45,25 @@ def _trained_earlier(what: str) -> UserError:
 
 
 def read_curves(folder: Path) -> list[dict[str, float]]:
-    """Return the epochs of one run in order, each a mapping of `CURVES`.
+    """Return the epochs of one run in order, each a mapping of the losses and scores.
 
     Raises:
         UserError: a curve is absent: an earlier version trained the run.
     """
     columns = {}
-    for name in CURVES:
-        path = folder / "plots" / "metrics" / f"{name}.tsv"
-        if not path.is_file():
-            raise _trained_earlier(f"{path} not found")
+    there = folder / "plots" / "metrics"
+    names = in_order(path.stem for path in there.glob("*.tsv"))
+    for name in CURVES[:2]:
+        if name not in names:
+            raise _trained_earlier(f"{there / name}.tsv not found")
+    for name in names:
+        path = there / f"{name}.tsv"
         with path.open(encoding="utf-8", newline="") as file:
             columns[name] = [float(row[name]) for row in csv.DictReader(file, delimiter="\t")]
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Sort the losses before the scores."""
+    found = sorted(names)
+    return sorted(found, key=lambda name: CURVES.index(name) if name in CURVES else len(CURVES))

@@ -17,24 +17,38 @@ from arpgnet.pipeline.tables.parquet import open_parquet, write_parquet
 PREDICTIONS = Path("artifacts/predictions.parquet")
 NETWORK = "arpgnet"
 
+# the task whose predictions have classes; those of others have target values
+EXPRESSION = "expression"
+
+_HEAD = [
+    pa.field("clip_id", pa.string(), nullable=False),
+    pa.field("frame_index", pa.int32()),
+    pa.field("model", pa.string(), nullable=False),
+    pa.field("fold", pa.int32(), nullable=False),
+    pa.field("seed", pa.int32(), nullable=False),
+    pa.field("split", pa.string(), nullable=False),
+]
 PREDICTIONS_SCHEMA = pa.schema(
     [
-        pa.field("clip_id", pa.string(), nullable=False),
-        pa.field("frame_index", pa.int32()),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("fold", pa.int32(), nullable=False),
-        pa.field("seed", pa.int32(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
+        *_HEAD,
         pa.field("label_index", pa.int32(), nullable=False),
         pa.field("probabilities", pa.list_(pa.float32())),
+    ]
+)
+# NaN: not annotated
+TARGET_PREDICTIONS_SCHEMA = pa.schema(
+    [
+        *_HEAD,
+        pa.field("targets", pa.list_(pa.float32()), nullable=False),
+        pa.field("values", pa.list_(pa.float32())),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Units:
-    """What is scored: each one's clip (str [U]) and class (int64 [U]); of frames their numbers in
-    the video too (int64 [U])."""
+    """What is scored: each one's clip (str [U]) and its class (int64 [U]) or target values (float32
+    [U, A], NaN: not annotated); of frames their numbers in the video too (int64 [U])."""
 
     clip_id: np.ndarray
     label: np.ndarray
@@ -93,6 +107,30 @@ class Predictions:
         return Predictions(self.classes, **columns)
 
 
+@dataclass(frozen=True)
+class TargetPredictions:
+    """As `Predictions`, of a task with target values: `target` and `values` are float64 [rows, A],
+    NaN for what is not annotated, and in rows without a prediction."""
+
+    kind: str
+    names: list[str]
+    clip_id: np.ndarray
+    frame_index: np.ndarray
+    model: np.ndarray
+    fold: np.ndarray
+    seed: np.ndarray
+    split: np.ndarray
+    target: np.ndarray
+    values: np.ndarray
+
+    def select(self, rows: np.ndarray) -> TargetPredictions:
+        """Return the rows where the boolean array is true."""
+        columns = {
+            name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)
+        }
+        return replace(self, **columns)
+
+
 def temper(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
     """Return the probabilities [..., K] that logits divided by a temperature would give, or by
     temperatures [..., 1]: float64, NaN where there are none."""
@@ -103,31 +141,30 @@ def temper(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.nda
 
 def prediction_rows(
     units: Units,
-    probabilities: np.ndarray | None,
+    values: np.ndarray | None,
     *,
     model: str,
     fold: int,
     seed: int,
     split: str,
 ) -> pa.Table:
-    """Return a table of one model's predictions of one split; without probabilities, of none.
+    """Return a table of one model's predictions of one split; without values, of none.
 
     Args:
         units: what is predicted, U of them.
-        probabilities: [U, K]; rows of NaN where there is no prediction.
+        values: probabilities or target values, [U, K]; rows of NaN where there is no prediction.
     """
     count = len(units)
-    values = pa.nulls(count, pa.list_(pa.float32()))
-    if probabilities is not None:
-        assert len(probabilities) == count
-        known = ~np.isnan(probabilities).any(axis=1)
-        classes = probabilities.shape[1]
-        ends = np.concatenate([[0], np.cumsum(known) * classes]).astype(np.int32)
-        flat = pa.array(probabilities[known].astype(np.float32).ravel())
-        # pyarrow says "null" by a null offset at the row's start
-        offsets = pa.array(ends, mask=np.append(~known, False))
-        values = pa.ListArray.from_arrays(offsets, flat)
+    predicted = pa.nulls(count, pa.list_(pa.float32()))
+    if values is not None:
+        assert len(values) == count
+        predicted = _lists(values, ~np.isnan(values).any(axis=1))
     frame = units.frame_index
+    of_targets = units.label.ndim == 2
+    if of_targets:
+        label = _lists(units.label, np.ones(count, dtype=bool))
+    else:
+        label = pa.array(units.label.astype(np.int32))
     columns = [
         pa.array(units.clip_id, pa.string()),
         pa.nulls(count, pa.int32()) if frame is None else pa.array(frame.astype(np.int32)),
@@ -135,34 +172,100 @@ def prediction_rows(
         pa.array(np.full(count, fold, np.int32)),
         pa.array(np.full(count, seed, np.int32)),
         pa.array([split] * count, pa.string()),
-        pa.array(units.label.astype(np.int32)),
-        values,
+        label,
+        predicted,
     ]
-    return pa.Table.from_arrays(columns, schema=PREDICTIONS_SCHEMA)
+    schema = TARGET_PREDICTIONS_SCHEMA if of_targets else PREDICTIONS_SCHEMA
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
-def write_predictions(tables: Sequence[pa.Table], classes: Sequence[str], path: Path) -> None:
-    """Write all rows to `path`; the class names go into the schema's metadata."""
-    schema = PREDICTIONS_SCHEMA.with_metadata({b"classes": json.dumps(list(classes)).encode()})
-    table = pa.concat_tables(tables).cast(schema)
+def _lists(values: np.ndarray, known: np.ndarray) -> pa.ListArray:
+    """Return a list of float32 of each row [R, K]; null where bool [R] is false."""
+    ends = np.concatenate([[0], np.cumsum(known) * values.shape[1]]).astype(np.int32)
+    flat = pa.array(values[known].astype(np.float32).ravel())
+    # pyarrow says "null" by a null offset at the row's start
+    return pa.ListArray.from_arrays(pa.array(ends, mask=np.append(~known, False)), flat)
+
+
+def write_predictions(
+    tables: Sequence[pa.Table], names: Sequence[str], path: Path, kind: str = EXPRESSION
+) -> None:
+    """Write all rows to `path`; the names of the classes or targets go into the schema's metadata.
+
+    Args:
+        kind: the task.
+    """
+    metadata = {b"classes": json.dumps(list(names)).encode()}
+    schema = PREDICTIONS_SCHEMA
+    if kind != EXPRESSION:
+        schema, metadata = TARGET_PREDICTIONS_SCHEMA, {**metadata, b"kind": kind.encode()}
+    table = pa.concat_tables(tables).cast(schema.with_metadata(metadata))
     write_parquet(table, path, compression="zstd", row_group_size=65536)
 
 
-def read_predictions(path: Path = PREDICTIONS) -> Predictions:
-    """Read the table.
+def kind_of_predictions(path: Path = PREDICTIONS) -> str:
+    """Return the task whose predictions a file holds.
 
     Raises:
         UserError: the file is absent.
     """
     if not path.is_file():
         raise UserError(f"{path} not found: run `dvc repro train` first")
+    metadata = open_parquet(path).schema_arrow.metadata or {}
+    return metadata.get(b"kind", EXPRESSION.encode()).decode()
+
+
+def read_predictions(path: Path = PREDICTIONS) -> Predictions:
+    """Read the table of expressions.
+
+    Raises:
+        UserError: the file is absent, or of another task.
+    """
+    if (kind := kind_of_predictions(path)) != EXPRESSION:
+        raise UserError(
+            f"{path} holds predictions of task.kind: {kind}; this needs those of expressions"
+        )
     table = open_parquet(path).read()
     classes: list[str] = json.loads(table.schema.metadata[b"classes"])
-    column = table.column("probabilities").combine_chunks()
+    probabilities = _matrix(table, "probabilities", len(classes))
+    return Predictions(
+        classes=classes,
+        **_head(table),
+        label=table.column("label_index").to_numpy(),
+        probabilities=probabilities,
+    )
+
+
+def read_target_predictions(path: Path = PREDICTIONS) -> TargetPredictions:
+    """Read the table of a task with target values.
+
+    Raises:
+        UserError: the file is absent, or of expressions.
+    """
+    if (kind := kind_of_predictions(path)) == EXPRESSION:
+        raise UserError(f"{path} holds predictions of expressions, not of target values")
+    table = open_parquet(path).read()
+    names: list[str] = json.loads(table.schema.metadata[b"classes"])
+    return TargetPredictions(
+        kind,
+        names,
+        **_head(table),
+        target=_matrix(table, "targets", len(names)),
+        values=_matrix(table, "values", len(names)),
+    )
+
+
+def _matrix(table: pa.Table, name: str, width: int) -> np.ndarray:
+    """Return a column of lists as float64 [rows, width]; NaN where it is null."""
+    column = table.column(name).combine_chunks()
     known = column.is_valid().to_numpy(zero_copy_only=False)
-    probabilities = np.full((len(table), len(classes)), np.nan)
-    values = column.drop_null().flatten().to_numpy()
-    probabilities[known] = values.reshape(-1, len(classes))
+    found = np.full((len(table), width), np.nan)
+    found[known] = column.drop_null().flatten().to_numpy().reshape(-1, width)
+    return found
+
+
+def _head(table: pa.Table) -> dict[str, np.ndarray]:
+    """Return the columns that say what is predicted, and by which model."""
 
     def strings(name: str) -> np.ndarray:
         # a million frames repeat a few names: they are turned into Python strings once
@@ -171,14 +274,11 @@ def read_predictions(path: Path = PREDICTIONS) -> Predictions:
         taken: np.ndarray = names[found.indices.to_numpy()]
         return taken
 
-    return Predictions(
-        classes=classes,
-        clip_id=strings("clip_id"),
-        frame_index=table.column("frame_index").fill_null(-1).to_numpy().astype(np.int64),
-        model=strings("model"),
-        fold=table.column("fold").to_numpy(),
-        seed=table.column("seed").to_numpy(),
-        split=strings("split"),
-        label=table.column("label_index").to_numpy(),
-        probabilities=probabilities,
-    )
+    return {
+        "clip_id": strings("clip_id"),
+        "frame_index": table.column("frame_index").fill_null(-1).to_numpy().astype(np.int64),
+        "model": strings("model"),
+        "fold": table.column("fold").to_numpy(),
+        "seed": table.column("seed").to_numpy(),
+        "split": strings("split"),
+    }

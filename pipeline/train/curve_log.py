@@ -10,7 +10,7 @@ from dvclive.live import Live
 from scmrepo.exceptions import SCMError
 
 from arpgnet.pipeline.common import user
-from arpgnet.pipeline.tables.curves import CURVES
+from arpgnet.pipeline.tables.curves import in_order
 
 
 class _Live(Live):
@@ -57,12 +57,12 @@ class RunLog:
             self._live = None
 
     def add(self, number: int, values: Mapping[str, float]) -> None:
-        """Add an epoch's `CURVES`; one without validation, of a refit, is only counted."""
+        """Add an epoch's losses and scores; one without validation, of a refit, is only counted."""
         if number < self.count:
             return
         self.count += 1
-        if self._live and set(CURVES) <= values.keys():
-            for name in CURVES:
+        if self._live and "val_loss" in values:
+            for name in in_order(values):
                 self._live.log_metric(name, round(values[name], 6))
             self._live.next_step()
         self._advance()

@@ -17,25 +17,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.tables.predictions import temper
 from arpgnet.pipeline.train.augment import Augment, noise_of
 from arpgnet.pipeline.train.folds import Fold
-from arpgnet.pipeline.training.data import Dataset, class_counts
+from arpgnet.pipeline.training.data import Dataset
 from arpgnet.pipeline.training.device import total
 from arpgnet.pipeline.training.features import Features, batches, concat, statistics
+from arpgnet.pipeline.training.labels import blanked
 from arpgnet.pipeline.training.loop import (
     EpochLoop,
     LoopSettings,
-    class_weights,
     epoch_steps,
     make_optimizer,
 )
 from arpgnet.pipeline.training.network import logits_of
-from arpgnet.pipeline.training.selection import macro_f1, unweighted_recall
 from arpgnet.pipeline.training.tasks import Task, Views
 
 if TYPE_CHECKING:
@@ -84,11 +82,9 @@ class Trainer(EpochLoop):
         # that of the first pass where it is refitted: what validation has seen
         noise = noise_of(params, len(task.training(fold.train, np.random.default_rng(0))))
         self.augment = Augment(params, mirror, feature_statistics.to(fabric.device), noise)
-        self.classes = network.config.num_classes
+        self.kind, self.outputs = dataset.kind, network.config.num_classes
         taught = task.labels(task.training(self.learned, np.random.default_rng(0)))
-        weight = class_weights(class_counts(taught, self.classes), params.class_weights)
-        self.class_weight = None if weight is None else weight.to(fabric.device)
-        self._weight_of = np.ones(self.classes) if weight is None else weight.numpy()
+        self.objective = self.kind.objective(taught, params)
         settings = LoopSettings(
             name=f"training of fold {fold.number}, seed {seed}",
             advice=f"train.lr ({params.lr}) or train.grad_clip",
@@ -106,10 +102,10 @@ class Trainer(EpochLoop):
         super().__init__(fabric, network, optimizer, settings)
 
     def predict(self, clips: np.ndarray) -> Callable[[float], np.ndarray]:
-        """Predict probabilities of some clips' units, at any temperature of the logits.
+        """Predict some clips' units, at any temperature of the logits.
 
         Returns:
-            From a temperature to float32 [U, K], NaN where there is none. Probabilities of several
+            From a temperature to float32 [U, K], NaN where there is none. Values of several
             views of a unit are averaged after it, as everywhere that the network is used.
         """
         views = self.task.evaluation(clips)
@@ -122,20 +118,18 @@ class Trainer(EpochLoop):
         return at
 
     def validate(self) -> dict[str, float]:
-        probabilities = self.predict(self.fold.val)(1.0)
+        values = self.predict(self.fold.val)(1.0)
         label = self.task.units(self.fold.val).label
-        known = ~np.isnan(probabilities).any(axis=1)
-        predicted = np.where(known, np.nan_to_num(probabilities).argmax(axis=1), -1)
-        # a probability that is 0 in float32 must not make the loss infinite
-        log = torch.from_numpy(probabilities[known]).clamp(min=1e-12).log()
+        known = ~np.isnan(values).any(axis=1)
+        logits = self.kind.logits(torch.from_numpy(values[known]))
         target = torch.from_numpy(label[known])
-        loss = self._loss(log.to(self.fabric.device), target.to(self.fabric.device))
-        weight = self._weight(label[known])
+        loss = self.objective.loss(logits.to(self.fabric.device), target.to(self.fabric.device))
+        weight = self.objective.weight(label[known])
+        scores = self.kind.scores(label, values)
         return {
             # a network that has diverged names no class
             "val_loss": loss.item() / weight if weight else math.nan,
-            "val_uar": unweighted_recall(label, predicted),
-            "val_macro_f1": macro_f1(label, predicted),
+            **{f"val_{name}": value for name, value in scores.items()},
         }
 
     def batches(
@@ -166,8 +160,8 @@ class Trainer(EpochLoop):
             if self.fabric.world_size > 1:
                 drawn = drawn.part(place)
             augmented = self.augment(batch, drawn)
-            loss = self._loss(logits_of(self.module, augmented), augmented.label)
-            yield loss / self._weight(labels[part])
+            loss = self.objective.loss(logits_of(self.module, augmented), augmented.label)
+            yield loss / (self.objective.weight(labels[part]) or 1.0)
 
     def _share(
         self, views: Views, labels: np.ndarray, part: np.ndarray
@@ -180,38 +174,25 @@ class Trainer(EpochLoop):
         rows, label = self.partition.local_rows(views.rows[part[own]]), labels[part[own]]
         if not len(own):
             own = np.zeros(1, np.int64)
-            rows, label = np.full_like(views.rows[:1], -1), np.full_like(labels[:1], -1)
+            rows, label = np.full_like(views.rows[:1], -1), labels[:1]
+            label = blanked(label, np.ones(1, bool))
         return torch.from_numpy(own), torch.from_numpy(rows), torch.from_numpy(label)
 
     def _probabilities(self, views: Views) -> np.ndarray:
         """Return float32 [V, K] or [V, T, K]; every process computes its views and gets all."""
         labels = self.task.labels(views)
+        shape = views.rows.shape if self.task.name == "frame" else views.rows.shape[:1]
         own = np.flatnonzero(self.partition.mine(views.clip))
         rows = torch.from_numpy(self.partition.local_rows(views.rows[own])).split(self.params.batch)
         known = torch.from_numpy(labels[own]).split(self.params.batch)
-        found = torch.zeros(*labels.shape, self.classes)
+        found = torch.zeros(*shape, self.outputs)
         self.average.eval()
         with torch.inference_mode(), self.fabric.autocast():
             parts = [
-                logits_of(self.average, batch).float().softmax(-1)
+                self.kind.values(logits_of(self.average, batch).float())
                 for batch in batches(self.features, rows, known, self.fabric.device)
                 if len(batch)
             ]
         if parts:
             found[own] = torch.cat(parts).cpu()
         return total(self.fabric, found).numpy()
-
-    def _weight(self, labels: np.ndarray) -> float:
-        """Return the class weights of some labels, added; -1 weighs nothing."""
-        return float(self._weight_of[labels[labels >= 0]].sum())
-
-    def _loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Sum the loss over labels, alike in training and validation: curves can be compared."""
-        return cross_entropy(
-            logits.float().flatten(0, -2),
-            label.flatten(),
-            weight=self.class_weight,
-            label_smoothing=self.params.label_smoothing,
-            ignore_index=-1,
-            reduction="sum",
-        )

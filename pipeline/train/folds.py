@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import TrainParams
-from arpgnet.pipeline.training.data import Dataset, class_counts
+from arpgnet.pipeline.training.data import Dataset
 from arpgnet.pipeline.training.tasks import Task
 
 # clips, or windows of labeled frames
@@ -53,7 +53,7 @@ def refits(params: TrainParams, task: Task, fold: Fold) -> bool:
 
 def read_folds(
     splits: pa.Table,
-    labels: Mapping[str, int],
+    labels: Collection[str],
     dataset: Dataset,
     chosen: Literal["all"] | list[int],
 ) -> list[Fold]:
@@ -61,7 +61,7 @@ def read_folds(
 
     Args:
         splits: `SPLITS_SCHEMA`.
-        labels: class index of every labeled clip, quarantined ones too.
+        labels: every labeled clip, quarantined ones too.
 
     Raises:
         UserError: a fold that the data does not have.
@@ -93,23 +93,22 @@ def read_folds(
     ]
 
 
-def check_fold(fold: Fold, task: Task, classes: Sequence[str]) -> None:
+def check_fold(fold: Fold, task: Task) -> None:
     """Refuse a fold that cannot be trained, selected or tested.
 
     Raises:
-        UserError: it has nothing to validate or test on, or a class has nothing to train on.
+        UserError: it has nothing to validate or test on, or an output has nothing to train on.
     """
     advice = "see the quarantined clips in data/*/index.parquet, or choose fewer dataset.folds"
     for part in ("val", "test"):
         clips = fold.clips(part)
         if not len(clips) or not len(task.units(clips)):
             raise UserError(f"fold {fold.number} has no usable {part} {task.name}: {advice}")
-    taught = np.zeros(0, np.int64)
+    taught = task.dataset.row_labels()[:0]
     if len(fold.train):
         taught = task.labels(task.training(fold.train, np.random.default_rng(0)))
-    counts = class_counts(taught, len(classes))
-    empty = [name for name, count in zip(classes, counts, strict=True) if not count]
-    if empty:
+    problem = task.dataset.kind.problem(taught)
+    if problem:
         raise UserError(
-            f"fold {fold.number} has no usable training {task.name} of class {empty[0]!r}: {advice}"
+            f"fold {fold.number} has no usable training {task.name} {problem}: {advice}"
         )

@@ -1,17 +1,19 @@
-"""Baselines that a network has to beat: the majority class and logistic regression.
+"""Baselines that a network has to beat: one that sees nothing, and linear models.
 
+For classes the majority class and logistic regression; for action units their prevalence and a
+logistic regression of each; for values their mean and a ridge regression of each.
 `logreg_embedding` sees the embedding averaged over a clip's valid frames, `logreg_map` the feature
 map averaged over frames and cells, `logreg_map_grid` every region's features averaged over frames.
 None of them sees a graph or the order in time. Where frames are labeled, each sees the frame
 alone. The regularization is chosen on validation; where the network is refitted, they are too.
 
-Shape letters: U units (clips or labeled frames), K classes.
+Shape letters: U units (clips or labeled frames), K outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,9 @@ import torch
 from torch import Tensor
 
 from arpgnet.pipeline.common.params import TrainParams
-from arpgnet.pipeline.train.folds import Fold, refits
+from arpgnet.pipeline.train.folds import Fold, Part, refits
 from arpgnet.pipeline.training.data import Dataset
+from arpgnet.pipeline.training.kinds.base import Kind
 from arpgnet.pipeline.training.selection import macro_f1, unweighted_recall
 from arpgnet.pipeline.training.state import CachedState, read_tensors
 from arpgnet.pipeline.training.tasks import FrameTask, Task
@@ -29,14 +32,21 @@ STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 # above this many numbers (400 MB of float64) an input is no cheap baseline any more: the grid is
 # left out, and of frames an even part is learned from
 MOST_VALUES = 50_000_000
-# the name of each of a fold's baselines, and its probabilities of the test units, float64 [U, K]
-Fitted = list[tuple[str, np.ndarray]]
+# of ridge regression, on standardized inputs
+PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
+# of frames a linear model of each output learns from at most so many: it is fitted often, and
+# neighbors are alike
+MOST_FRAMES = 4000
+# the name of each of a fold's baselines, a part, and what is predicted of its units, float64 [U, K]
+Fitted = list[tuple[str, Part, np.ndarray]]
+# what the linear models of a kind are called
+LINEAR = {"classes": "logreg", "binary": "logreg", "values": "ridge"}
 SCORES = {"uar": unweighted_recall, "macro_f1": macro_f1}
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs of one probe, float64 [U, features] (NaN: shows no face), and labels, int64 [U]."""
+    """Inputs of one probe, float64 [U, features] (NaN: no face), and labels, [U] or [U, K]."""
 
     inputs: np.ndarray
     label: np.ndarray
@@ -44,6 +54,15 @@ class Examples:
     def known(self) -> Examples:
         seen = ~np.isnan(self.inputs).any(axis=1)
         return Examples(self.inputs[seen], self.label[seen])
+
+    def of(self, output: int) -> Examples:
+        """Return those that are annotated with one of several outputs."""
+        annotated = ~np.isnan(self.label[:, output])
+        return Examples(self.inputs[annotated], self.label[annotated, output])
+
+    def __add__(self, other: Examples) -> Examples:
+        both = ((self.inputs, other.inputs), (self.label, other.label))
+        return Examples(*map(np.concatenate, both))
 
 
 class Probes:
@@ -91,6 +110,8 @@ class Probes:
         source = self.task.source(clips)
         column = self._columns[name]
         step = max(1, -(-len(source) * column.shape[1] // MOST_VALUES)) if thin else 1
+        if thin and self.task.dataset.kind.probe != "classes":
+            step = max(step, -(-len(source) // MOST_FRAMES))
         source, label = source[::step], label[::step]
         place = torch.from_numpy(self.task.dataset.partition.local_rows(source))
         inputs = torch.zeros(len(place), column.shape[1], dtype=torch.float64)
@@ -110,12 +131,6 @@ def mean_over_frames(value_RF: Tensor, dataset: Dataset) -> Tensor:
         seen = value_RF[place].double()
         means[clip] = seen.sum(0) / max(len(seen), 1)
     return means
-
-
-def majority(train: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
-    """Return the training labels' class frequencies for every test unit: float64 [U, K]."""
-    share = np.bincount(train, minlength=classes) / len(train)
-    return np.tile(share, (len(test), 1))
 
 
 def logistic_regression(
@@ -161,13 +176,78 @@ def logistic_regression(
         )
         model = models[best]
         if refit:
-            both = Examples(
-                *map(np.concatenate, ((train.inputs, val.inputs), (train.label, val.label)))
-            )
+            both = train + val
             inputs, tested = _standardized(both.inputs, test[seen])
             model = fitted(best, inputs, both.label)
         probabilities[seen] = model.predict_proba(tested)
     return probabilities
+
+
+def of_each_output(
+    train: Examples,
+    val: Examples,
+    units: np.ndarray,
+    kind: Kind,
+    *,
+    balanced: bool,
+    learned: Examples | None = None,
+) -> np.ndarray:
+    """Return a logistic regression (`kind.probe`: binary) or a ridge regression of each output.
+
+    Args:
+        units: float64 [U, features] of what is predicted, NaN for a unit without a face.
+        learned: what the final model learns from; None: `train`.
+
+    Returns:
+        float64 [U, K]; NaN where there is none.
+    """
+    from threadpoolctl import threadpool_limits
+
+    seen = ~np.isnan(units).any(axis=1)
+    train, val, last = train.known(), val.known(), (learned or train).known()
+    found = np.full((len(units), len(kind.outputs)), np.nan)
+    with threadpool_limits(1):
+        inputs, checked = _standardized(train.inputs, val.inputs)
+        final, tested = _standardized(last.inputs, units[seen])
+        for output in range(len(kind.outputs)):
+            mine = Examples(inputs, train.label).of(output)
+            held = Examples(checked, val.label).of(output)
+            strength = _strength(mine, held, output, kind, balanced)
+            model = _linear(Examples(final, last.label).of(output), kind.probe, strength, balanced)
+            found[seen, output] = model(tested)
+    return found
+
+
+def _strength(train: Examples, val: Examples, output: int, kind: Kind, balanced: bool) -> float:
+    """Choose the regularization of one output by the kind's score on validation, of equal ones the
+    strongest."""
+    candidates = STRENGTHS if kind.probe == "binary" else PENALTIES[::-1]
+    one = replace(kind, outputs=kind.outputs[output : output + 1])
+    score = kind.select(per_frame=True)
+
+    def reached(strength: float) -> float:
+        values = _linear(train, kind.probe, strength, balanced)(val.inputs)
+        return one.scores(val.label[:, None], values[:, None])[score]
+
+    return max(candidates, key=reached)
+
+
+def _linear(
+    examples: Examples, probe: str, strength: float, balanced: bool
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Fit one output; return the function from inputs to probabilities of presence, or values."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    if probe == "values":
+        ridge = Ridge(alpha=strength).fit(examples.inputs, examples.label)
+        return lambda inputs: ridge.predict(inputs)
+    weight = "balanced" if balanced else None
+    # Newton: of few features and many frames it needs a tenth of the time
+    model = LogisticRegression(
+        C=strength, max_iter=1000, class_weight=weight, solver="newton-cholesky"
+    )
+    model.fit(examples.inputs, examples.label > 0.5)
+    return lambda inputs: model.predict_proba(inputs)[:, 1]
 
 
 def _standardized(learned: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
@@ -185,24 +265,30 @@ def _standardized(learned: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
 
 
 def baselines(
-    probes: Probes, fold: Fold, *, classes: int, params: TrainParams
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each baseline's name and its probabilities of the fold's test units, float64 [U, K]."""
-    task, balanced = probes.task, params.class_weights != "none"
+    probes: Probes, fold: Fold, *, params: TrainParams
+) -> Iterator[tuple[str, Part, np.ndarray]]:
+    """Yield each baseline's name and what it predicts of the fold's test units, float64 [U, K];
+    where a threshold may be chosen on validation, of the validation units too."""
+    task, kind, balanced = probes.task, probes.task.dataset.kind, params.class_weights != "none"
     refit = refits(params, task, fold)
     learned = fold.learned if refit else fold.train
-    train_label, test_label = (task.units(clips).label for clips in (learned, fold.test))
-    yield "majority", majority(train_label, test_label, classes)
+    parts: tuple[Part, ...] = ("val", "test") if kind.probe == "binary" else ("test",)
+    for part in parts:
+        taught = task.units(learned if part == "test" else fold.train).label
+        yield kind.naive, part, np.tile(kind.prior(taught), (len(task.units(fold.clips(part))), 1))
     for name in probes.names:
         train = probes.examples(name, fold.train, thin=True)
         val = probes.examples(name, fold.val, thin=True)
-        test = probes.examples(name, fold.test).inputs
-        yield (
-            name,
-            logistic_regression(
-                train, val, test, balanced=balanced, select=task.select, refit=refit
-            ),
-        )
+        for part in parts:
+            units = probes.examples(name, fold.clips(part)).inputs
+            if kind.probe == "classes":
+                chosen: dict[str, Any] = {"select": task.select, "refit": refit}
+                values = logistic_regression(train, val, units, balanced=balanced, **chosen)
+            else:
+                # validation is predicted by a model that has not learned from it
+                last = train + val if refit and part == "test" else None
+                values = of_each_output(train, val, units, kind, balanced=balanced, learned=last)
+            yield name.replace("logreg", LINEAR[kind.probe]), part, values
 
 
 class CachedBaselines(CachedState):
@@ -215,9 +301,9 @@ class CachedBaselines(CachedState):
         if found is None:
             return None
         tensors, info = found
-        return [(name, tensors[name].numpy()) for name in info["names"]]
+        return [(name, part, tensors[f"{name}/{part}"].numpy()) for name, part in info["names"]]
 
     def finish(self, fitted: Fitted) -> None:
         """Store what was fitted."""
-        tensors = {name: torch.from_numpy(probabilities) for name, probabilities in fitted}
-        self._finish(tensors, {"names": list(tensors)})
+        tensors = {f"{name}/{part}": torch.from_numpy(values) for name, part, values in fitted}
+        self._finish(tensors, {"names": [[name, part] for name, part, _ in fitted]})

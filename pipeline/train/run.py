@@ -40,6 +40,7 @@ from arpgnet.pipeline.train.training import CachedRun, Outcome, Planned, Tempere
 from arpgnet.pipeline.training.checkpoints import save_run
 from arpgnet.pipeline.training.data import Dataset, load
 from arpgnet.pipeline.training.device import keep_freed_memory, reproducible, resolve_device
+from arpgnet.pipeline.training.labels import Labels
 from arpgnet.pipeline.training.network import network_config
 from arpgnet.pipeline.training.tasks import Task, frame_units, make_task
 
@@ -70,19 +71,19 @@ def train(
             manifest,
             root,
             processes.device,
+            task=params.task,
             rank=processes.rank,
             world=processes.world,
             shared=worker_count > 1,
         )
         task = make_task(dataset, params.train)
         splits = read_splits(root / "data/splits.parquet")
-        folds = read_folds(splits, labels, dataset, params.train.folds)
+        folds = read_folds(splits, labels.of_clip, dataset, params.train.folds)
         for fold in folds:
-            check_fold(fold, task, manifest.classes)
+            check_fold(fold, task)
         tables = Tables(dataset, task, labels)
         networks = Networks(
             params,
-            manifest.classes,
             origin(manifest),
             dataset,
             task,
@@ -92,10 +93,10 @@ def train(
             checkpoint_seconds,
         )
         rows = list(networks.run(folds, root / RUNS, tables))
-        rows += probe_rows(params, manifest.classes, folds, tables, networks)
+        rows += probe_rows(params, folds, tables, networks)
         processes.part()
         if processes.first:
-            write_predictions(rows, manifest.classes, root / PREDICTIONS)
+            write_predictions(rows, dataset.kind.outputs, root / PREDICTIONS, dataset.kind.name)
 
 
 def origin(manifest: Manifest) -> dict[str, Any]:
@@ -109,11 +110,11 @@ def origin(manifest: Manifest) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Tables:
-    """Probabilities as rows of the predictions table."""
+    """Predicted values as rows of the predictions table."""
 
     dataset: Dataset
     task: Task
-    labels: dict[str, int]
+    labels: Labels
 
     def rows(
         self, fold: Fold, seed: int, part: Part, model: str, probabilities: np.ndarray
@@ -127,7 +128,7 @@ class Tables:
     def _lost(self, clips: list[str]) -> Units:
         if self.dataset.frame_labels is not None:
             return frame_units(clips, self.dataset)
-        label = np.array([self.labels[clip] for clip in clips], np.int64)
+        label = np.array([self.labels.of_clip[clip] for clip in clips], self.dataset.label.dtype)
         return Units(np.array(clips, dtype=object), label, None)
 
 
@@ -141,7 +142,6 @@ class Networks:
     """
 
     params: Params
-    classes: list[str]
     origin: dict[str, Any]
     dataset: Dataset
     task: Task
@@ -150,10 +150,15 @@ class Networks:
     worker_count: int
     checkpoint_seconds: float
 
+    @property
+    def _score(self) -> str:
+        """The score of validation that messages name: the first of those that are counted."""
+        return "uar" if self.dataset.kind.calibrates else self.task.select
+
     @cached_property
     def config(self) -> ARPGNetConfig:
         return network_config(
-            self.params, self.dataset.metadata, len(self.classes), self.task.frames
+            self.params, self.dataset.metadata, len(self.dataset.kind.outputs), self.task.frames
         )
 
     def run(self, folds: Sequence[Fold], output: Path, tables: Tables) -> Iterator[pa.Table]:
@@ -258,7 +263,7 @@ class Networks:
         best = outcome.history[outcome.best]
         progress.note(
             f"{one}: {word}, {len(outcome.history)} epochs, validation "
-            f"UAR {best['val_uar']:.3f} in epoch {outcome.best}"
+            f"{self._score.upper()} {best[f'val_{self._score}']:.3f} in epoch {outcome.best}"
             f"{', refitted' if outcome.refit else ''}"
         )
         facts = self._facts(one, outcome)
@@ -268,7 +273,9 @@ class Networks:
                 "train.min_steps"
             )
         info = {
-            "classes": self.classes,
+            "classes": self.dataset.kind.outputs,
+            "kind": self.dataset.kind.name,
+            "select": self.task.select,
             "origin": self.origin,
             "params": self._settings(),
             "features": self.dataset.metadata,
@@ -314,6 +321,11 @@ class Networks:
             "appearance": {"vector": self.params.appearance.vector},
             "relation": self.params.relation.model_dump(),
             "fusion": self.params.fusion.model_dump(),
+            "task": {
+                "kind": self.params.task.kind,
+                "loss": self.params.task.loss_name,
+                "relation_loss": self.params.task.relation_loss,
+            },
             "train": train | {"device": device, "precision": precision, "processes": world},
         }
 
@@ -333,15 +345,21 @@ class Networks:
         dataset = self.dataset
         clips = {
             part: [
-                [dataset.keys[dataset.clip_ids[clip]], int(dataset.label[clip])]
+                [dataset.keys[dataset.clip_ids[clip]], hashed(dataset.label[clip])]
                 for clip in fold.clips(part)
             ]
             for part in ("train", "val", "test")
         }
         everyone = np.concatenate([fold.clips(part) for part in ("train", "val", "test")])
-        frames = self.task.units(everyone).label.tobytes() if dataset.frame_labels else b""
-        metadata = [dataset.metadata, dataset.pooling_key, self.classes]
-        return [*metadata, clips, hashlib.sha256(frames).hexdigest()]
+        units = self.task.units(everyone) if dataset.frame_labels else None
+        frames = units and [hashed(units.label), hashed(units.frame_index)]
+        kind = [dataset.kind.name, dataset.kind.outputs]
+        return [dataset.metadata, dataset.pooling_key, *kind, clips, frames]
+
+
+def hashed(values: np.ndarray | None) -> str:
+    """Return the sha256 of an array's numbers; NaN, which has no JSON, among them."""
+    return hashlib.sha256(b"" if values is None else values.tobytes()).hexdigest()
 
 
 def improving(history: Sequence[Mapping[str, float]], score: str) -> bool:
@@ -352,7 +370,6 @@ def improving(history: Sequence[Mapping[str, float]], score: str) -> bool:
 
 def probe_rows(
     params: Params,
-    classes: Sequence[str],
     folds: Sequence[Fold],
     tables: Tables,
     networks: Networks,
@@ -369,9 +386,9 @@ def probe_rows(
             cached = networks.baselines_of(fold)
             fitted = processes.agreed(cached.finished)
             if fitted is None:
-                fitted = list(baselines(probes(), fold, classes=len(classes), params=params.train))
+                fitted = list(baselines(probes(), fold, params=params.train))
                 if processes.first:
                     cached.finish(fitted)
-            for name, probabilities in fitted:
-                yield from tables.rows(fold, seed, "test", name, probabilities)
+            for name, part, values in fitted:
+                yield from tables.rows(fold, seed, part, name, values)
             progress.advance()

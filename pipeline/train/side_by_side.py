@@ -56,9 +56,7 @@ class RunJob:
 
     def do(self, item: Planned | Fold) -> Fitted | None:
         if isinstance(item, Fold):
-            classes = self.config.num_classes
-            found = baselines(self._probes, item, classes=classes, params=self.params.train)
-            return list(found)
+            return list(baselines(self._probes, item, params=self.params.train))
         self._training.run(item, lambda number, row: report((number, row)))
         return None
 

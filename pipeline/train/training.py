@@ -226,7 +226,9 @@ class Training:
         """Fit the temperature of a run whose epoch is chosen."""
         val = trainer.fold.val
         predicted = trainer.predict(val)
-        temperature = fit_temperature(self.task.units(val).label, predicted(1.0))
+        temperature = 1.0
+        if self.dataset.kind.calibrates:
+            temperature = fit_temperature(self.task.units(val).label, predicted(1.0))
         return Selected(state.history, state.best, temperature, Tempered.of(predicted, temperature))
 
     def _fit(

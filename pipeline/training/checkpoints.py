@@ -12,6 +12,7 @@ import torch
 from arpgnet.models.arpgnet import ARPGNet, ARPGNetConfig
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.training.network import build_network, config_from_dict
 from arpgnet.pipeline.training.state import Weights, read_tensors, write_tensors
 
@@ -37,22 +38,30 @@ def save_run(
     write_tensors(folder / MODEL, weights, {**info, "network": asdict(config)})
 
 
-def load_run(folder: Path) -> tuple[ARPGNet, dict[str, Any]]:
+def load_run(folder: Path, *, kind: str | None = EXPRESSION) -> tuple[ARPGNet, dict[str, Any]]:
     """Return a trained network in evaluation mode on the CPU, and its metadata.
 
     Its logits are divided by the run's temperature: everybody who loads it gets the probabilities
     that evaluation has measured.
+
+    Args:
+        kind: the task that it must have been trained for; None: any.
 
     Returns:
         The network and a mapping with `classes`, `params`, `network`, `features`, `fold`, `seed`,
         `best_epoch`, `temperature` and `validation`.
 
     Raises:
-        UserError: there is no network of this version in the folder.
+        UserError: there is no network of this version in the folder, or it has another task.
     """
     path = folder / MODEL
     tensors, info = read_tensors(path)
     missing = [key for key in NEEDED if key not in info]
+    trained = info.get("kind", EXPRESSION)
+    if kind not in (trained, None):
+        raise UserError(
+            f"{path} was trained for task.kind: {trained}; this works with task.kind: {kind} only"
+        )
     try:
         if missing:
             raise KeyError(f"no {', '.join(missing)}")
@@ -124,9 +133,10 @@ def best_run(root: Path = Path()) -> str:
     first by name."""
 
     def score(name: str) -> float:
-        info = load_run(root / RUNS / name)[1]
-        chosen = info["params"]["train"]["select"]
+        info = load_run(root / RUNS / name, kind=None)[1]
+        chosen = info.get("select", info["params"]["train"]["select"])
         if chosen == "auto":
+            # of a run before there were other tasks than expressions
             chosen = "uar" if info["task"] == "clip" else "macro_f1"
         return float(info["validation"][f"val_{chosen}"])
 

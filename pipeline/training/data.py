@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ from torch import Tensor
 
 from arpgnet.models.arpgnet import pool_nodes
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.params import TaskParams
 from arpgnet.pipeline.store import digest
-from arpgnet.pipeline.tables.manifest import (
-    Clip,
-    Manifest,
-    read_frame_label_table,
-)
+from arpgnet.pipeline.tables.manifest import Manifest
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 from arpgnet.pipeline.training.features import Features, SharedFeatures, empty_features
+from arpgnet.pipeline.training.kinds import read_task
+from arpgnet.pipeline.training.kinds.base import Kind
+from arpgnet.pipeline.training.kinds.expression import Expression
+from arpgnet.pipeline.training.labels import FrameLabels, Labels, blank_like
 
 
 @dataclass(frozen=True)
@@ -70,23 +71,15 @@ GRAPH_METADATA = ("regions", "names", "edges", "edge_types", "mirror")
 
 
 @dataclass(frozen=True)
-class FrameLabels:
-    """The labeled frames of a clip, in order: their numbers in the video (int64 [L]) and their
-    classes (int64 [L], -1 for a frame that the data set's makers have left out)."""
-
-    index: np.ndarray
-    label: np.ndarray
-
-
-@dataclass(frozen=True)
 class Dataset:
     """Features and what they mean.
 
     `clip_ids` names the M usable clips. Frames of clip m are the rows `first[m]` up to
     `first[m + 1]` (int64 [M + 1]); `frame_index` (int64 [R]) are their numbers in the video, and
     `valid` (bool [R]) says which show a face. `partition` says of which clips `features` are: all
-    where one process trains. `label` (int64 [M]) is a clip's class; where frames are labeled it
-    is -1, and `frame_labels` has an entry per clip. `metadata` is what a network or a prediction
+    where one process trains. `label` is a clip's class (int64 [M]) or target values (float32
+    [M, A]); where frames are labeled it is blank (-1 or NaN), and `frame_labels` has an entry per
+    clip. `kind` is the task that the labels are of. `metadata` is what a network or a prediction
     needs of the appearance and the graph stage, `keys` each clip's upstream keys and
     `pooling_key` a digest of the pooling that all clips share. `storage` is the file of
     shared features.
@@ -104,6 +97,7 @@ class Dataset:
     pooling_key: str
     frame_labels: Mapping[str, FrameLabels] | None = None
     storage: SharedFeatures | None = None
+    kind: Kind = field(default_factory=lambda: Expression([]))
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle for a spawned process: the shared file instead of the tensors in it."""
@@ -119,10 +113,12 @@ class Dataset:
         return np.concatenate(spans) if spans else np.zeros(0, np.int64)
 
     def row_labels(self) -> np.ndarray:
-        """Return the label of each row, int64 [R]: its clip's, or its frame's (-1: none)."""
+        """Return the label of each row, int64 [R] or float32 [R, A]: its clip's, or its frame's
+        (blank: none)."""
         if self.frame_labels is None:
-            return np.repeat(self.label, np.diff(self.first))
-        label = np.full(len(self.frame_index), -1, np.int64)
+            return np.repeat(self.label, np.diff(self.first), axis=0)
+        shape = (len(self.frame_index), *self.label.shape[1:])
+        label = np.full(shape, blank_like(self.label), self.label.dtype)
         for clip, name in enumerate(self.clip_ids):
             span = slice(self.first[clip], self.first[clip + 1])
             known = self.frame_labels[name]
@@ -130,49 +126,18 @@ class Dataset:
                 continue
             frames = self.frame_index[span]
             at = np.minimum(np.searchsorted(known.index, frames), len(known.index) - 1)
-            label[span] = np.where(known.index[at] == frames, known.label[at], -1)
+            same = known.index[at] == frames
+            label[span][same] = known.label[at[same]]
         return label
 
 
-def read_frame_labels(table: pa.Table) -> dict[str, FrameLabels] | None:
-    """Read a table of `FRAME_LABELS_SCHEMA` by clip; None where empty: clips are labeled."""
-    if not len(table):
-        return None
-    clip = table.column("clip_id").combine_chunks().dictionary_encode()
-    code, names = clip.indices.to_numpy(), clip.dictionary.to_pylist()
-    index = table.column("frame_index").to_numpy().astype(np.int64)
-    label = table.column("label_index").to_numpy().astype(np.int64)
-    order = np.lexsort((index, code))
-    ends = np.searchsorted(code[order], np.arange(len(names) + 1))
-    return {
-        name: FrameLabels(index[order[start:end]], label[order[start:end]])
-        for name, start, end in zip(names, ends[:-1], ends[1:], strict=True)
-    }
-
-
-def labels_of(
-    clips: Sequence[Clip], table: pa.Table
-) -> tuple[dict[str, int], dict[str, FrameLabels] | None]:
-    """Return the class of every labeled clip, and None; where frames are labeled, -1 for each,
-    and its frames' classes.
-
-    Args:
-        table: of `FRAME_LABELS_SCHEMA`.
-    """
-    frame_labels = read_frame_labels(table)
-    if frame_labels is None:
-        return {c.clip_id: c.label_index for c in clips if c.label_index is not None}, None
-    nothing = FrameLabels(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    of_each = {c.clip_id: frame_labels.get(c.clip_id, nothing) for c in clips}
-    return dict.fromkeys(of_each, -1), of_each
-
-
 def load_dataset(
-    labels: Mapping[str, int],
+    labels: Mapping[str, Any],
     appearance: ShardReader,
     graphs: ShardReader,
     *,
     frame_labels: Mapping[str, FrameLabels] | None = None,
+    kind: Kind | None = None,
     device: torch.device | str = "cpu",
     rank: int = 0,
     world: int = 1,
@@ -184,8 +149,10 @@ def load_dataset(
     numbers per frame instead of h x w x C.
 
     Args:
-        labels: class index of each clip (-1 where its frames are labeled), in manifest order.
+        labels: class index or target values of each clip (blank where its frames are labeled), in
+            manifest order.
         frame_labels: of each clip, where frames are labeled.
+        kind: the task; None: classes, without their names.
         device: where the maps are pooled.
         rank, world: of `world` processes, the number of the one whose partition is read.
         shared: store them where spawned processes can read them (`Dataset.storage`).
@@ -230,7 +197,7 @@ def load_dataset(
         first,
         frame_index,
         valid,
-        np.array([labels[clip] for clip in clip_ids], np.int64),
+        _label_array([labels[clip] for clip in clip_ids]),
         partition,
         features,
         metadata,
@@ -238,7 +205,14 @@ def load_dataset(
         digest(constant),
         frame_labels,
         storage,
+        kind or Expression([]),
     )
+
+
+def _label_array(labels: Sequence[Any]) -> np.ndarray:
+    """Stack classes to int64 [M], or target values to float32 [M, A]."""
+    found = np.array(labels)
+    return found.astype(np.float32 if found.ndim > 1 else np.int64)
 
 
 def _fill(
@@ -308,30 +282,29 @@ def as_float(values: np.ndarray, valid: np.ndarray) -> Tensor:
     return torch.from_numpy(rows)
 
 
-def class_counts(labels: Sequence[int] | np.ndarray, classes: int) -> list[int]:
-    """Count the labels of each class (-1: none)."""
-    known = np.asarray(labels, dtype=np.int64)
-    return np.bincount(known[known >= 0], minlength=classes).tolist()
-
-
 def load(
     manifest: Manifest,
     root: Path,
     device: torch.device | str = "cpu",
     *,
+    task: TaskParams | None = None,
     rank: int = 0,
     world: int = 1,
     shared: bool = False,
-) -> tuple[Dataset, dict[str, int]]:
-    """Load the usable clips' features (this process's partition) and the class of every labeled
-    clip, quarantined ones too (-1 where frames are labeled). See `load_dataset`."""
-    table = read_frame_label_table(root / "data/frame_labels.parquet")
-    labels, frame_labels = labels_of(manifest.clips, table)
+) -> tuple[Dataset, Labels]:
+    """Load the usable clips' features (this process's partition) and the labels of every labeled
+    clip, quarantined ones too. See `load_dataset`.
+
+    Args:
+        task: what is learned; None: expressions.
+    """
+    kind, labels = read_task(task or TaskParams(), manifest, root)
     dataset = load_dataset(
-        labels,
+        labels.of_clip,
         ShardReader(root / "data/appearance"),
         ShardReader(root / "data/graphs"),
-        frame_labels=frame_labels,
+        frame_labels=labels.of_frames,
+        kind=kind,
         device=device,
         rank=rank,
         world=world,

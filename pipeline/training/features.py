@@ -63,10 +63,16 @@ class Frames(Tensors):
 
 @dataclass(frozen=True)
 class Batch(Frames):
-    """A batch of the network's inputs, [B, T, ...], and targets: label int64 [B] of clips or
-    [B, T] of frames, -1 where there is none."""
+    """A batch of the network's inputs, [B, T, ...], and targets: label of clips, int64 [B] or
+    float32 [B, A], or of frames, int64 [B, T] or float32 [B, T, A]; -1 or NaN where there is
+    none."""
 
     label: Tensor
+
+    @property
+    def per_frame(self) -> bool:
+        """Whether frames have labels, not clips."""
+        return self.label.ndim == 2 + self.label.is_floating_point()
 
     def __len__(self) -> int:
         return len(self.label)

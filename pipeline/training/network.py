@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arpgnet.models.abrnet import ABRNetConfig
 from arpgnet.models.arpgnet import EDGE_TYPES, ARPGNet, ARPGNetConfig, RelationConfig
 from arpgnet.models.fusion import FusionConfig
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params import Params, RelationParams
 from arpgnet.pipeline.training.features import Batch
 
 # the networks can drop attention weights too; it is no setting, and off
@@ -65,6 +66,7 @@ def network_config(
                 edge_types=tuple(relation.edges),
                 dropout=relation.dropout,
                 attention_dropout=ATTENTION_DROPOUT,
+                abrnet=_abrnet(relation, num_classes),
             ),
             fusion=FusionConfig(
                 mode=fusion.mode,
@@ -86,11 +88,20 @@ def network_config(
         raise UserError(f"params.yaml: {error}") from None
 
 
+def _abrnet(relation: RelationParams, units: int) -> ABRNetConfig | None:
+    if relation.head != "abrnet":
+        return None
+    return ABRNetConfig(units=units, heads=relation.heads, **relation.abrnet.model_dump())
+
+
 def config_from_dict(values: Mapping[str, Any]) -> ARPGNetConfig:
     """Return the inverse of `dataclasses.asdict` after a trip through JSON; a run of before
     `relation.conv_args` has none."""
     relation = {"conv_args": {}, **values["relation"]}
     relation["edge_types"] = tuple(relation["edge_types"])
+    # a network from before there was this head has no such setting
+    abrnet = relation.get("abrnet")
+    relation["abrnet"] = ABRNetConfig(**abrnet) if abrnet else None
     parts = {"relation": RelationConfig(**relation), "fusion": FusionConfig(**values["fusion"])}
     return ARPGNetConfig(**{**values, **parts})
 
@@ -115,4 +126,4 @@ def build_network(config: ARPGNetConfig, metadata: Mapping[str, Any]) -> ARPGNet
 def logits_of(module: Any, batch: Batch) -> Tensor:
     """Return logits [B, K] of clips, or [B, T, K] where the batch's labels are of frames."""
     outputs = run_network(module, batch)
-    return outputs["logits_BK" if batch.label.ndim == 1 else "frame_logits_BTK"]
+    return outputs["frame_logits_BTK" if batch.per_frame else "logits_BK"]

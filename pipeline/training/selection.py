@@ -31,3 +31,36 @@ def _counts(label: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.nd
     )
     hits, support, claimed = counts
     return hits, support, claimed
+
+
+def binary_f1(label: np.ndarray, predicted: np.ndarray) -> float:
+    """Compute F1 of presence; bool [U] each. NaN where nothing is present."""
+    if not label.any():
+        return float("nan")
+    return float(2 * (label & predicted).sum() / (label.sum() + predicted.sum()))
+
+
+def concordance(label: np.ndarray, predicted: np.ndarray) -> float:
+    """Compute Lin's concordance correlation coefficient (Biometrics 1989); float [U] each.
+
+    NaN where neither varies.
+    """
+    if not len(label):
+        return float("nan")
+    moved = (label.mean() - predicted.mean()) ** 2
+    spread = label.var() + predicted.var() + moved
+    shared = ((label - label.mean()) * (predicted - predicted.mean())).mean()
+    return float(2 * shared / spread) if spread > 0 else float("nan")
+
+
+def intraclass_correlation(label: np.ndarray, predicted: np.ndarray) -> float:
+    """Compute ICC(3,1) of two raters (Shrout and Fleiss 1979); float [U] each.
+
+    With two raters the mean squares between targets and of the rest reduce to variances: twice
+    the covariance over the sum of both variances. NaN where neither varies.
+    """
+    if not len(label):
+        return float("nan")
+    spread = label.var() + predicted.var()
+    shared = ((label - label.mean()) * (predicted - predicted.mean())).mean()
+    return float(2 * shared / spread) if spread > 0 else float("nan")

@@ -1,11 +1,12 @@
-"""What is learned and scored: a class per clip (AFEW, RML), or a class per frame (Aff-Wild2).
+"""What is learned and scored: a label per clip (AFEW, RML), or a label per frame (Aff-Wild2).
 
-A task says which views train and evaluate, what the label of a view is, and how the probabilities
-of overlapping views become one prediction of each scored unit. A view is what the network is shown
-together, segments of a clip or a window of a video: a row of int64 row numbers into the features;
--1 pads where a clip is shorter.
+A label is a class or a vector of values (`kinds`). A task says which views train and evaluate, what
+the label of a view is, and how the predictions of overlapping views become one of each scored unit.
+A view is what the network is shown together, segments of a clip or a window of a video: a row of
+int64 row numbers into the features; -1 pads where a clip is shorter.
 
-Shape letters: U units (clips, or labeled frames), V views, T frames of a view, K classes.
+Shape letters: U units (clips, or labeled frames), V views, T frames of a view, K outputs. Labels
+are int64 [...] or float32 [..., K], and blank (-1 or NaN) where there is none.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.tables.predictions import Units
 from arpgnet.pipeline.training.data import Dataset
+from arpgnet.pipeline.training.labels import blanked, known
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Task(Protocol):
         name: what a unit is, `clip` or `frame`.
         dataset: of all clips.
         frames: T of the longest view.
-        select: the validation score that chooses the epoch, `uar` or `macro_f1`.
+        select: the validation score that chooses the epoch, as `macro_f1`.
     """
 
     name: str
@@ -131,7 +133,7 @@ class Task(Protocol):
         ...
 
     def labels(self, views: Views) -> np.ndarray:
-        """Return the label of each view or of each of its frames, int64 [V] or [V, T]; -1: none."""
+        """Return the label of each view or of each of its frames, [V] or [V, T]."""
         ...
 
     def units(self, clips: np.ndarray) -> Units:
@@ -147,7 +149,7 @@ class Task(Protocol):
 
 
 class ClipTask:
-    """A class per clip: one frame of each of T segments, at random in training, centered otherwise.
+    """A label per clip: one frame of each of T segments, at random in training, centered otherwise.
 
     With `train.offsets: n` a clip is seen n times in evaluation, at n equally spaced places of
     the segments, and the probabilities are averaged.
@@ -160,7 +162,7 @@ class ClipTask:
         longest = int(np.diff(dataset.first).max())
         self.frames = min(params.frames or longest, longest)
         self.offsets = params.offsets
-        self.select: str = "uar" if params.select == "auto" else params.select
+        self.select = _select(dataset, params, per_frame=False)
         self._nearest = nearest_valid(dataset)
 
     def training(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
@@ -187,11 +189,11 @@ class ClipTask:
 
 
 class FrameTask:
-    """A class per frame: windows of `train.window` frames at every `train.stride`-th frame.
+    """A label per frame: windows of `train.window` frames at every `train.stride`-th frame.
 
     The probabilities of overlapping windows are averaged. Every labeled frame is scored: one
     that was not sampled or shows no face takes the prediction of the nearest one that does, as
-    is usual on Aff-Wild2. Labels of -1 (left out by the data set's makers) are neither learned
+    is usual on Aff-Wild2. Blank labels (left out by the data set's makers) are neither learned
     nor scored.
     """
 
@@ -201,19 +203,19 @@ class FrameTask:
         assert dataset.frame_labels is not None
         self.dataset = dataset
         self.frames, self.stride = params.window, params.stride
-        self.select: str = "macro_f1" if params.select == "auto" else params.select
-        self._label = np.where(dataset.valid, dataset.row_labels(), -1)
+        self.select = _select(dataset, params, per_frame=True)
+        self._label = blanked(dataset.row_labels(), ~dataset.valid)
 
     def training(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
         views = windows(self.dataset, clips, self.frames, self.stride)
-        taught = (self.labels(views) >= 0).any(axis=1)
+        taught = known(self.labels(views)).any(axis=1)
         return Views(views.rows[taught], views.clip[taught])
 
     def evaluation(self, clips: np.ndarray) -> Views:
         return windows(self.dataset, clips, self.frames, self.stride)
 
     def labels(self, views: Views) -> np.ndarray:
-        return np.where(views.rows >= 0, self._label[views.rows], -1)
+        return blanked(self._label[views.rows], views.rows < 0)
 
     def units(self, clips: np.ndarray) -> Units:
         names = [self.dataset.clip_ids[clip] for clip in clips]
@@ -248,6 +250,10 @@ class FrameTask:
         return np.concatenate(found)
 
 
+def _select(dataset: Dataset, params: TrainParams, *, per_frame: bool) -> str:
+    return dataset.kind.select(per_frame) if params.select == "auto" else params.select
+
+
 def make_task(dataset: Dataset, params: TrainParams) -> Task:
     """Make the task for the labels."""
     if dataset.frame_labels is None:
@@ -261,14 +267,14 @@ def frame_units(clip_ids: list[str], dataset: Dataset) -> Units:
     lengths = [len(index) for index, _ in scored]
     return Units(
         np.repeat(np.array(clip_ids, dtype=object), lengths),
-        np.concatenate([label for _, label in scored] or [np.zeros(0, np.int64)]),
+        np.concatenate([dataset.label[:0], *(label for _, label in scored)]),
         np.concatenate([index for index, _ in scored] or [np.zeros(0, np.int64)]),
     )
 
 
 def _scored(dataset: Dataset, clip_id: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frames of a clip that have a label of 0 or more, and their labels."""
+    """Return the frames of a clip that have a label, and their labels."""
     assert dataset.frame_labels is not None
     labels = dataset.frame_labels[clip_id]
-    labeled = labels.label >= 0
+    labeled = known(labels.label)
     return labels.index[labeled], labels.label[labeled]

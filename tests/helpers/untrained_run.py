@@ -1,6 +1,7 @@
 """A workspace with a run whose network has learned nothing: the least that predict needs."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,13 @@ CLASSES = ["anger", "happiness", "neutral"]
 
 
 def write_run(
-    root: Path, settings: dict[str, Any] | None = None, task: str = "clip", seed: int = 0
+    root: Path,
+    settings: dict[str, Any] | None = None,
+    task: str = "clip",
+    seed: int = 0,
+    *,
+    kind: str = "expression",
+    outputs: Sequence[str] = CLASSES,
 ) -> Path:
     """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml."""
     root.mkdir(parents=True, exist_ok=True)
@@ -37,12 +44,13 @@ def write_run(
     (root / "artifacts/backbone/backbone.json").write_text(json.dumps({"enabled": False}))
     metadata = features_metadata(params, load_pack(params.faces.pack).models["embedding"])
     frames = params.train.window if task == "frame" else params.decode.frames
-    config = network_config(params, metadata, len(CLASSES), frames)
+    config = network_config(params, metadata, len(outputs), frames)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         weights = build_network(config, metadata).state_dict()
     info = {
-        "classes": CLASSES,
+        "classes": list(outputs),
+        "kind": kind,
         "params": {"train": params.train.model_dump()},
         "features": metadata,
         "task": task,

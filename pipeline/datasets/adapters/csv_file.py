@@ -25,6 +25,7 @@ from arpgnet.pipeline.datasets.base import (
     Recipe,
     Wanted,
 )
+from arpgnet.pipeline.datasets.clip_targets import of_clip, read_frame_targets, target_name
 from arpgnet.pipeline.datasets.frame_names import read_frame_names
 from arpgnet.pipeline.datasets.label_files import text_of
 from arpgnet.pipeline.datasets.layout import SPLIT_NAMES, VIDEO_SUFFIXES
@@ -33,9 +34,12 @@ from arpgnet.pipeline.datasets.spelling import escaped, is_missing, quoted, spel
 from arpgnet.pipeline.tables.manifest import resolve_inside
 
 REQUIRED = ("path",)
-# one of the two: a class per clip, or a file with a class per frame
+# a class per clip, or a file with a class per frame: one of the two, unless there are targets
 LABELS = ("label", "frame_labels")
+# a file with target values per frame; columns that `target_name` knows have the clip's
+FRAME_TARGETS = "frame_targets"
 OPTIONAL = ("subject", "split", "fold", "group", "start_s", "end_s", "faces", "first_image")
+_COLUMNS = (*REQUIRED, *LABELS, *OPTIONAL, FRAME_TARGETS)
 # of the subject, e.g. trait_gender, trait_age
 TRAIT = "trait_"
 # columns of numbers, in which -1 and nan are read as such
@@ -92,7 +96,9 @@ def read_csv(
     UTF-8 or UTF-16; commas between fields, or what a first line `sep=;` says.
 
     `frame_labels` is the path, relative to the root, of a text file with a class name for every
-    frame of the video (`read_frame_names`). A path may be a folder of images: in the order of
+    frame of the video (`read_frame_names`). `frame_targets` is that of a table of target values per
+    frame (`read_frame_targets`), and columns such as `au_12` or `valence` are those of the clip;
+    with either, a class is not needed. A path may be a folder of images: in the order of
     their names, or, with `first_image`, numbered by their names from that number on. `faces` is
     `aligned` where the images are faces that were cut out already, else `detect`. Columns
     `trait_<name>` (gender, age, ...) say which groups the subject belongs to. What is optional may
@@ -200,7 +206,8 @@ def _header(fields: list[str], manifest: Path) -> list[str]:
         raise UserError(
             f"dataset.manifest: {manifest.name} is empty; it needs a header with path and label"
         )
-    has_labels = any(name in names for name in LABELS)
+    targets = FRAME_TARGETS in names or any(target_name(name) for name in names)
+    has_labels = targets or any(name in names for name in LABELS)
     absent = [
         name for name in (REQUIRED if has_labels else (*REQUIRED, LABELS[0])) if name not in names
     ]
@@ -218,8 +225,10 @@ def _header(fields: list[str], manifest: Path) -> list[str]:
             f"dataset.manifest: {manifest.name} has both 'label' and 'frame_labels': either clips "
             "or frames have a class; drop one of the columns"
         )
-    for name in (*REQUIRED, *LABELS, *OPTIONAL):
-        if names.count(name) > 1:
+    same = [target_name(name) or name for name in names]
+    known = [name for name in same if name in _COLUMNS or target_name(name)]
+    for name in known:
+        if known.count(name) > 1:
             raise UserError(f"dataset.manifest: {manifest.name} has two columns '{name}'")
     return names
 
@@ -291,9 +300,14 @@ def _listed(row: dict[str, str], wanted: Wanted, names: NamesOnDisk, where: str)
     if not folder and (first is not None or FACES[said] != "detect"):
         raise UserError("first_image and faces: aligned are only for folders of images")
     file = row.get("frame_labels")
+    values = row.get(FRAME_TARGETS)
     start, end = _seconds(row, "start_s"), _seconds(row, "end_s")
     if end is not None and end <= (start or 0.0):
         raise UserError(f"end_s {end} is not after start_s {start or 0.0}")
+    targets = of_clip(row)
+    if values:
+        place = resolve_inside(wanted.root, names.find(values), wanted.follow_links)
+        targets += (read_frame_targets(place),)
     return ListedClip(
         path=posixpath.normpath(path),
         label=row.get("label"),
@@ -316,6 +330,7 @@ def _listed(row: dict[str, str], wanted: Wanted, names: NamesOnDisk, where: str)
             for name, value in sorted(row.items())
             if name.startswith(TRAIT) and name != TRAIT and value
         ),
+        targets=targets,
     )
 
 

@@ -19,6 +19,7 @@ from arpgnet.pipeline.datasets.presets import preset_names, use
 
 REPOSITORY = Path(__file__).parents[3]
 CROSS = "ckplus-to-ravdess"
+RENDERED = ("demo-au", "demo-va")
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,19 @@ def comments(path: Path) -> list[str]:
 
 
 def test_every_set_of_the_field_has_a_preset() -> None:
-    assert set(preset_names()) - {CROSS} == set(field_sets())
+    assert set(preset_names()) - {CROSS, *RENDERED} == set(field_sets())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), zip(RENDERED, ("action_units", "valence_arousal"), strict=True)
+)
+def test_the_demo_has_presets_of_other_tasks(name: str, kind: str, here: Path) -> None:
+    before = (here / "params.yaml").read_bytes()
+    use(name)
+    params = load_params()
+    assert (params.dataset, params.task.kind) == (Params().dataset, kind)
+    use("demo")
+    assert (here / "params.yaml").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", sorted({*field_sets(), CROSS}))

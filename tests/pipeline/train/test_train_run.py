@@ -30,6 +30,7 @@ from arpgnet.pipeline.train.run import RUNS, train
 from arpgnet.pipeline.train.training import Training
 from arpgnet.pipeline.training.checkpoints import MODEL, load_run
 from arpgnet.pipeline.training.data import Dataset, load
+from arpgnet.pipeline.training.kinds.expression import CrossEntropy
 from arpgnet.pipeline.training.network import config_from_dict, logits_of, network_config
 from arpgnet.pipeline.training.state import State
 from arpgnet.pipeline.training.tasks import ClipTask, make_task
@@ -455,7 +456,7 @@ def test_diverging_training_is_explained(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = fresh(trained, tmp_path)
-    monkeypatch.setattr(Trainer, "_loss", lambda *_: torch.tensor(np.nan, requires_grad=True))
+    monkeypatch.setattr(CrossEntropy, "loss", lambda *_: torch.tensor(np.nan, requires_grad=True))
     with pytest.raises(UserError, match=r"diverged in epoch 0: lower train.lr"):
         train(small_params(), root=root)
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arpgnet.pipeline.common.params import TrainParams
-from arpgnet.pipeline.training.data import Dataset, FrameLabels, Partition
+from arpgnet.pipeline.training.data import Dataset, Partition
 from arpgnet.pipeline.training.features import Features
+from arpgnet.pipeline.training.labels import FrameLabels
 from arpgnet.pipeline.training.tasks import ClipTask, FrameTask, nearest_valid, segments, windows
 
 lengths = st.lists(st.integers(1, 40), min_size=1, max_size=5)

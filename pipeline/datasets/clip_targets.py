@@ -1,0 +1,213 @@
+"""Target values of a clip or its frames: action units, valence and arousal, and their codes for
+what is not annotated."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.datasets.label_files import text_of
+from arpgnet.pipeline.datasets.spelling import is_missing, quoted, spelling_key
+from arpgnet.pipeline.tables.targets import TargetTable, empty_targets
+
+# what public label files write where nothing is annotated: 9 BP4D, 999 EmotioNet, -1 Aff-Wild2
+NOT_CODED = (9.0, 999.0, -1.0)
+# the same of valence and arousal, of which -1 is a value
+NO_AFFECT = -5.0
+AFFECT = ("valence", "arousal")
+INTENSITY = "_intensity"
+# `AU12`, `'AU 12'`, au_12, AU12_r (OpenFace's intensity), AU12_c (its presence)
+_UNIT = re.compile(r"[\"'` ]*au[ _]*0*(\d+)[ _]*(intensity|occurrence|r|c)?[\"'` ]*")
+_FRAME_COLUMNS = ("frame", "frame_index")
+
+
+@dataclass(frozen=True)
+class ClipTargets:
+    """Values of a clip (`frames` is None; one row), or of its frames.
+
+    `values` is float32 [rows, A], NaN where nothing is annotated; `frames` int64 [rows], numbers
+    in the video, ascending.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    frames: np.ndarray | None = None
+
+    def digest(self) -> str:
+        """Return a digest of all of it."""
+        frames = b"" if self.frames is None else self.frames.astype("<i8").tobytes()
+        parts = ("\n".join(self.names).encode(), self.values.astype("<f4").tobytes(), frames)
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def target_name(column: str) -> str | None:
+    """Return what a column is called here (`au_12`, `au_12_intensity`, `valence`); None: no
+    target."""
+    name = spelling_key(column)
+    if name in AFFECT:
+        return name
+    found = _UNIT.fullmatch(name)
+    if not found:
+        return None
+    strength = found[2] in ("intensity", "r")
+    return f"au_{int(found[1])}{INTENSITY if strength else ''}"
+
+
+def read_value(name: str, text: str) -> float:
+    """Read a target's value; NaN: not annotated.
+
+    Raises:
+        UserError: it is neither a value of this target nor a code for none.
+    """
+    affect = name in AFFECT
+    if not text or (is_missing(text) and not (affect and _number(text) is not None)):
+        return float("nan")
+    value = _number(text)
+    if value is not None and (value == NO_AFFECT if affect else value in NOT_CODED):
+        return float("nan")
+    if affect:
+        good, wanted, codes = value is not None and -1 <= value <= 1, "in -1 to 1", "-5 or nothing"
+    elif name.endswith(INTENSITY):
+        good, wanted = value is not None and 0 <= value <= 5, "in 0 to 5"
+        codes = "9, 999, -1 or nothing"
+    else:
+        good, wanted, codes = value in (0.0, 1.0), "0 or 1", "9, 999, -1 or nothing"
+    if not good or value is None:
+        hint = f"; intensities belong in a column {name}{INTENSITY}" if wanted == "0 or 1" else ""
+        raise UserError(f"{name} {quoted(text)} is not {wanted} (not annotated: {codes}){hint}")
+    return value
+
+
+def of_clip(cells: Mapping[str, str]) -> tuple[ClipTargets, ...]:
+    """Return the targets in a row of a table, by column; nothing where no column is one.
+
+    Raises:
+        UserError: a value is wrong.
+    """
+    names = {column: name for column in cells if (name := target_name(column))}
+    if not names:
+        return ()
+    values = [read_value(name, cells[column].strip()) for column, name in names.items()]
+    return (ClipTargets(tuple(names.values()), np.array([values], np.float32)),)
+
+
+def read_frame_targets(path: Path) -> ClipTargets:
+    """Read a csv file with a row for each frame of a video.
+
+    A header names the columns, in any order. A column `frame` has the frames' numbers, from 0;
+    without one the rows follow the video from its first frame.
+
+    Raises:
+        UserError: the file is absent or no such table, or a value is wrong; with its line.
+    """
+    try:
+        reader = csv.reader(io.StringIO(text_of(path), newline=""), skipinitialspace=True)
+        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except OSError:
+        raise UserError(f"no file with frame targets at {path.name}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path.name} is no csv file in UTF-8 ({error})") from None
+    if len(lines) < 2:
+        raise UserError(f"{path.name} has no frames: it needs a header and a line for each frame")
+    (_, header), *rows = lines
+    names = {place: name for place, cell in enumerate(header) if (name := target_name(cell))}
+    if not names:
+        raise UserError(
+            f"line 1 of {path.name} names no target (found: {', '.join(header[:8])}): columns are "
+            "au_<number>, au_<number>_intensity, valence and arousal"
+        )
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    if twice:
+        raise UserError(f"line 1 of {path.name} names {twice[0]} twice")
+    keys = [spelling_key(cell) for cell in header]
+    numbered = next((keys.index(name) for name in _FRAME_COLUMNS if name in keys), None)
+    values = np.empty((len(rows), len(names)), np.float32)
+    frames = np.arange(len(rows))
+    for row, (number, cells) in enumerate(rows):
+        where = f"line {number} of {path.name}"
+        if len(cells) != len(header):
+            raise UserError(f"{where}: {len(cells)} fields where the header has {len(header)}")
+        try:
+            values[row] = [read_value(name, cells[at].strip()) for at, name in names.items()]
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        if numbered is not None:
+            frames[row] = _frame(cells[numbered], where)
+    order = np.argsort(frames, kind="stable")
+    frames = frames[order]
+    if (np.diff(frames) == 0).any():
+        same = frames[:-1][np.diff(frames) == 0][0]
+        raise UserError(f"{path.name} has two lines for frame {same}")
+    return ClipTargets(tuple(names.values()), values[order], frames)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _frame(text: str, where: str) -> int:
+    if not text.strip().isdecimal():
+        raise UserError(f"{where}: frame {quoted(text)} is not a whole number from 0 on")
+    return int(text)
+
+
+def target_table(targets: Mapping[str, Sequence[ClipTargets]]) -> TargetTable:
+    """Return the table of all clips, in their order; of each, what is said of the whole clip
+    first."""
+    found = [(clip, one) for clip, several in targets.items() for one in several]
+    if not found:
+        return empty_targets()
+    names = ordered({name for _, one in found for name in one.names})
+    clips, frames, values = [], [], []
+    for clip, one in sorted(found, key=lambda pair: (pair[0], pair[1].frames is not None)):
+        rows = len(one.values)
+        block = np.full((rows, len(names)), np.nan, np.float32)
+        block[:, [names.index(name) for name in one.names]] = one.values
+        clips.append(np.repeat(np.array([clip], object), rows))
+        frames.append(np.full(rows, -1) if one.frames is None else one.frames)
+        values.append(block)
+    return TargetTable(names, *(np.concatenate(column) for column in (clips, frames, values)))
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Sort by number of the action unit, occurrence before intensity; then valence, arousal."""
+
+    def place(name: str) -> tuple[int, int]:
+        if name in AFFECT:
+            return 10_000, AFFECT.index(name)
+        return int(name.split("_")[1]), int(name.endswith(INTENSITY))
+
+    return sorted(names, key=place)
+
+
+def unannotated(table: TargetTable) -> list[str]:
+    """Remark on what is not annotated: masked, and counted here."""
+    frames = table.frame_index >= 0
+    parts = []
+    for rows, unit in ((~frames, "clips"), (frames, "frames")):
+        values = table.values[rows]
+        gone = np.isnan(values).sum(axis=0)
+        used = [
+            f"{name} {count}"
+            for name, count in zip(table.names, gone.tolist(), strict=True)
+            if 0 < count < len(values)
+        ]
+        if used:
+            parts.append(
+                f"targets without an annotation, which are masked, of {len(values)} {unit}: "
+                f"{', '.join(used)}"
+            )
+    return parts

@@ -1,0 +1,293 @@
+"""The page and the model card of tasks with target values: action units, intensities, valence and
+arousal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from arpgnet.pipeline.common.wording import plural, unit_note
+from arpgnet.pipeline.report.charts import STYLE, curves_charts, to_svg
+from arpgnet.pipeline.report.images import BLUE, ORANGE, face_tiles
+from arpgnet.pipeline.report.page import Results, coverage_view, settings_text, tested
+from arpgnet.pipeline.report.sentences import MODEL_NAMES, interval, number, plain, plus_minus
+from arpgnet.pipeline.report.verdict import FEWEST_UNITS, rendered
+from arpgnet.pipeline.report.views import FIRST
+from arpgnet.pipeline.tables.facs import SCALES, described
+from arpgnet.pipeline.tables.predictions import NETWORK
+
+SCORES = {
+    "f1": ("F1", "harmonic mean of precision and recall of presence, over the whole test part"),
+    "icc": ("ICC(3,1)", "intraclass correlation of annotation and prediction, 1 at best"),
+    "mae": ("MAE", "mean absolute error, on the scale of the annotation"),
+    "ccc": ("CCC", "Lin's concordance correlation coefficient, 1 at best"),
+    "rmse": ("RMSE", "root of the mean squared error, on the scale of the annotation"),
+}
+BASELINES = {
+    **MODEL_NAMES,
+    "prevalence": "each unit's prevalence, the same for every face",
+    "mean": "each target's mean, the same for every face",
+    "ridge_embedding": "ridge regression on the mean embedding",
+    "ridge_map": "ridge regression on the mean map",
+    "ridge_map_grid": "ridge regression on the mean map with its positions",
+}
+
+
+def is_of_targets(results: Results) -> bool:
+    """Whether the run's task has target values, not classes."""
+    return "kind" in results.details
+
+
+def claim(results: Results) -> str:
+    """Judge the network by the best of its baselines, in a sentence with its limits."""
+    details = results.details
+    score = details["scores"][0]
+    name = SCORES[score][0]
+    gains = details["gain_over_baselines"]
+    own = details["models"][NETWORK]["scores"][score]
+    said = f"mean {name} {number(own['mean'])} {interval(own)}"
+    whom = f"tested on {plural(details['intervals_over'], details['interval_unit'])}"
+    limits = list(_limits(results))
+    if not gains:
+        return f"ARPGNet was not compared with any baseline; {said}, {whom}."
+    nearest = min(gains, key=lambda one: gains[one][score]["mean"])
+    gain = gains[nearest][score]
+    verb = "does not clearly beat"
+    if gain["ci_low"] > 0:
+        verb = "beats"
+    elif gain["ci_high"] < 0:
+        verb = "does not beat"
+    beside = f" ({'; '.join(limits)})" if limits else ""
+    return (
+        f"ARPGNet {verb} the best baseline, {BASELINES.get(nearest, nearest)}: "
+        f"{gain['mean']:+.3f} {name} {interval(gain)}; {said}{beside}, {whom}."
+    )
+
+
+def _limits(results: Results) -> Iterator[str]:
+    details, manifest = results.details, results.manifest
+    if faces := rendered(manifest):
+        yield faces
+    if manifest.notes["protocol"]["group_by"] != "subject":
+        yield "not subject-disjoint"
+    unit = details["interval_unit"]
+    if unit != "subject":
+        yield f"interval over {unit}s, not people"
+    elif details["intervals_over"] < FEWEST_UNITS:
+        yield f"interval over only {plural(details['intervals_over'], unit)}"
+    if results.metrics["seeds"] == 1:
+        yield "one seed"
+
+
+def render_targets(results: Results) -> str:
+    """Render the page's HTML; every text from data is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("arpgnet.pipeline.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    shards = results.shards
+    style = files("arpgnet.pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
+    score = results.details["scores"][0]
+    return environment.get_template("targets.html.j2").render(
+        **_facts(results),
+        style=Markup(style),
+        faces=face_tiles(
+            results.manifest.clips,
+            results.manifest.classes,
+            results.params.report.faces,
+            faces=shards["faces"],
+            landmarks=shards["landmarks"],
+            graphs=shards["graphs"],
+        ),
+        first=FIRST,
+        colors={
+            "adjacent": "rgb({}, {}, {})".format(*BLUE),
+            "symmetric": "rgb({}, {}, {})".format(*ORANGE),
+        },
+        charts=[Markup(svg) for svg in co_occurrence_charts(results.details)],
+        curves=[
+            Markup(svg)
+            for svg in curves_charts(results.curves, score=SCORES[score][0], loss="loss")
+        ],
+        provenance=results.provenance,
+        pack=f"{shards['faces'].metadata['pack']} (license of the weights: "
+        f"{shards['faces'].metadata['license']})",
+        settings=settings_text(results.params),
+    )
+
+
+def targets_card(results: Results) -> str:
+    """Render the model card; every text from data is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("arpgnet.pipeline.report", "."),
+        finalize=plain,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    faces = results.shards["faces"].metadata
+    return environment.get_template("targets_card.md.j2").render(
+        **_facts(results),
+        pack=faces["pack"],
+        pack_license=faces["license"],
+        sets=results.manifest.notes["sets"],
+        digest=results.details["predictions_sha256"],
+    )
+
+
+def _facts(results: Results) -> dict[str, Any]:
+    """Return what page and card show of the results."""
+    details, metrics, manifest = results.details, results.metrics, results.manifest
+    title, scale = SCALES[details["kind"]]
+    scores = details["scores"]
+    protocol = manifest.notes["protocol"]
+    level = f"{details['confidence']:.0%}"
+    return {
+        "title": title,
+        "scale": scale,
+        "verdict": claim(results),
+        "rendered": rendered(manifest),
+        "dataset": "the rendered demo" if manifest.dataset == "demo" else manifest.dataset,
+        "protocol": f"{protocol['protocol']}, {plural(metrics['folds'], 'fold')}, "
+        f"{plural(metrics['seeds'], 'seed')}",
+        "tested": tested(metrics),
+        "level": level,
+        "interval_note": f"Brackets: {level} interval from {details['bootstrap']} bootstrap "
+        f"resamples of {plural(details['intervals_over'], details['interval_unit'])}"
+        f"{unit_note(details['interval_unit'])}. ±: standard deviation over seeds.",
+        "scores": [SCORES[score] for score in scores],
+        "tiles": [
+            {
+                "name": f"mean {SCORES[score][0]}",
+                "value": number(metrics[score]["mean"]),
+                "detail": f"{interval(metrics[score])}{plus_minus(metrics[score])}",
+            }
+            for score in scores
+        ]
+        + [
+            {
+                "name": "coverage",
+                "value": f"{metrics['coverage']['mean']:.1%}",
+                "detail": f"of {tested(metrics)} have a prediction",
+            }
+        ],
+        "models": list(_models(details)),
+        "outputs": list(_outputs(details)),
+        "threshold": _threshold(details),
+        "missing": _missing(details),
+        "subjects": [
+            {"name": row["subject"], "score": _cell(row[scores[0]])} for row in details["subjects"]
+        ],
+        "coverage": coverage_view(results),
+    }
+
+
+def _models(details: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    first = details["scores"][0]
+    models = details["models"]
+
+    def rank(name: str) -> float:
+        mean = models[name]["scores"][first]["mean"]
+        return -1.0 if mean is None else float(mean)
+
+    for name in sorted(models, key=rank, reverse=True):
+        found = models[name]["scores"]
+        yield {
+            "name": BASELINES.get(name, name),
+            "ours": name == NETWORK,
+            "cells": [f"{_cell(found[score]['mean'])} {_brackets(found[score])}"
+                      for score in details["scores"]],
+        }  # fmt: skip
+
+
+def _outputs(details: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a row per target: its name, how it is annotated, its scores and its best baseline."""
+    models, first = details["models"], details["scores"][0]
+    for name in details["outputs"]:
+        own = models[NETWORK]["per_output"][name]
+        rivals = [
+            model["per_output"][name][first]["mean"]
+            for key, model in models.items()
+            if key != NETWORK and model["per_output"][name][first]["mean"] is not None
+        ]
+        known = details["annotated"][name]
+        yield {
+            "name": name,
+            "described": described(name),
+            "count": f"{known['count']:,}",
+            "mean": _cell(known["mean"]),
+            "cells": [f"{_cell(own[score]['mean'])} {_brackets(own[score])}"
+                      for score in details["scores"]],
+            "rival": number(max(rivals)) if rivals else "",
+        }  # fmt: skip
+
+
+def _cell(value: float | None) -> str:
+    return "not defined" if value is None else number(value)
+
+
+def _brackets(score: Mapping[str, Any]) -> str:
+    return "" if score.get("ci_low") is None else interval(score)
+
+
+def _threshold(details: Mapping[str, Any]) -> str:
+    if details["threshold"] is None:
+        return ""
+    if details["threshold"] == "fixed":
+        return "A unit counts as present from a probability of 0.5 on, in every model."
+    values = np.array(list(details["thresholds"].values()))
+    return (
+        "A unit counts as present from a probability on that has the best F1 on validation, for "
+        f"every run and unit by itself ({values.min():.2f} to {values.max():.2f}), and so for the "
+        "linear models."
+    )
+
+
+def _missing(details: Mapping[str, Any]) -> str:
+    if details["threshold"] is not None and details["missing"] == "wrong":
+        return "Where there is no prediction, the opposite of the annotation counts as predicted."
+    return "What has no prediction is not scored."
+
+
+def targets_plots(results: Results) -> dict[str, str]:
+    """Return SVG by file name, for `dvc plots`; equal results give equal text."""
+    score = results.details["scores"][0]
+    loss, scores = curves_charts(results.curves, score=SCORES[score][0], loss="loss")
+    kinds = ("annotated", "predicted")
+    drawn = zip(kinds, co_occurrence_charts(results.details), strict=False)
+    found = {"loss": loss, f"val_{score}": scores} | {f"co_occurrence_{k}": svg for k, svg in drawn}
+    return {f"{name}.svg": text for name, text in found.items()}
+
+
+def co_occurrence_charts(details: Mapping[str, Any]) -> Iterator[str]:
+    """Draw how often each unit is present where another is: annotated, and predicted."""
+    found = details["co_occurrence"]
+    if found is None:
+        return
+    names = [name.removeprefix("au_") for name in details["outputs"]]
+    with matplotlib.rc_context(STYLE):
+        for kind in ("annotated", "predicted"):
+            figure = Figure(figsize=(4.6, 4.1))
+            axes = figure.subplots()
+            values = np.array(found[kind], dtype=np.float64)
+            image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
+            axes.set(
+                xlabel="is present, too",
+                ylabel="where this unit is present",
+                title=f"Co-occurrence, {kind}",
+                xticks=range(len(names)),
+                yticks=range(len(names)),
+            )
+            axes.set_xticklabels(names, fontsize=8)
+            axes.set_yticklabels(names, fontsize=8)
+            figure.colorbar(image, ax=axes, label="fraction", shrink=0.8)
+            yield to_svg(figure, f"Co-occurrence of action units, {kind}")

@@ -1,0 +1,73 @@
+"""`arpgnet predict` with networks of other tasks than expressions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from arpgnet.pipeline.cli.main import app
+from helpers.face_videos import film, images_of
+from helpers.untrained_run import write_run
+
+UNITS = ["au_1", "au_12"]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return film(tmp_path_factory.mktemp("video") / "one.mp4", images_of(1)[:6])
+
+
+def predicted(root: Path, video: Path, form: str, *more: str) -> tuple[int, str]:
+    words = ["predict", "--model", str(root), "--window", "0.6", "--format", form]
+    done = CliRunner().invoke(app, [*words, "--out", str(root), str(video), *more])
+    return done.exit_code, done.output + str(done.exception or "")
+
+
+def test_action_units_have_columns_of_their_own_in_every_format(
+    tmp_path: Path, video: Path
+) -> None:
+    write_run(tmp_path, {"decode": {"frames": 4}}, kind="action_units", outputs=UNITS)
+    status, said = predicted(tmp_path, video, "csv")
+    assert status == 0
+    assert "probability that the unit is present, 0 to 1; au_1 inner brow raiser, au_12" in said
+    table = pd.read_csv(tmp_path / "one.csv")
+    assert not {"label", "p_au_1"} & set(table.columns)
+    assert table[UNITS].apply(lambda column: column.between(0, 1)).all(axis=None)
+    # each by itself: they are no shares of one
+    assert (table[UNITS].sum(axis=1) - 1).abs().max() > 1e-3
+    assert predicted(tmp_path, video, "openface")[0] == 0
+    openface = pd.read_csv(tmp_path / "one.openface.csv")
+    assert (openface["AU12_c"] == (table["au_12"] >= 0.5)).all()
+    assert "label" not in openface.columns
+    assert predicted(tmp_path, video, "pyfeat")[0] == 0
+    pyfeat = pd.read_csv(tmp_path / "one.pyfeat.csv")
+    assert pyfeat["AU01"].to_numpy() == pytest.approx(table["au_1"].to_numpy(), abs=1e-6)
+    assert predicted(tmp_path, video, "parquet")[0] == 0
+    metadata = pq.read_metadata(tmp_path / "one.parquet").metadata
+    assert metadata[b"kind"] == b"action_units"
+    assert b"lip corner puller" in metadata[b"scale"]
+    for form, more in (("intervals", ()), ("csv", ("--overlay",)), ("csv", ("--page",))):
+        status, said = predicted(tmp_path, video, form, *more)
+        assert status != 0
+        assert "shows expressions; fold0-seed0 predicts action units: write a table" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "outputs", "low", "high"),
+    [
+        ("intensity", ["au_6_intensity"], 0, 5),
+        ("valence_arousal", ["valence", "arousal"], -1, 1),
+    ],
+)
+def test_values_are_on_their_scale(
+    tmp_path: Path, video: Path, kind: str, outputs: list[str], low: float, high: float
+) -> None:
+    write_run(tmp_path, {"decode": {"frames": 4}}, "clip", kind=kind, outputs=outputs)
+    assert predicted(tmp_path, video, "openface")[0] == 0
+    table = pd.read_csv(tmp_path / "one.openface.csv")
+    names = ["AU06_r"] if kind == "intensity" else outputs
+    assert table[names].apply(lambda column: column.between(low, high)).all(axis=None)
