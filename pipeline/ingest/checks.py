@@ -145,15 +145,15 @@ def check_classes(
             f"fold {number} has no training clip of class '{name}' {why(name)}"
             for name, number in unlearned.items()
         ]
-        names = ", ".join(unlearned)
+        excluded = ", ".join(unlearned)
         faults.append(
-            f"{joined(folded)}; set dataset.exclude=[{names}], choose fewer folds, or add clips"
+            f"{joined(folded)}; set dataset.exclude=[{excluded}], choose fewer folds, or add clips"
         )
     if untested:
         never = [f"no clip of class '{name}' is in any test part {why(name)}" for name in untested]
-        names = ", ".join(untested)
+        excluded = ", ".join(untested)
         faults.append(
-            f"{joined(never)}; set dataset.exclude=[{names}], another dataset.seed, or protocol "
+            f"{joined(never)}; set dataset.exclude=[{excluded}], another dataset.seed, or protocol "
             "kfold"
         )
     if faults:
