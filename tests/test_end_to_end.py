@@ -197,8 +197,22 @@ def test_plots_come_out(finished: Workspace) -> None:
     assert "warn" not in (shown.stdout + shown.stderr).lower()
     page = (finished.root / "dvc_plots/index.html").read_text()
     wanted = YAML(typ="safe").load((finished.root / "dvc.yaml").read_text())["plots"]
-    for title in (title for plot in wanted for title in plot):
+    for title in (title for plot in wanted if not isinstance(plot, str) for title in plot):
         assert title in page
+    # without a network the others are empty
+    images = re.findall(r'<img src="([^"]+\.svg)"', page)
+    assert len(images) == 7
+    assert all((finished.root / "dvc_plots" / image).is_file() for image in images)
+
+
+# tests/test_dag.py checks what is registered
+@pytest.mark.slow
+def test_a_registered_model_is_fetched_by_its_tag(finished: Workspace, tmp_path: Path) -> None:
+    finished.run("git", "tag", "--annotate", "arpgnet@v1.0.0", "--message", "first")
+    out = ("--out", str(tmp_path / "runs"))
+    finished.dvc("artifacts", "get", str(finished.root), "arpgnet", "--rev", "v1.0.0", *out)
+    assert load_run(tmp_path / "runs/fold0-seed0")[1]["fold"] == 0
+    assert ran(finished.dvc("repro").stdout) == ["ingest"]
 
 
 @pytest.mark.slow

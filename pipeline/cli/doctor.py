@@ -14,7 +14,7 @@ from pathlib import Path
 
 from arpgnet.pipeline.common import user
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.gpus import why_no_cuda
+from arpgnet.pipeline.common.gpus import visible_gpus, why_no_cuda
 from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.store import Address, Store, folder_of, store_place
@@ -52,7 +52,8 @@ def examine() -> list[Finding]:
 
 def _python() -> Iterator[Finding]:
     found = f"{sys.version.split()[0]} on {sys.platform}, {plural(os.cpu_count() or 1, 'core')}"
-    yield Finding(sys.version_info >= (3, 11), "Python", found, "install Python 3.11 or newer")
+    recent = sys.version_info >= (3, 11)
+    yield Finding(recent, "Python", found, "" if recent else "install Python 3.11 or newer")
 
 
 def _user() -> Iterator[Finding]:
@@ -93,8 +94,10 @@ def _devices() -> Iterator[Finding]:
     import torch
 
     gpu = torch.cuda.is_available()
-    name = torch.cuda.get_device_name(0) if gpu else f"CPU: {why_no_cuda()}"
-    yield Finding(True, "training device", name)
+    name = torch.cuda.get_device_name(0) if gpu else "CPU"
+    # where there is no GPU, a build for one would not help
+    unused = not gpu and bool(visible_gpus())
+    yield Finding(True, "training device", name, why_no_cuda() if unused else "")
     providers = onnxruntime.get_available_providers()
     mismatch = gpu and "CUDAExecutionProvider" not in providers
     yield Finding(

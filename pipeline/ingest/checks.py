@@ -145,15 +145,16 @@ def check_classes(
             f"fold {number} has no training clip of class '{name}' {why(name)}"
             for name, number in unlearned.items()
         ]
+        excluded = ", ".join(unlearned)
         faults.append(
-            f"{joined(folded)}; set dataset.exclude=[{', '.join(unlearned)}], choose fewer folds, "
-            "or add clips"
+            f"{joined(folded)}; set dataset.exclude=[{excluded}], choose fewer folds, or add clips"
         )
     if untested:
         never = [f"no clip of class '{name}' is in any test part {why(name)}" for name in untested]
+        excluded = ", ".join(untested)
         faults.append(
-            f"{joined(never)}; set dataset.exclude=[{', '.join(untested)}], another dataset.seed, "
-            "or protocol kfold"
+            f"{joined(never)}; set dataset.exclude=[{excluded}], another dataset.seed, or protocol "
+            "kfold"
         )
     if faults:
         raise UserError("; ".join(faults))

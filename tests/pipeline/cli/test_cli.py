@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from arpgnet.pipeline.cli.doctor import examine
 from helpers.in_process import REPOSITORY, arpgnet
 from helpers.predictions_tables import write_run
 
@@ -111,6 +112,13 @@ def test_doctor_names_packages_packs_and_store(own_store: Path) -> None:
     for word in ("torch", "insightface", "training device", "pack demo", "store", "params.yaml"):
         assert word in done.stdout
     assert done.returncode == 0, done.stdout
+
+
+def test_doctor_gives_no_advice_where_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arpgnet.pipeline.cli.doctor.visible_gpus", list)
+    found = {finding.what: finding for finding in examine()}
+    for what in ("Python", "torch", "training device", "pack demo", "pack buffalo_l", "store"):
+        assert (found[what].ok, found[what].remedy) == (True, "")
 
 
 def test_doctor_says_what_to_do_about_an_unusable_store(
