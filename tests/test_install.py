@@ -98,7 +98,7 @@ def predict_beside(folder: Path, place: Path, workspace: Path, video: Path) -> d
     )
     assert done.returncode == 0, done.stderr
     report: dict[str, list[str]] = json.loads((folder / "report.json").read_text())
-    table = pd.read_csv(folder / "out/face.csv", comment="#")
+    table = pd.read_csv(folder / "out/face.csv")
     assert table["frame"].tolist() == list(range(FRAMES))
     assert table["success"].all()
     assert list((folder / "out").glob("*.html"))

@@ -139,6 +139,9 @@ def centers(spec: ModelSpec) -> Centers:
 class AppearanceNetwork:
     """A pack's embedding network with its last feature map as a second output.
 
+    Args:
+        graph: its file, if it is open.
+
     Raises:
         UserError: the graph cannot be loaded, or has no such map tensor.
     """
@@ -146,6 +149,7 @@ class AppearanceNetwork:
     def __init__(
         self,
         spec: ModelSpec,
+        graph: OnnxGraph | None = None,
         *,
         batch: int,
         device: Device = "cpu",
@@ -160,7 +164,7 @@ class AppearanceNetwork:
             self.layout = layout(spec)
             self._network = open_checkpoint(spec, batch, device, threads, precision)
             return
-        graph = open_graph(spec)
+        graph = graph or open_graph(spec)
         self.layout = layout(spec, graph)
         self._network = GraphNetwork(
             spec,

@@ -78,6 +78,7 @@ class Networks:
         self.landmarks = LandmarkNetwork(model.pack.models["landmark"], device=device)
         self.appearance = AppearanceNetwork(
             model.embedding,
+            model.opened.pop() if model.opened else None,
             batch=params.appearance.batch,
             device=device,
             precision=resolve_precision(params.appearance.precision, device),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +13,7 @@ from arpgnet.pipeline.common.params import PARAMS_FILE, Params, TrainParams, loa
 from arpgnet.pipeline.geometry.regions import region_metadata, region_topology
 from arpgnet.pipeline.networks.appearance import layout
 from arpgnet.pipeline.networks.packs import ModelSpec, Pack, load_pack
+from arpgnet.pipeline.networks.sessions import OnnxGraph, open_graph
 from arpgnet.pipeline.networks.tuned import tuned
 from arpgnet.pipeline.publish.needs import median_s, sound_clips
 from arpgnet.pipeline.report.location import CARD
@@ -44,6 +45,8 @@ class Model:
         others: of an ensemble, the networks whose probabilities are averaged with those of
             `network`.
         copy: the folder of a copied run, which is deleted with this object.
+        opened: the appearance network's graph, for the first who loads it and takes it out; so it
+            is parsed once, and not held longer.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Model:
     card: Path
     others: tuple[ARPGNet, ...] = ()
     copy: TemporaryDirectory[str] | None = None
+    opened: list[OnnxGraph] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def classes(self) -> list[str]:
@@ -149,13 +153,20 @@ def assemble(
         )
     pack = load_pack(params.faces.pack)
     embedding = tuned(pack.models["embedding"], backbone)
-    _check_features(name, info, params, embedding)
-    return Model(name, network, info, params, pack, embedding, clip_s, card)
+    opened = [open_graph(embedding)] if embedding.arch is None else []
+    _check_features(name, info, params, embedding, *opened)
+    return Model(name, network, info, params, pack, embedding, clip_s, card, opened=opened)
 
 
-def features_metadata(params: Params, embedding: ModelSpec) -> dict[str, Any]:
-    """Return what a run with these settings says of its features."""
-    output, graph = layout(embedding), params.graph
+def features_metadata(
+    params: Params, embedding: ModelSpec, opened: OnnxGraph | None = None
+) -> dict[str, Any]:
+    """Return what a run with these settings says of its features.
+
+    Args:
+        opened: the appearance network's graph, if it is open.
+    """
+    output, graph = layout(embedding, opened), params.graph
     topology = region_topology(graph.regions, graph.grid, graph.neighborhood)
     return {
         "embedding_dim": output.embedding_dim,
@@ -164,9 +175,15 @@ def features_metadata(params: Params, embedding: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _check_features(name: str, info: dict[str, Any], params: Params, embedding: ModelSpec) -> None:
+def _check_features(
+    name: str,
+    info: dict[str, Any],
+    params: Params,
+    embedding: ModelSpec,
+    opened: OnnxGraph | None = None,
+) -> None:
     """Check that the settings give the inputs that the network takes."""
-    now = features_metadata(params, embedding)
+    now = features_metadata(params, embedding, opened)
     unlike = [key for key, value in now.items() if info["features"].get(key) != value]
     if unlike:
         raise UserError(

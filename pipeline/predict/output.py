@@ -1,6 +1,7 @@
 """Tables of predictions, one row per face and frame, written as they are computed.
 
 A frame without a face has a row too, with `success` false and `face_id` -1: no frame is missing.
+`complete` is true in every row but the last one of a table that ends early.
 
 Sources of the two formats of other tools:
   openface: OpenFace 2.2, Baltrusaitis et al., FG 2018; its wiki, "Output Format"
@@ -14,8 +15,10 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -40,7 +43,6 @@ SUFFIX: dict[Format, str] = {
 }  # fmt: skip
 # formats whose users expect landmarks
 WITH_LANDMARKS = frozenset({"openface", "pyfeat"})
-INCOMPLETE = "# complete=false"
 # rows of a row group, and of what is lost when the process is killed
 GROUP_ROWS = 2048
 NAN = float("nan")
@@ -69,9 +71,9 @@ class Row:
 
     Shapes: box float [4], probabilities float [K] or None if no window has shown the face,
     points float [P, 2] in pixels of the video or None. `regions`, if requested, is that of the
-    nearest frame that was shown to the network. `blurred`, float [n, 4], are the boxes of everybody
-    in the frame, if nobody may be recognized in its image. `pose` and `quality` are None if not
-    known.
+    nearest frame that was shown to the network. `pose` and `quality` are None if not known.
+    `blurred`, float [n, 4], are the boxes of everybody in the frame, if nobody may be recognized in
+    its image.
     """
 
     frame: int
@@ -83,9 +85,9 @@ class Row:
     coverage: float = 0.0
     points: np.ndarray | None = None
     regions: Regions | None = None
-    blurred: np.ndarray | None = None
     pose: HeadPose | None = None
     quality: Quality | None = None
+    blurred: np.ndarray | None = None
 
     @property
     def success(self) -> bool:
@@ -206,7 +208,7 @@ def open_table(path: Path, form: Format, head: TableHeader) -> Table:
             raise
 
 
-def plain(row: Row, head: TableHeader) -> dict[str, Any]:
+def plain(row: Row, head: TableHeader, complete: bool = True) -> dict[str, Any]:
     """Return the columns of Parquet, CSV and JSON lines."""
     corners = dict(zip(("x1", "y1", "x2", "y2"), _box(row), strict=True))
     return {
@@ -223,11 +225,12 @@ def plain(row: Row, head: TableHeader) -> dict[str, Any]:
         "stride_s": head.stride_s,
         **angles(row),
         **quality(row),
+        "complete": complete,
         **_points(row, head),
     }
 
 
-def openface(row: Row, head: TableHeader) -> dict[str, Any]:
+def openface(row: Row, head: TableHeader, complete: bool = True) -> dict[str, Any]:
     """Return OpenFace's columns: frames from 1, all x_ before all y_ in pixels, then classes; of
     action units `AU12_c` (1: present, from a probability of 0.5 on) or `AU12_r` (0 to 5).
 
@@ -245,10 +248,11 @@ def openface(row: Row, head: TableHeader) -> dict[str, Any]:
         **{f"pose_R{axis}": float(value) for axis, value in zip("xyz", pose.euler, strict=True)},
         **_points(row, head),
         **(_predicted(row, head) if head.of_classes else _openface_targets(row, head)),
+        "complete": int(complete),
     }
 
 
-def pyfeat(row: Row, head: TableHeader) -> dict[str, Any]:
+def pyfeat(row: Row, head: TableHeader, complete: bool = True) -> dict[str, Any]:
     """Return the columns of a Fex: classes by their plain names, of which Py-Feat knows seven, and
     action units as `AU12`.
 
@@ -272,63 +276,84 @@ def pyfeat(row: Row, head: TableHeader) -> dict[str, Any]:
         **{_pyfeat_name(name): value for name, value in _classes(row, head).items()},
         "Identity": f"Person_{row.face_id}" if row.success else "",
         "input": head.video,
+        "complete": complete,
     }
 
 
 class Lines:
-    """A text file that is written line by line, without a buffer.
-
-    A line that does not fit on a full disk is removed whole, and the one before it is replaced by
-    the mark of an incomplete table.
-    """
+    """A text file that is written line by line, without a buffer."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb", buffering=0)
-        # of the last line, and of the one before
-        self._end = self._earlier = 0
+
+    @property
+    def end(self) -> int:
+        return self._file.tell()
 
     def write(self, line: str) -> None:
-        """Write one whole line, including its end."""
+        """Write one whole line, including its end; on a full disk nothing of it."""
+        start = self.end
         left = memoryview(line.encode())
         try:
             while left:
                 left = left[self._file.write(left) :]
         except OSError:
-            # the first line may be a table's head, which must stay
-            self._end = self._earlier or self._end
-            self._file.truncate(self._end)
-            self._file.seek(self._end)
+            self.cut(start)
             raise
-        self._earlier, self._end = self._end, self._file.tell()
 
-    def close(self, mark: str | None) -> None:
-        """Write a last line, if any, and close the file."""
-        with self._file:
-            if mark is not None:
-                self.write(mark)
+    def cut(self, end: int) -> None:
+        """Remove what comes after so many bytes."""
+        self._file.truncate(end)
+        self._file.seek(end)
+
+    def close(self) -> None:
+        self._file.close()
 
 
-class TextTable:
-    """A table in a text file, whose last line says where rows are missing."""
-
-    incomplete = INCOMPLETE
+class TextTable(ABC):
+    """A table in a text file; a row is in it as soon as it is known."""
 
     def __init__(self, path: Path, head: TableHeader) -> None:
         self._head, self._path = head, path
         self._lines = Lines(path)
+        # the last two rows, and where their lines begin
+        self._recent: deque[tuple[int, Any]] = deque(maxlen=2)
+
+    @abstractmethod
+    def _line(self, row: Any, complete: bool) -> None:
+        """Write the line of a row."""
+
+    def _write(self, row: Any) -> None:
+        start = self._lines.end
+        with writing_to(self._path.parent):
+            self._line(row, True)
+        self._recent.append((start, row))
 
     def close(self, complete: bool) -> None:
-        with writing_to(self._path.parent):
-            self._lines.close(None if complete else f"{self.incomplete}\n")
+        with writing_to(self._path.parent), closing(self._lines):
+            if not complete:
+                self._mark()
 
     def discard(self) -> None:
         with suppress(UserError):
             self.close(complete=False)
 
+    def _mark(self) -> None:
+        """Write the last row again, as the last of an incomplete table; the one before it where a
+        full disk has no space for that."""
+        while self._recent:
+            start, row = self._recent.pop()
+            self._lines.cut(start)
+            try:
+                self._line(row, False)
+                break
+            except OSError:
+                if not self._recent:
+                    raise
+
 
 class CsvTable(TextTable):
-    """Comma-separated values with a decimal point; unknown numbers are empty. A row is in the file
-    as soon as it is known."""
+    """Comma-separated values with a decimal point; unknown numbers are empty."""
 
     def __init__(self, path: Path, head: TableHeader, form: Any) -> None:
         super().__init__(path, head)
@@ -338,27 +363,28 @@ class CsvTable(TextTable):
         self._writer.writeheader()
 
     def add(self, row: Row) -> None:
-        with writing_to(self._path.parent):
-            values = self._form(row, self._head)
-            self._writer.writerow({key: as_text(value) for key, value in values.items()})
+        self._write(row)
+
+    def _line(self, row: Row, complete: bool) -> None:
+        values = self._form(row, self._head, complete)
+        self._writer.writerow({key: as_text(value) for key, value in values.items()})
 
 
 class JsonTable(TextTable):
-    """One JSON object per line, null for unknown values; a last line {"complete": false} if rows
-    are missing."""
-
-    incomplete = '{"complete": false}'
+    """One JSON object per line, null for unknown values."""
 
     def add(self, row: Row) -> None:
+        self._write(row)
+
+    def _line(self, row: Row, complete: bool) -> None:
         values = {
             key: None if isinstance(value, float) and math.isnan(value) else _rounded(value)
-            for key, value in plain(row, self._head).items()
+            for key, value in plain(row, self._head, complete).items()
         }
-        with writing_to(self._path.parent):
-            self._lines.write(json.dumps(values, ensure_ascii=False) + "\n")
+        self._lines.write(json.dumps(values, ensure_ascii=False) + "\n")
 
 
-INTERVAL_COLUMNS = ("face_id", "start_s", "end_s", "duration_s", "label", "mean_p")
+INTERVAL_COLUMNS = ("face_id", "start_s", "end_s", "duration_s", "label", "mean_p", "complete")
 
 
 @dataclass
@@ -414,8 +440,10 @@ class IntervalTable(TextTable):
         one = self._open.pop(face)
         numbers = (one.start_s, end_s, end_s - one.start_s)
         row = [face, *(round(value, 6) for value in numbers), self._head.classes[one.label]]
-        with writing_to(self._path.parent):
-            self._writer.writerow([*row, round(one.total / one.frames, 6)])
+        self._write([*row, round(one.total / one.frames, 6)])
+
+    def _line(self, row: list[Any], complete: bool) -> None:
+        self._writer.writerow([*row, complete])
 
 
 class ParquetTable:
@@ -427,16 +455,18 @@ class ParquetTable:
         # an open file: pyarrow takes some names for addresses, and all for UTF-8
         self._file = pa.OSFile(os.fsencode(path), "wb")
         self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd")
-        self._waiting: list[Mapping[str, Any]] = []
+        self._waiting: list[dict[str, Any]] = []
 
     def add(self, row: Row) -> None:
-        self._waiting.append(plain(row, self._head))
+        # the last row waits for `close`
         if len(self._waiting) >= GROUP_ROWS:
             self._flush()
+        self._waiting.append(plain(row, self._head))
 
     def close(self, complete: bool) -> None:
         try:
             if self._waiting:
+                self._waiting[-1]["complete"] = complete
                 self._flush()
             with writing_to(self._path.parent):
                 self._writer.add_key_value_metadata(
@@ -476,7 +506,7 @@ class ParquetTable:
 def _schema(head: TableHeader) -> pa.Schema:
     kinds = {
         "video": pa.string(), "label": pa.string(), "frame": pa.int32(), "face_id": pa.int32(),
-        "time_s": pa.float64(), "success": pa.bool_(),
+        "time_s": pa.float64(), "success": pa.bool_(), "complete": pa.bool_(),
     }  # fmt: skip
     names = plain(Row(0, 0.0), head)
     return pa.schema([(name, kinds.get(name, pa.float32())) for name in names])

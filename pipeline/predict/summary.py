@@ -40,6 +40,7 @@ class FaceSummary:
         self._head = head
         self._faces: dict[int, _Face] = {}
         self._count = 0
+        self._complete = False
         self._frames = ByFrame(self._add_frame)
 
     def add(self, row: Row) -> None:
@@ -47,6 +48,7 @@ class FaceSummary:
 
     def close(self, complete: bool) -> None:
         self._frames.end()
+        self._complete = complete
 
     def discard(self) -> None:
         """There is no file to remove."""
@@ -57,7 +59,8 @@ class FaceSummary:
         `coverage` is the fraction of the video's frames that show the face; `mean_<class>` is the
         mean probability, `fraction_<class>` the fraction of the scored frames in which the class is
         the most probable one; `peak_s`, `peak_label` and `peak_p` are the most confident moment;
-        `yaw`, `pitch`, `roll` and `quality` are means.
+        `yaw`, `pitch`, `roll` and `quality` are means. `complete` is false if the video's table
+        ends early.
         """
         return [self._row(face, seen) for face, seen in sorted(self._faces.items())]
 
@@ -103,6 +106,7 @@ class FaceSummary:
                     strict=True,
                 )
             ),
+            "complete": self._complete,
         }
 
 

@@ -225,6 +225,8 @@ class VideoPass:
         for one in shown:
             if one.who is None:
                 one.who = _same(one.found.boxes, self._behind[one.index].faces)
+        if all(None not in _named(one) for one in shown):
+            return
         tracks = link([one.found.boxes for one in shown], self._params.align.track_iou)
         for of_track in tracks:
             places = list(zip(of_track.frames, of_track.picks, strict=True))

@@ -171,7 +171,8 @@ def make_app(jobs: Jobs, ready: Ready, limits: Limits, access: Access) -> Guard:
 
     @app.get("/api/jobs/{number}/files/{name}")
     def result(number: str, name: str) -> FileResponse:
-        found = {path.name: path for path in _find(jobs, number).files().values()}
+        job = _find(jobs, number)
+        found = {path.name: path for path in job.files().values()}
         if name not in found:
             raise Refused(404, "this job has no such file")
         suffix = found[name].suffix
@@ -180,7 +181,7 @@ def make_app(jobs: Jobs, ready: Ready, limits: Limits, access: Access) -> Guard:
         return FileResponse(
             found[name],
             media_type=TYPES[suffix],
-            filename=name,
+            filename=job.saved_as(name),
             content_disposition_type="inline" if shown else "attachment",
             headers=headers,
         )

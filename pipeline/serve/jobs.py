@@ -70,6 +70,11 @@ class Job:
         paths = {kind: self.folder / name for kind, name in names.items()}
         return {kind: path for kind, path in paths.items() if path.is_file()}
 
+    def saved_as(self, name: str) -> str:
+        """Return what a file of the job is called where a client saves it: as its video."""
+        # the page refers to the film by its own name
+        return name if name == FILM else Path(self.name).stem + name.removeprefix(TABLE)
+
     def seconds_left(self, now: float) -> tuple[float | None, float | None]:
         """Frames per second so far, and seconds left at that rate; None while unknown."""
         took = (self.ended or now) - self.began

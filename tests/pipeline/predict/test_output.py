@@ -1,6 +1,7 @@
 """Tables, read back as their users read them."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.spatial.transform import Rotation
 
+from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.geometry.pose import HeadPose, rotation_of
 from arpgnet.pipeline.geometry.quality import Quality
-from arpgnet.pipeline.predict.output import SUFFIX, Format, Row, TableHeader, open_table
+from arpgnet.pipeline.predict import output
+from arpgnet.pipeline.predict.output import (
+    FORMATS,
+    SUFFIX,
+    Format,
+    Row,
+    TableHeader,
+    open_table,
+)
+from helpers.small_disk import SmallDisk
 
 HEAD = TableHeader("a, b.mp4", ["anger", "neutral"], 2, 3.2, 0.2)
 POSE = HeadPose(
@@ -50,7 +61,7 @@ def test_our_own_forms_say_the_same(tmp_path: Path, form: Format) -> None:
         *("p_anger", "p_neutral", "label", "coverage", "window_s", "stride_s"),
         *("yaw", "pitch", "roll"),
         *("face_px", "interocular_px", "sharpness", "exposure", "quality"),
-        *("x_0", "x_1", "y_0", "y_1"),
+        *("complete", "x_0", "x_1", "y_0", "y_1"),
     ]
     assert table["video"].tolist() == ["a, b.mp4"] * 3
     assert table["window_s"].tolist() == pytest.approx([3.2] * 3)
@@ -106,13 +117,54 @@ def test_pyfeat(tmp_path: Path) -> None:
     assert table["frame"].tolist() == [0, 1, 2]
 
 
-def test_what_is_not_complete_says_so(tmp_path: Path) -> None:
-    text = write(tmp_path, "csv", complete=False).read_text()
-    assert text.splitlines()[-1] == "# complete=false"
-    assert len(pd.read_csv(tmp_path / "table.csv", comment="#")) == 3
-    lines = write(tmp_path, "jsonl", complete=False).read_text().splitlines()
-    assert json.loads(lines[-1]) == {"complete": False}
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_table_that_ends_early_says_so_in_its_last_row(tmp_path: Path, form: Format) -> None:
+    reads = {
+        "parquet": pd.read_parquet,
+        "jsonl": lambda path: pd.read_json(path, lines=True),
+    }
+    read = reads.get(form, pd.read_csv)
+    whole, early = (read(write(tmp_path, form, complete)) for complete in (True, False))
+    # as read by a reader that knows nothing of it: no other rows, and nothing else in them
+    assert whole["complete"].astype(bool).all()
+    assert early["complete"].astype(bool).tolist() == [True] * (len(early) - 1) + [False]
+    pd.testing.assert_frame_equal(
+        whole.drop(columns="complete"), early.drop(columns="complete"), check_dtype=True
+    )
+
+
+def test_the_last_row_of_a_parquet_group_is_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "GROUP_ROWS", len(ROWS))
+    table = pd.read_parquet(write(tmp_path, "parquet", complete=False))
+    assert table["complete"].tolist() == [True, True, False]
+
+
+def test_the_metadata_of_parquet_says_whether_it_is_complete(tmp_path: Path) -> None:
     for complete in (True, False):
         metadata = pq.read_metadata(write(tmp_path, "parquet", complete)).metadata
         assert metadata[b"complete"] == str(complete).lower().encode()
         assert json.loads(metadata[b"classes"]) == ["anger", "neutral"]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_of_a_full_disk_the_last_row_that_fits_is_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Format
+) -> None:
+    whole = write(tmp_path, form).read_bytes()
+    path = tmp_path / "small" / f"table{SUFFIX[form]}"
+    path.parent.mkdir()
+    first = len(b"".join(whole.splitlines(keepends=True)[: 2 if form == "csv" else 1]))
+    # the third row does not fit, or its mark, which is a byte longer; or the second row
+    for size, rows in ((len(whole) - 1, 2), (len(whole), 2), (first + 10, 1)):
+        with monkeypatch.context() as patch:
+            SmallDisk(path.parent, size).mount(patch)
+            table = open_table(path, form, HEAD)
+            with suppress(UserError):
+                for row in ROWS:
+                    table.add(row)
+            table.discard()
+        read = pd.read_csv(path) if form == "csv" else pd.read_json(path, lines=True)
+        assert read["complete"].tolist() == [True] * (rows - 1) + [False]
+        path.unlink()

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from werkzeug.http import parse_options_header
 
 from helpers.serving import Service, service, wait_for
 
@@ -65,6 +66,32 @@ def test_upload_progress_result_and_removal(made: Service, client: httpx.Client)
     assert client.delete(f"/api/jobs/{job}").status_code == 204
     assert client.get(f"/api/jobs/{job}").status_code == 404
     assert made.files() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "saved"),
+    [
+        ("talk.mp4", "talk.csv"),
+        ("a.b.mkv", "a.b.csv"),
+        ("Tälk 1.mp4", "Tälk 1.csv"),
+        ('x"; filename="y.mp4', 'x"; filename="y.csv'),
+        ("../../etc/passwd", "passwd.csv"),
+        ("=cmd.mp4", "_=cmd.csv"),
+        ("", "video.csv"),
+    ],
+)
+def test_a_download_has_the_videos_name(
+    made: Service, client: httpx.Client, name: str, saved: str
+) -> None:
+    sent = client.post("/api/jobs", content=b"video", headers={"x-file-name": quote(name)})
+    job = sent.json()["id"]
+    finished(made, client, job)
+    said = client.get(f"/api/jobs/{job}/files/result.csv").headers["content-disposition"]
+    _, named = parse_options_header(said)
+    assert named["filename"] == saved
+    said = client.get(f"/api/jobs/{job}/files/result.html").headers["content-disposition"]
+    assert said.startswith("inline")
+    assert parse_options_header(said)[1]["filename"] == saved.replace(".csv", ".html")
 
 
 def test_too_many_are_a_line(client: httpx.Client) -> None:
