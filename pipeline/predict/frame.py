@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arpgnet.pipeline.geometry.alignment import context, similarity, warp
+from arpgnet.pipeline.geometry.alignment import context, similarity
 from arpgnet.pipeline.geometry.pose import HeadPose, head_pose
 from arpgnet.pipeline.geometry.quality import Quality, face_quality
 from arpgnet.pipeline.predict.faces import Face
@@ -125,4 +125,4 @@ def _quality(image: np.ndarray, face: Face, scale: float) -> Quality | None:
     matrix = similarity(face.kps)
     if matrix is None:
         return None
-    return face_quality(warp(image, matrix), face.box * scale, face.kps * scale)
+    return face_quality(image, matrix, face.box, face.kps, scale)
