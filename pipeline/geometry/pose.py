@@ -134,16 +134,16 @@ def head_pose(points: NDArray[np.floating], scheme: str, width: float, height: f
     one place, give `UNKNOWN`.
     """
     indices, model = rigid_points(scheme)
-    if len(points) <= indices.max():
+    if len(points) < int(scheme):
         return UNKNOWN
-    found = np.asarray(points, np.float64)[indices]
-    if not np.isfinite(found).all():
+    found = points[indices].astype(np.float64)
+    if not math.isfinite(float(found.sum())):
         known = np.isfinite(found).all(axis=1)
         found, model = found[known], model[known]
     if len(found) < FEWEST:
         return UNKNOWN
-    center = found.mean(axis=0)
-    found = found - center
+    left, top = (found.sum(axis=0) / len(found)).tolist()
+    found -= (left, top)
     length, breadth = _extent(found)
     if not breadth > FLAT * length > 0.0:
         return UNKNOWN
@@ -154,7 +154,6 @@ def head_pose(points: NDArray[np.floating], scheme: str, width: float, height: f
         return UNKNOWN
     rotation, position = seen
     x, y, z = rotation @ MIDDLE_MM + position
-    left, top = center.tolist()
     to_camera = _toward((left - (width - 1) / 2) / focal, (top - (height - 1) / 2) / focal)
     angles = angles_of(_toward(x / z, y / z).T @ rotation)
     return HeadPose(angles, to_camera @ rotation, to_camera @ position)
@@ -184,10 +183,11 @@ def within(angles: NDArray[np.floating], max_yaw: float) -> NDArray[np.bool_]:
 
 
 def _extent(centered: Floats) -> tuple[float, float]:
-    """Return the lengths of the two longest principal axes: root of the sum of squares."""
-    # of so small a matrix faster than singular values
-    squares = np.linalg.eigvalsh(centered.T @ centered)
-    return math.sqrt(max(float(squares[-1]), 0.0)), math.sqrt(max(float(squares[-2]), 0.0))
+    """Return the lengths of points' [M, 2] principal axes: roots of the sums of squares."""
+    # in closed form: NumPy's eigenvalues take as long as the pose
+    (xx, xy), (_, yy) = (centered.T @ centered).tolist()
+    middle, half = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)
+    return math.sqrt(middle + half), math.sqrt(max(middle - half, 0.0))
 
 
 def _seen(found: Floats, model: Floats, focal: float) -> tuple[Floats, Floats] | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 # the middle of the crop, from the brows to the chin and between the cheeks: no background, and
 # nothing from outside the image for most faces
 LEFT, TOP, WIDTH, HEIGHT = 20, 24, 72, 80
+_CORNER = np.array([[0.0, 0.0, LEFT], [0.0, 0.0, TOP]])
 # Variance of the Laplacian of a smoothed image (of about a Gaussian of 1 pixel) relative to that of
 # the gray levels, which makes it independent of contrast. Close-ups of RAVDESS have 0.05 to 0.06,
 # small compressed faces (30 pixels between the eyes) 0.01 to 0.04; blurred by 2 pixels
@@ -64,32 +65,39 @@ def face_px(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
     return sides
 
 
+def face_window(image: NDArray[np.uint8], matrix: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Cut the part of an aligned crop that is measured out of an RGB image, gray uint8 [80, 72].
+
+    Args:
+        matrix: of the crop, [2, 3].
+    """
+    window = cv2.warpAffine(image, matrix - _CORNER, (WIDTH, HEIGHT))
+    return np.asarray(cv2.cvtColor(window, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
 def face_quality(
-    image: NDArray[np.uint8],
-    matrix: NDArray[np.float32],
+    window: NDArray[np.uint8],
     box: NDArray[np.floating],
     kps: NDArray[np.floating],
     scale: float = 1.0,
 ) -> Quality:
-    """Measure a face in an RGB image, uint8 [H, W, 3].
+    """Measure a face.
 
     Args:
-        matrix: of the aligned crop, [2, 3].
+        window: of `face_window`.
         box, kps: [4] and [5, 2], of which the first two are the eyes; in pixels of the image.
         scale: pixels of the video for one of the image.
     """
-    # the middle of the crop alone: a third of the time
-    here = matrix - np.array([[0.0, 0.0, LEFT], [0.0, 0.0, TOP]])
-    gray = cv2.cvtColor(cv2.warpAffine(image, here, (WIDTH, HEIGHT)), cv2.COLOR_RGB2GRAY)
+    x1, y1, x2, y2 = box.tolist()
     # with the smoothing of a Gaussian of 1 pixel, in float: rounding would look like detail
-    laplacian = cv2.Laplacian(gray, cv2.CV_32F, ksize=5, scale=2.0**-6)
+    laplacian = cv2.Laplacian(window, cv2.CV_32F, ksize=5, scale=2.0**-6)
     detail = cv2.meanStdDev(laplacian)[1].item() ** 2
-    contrast = cv2.meanStdDev(gray)[1].item() ** 2
-    seen = cv2.countNonZero(cv2.inRange(gray, DARK + 1, BRIGHT - 1))
+    contrast = cv2.meanStdDev(window)[1].item() ** 2
+    seen = cv2.countNonZero(cv2.inRange(window, DARK + 1, BRIGHT - 1))
     return Quality(
-        face_px=float(face_px(box)) * scale,
-        interocular_px=float(np.hypot(*(kps[1] - kps[0]))) * scale,
+        face_px=min(x2 - x1, y2 - y1) * scale,
+        interocular_px=math.dist(kps[0].tolist(), kps[1].tolist()) * scale,
         # an even surface, such as a covered lens, has no detail at all
         sharpness=detail / max(contrast, 1.0) / SHARP,
-        exposure=seen / gray.size,
+        exposure=seen / window.size,
     )

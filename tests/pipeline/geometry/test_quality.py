@@ -8,7 +8,7 @@ import pytest
 
 from arpgnet.pipeline.demo.frame import RenderedFrame, render_still
 from arpgnet.pipeline.geometry.alignment import similarity
-from arpgnet.pipeline.geometry.quality import Quality, face_px, face_quality
+from arpgnet.pipeline.geometry.quality import Quality, face_px, face_quality, face_window
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def still() -> RenderedFrame:
 def measured(still: RenderedFrame, image: np.ndarray, zoom: float = 1.0) -> Quality:
     matrix = similarity(still.keypoints * zoom)
     assert matrix is not None
-    return face_quality(image, matrix, still.bbox * zoom, still.keypoints * zoom)
+    return face_quality(face_window(image, matrix), still.bbox * zoom, still.keypoints * zoom)
 
 
 def test_blur_and_fewer_pixels_are_less_sharp(still: RenderedFrame) -> None:
@@ -63,7 +63,8 @@ def test_the_score_is_the_worst_part() -> None:
 def test_the_size_is_the_shorter_side_in_pixels_of_the_video(still: RenderedFrame) -> None:
     matrix = similarity(still.keypoints)
     assert matrix is not None
-    found = face_quality(still.image, matrix, still.bbox, still.keypoints, scale=2.0)
+    window = face_window(still.image, matrix)
+    found = face_quality(window, still.bbox, still.keypoints, scale=2.0)
     assert found.face_px == pytest.approx(2 * float(face_px(still.bbox)))
     assert found.interocular_px == pytest.approx(
         2 * np.linalg.norm(still.keypoints[1] - still.keypoints[0]), rel=1e-5
