@@ -26,8 +26,8 @@ FOLDERS = ("frames", "faces", "landmarks", "graphs")
 SIDEWAYS = (0.0, 10.0, 20.0, 30.0, 45.0)
 SIZES = (0.0, 40.0, 80.0, 160.0, 320.0)
 # limits of the bins that are counted
-YAWS = np.arange(-90.0, 91.0, 10.0)
-PIXELS = 2.0 ** np.arange(3.0, 12.0, 0.5)
+YAWS = np.arange(-90.0, 91.0, 5.0)
+PIXELS = 2.0 ** np.arange(3.0, 12.1, 0.25)
 
 
 @dataclass(frozen=True)

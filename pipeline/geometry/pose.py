@@ -11,8 +11,8 @@ the image it is: that needs no camera. The other two tools state rotations relat
 axes, see `HeadPose`.
 
 The camera is not known. Its axis is assumed to go through the middle of the image, its focal length
-to be the image's longer side (a horizontal angle of view of 53 degrees), and no head to be nearer
-than `NEAREST_MM`, which a close crop would have to be.
+to be the image's longer side (a horizontal angle of view of 53 degrees), or longer where the head
+would be nearer than about `NEAREST_MM`, as in a close crop.
 
 Source of the model: written for this project. Widths and heights are rounded means over women and
 men of adult anthropometry (Farkas, Anthropometry of the Head and Face, 2nd ed., 1994), such as eye
@@ -23,6 +23,7 @@ moved by up to 3 mm, so that the landmarks of 29 real clips fit (98 points, mean
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -50,6 +51,8 @@ FACE_MM: dict[str, tuple[float, float, float]] = {
 }
 # where the line of sight goes: between the eyes and the mouth
 MIDDLE_MM = np.array([0.0, 35.0, 0.0])
+# of the model, from the eyes to the chin: root of the sum of squares along its longest axis
+LENGTH_MM = 109.0
 NEAREST_MM = 500.0
 # landmarks of which the second principal axis is shorter, relative to the first, lie on a line
 FLAT = 0.1
@@ -91,8 +94,8 @@ UNKNOWN = HeadPose(np.full(3, np.nan), np.full((3, 3), np.nan), np.full(3, np.na
 
 
 @cache
-def rigid_points(scheme: str) -> tuple[tuple[int, ...], Floats]:
-    """Return which landmarks of a scheme the model has, and where it has them, float64 [M, 3]."""
+def rigid_points(scheme: str) -> tuple[NDArray[np.intp], Floats]:
+    """Return which landmarks of a scheme the model has, int [M], and where, float64 [M, 3]."""
     parts = scheme_indices(scheme)
     parts |= {"nose_middle": parts["nose_bridge"][1:], "nose_lower": parts["nose_bridge"][2:]}
     indices, points = [], []
@@ -101,7 +104,7 @@ def rigid_points(scheme: str) -> tuple[tuple[int, ...], Floats]:
         for side, sign in sides:
             indices.append(_index(parts[name.format(side)], name))
             points.append((sign * x, y, z))
-    return tuple(indices), np.array(points)
+    return np.array(indices), np.array(points)
 
 
 def _index(row: tuple[int, ...], name: str) -> int:
@@ -119,14 +122,9 @@ def rotation_of(yaw: float, pitch: float, roll: float) -> Floats:
 
 def angles_of(rotation: Floats) -> Floats:
     """Return yaw, pitch, roll in degrees of a rotation [3, 3]: the inverse of `rotation_of`."""
-    r = rotation
-    return np.degrees(
-        [
-            np.arctan2(r[2, 0], r[2, 2]),
-            -np.arcsin(np.clip(r[2, 1], -1.0, 1.0)),
-            np.arctan2(-r[0, 1], r[1, 1]),
-        ]
-    )
+    (_, r01, _), (_, r11, _), (r20, r21, r22) = rotation.tolist()
+    sine = min(1.0, max(-1.0, r21))
+    return np.degrees([math.atan2(r20, r22), -math.asin(sine), math.atan2(-r01, r11)])
 
 
 def head_pose(points: NDArray[np.floating], scheme: str, width: float, height: float) -> HeadPose:
@@ -136,30 +134,29 @@ def head_pose(points: NDArray[np.floating], scheme: str, width: float, height: f
     one place, give `UNKNOWN`.
     """
     indices, model = rigid_points(scheme)
-    if len(points) <= max(indices):
+    if len(points) < int(scheme):
         return UNKNOWN
-    found = np.asarray(points, np.float64)[list(indices)]
-    known = np.isfinite(found).all(axis=1)
-    if known.sum() < FEWEST:
+    found = points[indices].astype(np.float64)
+    if not math.isfinite(float(found.sum())):
+        known = np.isfinite(found).all(axis=1)
+        found, model = found[known], model[known]
+    if len(found) < FEWEST:
         return UNKNOWN
-    center = found[known].mean(axis=0)
-    found, model = found[known] - center, model[known]
-    spread = np.linalg.svd(found, compute_uv=False)
-    if not spread[1] > FLAT * spread[0] > 0.0:
+    left, top = (found.sum(axis=0) / len(found)).tolist()
+    found -= (left, top)
+    length, breadth = _extent(found)
+    if not breadth > FLAT * length > 0.0:
         return UNKNOWN
-    focal = float(max(width, height))
+    # from twice as far away through twice the focal length, a head is as large
+    focal = max(width, height, NEAREST_MM * length / LENGTH_MM)
     seen = _seen(found, model, focal)
-    if seen is not None and seen[1][2] < NEAREST_MM:
-        # from twice as far away through twice the focal length, it is as large
-        focal *= NEAREST_MM / float(seen[1][2])
-        seen = _seen(found, model, focal)
     if seen is None:
         return UNKNOWN
     rotation, position = seen
-    middle = rotation @ MIDDLE_MM + position
-    to_camera = _toward((center - np.array([width - 1.0, height - 1.0]) / 2) / focal)
-    sight = _toward(middle[:2] / middle[2]).T @ rotation
-    return HeadPose(angles_of(sight), to_camera @ rotation, to_camera @ position)
+    x, y, z = rotation @ MIDDLE_MM + position
+    to_camera = _toward((left - (width - 1) / 2) / focal, (top - (height - 1) / 2) / focal)
+    angles = angles_of(_toward(x / z, y / z).T @ rotation)
+    return HeadPose(angles, to_camera @ rotation, to_camera @ position)
 
 
 def head_angles(
@@ -185,6 +182,14 @@ def within(angles: NDArray[np.floating], max_yaw: float) -> NDArray[np.bool_]:
     return np.asarray(np.abs(angles[:, 0]) <= max_yaw)
 
 
+def _extent(centered: Floats) -> tuple[float, float]:
+    """Return the lengths of points' [M, 2] principal axes: roots of the sums of squares."""
+    # in closed form: NumPy's eigenvalues take as long as the pose
+    (xx, xy), (_, yy) = (centered.T @ centered).tolist()
+    middle, half = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)
+    return math.sqrt(middle + half), math.sqrt(max(middle - half, 0.0))
+
+
 def _seen(found: Floats, model: Floats, focal: float) -> tuple[Floats, Floats] | None:
     """Return rotation and position of a head before a camera that looks at it.
 
@@ -193,16 +198,15 @@ def _seen(found: Floats, model: Floats, focal: float) -> tuple[Floats, Floats] |
     """
     camera = np.array([[focal, 0.0, 0.0], [0.0, focal, 0.0], [0.0, 0.0, 1.0]])
     good, turned, moved = cv2.solvePnP(model, found, camera, None, flags=cv2.SOLVEPNP_SQPNP)
-    if not good or not np.isfinite(turned).all() or not moved[2] > 0:
+    if not good or not moved[2, 0] > 0:
         return None
     rotation, _ = cv2.Rodrigues(turned)
-    return np.asarray(rotation, np.float64), np.asarray(moved, np.float64).ravel()
+    return np.asarray(rotation, np.float64), np.asarray(moved, np.float64)[:, 0]
 
 
-def _toward(direction: Floats) -> Floats:
-    """Return the smallest rotation that takes the camera's axis to x / z, y / z = `direction`."""
-    ray = np.array([*direction, 1.0]) / np.sqrt(1.0 + direction @ direction)
-    across = np.array([-ray[1], ray[0], 0.0])
-    angle = np.arctan2(np.linalg.norm(across), ray[2])
-    turn, _ = cv2.Rodrigues(across / max(float(np.linalg.norm(across)), 1e-12) * angle)
-    return np.asarray(turn, np.float64)
+def _toward(x: float, y: float) -> Floats:
+    """Return the smallest rotation that takes the camera's axis to the direction [x, y, 1]."""
+    length = math.sqrt(x * x + y * y + 1.0)
+    x, y, z = x / length, y / length, 1.0 / length
+    w = 1.0 / (1.0 + z)
+    return np.array([[1 - x * x * w, -x * y * w, x], [-x * y * w, 1 - y * y * w, y], [-x, -y, z]])

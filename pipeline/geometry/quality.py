@@ -6,19 +6,22 @@ same for a face of any size in the image: an enlarged small face lacks detail, a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# rows and columns of the crop from the brows to the chin and between the cheeks: no background, and
+# the middle of the crop, from the brows to the chin and between the cheeks: no background, and
 # nothing from outside the image for most faces
-FACE = (slice(24, 104), slice(20, 92))
-# Variance of the Laplacian of Gaussian (1 pixel) relative to that of the gray levels, which makes
-# it independent of contrast. Close-ups of RAVDESS have 0.03, small compressed faces (30 pixels
-# between the eyes) 0.01, both blurred by a Gaussian of 2 pixels of the crop 0.007 and 0.002.
-SHARP = 0.02
+LEFT, TOP, WIDTH, HEIGHT = 20, 24, 72, 80
+_CORNER = np.array([[0.0, 0.0, LEFT], [0.0, 0.0, TOP]])
+# Variance of the Laplacian of a smoothed image (of about a Gaussian of 1 pixel) relative to that of
+# the gray levels, which makes it independent of contrast. Close-ups of RAVDESS have 0.05 to 0.06,
+# small compressed faces (30 pixels between the eyes) 0.01 to 0.04; blurred by 2 pixels
+# of the crop, they have a fifth of that.
+SHARP = 0.03
 # gray levels up to which, and from which on, a pixel shows no detail
 DARK, BRIGHT = 8, 247
 # between the eyes in the aligned crop: a face with fewer pixels was enlarged
@@ -48,9 +51,11 @@ class Quality:
         Args:
             yaw, pitch: degrees; NaN where they are not known, and then do not count.
         """
-        frontal = np.cos(np.radians(yaw)) * np.cos(np.radians(pitch))
-        parts = (self.interocular_px / CROP_EYES_PX, self.sharpness, self.exposure, frontal)
-        return float(np.clip(np.nanmin(parts), 0.0, 1.0))
+        frontal = math.cos(math.radians(yaw)) * math.cos(math.radians(pitch))
+        parts = [1.0, self.interocular_px / CROP_EYES_PX, self.sharpness, self.exposure]
+        if not math.isnan(frontal):
+            parts.append(frontal)
+        return max(0.0, min(parts))
 
 
 def face_px(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -60,25 +65,39 @@ def face_px(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
     return sides
 
 
+def face_window(image: NDArray[np.uint8], matrix: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Cut the part of an aligned crop that is measured out of an RGB image, gray uint8 [80, 72].
+
+    Args:
+        matrix: of the crop, [2, 3].
+    """
+    window = cv2.warpAffine(image, matrix - _CORNER, (WIDTH, HEIGHT))
+    return np.asarray(cv2.cvtColor(window, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
 def face_quality(
-    crop: NDArray[np.uint8], box: NDArray[np.floating], kps: NDArray[np.floating]
+    window: NDArray[np.uint8],
+    box: NDArray[np.floating],
+    kps: NDArray[np.floating],
+    scale: float = 1.0,
 ) -> Quality:
     """Measure a face.
 
     Args:
-        crop: aligned, RGB, uint8 [112, 112, 3].
-        box, kps: [4] and [5, 2], of which the first two are the eyes; in pixels of the video.
+        window: of `face_window`.
+        box, kps: [4] and [5, 2], of which the first two are the eyes; in pixels of the image.
+        scale: pixels of the video for one of the image.
     """
-    gray = cv2.cvtColor(np.ascontiguousarray(crop[FACE]), cv2.COLOR_RGB2GRAY)
-    # rounding to whole gray levels would look like detail
-    smooth = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), 1.0)
-    detail = cv2.meanStdDev(cv2.Laplacian(smooth, cv2.CV_32F))[1].item() ** 2
-    contrast = cv2.meanStdDev(gray)[1].item() ** 2
-    seen = cv2.countNonZero(cv2.inRange(gray, DARK + 1, BRIGHT - 1))
+    x1, y1, x2, y2 = box.tolist()
+    # with the smoothing of a Gaussian of 1 pixel, in float: rounding would look like detail
+    laplacian = cv2.Laplacian(window, cv2.CV_32F, ksize=5, scale=2.0**-6)
+    detail = cv2.meanStdDev(laplacian)[1].item() ** 2
+    contrast = cv2.meanStdDev(window)[1].item() ** 2
+    seen = cv2.countNonZero(cv2.inRange(window, DARK + 1, BRIGHT - 1))
     return Quality(
-        face_px=float(face_px(box)),
-        interocular_px=float(np.hypot(*(kps[1] - kps[0]))),
+        face_px=min(x2 - x1, y2 - y1) * scale,
+        interocular_px=math.dist(kps[0].tolist(), kps[1].tolist()) * scale,
         # an even surface, such as a covered lens, has no detail at all
         sharpness=detail / max(contrast, 1.0) / SHARP,
-        exposure=seen / gray.size,
+        exposure=seen / window.size,
     )

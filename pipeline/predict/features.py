@@ -90,10 +90,15 @@ class Networks:
         fixed = grid_pooling(params.graph.grid, *sides).tolist()
         self._pooling = torch.tensor(fixed) if params.graph.regions == "grid" else None
 
-    def describe(self, cuts: Sequence[Cut]) -> tuple[Features, list[HeadPose]]:
+    def describe(
+        self, cuts: Sequence[Cut], *, pose: bool = True
+    ) -> tuple[Features, list[HeadPose | None]]:
         """Compute the features, and the head's pose, of T frames with a face.
 
         Features of a face that `graph.max_yaw` masks are not valid.
+
+        Args:
+            pose: whether it is of interest; without, it is None if `graph.max_yaw` needs none.
 
         Raises:
             ClipError: the appearance network returned values that are not finite.
@@ -122,12 +127,18 @@ class Networks:
             pooling = torch.from_numpy(places["pooling"].astype(np.float16).astype(np.float32))
         scheme = self.landmarks.scheme.name
         pairs = zip(in_image, cuts, strict=True)
-        poses = [head_pose(face, scheme, *cut.frame_wh) for face, cut in pairs]
+        max_yaw = self.model.params.graph.max_yaw
+        poses: list[HeadPose | None] = [None] * len(cuts)
+        shown = np.ones(len(cuts), dtype=bool)
+        if pose or max_yaw is not None:
+            poses = [head_pose(face, scheme, *cut.frame_wh) for face, cut in pairs]
+        if max_yaw is not None:
+            shown = within(np.stack([one.angles for one in poses if one]), max_yaw)
         features = empty_features(len(cuts), self.model.info["features"])
         fill(
             features,
             slice(0, len(cuts)),
-            self._shown([pose.angles for pose in poses]),
+            shown,
             embedding=embedding,
             maps=maps,
             node_xy=places["node_xy"].astype(np.float32),
@@ -135,13 +146,6 @@ class Networks:
             pooling=pooling,
         )
         return features, poses
-
-    def _shown(self, angles: Sequence[np.ndarray]) -> np.ndarray:
-        """Tell which faces the network is shown, bool [T]."""
-        max_yaw = self.model.params.graph.max_yaw
-        if max_yaw is None:
-            return np.ones(len(angles), dtype=bool)
-        return within(np.stack(angles), max_yaw)
 
     @property
     def attends(self) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arpgnet.pipeline.geometry.alignment import context, similarity, warp
+from arpgnet.pipeline.geometry.alignment import context, similarity
 from arpgnet.pipeline.geometry.pose import HeadPose, head_pose
-from arpgnet.pipeline.geometry.quality import Quality, face_quality
+from arpgnet.pipeline.geometry.quality import face_quality, face_window
 from arpgnet.pipeline.predict.faces import Face
 from arpgnet.pipeline.predict.features import Networks
 from arpgnet.pipeline.predict.output import Regions, Row
@@ -21,18 +21,21 @@ class Frame:
     """A frame with all detected faces.
 
     Attributes:
-        points: the landmarks [P, 2] of each face, if requested; `poses` is measured from them.
-        qualities: of each face; None where its key points give no crop.
-        scale: pixels of the video for one of the image that the faces were found in.
+        points: the landmarks [P, 2] of each face, if requested.
+        windows: what is measured of each face's image; None where its key points give no crop.
+        sides: width and height of the image that the faces were found in.
+        scale: pixels of the video for one of that image.
+        scheme: of the landmarks.
     """
 
     index: int
     time_s: float
     faces: list[Face]
     points: list[np.ndarray | None]
-    poses: list[HeadPose | None]
-    qualities: list[Quality | None]
+    windows: list[np.ndarray | None]
+    sides: tuple[int, int]
     scale: float
+    scheme: str
 
     @classmethod
     def measure(
@@ -54,15 +57,16 @@ class Frame:
         found: list[np.ndarray | None] = [None] * len(faces)
         if points:
             found = landmarks(networks, image, faces)
-        scheme, (height, width) = networks.landmarks.scheme.name, image.shape[:2]
+        height, width = image.shape[:2]
         return cls(
             index,
             time_s,
             faces,
             found,
-            [None if one is None else head_pose(one, scheme, width, height) for one in found],
-            [_quality(image, face, scale) for face in faces],
+            [_window(image, face) for face in faces],
+            (width, height),
             scale,
+            networks.landmarks.scheme.name,
         )
 
     def rows(
@@ -79,13 +83,14 @@ class Frame:
             scored: a face's result, by its number.
             only_scored: leave out faces without a result.
             regions: what the network attends to in a face.
-            pose: a face's pose where it was not measured in this frame.
+            pose: a face's pose where its landmarks are not known.
+
+        Pose and quality are measured here, for many frames one after another: between two
+        networks, whose code and data fill the processor's caches, they take three times as long.
         """
         empty = True
-        each = zip(self.faces, self.points, self.poses, self.qualities, strict=True)
-        for face, points, measured, quality in sorted(
-            each, key=lambda found: found[0].tracklet.face or 0
-        ):
+        each = zip(self.faces, self.points, self.windows, strict=True)
+        for face, points, window in sorted(each, key=lambda found: found[0].tracklet.face or 0):
             number = face.tracklet.face
             if number is None:
                 continue
@@ -103,8 +108,8 @@ class Frame:
                 0.0 if known is None else known.coverage,
                 None if points is None else points * self.scale,
                 regions(number),
-                pose=measured or pose(number),
-                quality=quality,
+                pose(number) if points is None else head_pose(points, self.scheme, *self.sides),
+                None if window is None else face_quality(window, face.box, face.kps, self.scale),
             )
         if empty:
             yield Row(self.index, self.time_s)
@@ -121,8 +126,6 @@ def landmarks(
     return list(networks.landmarks.locate(around, boxes))
 
 
-def _quality(image: np.ndarray, face: Face, scale: float) -> Quality | None:
+def _window(image: np.ndarray, face: Face) -> np.ndarray | None:
     matrix = similarity(face.kps)
-    if matrix is None:
-        return None
-    return face_quality(warp(image, matrix), face.box * scale, face.kps * scale)
+    return None if matrix is None else face_window(image, matrix)

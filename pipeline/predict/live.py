@@ -143,7 +143,9 @@ class LivePass:
         whole = [(tracklet, cut) for tracklet, cut in cuts if cut is not None]
         rows: list[tuple[Tracklet, FeatureRow]] = []
         if whole:
-            features, poses = self._networks.describe([cut for _, cut in whole])
+            features, poses = self._networks.describe(
+                [cut for _, cut in whole], pose=not self._points
+            )
             for (tracklet, _), pose in zip(whole, poses, strict=True):
                 if tracklet.face is not None:
                     self._poses.add(tracklet.face, shown.time_s, pose)

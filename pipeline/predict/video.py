@@ -270,7 +270,7 @@ class VideoPass:
         if not fresh:
             return
         cuts = [cut for _, _, cut in fresh]
-        features, poses = self._networks.describe(cuts)
+        features, poses = self._networks.describe(cuts, pose=not self._points)
         for (one, pick, _), row, pose in zip(fresh, rows_of(features), poses, strict=True):
             one.rows[pick], one.poses[pick] = row, pose
             if row is None:

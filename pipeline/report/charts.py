@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -132,7 +133,9 @@ def views_charts(counts: Mapping[str, Any]) -> list[str]:
             if name == "size":
                 filled = [place for place, count in enumerate(frames) if count] or [0]
                 axes.set_xscale("log", base=2)
-                axes.set_xlim(limits[filled[0]], limits[filled[-1] + 1])
+                low, high = limits[filled[0]], limits[filled[-1] + 1]
+                # whole octaves: at least two ticks
+                axes.set_xlim(2 ** math.floor(math.log2(low)), 2 ** math.ceil(math.log2(high)))
                 axes.xaxis.set_major_formatter(FormatStrFormatter("%d"))
             axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
             drawn.append(to_svg(figure, title))

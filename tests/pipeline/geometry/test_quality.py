@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from arpgnet.pipeline.demo.frame import RenderedFrame, render_still
-from arpgnet.pipeline.geometry.alignment import similarity, warp
-from arpgnet.pipeline.geometry.quality import Quality, face_px, face_quality
+from arpgnet.pipeline.geometry.alignment import similarity
+from arpgnet.pipeline.geometry.quality import Quality, face_px, face_quality, face_window
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def still() -> RenderedFrame:
 def measured(still: RenderedFrame, image: np.ndarray, zoom: float = 1.0) -> Quality:
     matrix = similarity(still.keypoints * zoom)
     assert matrix is not None
-    return face_quality(warp(image, matrix), still.bbox * zoom, still.keypoints * zoom)
+    return face_quality(face_window(image, matrix), still.bbox * zoom, still.keypoints * zoom)
 
 
 def test_blur_and_fewer_pixels_are_less_sharp(still: RenderedFrame) -> None:
@@ -60,6 +60,14 @@ def test_the_score_is_the_worst_part() -> None:
     assert Quality(200.0, 80.0, 0.3, 0.9).score(10.0, 0.0) == pytest.approx(0.3)
 
 
-def test_the_size_is_the_shorter_side() -> None:
+def test_the_size_is_the_shorter_side_in_pixels_of_the_video(still: RenderedFrame) -> None:
+    matrix = similarity(still.keypoints)
+    assert matrix is not None
+    window = face_window(still.image, matrix)
+    found = face_quality(window, still.bbox, still.keypoints, scale=2.0)
+    assert found.face_px == pytest.approx(2 * float(face_px(still.bbox)))
+    assert found.interocular_px == pytest.approx(
+        2 * np.linalg.norm(still.keypoints[1] - still.keypoints[0]), rel=1e-5
+    )
     boxes = np.array([[0.0, 0.0, 10.0, 20.0], [5.0, 5.0, 45.0, 30.0]])
     np.testing.assert_array_equal(face_px(boxes), [10.0, 25.0])

@@ -139,6 +139,34 @@ def test_a_phone_held_upright_and_a_rate_that_varies(
     assert one["time_s"].tolist() == pytest.approx(np.cumsum([0, *steps[1:]]) / 1000, abs=1e-3)
 
 
+def test_every_row_has_pose_and_quality_with_and_without_landmarks(
+    workspace: Path, video: Path, tmp_path: Path
+) -> None:
+    measured = table_of(workspace, video, tmp_path / "a", landmarks=True)
+    between = table_of(workspace, video, tmp_path / "b")
+    angles = ["yaw", "pitch", "roll"]
+    for table in (measured, between):
+        assert table[[*angles, "quality", "sharpness", "exposure"]].notna().all(axis=None)
+        assert table["quality"].between(0, 1).all()
+    # linear between one frame in three or four
+    assert (measured[angles] - between[angles]).abs().median().max() < 3
+    sides = measured[["x2", "y2"]].to_numpy() - measured[["x1", "y1"]].to_numpy()
+    np.testing.assert_allclose(measured["face_px"], sides.min(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "gate", [{"align": {"min_face_px": 1000}}, {"graph": {"max_yaw": 0.001}}], ids=["size", "yaw"]
+)
+def test_what_training_masks_is_not_classified(
+    video: Path, tmp_path: Path, gate: dict[str, dict[str, float]]
+) -> None:
+    table = table_of(write_run(tmp_path / "gated", DECODE | gate), video, tmp_path)
+    assert table["success"].all()
+    assert table["p_anger"].isna().all()
+    assert table["label"].eq("").all()
+    assert table["yaw"].notna().any() == ("graph" in gate)
+
+
 def test_boxes_and_points_are_in_the_image_that_players_show(
     workspace: Path, faces: list[list[np.ndarray]], tmp_path: Path
 ) -> None:

@@ -328,7 +328,7 @@ def test_pose_and_size_with_what_was_masked(usual: str) -> None:
     assert "count 12 frames with a face" in section
     assert "Masked: 3 frames (align.min_face_px)." in section
     assert section.count("<svg") == 2
-    assert "Not known: 1 test clip." in section
+    assert "Yaw to either side not known: 1 test clip." in section
     assert '<td>0 to 10°</td><td class="n">12</td><td class="n">3</td>' in section
     assert section.count("too few") == 2
     assert "<td>45° and more</td>" in section
