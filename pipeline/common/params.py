@@ -74,6 +74,8 @@ DatasetName = Literal[
     "enterface05",
     "savee",
     "baum1",
+    "bp4d",
+    "disfa",
 ]
 
 
