@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from typing import Literal
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
@@ -137,15 +138,26 @@ def check_classes(
                 raise UserError(
                     f"fold {number} has no training clip of class '{name}' "
                     f"({_spread(clips, name, params, near_duplicates, shown)}); set "
-                    f"dataset.exclude=[{name}], choose fewer folds, or add clips"
+                    f"dataset.exclude=[{name}], {_more('train', params)}"
                 )
     for name in classes:
         if name not in tested:
             raise UserError(
                 f"no clip of class '{name}' is in any test part "
                 f"({_spread(clips, name, params, near_duplicates, shown)}); set "
-                f"dataset.exclude=[{name}], another dataset.seed, or protocol kfold"
+                f"dataset.exclude=[{name}], {_more('test', params)}"
             )
+
+
+def _more(side: Literal["train", "test"], params: DatasetParams) -> str:
+    """Say how a class gets clips on a side; another seed helps only where it draws the split."""
+    if params.name == "cross":
+        return f"or add a data set that has it to dataset.{side}_on"
+    if side == "train":
+        return "choose fewer folds, or add clips"
+    if params.protocol == "official":
+        return "put clips of it into the test part, or set protocol kfold"
+    return "another dataset.seed, or protocol kfold"
 
 
 def _spread(
