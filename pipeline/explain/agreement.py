@@ -1,7 +1,8 @@
-"""Whether attention may be read as an explanation: do the regions with most attention matter?
+"""Whether a map may be read as an explanation: do the regions that are high in it matter?
 
 Attention weights need not say what a prediction rests on (Jain and Wallace 2019, arXiv
-1902.10186); whether they do is measured here for the network at hand.
+1902.10186); whether they do is measured here for the network at hand, and whether relevance (see
+`relevance`) does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ MARGIN = 0.1  # above the correlation of uniform attention over the same graph
 # a region that is visible in fewer frames gets little attention and has little effect because it is
 # masked already: it would raise the correlation without any evidence
 SEEN = 0.5
+RESAMPLES, LEVEL = 1000, 0.95
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
@@ -36,31 +38,65 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def agreement(
-    attention: np.ndarray, uniform: np.ndarray, drop_VN: np.ndarray, seen: np.ndarray
+    shown_VN: np.ndarray, drop_VN: np.ndarray, seen: np.ndarray, uniform: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """Correlate attention with the occlusion effect, over the regions that are mostly visible.
+    """Correlate a map with the occlusion effect, over the regions that are mostly visible.
 
     Args:
-        attention: [N], how much each region is attended to.
-        uniform: [N], the same for uniform attention.
+        shown_VN: [V, N], the map of each view.
         drop_VN: [V, N], drop of the predicted class's probability in each view.
         seen: [N], fraction of the valid frames that show the region.
+        uniform: [N], of attention: the same for uniform attention.
 
     Returns:
-        `rho` between attention and mean drop; `uniform_rho` with uniform attention instead: what
-        the graph's shape alone gives; `halves_rho` between the mean drops of every other view and
-        of the rest: how reproducible the occlusion map is; `regions` compared; and `agree`: `rho`
-        is at least `AGREE`, and at least `MARGIN` above `uniform_rho`. A rho is None where it is
-        undefined.
+        `rho` between the mean map and the mean drop; `uniform_rho` with uniform attention instead:
+        what the graph's shape alone gives; `halves_rho` between the mean drops of every other view
+        and of the rest: how reproducible the occlusion map is; `each`, the mean over the views of
+        the rho of their own map and drops, with its interval; `regions` compared; and `agree`:
+        `rho` is at least `AGREE`, and at least `MARGIN` above `uniform_rho`. A rho is None where it
+        is undefined.
     """
-    compared = (seen >= SEEN) & ~np.isnan(drop_VN).any(axis=0)
+    compared = _compared(drop_VN, seen)
     drop = drop_VN.mean(0)[compared]
-    rho, uniform_rho = spearman(attention[compared], drop), spearman(uniform[compared], drop)
+    rho = spearman(shown_VN.mean(0)[compared], drop)
+    uniform_rho = None if uniform is None else spearman(uniform[compared], drop)
     halves = [drop_VN[start::2].mean(0)[compared] for start in (0, 1)] if len(drop_VN) > 1 else None
     return {
         "rho": rho,
         "uniform_rho": uniform_rho,
         "halves_rho": spearman(*halves) if halves else None,
+        "each": _interval(view_rhos(shown_VN, drop_VN, seen)),
         "regions": int(compared.sum()),
         "agree": rho is not None and rho >= max(AGREE, (uniform_rho or 0.0) + MARGIN),
     }
+
+
+def gain(
+    shown_VN: np.ndarray, other_VN: np.ndarray, drop_VN: np.ndarray, seen: np.ndarray
+) -> dict[str, float] | None:
+    """Compute by how much one map agrees better with the occlusion effect than another, view by
+    view: mean difference of their rhos, with its interval; None where none is defined."""
+    return _interval(view_rhos(shown_VN, drop_VN, seen) - view_rhos(other_VN, drop_VN, seen))
+
+
+def view_rhos(shown_VN: np.ndarray, drop_VN: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Correlate each view's own map with its own drops: float64 [V], NaN where undefined."""
+    compared = _compared(drop_VN, seen)
+    pairs = zip(shown_VN[:, compared], drop_VN[:, compared], strict=True)
+    found = [spearman(shown, drop) for shown, drop in pairs]
+    return np.array([np.nan if rho is None else rho for rho in found])
+
+
+def _compared(drop_VN: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    compared: np.ndarray = (seen >= SEEN) & ~np.isnan(drop_VN).any(axis=0)
+    return compared
+
+
+def _interval(values: np.ndarray) -> dict[str, float] | None:
+    """Return the mean of the known values, and its bootstrap interval over the views."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return None
+    drawn = np.random.default_rng(0).integers(0, len(known), (RESAMPLES, len(known)))
+    low, high = np.quantile(known[drawn].mean(1), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return {"mean": float(known.mean()), "ci_low": float(low), "ci_high": float(high)}

@@ -23,6 +23,7 @@ from arpgnet.pipeline.explain.agreement import AGREE, SEEN
 from arpgnet.pipeline.explain.choose import choose, confused, confused_clips, runs_by_fold, tested
 from arpgnet.pipeline.explain.occlusion import can_hide, drops, probabilities
 from arpgnet.pipeline.explain.plots import write_no_tables, write_tables
+from arpgnet.pipeline.explain.relevance import relevance
 from arpgnet.pipeline.explain.summary import Explained, by_class, concat, group, pairs, rounded
 from arpgnet.pipeline.runner.workers import Crashed, run_in_workers
 from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
@@ -96,12 +97,13 @@ class ExplainJob:
         torch.set_num_threads(1)
 
     def do(self, piece: Piece) -> Explained:
-        with torch.inference_mode():
-            network, task = self._load(piece.folder)
-            branches = can_hide(network, self.pooling)
-            regions = np.flatnonzero(self.seen >= SEEN).tolist()
-            hidden = Hidden(torch.from_numpy(self.mean), regions, branches)
-            kinds = edge_kinds(network.config, self.dataset.metadata)
+        network, task = self._load(piece.folder)
+        branches = can_hide(network, self.pooling)
+        regions = np.flatnonzero(self.seen >= SEEN).tolist()
+        hidden = Hidden(torch.from_numpy(self.mean), regions, branches)
+        kinds = edge_kinds(network.config, self.dataset.metadata)
+        # not inference_mode: relevance needs gradients
+        with torch.no_grad():
             return explain_views(network, task, piece.views, hidden, kinds)
 
     def _load(self, folder: Path) -> tuple[ARPGNet, Task]:
@@ -323,7 +325,7 @@ def explain_views(
     hidden: Hidden,
     kinds: Mapping[str, Tensor],
 ) -> Explained:
-    """Compute attention and occlusion of some views."""
+    """Compute attention, occlusion and relevance of some views."""
     label = task.labels(views)
     batch = task.dataset.features.take(torch.from_numpy(views.rows), torch.from_numpy(label))
     outputs = run_network(network, batch, attention=True)
@@ -337,6 +339,9 @@ def explain_views(
         predicted=predicted_B.numpy(),
         probability=probability_B.numpy(),
         drop=drops(network, batch, predicted_B, **vars(hidden)),
+        relevance=relevance(
+            network, batch, predicted_B, mean=hidden.mean, branches=hidden.branches
+        ),
         regions=regions,
         time=time_attention(network.config.fusion, outputs, batch.valid),
     )

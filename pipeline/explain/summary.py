@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from arpgnet.pipeline.explain.agreement import agreement
+from arpgnet.pipeline.explain.agreement import agreement, gain
 from arpgnet.pipeline.training.attention import OFFSETS, SOURCES, joined
 
 DIGITS = 6
@@ -20,21 +20,22 @@ DIGITS = 6
 @dataclass(frozen=True)
 class Explained:
     """V views: `clip` (str), `label` (-1: none) and `predicted` (class numbers), `probability` of
-    the predicted class, `drop` [V, N], and the arrays of `region_attention` and, per stream,
-    `time_attention` (both may be empty)."""
+    the predicted class, `drop` and its estimate `relevance` [V, N], and the arrays of
+    `region_attention` and, per stream, `time_attention` (both may be empty)."""
 
     clip: np.ndarray
     label: np.ndarray
     predicted: np.ndarray
     probability: np.ndarray
     drop: np.ndarray
+    relevance: np.ndarray
     regions: Mapping[str, np.ndarray]
     time: Mapping[str, Mapping[str, np.ndarray]]
 
 
 def concat(parts: list[Explained]) -> Explained:
     """Concatenate the views of all parts."""
-    flat = ("clip", "label", "predicted", "probability", "drop")
+    flat = ("clip", "label", "predicted", "probability", "drop", "relevance")
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in flat}
     return Explained(
         **arrays,
@@ -47,8 +48,12 @@ def group(
     found: Explained, views: np.ndarray, seen_N: np.ndarray, kinds: list[str]
 ) -> dict[str, Any]:
     """Average over some views (bool [V], at least one true), and test whether attention and
-    occlusion agree over them."""
-    drop_VN = found.drop[views]
+    relevance agree with occlusion over them.
+
+    `shown` is the map that does so better in single views, `relevance` where there is no attention.
+    """
+    drop_VN, relevance_VN = found.drop[views], found.relevance[views]
+    hidden = not np.isnan(relevance_VN).any()
     statistics: dict[str, Any] = {
         "views": int(views.sum()),
         "clips": list(dict.fromkeys(found.clip[views])),
@@ -57,16 +62,23 @@ def group(
         "attention": None,
         "uniform": None,
         "agreement": None,
+        "relevance": rounded(relevance_VN.mean(0)),
+        "relevance_agreement": agreement(relevance_VN, drop_VN, seen_N) if hidden else None,
+        "relevance_gain": None,
+        "shown": "relevance" if hidden else None,
         "edges": edges(found, views, kinds),
         "time": {stream: over_time(values, views) for stream, values in found.time.items()},
     }
     if found.regions:
-        attention = found.regions["attention"][views].mean(0)
+        attention_VN = found.regions["attention"][views]
         uniform = found.regions["uniform"][views].mean(0)
+        better = gain(relevance_VN, attention_VN, drop_VN, seen_N) if hidden else None
         statistics |= {
-            "attention": rounded(attention),
+            "attention": rounded(attention_VN.mean(0)),
             "uniform": rounded(uniform),
-            "agreement": agreement(attention, uniform, drop_VN, seen_N),
+            "agreement": agreement(attention_VN, drop_VN, seen_N, uniform),
+            "relevance_gain": better,
+            "shown": "relevance" if better and better["mean"] > 0 else "attention",
         }
     return statistics
 

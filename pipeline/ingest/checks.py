@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from typing import Literal
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import DatasetParams
@@ -145,19 +146,25 @@ def check_classes(
             f"fold {number} has no training clip of class '{name}' {why(name)}"
             for name, number in unlearned.items()
         ]
-        excluded = ", ".join(unlearned)
-        faults.append(
-            f"{joined(folded)}; set dataset.exclude=[{excluded}], choose fewer folds, or add clips"
-        )
+        excluded, more = ", ".join(unlearned), _more("train", params)
+        faults.append(f"{joined(folded)}; set dataset.exclude=[{excluded}], {more}")
     if untested:
         never = [f"no clip of class '{name}' is in any test part {why(name)}" for name in untested]
-        excluded = ", ".join(untested)
-        faults.append(
-            f"{joined(never)}; set dataset.exclude=[{excluded}], another dataset.seed, or protocol "
-            "kfold"
-        )
+        excluded, more = ", ".join(untested), _more("test", params)
+        faults.append(f"{joined(never)}; set dataset.exclude=[{excluded}], {more}")
     if faults:
         raise UserError("; ".join(faults))
+
+
+def _more(side: Literal["train", "test"], params: DatasetParams) -> str:
+    """Say how a class gets clips on a side; another seed helps only where it draws the split."""
+    if params.name == "cross":
+        return f"or add a data set that has it to dataset.{side}_on"
+    if side == "train":
+        return "choose fewer folds, or add clips"
+    if params.protocol == "official":
+        return "put clips of it into the test part, or set protocol kfold"
+    return "another dataset.seed, or protocol kfold"
 
 
 def _spread(

@@ -20,7 +20,7 @@ FEWEST = 8  # views from which on two maps are compared in words
 
 def explanations_view(found: Mapping[str, Any], faces: ShardReader) -> dict[str, Any]:
     """Return what the template needs of `reports/explanations.json`."""
-    whole = _group(found["all"], found, faces, "All classes")
+    whole = _group(found["all"], found, faces, "All classes", every=True)
     return {
         "shown": _shown(found),
         "hidden_from": _hidden_from(found["hidden_from"]),
@@ -49,12 +49,17 @@ def _edges(rows: Sequence[Mapping[str, Any]] | None) -> list[dict[str, str]]:
 
 
 def agreement_sentence(values: Mapping[str, Any], agree_from: float) -> str:
-    """Say whether the attention map of a group of views may be read as an explanation."""
+    """Say whether the maps of a group of views may be read as explanations."""
+    if values["views"] < FEWEST:
+        return "Too few to compare the maps with occlusion: examples, not evidence."
+    said = [_attention_sentence(values, agree_from), _relevance_sentence(values)]
+    return " ".join(one for one in said if one)
+
+
+def _attention_sentence(values: Mapping[str, Any], agree_from: float) -> str:
     agreement = values["agreement"]
     if agreement is None:
-        return "This network has no attention over regions: only occlusion tells what it uses."
-    if values["views"] < FEWEST:
-        return "Too few to compare attention and occlusion: examples, not evidence."
+        return "This network has no attention over regions."
     rho, regions = agreement["rho"], agreement["regions"]
     if rho is None:
         return (
@@ -72,19 +77,44 @@ def agreement_sentence(values: Mapping[str, Any], agree_from: float) -> str:
     why = "" if rho < agree_from else " more than uniform attention and occlusion do"
     return (
         f"Attention and occlusion do not agree{why}: {said}. Do not read the attention map as an "
-        f"explanation; the occlusion map shows what made a difference.{noise}"
+        f"explanation.{noise}"
     )
 
 
-def short_agreement(values: Mapping[str, Any], agree_from: float) -> str:
-    """Say the same in a few words, for groups that follow the whole."""
-    agreement = values["agreement"]
-    if agreement is None or values["views"] < FEWEST:
-        return "too few to compare the maps" if agreement else "occlusion only"
+def _relevance_sentence(values: Mapping[str, Any]) -> str:
+    """Say how well relevance agrees, and by how much better than attention."""
+    agreement = values["relevance_agreement"]
+    if agreement is None or agreement["rho"] is None:
+        return "Only occlusion tells what it uses."
+    outcome = "agree" if agreement["agree"] else "do not agree"
+    said = f"Relevance and occlusion {outcome}: rho {agreement['rho']:.2f}"
+    if agreement["each"]:
+        said += f", clip by clip {_with_interval(agreement['each'])}"
+    better = values["relevance_gain"]
+    if better is None or values["agreement"] is None:
+        return f"{said}."
+    certain = better["ci_low"] > 0 or better["ci_high"] < 0
+    attention = _with_interval(values["agreement"]["each"])
+    return (
+        f"{said}; attention clip by clip {attention}, a difference of {_with_interval(better)}"
+        f"{'' if certain else ', an interval that includes 0'}."
+    )
+
+
+def _with_interval(score: Mapping[str, float]) -> str:
+    return f"{score['mean']:.2f} [{score['ci_low']:.2f}, {score['ci_high']:.2f}]"
+
+
+def short_agreement(values: Mapping[str, Any]) -> str:
+    """Say in a few words how well the map that is shown agrees, for groups after the whole."""
+    shown = values["shown"]
+    if shown is None or values["views"] < FEWEST:
+        return "too few to compare the maps" if shown else "nothing to compare"
+    agreement = values["agreement" if shown == "attention" else "relevance_agreement"]
     if agreement["rho"] is None:
         return "the maps cannot be compared"
     outcome = "agree" if agreement["agree"] else "do not agree"
-    return f"attention and occlusion {outcome} (rho {agreement['rho']:.2f})"
+    return f"{shown} and occlusion {outcome} (rho {agreement['rho']:.2f})"
 
 
 def _shown(found: Mapping[str, Any]) -> str:
@@ -124,14 +154,24 @@ def _pair_title(pair: Mapping[str, Any]) -> str:
 
 
 def _group(
-    values: Mapping[str, Any], found: Mapping[str, Any], faces: ShardReader, title: str
+    values: Mapping[str, Any],
+    found: Mapping[str, Any],
+    faces: ShardReader,
+    title: str,
+    *,
+    every: bool = False,
 ) -> dict[str, Any]:
+    """Return a group of views: its maps (attention or relevance, whichever agrees better with
+    occlusion; `every`: both), sentences and charts."""
     regions, unit = found["regions"], found["unit"]
     seen = np.array(regions["seen"]) >= regions["compared_from"]
     drop = np.array(values["drop"], np.float64)
     maps = {}
-    if values["attention"] is not None:
+    if values["attention"] is not None and (every or values["shown"] == "attention"):
         maps["attention"] = np.where(seen, np.array(values["attention"]), np.nan)
+    if values["relevance_agreement"] and (every or values["shown"] == "relevance"):
+        relevance = np.array(values["relevance"], np.float64)
+        maps["relevance"] = _share(np.where(seen, relevance, np.nan))
     if not np.isnan(drop).all():
         maps["occlusion effect"] = _share(drop)
     face = mean_face(values["clips"], faces)
@@ -147,7 +187,7 @@ def _group(
         "count": f"{plural(views, unit[:-1])}, mean probability of the predicted class "
         f"{values['probability']:.2f}{total}",
         "maps": [Markup(svg) for svg in heat_maps(face, regions, maps, title)] if maps else [],
-        "agreement": short_agreement(values, found["agree_from"]),
+        "agreement": short_agreement(values),
         "words": _words(values, region_names(regions), drop),
         "edges": _edges(values["edges"]),
         "main": _main(region_names(regions), drop),
@@ -166,7 +206,14 @@ def _share(drop: np.ndarray) -> np.ndarray:
 
 def _words(values: Mapping[str, Any], names: Sequence[str], drop: np.ndarray) -> str:
     parts = []
-    if values["attention"] is not None:
+    if values["shown"] == "relevance":
+        relevance = np.nan_to_num(_share(np.array(values["relevance"], np.float64)))
+        most = [n for n in np.argsort(-relevance, kind="stable") if relevance[n] > 0]
+        listed = "; ".join(
+            f"{names[n]} {relevance[n]:.1%}" for n in distinct(most, names, MOST_LISTED)
+        )
+        parts.append(f"Most relevance: {listed}." if listed else "No region is relevant.")
+    elif values["attention"] is not None:
         attention, uniform = np.array(values["attention"]), np.array(values["uniform"])
         most = distinct(np.argsort(-attention, kind="stable").tolist(), names, MOST_LISTED)
         listed = "; ".join(

@@ -54,10 +54,15 @@ def _limits(found: Verdict, params: Params, lost: int) -> Iterator[Step]:
     if warnings.folds:
         yield Step("Train the other folds too.", "dvc exp run -S train.folds=all")
     if warnings.classes:
+        more = (
+            "add a data set that shows the absent ones to dataset.test_on"
+            if params.dataset.name == "cross"
+            else "add clips of the absent ones, split differently (dataset.protocol: kfold tests "
+            "every clip once)"
+        )
         yield Step(
-            "Test every class: add clips of the absent ones, split differently (dataset.protocol: "
-            "kfold tests every clip once), or leave them out (dataset.exclude). UAR is the mean "
-            "over the others."
+            f"Test every class: {more}, or leave them out (dataset.exclude). UAR is the mean over "
+            "the others."
         )
     if lost and warnings.coverage:
         yield Step("Find out why clips were lost: the section Coverage gives a reason for each.")

@@ -133,6 +133,7 @@ def details(gain: float, traits: Sequence[dict[str, Any]]) -> dict[str, Any]:
             f"fold{fold}-seed0": {
                 "epochs": 9, "best_epoch": 3 + fold, "epoch_steps": 6, "refitted": 80 + fold,
                 "temperature": 0.5 + 0.25 * fold, "improving": fold == 1,
+                "domain": {"beyond": 0.04, "differs": False, "percentile": 0.5},
             }
             for fold in (0, 1)
         },
@@ -153,7 +154,14 @@ def explanations() -> dict[str, Any]:
         "attention": [0.75, 0.25], "uniform": [0.5, 0.5], "drop": [0.2, None],
         "agreement": {
             "rho": 0.62, "uniform_rho": 0.3, "halves_rho": 0.9, "regions": 49, "agree": True,
+            "each": {"mean": 0.3, "ci_low": 0.2, "ci_high": 0.4},
         },
+        "relevance": [0.3, None], "shown": "relevance",
+        "relevance_agreement": {
+            "rho": 0.8, "uniform_rho": None, "halves_rho": 0.9, "regions": 49, "agree": True,
+            "each": {"mean": 0.7, "ci_low": 0.6, "ci_high": 0.8},
+        },
+        "relevance_gain": {"mean": 0.4, "ci_low": 0.3, "ci_high": 0.5},
         "edges": [{"kind": "self", "attention": 0.5, "uniform": 0.25}],
         "time": {"relation": {"sources": {"own": source, "other": source}, "from": -1,
                               "parts": [0.5, None, 1.5]},
@@ -202,6 +210,7 @@ def write_outputs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]
     reports = root / "reports"
     (reports / "plots").mkdir(parents=True)
     lean = {
+        "domain": {"beyond": {"mean": 0.04}, "percentile": {"mean": 0.5}},
         "ece": {"mean": 0.12, "std": 0.01},
         "ece_uncalibrated": {"mean": 0.21},
         "overconfidence": {"mean": -0.03},

@@ -91,8 +91,13 @@ def test_a_trained_class_that_is_never_tested(tmp_path):
         video(tmp_path / f"ravdess/Actor_{actor:02d}/01-01-03-01-01-01-{actor:02d}.mp4")
     train = [{"name": "rml", "root": str(rml(tmp_path / "rml"))}]
     test = [{"name": "ravdess", "root": str(tmp_path / "ravdess")}]
-    with pytest.raises(UserError, match=r"no clip of class 'sadness' is in any test part"):
+    with pytest.raises(
+        UserError, match=r"no clip of class 'sadness' is in any test part"
+    ) as caught:
         cross(tmp_path, train_on=train, test_on=test)
+    # no split is drawn that another seed would change
+    assert "dataset.test_on" in str(caught.value)
+    assert "seed" not in str(caught.value)
 
 
 def test_official_parts_decide_who_trains_and_who_is_tested(tmp_path):

@@ -18,6 +18,7 @@ from arpgnet.pipeline.explain.agreement import agreement, spearman
 from arpgnet.pipeline.explain.choose import choose, confused, confused_clips
 from arpgnet.pipeline.explain.occlusion import can_hide, drops, run_network, without
 from arpgnet.pipeline.explain.plots import write_tables
+from arpgnet.pipeline.explain.relevance import relevance
 from arpgnet.pipeline.explain.run import EXPLANATIONS, explain
 from arpgnet.pipeline.runner.workers import Crashed
 from arpgnet.pipeline.store import Store
@@ -208,6 +209,30 @@ def test_a_region_is_taken_out_of_the_mean_map_where_regions_divide_it(dataset: 
     assert torch.equal(hidden.visible, batch.visible)
 
 
+@pytest.mark.parametrize("layers", [0, 2])
+@pytest.mark.parametrize("readout", ["mean", "attention", "flatten"])
+def test_relevance_estimates_the_effect_of_hiding(
+    dataset: Dataset, readout: str, layers: int
+) -> None:
+    relation = {"readout": readout, "layers": layers}
+    network = network_of(dataset, relation=relation, appearance={"vector": "map"})
+    batch = batch_of(dataset)
+    batch.visible[0, :, 3] = False
+    named = torch.zeros(len(batch), dtype=torch.int64)
+    mean, both = torch.zeros(REGIONS, 5), ["relation", "appearance"]
+    branches: list[str]
+    for branches in ([both[0]], [both[1]], both):
+        estimate = relevance(network, batch, named, mean=mean, branches=branches)
+        with torch.no_grad():
+            measured = drops(
+                network, batch, named, mean=mean, regions=range(REGIONS), branches=branches
+            )
+        assert np.corrcoef(estimate.ravel(), measured.ravel())[0, 1] > 0.6
+    hidden = relevance(network, batch, named, mean=mean, branches=["relation"])
+    np.testing.assert_allclose(hidden[0, 3], 0, atol=1e-12)
+    assert np.isnan(relevance(network, batch, named, mean=mean, branches=[])).all()
+
+
 def planted(root: Path, **changed: dict[str, Any]) -> dict[str, Any]:
     """Explanations of networks trained on data whose classes differ in region 2 alone."""
     write_data(root, planted=2)
@@ -225,6 +250,12 @@ def test_a_planted_region_is_found_by_both_maps(tmp_path: Path) -> None:
     whole = found["all"]
     assert np.argmax(whole["attention"]) == 2
     assert np.argmax(whole["drop"]) == 2
+    assert np.argmax(whole["relevance"]) == 2
+    gain = whole["relevance_gain"]
+    assert whole["shown"] == ("relevance" if gain["mean"] > 0 else "attention")
+    assert gain["ci_low"] <= gain["mean"] <= gain["ci_high"]
+    each = whole["relevance_agreement"]["each"]["mean"], whole["agreement"]["each"]["mean"]
+    assert each[0] - each[1] == pytest.approx(gain["mean"])
     assert whole["drop"][2] > 3 * max(whole["drop"][n] for n in (0, 1, 3))
     assert whole["views"] == 47  # of 48, LOST has no features; at most 16 a class
     assert LOST not in whole["clips"]
@@ -251,6 +282,7 @@ def test_networks_without_a_branch_or_without_fusion_are_explained(
     assert (found["all"]["edges"] is None) == (mode == "appearance")
     assert set(found["all"]["time"]) == ({mode} if mode != "concat" else set())
     assert found["all"]["drop"][2] is not None
+    assert found["all"]["relevance_agreement"]["each"]["mean"] > 0.7
 
 
 def test_windows_of_labeled_frames_are_explained(tmp_path: Path) -> None:
@@ -272,15 +304,19 @@ def test_agreement_needs_more_than_the_shape_of_the_graph() -> None:
     rng = np.random.default_rng(0)
     drop = np.linspace(0, 1, 20) + rng.normal(0, 0.01, (10, 20))
     seen, rising, noise = np.ones(20), np.linspace(0, 1, 20), rng.random(20)
-    assert agreement(rising, noise, drop, seen)["agree"]
-    assert not agreement(noise, rising, drop, seen)["agree"]
-    uniform_does_it_too = agreement(rising, rising, drop, seen)
+
+    def of_each(values: np.ndarray) -> np.ndarray:
+        return np.tile(values, (10, 1))
+
+    assert agreement(of_each(rising), drop, seen, noise)["agree"]
+    assert not agreement(of_each(noise), drop, seen, rising)["agree"]
+    uniform_does_it_too = agreement(of_each(rising), drop, seen, rising)
     assert uniform_does_it_too["rho"] > 0.9
     assert not uniform_does_it_too["agree"]
     # regions that are hardly seen, or were not hidden, are not compared
     seen[:5], drop[:, 19] = 0.2, np.nan
-    assert agreement(rising, noise, drop, seen)["regions"] == 14
-    constant = agreement(np.ones(20), noise, drop, seen)
+    assert agreement(of_each(rising), drop, seen, noise)["regions"] == 14
+    constant = agreement(of_each(np.ones(20)), drop, seen, noise)
     assert (constant["rho"], constant["agree"]) == (None, False)
 
 
