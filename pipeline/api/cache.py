@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -101,15 +101,25 @@ class RegionGraphs(GraphDataset):
         features: what the graphs are taken from.
     """
 
-    def __init__(self, cached: CachedFeatures, split: str | None = None) -> None:
+    def __init__(self, cached: CachedFeatures, root: Path, split: str | None = None) -> None:
         super().__init__()
-        self.features = cached
+        self.features, self._workspace = cached, root
         wanted = cached.frames["valid"]
         if split is not None:
             wanted = wanted & (cached.frames["split"] == split)
         self._rows = np.flatnonzero(wanted)
         self._edge_index = torch.from_numpy(np.ascontiguousarray(cached.edge_index))
         self._edge_type = torch.from_numpy(cached.edge_type)
+
+    def part(self, split: str, fold: int = 0) -> RegionGraphs:
+        """Return the graphs of another split or fold, of the same frames in memory.
+
+        Raises:
+            UserError: there is no such fold, or no frame is in the split.
+        """
+        frames = self.features.frames
+        frames = frames.assign(split=frames["clip"].map(_splits(self._workspace, fold)))
+        return _graphs(replace(self.features, frames=frames), self._workspace, split, fold)
 
     @property
     def num_classes(self) -> int:
@@ -146,7 +156,11 @@ def region_graphs(root: Folder = ".", *, split: str | None = None, fold: int = 0
     Raises:
         UserError: as `features`, or no frame is in the split.
     """
-    graphs = RegionGraphs(features(root, fold=fold), split)
+    return _graphs(features(root, fold=fold), Path(root), split, fold)
+
+
+def _graphs(cached: CachedFeatures, root: Path, split: str | None, fold: int) -> RegionGraphs:
+    graphs = RegionGraphs(cached, root, split)
     if not len(graphs):
         raise UserError(f"no frame of fold {fold} is in the split '{split}': train, val or test?")
     return graphs

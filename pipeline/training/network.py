@@ -112,15 +112,21 @@ def build_network(config: ARPGNetConfig, metadata: Mapping[str, Any]) -> ARPGNet
     Args:
         metadata: `edges` [[source, target], ...], `edge_types` (a name an edge) and `names`
             (a name a region) of the graph stage.
+
+    Raises:
+        UserError: `relation.conv` cannot work on this graph.
     """
     edges = torch.tensor(metadata["edges"], dtype=torch.int64).reshape(-1, 2)
     kinds = [EDGE_TYPES.index(name) for name in metadata["edge_types"]]
-    return ARPGNet(
-        config,
-        edge_index_2E=edges.T.contiguous(),
-        edge_type_E=torch.tensor(kinds, dtype=torch.int64),
-        num_nodes=len(metadata["names"]),
-    )
+    try:
+        return ARPGNet(
+            config,
+            edge_index_2E=edges.T.contiguous(),
+            edge_type_E=torch.tensor(kinds, dtype=torch.int64),
+            num_nodes=len(metadata["names"]),
+        )
+    except ValueError as error:
+        raise UserError(f"params.yaml: {error}") from error
 
 
 def logits_of(module: Any, batch: Batch) -> Tensor:

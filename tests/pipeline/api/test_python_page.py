@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from torch_geometric.loader import DataLoader
 
 import arpgnet
 from arpgnet.pipeline.common.errors import ClipError, UserError
-from arpgnet.pipeline.tables.manifest import Clip, read_splits, write_manifest
+from arpgnet.pipeline.tables.manifest import Clip, write_manifest
 from arpgnet.pipeline.tables.predictions import read_predictions
 from arpgnet.pipeline.video.stream import plan, stream
 from helpers.face_videos import film_of_a_face
 from helpers.in_process import arpgnet as run_arpgnet
+from helpers.own_predictions import perfect, write_arpgnet
 from helpers.synthetic_data import CLASSES, LOST, write_data
 from helpers.untrained_run import CLASSES as OF_RUN
 from helpers.untrained_run import publish_untrained, write_run
@@ -39,17 +41,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("talk.mp4", "lunch.mp4"):
         film_of_a_face(here / name, 12)
     return here
-
-
-def write_arpgnet(root: Path) -> None:
-    """Write predictions as of ARPGNet, with which every other clip is correct."""
-    splits = read_splits(root / "data/splits.parquet").to_pandas()
-    table = splits[splits["split"] == "test"].rename(columns={"clip_id": "clip"})
-    truth = table["clip"].str.split("-").str[1]
-    for name in CLASSES:
-        table[f"p_{name}"] = np.where(truth == name, 0.6, 0.2)
-        table.loc[::2, f"p_{name}"] = 0.6 if name == "joy" else 0.2
-    arpgnet.save_predictions(table, root / "artifacts/predictions.parquet", root, model="arpgnet")
 
 
 @pytest.fixture
@@ -140,6 +131,16 @@ def test_graphs_are_the_valid_frames_of_a_split(folder: Path) -> None:
     }
     assert not parts["train"] & parts["test"]
     assert not parts["val"] & parts["test"]
+    for fold in (0, 1):
+        read, part = (
+            arpgnet.region_graphs(folder / "workspace", split="test", fold=fold),
+            graphs.part("test", fold),
+        )
+        assert [one.clip for one in part] == [one.clip for one in read]
+        assert {one.split for one in part} == {"test"}
+        assert torch.equal(part[3].x, read[3].x)
+    with pytest.raises(UserError, match="there is no fold 7"):
+        graphs.part("test", 7)
     batch = next(iter(DataLoader(graphs, batch_size=5)))
     assert batch.num_graphs == 5
     assert len(batch.clip) == 5
@@ -150,14 +151,6 @@ def test_labels_of_frames_are_each_frame_s(tmp_path: Path) -> None:
     frames = arpgnet.features(tmp_path).frames
     assert (frames["y"][frames["frame_index"] == 0] == -1).all()
     assert (frames["label"] == frames["clip"].str.split("-").str[1])[frames["y"] >= 0].all()
-
-
-def perfect(root: Path) -> pd.DataFrame:
-    """The true class of each test clip, with certainty."""
-    splits = read_splits(root / "data/splits.parquet").to_pandas()
-    table = splits[splits["split"] == "test"].rename(columns={"clip_id": "clip"})
-    truth = table["clip"].str.split("-").str[1]
-    return table[["clip", "fold"]].assign(**{f"p_{name}": truth == name for name in CLASSES})
 
 
 def test_predictions_of_one_s_own_are_compared(folder: Path, tmp_path: Path) -> None:
