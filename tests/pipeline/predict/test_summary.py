@@ -1,5 +1,6 @@
 """What a summary and a table of intervals say of rows that are known."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from arpgnet.pipeline.predict.output import IntervalTable, Row, TableHeader
-from arpgnet.pipeline.predict.summary import FaceSummary, columns_of
+from arpgnet.pipeline.predict.summary import FaceSummary, columns_of, summary_table
 
 CLASSES = ["anger", "neutral"]
 HEAD = TableHeader("talk.mp4", CLASSES, 0, 3.2, 0.2)
@@ -22,6 +24,20 @@ def row(frame: int, face: int, anger: float | None) -> Row:
         return Row(frame, frame / 10)
     scores = None if anger is None else np.array([anger, 1 - anger])
     return Row(frame, frame / 10, face, BOX, 0.9, scores, 1.0)
+
+
+def test_videos_of_one_folder_are_told_apart_in_a_terminal() -> None:
+    summary = FaceSummary(HEAD)
+    for one in ROWS:
+        summary.add(one)
+    folder = "/a/long/path/to/the/videos/of/a/study/that/fills/the/line"
+    rows = [{**summary.rows()[0], "video": f"{folder}/{name}.mp4"} for name in ("x/ann", "y/bob")]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(summary_table(rows))
+    said = console.export_text()
+    assert "x/ann.mp4" in said
+    assert "y/bob.mp4" in said
+    assert folder not in said
 
 
 ROWS = [
