@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -142,16 +143,28 @@ def write_summary(path: Path, classes: Sequence[str], rows: Sequence[Mapping[str
 
 def summary_table(rows: Sequence[Mapping[str, Any]], most: int = 40) -> Table:
     """Return the rows for a terminal: the first `most`, without the mean of every class."""
-    table = Table("video", "face", title="Faces", caption=_more(rows, most))
+    table = Table(title="Faces", caption=_more(rows, most))
+    # a name that is cut is nobody's
+    table.add_column("video", overflow="fold", min_width=16)
+    table.add_column("face")
     for name in ("seconds", "coverage", "label", "in % of frames", "most confident moment"):
         table.add_column(name)
-    for row in rows[:most]:
+    names = _without_common_folder([row["video"] for row in rows[:most]])
+    for name, row in zip(names, rows[:most], strict=True):
         label = row["label"]
         share = f"{row[f'fraction_{label}']:.0%}" if label else ""
         peak = f"{row['peak_label']} {row['peak_p']:.2f} at {row['peak_s']:.1f} s" if label else ""
         numbers = (f"{row['seconds']:.1f}", f"{row['coverage']:.0%}")
-        table.add_row(escape(row["video"]), str(row["face_id"]), *numbers, label, share, peak)
+        table.add_row(escape(name), str(row["face_id"]), *numbers, label, share, peak)
     return table
+
+
+def _without_common_folder(videos: Sequence[str]) -> list[str]:
+    folders = {PurePath(video).parent for video in videos}
+    if len({folder.anchor for folder in folders}) > 1:
+        return list(videos)
+    common = os.path.commonpath(folders) if folders else ""
+    return [os.path.relpath(video, common or ".") for video in videos]
 
 
 def _more(rows: Sequence[Mapping[str, Any]], most: int) -> str | None:

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.wording import plural
-from arpgnet.pipeline.report.location import OWN
+from arpgnet.pipeline.report.location import OWN, OWN_TITLE
 from arpgnet.pipeline.tables.predictions import NETWORK
 
 README = "README.md"
@@ -113,7 +113,8 @@ def _results(
     info: Mapping[str, Any], sets: Iterable[Mapping[str, Any]], details: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Yield the figures of this network on its own test part, and of all networks together."""
-    names = list(dict.fromkeys(" ".join(one["title"].split()) for one in sets))
+    titles = (OWN_TITLE if one["adapter"] in OWN else one["title"] for one in sets)
+    names = list(dict.fromkeys(" ".join(title.split()) for title in titles))
     kinds = list(dict.fromkeys(one["adapter"] for one in sets))
     about = {"name": " and ".join(names) or "unknown", "type": "-".join(kinds) or "unknown"}
     unit = "clip" if info["task"] == "clip" else "labeled frame"

@@ -13,7 +13,7 @@ import jinja2
 
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.wording import plural, unit_note
-from arpgnet.pipeline.report.location import OWN
+from arpgnet.pipeline.report.location import OWN, OWN_TITLE
 from arpgnet.pipeline.report.page import Results, coverage_view, tested
 from arpgnet.pipeline.report.sentences import (
     METRICS,
@@ -34,7 +34,6 @@ from arpgnet.pipeline.report.views import spread, traits_view
 from arpgnet.pipeline.tables.manifest import Manifest
 from arpgnet.pipeline.tables.predictions import NETWORK
 
-OWN_TITLE = "the publisher's own data set"
 OWN_LICENSE = "unknown to the pipeline; whoever publishes this model must state it here"
 # sections of params.yaml that are shown in full, and single settings of others; of every other
 # section the settings that are not at their default

@@ -8,3 +8,4 @@ from pathlib import Path
 CARD = Path("artifacts/MODEL_CARD.md")
 # adapters of the user's own clips: the pipeline knows neither what they are nor whose
 OWN = ("csv", "folder")
+OWN_TITLE = "the publisher's own data set"

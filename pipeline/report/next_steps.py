@@ -39,12 +39,7 @@ def _limits(found: Verdict, params: Params, lost: int) -> Iterator[Step]:
             "arpgnet data list",
         )
     if warnings.people:
-        yield Step(
-            "Keep people on one side of every split: name the subject of each clip (of your own "
-            "clips, the column `subject`), and set dataset.group_by. Until then, the network may "
-            "recognize people instead of expressions.",
-            "dvc exp run -S dataset.group_by=subject",
-        )
+        yield _subjects(params)
     if warnings.seed:
         more = ",".join(str(params.train.seeds[0] + n) for n in range(3))
         yield Step(
@@ -68,6 +63,22 @@ def _limits(found: Verdict, params: Params, lost: int) -> Iterator[Step]:
         yield Step("Find out why clips were lost: the section Coverage gives a reason for each.")
     if warnings.zero or warnings.unit or warnings.protocol:
         yield Step(_evidence(found))
+
+
+def _subjects(params: Params) -> Step:
+    why = "Until then, the network may recognize people instead of expressions."
+    if params.dataset.name == "folder":
+        # folders name nobody: the command would be refused
+        return Step(
+            "Keep people on one side of every split: list the clips in a CSV file with the columns "
+            "path, label and subject (dataset.name: csv, dataset.manifest), and set "
+            f"dataset.group_by: auto. {why}"
+        )
+    return Step(
+        "Keep people on one side of every split: name the subject of each clip (of your own clips, "
+        f"the column subject), and set dataset.group_by. {why}",
+        "dvc exp run -S dataset.group_by=subject",
+    )
 
 
 def _evidence(found: Verdict) -> str:

@@ -1,5 +1,6 @@
 """What a summary and a table of intervals say of rows that are known."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from arpgnet.pipeline.geometry.pose import UNKNOWN
 from arpgnet.pipeline.predict.output import IntervalTable, Row, TableHeader
-from arpgnet.pipeline.predict.summary import FaceSummary, columns_of
+from arpgnet.pipeline.predict.summary import FaceSummary, columns_of, summary_table
 
 CLASSES = ["anger", "neutral"]
 HEAD = TableHeader("talk.mp4", CLASSES, 0, 3.2, 0.2)
@@ -28,6 +30,20 @@ def row(frame: int, face: int, anger: float | None) -> Row:
 
 def turned(row: Row, yaw: float) -> Row:
     return replace(row, pose=replace(UNKNOWN, angles=np.array([yaw, 2.0, -1.0])))
+
+
+def test_videos_of_one_folder_are_told_apart_in_a_terminal() -> None:
+    summary = FaceSummary(HEAD)
+    for one in ROWS:
+        summary.add(one)
+    folder = "/a/long/path/to/the/videos/of/a/study/that/fills/the/line"
+    rows = [{**summary.rows()[0], "video": f"{folder}/{name}.mp4"} for name in ("x/ann", "y/bob")]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(summary_table(rows))
+    said = console.export_text()
+    assert "x/ann.mp4" in said
+    assert "y/bob.mp4" in said
+    assert folder not in said
 
 
 ROWS = [

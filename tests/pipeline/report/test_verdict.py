@@ -102,6 +102,15 @@ def commands(found: Verdict, ablations: dict[str, Any] | None = None) -> list[st
     return [step.command for step in next_steps(found, Params(), ablations, 0) if step.command]
 
 
+def test_who_has_folders_is_not_sent_to_a_setting_that_is_refused() -> None:
+    found = judge(changes={"subjects": UNKNOWN})
+    folder = parse_params({"dataset": {"name": "folder", "root": "/videos"}})
+    for params, said in ((folder, "CSV file"), (Params(), "group_by=subject")):
+        first = next_steps(found, params, None, 0)[0]
+        assert said in first.text + first.command
+    assert "group_by=subject" not in str(next_steps(found, folder, None, 0))
+
+
 def test_what_to_do_next_follows_from_the_result() -> None:
     usual = ["arpgnet ablate", "arpgnet predict VIDEO --page", "arpgnet publish released"]
     assert commands(judge()) == usual
