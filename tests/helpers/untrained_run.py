@@ -25,9 +25,14 @@ CLASSES = ["anger", "happiness", "neutral"]
 
 
 def write_run(
-    root: Path, settings: dict[str, Any] | None = None, task: str = "clip", seed: int = 0
+    root: Path,
+    settings: dict[str, Any] | None = None,
+    task: str = "clip",
+    seed: int = 0,
+    faces: str = "people",
 ) -> Path:
-    """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml."""
+    """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml, `faces`
+    is whose it was trained on: people or rendered."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "params.yaml").open("w") as file:
         YAML().dump(settings or {"engine": {"name": "local"}}, file)
@@ -47,6 +52,7 @@ def write_run(
         "task": task,
         "fold": 0,
         "seed": 0,
+        "origin": {"faces": faces, "sets": []},
         "best_epoch": 0,
         "validation": {"val_uar": 0.5, "val_macro_f1": 0.5},
     }
