@@ -125,6 +125,7 @@ def make_app(jobs: Jobs, ready: Ready, limits: Limits, access: Access) -> Guard:
         return {
             "model": ready.model,
             "classes": ready.classes,
+            "warning": ready.warning,
             "formats": FORMATS,
             "upload_bytes": limits.upload_bytes,
             "longest_s": limits.longest_s,

@@ -85,6 +85,8 @@ def serve(
             say(f"{ready.model} on http://{_shown(options.host)}:{port}/  (Ctrl-C stops it)")
             if made:
                 say(f"token for the page: {token}")
+            if ready.warning:
+                say(f"warning: {ready.warning}")
             if not local:
                 say("without TLS, the token can be intercepted: see docs/serve.md")
             config = uvicorn.Config(

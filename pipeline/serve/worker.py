@@ -50,10 +50,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Ready:
-    """The network that a worker has loaded."""
+    """The network that a worker has loaded, and what it must not be used for, if that is known."""
 
     model: str
     classes: list[str]
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Worker:
         if "line" in said:
             self.stop()
             raise UserError(said["line"])
-        return Ready(said["model"], said["classes"])
+        return Ready(**said)
 
     def run(
         self, task: Task, progress: Callable[[int, int], None], cancelled: threading.Event
@@ -189,7 +190,7 @@ def _work(pipe: Connection, source: Source) -> None:
         except UserError as error:
             say(line=str(error))
             return
-        say(model=model.name, classes=model.classes)
+        say(model=model.name, classes=model.classes, warning=model.warning)
         while True:
             say(**vars(_predict(predictor, _task(pipe.recv_bytes()), say)))
 

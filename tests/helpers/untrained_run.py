@@ -34,8 +34,10 @@ def write_run(
     *,
     kind: str = "expression",
     outputs: Sequence[str] = CLASSES,
+    faces: str = "people",
 ) -> Path:
-    """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml."""
+    """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml, `faces`
+    is whose it was trained on: people or rendered."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "params.yaml").open("w") as file:
         YAML().dump(settings or {"engine": {"name": "local"}}, file)
@@ -56,6 +58,7 @@ def write_run(
         "task": task,
         "fold": 0,
         "seed": 0,
+        "origin": {"faces": faces, "sets": []},
         "best_epoch": 0,
         "validation": {"val_uar": 0.5, "val_macro_f1": 0.5},
     }

@@ -283,6 +283,8 @@ async function begin() {
   $("entry").hidden = true;
   $("work").hidden = false;
   $("about").textContent = `Predictions for every face, frame by frame, by the network ${service.model}: ${service.classes.join(", ")}.`;
+  $("warning").textContent = service.warning;
+  $("warning").hidden = !service.warning;
   $("limits").textContent = `Up to ${megabytes(service.upload_bytes)} and ${duration(service.longest_s)}.`;
   $("fate").textContent =
     `It is sent to the computer that runs this service, ${location.host}, and nowhere else. It is deleted there as soon as the prediction is finished. ` +

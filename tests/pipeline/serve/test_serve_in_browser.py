@@ -37,7 +37,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    workspace = write_run(tmp_path_factory.mktemp("run"), {"decode": {"frames": 4}})
+    settings = {"decode": {"frames": 4}}
+    workspace = write_run(tmp_path_factory.mktemp("run"), settings, faces="rendered")
     limits = ("--max-mb", "1", "--root", str(videos))
     with server(workspace, "--host", "0.0.0.0", *limits) as running:
         yield running
@@ -116,6 +117,10 @@ def test_a_dropped_video_shows_its_progress_and_its_page(page: Page, videos: Pat
     until(page, f"{playing}.ownerDocument.documentElement.scrollHeight <= {high} + 2")
     page.get_by_role("button", name="Close").click()
     expect(page.locator("#frame")).to_be_hidden()
+
+
+def test_what_the_network_must_not_be_used_for_is_said(page: Page) -> None:
+    expect(page.locator("#warning")).to_contain_text("trained on rendered faces only")
 
 
 def test_with_the_keyboard_alone(page: Page, videos: Path) -> None:

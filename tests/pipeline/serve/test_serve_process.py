@@ -85,6 +85,8 @@ def test_beyond_the_loopback_there_is_a_token(running: Server) -> None:
     with httpx.Client(base_url=running.address) as stranger:
         assert stranger.get("/").status_code == 200
         assert stranger.get("/api/service").status_code == 401
+        headers = {"authorization": f"Bearer {running.token}"}
+        assert stranger.get("/api/service", headers=headers).json()["warning"] == ""
         assert stranger.post("/api/jobs", content=b"video").status_code == 401
 
 
