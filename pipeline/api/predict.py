@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from arpgnet.pipeline.common.errors import ClipError, UserError
+from arpgnet.pipeline.predict.formats import SUFFIX
 from arpgnet.pipeline.predict.model import Model
-from arpgnet.pipeline.predict.output import SUFFIX
 from arpgnet.pipeline.predict.predictor import Done, PredictOptions, Predictor
 from arpgnet.pipeline.predict.source import open_model, read_card
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from arpgnet.pipeline.common.params import AlignParams
 from arpgnet.pipeline.networks.detector import Detections, Detector, find_faces
-from arpgnet.pipeline.predict.by_frame import ByFrame
-from arpgnet.pipeline.predict.output import Row, Table
+from arpgnet.pipeline.predict.output import Table
+from arpgnet.pipeline.predict.rows import ByFrame, Row
 from arpgnet.pipeline.video.stream import InStep, Plan
 
 # of the detector's score, for the image that it is found in

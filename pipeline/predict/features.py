@@ -23,7 +23,7 @@ from arpgnet.pipeline.networks.appearance import AppearanceNetwork, centers, to_
 from arpgnet.pipeline.networks.image_network import resolve_precision
 from arpgnet.pipeline.networks.landmarks import LandmarkNetwork
 from arpgnet.pipeline.predict.model import Model
-from arpgnet.pipeline.predict.output import Regions
+from arpgnet.pipeline.predict.rows import Regions
 from arpgnet.pipeline.predict.windows import FaceResult
 from arpgnet.pipeline.training.attention import attends_to_regions, frame_attention
 from arpgnet.pipeline.training.data import Dataset, Partition, fill

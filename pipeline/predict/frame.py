@@ -12,7 +12,7 @@ from arpgnet.pipeline.geometry.pose import HeadPose, head_pose
 from arpgnet.pipeline.geometry.quality import face_quality, face_window
 from arpgnet.pipeline.predict.faces import Face
 from arpgnet.pipeline.predict.features import Networks
-from arpgnet.pipeline.predict.output import Regions, Row
+from arpgnet.pipeline.predict.rows import Regions, Row
 from arpgnet.pipeline.predict.windows import Scored
 
 

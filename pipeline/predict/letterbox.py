@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from arpgnet.pipeline.predict.output import Row
+from arpgnet.pipeline.predict.rows import Row
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from arpgnet.pipeline.predict.features import Networks, cut_out, rows_of
 from arpgnet.pipeline.predict.features import Row as FeatureRow
 from arpgnet.pipeline.predict.frame import Frame
 from arpgnet.pipeline.predict.model import Model
-from arpgnet.pipeline.predict.output import Row
 from arpgnet.pipeline.predict.poses import Poses
+from arpgnet.pipeline.predict.rows import Row
 from arpgnet.pipeline.predict.windows import STRIDE_S, Scored
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg, shrink
 from arpgnet.pipeline.video.stream import Shown

@@ -11,7 +11,7 @@ from pathlib import Path
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import identity
 from arpgnet.pipeline.common.wording import shown
-from arpgnet.pipeline.predict.output import SUFFIX
+from arpgnet.pipeline.predict.formats import SUFFIX
 from arpgnet.pipeline.predict.overlay.overlay import overlay_path
 from arpgnet.pipeline.predict.page.page import film_path, page_path
 from arpgnet.pipeline.predict.predictor import PredictOptions

@@ -2,10 +2,6 @@
 
 A frame without a face has a row too, with `success` false and `face_id` -1: no frame is missing.
 `complete` is true in every row but the last one of a table that ends early.
-
-Sources of the two formats of other tools:
-  openface: OpenFace 2.2, Baltrusaitis et al., FG 2018; its wiki, "Output Format"
-  pyfeat: the columns of a `Fex`, Cheong et al., doi 10.1007/s42761-023-00191-4
 """
 
 from __future__ import annotations
@@ -14,121 +10,24 @@ import csv
 import json
 import math
 import os
-import re
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import FULL, remove, writing_to
-from arpgnet.pipeline.geometry.pose import UNKNOWN, HeadPose
-from arpgnet.pipeline.geometry.quality import Quality
-from arpgnet.pipeline.predict.by_frame import ByFrame
-from arpgnet.pipeline.tables.predictions import EXPRESSION
+from arpgnet.pipeline.predict.formats import Format, openface, plain, pyfeat
+from arpgnet.pipeline.predict.rows import ByFrame, Row, TableHeader
 
-Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat", "intervals"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-# no two formats share one: neither replaces the other
-SUFFIX: dict[Format, str] = {
-    "parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl",
-    "openface": ".openface.csv", "pyfeat": ".pyfeat.csv", "intervals": ".intervals.csv",
-}  # fmt: skip
-# formats whose users expect landmarks
-WITH_LANDMARKS = frozenset({"openface", "pyfeat"})
 # rows of a row group, and of what is lost when the process is killed
 GROUP_ROWS = 2048
-NAN = float("nan")
-# probability from which on an action unit counts as present
-PRESENT = 0.5
-
-
-@dataclass(frozen=True)
-class Regions:
-    """What the network attends to in a face.
-
-    Attributes:
-        where: the regions' centers, float [N, 2], as a fraction of the face's box from its upper
-            left corner.
-        times_uniform: float [N], attention divided by uniform attention over the same graph; NaN
-            for a region that is not visible.
-    """
-
-    where: np.ndarray
-    times_uniform: np.ndarray
-
-
-@dataclass(frozen=True)
-class Row:
-    """A face in a frame; for a frame without a face, `face_id` is -1 and the rest is empty.
-
-    Shapes: box float [4], probabilities float [K] or None if no window has shown the face,
-    points float [P, 2] in pixels of the video or None. `regions`, if requested, is that of the
-    nearest frame that was shown to the network. `pose` and `quality` are None if not known.
-    `blurred`, float [n, 4], are the boxes of everybody in the frame, if nobody may be recognized in
-    its image.
-    """
-
-    frame: int
-    time_s: float
-    face_id: int = -1
-    box: np.ndarray | None = None
-    confidence: float = 0.0
-    probabilities: np.ndarray | None = None
-    coverage: float = 0.0
-    points: np.ndarray | None = None
-    regions: Regions | None = None
-    pose: HeadPose | None = None
-    quality: Quality | None = None
-    blurred: np.ndarray | None = None
-
-    @property
-    def success(self) -> bool:
-        return self.box is not None
-
-
-@dataclass(frozen=True)
-class TableHeader:
-    """Properties of a whole table.
-
-    Attributes:
-        video: its name in the table.
-        classes: K names.
-        points: P landmarks per face; 0: none.
-        window_s, stride_s: duration of what is classified together, and from one such window to the
-            next (0: one window alone), seconds.
-        warning: what the reader must know of the network.
-        kind: the task; of others than expressions, `classes` are the names of targets, and
-            probabilities their values.
-        scale: what the values of targets mean.
-    """
-
-    video: str
-    classes: Sequence[str]
-    points: int
-    window_s: float = NAN
-    stride_s: float = NAN
-    warning: str = ""
-    kind: str = EXPRESSION
-    scale: str = ""
-
-    @property
-    def of_classes(self) -> bool:
-        """Whether one of the classes is the most probable."""
-        return self.kind == EXPRESSION
-
-
-def beside(table: Path, suffix: str) -> Path:
-    """Return the path of another file of the same video."""
-    own = max((one for one in SUFFIX.values() if table.name.endswith(one)), key=len, default="")
-    return table.with_name(table.name.removesuffix(own) + suffix)
 
 
 class Table(Protocol):
@@ -206,78 +105,6 @@ def open_table(path: Path, form: Format, head: TableHeader) -> Table:
             if error.errno in FULL:
                 remove(path)
             raise
-
-
-def plain(row: Row, head: TableHeader, complete: bool = True) -> dict[str, Any]:
-    """Return the columns of Parquet, CSV and JSON lines."""
-    corners = dict(zip(("x1", "y1", "x2", "y2"), _box(row), strict=True))
-    return {
-        "video": head.video,
-        "frame": row.frame,
-        "time_s": row.time_s,
-        "face_id": row.face_id,
-        **corners,
-        "confidence": row.confidence,
-        "success": row.success,
-        **_predicted(row, head),
-        "coverage": row.coverage if row.success else NAN,
-        "window_s": head.window_s,
-        "stride_s": head.stride_s,
-        **angles(row),
-        **quality(row),
-        "complete": complete,
-        **_points(row, head),
-    }
-
-
-def openface(row: Row, head: TableHeader, complete: bool = True) -> dict[str, Any]:
-    """Return OpenFace's columns: frames from 1, all x_ before all y_ in pixels, then classes; of
-    action units `AU12_c` (1: present, from a probability of 0.5 on) or `AU12_r` (0 to 5).
-
-    `pose_T` in millimeters, z away from the camera; `pose_R` in radians relative to the camera's
-    axes, `R = Rx Ry Rz`, positive down, to the image's left and clockwise.
-    """
-    pose = row.pose or UNKNOWN
-    return {
-        "frame": row.frame + 1,
-        "face_id": max(row.face_id, 0),
-        "timestamp": row.time_s,
-        "confidence": row.confidence,
-        "success": int(row.success),
-        **{f"pose_T{axis}": float(value) for axis, value in zip("xyz", pose.position, strict=True)},
-        **{f"pose_R{axis}": float(value) for axis, value in zip("xyz", pose.euler, strict=True)},
-        **_points(row, head),
-        **(_predicted(row, head) if head.of_classes else _openface_targets(row, head)),
-        "complete": int(complete),
-    }
-
-
-def pyfeat(row: Row, head: TableHeader, complete: bool = True) -> dict[str, Any]:
-    """Return the columns of a Fex: classes by their plain names, of which Py-Feat knows seven, and
-    action units as `AU12`.
-
-    `Pitch`, `Roll`, `Yaw` in radians, as since Py-Feat 0.7 (degrees before), relative to the
-    camera's axes; positive up, clockwise and to the image's left, as its `convert_to_euler` has it.
-    """
-    x1, y1, x2, y2 = _box(row)
-    rx, ry, rz = (float(value) for value in (row.pose or UNKNOWN).euler)
-    return {
-        "frame": row.frame,
-        "approx_time": row.time_s,
-        "FaceRectX": x1,
-        "FaceRectY": y1,
-        "FaceRectWidth": x2 - x1,
-        "FaceRectHeight": y2 - y1,
-        "FaceScore": row.confidence if row.success else NAN,
-        **_points(row, head),
-        "Pitch": -rx,
-        "Roll": rz,
-        "Yaw": ry,
-        **{_pyfeat_name(name): value for name, value in _classes(row, head).items()},
-        "Identity": f"Person_{row.face_id}" if row.success else "",
-        "input": head.video,
-        "complete": complete,
-    }
 
 
 class Lines:
@@ -510,75 +337,6 @@ def _schema(head: TableHeader) -> pa.Schema:
     }  # fmt: skip
     names = plain(Row(0, 0.0), head)
     return pa.schema([(name, kinds.get(name, pa.float32())) for name in names])
-
-
-def _box(row: Row) -> list[float]:
-    return [NAN] * 4 if row.box is None else [float(value) for value in row.box]
-
-
-def angles(row: Row) -> dict[str, float]:
-    """Return yaw, pitch and roll in degrees, relative to the line of sight."""
-    values = (row.pose or UNKNOWN).angles
-    return dict(zip(("yaw", "pitch", "roll"), map(float, values), strict=True))
-
-
-def quality(row: Row) -> dict[str, float]:
-    """Return what is measured of the face's image, and its quality from 0 to 1."""
-    found = row.quality or Quality(NAN, NAN, NAN, NAN)
-    yaw, pitch, _ = (row.pose or UNKNOWN).angles
-    return {**asdict(found), "quality": NAN if row.quality is None else found.score(yaw, pitch)}
-
-
-def _classes(row: Row, head: TableHeader) -> dict[str, float]:
-    values = [NAN] * len(head.classes) if row.probabilities is None else row.probabilities.tolist()
-    return dict(zip(head.classes, values, strict=True))
-
-
-def _predicted(row: Row, head: TableHeader) -> dict[str, Any]:
-    """Return a column for each class and the most probable one, or one for each target."""
-    values = _classes(row, head)
-    if not head.of_classes:
-        return dict(values)
-    return {**{f"p_{name}": value for name, value in values.items()}, "label": _label(row, head)}
-
-
-def _unit(name: str) -> tuple[int, bool] | None:
-    """Return a target's number of the action unit, and whether it is its intensity."""
-    found = re.fullmatch(r"au_(\d+)(_intensity)?", name)
-    return (int(found[1]), found[2] is not None) if found else None
-
-
-def _openface_targets(row: Row, head: TableHeader) -> dict[str, float]:
-    columns = {}
-    for name, value in _classes(row, head).items():
-        unit = _unit(name)
-        if unit is None:
-            columns[name] = value
-        elif unit[1]:
-            columns[f"AU{unit[0]:02d}_r"] = value
-        else:
-            columns[f"AU{unit[0]:02d}_c"] = value if math.isnan(value) else float(value >= PRESENT)
-    return columns
-
-
-def _pyfeat_name(name: str) -> str:
-    unit = _unit(name)
-    return f"AU{unit[0]:02d}" if unit else name
-
-
-def _label(row: Row, head: TableHeader) -> str:
-    if row.probabilities is None:
-        return ""
-    return head.classes[int(row.probabilities.argmax())]
-
-
-def _points(row: Row, head: TableHeader) -> dict[str, float]:
-    points = np.full((head.points, 2), NAN) if row.points is None else row.points
-    return {
-        f"{axis}_{number}": float(value)
-        for axis, column in zip("xy", points.T, strict=True)
-        for number, value in enumerate(column)
-    }
 
 
 def _rounded(value: Any) -> Any:

@@ -18,18 +18,13 @@ from arpgnet.pipeline.networks.detector import Detector, open_detector
 from arpgnet.pipeline.predict.blur import THRESHOLD, FaceBlur
 from arpgnet.pipeline.predict.camera import LiveFrames
 from arpgnet.pipeline.predict.features import Networks
+from arpgnet.pipeline.predict.formats import WITH_LANDMARKS, Format
 from arpgnet.pipeline.predict.live import LivePass, schedule_of
 from arpgnet.pipeline.predict.model import Model
-from arpgnet.pipeline.predict.output import (
-    WITH_LANDMARKS,
-    Format,
-    TableHeader,
-    Tee,
-    closed_after_a_fault,
-    open_table,
-)
+from arpgnet.pipeline.predict.output import Tee, closed_after_a_fault, open_table
 from arpgnet.pipeline.predict.overlay.overlay import Overlay, overlay_path
 from arpgnet.pipeline.predict.page.page import Page, page_path
+from arpgnet.pipeline.predict.rows import TableHeader
 from arpgnet.pipeline.predict.summary import FaceSummary
 from arpgnet.pipeline.predict.video import VideoPass, Which
 from arpgnet.pipeline.predict.windows import STRIDE_S, Layout, clip_layout, frame_layout

@@ -15,8 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from arpgnet.pipeline.common.files import write_whole
-from arpgnet.pipeline.predict.by_frame import ByFrame
-from arpgnet.pipeline.predict.output import NAN, Row, TableHeader, angles, as_text, quality
+from arpgnet.pipeline.predict.formats import angles, quality
+from arpgnet.pipeline.predict.output import as_text
+from arpgnet.pipeline.predict.rows import NAN, ByFrame, Row, TableHeader
 
 # means over a face's frames in which they are known
 LOOKS = ("yaw", "pitch", "roll", "quality")
@@ -35,7 +36,7 @@ class _Face:
 
 
 class FaceSummary:
-    """Collects a video's rows; an `output.Table` beside the one that is written."""
+    """Collects a video's rows; a `Table` beside the one that is written."""
 
     def __init__(self, head: TableHeader) -> None:
         self._head = head

@@ -24,8 +24,8 @@ from arpgnet.pipeline.predict.faces import WAITING, Face, Identities, largest_fi
 from arpgnet.pipeline.predict.features import Cut, Networks, cut_out, rows_of
 from arpgnet.pipeline.predict.features import Row as FeatureRow
 from arpgnet.pipeline.predict.frame import Frame
-from arpgnet.pipeline.predict.output import Regions, Row
 from arpgnet.pipeline.predict.poses import Poses
+from arpgnet.pipeline.predict.rows import Regions, Row
 from arpgnet.pipeline.predict.windows import (
     ClipScores,
     FaceResult,

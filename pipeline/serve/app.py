@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.predict.output import FORMATS, Format
+from arpgnet.pipeline.predict.formats import FORMATS, Format
 from arpgnet.pipeline.serve.guard import Access, Guard, refusal
 from arpgnet.pipeline.serve.jobs import Busy, Job, Jobs, Wanted
 from arpgnet.pipeline.serve.names import below, shown_name

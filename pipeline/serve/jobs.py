@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.predict.output import SUFFIX, Format
+from arpgnet.pipeline.predict.formats import SUFFIX, Format
 from arpgnet.pipeline.serve.worker import CANCELLED, TABLE, Outcome, Ready, Task
 
 State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from arpgnet.pipeline.common.errors import ClipError, UserError
-from arpgnet.pipeline.predict.output import SUFFIX, Format
+from arpgnet.pipeline.predict.formats import SUFFIX, Format
 from arpgnet.pipeline.runner.workers import end_with_parent
 
 TABLE = "result"

@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from arpgnet.pipeline.predict.output import Row, TableHeader
 from arpgnet.pipeline.predict.overlay.overlay import Overlay
+from arpgnet.pipeline.predict.rows import Row, TableHeader
 from arpgnet.pipeline.video.stream import plan
 
 CLASSES = ["anger", "happiness", "neutral"]

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from arpgnet.pipeline.predict.output import Row
 from arpgnet.pipeline.predict.overlay.marks import (
     BLACK,
     BOLD,
@@ -21,6 +20,7 @@ from arpgnet.pipeline.predict.overlay.marks import (
     shortened,
     text_width,
 )
+from arpgnet.pipeline.predict.rows import Row
 
 # a face in fewer of the classified frames is uncertain: its box is dashed and thinner
 CONFIDENT_COVERAGE = 0.5

@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from arpgnet.pipeline.predict.output import Regions, Row
+from arpgnet.pipeline.predict.rows import Regions, Row
 
 # this multiple of uniform attention, or its inverse, has the most saturated color
 TOP = 1.5

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from arpgnet.pipeline.predict.blur import without_faces
-from arpgnet.pipeline.predict.by_frame import ByFrame
+from arpgnet.pipeline.predict.formats import beside
 from arpgnet.pipeline.predict.letterbox import Letterbox
-from arpgnet.pipeline.predict.output import Row, TableHeader, beside
 from arpgnet.pipeline.predict.overlay.boxes import draw_faces, draw_note
 from arpgnet.pipeline.predict.overlay.heat import draw_heat
 from arpgnet.pipeline.predict.overlay.marks import sizes
 from arpgnet.pipeline.predict.overlay.strip import Strip
+from arpgnet.pipeline.predict.rows import ByFrame, Row, TableHeader
 from arpgnet.pipeline.video.encode import Encoder
 from arpgnet.pipeline.video.stream import InStep, Plan
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from arpgnet.pipeline.predict.output import Row
 from arpgnet.pipeline.predict.overlay.boxes import prediction_text
 from arpgnet.pipeline.predict.overlay.marks import (
     BOLD,
@@ -31,6 +30,7 @@ from arpgnet.pipeline.predict.overlay.marks import (
     shortened,
     text_width,
 )
+from arpgnet.pipeline.predict.rows import Row
 
 SPAN_S = 8.0
 # more classes would cover the image: the most likely ones are shown

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from arpgnet.pipeline.predict.output import Regions, Row, angles, quality
+from arpgnet.pipeline.predict.formats import angles, quality
+from arpgnet.pipeline.predict.rows import Regions, Row
 
 # fractions are stored in steps of 1 / 65534; the highest number means that there is none
 STEPS = 65534

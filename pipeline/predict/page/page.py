@@ -23,10 +23,11 @@ from markupsafe import Markup
 from arpgnet.pipeline.common.files import remove, write_whole
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.predict.blur import without_faces
+from arpgnet.pipeline.predict.formats import beside
 from arpgnet.pipeline.predict.letterbox import Letterbox
-from arpgnet.pipeline.predict.output import Row, TableHeader, beside
 from arpgnet.pipeline.predict.overlay.marks import PALETTE
 from arpgnet.pipeline.predict.page.columns import Columns
+from arpgnet.pipeline.predict.rows import Row, TableHeader
 from arpgnet.pipeline.video.encode import Encoder
 from arpgnet.pipeline.video.stream import InStep, Plan
 

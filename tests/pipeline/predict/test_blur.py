@@ -16,7 +16,7 @@ from arpgnet.pipeline.networks.appearance import AppearanceNetwork
 from arpgnet.pipeline.networks.detector import Detections, open_detector
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.predict.blur import CELLS, HOLD_S, FaceBlur, blurred
-from arpgnet.pipeline.predict.output import Row
+from arpgnet.pipeline.predict.rows import Row
 from arpgnet.pipeline.video.stream import plan
 from helpers.face_videos import film_of_a_face
 from helpers.overlay_videos import film, frames_of

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from arpgnet.pipeline.cli.main import app
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.predict.output import Row, TableHeader, open_table
+from arpgnet.pipeline.predict.output import open_table
+from arpgnet.pipeline.predict.rows import Row, TableHeader
 from arpgnet.pipeline.video import encode
 from helpers.face_videos import film_of_a_face
 from helpers.overlay_videos import frames_of

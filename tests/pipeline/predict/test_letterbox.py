@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from arpgnet.pipeline.cli.main import app
 from arpgnet.pipeline.predict.letterbox import Letterbox
-from arpgnet.pipeline.predict.output import Row
 from arpgnet.pipeline.predict.overlay.marks import color_of
+from arpgnet.pipeline.predict.rows import Row
 from helpers.face_videos import images_of
 from helpers.made_videos import joined, write_images
 from helpers.overlay_videos import frames_of

@@ -14,14 +14,9 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.geometry.pose import HeadPose, rotation_of
 from arpgnet.pipeline.geometry.quality import Quality
 from arpgnet.pipeline.predict import output
-from arpgnet.pipeline.predict.output import (
-    FORMATS,
-    SUFFIX,
-    Format,
-    Row,
-    TableHeader,
-    open_table,
-)
+from arpgnet.pipeline.predict.formats import FORMATS, SUFFIX, Format
+from arpgnet.pipeline.predict.output import open_table
+from arpgnet.pipeline.predict.rows import Row, TableHeader
 from helpers.small_disk import SmallDisk
 
 HEAD = TableHeader("a, b.mp4", ["anger", "neutral"], 2, 3.2, 0.2)

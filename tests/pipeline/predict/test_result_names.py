@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from arpgnet.pipeline.predict.formats import FORMATS, Format
 from arpgnet.pipeline.predict.names import files, targets
-from arpgnet.pipeline.predict.output import FORMATS, Format
 from arpgnet.pipeline.predict.predictor import PredictOptions
 
 OUT = Path("out")

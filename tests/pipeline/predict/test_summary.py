@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from arpgnet.pipeline.geometry.pose import UNKNOWN
-from arpgnet.pipeline.predict.output import IntervalTable, Row, TableHeader
+from arpgnet.pipeline.predict.output import IntervalTable
+from arpgnet.pipeline.predict.rows import Row, TableHeader
 from arpgnet.pipeline.predict.summary import FaceSummary, columns_of, summary_table
 
 CLASSES = ["anger", "neutral"]

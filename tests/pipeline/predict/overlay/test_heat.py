@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from arpgnet.pipeline.predict.output import Regions, Row
 from arpgnet.pipeline.predict.overlay.heat import LESS, MORE, TOP, draw_heat, heat
+from arpgnet.pipeline.predict.rows import Regions, Row
 
 BOX = np.array([100.0, 60.0, 300.0, 260.0])
 WHERE = np.array([[0.25, 0.5], [0.75, 0.5]])

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.predict.output import Regions, Row, TableHeader
 from arpgnet.pipeline.predict.overlay.marks import color_of
 from arpgnet.pipeline.predict.overlay.overlay import Overlay
+from arpgnet.pipeline.predict.rows import Regions, Row, TableHeader
 from arpgnet.pipeline.video.stream import plan
 from helpers.overlay_videos import CLASSES, GRAY, film, frames_of, overlay, sound_of
 

@@ -12,10 +12,10 @@ import pytest
 
 from arpgnet.pipeline.geometry.pose import UNKNOWN
 from arpgnet.pipeline.geometry.quality import Quality
-from arpgnet.pipeline.predict.output import Regions, Row, TableHeader
 from arpgnet.pipeline.predict.page import page as page_module
 from arpgnet.pipeline.predict.page.columns import NO_REGIONS
 from arpgnet.pipeline.predict.page.page import Page, film_path, page_path
+from arpgnet.pipeline.predict.rows import Regions, Row, TableHeader
 from arpgnet.pipeline.video.stream import plan
 from helpers.overlay_videos import CLASSES, film, frames_of
 

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from arpgnet.pipeline.geometry.pose import UNKNOWN
-from arpgnet.pipeline.predict.output import Regions, Row, TableHeader
 from arpgnet.pipeline.predict.page.page import Page as Written
+from arpgnet.pipeline.predict.rows import Regions, Row, TableHeader
 from arpgnet.pipeline.video.stream import plan
 from helpers.browser import browser, until, watched  # noqa: F401 - a fixture
 from helpers.overlay_videos import CLASSES, film
