@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -20,6 +20,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from werkzeug.http import dump_options_header
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.predict.formats import FORMATS, Format
@@ -177,15 +178,11 @@ def make_app(jobs: Jobs, ready: Ready, limits: Limits, access: Access) -> Guard:
         if name not in found:
             raise Refused(404, "this job has no such file")
         suffix = found[name].suffix
-        shown = suffix in (".html", ".mp4")
-        headers = {"content-security-policy": RESULT_POLICY} if suffix == ".html" else {}
-        return FileResponse(
-            found[name],
-            media_type=TYPES[suffix],
-            filename=job.saved_as(name),
-            content_disposition_type="inline" if shown else "attachment",
-            headers=headers,
-        )
+        how = "inline" if suffix in (".html", ".mp4") else "attachment"
+        headers = {"content-disposition": _saved(how, job.saved_as(name))}
+        if suffix == ".html":
+            headers["content-security-policy"] = RESULT_POLICY
+        return FileResponse(found[name], media_type=TYPES[suffix], headers=headers)
 
     return Guard(app, access)
 
@@ -233,6 +230,13 @@ def _reserve(jobs: Jobs, limits: Limits, name: str, wanted: Wanted) -> Job:
         return jobs.reserve(name, wanted)
     except Busy:
         raise Refused(429, "the service is busy: try again when a job has finished") from None
+
+
+def _saved(how: str, name: str) -> str:
+    """Return the header with a file's name: in ASCII, which is all that curl reads, and in full."""
+    plain = name.encode("ascii", "replace").decode().replace("?", "_")
+    full = {} if plain == name else {"filename*": f"UTF-8''{quote(name, safe='')}"}
+    return dump_options_header(how, {"filename": plain, **full})
 
 
 def _path(body: bytes) -> str:

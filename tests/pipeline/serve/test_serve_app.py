@@ -75,6 +75,7 @@ def test_upload_progress_result_and_removal(made: Service, client: httpx.Client)
         ("a.b.mkv", "a.b.csv"),
         ("Tälk 1.mp4", "Tälk 1.csv"),
         ('x"; filename="y.mp4', 'x"; filename="y.csv'),
+        ("会議.mp4", "会議.csv"),
         ("../../etc/passwd", "passwd.csv"),
         ("=cmd.mp4", "_=cmd.csv"),
         ("", "video.csv"),
@@ -87,8 +88,11 @@ def test_a_download_has_the_videos_name(
     job = sent.json()["id"]
     finished(made, client, job)
     said = client.get(f"/api/jobs/{job}/files/result.csv").headers["content-disposition"]
-    _, named = parse_options_header(said)
-    assert named["filename"] == saved
+    assert parse_options_header(said)[1]["filename"] == saved
+    # as a client reads it that knows no other letters
+    plain = parse_options_header(said.partition("; filename*=")[0])[1]["filename"]
+    assert plain.isascii()
+    assert plain.endswith(".csv")
     said = client.get(f"/api/jobs/{job}/files/result.html").headers["content-disposition"]
     assert said.startswith("inline")
     assert parse_options_header(said)[1]["filename"] == saved.replace(".csv", ".html")
