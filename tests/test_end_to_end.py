@@ -250,8 +250,9 @@ def test_what_is_published_is_whole_and_can_be_used(finished: Workspace) -> None
         "README.md", "SHA256SUMS", "backbone/backbone.json", "classes.json", "model.onnx",
         "model.safetensors", "params.yaml", "predict.json",
     }  # fmt: skip
-    assert "7 files" in said
-    assert "7 files" in arpgnet(finished, "publish", "--check", "given")
+    # all but the card, which its publisher may add to
+    assert "6 files" in said
+    assert "6 files" in arpgnet(finished, "publish", "--check", "given")
     _, info = load_run(given)
     assert json.loads((given / "classes.json").read_text()) == info["classes"]
     assert load_params(given / "params.yaml").fusion.width == TINY["fusion.width"]
@@ -269,6 +270,7 @@ def test_what_is_published_is_whole_and_can_be_used(finished: Workspace) -> None
     arpgnet(finished, "publish", "again")
     sums = [(finished.root / name / "SHA256SUMS").read_text() for name in ("given", "again")]
     assert sums[0] == sums[1]
+    assert (finished.root / "again/README.md").read_text() == card
     # it is all that predict needs
     (video,) = sorted(dataset_root_of(finished).rglob("*.mp4"))[:1]
     for model in (".", "given"):

@@ -10,9 +10,8 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
 from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, checkout
 from arpgnet.pipeline.predict.model import BACKBONE, Model, assemble, load_model
-from arpgnet.pipeline.publish.hub import README
 from arpgnet.pipeline.publish.needs import NEEDS, pack_files, read_needs
-from arpgnet.pipeline.publish.sums import SUMS, check_sums
+from arpgnet.pipeline.publish.sums import README, SUMS, check_sums
 from arpgnet.pipeline.publish.write import BACKBONE as PUBLISHED_BACKBONE
 from arpgnet.pipeline.publish.write import PARAMS
 from arpgnet.pipeline.report.location import CARD

@@ -18,7 +18,6 @@ from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.report.location import OWN, OWN_TITLE
 from arpgnet.pipeline.tables.predictions import NETWORK
 
-README = "README.md"
 TASK = {"type": "video-classification", "name": "Facial expression recognition"}
 # the hub's name of a metric, and ours; `recall` is the mean over classes there too
 METRICS = {"uar": ("recall", "UAR"), "war": ("accuracy", "WAR"), "macro_f1": ("f1", "macro-F1")}
@@ -156,7 +155,7 @@ def how_to_use(pack: str, bundled: bool, released: Mapping[str, str]) -> str:
         "of the sha256 of the weights.\n\n"
         f"```python\n{SNIPPET}```\n\n"
         "In a terminal: `arpgnet predict talk.mp4 --model released`. Both need the package "
-        f"`arpgnet` and {face_pack}. Every file is checked against `SHA256SUMS`: get the "
-        "folder from a hub as files (`hf download NAME --local-dir released`), not as links into "
-        "a cache.\n\n"
+        f"`arpgnet` and {face_pack}. Every other file is checked against `SHA256SUMS`: get "
+        "the folder from a hub as files (`hf download NAME --local-dir released`), not as links "
+        "into a cache.\n\n"
     )

@@ -1,4 +1,4 @@
-"""`SHA256SUMS`: a digest for every other file of a folder, in the form of `sha256sum`."""
+"""`SHA256SUMS`: a digest for every file of a folder but the card, in the form of `sha256sum`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from arpgnet.pipeline.common.wording import joined
 from arpgnet.pipeline.store import file_sha256
 
 SUMS = "SHA256SUMS"
+# the card has no sum: whoever publishes it states the license in it, and hubs edit its header
+README = "README.md"
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
 def write_sums(folder: Path) -> None:
-    """Write `SHA256SUMS` of all files that lie in the folder, in the order of their names."""
+    """Write `SHA256SUMS` of all files in the folder but the card, in the order of their names."""
     names = sorted(_files(folder) - {SUMS})
     lines = [f"{file_sha256(folder / name)}  {name}\n" for name in names]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def check_sums(folder: Path) -> int:
-    """Verify every file; return their number.
+    """Verify every file that has a sum; return their number.
 
     Raises:
         UserError: there are no sums, or they are damaged; a file is absent, has other bytes, is a
@@ -46,13 +48,17 @@ def check_sums(folder: Path) -> int:
 
 
 def _files(folder: Path) -> set[str]:
-    """List the files, without what Git and hubs add (.git, .gitattributes, .cache), never read."""
+    """List the files, without the card and what Git and hubs add (.git, .gitattributes, .cache)."""
     names = {
         path.relative_to(folder)
         for path in folder.rglob("*")
         if path.is_symlink() or not path.is_dir()
     }
-    return {name.as_posix() for name in names if not name.parts[0].startswith(".")}
+    return {
+        name.as_posix()
+        for name in names
+        if not name.parts[0].startswith(".") and name.as_posix() != README
+    }
 
 
 def _read(folder: Path) -> dict[str, str]:

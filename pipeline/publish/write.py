@@ -20,9 +20,9 @@ from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.export.write import export
 from arpgnet.pipeline.networks.packs import BUNDLED, load_pack
 from arpgnet.pipeline.networks.tuned import METADATA, WEIGHTS, read_metadata
-from arpgnet.pipeline.publish.hub import README, header, how_to_use, own_run, release
+from arpgnet.pipeline.publish.hub import header, how_to_use, own_run, release
 from arpgnet.pipeline.publish.needs import NEEDS, write_needs
-from arpgnet.pipeline.publish.sums import SUMS, check_sums, write_sums
+from arpgnet.pipeline.publish.sums import README, SUMS, check_sums, write_sums
 from arpgnet.pipeline.report.location import CARD
 from arpgnet.pipeline.report.sentences import plain
 from arpgnet.pipeline.report.settings import settings_digest, shareable
@@ -45,7 +45,8 @@ CONTENTS = {
     README: "this card",
     NEEDS: "the run's name, sha256 of the face pack's files, duration of a training clip; for "
     "`arpgnet predict --model`",
-    SUMS: "sha256 of all files; verify with `arpgnet publish --check` or `sha256sum --check`",
+    SUMS: "sha256 of all other files but this card; verify with `arpgnet publish --check` or "
+    "`sha256sum --check`",
 }
 # resolved to what the machine had, so they may differ from params.yaml
 RESOLVED = {"device", "precision", "processes"}
@@ -53,7 +54,7 @@ RESOLVED = {"device", "precision", "processes"}
 
 @dataclass(frozen=True)
 class Published:
-    """The run's name, the number of files without the checksums, and their bytes."""
+    """The run's name, the number of files that have a checksum, and the bytes of all."""
 
     run: str
     files: int

@@ -21,6 +21,7 @@ from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.manifest import MANIFEST, Clip, read_manifest, write_manifest
 from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS
 from arpgnet.pipeline.train.run import train
+from arpgnet.pipeline.training.state import read_tensors, write_tensors
 from helpers.face_videos import film_of_a_face
 from helpers.synthetic_data import small_params, write_data
 from helpers.untrained_run import CLASSES as OF_RUN
@@ -71,7 +72,7 @@ def no_face_pack(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_tuned_network_takes_its_backbone_along(trained: Path, tmp_path: Path) -> None:
     done = publish(PARAMS, tmp_path / "deep/given", run="fold1-seed0", root=trained)
     given = tmp_path / "deep/given"
-    assert (done.run, done.files) == ("fold1-seed0", 8)
+    assert (done.run, done.files) == ("fold1-seed0", 7)
     assert (given / "backbone/backbone.safetensors").read_bytes() == b"weights"
     card = (given / "README.md").read_text()
     assert "On its own test part of 24 clips, not used in training: UAR 0.875, WAR 0.750." in card
@@ -170,6 +171,16 @@ def test_the_snippet_of_the_card_runs_in_any_folder(
     assert names["table"]["frame"].tolist() == list(range(6))
     assert "face_id" in capsys.readouterr().out
     assert names["model"].card == card
+
+
+def test_a_run_of_an_earlier_version_is_one_line(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "artifacts/runs/fold0-seed0"
+    tensors, info = read_tensors(trained / "artifacts/runs/fold0-seed0/model.safetensors")
+    run.mkdir(parents=True)
+    earlier = {key: value for key, value in info.items() if key != "best_epoch"}
+    write_tensors(run / "model.safetensors", tensors, earlier)
+    with pytest.raises(UserError, match=r"another version .*best_epoch.*: run `dvc repro train`"):
+        publish(PARAMS, tmp_path / "given", root=tmp_path)
 
 
 def test_the_ensemble_is_refused_with_what_to_do(trained: Path, tmp_path: Path) -> None:

@@ -33,6 +33,14 @@ def test_what_git_and_hubs_add_is_not_counted(folder: Path) -> None:
     assert check_sums(folder) == 2
 
 
+def test_the_card_may_be_edited(folder: Path) -> None:
+    for text in ("license: unknown", "license: cc-by-4.0"):
+        (folder / "README.md").write_text(text)
+        assert check_sums(folder) == 2
+    write_sums(folder)
+    assert "README" not in (folder / SUMS).read_text()
+
+
 def flip(folder: Path) -> None:
     data = bytearray((folder / "backbone/b.bin").read_bytes())
     data[-1] ^= 1
