@@ -25,7 +25,7 @@ from arpgnet.pipeline.datasets.clip_targets import ClipTargets
 from arpgnet.pipeline.datasets.frame_names import FrameNames
 
 FaceSource = Literal["detect", "aligned", "landmarks"]
-Metric = Literal["war", "uar", "macro_f1", "abaw2", "f1"]
+Metric = Literal["war", "uar", "macro_f1", "abaw2", "f1", "ccc"]
 
 IMAGE_FPS = DatasetParams().image_fps
 

@@ -87,6 +87,31 @@ def read_value(name: str, text: str) -> float:
     return value
 
 
+def read_block(names: Sequence[str], lines: Sequence[str]) -> np.ndarray | None:
+    """Read lines of numbers with commas between them at once, float32 [lines, A]; None where any is
+    not as `read_value` wants it, which says what is wrong.
+
+    A video has as many lines as frames, a data set millions.
+    """
+    try:
+        numbers = np.loadtxt(lines, delimiter=",", ndmin=2, comments=None)
+    except ValueError:
+        return None
+    if numbers.shape != (len(lines), len(names)):
+        return None
+    for name, column in zip(names, numbers.T, strict=True):
+        affect = name in AFFECT
+        column[np.isin(column, [NO_AFFECT] if affect else NOT_CODED)] = np.nan
+        low, high = (-1, 1) if affect else (0, 5)
+        good = np.isnan(column) | ((column >= low) & (column <= high))
+        if not affect and not name.endswith(INTENSITY):
+            good &= np.isnan(column) | np.isin(column, (0, 1))
+        if not good.all():
+            return None
+    found: np.ndarray = numbers.astype(np.float32)
+    return found
+
+
 def of_clip(cells: Mapping[str, str]) -> tuple[ClipTargets, ...]:
     """Return the targets in a row of a table, by column; nothing where no column is one.
 

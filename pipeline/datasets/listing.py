@@ -15,6 +15,7 @@ METRICS = {
     "macro_f1": "macro F1",
     "abaw2": "0.67 F1 + 0.33 accuracy",
     "f1": "mean F1 of action units",
+    "ccc": "mean CCC",
 }
 ON_REQUEST = "no"
 

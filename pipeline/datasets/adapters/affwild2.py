@@ -1,11 +1,12 @@
-"""`dataset.name: affwild2`: Aff-Wild2's expression labels, as distributed for the ABAW challenges.
+"""`dataset.name: affwild2`: Aff-Wild2's labels, as distributed for the ABAW challenges.
 
-One label per frame. The label files of the years differ in their number of classes, which their
-first line names.
+One label per frame: expressions, or, as variants, action units or valence and arousal. The label
+files of the years differ in their number of classes, which their first line names.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -20,10 +21,12 @@ from arpgnet.pipeline.datasets.base import (
     Images,
     ListedClip,
     Listing,
+    Metric,
     Recipe,
     Wanted,
     WrongRootError,
 )
+from arpgnet.pipeline.datasets.clip_targets import ClipTargets, read_block, read_value, target_name
 from arpgnet.pipeline.datasets.frame_names import FrameNames
 from arpgnet.pipeline.datasets.label_files import lines_of
 from arpgnet.pipeline.datasets.layout import first_match, folders_in, is_video, relative, walk
@@ -46,13 +49,19 @@ PARTS = {
 IMAGES = ("cropped_aligned", "cropped_aligned_images")
 PERSONS: tuple[Literal["left", "right"], ...] = ("left", "right")
 FPS = 30.0
+# variant -> how the name of its folder of labels begins
+FOLDERS = {"expression": "expr", "action_units": "au", "valence_arousal": "va"}
+METRICS: dict[str, Metric] = {"action_units": "f1", "valence_arousal": "ccc"}
 # of the ABAW challenges of 2020 and 2021: their score was another
 _OLD_CLASSES = 7
 
 ABOUT = About(
-    title="Aff-Wild2, expression labels (ABAW)",
+    title="Aff-Wild2 (ABAW): expressions; variants: action units, valence and arousal",
     classes=tuple(CLASSES.values()),
-    marks=("cropped_aligned", "EXPR*", "*nnotations*/EXPR*", "*ABAW*/EXPR*", "Expression_Set"),
+    marks=(
+        *("cropped_aligned", "EXPR*", "*nnotations*/EXPR*", "*ABAW*/EXPR*", "Expression_Set"),
+        *("AU_Detection*", "*ABAW*/AU_*", "VA_Estimation*", "*ABAW*/VA_*"),
+    ),
     layout="<annotations>/EXPR_.../Train_Set/<video>.txt, cropped_aligned/<video>/00001.jpg and "
     "(or) <video>.mp4 anywhere",
     recipe=Recipe(
@@ -66,6 +75,7 @@ ABOUT = About(
     "videos, and that of two people with one label file named _left or _right the other file is "
     "about the person on the other side",
     expected=Expected(clips=318, splits={"train": 248, "val": 70}),
+    variants=tuple(FOLDERS),
 )
 
 
@@ -76,20 +86,26 @@ def list_clips(wanted: Wanted) -> Listing:
     split. Where several years' labels lie below the root, `dataset.manifest` says which folder.
 
     Raises:
-        WrongRootError: no folder of expression labels.
+        WrongRootError: no folder of the variant's labels.
         UserError: several, files whose class orders disagree, a label that is no class, or
             images alone where videos are wanted.
     """
     root = wanted.root
     files = _label_files(_label_folder(wanted))
-    labels = {path: read_labels(path) for path in files}
-    head = _one_order(labels)
+    targets = (
+        {} if _variant(wanted) == "expression" else {path: read_targets(path) for path in files}
+    )
+    labels = {} if targets else {path: read_labels(path) for path in files}
+    head = _one_order(labels) if labels else ()
     videos = _videos(root, wanted.follow_links)
     images = first_match(root, *IMAGES)
     people = {path.stem for path in files}
     clips = []
-    for path, (frames, _) in labels.items():
-        if not frames.classes():
+    for path in files:
+        frames = labels[path][0] if labels else None
+        values = [targets[path]] if targets else []
+        annotated = any(np.isfinite(one.values).any() for one in values)
+        if not annotated and not (frames and frames.classes()):
             continue
         video, person = _person(path.stem, people)
         folder = images / path.stem if images else None
@@ -112,14 +128,15 @@ def list_clips(wanted: Wanted) -> Listing:
                 images=Images(fps=FPS, first=1) if cut else None,
                 faces="aligned" if cut else "detect",
                 person=None if cut else person,
+                targets=tuple(values),
             )
         )
     empty = len(files) - len(clips)
     return Listing(
         clips,
         left_out={"videos without a labeled frame": empty} if empty else {},
-        remarks=[*_fallen(clips, wanted), *_test_lists(root)],
-        metric="abaw2" if len(head) == _OLD_CLASSES else None,
+        remarks=[*_fallen(clips, wanted), *_test_lists(root, FOLDERS[_variant(wanted)])],
+        metric="abaw2" if len(head) == _OLD_CLASSES else METRICS.get(_variant(wanted)),
     )
 
 
@@ -186,21 +203,60 @@ def read_labels(path: Path) -> tuple[FrameNames, tuple[str, ...]]:
     return FrameNames(names, codes), names
 
 
+def read_targets(path: Path) -> ClipTargets:
+    """A label file of action units or affect: the columns' names, then a line per frame; -1 of
+    units and -5 of affect are not annotated.
+
+    Raises:
+        UserError: the first line names no target, or a line is no such values.
+    """
+    lines = lines_of(path)
+    names = [target_name(cell) for cell in (lines[0] if lines else "").split(",")]
+    if not names or None in names or len(set(names)) < len(names):
+        raise UserError(
+            f"line 1 of {path.name} must name action units (AU1,AU2,...) or valence,arousal, each "
+            "once"
+        )
+    known = [str(name) for name in names]
+    values = read_block(known, lines[1:])
+    if values is None:
+        values = np.array(
+            [_values(path, row, known, line) for row, line in enumerate(lines[1:], 2)]
+        )
+    return ClipTargets(tuple(known), values.astype(np.float32), np.arange(len(values)))
+
+
+def _values(path: Path, row: int, names: list[str], line: str) -> list[float]:
+    cells = line.split(",")
+    where = f"line {row} of {path.name}"
+    if len(cells) != len(names):
+        raise UserError(f"{where}: {len(cells)} values, the first line names {len(names)}")
+    try:
+        return [read_value(name, cell.strip()) for name, cell in zip(names, cells, strict=True)]
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _variant(wanted: Wanted) -> str:
+    return wanted.variant or "expression"
+
+
 def _is_number(text: str) -> bool:
     return text.removeprefix("-").isdecimal() and len(text) < 5
 
 
 def _label_folder(wanted: Wanted) -> Path:
-    root = wanted.root
+    root, prefix = wanted.root, FOLDERS[_variant(wanted)]
     if wanted.manifest:
         named = root / wanted.manifest
         if not named.is_dir():
             raise UserError(f"dataset.manifest: no folder {named} of Aff-Wild2's labels")
-        found = [path for path in (named, *_expression_folders(named)) if _has_parts(path)]
+        found = [path for path in (named, *_label_folders(named, prefix)) if _has_parts(path)]
     else:
-        found = list(_expression_folders(root))
+        found = list(_label_folders(root, prefix))
     if not found:
-        raise WrongRootError("folder EXPR_... or Expression_Set with Train_Set/<video>.txt")
+        other = " or Expression_Set" if prefix == "expr" else ""
+        raise WrongRootError(f"folder {prefix.upper()}_...{other} with Train_Set/<video>.txt")
     if len(found) > 1:
         several = ", ".join(relative(path, root) for path in found[:4])
         raise UserError(
@@ -209,14 +265,14 @@ def _label_folder(wanted: Wanted) -> Path:
     return found[0]
 
 
-def _expression_folders(root: Path, depth: int = 3) -> Iterator[Path]:
-    """Folders of expression labels, at most three levels down; images are not looked through."""
+def _label_folders(root: Path, prefix: str, depth: int = 3) -> Iterator[Path]:
+    """Folders of labels, at most three levels down; images are not looked through."""
     for folder in folders_in(root):
         name = folder.name.lower()
-        if name.startswith("expr") and _has_parts(folder):
+        if name.startswith(prefix) and _has_parts(folder):
             yield folder
         elif depth > 1 and name not in IMAGES:
-            yield from _expression_folders(folder, depth - 1)
+            yield from _label_folders(folder, prefix, depth - 1)
 
 
 def _has_parts(folder: Path) -> bool:
@@ -244,14 +300,14 @@ def _person(stem: str, people: set[str]) -> tuple[str, Literal["left", "right"] 
     return stem, None
 
 
-def _test_lists(root: Path) -> list[str]:
+def _test_lists(root: Path, prefix: str) -> list[str]:
     """How many videos the lists of test videos name."""
     remarks = []
     for place in (root, *folders_in(root)):
         if place.name.lower() in IMAGES:
             continue
         for path in sorted(place.glob("*test_set_release*.txt")):
-            if "expr" in path.name.lower():
+            if re.search(rf"(^|_){prefix}", path.name.lower()):
                 count = len([line for line in lines_of(path) if line])
                 remarks.append(f"{plural(count, 'video')} of {path.name} without public labels")
     return remarks

@@ -12,6 +12,7 @@ from arpgnet.pipeline.datasets.clip_targets import (
     ClipTargets,
     of_clip,
     ordered,
+    read_block,
     read_frame_targets,
     read_value,
     target_name,
@@ -124,3 +125,13 @@ def test_all_clips_in_one_table_with_a_count_of_the_gaps(tmp_path: Path) -> None
 def test_units_in_order_of_their_numbers() -> None:
     names = ["valence", "au_12", "au_2_intensity", "au_2", "arousal"]
     assert ordered(names) == ["au_2", "au_2_intensity", "au_12", "valence", "arousal"]
+
+
+def test_many_lines_at_once_are_read_as_one_by_one() -> None:
+    names = ["au_1", "au_2_intensity", "valence"]
+    lines = ["1,2.5,-1", "9,999,-5", "-1,0,0.25", "0,5,nan"]
+    expected = [[read_value(n, cell) for n, cell in zip(names, line.split(","), strict=True)]
+                for line in lines]  # fmt: skip
+    np.testing.assert_array_equal(read_block(names, lines), np.array(expected, np.float32))
+    for wrong in ("2,0,0", "1,6,0", "1,0,-2", "1,0", "1,,0", "1,0,x", "1,0,inf"):
+        assert read_block(names, [*lines, wrong]) is None

@@ -20,6 +20,7 @@ from arpgnet.pipeline.datasets.presets import preset_names, use
 REPOSITORY = Path(__file__).parents[3]
 CROSS = "ckplus-to-ravdess"
 RENDERED = ("demo-au", "demo-va")
+VARIANTS = {"affwild2-au": "action_units", "affwild2-va": "valence_arousal"}
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,14 @@ def comments(path: Path) -> list[str]:
 
 
 def test_every_set_of_the_field_has_a_preset() -> None:
-    assert set(preset_names()) - {CROSS, *RENDERED} == set(field_sets())
+    assert set(preset_names()) - {CROSS, *RENDERED, *VARIANTS} == set(field_sets())
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_a_variant_of_labels_comes_with_its_task(name: str) -> None:
+    use(name, "clips")
+    params = load_params()
+    assert params.dataset.variant == params.task.kind == VARIANTS[name]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.tables.manifest import FRAME_LABELS, MANIFEST, SPLITS
+from arpgnet.pipeline.tables.targets import TARGETS, read_targets
 from helpers.dataset_trees import by_path, ingested, make_images, sides, text, video
 
 EIGHT = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
@@ -192,3 +193,66 @@ def test_images_without_labels_are_not_looked_at(tmp_path, monkeypatch):
     monkeypatch.setitem(ingest.__globals__, "assign_splits", None)
     make_images(root / "cropped_aligned" / "video70", range(1, 4))
     assert ingested("affwild2", root, tmp_path / "b", faces="aligned") == first
+
+
+def targets_tree(root, folder, head, rows):
+    """Write the labels of another challenge, and the images of two videos."""
+    for part, name in (
+        ("Train_Set", "video2"),
+        ("Train_Set", "video3"),
+        ("Validation_Set", "video59"),
+    ):
+        text(root / folder / part / f"{name}.txt", "\n".join([head, *rows]) + "\n")
+        make_images(root / "cropped_aligned" / name, [1, 2, 3])
+    return root
+
+
+def test_action_units_of_frames_with_their_code_for_none(tmp_path):
+    rows = ["1,0,-1", "-1,-1,-1", "0,1,1"]
+    root = targets_tree(tmp_path / "aw", "AU_Detection_Challenge", "AU1,AU2,AU25", rows)
+    manifest = ingested("affwild2", root, tmp_path, faces="aligned", variant="action_units")
+    assert manifest.classes == []
+    assert [(clip.label, clip.split) for clip in manifest.clips] == [
+        (None, "train"), (None, "train"), (None, "val"),
+    ]  # fmt: skip
+    assert manifest.notes["protocol"]["metric"] == "f1"
+    table = read_targets(tmp_path / TARGETS)
+    assert table.names == ["au_1", "au_2", "au_25"]
+    own = table.select(table.clip_id == "cropped_aligned/video3")
+    assert own.frame_index.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(
+        own.values, np.array([[1, 0, np.nan], [np.nan] * 3, [0, 1, 1]], np.float32)
+    )
+
+
+def test_valence_and_arousal_of_frames(tmp_path):
+    rows = ["0.5,-1", "-5,-5", "-1,0.25"]
+    root = targets_tree(tmp_path / "aw", "VA_Estimation_Challenge", "valence,arousal", rows)
+    manifest = ingested("affwild2", root, tmp_path, faces="aligned", variant="valence_arousal")
+    assert manifest.notes["protocol"]["metric"] == "ccc"
+    table = read_targets(tmp_path / TARGETS)
+    own = table.select(table.clip_id == "cropped_aligned/video2")
+    np.testing.assert_array_equal(
+        own.values, np.array([[0.5, -1], [np.nan, np.nan], [-1, 0.25]], np.float32)
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "rows", "said"),
+    [
+        ("AU1,smile", ["1,0"], r"line 1 of video2\.txt must name action units"),
+        ("AU1,AU01", ["1,0"], r"line 1 of video2\.txt must name action units .* each once"),
+        ("AU1,AU2", ["1"], r"line 2 of video2\.txt: 1 values, the first line names 2"),
+        ("AU1,AU2", ["1,3"], r"line 2 of video2\.txt: au_2 '3' is not 0 or 1"),
+    ],
+)
+def test_wrong_labels_of_units(tmp_path, head, rows, said):
+    root = targets_tree(tmp_path / "aw", "AU_Detection_Challenge", head, rows)
+    with pytest.raises(UserError, match=said):
+        ingested("affwild2", root, tmp_path, faces="aligned", variant="action_units")
+
+
+def test_labels_of_another_challenge_are_not_those_of_the_variant(tmp_path):
+    root = targets_tree(tmp_path / "aw", "AU_Detection_Challenge", "AU1,AU2", ["1,0"])
+    with pytest.raises(UserError, match=r"no folder VA_\.\.\. with Train_Set"):
+        ingested("affwild2", root, tmp_path, faces="aligned", variant="valence_arousal")
