@@ -19,7 +19,14 @@ from arpgnet.pipeline.report.card import CARD
 from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader
-from arpgnet.pipeline.training.checkpoints import ENSEMBLE, ensemble_runs, find_run, load_run
+from arpgnet.pipeline.training.checkpoints import (
+    ENSEMBLE,
+    ensemble_runs,
+    find_run,
+    load_domain,
+    load_run,
+)
+from arpgnet.pipeline.training.domain import Domain
 
 BACKBONE = Path("artifacts/backbone")
 RENDERED = (
@@ -39,6 +46,7 @@ class Model:
         embedding: the appearance network, fine-tuned where the run's was.
         clip_s: median duration of the training clips, seconds; None where that is unknown.
         card: where the run's model card lies, if there is one.
+        domain: of its training clips; None where an older version trained it.
         others: of an ensemble, the networks whose probabilities are averaged with those of
             `network`.
         copy: the folder of a copied run, which is deleted with this object.
@@ -52,6 +60,7 @@ class Model:
     embedding: ModelSpec
     clip_s: float | None
     card: Path
+    domain: Domain | None = None
     others: tuple[ARPGNet, ...] = ()
     copy: TemporaryDirectory[str] | None = None
 
@@ -133,7 +142,8 @@ def assemble(
     pack = load_pack(params.faces.pack)
     embedding = tuned(pack.models["embedding"], backbone)
     _check_features(name, info, params, embedding)
-    return Model(name, network, info, params, pack, embedding, clip_s, card)
+    domain = load_domain(folder)
+    return Model(name, network, info, params, pack, embedding, clip_s, card, domain)
 
 
 def features_metadata(params: Params, embedding: ModelSpec) -> dict[str, Any]:

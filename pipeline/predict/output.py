@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,10 @@ import pyarrow.parquet as pq
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import FULL, remove, writing_to
+
+if TYPE_CHECKING:
+    # torch, which a reader of names need not wait for
+    from arpgnet.pipeline.predict.likeness import Likeness
 
 Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat", "intervals"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -91,6 +95,7 @@ class TableHeader:
         window_s, stride_s: duration of what is classified together, and from one such window to the
             next (0: one window alone), seconds.
         warning: what the reader must know of the network.
+        likeness: how unlike the training clips its faces are; known at the end.
     """
 
     video: str
@@ -99,6 +104,7 @@ class TableHeader:
     window_s: float = NAN
     stride_s: float = NAN
     warning: str = ""
+    likeness: Likeness | None = None
 
 
 def beside(table: Path, suffix: str) -> Path:
@@ -409,6 +415,7 @@ class ParquetTable:
                         "window_s": str(self._head.window_s),
                         "stride_s": str(self._head.stride_s),
                         "warning": self._head.warning,
+                        **_domain(self._head.likeness),
                     }
                 )
                 self._writer.close()
@@ -432,6 +439,17 @@ class ParquetTable:
         self._waiting = []
         with writing_to(self._path.parent):
             self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+
+
+def _domain(likeness: Likeness | None) -> dict[str, str]:
+    """Return the metadata about the training domain, empty where it is unknown."""
+    if likeness is None or likeness.percentile is None:
+        return {"domain_percentile": "", "domain_beyond": "", "domain_warning": ""}
+    return {
+        "domain_percentile": f"{likeness.percentile:.6f}",
+        "domain_beyond": f"{likeness.beyond:.6f}",
+        "domain_warning": likeness.warning,
+    }
 
 
 def _schema(head: TableHeader) -> pa.Schema:

@@ -146,6 +146,7 @@ class Page:
             window_s=self._head.window_s,
             stride_s=self._head.stride_s,
             warning=self._head.warning,
+            unlike=self._head.likeness.warning if self._head.likeness else "",
             metadata=json_in_html(metadata),
             film=film,
             beside=beside,

@@ -88,6 +88,7 @@ def write(
             tables += rows(test, WRONG[seed], split="test", **where)
             tables += rows([c for c in LABELS if c not in test], set(), split="val", **where)
             facts = {"epochs": 2 + fold, "improving": True, "refitted": 9, "temperature": 0.5}
+            facts["domain"] = {"beyond": 0.25 * fold, "percentile": 0.5, "differs": False}
             curves = root / f"artifacts/runs/fold{fold}-seed{seed}/curves"
             with RunLog(curves, lambda: None) as log:
                 for epoch in range(2 + fold):
@@ -118,6 +119,7 @@ def test_numbers_by_hand(root: Path) -> None:
     assert metrics["val_uar"]["mean"] > metrics["uar"]["mean"]
     assert metrics["baselines"]["majority"] == {"war": 0.5, "uar": 0.5}
     assert metrics["beats_baselines"] is True
+    assert metrics["domain"]["percentile"] == {"mean": 0.5, "std": 0.0}
     assert details["gain_over_baselines"]["majority"]["uar"]["mean"] == pytest.approx(
         metrics["uar"]["mean"] - 0.5, abs=1e-6
     )
@@ -274,6 +276,8 @@ def test_every_clip_twice_gives_the_interval_of_the_clips_once(tmp_path: Path) -
         write_manifest(clips, path, classes=CLASSES, dataset="hand", notes=notes)
         with RunLog(tmp_path / "artifacts/runs/fold0-seed0/curves", lambda: None) as log:
             log.add(0, {"train_loss": 1.0, "val_loss": 1.0, "val_uar": 0.0, "val_macro_f1": 0.0})
+        facts = {"temperature": 1.0, "domain": {"beyond": 0.0, "percentile": 0.5}}
+        write_json(facts, tmp_path / "artifacts/runs/fold0-seed0" / FACTS)
         metrics, _ = results(tmp_path, bootstrap=2000)
         return float(metrics["uar"]["ci_high"] - metrics["uar"]["ci_low"])
 
