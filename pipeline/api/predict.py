@@ -51,7 +51,10 @@ class LoadedModel:
         """Return one row per face and frame, with the columns of `arpgnet predict`.
 
         A frame without a face is a row too, with `success` false and `face_id` -1. A warning says
-        when no face was found or the video is damaged; then `attrs["complete"]` is False.
+        when no face was found or the video is damaged; then `attrs["complete"]` is False. Another
+        one says when its faces are unlike the training clips: `attrs["domain_percentile"]` is the
+        part of held-out clips that is nearer than the median window, `attrs["domain_beyond"]` the
+        part of the windows beyond the limit (None where the run does not describe its clips).
 
         Args:
             video: a file, or frames in RGB, uint8 [T, H, W, 3], for which `fps` is needed.
@@ -72,7 +75,15 @@ class LoadedModel:
             target = Path(folder) / f"table{SUFFIX['parquet']}"
             done = self._write(video, fps, target)
             frame = pd.read_parquet(target)
-        frame.attrs = {"model": self.name, "classes": self.classes, "complete": done.complete}
+        frame.attrs = {
+            "model": self.name,
+            "classes": self.classes,
+            "complete": done.complete,
+            "domain_percentile": done.likeness.percentile,
+            "domain_beyond": done.likeness.beyond,
+        }
+        if done.likeness.warning:
+            warnings.warn(f"{_name(video)}: {done.likeness.warning}", stacklevel=2)
         if done.warning:
             warnings.warn(f"{_name(video)}: {done.warning}", stacklevel=2)
         return frame

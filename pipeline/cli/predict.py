@@ -92,6 +92,7 @@ def predict_videos(
         options,
         say=typer.echo,
         warn=lambda line: typer.echo(f"error: {line}", err=True),
+        remark=lambda line: typer.echo(f"warning: {line}", err=True),
         show=Console().print,
     )
     if not good:

@@ -15,7 +15,7 @@ from arpgnet.pipeline.evaluate.plots import (
     write_reliability,
     write_subjects,
 )
-from arpgnet.pipeline.evaluate.summary import summarize
+from arpgnet.pipeline.evaluate.summary import mean_std, rounded, summarize
 from arpgnet.pipeline.evaluate.targets import summarize_targets
 from arpgnet.pipeline.evaluate.traits import trait_scores
 from arpgnet.pipeline.evaluate.units import origins
@@ -60,6 +60,10 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     }
     metrics, details = summarize(predictions, clips, params, metadata, temperatures)
     details["training"] = training
+    metrics["domain"] = {
+        name: rounded(mean_std([run["domain"][name] for run in training.values()]))
+        for name in ("beyond", "percentile")
+    }
     tested = predictions.select((predictions.split == "test") & (predictions.model == NETWORK))
     details["traits"] = trait_scores(
         tested,

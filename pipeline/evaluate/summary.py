@@ -144,7 +144,7 @@ def summarize(
             }
             for name, base in models.items()
         },
-        "beats_baselines": all(gain["uar"]["mean"] > 0 for gain in gains.values()),
+        "beats_baselines": all(gain["uar"]["ci_low"] > 0 for gain in gains.values()),
     }
     together = None
     if len(network.seeds) > 1:

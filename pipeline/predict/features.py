@@ -27,6 +27,7 @@ from arpgnet.pipeline.predict.rows import Regions
 from arpgnet.pipeline.predict.windows import FaceResult
 from arpgnet.pipeline.training.attention import attends_to_regions, frame_attention
 from arpgnet.pipeline.training.data import Dataset, Partition, fill
+from arpgnet.pipeline.training.domain import view_means
 from arpgnet.pipeline.training.features import Features, empty_features
 from arpgnet.pipeline.training.kinds import trained_task
 from arpgnet.pipeline.training.network import logits_of
@@ -178,10 +179,11 @@ class Networks:
             return {}
         features = self._concat(faces)
         count, length = len(faces), len(frames)
-        views = self.model.views
+        settings = self.model.views
         if self.model.of_frames:
             rows = np.arange(count * length).reshape(count, length)
             found = self._probabilities(features, rows)
+            distances = self._distances(features, rows)
         else:
             dataset = Dataset(
                 [str(face) for face in faces],
@@ -195,11 +197,13 @@ class Networks:
                 {},
                 "",
             )
-            task = ClipTask(dataset, views)
+            task = ClipTask(dataset, settings)
             clips = np.arange(count)
             shown: Views = task.evaluation(clips)
             found = task.combine(clips, shown, self._probabilities(features, shown.rows))
-        return {face: FaceResult(found[number], seen[face]) for number, face in enumerate(faces)}
+            distances = self._distances(features, shown.rows)
+        views = np.split(distances, count)
+        return {face: FaceResult(found[n], seen[face], views[n]) for n, face in enumerate(faces)}
 
     def _concat(self, faces: Mapping[int, Sequence[Row]]) -> Features:
         rows = [row for own in faces.values() for row in own]
@@ -209,6 +213,14 @@ class Networks:
                 for name, value in features.tensors().items():
                     value[number] = row[name]
         return features
+
+    def _distances(self, features: Features, rows: np.ndarray) -> np.ndarray:
+        """Return how far views int64 [V, T] lie from the training clips; none if unknown."""
+        domain = self.model.domain
+        if domain is None:
+            return np.zeros(0)
+        found: np.ndarray = domain.distance(view_means(features, rows)).numpy()
+        return found
 
     def _probabilities(self, features: Features, rows: np.ndarray) -> np.ndarray:
         """Predict views int64 [V, T]: float64 [V, K], or [V, T, K] of frames."""

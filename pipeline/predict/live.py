@@ -20,6 +20,7 @@ from arpgnet.pipeline.predict.faces import WAITING, Face, Identities, Tracklet
 from arpgnet.pipeline.predict.features import Networks, cut_out, rows_of
 from arpgnet.pipeline.predict.features import Row as FeatureRow
 from arpgnet.pipeline.predict.frame import Frame
+from arpgnet.pipeline.predict.likeness import Likeness
 from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.poses import Poses
 from arpgnet.pipeline.predict.rows import Row
@@ -81,8 +82,15 @@ class LivePass:
     """Computes the rows of live frames; holds only the last window in memory."""
 
     def __init__(
-        self, networks: Networks, detector: Detector, schedule: SamplingSchedule, *, points: bool
+        self,
+        networks: Networks,
+        detector: Detector,
+        schedule: SamplingSchedule,
+        *,
+        points: bool,
+        likeness: Likeness | None = None,
     ) -> None:
+        self._likeness = likeness or Likeness(None)
         self._networks, self._params, self._schedule = networks, networks.model.params, schedule
         self._points = points
         self._identities = Identities(
@@ -169,6 +177,7 @@ class LivePass:
         found = self._networks.classify(frames, faces)
         self._scores = {}
         for face, result in found.items():
+            self._likeness.add(result.distance)
             latest = result.probabilities
             if latest.ndim == 2:
                 latest = latest[np.flatnonzero(result.seen)[-1]]

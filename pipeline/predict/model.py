@@ -22,7 +22,14 @@ from arpgnet.pipeline.tables.facs import SCALES, described
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader
-from arpgnet.pipeline.training.checkpoints import ENSEMBLE, ensemble_runs, find_run, load_run
+from arpgnet.pipeline.training.checkpoints import (
+    ENSEMBLE,
+    ensemble_runs,
+    find_run,
+    load_domain,
+    load_run,
+)
+from arpgnet.pipeline.training.domain import Domain
 
 BACKBONE = Path("artifacts/backbone")
 RENDERED = (
@@ -42,6 +49,7 @@ class Model:
         embedding: the appearance network, fine-tuned where the run's was.
         clip_s: median duration of the training clips, seconds; None where that is unknown.
         card: where the run's model card lies, if there is one.
+        domain: of its training clips; None where an older version trained it.
         others: of an ensemble, the networks whose probabilities are averaged with those of
             `network`.
         copy: the folder of a copied run, which is deleted with this object.
@@ -57,6 +65,7 @@ class Model:
     embedding: ModelSpec
     clip_s: float | None
     card: Path
+    domain: Domain | None = None
     others: tuple[ARPGNet, ...] = ()
     copy: TemporaryDirectory[str] | None = None
     opened: list[OnnxGraph] = field(default_factory=list, repr=False, compare=False)
@@ -155,7 +164,8 @@ def assemble(
     embedding = tuned(pack.models["embedding"], backbone)
     opened = [open_graph(embedding)] if embedding.arch is None else []
     _check_features(name, info, params, embedding, *opened)
-    return Model(name, network, info, params, pack, embedding, clip_s, card, opened=opened)
+    domain = load_domain(folder)
+    return Model(name, network, info, params, pack, embedding, clip_s, card, domain, opened=opened)
 
 
 def features_metadata(

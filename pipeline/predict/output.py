@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +25,10 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import FULL, remove, writing_to
 from arpgnet.pipeline.predict.formats import Format, openface, plain, pyfeat
 from arpgnet.pipeline.predict.rows import ByFrame, Row, TableHeader
+
+if TYPE_CHECKING:
+    # torch, which a reader of names need not wait for
+    from arpgnet.pipeline.predict.likeness import Likeness
 
 # rows of a row group, and of what is lost when the process is killed
 GROUP_ROWS = 2048
@@ -305,6 +309,7 @@ class ParquetTable:
                         "warning": self._head.warning,
                         "kind": self._head.kind,
                         "scale": self._head.scale,
+                        **_domain(self._head.likeness),
                     }
                 )
                 self._writer.close()
@@ -328,6 +333,17 @@ class ParquetTable:
         self._waiting = []
         with writing_to(self._path.parent):
             self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+
+
+def _domain(likeness: Likeness | None) -> dict[str, str]:
+    """Return the metadata about the training domain, empty where it is unknown."""
+    if likeness is None or likeness.percentile is None:
+        return {"domain_percentile": "", "domain_beyond": "", "domain_warning": ""}
+    return {
+        "domain_percentile": f"{likeness.percentile:.6f}",
+        "domain_beyond": f"{likeness.beyond:.6f}",
+        "domain_warning": likeness.warning,
+    }
 
 
 def _schema(head: TableHeader) -> pa.Schema:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from arpgnet.pipeline.predict.blur import THRESHOLD, FaceBlur
 from arpgnet.pipeline.predict.camera import LiveFrames
 from arpgnet.pipeline.predict.features import Networks
 from arpgnet.pipeline.predict.formats import WITH_LANDMARKS, Format
+from arpgnet.pipeline.predict.likeness import Likeness
 from arpgnet.pipeline.predict.live import LivePass, schedule_of
 from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.output import Tee, closed_after_a_fault, open_table
@@ -75,8 +76,8 @@ class PredictOptions:
 @dataclass(frozen=True)
 class Done:
     """A finished table: its counts, a one-line warning if something is wrong with it, whether
-    Ctrl-C stopped it early, how many frames of a camera were dropped, and the rows of a file's
-    `FaceSummary`."""
+    Ctrl-C stopped it early, how many frames of a camera were dropped, the rows of a file's
+    `FaceSummary`, and how unlike the training clips its faces are."""
 
     path: Path
     frames: int
@@ -86,6 +87,7 @@ class Done:
     stopped: bool = False
     dropped: int = 0
     summary: Sequence[Mapping[str, Any]] = ()
+    likeness: Likeness = field(default_factory=lambda: Likeness(None))
 
 
 def _check_options(model: Model, options: PredictOptions) -> None:
@@ -203,6 +205,7 @@ class Predictor:
                         points=head.points > 0,
                         regions=self.options.page
                         or (self.options.overlay and self.options.attention),
+                        likeness=head.likeness,
                     )
                     for row in one.rows(progress):
                         if row.frame >= seen and pressed():
@@ -219,7 +222,16 @@ class Predictor:
             warning = f"no face found in {plural(seen, 'frame')}"
         elif not complete:
             warning = f"damaged after frame {seen}: the table ends there (complete=false)"
-        return Done(target, seen, one.faces, complete, warning, stopped, summary=summary.rows())
+        return Done(
+            target,
+            seen,
+            one.faces,
+            complete,
+            warning,
+            stopped,
+            summary=summary.rows(),
+            likeness=head.likeness or Likeness(None),
+        )
 
     def watch_live(self, source: Path, target: Path) -> Done:
         """Write the table of a camera or a named pipe until its end, `--seconds` or Ctrl-C.
@@ -235,6 +247,7 @@ class Predictor:
             self.detector,
             schedule,
             points=head.points > 0,
+            likeness=head.likeness,
         )
         count = 0
         with ctrl_c() as pressed:
@@ -255,7 +268,15 @@ class Predictor:
         if not one.faces:
             frames_read = plural(count, "frame")
             warning = f"no face found in {frames_read}" if count else "no frame received"
-        return Done(target, count, one.faces, True, warning, dropped=frames.dropped)
+        return Done(
+            target,
+            count,
+            one.faces,
+            True,
+            warning,
+            dropped=frames.dropped,
+            likeness=head.likeness or Likeness(None),
+        )
 
     def _head(self, name: str, window_s: float, stride_s: float) -> TableHeader:
         points = self.options.landmarks or self.options.form in WITH_LANDMARKS
@@ -269,6 +290,7 @@ class Predictor:
             self.model.warning,
             self.model.kind,
             self.model.scale,
+            Likeness(self.model.domain),
         )
 
     def _add_images(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from arpgnet.pipeline.geometry.pose import HeadPose
 from arpgnet.pipeline.geometry.quality import Quality
 from arpgnet.pipeline.tables.predictions import EXPRESSION
+
+if TYPE_CHECKING:
+    # torch, which a reader of names need not wait for
+    from arpgnet.pipeline.predict.likeness import Likeness
 
 NAN = float("nan")
 
@@ -72,6 +77,7 @@ class TableHeader:
         kind: the task; of others than expressions, `classes` are the names of targets, and
             probabilities their values.
         scale: what the values of targets mean.
+        likeness: how unlike the training clips its faces are; known at the end.
     """
 
     video: str
@@ -82,6 +88,7 @@ class TableHeader:
     warning: str = ""
     kind: str = EXPRESSION
     scale: str = ""
+    likeness: Likeness | None = None
 
     @property
     def of_classes(self) -> bool:

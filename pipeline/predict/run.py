@@ -32,11 +32,13 @@ def predict(
     *,
     say: Callable[[str], None],
     warn: Callable[[str], None],
+    remark: Callable[[str], None],
     show: Callable[[RichTable], None],
 ) -> bool:
     """Write a table per video, and of several a summary; return whether all succeeded.
 
-    A bad video is reported, and the others continue.
+    A bad video is reported, and the others continue. `warn` is told of errors, `remark` of faces
+    that are unlike the training clips.
 
     Raises:
         UserError: there is nothing to predict, or a table cannot be written.
@@ -67,6 +69,8 @@ def predict(
         # a table whose name is not the video's does not say whose it is
         named = live or done.path.name.startswith(f"{video.stem}.")
         say(f"{shown(done.path)}: {found}{'' if named else f' of {shown(video)}'}{dropped}")
+        if done.likeness.warning:
+            remark(f"{shown(video)}: {done.likeness.warning}")
         stopped = done.stopped
         if stopped:
             break

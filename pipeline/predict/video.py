@@ -24,6 +24,7 @@ from arpgnet.pipeline.predict.faces import WAITING, Face, Identities, largest_fi
 from arpgnet.pipeline.predict.features import Cut, Networks, cut_out, rows_of
 from arpgnet.pipeline.predict.features import Row as FeatureRow
 from arpgnet.pipeline.predict.frame import Frame
+from arpgnet.pipeline.predict.likeness import Likeness
 from arpgnet.pipeline.predict.poses import Poses
 from arpgnet.pipeline.predict.rows import Regions, Row
 from arpgnet.pipeline.predict.windows import (
@@ -75,6 +76,7 @@ class VideoPass:
         which: every face, or in each window the one that the align stage would choose.
         points: whether rows have landmarks.
         regions: whether rows have the attention to regions.
+        likeness: is told how far each face lies from the training clips.
 
     `faces` is the number of people so far.
     """
@@ -90,12 +92,14 @@ class VideoPass:
         which: Which,
         points: bool,
         regions: bool = False,
+        likeness: Likeness | None = None,
     ) -> None:
         model = networks.model
         self._networks, self._params, self._source_frames = networks, model.params, frames
         self._expected, self._layout = expected, layout
         self._which, self._points = which, points
         self._watch = regions and networks.attends
+        self._likeness = likeness or Likeness(None)
         self._watched: dict[int, deque[_Watched]] = {}
         self._poses = Poses()
         self._identities = Identities(
@@ -217,7 +221,10 @@ class VideoPass:
         self._name(shown)
         faces = self._by_face(shown)
         frames = np.array([one.index for one in shown])
-        return self._networks.classify(frames, faces)
+        results = self._networks.classify(frames, faces)
+        for result in results.values():
+            self._likeness.add(result.distance)
+        return results
 
     def _name(self, shown: Sequence[_Shown]) -> None:
         """Identify the faces by their boxes among those of all frames; a face without a match gets

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -144,10 +144,13 @@ class FaceResult:
     Attributes:
         probabilities: float64 [K] of the window, or [T, K] of the frames shown.
         seen: bool [T], in which of them the face is.
+        distance: float64 [V], from the training clips, of each view; of none where the run does not
+            describe them.
     """
 
     probabilities: np.ndarray
     seen: np.ndarray
+    distance: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)

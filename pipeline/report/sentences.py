@@ -145,6 +145,16 @@ def training(details: Mapping[str, Any]) -> str:
     return said
 
 
+def domain(metrics: Mapping[str, Any]) -> str:
+    """Say how unlike the training clips the test clips are."""
+    beyond, percentile = (metrics["domain"][name]["mean"] for name in ("beyond", "percentile"))
+    return (
+        f"{beyond:.0%} of the test clips are further from the training clips, by their embeddings "
+        "and feature maps, than the limit (of the validation clips, at most 5% are). The median "
+        f"test clip is further than {percentile:.0%} of the validation clips."
+    )
+
+
 def _range(ascending: Sequence[int]) -> str:
     low, high = ascending[0], ascending[-1]
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

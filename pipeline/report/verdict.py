@@ -31,6 +31,7 @@ class Warnings:
     classes: str = ""
     coverage: str = ""
     protocol: str = ""
+    domain: str = ""
 
     def __iter__(self) -> Iterator[str]:
         return iter([phrase for phrase in vars(self).values() if phrase])
@@ -69,6 +70,7 @@ def verdict(
         classes=_absent(manifest, metrics, details),
         coverage=_coverage(metrics),
         protocol=_protocol(details),
+        domain=_domain(metrics, details),
     )
     unseen = " who were not in training" if disjoint and not unnamed else ""
     return Verdict(outcome, claim, score, warnings, _whom(metrics, details) + unseen)
@@ -140,6 +142,16 @@ def _coverage(metrics: Mapping[str, Any]) -> str:
 def _protocol(details: Mapping[str, Any]) -> str:
     own = details.get("official")
     return "not the official protocol" if own and not own["words"] else ""
+
+
+def _domain(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+    runs = details["training"].values()
+    if 2 * sum(run["domain"]["differs"] for run in runs) <= len(runs):
+        return ""
+    unit = "frames" if "frames" in metrics else "clips"
+    return (
+        f"{metrics['domain']['beyond']['mean']:.0%} of the test {unit} are unlike those trained on"
+    )
 
 
 def _whom(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:

@@ -286,6 +286,7 @@ def _state(jobs: Jobs, job: Job) -> dict[str, Any]:
         "seconds_left": left,
         "faces": job.faces,
         "complete": job.complete,
+        "warning": job.warning or None,
         "wanted": asdict(job.wanted),
         "files": {
             kind: {"name": path.name, "bytes": path.stat().st_size}

@@ -47,6 +47,7 @@ class Job:
     total: int | None = None
     faces: int | None = None
     complete: bool | None = None
+    warning: str = ""
     video: Path | None = None
     began: float = 0.0
     ended: float = 0.0
@@ -258,6 +259,7 @@ class Jobs:
         if outcome.state == "cancelled":
             shutil.rmtree(job.folder, ignore_errors=True)
         job.error, job.faces, job.complete = outcome.line, outcome.faces, outcome.complete
+        job.warning = outcome.warning
         job.ended = self._clock()
         # last: whoever reads the state without the lock may rely on the rest
         job.state = outcome.state

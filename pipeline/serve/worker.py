@@ -77,12 +77,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a task; `line` says what is wrong, if anything."""
+    """The result of a task; `line` says what is wrong, if anything, `warning` what must be known
+    of it."""
 
     state: Literal["done", "failed", "cancelled"]
     line: str | None = None
     faces: int | None = None
     complete: bool | None = None
+    warning: str = ""
 
 
 CANCELLED = Outcome("cancelled", "canceled")
@@ -243,7 +245,7 @@ def _predict(predictor: Any, task: Task, say: Callable[..., None]) -> Outcome:
         traceback.print_exc()
         return Outcome("failed", "internal error: details are in the service's log")
     state: Literal["done", "failed"] = "failed" if done.warning else "done"
-    return Outcome(state, done.warning, done.faces, done.complete)
+    return Outcome(state, done.warning, done.faces, done.complete, done.likeness.warning)
 
 
 def _without_folders(line: str, task: Task) -> str:

@@ -16,7 +16,7 @@ RUNS = Path("artifacts/runs")
 # of a run, in its folder; see `Networks._facts` of the train stage
 FACTS = "training.json"
 # what evaluate and report take from it; an earlier version wrote fewer
-KEYS = ("best_epoch", "epochs", "epoch_steps", "improving", "refitted", "temperature")
+KEYS = ("best_epoch", "epochs", "epoch_steps", "improving", "refitted", "temperature", "domain")
 # of expressions; other tasks have other scores behind the losses
 CURVES = ("train_loss", "val_loss", "val_uar", "val_macro_f1")
 

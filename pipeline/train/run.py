@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
+from torch import Tensor
 
 from arpgnet.models.arpgnet import ARPGNetConfig
 from arpgnet.pipeline.common.errors import UserError
@@ -40,6 +42,7 @@ from arpgnet.pipeline.train.training import CachedRun, Outcome, Planned, Tempere
 from arpgnet.pipeline.training.checkpoints import save_run
 from arpgnet.pipeline.training.data import Dataset, load
 from arpgnet.pipeline.training.device import keep_freed_memory, reproducible, resolve_device
+from arpgnet.pipeline.training.domain import MANY, MOST_VIEWS, Domain, view_means
 from arpgnet.pipeline.training.labels import Labels
 from arpgnet.pipeline.training.network import network_config
 from arpgnet.pipeline.training.tasks import Task, frame_units, make_task
@@ -149,6 +152,7 @@ class Networks:
     processes: Processes
     worker_count: int
     checkpoint_seconds: float
+    _domains: dict[int, tuple[Domain, dict[str, float]]] = field(default_factory=dict)
 
     @property
     def _score(self) -> str:
@@ -285,9 +289,11 @@ class Networks:
             "validation": best,
             **facts,
         }
+        domain, unlike = self._domain_of(one.fold)
         if self.processes.first:
-            save_run(folder, self.config, outcome.weights, info)
-            write_json(facts, folder / FACTS)
+            save_run(folder, self.config, outcome.weights, info, domain)
+            # the network's own file knows nothing of the test part
+            write_json(facts | {"domain": unlike}, folder / FACTS)
 
     def _facts(self, one: Planned, outcome: Outcome) -> dict[str, Any]:
         """Return how a run was trained.
@@ -306,6 +312,45 @@ class Networks:
             "feature_noise": noise_of(self.params.train, examples),
             "temperature": outcome.temperature if self.params.evaluate.calibrate else 1.0,
         }
+
+    def _domain_of(self, fold: Fold) -> tuple[Domain, dict[str, float]]:
+        """Describe a fold's training part, and say how unlike it the test part is: which part of
+        its views is `beyond` the limit, whether it `differs`, and the median `percentile`.
+
+        The description is of the training part alone, refitted or not: validation shows how far
+        people who are not in it lie from it.
+        """
+        if fold.number not in self._domains:
+            train, val, test = (
+                self._views_of(fold.clips(part)) for part in ("train", "val", "test")
+            )
+            domain = Domain.of(train, val)
+            distance = domain.distance(test)
+            distance = distance[~distance.isnan()]
+            beyond = domain.beyond(distance).double().mean().item() if len(distance) else 0.0
+            self._domains[fold.number] = (
+                domain,
+                {
+                    "beyond": beyond,
+                    "differs": beyond > MANY,
+                    "percentile": domain.percentile(distance).quantile(0.5).item()
+                    if len(distance)
+                    else 0.0,
+                },
+            )
+        return self._domains[fold.number]
+
+    def _views_of(self, clips: np.ndarray) -> Tensor:
+        """Return the means of at most `MOST_VIEWS` views of some clips; see `view_means`."""
+        views = self.task.evaluation(clips)
+        step = -(-len(views) // MOST_VIEWS)
+        rows, owner = views.rows[::step], views.clip[::step]
+        partition = self.dataset.partition
+        own = np.flatnonzero(partition.mine(owner))
+        means = view_means(self.dataset.features, partition.local_rows(rows[own]))
+        found = torch.zeros(len(rows), means.shape[1], dtype=torch.float64)
+        found[own] = means
+        return self.processes.total(found)
 
     def _epochs(self, fold: Fold) -> int:
         """Return how many epochs a run has at most."""

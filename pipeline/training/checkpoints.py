@@ -13,6 +13,7 @@ from arpgnet.models.arpgnet import ARPGNet, ARPGNetConfig
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.predictions import EXPRESSION
+from arpgnet.pipeline.training.domain import PREFIX, Domain, domain_of
 from arpgnet.pipeline.training.network import build_network, config_from_dict
 from arpgnet.pipeline.training.state import Weights, read_tensors, write_tensors
 
@@ -24,7 +25,11 @@ NEEDED = ("classes", "params", "task", "fold", "seed", "best_epoch", "validation
 
 
 def save_run(
-    folder: Path, config: ARPGNetConfig, weights: Weights, info: Mapping[str, Any]
+    folder: Path,
+    config: ARPGNetConfig,
+    weights: Weights,
+    info: Mapping[str, Any],
+    domain: Domain | None = None,
 ) -> None:
     """Write a trained network with all that is needed to use it.
 
@@ -34,8 +39,10 @@ def save_run(
         weights: its state dict.
         info: `classes`, `params` (the settings it was trained with), `features` (the metadata of
             the region graph and of the inputs), `fold`, `seed` and what else should be known.
+        domain: of the training clips.
     """
-    write_tensors(folder / MODEL, weights, {**info, "network": asdict(config)})
+    tensors = weights | (domain.tensors() if domain else {})
+    write_tensors(folder / MODEL, tensors, {**info, "network": asdict(config)})
 
 
 def load_run(folder: Path, *, kind: str | None = EXPRESSION) -> tuple[ARPGNet, dict[str, Any]]:
@@ -68,7 +75,9 @@ def load_run(folder: Path, *, kind: str | None = EXPRESSION) -> tuple[ARPGNet, d
         # weights are about to be replaced: their random start must not disturb the caller's
         with torch.random.fork_rng(devices=[]):
             network = build_network(config_from_dict(info["network"]), info["features"])
-        network.load_state_dict(tensors)
+        network.load_state_dict(
+            {name: value for name, value in tensors.items() if not name.startswith(PREFIX)}
+        )
         temperature = info.get("temperature", 1.0)
         for parameter in network.head.parameters():
             parameter.data /= temperature
@@ -78,6 +87,15 @@ def load_run(folder: Path, *, kind: str | None = EXPRESSION) -> tuple[ARPGNet, d
             f"{path} was written by another version ({reason}): run `dvc repro train`"
         ) from None
     return network.eval(), info
+
+
+def load_domain(folder: Path) -> Domain | None:
+    """Return the description of a run's training clips; None where an older version wrote it.
+
+    Raises:
+        UserError: as `load_run`.
+    """
+    return domain_of(read_tensors(folder / MODEL)[0])
 
 
 def runs(root: Path = Path()) -> list[str]:

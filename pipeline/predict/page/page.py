@@ -154,6 +154,7 @@ class Page:
             warning=self._head.warning,
             blurred=self._blurred,
             landmarks=self._head.points > 0,
+            unlike=self._head.likeness.warning if self._head.likeness else "",
             metadata=json_in_html(metadata),
             film=film,
             beside=beside,

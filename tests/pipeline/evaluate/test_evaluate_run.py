@@ -101,6 +101,7 @@ def log_run(root: Path, fold: int, seed: int, *, epochs: int) -> None:
             scores = {"val_uar": 0.1 * epoch, "val_macro_f1": 0.1 * epoch}
             log.add(epoch, {"train_loss": 1.0 + seed, "val_loss": 2.0, **scores})
     facts = {"epochs": epochs, "improving": True, "refitted": 9, "temperature": 0.5}
+    facts["domain"] = {"beyond": 0.25 * fold, "percentile": 0.5, "differs": False}
     write_json(facts | {"best_epoch": 0, "epoch_steps": 6}, curves.with_name(FACTS))
 
 
@@ -123,6 +124,7 @@ def test_numbers_by_hand(root: Path) -> None:
     assert metrics["val_uar"]["mean"] > metrics["uar"]["mean"]
     assert metrics["baselines"]["majority"] == {"war": 0.5, "uar": 0.5}
     assert metrics["beats_baselines"] is True
+    assert metrics["domain"]["percentile"] == {"mean": 0.5, "std": 0.0}
     assert details["gain_over_baselines"]["majority"]["uar"]["mean"] == pytest.approx(
         metrics["uar"]["mean"] - 0.5, abs=1e-6
     )

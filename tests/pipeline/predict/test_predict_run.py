@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
@@ -21,6 +22,7 @@ from arpgnet.pipeline.common.progress import Tracker
 from arpgnet.pipeline.predict.model import load_model
 from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
 from arpgnet.pipeline.predict.video import VideoPass
+from arpgnet.pipeline.training.domain import Domain
 from arpgnet.pipeline.video.frames import encode_jpeg
 from arpgnet.pipeline.video.stream import plan, stream
 from helpers.face_videos import film, images_of
@@ -76,6 +78,29 @@ def test_every_frame_of_a_face_has_a_row(workspace: Path, video: Path, tmp_path:
     inside = table["x_0"].between(table["x1"] - 30, table["x2"] + 30)
     assert inside.all()
     assert sum(name.startswith("x_") for name in table) in (68, 98, 106)
+
+
+def test_faces_that_are_unlike_the_training_clips_are_remarked_on(
+    workspace: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(workspace)
+    features = model.info["features"]
+    width = features["embedding_dim"] + features["map_shape"][0]
+    draws = torch.Generator().manual_seed(0)
+    # of what is far away, and of what includes everything
+    for spread, shift, unlike in ((0.01, 50.0, True), (100.0, 0.0, False)):
+        views = spread * torch.randn(40, width, generator=draws, dtype=torch.float64) + shift
+        domain = Domain.of(views[:20], views[20:])
+        monkeypatch.setattr("arpgnet.pipeline.predict.model.load_domain", lambda _, one=domain: one)
+        out = tmp_path / str(unlike)
+        code, said = arpgnet(workspace, video, "--out", out, "--format", "parquet", "--page")
+        assert code == 0
+        assert ("warning: " in said and "unlike those that the network" in said) is unlike
+        metadata = pq.read_metadata(out / "one.parquet").metadata
+        assert ("unlike" in metadata[b"domain_warning"].decode()) is unlike
+        assert float(metadata[b"domain_beyond"]) == unlike
+        assert float(metadata[b"domain_percentile"]) == unlike
+        assert ('id="unlike"' in (out / "one.html").read_text()) is unlike
 
 
 def test_rows_tell_what_the_network_attends_to(workspace: Path, video: Path) -> None:

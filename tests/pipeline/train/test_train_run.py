@@ -15,7 +15,7 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import EvaluateParams, Params, parse_params
 from arpgnet.pipeline.evaluate.summary import summarize
 from arpgnet.pipeline.store import Store
-from arpgnet.pipeline.tables.curves import read_curves
+from arpgnet.pipeline.tables.curves import read_curves, read_facts
 from arpgnet.pipeline.tables.manifest import SPLITS_SCHEMA, read_manifest, read_splits, write_table
 from arpgnet.pipeline.tables.predictions import (
     PREDICTIONS,
@@ -25,11 +25,12 @@ from arpgnet.pipeline.tables.predictions import (
 )
 from arpgnet.pipeline.train import run
 from arpgnet.pipeline.train.fit import Trainer
-from arpgnet.pipeline.train.folds import Fold, Part, refits
+from arpgnet.pipeline.train.folds import Fold, Part, read_folds, refits
 from arpgnet.pipeline.train.run import RUNS, train
 from arpgnet.pipeline.train.training import Training
-from arpgnet.pipeline.training.checkpoints import MODEL, load_run
+from arpgnet.pipeline.training.checkpoints import MODEL, load_domain, load_run
 from arpgnet.pipeline.training.data import Dataset, load
+from arpgnet.pipeline.training.domain import Domain, view_means
 from arpgnet.pipeline.training.kinds.expression import CrossEntropy
 from arpgnet.pipeline.training.network import config_from_dict, logits_of, network_config
 from arpgnet.pipeline.training.state import State
@@ -459,6 +460,27 @@ def test_diverging_training_is_explained(
     monkeypatch.setattr(CrossEntropy, "loss", lambda *_: torch.tensor(np.nan, requires_grad=True))
     with pytest.raises(UserError, match=r"diverged in epoch 0: lower train.lr"):
         train(small_params(), root=root)
+
+
+def test_the_description_of_the_training_clips_has_seen_no_others(trained: Path) -> None:
+    dataset, labels = load(read_manifest(trained / "data/manifest.parquet"), trained)
+    task = make_task(dataset, small_params().train)
+    folds = read_folds(read_splits(trained / "data/splits.parquet"), labels, dataset, "all")
+    for fold in folds:
+        found = load_domain(trained / RUNS / f"fold{fold.number}-seed0")
+        assert found is not None
+        train_part, val, test = (
+            view_means(dataset.features, task.evaluation(fold.clips(part)).rows)
+            for part in ("train", "val", "test")
+        )
+        expected = Domain.of(train_part, val)
+        for name, value in vars(expected).items():
+            torch.testing.assert_close(getattr(found, name), value)
+        facts = read_facts(trained / RUNS / f"fold{fold.number}-seed0")["domain"]
+        beyond = expected.beyond(expected.distance(test)).double().mean()
+        assert facts["beyond"] == pytest.approx(float(beyond))
+        assert facts["differs"] is (facts["beyond"] > 0.5)
+        assert 0 <= facts["percentile"] <= 1
 
 
 def test_damaged_network_is_explained(trained: Path, tmp_path: Path) -> None:
