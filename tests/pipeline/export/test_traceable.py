@@ -62,7 +62,6 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "coordinates": {"relation": {"position": "both", "edge_types": ()}},
     "TransformerConv": {"relation": {"conv": "TransformerConv", "conv_args": {"edge_dim": 2}}},
     "RGCNConv": {"relation": {"conv": "RGCNConv", "layers": 2}},
-    "GINConv": {"relation": {"conv": "GINConv"}},
     "learned": {"position": "learned", "max_frames": 9, "relation": {"position": "none"}},
 }
 
