@@ -21,7 +21,7 @@ from arpgnet.pipeline.evaluate.traits import trait_scores
 from arpgnet.pipeline.evaluate.units import origins
 from arpgnet.pipeline.evaluate.views import read_views, view_scores
 from arpgnet.pipeline.store import file_sha256
-from arpgnet.pipeline.tables.curves import RUNS, read_curves, read_facts
+from arpgnet.pipeline.tables.curves import CURVES, LOSSES, RUNS, read_curves, read_facts
 from arpgnet.pipeline.tables.manifest import Manifest, read_manifest
 from arpgnet.pipeline.tables.predictions import (
     EXPRESSION,
@@ -80,7 +80,7 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     write_confusion(tested, root / PLOTS / "confusion.csv")
     write_reliability(details["reliability"], root / PLOTS / "reliability.csv")
     write_subjects(details["subjects"]["rows"], root / PLOTS / "subjects.csv")
-    _write_histories(names, root)
+    _write_histories(names, root, CURVES)
 
 
 def _evaluate_targets(params: EvaluateParams, root: Path) -> None:
@@ -94,7 +94,7 @@ def _evaluate_targets(params: EvaluateParams, root: Path) -> None:
     write_json(metrics, root / METRICS)
     write_json(details, root / DETAILS)
     write_outputs(details["models"][NETWORK]["per_output"], root / PLOTS / "outputs.csv")
-    _write_histories(names, root)
+    _write_histories(names, root, (*LOSSES, f"val_{details['scores'][0]}"))
 
 
 def _metadata(manifest: Manifest, root: Path) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _metadata(manifest: Manifest, root: Path) -> dict[str, Any]:
     }
 
 
-def _write_histories(names: Sequence[str], root: Path) -> None:
-    histories = {name: read_curves(root / RUNS / name / "curves") for name in names}
+def _write_histories(names: Sequence[str], root: Path, needed: Sequence[str]) -> None:
+    histories = {name: read_curves(root / RUNS / name / "curves", needed) for name in names}
     write_curves(histories, root / PLOTS / "curves.csv")
     write_mean_curves(histories, root / PLOTS / "mean_curves.csv")

@@ -17,8 +17,9 @@ RUNS = Path("artifacts/runs")
 FACTS = "training.json"
 # what evaluate and report take from it; an earlier version wrote fewer
 KEYS = ("best_epoch", "epochs", "epoch_steps", "improving", "refitted", "temperature", "domain")
+LOSSES = ("train_loss", "val_loss")
 # of expressions; other tasks have other scores behind the losses
-CURVES = ("train_loss", "val_loss", "val_uar", "val_macro_f1")
+CURVES = (*LOSSES, "val_uar", "val_macro_f1")
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -44,16 +45,19 @@ def _trained_earlier(what: str) -> UserError:
     return UserError(f"{what}: an earlier version trained this run: run `dvc repro`")
 
 
-def read_curves(folder: Path) -> list[dict[str, float]]:
+def read_curves(folder: Path, needed: Iterable[str] = LOSSES) -> list[dict[str, float]]:
     """Return the epochs of one run in order, each a mapping of the losses and scores.
 
+    Args:
+        needed: the curves that must be there.
+
     Raises:
-        UserError: a curve is absent: an earlier version trained the run.
+        UserError: one of them is absent: an earlier version trained the run.
     """
     columns = {}
     there = folder / "plots" / "metrics"
     names = in_order(path.stem for path in there.glob("*.tsv"))
-    for name in CURVES[:2]:
+    for name in needed:
         if name not in names:
             raise _trained_earlier(f"{there / name}.tsv not found")
     for name in names:

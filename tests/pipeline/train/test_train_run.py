@@ -465,7 +465,8 @@ def test_diverging_training_is_explained(
 def test_the_description_of_the_training_clips_has_seen_no_others(trained: Path) -> None:
     dataset, labels = load(read_manifest(trained / "data/manifest.parquet"), trained)
     task = make_task(dataset, small_params().train)
-    folds = read_folds(read_splits(trained / "data/splits.parquet"), labels, dataset, "all")
+    splits = read_splits(trained / "data/splits.parquet")
+    folds = read_folds(splits, labels.of_clip, dataset, "all")
     for fold in folds:
         found = load_domain(trained / RUNS / f"fold{fold.number}-seed0")
         assert found is not None
