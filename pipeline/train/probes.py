@@ -225,7 +225,8 @@ def of_each_output(
                     values = _linear(last, kind.probe, strength, balanced)(after)
                 else:
                     values = model(before)
-                found[part][seen[part], output] = values
+                # a ridge regression goes beyond it, for an odd face far beyond
+                found[part][seen[part], output] = np.clip(values, *kind.range)
     return found
 
 
