@@ -12,7 +12,7 @@ Shape letters: U units (clips or labeled frames), K outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,10 +37,11 @@ PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 # of frames a linear model of each output learns from at most so many: it is fitted often, and
 # neighbors are alike
 MOST_FRAMES = 4000
+MOST_COMPONENTS = 256
 # the name of each of a fold's baselines, a part, and what is predicted of its units, float64 [U, K]
 Fitted = list[tuple[str, Part, np.ndarray]]
 # what the linear models of a kind are called
-LINEAR = {"classes": "logreg", "binary": "logreg", "values": "ridge"}
+LINEAR = {"binary": "logreg", "values": "ridge"}
 SCORES = {"uar": unweighted_recall, "macro_f1": macro_f1}
 
 
@@ -186,50 +187,65 @@ def logistic_regression(
 def of_each_output(
     train: Examples,
     val: Examples,
-    units: np.ndarray,
+    units: Mapping[Part, np.ndarray],
     kind: Kind,
     *,
     balanced: bool,
-    learned: Examples | None = None,
-) -> np.ndarray:
+    refit: bool = False,
+) -> dict[Part, np.ndarray]:
     """Return a logistic regression (`kind.probe`: binary) or a ridge regression of each output.
 
+    Wide inputs are reduced to their `MOST_COMPONENTS` principal components.
+
     Args:
-        units: float64 [U, features] of what is predicted, NaN for a unit without a face.
-        learned: what the final model learns from; None: `train`.
+        units: float64 [U, features] of what is predicted in each part, NaN for a unit without a
+            face.
+        refit: predict the test part by models that have learned from validation too.
 
     Returns:
-        float64 [U, K]; NaN where there is none.
+        float64 [U, K] of each part; NaN where there is none.
     """
     from threadpoolctl import threadpool_limits
 
-    seen = ~np.isnan(units).any(axis=1)
-    train, val, last = train.known(), val.known(), (learned or train).known()
-    found = np.full((len(units), len(kind.outputs)), np.nan)
+    seen = {part: ~np.isnan(inputs).any(axis=1) for part, inputs in units.items()}
+    train, val = train.known(), val.known()
+    found = {part: np.full((len(one), len(kind.outputs)), np.nan) for part, one in units.items()}
     with threadpool_limits(1):
-        inputs, checked = _standardized(train.inputs, val.inputs)
-        final, tested = _standardized(last.inputs, units[seen])
+        shown = [inputs[seen[part]] for part, inputs in units.items()]
+        inputs, checked, *rest = _reduced(train.inputs, val.inputs, *shown)
+        both = train + val
+        final, *tested = _reduced(both.inputs, *shown) if refit else (inputs, *rest)
         for output in range(len(kind.outputs)):
             mine = Examples(inputs, train.label).of(output)
             held = Examples(checked, val.label).of(output)
-            strength = _strength(mine, held, output, kind, balanced)
-            model = _linear(Examples(final, last.label).of(output), kind.probe, strength, balanced)
-            found[seen, output] = model(tested)
+            strength, model = _chosen(mine, held, output, kind, balanced)
+            for part, before, after in zip(units, rest, tested, strict=True):
+                if refit and part == "test":
+                    last = Examples(final, both.label).of(output)
+                    values = _linear(last, kind.probe, strength, balanced)(after)
+                else:
+                    values = model(before)
+                # a ridge regression goes beyond it, for an odd face far beyond
+                found[part][seen[part], output] = np.clip(values, *kind.range)
     return found
 
 
-def _strength(train: Examples, val: Examples, output: int, kind: Kind, balanced: bool) -> float:
+def _chosen(
+    train: Examples, val: Examples, output: int, kind: Kind, balanced: bool
+) -> tuple[float, Callable[[np.ndarray], np.ndarray]]:
     """Choose the regularization of one output by the kind's score on validation, of equal ones the
-    strongest."""
+    strongest; return it and its model."""
     candidates = STRENGTHS if kind.probe == "binary" else PENALTIES[::-1]
     one = replace(kind, outputs=kind.outputs[output : output + 1])
     score = kind.select(per_frame=True)
+    models = {strength: _linear(train, kind.probe, strength, balanced) for strength in candidates}
 
     def reached(strength: float) -> float:
-        values = _linear(train, kind.probe, strength, balanced)(val.inputs)
+        values = models[strength](val.inputs)
         return one.scores(val.label[:, None], values[:, None])[score]
 
-    return max(candidates, key=reached)
+    best = max(candidates, key=reached)
+    return best, models[best]
 
 
 def _linear(
@@ -242,7 +258,7 @@ def _linear(
         ridge = Ridge(alpha=strength).fit(examples.inputs, examples.label)
         return lambda inputs: ridge.predict(inputs)
     weight = "balanced" if balanced else None
-    # Newton: of few features and many frames it needs a tenth of the time
+    # Newton's method: of few features and many frames it needs a tenth of the time
     model = LogisticRegression(
         C=strength, max_iter=1000, class_weight=weight, solver="newton-cholesky"
     )
@@ -264,6 +280,28 @@ def _standardized(learned: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     return found
 
 
+def _reduced(learned: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    """Standardize inputs by the first ones' statistics, and reduce wide ones to the first ones'
+    principal components."""
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(learned)
+    found = [scaler.transform(inputs) for inputs in (learned, *others)]
+    if learned.shape[1] > MOST_COMPONENTS:
+        # of the smaller of both products: a tenth of the time of a singular value decomposition
+        wide = learned.shape[1] > len(learned)
+        product = found[0] @ found[0].T if wide else found[0].T @ found[0]
+        values, vectors = np.linalg.eigh(product)
+        largest = values > 1e-9 * values[-1]
+        values, vectors = (
+            values[largest][-MOST_COMPONENTS:],
+            vectors[:, largest][:, -MOST_COMPONENTS:],
+        )
+        basis = found[0].T @ (vectors / np.sqrt(values)) if wide else vectors
+        found = [inputs @ basis for inputs in found]
+    return found
+
+
 def baselines(
     probes: Probes, fold: Fold, *, params: TrainParams
 ) -> Iterator[tuple[str, Part, np.ndarray]]:
@@ -279,15 +317,14 @@ def baselines(
     for name in probes.names:
         train = probes.examples(name, fold.train, thin=True)
         val = probes.examples(name, fold.val, thin=True)
-        for part in parts:
-            units = probes.examples(name, fold.clips(part)).inputs
-            if kind.probe == "classes":
-                chosen: dict[str, Any] = {"select": task.select, "refit": refit}
-                values = logistic_regression(train, val, units, balanced=balanced, **chosen)
-            else:
-                # validation is predicted by a model that has not learned from it
-                last = train + val if refit and part == "test" else None
-                values = of_each_output(train, val, units, kind, balanced=balanced, learned=last)
+        units = {part: probes.examples(name, fold.clips(part)).inputs for part in parts}
+        if kind.probe == "classes":
+            chosen: dict[str, Any] = {"select": task.select, "refit": refit}
+            test = logistic_regression(train, val, units["test"], balanced=balanced, **chosen)
+            yield name, "test", test
+            continue
+        found = of_each_output(train, val, units, kind, balanced=balanced, refit=refit)
+        for part, values in found.items():
             yield name.replace("logreg", LINEAR[kind.probe]), part, values
 
 

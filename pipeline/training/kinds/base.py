@@ -61,6 +61,11 @@ class Kind(ABC):
             UserError: the data has no such labels.
         """
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest value of an output."""
+        return 0.0, 1.0
+
     @classmethod
     def trained(cls, outputs: Sequence[str]) -> Self:
         """Return the task of a trained network, without what only learning needs."""
