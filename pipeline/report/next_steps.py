@@ -59,6 +59,11 @@ def _limits(found: Verdict, params: Params, lost: int) -> Iterator[Step]:
             f"Test every class: {more}, or leave them out (dataset.exclude). UAR is the mean over "
             "the others."
         )
+    if warnings.domain:
+        yield Step(
+            "Train on clips like those that are tested: this result says more about how the two "
+            "differ than about the network."
+        )
     if lost and warnings.coverage:
         yield Step("Find out why clips were lost: the section Coverage gives a reason for each.")
     if warnings.zero or warnings.unit or warnings.protocol:

@@ -136,3 +136,24 @@ def test_advice_of_settings_can_be_followed(tmp_path: Path) -> None:
         section, name = key.split(".")
         numbers = [int(n) for n in value.strip("[]").split(",")] if "[" in value else value
         parse_params({section: {name: int(value) if value.isdigit() else numbers}})
+
+
+def test_test_clips_of_another_domain_limit_the_result() -> None:
+    domain = {"beyond": {"mean": 0.97}, "percentile": {"mean": 1.0}}
+    runs = {f"fold{n}-seed0": {"domain": {"differs": n > 0}} for n in range(3)}
+    found = judge(changes={"training": runs}, metrics={"domain": domain})
+    assert "97% of the test clips are unlike those trained on" in str(found)
+    runs["fold1-seed0"]["domain"]["differs"] = False
+    assert "unlike" not in str(judge(changes={"training": runs}, metrics={"domain": domain}))
+
+
+def test_where_no_split_is_drawn_no_other_split_is_advised() -> None:
+    corpus = [{"name": "rml", "root": "a"}], [{"name": "ravdess", "root": "b"}]
+    dataset = {"name": "cross", "train_on": corpus[0], "test_on": corpus[1]}
+    absent = details(0.2, [])
+    absent["models"]["arpgnet"]["per_class"] = NO_JOY
+    params = parse_params({"dataset": dataset})
+    found = judge(changes={"models": absent["models"]}, params=params)
+    text = " ".join(step.text for step in next_steps(found, params, None, 0))
+    assert "dataset.test_on" in text
+    assert "kfold" not in text
