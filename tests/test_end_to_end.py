@@ -364,7 +364,7 @@ def test_misspelt_parameter_stops_the_run_with_one_line(tmp_path: Path) -> None:
     params.write_text(params.read_text().replace("  heads: 4", "  headz: 4"))
     done = in_process.stage("ingest", workspace.root)
     assert done.returncode == 1
-    assert "did you mean 'relation.heads'?" in done.stderr
+    assert "did you mean 'fusion.heads'?" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

@@ -150,7 +150,8 @@ class About:
 
     Attributes:
         title: its name in full.
-        classes: names of the common vocabulary, in the set's own order of labels.
+        classes: names of the common vocabulary, in the set's own order of labels; empty for a set
+            of action units.
         marks: patterns (`Path.glob`) below the root, any of which tells the set from others.
         layout: what lies where, in a line; said when the root is wrong.
         recipe: its official protocol.

@@ -366,11 +366,7 @@ class Networks:
             "appearance": {"vector": self.params.appearance.vector},
             "relation": self.params.relation.model_dump(),
             "fusion": self.params.fusion.model_dump(),
-            "task": {
-                "kind": self.params.task.kind,
-                "loss": self.params.task.loss_name,
-                "relation_loss": self.params.task.relation_loss,
-            },
+            "task": self.params.task.model_dump(exclude={"targets"}),
             "train": train | {"device": device, "precision": precision, "processes": world},
         }
 

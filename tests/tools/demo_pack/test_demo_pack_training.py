@@ -36,7 +36,7 @@ def _losses(lines: list[str]) -> list[float]:
 @pytest.mark.parametrize(
     ("train", "steps", "batch"),
     [
-        (landmark.train_landmarks, 200, 8),
+        pytest.param(landmark.train_landmarks, 200, 8, marks=pytest.mark.slow),
         (detector.train_detector, 60, 4),
         (embedding.train_embedding, 60, 4),
     ],

@@ -118,6 +118,7 @@ def test_a_machine_is_killed_while_the_output_is_written(
     assert run.same()
 
 
+@pytest.mark.slow
 def test_a_clip_that_hangs_costs_its_time(run: Run, work: Squares) -> None:
     some = clips(4, c1="hangs")
     assert run.on("ray", work, some, clip_timeout_s=2.0) == Summary(3, 0, 1)
@@ -125,6 +126,7 @@ def test_a_clip_that_hangs_costs_its_time(run: Run, work: Squares) -> None:
     assert run.same()
 
 
+@pytest.mark.slow
 def test_errors_come_back_as_from_here(run: Run, work: Squares) -> None:
     with pytest.raises(UserError, match=r"^models are absent: fetch them$"):
         run.on("ray", work, clips(3, c1="mistake"))
