@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from common import Project, heading, table, write_out
 
-from arpgnet.pipeline.tables.curves import RUNS, read_curves, read_facts
+from arpgnet.pipeline.tables.curves import RUNS, read_curves, read_run_metadata
 
 STAGES = (
     "ingest", "decode", "align", "finetune", "landmark", "appearance", "graph", "train", "evaluate",
@@ -51,15 +51,15 @@ def curves_of(root: Path, epochs: int) -> list[Curve]:
     """Read the runs of a workspace."""
     found = []
     for folder in sorted((root / RUNS).iterdir()):
-        facts = read_facts(folder)
+        metadata = read_run_metadata(folder)
         uar = np.array([row["val_uar"] for row in read_curves(folder / "curves")])
         found.append(
             Curve(
                 epochs,
-                facts["epoch_steps"],
-                uar[: facts["epochs"]],
-                facts["best_epoch"],
-                facts["improving"],
+                metadata["epoch_steps"],
+                uar[: metadata["epochs"]],
+                metadata["best_epoch"],
+                metadata["improving"],
             )
         )
     return found

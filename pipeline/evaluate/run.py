@@ -21,7 +21,7 @@ from arpgnet.pipeline.evaluate.traits import trait_scores
 from arpgnet.pipeline.evaluate.units import origins
 from arpgnet.pipeline.evaluate.views import read_views, view_scores
 from arpgnet.pipeline.store import file_sha256
-from arpgnet.pipeline.tables.curves import CURVES, LOSSES, RUNS, read_curves, read_facts
+from arpgnet.pipeline.tables.curves import CURVES, LOSSES, RUNS, read_curves, read_run_metadata
 from arpgnet.pipeline.tables.manifest import Manifest, read_manifest
 from arpgnet.pipeline.tables.predictions import (
     EXPRESSION,
@@ -54,7 +54,7 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     network = predictions.select(predictions.model == NETWORK)
     runs = sorted(set(zip(network.fold.tolist(), network.seed.tolist(), strict=True)))
     names = [f"fold{fold}-seed{seed}" for fold, seed in runs]
-    training = {name: read_facts(root / RUNS / name) for name in names}
+    training = {name: read_run_metadata(root / RUNS / name) for name in names}
     temperatures = {
         run: training[name]["temperature"] for run, name in zip(runs, names, strict=True)
     }
@@ -90,7 +90,7 @@ def _evaluate_targets(params: EvaluateParams, root: Path) -> None:
     clips = list(origins(manifest).values())
     metrics, details = summarize_targets(predictions, clips, params, _metadata(manifest, root))
     names = [f"fold{run['fold']}-seed{run['seed']}" for run in details["runs"]]
-    details["training"] = {name: read_facts(root / RUNS / name) for name in names}
+    details["training"] = {name: read_run_metadata(root / RUNS / name) for name in names}
     write_json(metrics, root / METRICS)
     write_json(details, root / DETAILS)
     write_outputs(details["models"][NETWORK]["per_output"], root / PLOTS / "outputs.csv")

@@ -98,7 +98,7 @@ def render_targets(results: Results) -> str:
     style = files("arpgnet.pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
     score = results.details["scores"][0]
     return environment.get_template("targets.html.j2").render(
-        **_facts(results),
+        **_common(results),
         style=Markup(style),
         faces=face_tiles(
             results.manifest.clips,
@@ -136,7 +136,7 @@ def targets_card(results: Results) -> str:
     )
     faces = results.shards["faces"].metadata
     return environment.get_template("targets_card.md.j2").render(
-        **_facts(results),
+        **_common(results),
         pack=faces["pack"],
         pack_license=faces["license"],
         sets=results.manifest.notes["sets"],
@@ -144,7 +144,7 @@ def targets_card(results: Results) -> str:
     )
 
 
-def _facts(results: Results) -> dict[str, Any]:
+def _common(results: Results) -> dict[str, Any]:
     """Return what page and card show of the results."""
     details, metrics, manifest = results.details, results.metrics, results.manifest
     title, scale = SCALES[details["kind"]]

@@ -13,8 +13,8 @@ from arpgnet.pipeline.common.errors import UserError
 
 # every run's folder lies in it
 RUNS = Path("artifacts/runs")
-# of a run, in its folder; see `Networks._facts` of the train stage
-FACTS = "training.json"
+# of a run, in its folder; see `Networks._run_metadata` of the train stage
+RUN_METADATA = "training.json"
 # what evaluate and report take from it; an earlier version wrote fewer
 KEYS = ("best_epoch", "epochs", "epoch_steps", "improving", "refitted", "temperature", "domain")
 LOSSES = ("train_loss", "val_loss")
@@ -22,13 +22,13 @@ LOSSES = ("train_loss", "val_loss")
 CURVES = (*LOSSES, "val_uar", "val_macro_f1")
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
+def read_run_metadata(folder: Path) -> dict[str, Any]:
     """Return what the train stage says of a run.
 
     Raises:
         UserError: it says nothing, or less: an earlier version trained the run.
     """
-    path = folder / FACTS
+    path = folder / RUN_METADATA
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

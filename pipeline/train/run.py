@@ -21,7 +21,7 @@ from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.progress import Tracker, track
 from arpgnet.pipeline.runner.workers import Crashed, run_in_workers
 from arpgnet.pipeline.store import Store, code_version, digest
-from arpgnet.pipeline.tables.curves import FACTS, RUNS
+from arpgnet.pipeline.tables.curves import RUN_METADATA, RUNS
 from arpgnet.pipeline.tables.manifest import Manifest, read_manifest, read_splits
 from arpgnet.pipeline.tables.predictions import (
     NETWORK,
@@ -270,8 +270,8 @@ class Networks:
             f"{self._score.upper()} {best[f'val_{self._score}']:.3f} in epoch {outcome.best}"
             f"{', refitted' if outcome.refit else ''}"
         )
-        facts = self._facts(one, outcome)
-        if facts["improving"]:
+        metadata = self._run_metadata(one, outcome)
+        if metadata["improving"]:
             progress.note(
                 f"{one}: still improving in its last epoch: try a higher train.epochs or "
                 "train.min_steps"
@@ -287,15 +287,15 @@ class Networks:
             "fold": one.fold.number,
             "seed": one.seed,
             "validation": best,
-            **facts,
+            **metadata,
         }
         domain, unlike = self._domain_of(one.fold)
         if self.processes.first:
             save_run(folder, self.config, outcome.weights, info, domain)
             # the network's own file knows nothing of the test part
-            write_json(facts | {"domain": unlike}, folder / FACTS)
+            write_json(metadata | {"domain": unlike}, folder / RUN_METADATA)
 
-    def _facts(self, one: Planned, outcome: Outcome) -> dict[str, Any]:
+    def _run_metadata(self, one: Planned, outcome: Outcome) -> dict[str, Any]:
         """Return how a run was trained.
 
         `epochs` of `epoch_steps` steps, of which validation chose `best_epoch`; whether it was

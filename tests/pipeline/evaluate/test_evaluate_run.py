@@ -15,7 +15,7 @@ from arpgnet.pipeline.common.params import EvaluateParams
 from arpgnet.pipeline.evaluate import traits
 from arpgnet.pipeline.evaluate.run import evaluate
 from arpgnet.pipeline.evaluate.units import interval_units
-from arpgnet.pipeline.tables.curves import FACTS
+from arpgnet.pipeline.tables.curves import RUN_METADATA
 from arpgnet.pipeline.tables.manifest import Clip, write_manifest
 from arpgnet.pipeline.tables.predictions import (
     PREDICTIONS,
@@ -94,15 +94,15 @@ def write(
 
 
 def log_run(root: Path, fold: int, seed: int, *, epochs: int) -> None:
-    """Write what training says of a run: its curves and its facts."""
+    """Write what training says of a run: its curves and its metadata."""
     curves = root / f"artifacts/runs/fold{fold}-seed{seed}/curves"
     with RunLog(curves, lambda: None) as log:
         for epoch in range(epochs):
             scores = {"val_uar": 0.1 * epoch, "val_macro_f1": 0.1 * epoch}
             log.add(epoch, {"train_loss": 1.0 + seed, "val_loss": 2.0, **scores})
-    facts = {"epochs": epochs, "improving": True, "refitted": 9, "temperature": 0.5}
-    facts["domain"] = {"beyond": 0.25 * fold, "percentile": 0.5, "differs": False}
-    write_json(facts | {"best_epoch": 0, "epoch_steps": 6}, curves.with_name(FACTS))
+    metadata = {"epochs": epochs, "improving": True, "refitted": 9, "temperature": 0.5}
+    metadata["domain"] = {"beyond": 0.25 * fold, "percentile": 0.5, "differs": False}
+    write_json(metadata | {"best_epoch": 0, "epoch_steps": 6}, curves.with_name(RUN_METADATA))
 
 
 def results(root: Path, **settings: object) -> tuple[dict, dict]:
@@ -326,11 +326,11 @@ def test_absent_predictions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["", "temperature", "epoch_steps"])
 def test_a_run_of_an_earlier_version_is_one_line(root: Path, key: str) -> None:
-    facts = root / "artifacts/runs/fold0-seed5" / FACTS
+    path = root / "artifacts/runs/fold0-seed5" / RUN_METADATA
     if key:
-        write_json({k: v for k, v in json.loads(facts.read_text()).items() if k != key}, facts)
+        write_json({k: v for k, v in json.loads(path.read_text()).items() if k != key}, path)
     else:
-        facts.unlink()
+        path.unlink()
     with pytest.raises(UserError, match=rf"fold0-seed5/training.json .*{key}.*run `dvc repro`"):
         results(root)
 

@@ -15,7 +15,7 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import EvaluateParams, Params, parse_params
 from arpgnet.pipeline.evaluate.summary import summarize
 from arpgnet.pipeline.store import Store
-from arpgnet.pipeline.tables.curves import read_curves, read_facts
+from arpgnet.pipeline.tables.curves import read_curves, read_run_metadata
 from arpgnet.pipeline.tables.manifest import SPLITS_SCHEMA, read_manifest, read_splits, write_table
 from arpgnet.pipeline.tables.predictions import (
     PREDICTIONS,
@@ -477,11 +477,11 @@ def test_the_description_of_the_training_clips_has_seen_no_others(trained: Path)
         expected = Domain.of(train_part, val)
         for name, value in vars(expected).items():
             torch.testing.assert_close(getattr(found, name), value)
-        facts = read_facts(trained / RUNS / f"fold{fold.number}-seed0")["domain"]
+        metadata = read_run_metadata(trained / RUNS / f"fold{fold.number}-seed0")["domain"]
         beyond = expected.beyond(expected.distance(test)).double().mean()
-        assert facts["beyond"] == pytest.approx(float(beyond))
-        assert facts["differs"] is (facts["beyond"] > 0.5)
-        assert 0 <= facts["percentile"] <= 1
+        assert metadata["beyond"] == pytest.approx(float(beyond))
+        assert metadata["differs"] is (metadata["beyond"] > 0.5)
+        assert 0 <= metadata["percentile"] <= 1
 
 
 def test_damaged_network_is_explained(trained: Path, tmp_path: Path) -> None:

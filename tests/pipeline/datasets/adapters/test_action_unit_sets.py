@@ -19,7 +19,7 @@ from arpgnet.pipeline.tables.targets import read_targets
 HEADER = "0,1,2,4,5,6,7,9,10,12,14,15,17,23,24"
 
 
-def picture(path: Path, value: int) -> None:
+def image_file(path: Path, value: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(value).integers(0, 255, (64, 64, 3), np.uint8)
     assert cv2.imwrite(str(path), noise)
@@ -32,7 +32,7 @@ def write_bp4d(root: Path, subjects: tuple[str, ...] = ("F001", "F003", "F004", 
         codes.parent.mkdir(parents=True, exist_ok=True)
         rows = [HEADER]
         for frame in (98, 99, 100):
-            picture(root / f"{subject}/T1/{frame:04d}.jpg", 10 * frame + number)
+            image_file(root / f"{subject}/T1/{frame:04d}.jpg", 10 * frame + number)
             cells = [str(frame), "1", "0", "9", *["0"] * 11]
             rows.append(",".join(cells))
         codes.write_text("\n".join(rows) + "\n")

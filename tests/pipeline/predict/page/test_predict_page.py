@@ -45,14 +45,14 @@ def rows(count: int = 5) -> list[Row]:
 
 
 def write(
-    folder: Path, some: list[Row], *, name: str = "a.mkv", complete: bool = True, **facts: Any
+    folder: Path, some: list[Row], *, name: str = "a.mkv", complete: bool = True, **metadata: Any
 ) -> str:
     """The page's text."""
     video = film(folder / "a.mkv", times_ms=TIMES, sound="libopus")
-    head = TableHeader(name, facts.get("classes", CLASSES), facts.get("points", 0))
+    head = TableHeader(name, metadata.get("classes", CLASSES), metadata.get("points", 0))
     path = page_path(folder / "out/a.csv")
     path.parent.mkdir(exist_ok=True)
-    regions = facts.get("regions", NAMES)
+    regions = metadata.get("regions", NAMES)
     made = Page(path, video, plan(video), head, regions=regions, model="fold0-seed0")
     for row in some:
         made.add(row)
@@ -60,7 +60,7 @@ def write(
     return path.read_text(encoding="utf-8")
 
 
-def facts_of(text: str) -> dict[str, Any]:
+def metadata_of(text: str) -> dict[str, Any]:
     found = re.search(
         r'<script type="application/json" id="metadata">(.*?)</script>', text, re.DOTALL
     )
@@ -73,10 +73,10 @@ def numbers(text: str, kind: str) -> np.ndarray:
 
 
 def test_it_holds_the_rows(tmp_path: Path) -> None:
-    facts = facts_of(write(tmp_path, rows()))
-    assert numbers(facts["times"], "<f4") == pytest.approx(np.array(TIMES) / 1000)
-    assert (facts["classes"], facts["regions"]) == (CLASSES, NAMES)
-    one, other = facts["faces"]
+    metadata = metadata_of(write(tmp_path, rows()))
+    assert numbers(metadata["times"], "<f4") == pytest.approx(np.array(TIMES) / 1000)
+    assert (metadata["classes"], metadata["regions"]) == (CLASSES, NAMES)
+    one, other = metadata["faces"]
     assert (one["id"], other["id"]) == (0, 4)
     assert numbers(one["frames"], "<u4").tolist() == [0, 2, 3, 4]
     boxes = numbers(one["boxes"], "<f4").reshape(-1, 4)
@@ -102,16 +102,16 @@ def test_it_holds_the_rows(tmp_path: Path) -> None:
 
 def test_it_holds_the_landmarks_where_there_are_any(tmp_path: Path) -> None:
     text = write(tmp_path, rows())
-    assert facts_of(text)["points"] == 0
+    assert metadata_of(text)["points"] == 0
     assert 'id="landmarks"' not in text
     points = np.array([[64.0, 36.0], [320.0, 180.0], [-3.0, 20.0]])
     box = np.array([64.0, 36, 320, 180])
     some = [Row(0, 0.0, 0, box, points=points), Row(1, 0.04, 0, box)]
     text = write(tmp_path, some, points=3)
-    facts = facts_of(text)
-    assert facts["points"] == 3
+    metadata = metadata_of(text)
+    assert metadata["points"] == 3
     assert 'id="landmarks"' in text
-    values = numbers(facts["faces"][0]["points"], "<u2").reshape(2, 3, 2)
+    values = numbers(metadata["faces"][0]["points"], "<u2").reshape(2, 3, 2)
     assert values[0, :2] / 65534 == pytest.approx(np.array([[0.1, 0.1], [0.5, 0.5]]), abs=1e-4)
     # outside of the image, and not located
     assert (values[0, 2] == 65535).all()
@@ -147,7 +147,7 @@ def test_names_are_no_markup(tmp_path: Path) -> None:
     text = write(tmp_path, rows(), name=f"{bad}.mp4", classes=classes, regions=[bad, "x", "y"])
     assert bad not in text
     assert "<img" not in text
-    assert facts_of(text)["classes"] == classes
+    assert metadata_of(text)["classes"] == classes
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

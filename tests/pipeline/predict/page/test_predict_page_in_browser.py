@@ -63,7 +63,7 @@ def slider(page: Page, face: int = 0) -> float:
     return float(line.get_attribute("aria-valuenow") or "nan")
 
 
-def picture_of(page: Page, canvas: str) -> str:
+def image_of(page: Page, canvas: str) -> str:
     return str(page.evaluate(f"document.getElementById('{canvas}').toDataURL()"))
 
 
@@ -103,7 +103,7 @@ def test_to_its_end(page: Page) -> None:
 
 
 def test_a_click_on_a_timeline_seeks_and_everything_follows(page: Page) -> None:
-    before = picture_of(page, "look")
+    before = image_of(page, "look")
     click_at(page, 0.75)
     until(page, "!film.seeking")
     assert page.evaluate("film.currentTime") == pytest.approx(3.0, abs=0.05)
@@ -111,7 +111,7 @@ def test_a_click_on_a_timeline_seeks_and_everything_follows(page: Page) -> None:
     expect(page.locator("#who")).to_have_text("Face 0: happiness")
     expect(page.locator("#bars tr.best")).to_contain_text("0.800")
     expect(page.locator("#look-words")).to_contain_text("brow (1.50)")
-    assert picture_of(page, "look") != before
+    assert image_of(page, "look") != before
     click_at(page, 0.25)
     expect(page.locator("#who")).to_have_text("Face 0: anger")
     expect(page.locator("#look-words")).to_contain_text("mouth (1.50)")
@@ -184,23 +184,23 @@ def test_numbers_on_hover(page: Page) -> None:
 def test_attention_can_be_hidden(page: Page) -> None:
     page.evaluate("seek(1)")
     until(page, "!film.seeking")
-    shown = picture_of(page, "look")
+    shown = image_of(page, "look")
     page.keyboard.press("a")
-    hidden = picture_of(page, "look")
+    hidden = image_of(page, "look")
     assert hidden != shown
     page.locator("#attention").check()
-    assert picture_of(page, "look") == shown
+    assert image_of(page, "look") == shown
 
 
 def test_landmarks_can_be_hidden(page: Page) -> None:
     page.evaluate("seek(1)")
     until(page, "!film.seeking")
-    shown = [picture_of(page, canvas) for canvas in ("look", "boxes")]
+    shown = [image_of(page, canvas) for canvas in ("look", "boxes")]
     page.keyboard.press("l")
-    hidden = [picture_of(page, canvas) for canvas in ("look", "boxes")]
+    hidden = [image_of(page, canvas) for canvas in ("look", "boxes")]
     assert all(one != other for one, other in zip(shown, hidden, strict=True))
     page.locator("#landmarks").check()
-    assert [picture_of(page, canvas) for canvas in ("look", "boxes")] == shown
+    assert [image_of(page, canvas) for canvas in ("look", "boxes")] == shown
 
 
 @pytest.mark.parametrize("width", [1400, 820, 390, 320])
