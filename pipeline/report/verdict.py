@@ -110,9 +110,10 @@ def _people(disjoint: bool, known: bool) -> str:
 
 def _unit(details: Mapping[str, Any]) -> str:
     count, unit = details["intervals_over"], details["interval_unit"]
-    if unit != "subject":
-        return f"interval over {unit}s, not people"
-    return f"interval over only {plural(count, unit)}" if count < FEWEST_UNITS else ""
+    few = f"interval over only {plural(count, unit)}" if count < FEWEST_UNITS else ""
+    if unit == "subject":
+        return few
+    return f"{few or f'interval over {unit}s'}, not people"
 
 
 def _folds(params: Params, manifest: Manifest, metrics: Mapping[str, Any]) -> str:

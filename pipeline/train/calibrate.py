@@ -12,10 +12,13 @@ from arpgnet.pipeline.tables.predictions import temper
 
 # of the temperature's logarithm: 0.05 to 20
 BOUNDS = (-3.0, 3.0)
+# predictions below which one of them moves the temperature more than calibration gains: on 16 clips
+# of two classes the error rose from 0.04 to 0.09
+FEWEST = 10
 
 
 def fit_temperature(label: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the temperature with the lowest loss; 1 where nothing is predicted.
+    """Return the temperature with the lowest loss; 1 for fewer than `FEWEST` predictions.
 
     One more unit that is of every class alike keeps it finite where all predictions are correct
     (after Platt 1999, section 2.2); of many units it changes nothing.
@@ -29,7 +32,7 @@ def fit_temperature(label: np.ndarray, probabilities: np.ndarray) -> float:
 
     known = ~np.isnan(probabilities).any(axis=1)
     count, classes = int(known.sum()), probabilities.shape[1]
-    if not count:
+    if count < FEWEST:
         return 1.0
     values = probabilities[known].astype(np.float64)
     target = (count * np.eye(classes)[label[known]] + 1 / classes) / (count + 1)

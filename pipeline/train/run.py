@@ -267,7 +267,7 @@ class Networks:
         best = outcome.history[outcome.best]
         progress.note(
             f"{one}: {word}, {len(outcome.history)} epochs, validation "
-            f"{self._score.upper()} {best[f'val_{self._score}']:.3f} in epoch {outcome.best}"
+            f"{self._score.upper()} {best[f'val_{self._score}']:.3f} in epoch {outcome.best + 1}"
             f"{', refitted' if outcome.refit else ''}"
         )
         metadata = self._run_metadata(one, outcome)

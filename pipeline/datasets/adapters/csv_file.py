@@ -230,6 +230,14 @@ def _header(fields: list[str], manifest: Path) -> list[str]:
     for name in known:
         if known.count(name) > 1:
             raise UserError(f"dataset.manifest: {manifest.name} has two columns '{name}'")
+    for name in names:
+        # a misspelled optional column would be left out in silence
+        near = [] if name in known else difflib.get_close_matches(name, _COLUMNS, 1, cutoff=0.8)
+        if near and near[0] not in names:
+            raise UserError(
+                f"dataset.manifest: {manifest.name} has a column {quoted(name)}, which means "
+                f"nothing here; did you mean '{near[0]}'? rename it, or drop it"
+            )
     return names
 
 

@@ -67,6 +67,10 @@ NO_JOY = {CLASSES[0]: {"recall": 0.5, "support": 3.0}, CLASSES[1]: {"support": 0
         ({"changes": {"subjects": UNKNOWN}}, "not known to be subject-disjoint"),
         ({"changes": {"interval_unit": "clip"}}, "interval over clips, not people"),
         ({"changes": {"intervals_over": 3}}, "interval over only 3 subjects"),
+        (
+            {"changes": {"intervals_over": 3, "interval_unit": "clip"}},
+            "interval over only 3 clips, not people",
+        ),
         ({"metrics": {"seeds": 1}}, "one seed"),
         ({"metrics": {"coverage": {"mean": 0.81}}}, "only 81% of the clips have a prediction"),
         (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arpgnet.pipeline.tables.predictions import temper
-from arpgnet.pipeline.train.calibrate import fit_temperature
+from arpgnet.pipeline.train.calibrate import FEWEST, fit_temperature
 
 
 def drawn(units: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
@@ -29,6 +29,12 @@ def test_units_without_a_prediction_are_left_out() -> None:
         label, shown
     )
     assert fit_temperature(label[:1], np.full((1, 4), np.nan)) == 1.0
+
+
+def test_few_predictions_choose_no_temperature() -> None:
+    label, shown = drawn(FEWEST, 2.0)
+    assert fit_temperature(label, shown) != 1.0
+    assert fit_temperature(label[1:], shown[1:]) == 1.0
 
 
 def test_perfect_validation_gives_no_certainty() -> None:

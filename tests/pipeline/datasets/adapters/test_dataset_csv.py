@@ -85,6 +85,8 @@ def test_parts_of_one_file_are_clips_of_their_own(tmp_path):
             "to 'path', 'emotion' to 'label'?",
         ),
         ("Video Name,label\na.mp4,x\n", "rename 'video name' to 'path'?"),
+        ("path,label,subjct\na.mp4,x,s\n", "'subjct', which means nothing here; did you mean 'sub"),
+        ("path,label,start\na.mp4,x,1\n", "did you mean 'start_s'? rename it, or drop it"),
         ("path,split\na.mp4,train\n", "no column 'label' (found: path, split); its first line m"),
         ("a.mp4,joy\nb.mp4,fear\n", "its first line is a clip: put a line 'path,label' before it"),
         ("'path','label'\n'a.mp4','x'\n", 'quotes must be ", or left out'),
