@@ -23,7 +23,7 @@ from arpgnet.pipeline.tables.predictions import (
     read_predictions,
     temper,
 )
-from arpgnet.pipeline.train import run
+from arpgnet.pipeline.train import calibrate, run
 from arpgnet.pipeline.train.fit import Trainer
 from arpgnet.pipeline.train.folds import Fold, Part, read_folds, refits
 from arpgnet.pipeline.train.run import RUNS, train
@@ -500,18 +500,24 @@ def test_artifacts_hold_no_trace_of_the_machine(trained: Path) -> None:
         assert str(trained).encode() not in content, name
 
 
-def test_calibration_changes_probabilities_and_no_prediction(trained: Path, tmp_path: Path) -> None:
-    root = fresh(trained, tmp_path)
+def test_calibration_changes_probabilities_and_no_prediction(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "FEWEST", 1)
+    calibrated, root = (fresh(trained, tmp_path / name) for name in ("calibrated", "plain"))
     params = small_params()
     plain = params.model_copy(update={"evaluate": EvaluateParams(calibrate=False)})
+    train(params, root=calibrated, store=Store(tmp_path / "store"))
     # the store has the runs: only what is written differs
-    train(plain, root=root, store=Store(trained / "store"))
-    new, old = (read_predictions(folder / PREDICTIONS) for folder in (trained, root))
+    train(plain, root=root, store=Store(tmp_path / "store"))
+    new, old = (read_predictions(folder / PREDICTIONS) for folder in (calibrated, root))
     np.testing.assert_array_equal(new.predicted, old.predicted)
     for run_name in ("fold0-seed0", "fold1-seed0"):
-        temperature = load_run(trained / RUNS / run_name)[1]["temperature"]
+        temperature = load_run(calibrated / RUNS / run_name)[1]["temperature"]
         assert load_run(root / RUNS / run_name)[1]["temperature"] == 1
         assert temperature != 1
+        # of 6 validation clips none is chosen
+        assert load_run(trained / RUNS / run_name)[1]["temperature"] == 1
         rows = (new.model == "arpgnet") & (new.fold == int(run_name[4])) & (new.predicted >= 0)
         np.testing.assert_allclose(
             new.probabilities[rows], temper(old.probabilities[rows], temperature), atol=1e-5
