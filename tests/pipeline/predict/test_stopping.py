@@ -62,7 +62,7 @@ def test_ctrl_c_keeps_the_rows_and_marks_the_table(
             until(table.exists, process)
             time.sleep(1.5)
         else:
-            until(lambda: table.exists() and table.stat().st_size > 4000, process)
+            until(lambda: table.exists() and table.stat().st_size > 8000, process)
         os.killpg(process.pid, signal.SIGINT)
         said, errors = process.communicate(timeout=60)
     finally:
@@ -94,7 +94,7 @@ def test_ctrl_c_leaves_an_overlay_that_can_be_played(
     process = start_predict(workspace, long, "--out", tmp_path, "--overlay")
     table = tmp_path / "long.csv"
     try:
-        until(lambda: table.exists() and table.stat().st_size > 4000, process)
+        until(lambda: table.exists() and table.stat().st_size > 8000, process)
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     finally:
