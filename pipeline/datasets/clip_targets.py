@@ -62,12 +62,16 @@ def target_name(column: str) -> str | None:
     return f"au_{int(found[1])}{INTENSITY if strength else ''}"
 
 
-def read_value(name: str, text: str) -> float:
+def read_value(name: str, text: str, where: str = "") -> float:
     """Read a target's value; NaN: not annotated.
+
+    Args:
+        where: the file and line, for the message.
 
     Raises:
         UserError: it is neither a value of this target nor a code for none.
     """
+    text = text.strip()
     affect = name in AFFECT
     if not text or (is_missing(text) and not (affect and _number(text) is not None)):
         return float("nan")
@@ -83,7 +87,8 @@ def read_value(name: str, text: str) -> float:
         good, wanted, codes = value in (0.0, 1.0), "0 or 1", "9, 999, -1 or nothing"
     if not good or value is None:
         hint = f"; intensities belong in a column {name}{INTENSITY}" if wanted == "0 or 1" else ""
-        raise UserError(f"{name} {quoted(text)} is not {wanted} (not annotated: {codes}){hint}")
+        said = f"{name} {quoted(text)} is not {wanted} (not annotated: {codes}){hint}"
+        raise UserError(f"{where}: {said}" if where else said)
     return value
 
 
@@ -121,7 +126,7 @@ def of_clip(cells: Mapping[str, str]) -> tuple[ClipTargets, ...]:
     names = {column: name for column in cells if (name := target_name(column))}
     if not names:
         return ()
-    values = [read_value(name, cells[column].strip()) for column, name in names.items()]
+    values = [read_value(name, cells[column]) for column, name in names.items()]
     return (ClipTargets(tuple(names.values()), np.array([values], np.float32)),)
 
 
@@ -161,10 +166,7 @@ def read_frame_targets(path: Path) -> ClipTargets:
         where = f"line {number} of {path.name}"
         if len(cells) != len(header):
             raise UserError(f"{where}: {len(cells)} fields where the header has {len(header)}")
-        try:
-            values[row] = [read_value(name, cells[at].strip()) for at, name in names.items()]
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from None
+        values[row] = [read_value(name, cells[at], where) for at, name in names.items()]
         if numbered is not None:
             frames[row] = _frame(cells[numbered], where)
     order = np.argsort(frames, kind="stable")

@@ -52,7 +52,7 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     clips = list(origins(manifest).values())
     metadata = _metadata(manifest, root)
     network = predictions.select(predictions.model == NETWORK)
-    runs = sorted(set(zip(network.fold.tolist(), network.seed.tolist(), strict=True)))
+    runs = network.runs
     names = [f"fold{fold}-seed{seed}" for fold, seed in runs]
     training = {name: read_run_metadata(root / RUNS / name) for name in names}
     temperatures = {

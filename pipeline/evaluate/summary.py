@@ -283,7 +283,7 @@ def of_each_seed(model: Scored, measure: Callable[[np.ndarray, np.ndarray], floa
 def run_scores(rows: Predictions, params: EvaluateParams) -> list[dict[str, Any]]:
     """Score each (fold, seed) on its own."""
     found = []
-    for fold, seed in sorted({(int(f), int(s)) for f, s in zip(rows.fold, rows.seed, strict=True)}):
+    for fold, seed in rows.runs:
         one = rows.select((rows.fold == fold) & (rows.seed == seed))
         counts = confusion_counts(one.label, one.predicted, len(rows.classes))
         values = {name: float(value) for name, value in scores(counts, params.missing).items()}

@@ -53,7 +53,7 @@ def decided(
     """
     present = np.full(rows.values.shape, np.nan)
     used: dict[str, list[float]] = {}
-    for fold, seed in sorted(set(zip(rows.fold.tolist(), rows.seed.tolist(), strict=True))):
+    for fold, seed in rows.runs:
         mine = (rows.fold == fold) & (rows.seed == seed)
         threshold = np.full(len(rows.names), FIXED)
         if params.threshold == "validation":
@@ -96,16 +96,20 @@ def summarize_targets(
     units = interval_units([clip for clip in clips if clip["clip_id"] in tested])
     number = {name: place for place, name in enumerate(sorted(set(units.of_clip.values())))}
     models: dict[str, Scored] = {}
-    thresholds: dict[str, dict[str, list[float]]] = {}
+    thresholds: dict[str, list[float]] | None = None
+    # the network's test rows, and what is scored of them
+    own, found = test.select(test.model == NETWORK), np.empty(0)
     for name in sorted(set(test.model)):
         rows = test.select(test.model == name)
-        values = rows.values
+        values, used = rows.values, None
         if measures.binary:
             held = validation.select(validation.model == name)
-            values, thresholds[name] = decided(rows, held, params)
+            values, used = decided(rows, held, params)
+        if name == NETWORK:
+            found, thresholds = values, used
         unit = np.array([number[units.of_clip[clip]] for clip in rows.clip_id])
         models[name] = _scored(rows, values, unit, len(number), measures, params)
-    network, own = models[NETWORK], test.select(test.model == NETWORK)
+    network = models[NETWORK]
     first = measures.first
     gains = {
         name: {first: spread(network, measures, params, baseline=model)[first]}
@@ -118,6 +122,9 @@ def summarize_targets(
     tables = {name: output_table(model, predictions.names, measures, params)
               for name, model in models.items()}  # fmt: skip
     held_out = validation.select(validation.model == NETWORK)
+    held_values = held_out.values
+    if measures.binary:
+        held_values = decided(held_out, held_out, params)[0]
     metrics: dict[str, Any] = {
         **spread(network, measures, params),
         "coverage": mean_std(coverage),
@@ -134,9 +141,9 @@ def summarize_targets(
             for name, model in models.items()
             if name != NETWORK
         },
-        "beats_baselines": all(gain[first]["mean"] > 0 for gain in gains.values()),
+        "beats_baselines": all(gain[first]["ci_low"] > 0 for gain in gains.values()),
         f"val_{first}": mean_std(
-            [run[first] for run in run_scores(held_out, held_out, measures, params)]
+            [run[first] for run in run_scores(held_out, held_values, measures)]
         ),
     }
     if (own.frame_index >= 0).any():
@@ -153,8 +160,8 @@ def summarize_targets(
         "intervals_over": len({units.of_clip[clip] for clip in tested}),
         "clips": len(tested),
         "threshold": params.threshold if measures.binary else None,
-        "thresholds": thresholds.get(NETWORK),
-        "runs": run_scores(own, held_out, measures, params),
+        "thresholds": thresholds,
+        "runs": run_scores(own, found, measures),
         "models": {
             name: {
                 "scores": spread(model, measures, params),
@@ -166,9 +173,7 @@ def summarize_targets(
         "gain_over_baselines": gains,
         "annotated": annotated(own, network.seeds[0]),
         "subjects": subject_table(network, sorted(number), measures, units.name),
-        "co_occurrence": co_occurrence(own, decided(own, held_out, params)[0])
-        if measures.binary
-        else None,
+        "co_occurrence": co_occurrence(own, found) if measures.binary else None,
     }
     return rounded(metrics), rounded(details)
 
@@ -228,15 +233,11 @@ def output_table(
 
 
 def run_scores(
-    rows: TargetPredictions,
-    validation: TargetPredictions,
-    measures: Measures,
-    params: EvaluateParams,
+    rows: TargetPredictions, values: np.ndarray, measures: Measures
 ) -> list[dict[str, Any]]:
-    """Score each (fold, seed) on its own."""
-    values = decided(rows, validation, params)[0] if measures.binary else rows.values
+    """Score what is predicted [rows, A] for each (fold, seed) on its own."""
     found = []
-    for fold, seed in sorted(set(zip(rows.fold.tolist(), rows.seed.tolist(), strict=True))):
+    for fold, seed in rows.runs:
         mine = (rows.fold == fold) & (rows.seed == seed)
         sums = measures.sums(rows.target[mine], values[mine]).sum(axis=0)
         scores = {name: float(over_outputs(score(sums))) for name, score in measures.scores.items()}

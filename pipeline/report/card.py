@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jinja2
-
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.wording import plural, unit_note
 from arpgnet.pipeline.report.location import OWN, OWN_TITLE
@@ -23,12 +21,12 @@ from arpgnet.pipeline.report.sentences import (
     ensemble,
     number,
     official,
-    plain,
     plus_minus,
     single_runs,
     training,
 )
 from arpgnet.pipeline.report.settings import LEFT_OUT, settings_digest, shareable
+from arpgnet.pipeline.report.templates import render_card
 from arpgnet.pipeline.report.verdict import rendered
 from arpgnet.pipeline.report.views import spread, traits_view
 from arpgnet.pipeline.tables.manifest import Manifest
@@ -49,21 +47,14 @@ NESTED = ("demo",)  # a section inside a section
 
 def model_card(results: Results) -> str:
     """Render the card; every text from data is escaped, and equal results give equal bytes."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("arpgnet.pipeline.report", "."),
-        # applied to every value in the template, not to its own text
-        finalize=plain,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals["plural"] = plural
     details, metrics, manifest = results.details, results.metrics, results.manifest
     sets = _sets(manifest)
     metadata = results.shards["faces"].metadata
     protocol = manifest.notes["protocol"]
     subjects = {clip.subject for clip in manifest.clips if clip.subject}
-    return environment.get_template("card.md.j2").render(
+    return render_card(
+        "card.md.j2",
+        plural=plural,
         title=" and ".join(dict.fromkeys(one["title"] for one in sets)) or manifest.dataset,
         rendered=rendered(manifest),
         sets=sets,

@@ -8,11 +8,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from ruamel.yaml import YAML
@@ -43,6 +41,7 @@ from arpgnet.pipeline.report.sentences import (
     training,
 )
 from arpgnet.pipeline.report.settings import shareable
+from arpgnet.pipeline.report.templates import render_page
 from arpgnet.pipeline.report.verdict import Verdict, rendered, verdict
 from arpgnet.pipeline.report.views import (
     FIRST,
@@ -140,21 +139,12 @@ def read_curves(path: Path, score: str = "val_uar") -> dict[str, Curve]:
 
 def render(results: Results) -> str:
     """Render the page's HTML; every text from data is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("arpgnet.pipeline.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    classes = results.manifest.classes
-    clips, shards = results.manifest.clips, results.shards
+    shards = results.shards
     ablations = ablations_view(results.ablations, results.details["predictions_sha256"])
     coverage = coverage_view(results)
     found = results.verdict
-    return environment.get_template("page.html.j2").render(
-        style=Markup(
-            files("arpgnet.pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
-        ),
+    return render_page(
+        "page.html.j2",
         run=_run_view(results),
         verdict=found,
         warnings=list(found.warnings),
@@ -174,28 +164,36 @@ def render(results: Results) -> str:
         pose=pose_view(results.details["views"]),
         pose_charts=[Markup(svg) for svg in _pose_charts(results.details["views"])],
         mistakes=mistakes_view(results.details["mistakes"], shards["faces"]),
-        first=FIRST,
         explanations=explanations_view(results.explanations, shards["faces"]),
         ablations=ablations,
-        classes=classes,
+        classes=results.manifest.classes,
         confusion=_confusion(results),
         curves=[Markup(svg) for svg in curves_charts(results.curves)],
         coverage=coverage,
-        sheet=clip_sheet(clips, classes, shards["frames"]),
-        faces=face_tiles(
-            clips,
-            classes,
+        sheet=clip_sheet(results.manifest.clips, results.manifest.classes, shards["frames"]),
+        **faces_view(results),
+        provenance=results.provenance,
+    )
+
+
+def faces_view(results: Results) -> dict[str, Any]:
+    """Return what the pages show of the network's input: faces with landmarks and graph."""
+    shards = results.shards
+    return {
+        "faces": face_tiles(
+            results.manifest.clips,
+            results.manifest.classes,
             results.params.report.faces,
             faces=shards["faces"],
             landmarks=shards["landmarks"],
             graphs=shards["graphs"],
         ),
-        colors={
+        "first": FIRST,
+        "colors": {
             "adjacent": "rgb({}, {}, {})".format(*BLUE),
             "symmetric": "rgb({}, {}, {})".format(*ORANGE),
         },
-        provenance=results.provenance,
-    )
+    }
 
 
 def _pose_charts(views: Mapping[str, Any] | None) -> list[str]:
@@ -221,7 +219,7 @@ def _run_view(results: Results) -> dict[str, Any]:
     seeds = len(details["models"][NETWORK]["seeds"])
     folds = len({run["fold"] for run in details["runs"]})
     return {
-        "dataset": _dataset_name(results),
+        "dataset": dataset_name(results),
         "rendered": rendered(manifest),
         "clips": plural(len(manifest.clips), "clip"),
         "classes": plural(len(manifest.classes), "class", "classes"),
@@ -242,7 +240,8 @@ def _run_view(results: Results) -> dict[str, Any]:
     }
 
 
-def _dataset_name(results: Results) -> str:
+def dataset_name(results: Results) -> str:
+    """Return what the pages call the data set."""
     if results.manifest.dataset == "demo":
         return "the rendered demo"
     if results.manifest.dataset != "cross":

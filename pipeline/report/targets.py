@@ -4,10 +4,8 @@ arousal."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
 from typing import Any
 
-import jinja2
 import matplotlib
 import numpy as np
 from markupsafe import Markup
@@ -15,11 +13,17 @@ from matplotlib.figure import Figure
 
 from arpgnet.pipeline.common.wording import plural, unit_note
 from arpgnet.pipeline.report.charts import STYLE, curves_charts, to_svg
-from arpgnet.pipeline.report.images import BLUE, ORANGE, face_tiles
-from arpgnet.pipeline.report.page import Results, coverage_view, settings_text, tested
-from arpgnet.pipeline.report.sentences import MODEL_NAMES, interval, number, plain, plus_minus
-from arpgnet.pipeline.report.verdict import FEWEST_UNITS, rendered
-from arpgnet.pipeline.report.views import FIRST
+from arpgnet.pipeline.report.page import (
+    Results,
+    coverage_view,
+    dataset_name,
+    faces_view,
+    settings_text,
+    tested,
+)
+from arpgnet.pipeline.report.sentences import MODEL_NAMES, interval, number, plus_minus
+from arpgnet.pipeline.report.templates import render_card, render_page
+from arpgnet.pipeline.report.verdict import VERBS, outcome_of, rendered, unit_warning
 from arpgnet.pipeline.tables.facs import SCALES, described
 from arpgnet.pipeline.tables.predictions import NETWORK
 
@@ -59,83 +63,49 @@ def claim(results: Results) -> str:
         return f"ARPGNet was not compared with any baseline; {said}, {whom}."
     nearest = min(gains, key=lambda one: gains[one][score]["mean"])
     gain = gains[nearest][score]
-    verb = "does not clearly beat"
-    if gain["ci_low"] > 0:
-        verb = "beats"
-    elif gain["ci_high"] < 0:
-        verb = "does not beat"
     beside = f" ({'; '.join(limits)})" if limits else ""
     return (
-        f"ARPGNet {verb} the best baseline, {BASELINES.get(nearest, nearest)}: "
+        f"ARPGNet {VERBS[outcome_of(gain)]} the best baseline, {BASELINES.get(nearest, nearest)}: "
         f"{gain['mean']:+.3f} {name} {interval(gain)}; {said}{beside}, {whom}."
     )
 
 
 def _limits(results: Results) -> Iterator[str]:
-    details, manifest = results.details, results.manifest
+    manifest = results.manifest
     if faces := rendered(manifest):
         yield faces
     if manifest.notes["protocol"]["group_by"] != "subject":
         yield "not subject-disjoint"
-    unit = details["interval_unit"]
-    if unit != "subject":
-        yield f"interval over {unit}s, not people"
-    elif details["intervals_over"] < FEWEST_UNITS:
-        yield f"interval over only {plural(details['intervals_over'], unit)}"
+    if few := unit_warning(results.details):
+        yield few
     if results.metrics["seeds"] == 1:
         yield "one seed"
 
 
 def render_targets(results: Results) -> str:
     """Render the page's HTML; every text from data is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("arpgnet.pipeline.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    shards = results.shards
-    style = files("arpgnet.pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
+    faces = results.shards["faces"].metadata
     score = results.details["scores"][0]
-    return environment.get_template("targets.html.j2").render(
+    return render_page(
+        "targets.html.j2",
         **_common(results),
-        style=Markup(style),
-        faces=face_tiles(
-            results.manifest.clips,
-            results.manifest.classes,
-            results.params.report.faces,
-            faces=shards["faces"],
-            landmarks=shards["landmarks"],
-            graphs=shards["graphs"],
-        ),
-        first=FIRST,
-        colors={
-            "adjacent": "rgb({}, {}, {})".format(*BLUE),
-            "symmetric": "rgb({}, {}, {})".format(*ORANGE),
-        },
-        charts=[Markup(svg) for svg in co_occurrence_charts(results.details)],
+        **faces_view(results),
+        charts=[Markup(svg) for svg in co_occurrence_charts(results.details).values()],
         curves=[
             Markup(svg)
             for svg in curves_charts(results.curves, score=SCORES[score][0], loss="loss")
         ],
         provenance=results.provenance,
-        pack=f"{shards['faces'].metadata['pack']} (license of the weights: "
-        f"{shards['faces'].metadata['license']})",
+        pack=f"{faces['pack']} (license of the weights: {faces['license']})",
         settings=settings_text(results.params),
     )
 
 
 def targets_card(results: Results) -> str:
     """Render the model card; every text from data is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("arpgnet.pipeline.report", "."),
-        finalize=plain,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
     faces = results.shards["faces"].metadata
-    return environment.get_template("targets_card.md.j2").render(
+    return render_card(
+        "targets_card.md.j2",
         **_common(results),
         pack=faces["pack"],
         pack_license=faces["license"],
@@ -156,7 +126,7 @@ def _common(results: Results) -> dict[str, Any]:
         "scale": scale,
         "verdict": claim(results),
         "rendered": rendered(manifest),
-        "dataset": "the rendered demo" if manifest.dataset == "demo" else manifest.dataset,
+        "dataset": dataset_name(results),
         "protocol": f"{protocol['protocol']}, {plural(metrics['folds'], 'fold')}, "
         f"{plural(metrics['seeds'], 'seed')}",
         "tested": tested(metrics),
@@ -262,23 +232,21 @@ def targets_plots(results: Results) -> dict[str, str]:
     """Return SVG by file name, for `dvc plots`; equal results give equal text."""
     score = results.details["scores"][0]
     loss, scores = curves_charts(results.curves, score=SCORES[score][0], loss="loss")
-    kinds = ("annotated", "predicted")
-    drawn = zip(kinds, co_occurrence_charts(results.details), strict=False)
-    found = {"loss": loss, f"val_{score}": scores} | {f"co_occurrence_{k}": svg for k, svg in drawn}
+    units = co_occurrence_charts(results.details)
+    found = {"loss": loss, f"val_{score}": scores}
+    found |= {f"co_occurrence_{kind}": svg for kind, svg in units.items()}
     return {f"{name}.svg": text for name, text in found.items()}
 
 
-def co_occurrence_charts(details: Mapping[str, Any]) -> Iterator[str]:
-    """Draw how often each unit is present where another is: annotated, and predicted."""
-    found = details["co_occurrence"]
-    if found is None:
-        return
+def co_occurrence_charts(details: Mapping[str, Any]) -> dict[str, str]:
+    """Draw how often each unit is present where another is: `annotated`, and `predicted`."""
+    charts: dict[str, str] = {}
     names = [name.removeprefix("au_") for name in details["outputs"]]
     with matplotlib.rc_context(STYLE):
-        for kind in ("annotated", "predicted"):
+        for kind, shares in (details["co_occurrence"] or {}).items():
             figure = Figure(figsize=(4.6, 4.1))
             axes = figure.subplots()
-            values = np.array(found[kind], dtype=np.float64)
+            values = np.array(shares, dtype=np.float64)
             image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
             axes.set(
                 xlabel="is present, too",
@@ -290,4 +258,5 @@ def co_occurrence_charts(details: Mapping[str, Any]) -> Iterator[str]:
             axes.set_xticklabels(names, fontsize=8)
             axes.set_yticklabels(names, fontsize=8)
             figure.colorbar(image, ax=axes, label="fraction", shrink=0.8)
-            yield to_svg(figure, f"Co-occurrence of action units, {kind}")
+            charts[kind] = to_svg(figure, f"Co-occurrence of action units, {kind}")
+    return charts

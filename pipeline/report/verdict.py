@@ -13,6 +13,7 @@ from arpgnet.pipeline.tables.manifest import Manifest
 from arpgnet.pipeline.tables.predictions import NETWORK
 
 BEATS, UNCLEAR, LOSES, ALONE = "beats", "unclear", "loses", "alone"
+VERBS = {BEATS: "beats", UNCLEAR: "does not clearly beat", LOSES: "does not beat"}
 FEWEST_UNITS = 10  # below that, bootstrap intervals over whole subjects are known to be too narrow
 MOST_NAMED = 3  # classes in a warning
 LOW_COVERAGE = 0.95
@@ -64,7 +65,7 @@ def verdict(
         zero=zero,
         rendered=rendered(manifest),
         people=_people(disjoint, known=not unnamed and bool(details["subjects"]["rows"])),
-        unit=_unit(details),
+        unit=unit_warning(details),
         seed="one seed" if metrics["seeds"] == 1 else "",
         folds=_folds(params, manifest, metrics),
         classes=_absent(manifest, metrics, details),
@@ -95,11 +96,19 @@ def _compared(details: Mapping[str, Any]) -> tuple[str, str, str, str]:
     kind = "baseline" if nearest == "majority" else "probe"
     rival = f"the best {kind}, {MODEL_NAMES.get(nearest, nearest)}"
     signed = f"{gain['mean']:+.3f} UAR {interval(gain)}"
+    outcome = outcome_of(gain)
+    claim = f"ARPGNet {VERBS[outcome]} {rival}"
+    if outcome == BEATS:
+        return outcome, f"{claim}, by", signed.removeprefix("+"), ""
+    zero = "the interval includes zero" if outcome == UNCLEAR else ""
+    return outcome, f"{claim}:", signed, zero
+
+
+def outcome_of(gain: Mapping[str, float]) -> str:
+    """Judge a difference by its interval: `BEATS`, `LOSES`, or `UNCLEAR` where it includes zero."""
     if gain["ci_low"] > 0:
-        return BEATS, f"ARPGNet beats {rival}, by", signed.removeprefix("+"), ""
-    if gain["ci_high"] < 0:
-        return LOSES, f"ARPGNet does not beat {rival}:", signed, ""
-    return UNCLEAR, f"ARPGNet does not clearly beat {rival}:", signed, "the interval includes zero"
+        return BEATS
+    return LOSES if gain["ci_high"] < 0 else UNCLEAR
 
 
 def _people(disjoint: bool, known: bool) -> str:
@@ -108,7 +117,8 @@ def _people(disjoint: bool, known: bool) -> str:
     return "not subject-disjoint" if known else "not known to be subject-disjoint"
 
 
-def _unit(details: Mapping[str, Any]) -> str:
+def unit_warning(details: Mapping[str, Any]) -> str:
+    """Warn of an interval over few units, or over other units than people."""
     count, unit = details["intervals_over"], details["interval_unit"]
     few = f"interval over only {plural(count, unit)}" if count < FEWEST_UNITS else ""
     if unit == "subject":

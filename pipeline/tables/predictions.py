@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -58,8 +59,28 @@ class Units:
         return len(self.label)
 
 
+class Rows:
+    """What both tables share: arrays of the same length, and what holds for all rows."""
+
+    fold: np.ndarray
+    seed: np.ndarray
+
+    def select(self, rows: np.ndarray) -> Self:
+        """Return the rows where the boolean array is true."""
+        columns = {
+            name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)
+        }
+        # both tables are dataclasses
+        return replace(self, **columns)  # type: ignore[type-var]
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """The (fold, seed) pairs that occur, in order."""
+        return sorted(set(zip(self.fold.tolist(), self.seed.tolist(), strict=True)))
+
+
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Rows):
     """All rows of the table as arrays of the same length (rows), in file order.
 
     `frame_index` is -1 where whole clips are predicted. `probabilities` is float64 `[rows,
@@ -101,14 +122,9 @@ class Predictions:
         }
         return Predictions(self.classes, **columns)
 
-    def select(self, rows: np.ndarray) -> Predictions:
-        """Return the rows where the boolean array is true."""
-        columns = {name: value[rows] for name, value in vars(self).items() if name != "classes"}
-        return Predictions(self.classes, **columns)
-
 
 @dataclass(frozen=True)
-class TargetPredictions:
+class TargetPredictions(Rows):
     """As `Predictions`, of a task with target values: `target` and `values` are float64 [rows, A],
     NaN for what is not annotated, and in rows without a prediction."""
 
@@ -122,13 +138,6 @@ class TargetPredictions:
     split: np.ndarray
     target: np.ndarray
     values: np.ndarray
-
-    def select(self, rows: np.ndarray) -> TargetPredictions:
-        """Return the rows where the boolean array is true."""
-        columns = {
-            name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)
-        }
-        return replace(self, **columns)
 
 
 def temper(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:

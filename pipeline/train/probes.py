@@ -213,7 +213,7 @@ def of_each_output(
     with threadpool_limits(1):
         shown = [inputs[seen[part]] for part, inputs in units.items()]
         inputs, checked, *rest = _reduced(train.inputs, val.inputs, *shown)
-        both = train + val
+        both = train + val if refit else train
         final, *tested = _reduced(both.inputs, *shown) if refit else (inputs, *rest)
         for output in range(len(kind.outputs)):
             mine = Examples(inputs, train.label).of(output)
@@ -266,12 +266,17 @@ def _linear(
     return lambda inputs: model.predict_proba(inputs)[:, 1]
 
 
-def _standardized(learned: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+def _scaled(learned: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     """Standardize inputs [U, features] by the first ones' statistics."""
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(learned)
-    found = [scaler.transform(inputs) for inputs in (learned, *others)]
+    return [scaler.transform(inputs) for inputs in (learned, *others)]
+
+
+def _standardized(learned: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    """Standardize inputs, and rotate wide ones into the span of the first ones."""
+    found = _scaled(learned, *others)
     if learned.shape[1] > learned.shape[0]:
         # with an L2 penalty the solution lies in the span of the training clips: rotating into it
         # gives the same probabilities from far fewer numbers
@@ -283,10 +288,7 @@ def _standardized(learned: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
 def _reduced(learned: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     """Standardize inputs by the first ones' statistics, and reduce wide ones to the first ones'
     principal components."""
-    from sklearn.preprocessing import StandardScaler
-
-    scaler = StandardScaler().fit(learned)
-    found = [scaler.transform(inputs) for inputs in (learned, *others)]
+    found = _scaled(learned, *others)
     if learned.shape[1] > MOST_COMPONENTS:
         # of the smaller of both products: a tenth of the time of a singular value decomposition
         wide = learned.shape[1] > len(learned)

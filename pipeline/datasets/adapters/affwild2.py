@@ -231,10 +231,7 @@ def _values(path: Path, row: int, names: list[str], line: str) -> list[float]:
     where = f"line {row} of {path.name}"
     if len(cells) != len(names):
         raise UserError(f"{where}: {len(cells)} values, the first line names {len(names)}")
-    try:
-        return [read_value(name, cell.strip()) for name, cell in zip(names, cells, strict=True)]
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+    return [read_value(name, cell, where) for name, cell in zip(names, cells, strict=True)]
 
 
 def _variant(wanted: Wanted) -> str:

@@ -116,7 +116,7 @@ def read_presence(path: Path) -> ClipTargets:
         if len(cells) < len(header):
             raise UserError(f"{where}: {len(cells)} fields where the header has {len(header)}")
         frames.append(_frame(cells[0], where))
-        values.append([_value(f"au_{unit}", cells[places[unit]], where) for unit in UNITS])
+        values.append([read_value(f"au_{unit}", cells[places[unit]], where) for unit in UNITS])
     return _targets([f"au_{unit}" for unit in UNITS], frames, values, path)
 
 
@@ -132,7 +132,7 @@ def _intensities(folder: Path, subject: str, task: str) -> Iterator[ClipTargets]
             if len(cells) != 2:
                 raise UserError(f"{where}: {len(cells)} fields, not frame,intensity")
             frames.append(_frame(cells[0], where))
-            values.append([_value(name, cells[1], where)])
+            values.append([read_value(name, cells[1], where)])
         yield _targets([name], frames, values, path)
 
 
@@ -160,13 +160,6 @@ def _frame(text: str, where: str) -> int:
     if not text.strip().isdecimal():
         raise UserError(f"{where}: '{text.strip()[:40]}' is not the number of a frame")
     return int(text)
-
-
-def _value(name: str, text: str, where: str) -> float:
-    try:
-        return read_value(name, text.strip())
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
 
 
 def _images(root: Path) -> dict[tuple[str, str], Path]:

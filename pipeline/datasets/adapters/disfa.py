@@ -136,10 +136,7 @@ def _read(path: Path, unit: int) -> dict[int, float]:
             raise UserError(f"{where}: '{line[:40]}' is not frame,intensity with frames from 1")
         if int(frame) in found:
             raise UserError(f"{where}: frame {frame} is listed twice")
-        try:
-            found[int(frame)] = read_value(f"au_{unit}{INTENSITY}", value)
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from None
+        found[int(frame)] = read_value(f"au_{unit}{INTENSITY}", value, where)
     return found
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from arpgnet.pipeline.common.params import TaskParams, TrainParams
 from arpgnet.pipeline.tables.manifest import Manifest
 from arpgnet.pipeline.training.kinds.base import Objective, mean_of_known
-from arpgnet.pipeline.training.kinds.targets import TargetKind, columns
+from arpgnet.pipeline.training.kinds.targets import TargetKind, TargetObjective, columns
 from arpgnet.pipeline.training.labels import Labels
 from arpgnet.pipeline.training.selection import binary_f1
 
@@ -50,7 +50,7 @@ def rarity_weights(taught: np.ndarray, kind: str) -> np.ndarray:
     return scaled
 
 
-class BinaryCrossEntropy(Objective):
+class BinaryCrossEntropy(TargetObjective):
     """Cross-entropy of each annotated unit, where presence has `positive` times the weight."""
 
     def __init__(self, positive: np.ndarray) -> None:
@@ -63,11 +63,8 @@ class BinaryCrossEntropy(Objective):
         )
         return (each * ~label.isnan()).sum()
 
-    def weight(self, label: np.ndarray) -> float:
-        return float((~np.isnan(label)).sum())
 
-
-class Asymmetric(Objective):
+class Asymmetric(TargetObjective):
     """The weighted asymmetric loss of Luo et al. (arXiv 2205.01782).
 
     The cross-entropy of an absent unit is multiplied by its probability, so that the many easy
@@ -84,9 +81,6 @@ class Asymmetric(Objective):
         present = target * logsigmoid(logits)
         absent = (1 - target) * logits.sigmoid() * logsigmoid(-logits)
         return -((present + absent) * self._weight * ~label.isnan()).sum()
-
-    def weight(self, label: np.ndarray) -> float:
-        return float((~np.isnan(label)).sum())
 
 
 class WithRelations(Objective):

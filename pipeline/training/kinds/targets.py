@@ -77,7 +77,14 @@ class ValueKind(TargetKind):
         return Concordance(self) if self.loss == "ccc" else SquaredError(self)
 
 
-class SquaredError(Objective):
+class TargetObjective(Objective):
+    """A loss whose mean is over annotated values."""
+
+    def weight(self, label: np.ndarray) -> float:
+        return float((~np.isnan(label)).sum())
+
+
+class SquaredError(TargetObjective):
     """Mean squared error over annotated values."""
 
     def __init__(self, kind: ValueKind) -> None:
@@ -88,11 +95,8 @@ class SquaredError(Objective):
         error = self._kind.values(logits.float()) - label.nan_to_num()
         return (error.square() * found).sum()
 
-    def weight(self, label: np.ndarray) -> float:
-        return float((~np.isnan(label)).sum())
 
-
-class Concordance(Objective):
+class Concordance(TargetObjective):
     """One minus Lin's concordance of each output over a batch (Lin 1989; as a loss Trigeorgis et
     al., ICASSP 2016), averaged over outputs.
 
@@ -122,9 +126,6 @@ class Concordance(Objective):
         # an output that the batch does not annotate says nothing
         annotated = found.sum(0)
         return (lost * annotated).sum()
-
-    def weight(self, label: np.ndarray) -> float:
-        return float((~np.isnan(label)).sum())
 
 
 def columns(label: np.ndarray, values: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
