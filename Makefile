@@ -55,7 +55,7 @@ $(BIN)/python:
 prepare: install
 	@git rev-parse --is-inside-work-tree >/dev/null 2>&1 || { git init --quiet && echo "made a git repository here"; }
 	@test -d .dvc || $(BIN)/dvc init --quiet
-	@test -s .dvc/tmp/rwlock || rm -f .dvc/tmp/rwlock # DVC, killed while it wrote it, leaves it empty and refuses it
+	@$(BIN)/arpgnet doctor --repair
 	@git rev-parse --verify --quiet HEAD >/dev/null || echo "note: dvc exp needs a first commit (git add . && git commit); dvc repro does not"
 	@git var GIT_COMMITTER_IDENT >/dev/null 2>&1 || echo "note: dvc exp needs git config user.name and user.email; dvc repro does not"
 

@@ -23,7 +23,7 @@ from arpgnet.pipeline.tables.manifest import read_manifest
 from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
 from arpgnet.pipeline.training.checkpoints import load_run
 from helpers import in_process, store_entries
-from helpers.killed_runs import PATIENCE_S, begin, kill, wait_for
+from helpers.killed_runs import LOG, PATIENCE_S, begin, kill, wait_for
 from helpers.support import TINY, Workspace
 
 
@@ -145,7 +145,7 @@ def test_a_fresh_clone_killed_on_the_way_gives_the_same_bytes(
     assert first.returncode == -signal.SIGKILL
     before = store_entries.finished(store)
     assert {path.parts[-3] for path in before} >= {"decode", "align", "landmark"}
-    assert begin(other).wait(PATIENCE_S) == 0
+    assert begin(other).wait(PATIENCE_S) == 0, (other.root / LOG).read_text()[-2000:]
     after = store_entries.finished(store)
     assert {path for path in before if after.get(path) != before[path]} == set()
     assert other.outputs() == finished.outputs()

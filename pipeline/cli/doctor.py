@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from arpgnet.pipeline.cli.dvc_files import damaged
 from arpgnet.pipeline.common import user
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.gpus import visible_gpus, why_no_cuda
@@ -171,6 +172,8 @@ def _repository() -> Iterator[Finding]:
     yield Finding(inside, "git repository", "yes" if inside else "no", "" if inside else "git init")
     dvc = Path(".dvc").is_dir()
     yield Finding(dvc, "DVC repository", "yes" if dvc else "no", "" if dvc else "dvc init")
+    for path in damaged():
+        yield Finding(False, str(path), "damaged by a killed run", "arpgnet doctor --repair")
     commit = _git("rev-parse", "--verify", "HEAD")
     identity = _git("var", "GIT_COMMITTER_IDENT")
     for good, what, remedy in (

@@ -238,8 +238,19 @@ def export_network(
     typer.echo(f"{out}: {written.run}, largest difference from torch {written.difference:.1e}")
 
 
-def doctor() -> None:
+def doctor(
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="only delete files of DVC that a killed run left damaged"),
+    ] = False,
+) -> None:
     """Check the installation: packages, devices, face packs, store, repository, settings."""
+    if repair:
+        from arpgnet.pipeline.cli.dvc_files import remove_damaged
+
+        for path in remove_damaged():
+            typer.echo(f"deleted {path}, which a killed run left damaged; DVC writes it again")
+        return
     from arpgnet.pipeline.cli.doctor import examine
 
     findings = examine()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.killed_runs import PATIENCE_S, begin, kill, wait_for
+from helpers.killed_runs import LOG, PATIENCE_S, begin, kill, wait_for
 from helpers.rendered_csv import render_csv
 from helpers.store_entries import finished
 from helpers.support import Workspace
@@ -112,7 +112,7 @@ def test_a_killed_run_is_repaired_by_running_it_again(
         before = finished(store)
         killed.append((Kill(run, after_s, stage, victim, len(before)), before))
     last = begin(workspace)
-    assert last.wait(PATIENCE_S) == 0, "running again does not simply work"
+    assert last.wait(PATIENCE_S) == 0, (workspace.root / LOG).read_text()[-2000:]
     after = finished(store)
     for one, before in killed:
         one.again = sum(after.get(path) != inode for path, inode in before.items())

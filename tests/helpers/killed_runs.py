@@ -8,28 +8,25 @@ import time
 
 import psutil
 
+from arpgnet.pipeline.cli.dvc_files import remove_damaged
 from helpers.support import Workspace
 
 PATIENCE_S = 300.0
+LOG = "repro.log"
 
 
 def begin(workspace: Workspace) -> subprocess.Popen[bytes]:
-    """`dvc repro`, as `make repro` runs it.
-
-    DVC that is killed while it writes its lock file leaves an empty one and then refuses it, which
-    is rare (one of some hundred kills); `make repro` removes it.
-    """
-    lock = workspace.root / ".dvc/tmp/rwlock"
-    if lock.exists() and not lock.stat().st_size:
-        lock.unlink()
-    return subprocess.Popen(
-        ["dvc", "repro"],
-        cwd=workspace.root,
-        env=workspace.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    """`dvc repro`, as `make repro` runs it; what it prints is in `repro.log` of the project."""
+    remove_damaged(workspace.root)
+    with (workspace.root / LOG).open("wb") as log:
+        return subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=workspace.root,
+            env=workspace.environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
