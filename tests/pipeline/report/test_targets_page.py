@@ -76,6 +76,7 @@ def test_every_unit_stands_with_its_name_and_its_score(tmp_path: Path) -> None:
     assert "<script>alert" not in page
     assert EVIL.replace("<", "&lt;").replace(">", "&gt;") in page
     assert "inner brow raiser" in page
+    assert "Ablations. Not run yet" in page
     assert "lip corner puller" in page
     (row,) = re.findall(r"<tr><td>au_99</td>.*", page)
     assert row.count("not defined") == 1
