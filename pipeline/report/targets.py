@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from arpgnet.pipeline.common.wording import plural, unit_note
 from arpgnet.pipeline.report.ablations import ablations_view
+from arpgnet.pipeline.report.card import data_sets, settings_rows
 from arpgnet.pipeline.report.charts import STYLE, curves_charts, to_svg
 from arpgnet.pipeline.report.page import (
     Results,
@@ -23,6 +24,7 @@ from arpgnet.pipeline.report.page import (
     tested,
 )
 from arpgnet.pipeline.report.sentences import MODEL_NAMES, interval, number, plus_minus
+from arpgnet.pipeline.report.settings import settings_digest
 from arpgnet.pipeline.report.templates import render_card, render_page
 from arpgnet.pipeline.report.verdict import VERBS, outcome_of, rendered, unit_warning
 from arpgnet.pipeline.tables.facs import SCALES, described
@@ -111,7 +113,10 @@ def targets_card(results: Results) -> str:
         **_common(results),
         pack=faces["pack"],
         pack_license=faces["license"],
-        sets=results.manifest.notes["sets"],
+        sets=data_sets(results.manifest),
+        settings=list(settings_rows(results)),
+        provenance=results.provenance,
+        settings_digest=settings_digest(results.params),
         digest=results.details["predictions_sha256"],
     )
 

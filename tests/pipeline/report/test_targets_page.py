@@ -12,6 +12,7 @@ import pytest
 from arpgnet.pipeline.common.params import EvaluateParams, Params
 from arpgnet.pipeline.evaluate.targets import summarize_targets
 from arpgnet.pipeline.report.page import Results, gather
+from arpgnet.pipeline.report.settings import settings_digest
 from arpgnet.pipeline.report.targets import claim, is_of_targets, render_targets, targets_card
 from arpgnet.pipeline.tables.predictions import TargetPredictions
 from helpers.report_outputs import EVIL, write_outputs
@@ -88,6 +89,10 @@ def test_every_unit_stands_with_its_name_and_its_score(tmp_path: Path) -> None:
     card = targets_card(found)
     assert "| au\\_12 | lip corner puller |" in card or "| au_12 | lip corner puller |" in card
     assert "<script>" not in card
+    # what `arpgnet publish` looks for
+    assert settings_digest(Params()) in card
+    assert "\n## What it must not be used for\n" in card
+    assert "sha256 d.\n" in card
     said = claim(found)
     assert said.startswith("ARPGNet beats the best baseline, each unit's prevalence")
     assert "interval over only 4 subjects" in said
