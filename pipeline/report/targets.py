@@ -15,6 +15,7 @@ from arpgnet.pipeline.common.wording import plural, unit_note
 from arpgnet.pipeline.report.ablations import ablations_view
 from arpgnet.pipeline.report.card import data_sets, settings_rows
 from arpgnet.pipeline.report.charts import STYLE, curves_charts, to_svg
+from arpgnet.pipeline.report.explanations import explanations_view
 from arpgnet.pipeline.report.page import (
     Results,
     coverage_view,
@@ -98,6 +99,9 @@ def render_targets(results: Results) -> str:
             Markup(svg)
             for svg in curves_charts(results.curves, score=SCORES[score][0], loss="loss")
         ],
+        explanations=explanations_view(results.explanations, results.shards["faces"])
+        if "all" in results.explanations
+        else None,
         ablations=ablations_view(results.ablations, results.details["predictions_sha256"]),
         provenance=results.provenance,
         pack=f"{faces['pack']} (license of the weights: {faces['license']})",

@@ -138,6 +138,7 @@ def test_metadata_of_other_data_is_refused(trained: Path) -> None:
         metadata(network, changed, Params(), "fold0-seed0", trained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["action_units", "valence_arousal"])
 def test_other_tasks_are_checked_too(tmp_path: Path, kind: str) -> None:
     with_targets(tmp_path, frames=kind == "action_units")

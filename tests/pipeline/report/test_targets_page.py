@@ -111,6 +111,42 @@ def test_valence_and_arousal_have_scores_of_their_own(tmp_path: Path) -> None:
     assert "unpleasant, calm" in page
 
 
+@pytest.mark.parametrize(
+    ("kind", "names", "said"),
+    [
+        ("action_units", UNITS,
+         ["Largest mean drop in the unit&#39;s probability", "au_12 lip corner puller",
+          "that show the unit, as annotated"]),
+        pytest.param(
+            "valence_arousal", ["valence", "arousal"],
+            ["Largest mean change of arousal", "in which the target is annotated"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+)  # fmt: skip
+def test_regions_are_explained_for_every_target(
+    tmp_path: Path, kind: str, names: list[str], said: list[str]
+) -> None:
+    found = results(tmp_path, kind, names)
+    before = dict(found.explanations)
+    group = before["by_class"][0]
+    correct = None if kind == "valence_arousal" else 2
+    each = [{**group, "label": name, "correct": correct} for name in names]
+    del before["most_per_class"]
+    explained = {**before, "kind": kind, "most": 64, "by_class": each, "pairs": []}
+    explained["all"] = {**before["all"], "probability": None}
+    page = render_targets(Results(**{**vars(found), "explanations": explained}))
+    assert "(at most 64 in all, drawn with a fixed seed)" in page
+    assert "Largest mean change of the predictions" in page
+    assert "Per target" in page
+    assert "predicted class" not in page
+    for words in said:
+        assert words in page
+    # of a run before there were any
+    old = render_targets(Results(**{**vars(found), "explanations": {"available": False}}))
+    assert "What the network attends to" not in old
+
+
 def test_without_a_baseline_nothing_is_claimed(tmp_path: Path) -> None:
     found = results(tmp_path, "action_units", UNITS)
     details = {**found.details, "gain_over_baselines": {}}

@@ -240,8 +240,10 @@ def test_a_part_of_a_long_video_can_be_seen_alone(browser: Browser, tmp_path: Pa
     ("kind", "outputs", "values", "said", "tip"),
     [
         ("action_units", ["au_4", "au_12"], [0.2, 0.75], "AU12", "0.750  AU12 lip corner puller"),
-        ("valence_arousal", ["valence", "arousal"], [-0.5, 0.25],
-         "valence -0.50, arousal +0.25", "-0.500  valence"),
+        pytest.param(
+            "valence_arousal", ["valence", "arousal"], [-0.5, 0.25],
+            "valence -0.50, arousal +0.25", "-0.500  valence", marks=pytest.mark.slow,
+        ),
     ],
 )  # fmt: skip
 def test_other_tasks_have_their_own_scale(
