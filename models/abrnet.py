@@ -175,4 +175,6 @@ class VersionFusion(nn.Module):
     def forward(self, version_GAVD: Tensor) -> Tensor:
         flat = version_GAVD.flatten(0, 1)
         refined, _ = self.attention(flat, flat, flat, need_weights=False)
-        return self.norm((flat + refined).mean(1)).unflatten(0, version_GAVD.shape[:2])
+        # size by size: a trace for ONNX would freeze a slice of the shape
+        frames, units = version_GAVD.shape[0], version_GAVD.shape[1]
+        return self.norm((flat + refined).mean(1)).unflatten(0, (frames, units))

@@ -20,6 +20,7 @@ from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.compare.run import compare
 from arpgnet.pipeline.compare.sources import WORKSPACE, Side, read_side
 from arpgnet.pipeline.report.ablations import ABLATION, FAILED, OK, SAME, read_ablations
+from arpgnet.pipeline.report.score_names import SCORE_NAMES, deciding
 from arpgnet.pipeline.tables.text_files import write_json
 
 # of a comparison: what is the same for all rows
@@ -52,7 +53,7 @@ def ablate(
     """
     check_base(root)
     table = Table(params, root)
-    say(f"{plural(len(rows), 'ablation')} of the full network: UAR {table.full_uar:.3f}")
+    say(f"{plural(len(rows), 'ablation')} of the full network: {table.full}")
     with ThreadPoolExecutor(jobs) as pool:
         pending = {pool.submit(_outcome, params, row, root): row for row in rows}
         try:
@@ -110,6 +111,7 @@ class Table:
             **{key: itself[key] for key in SHARED},
             "scores": {name: score["a"] for name, score in itself["scores"].items()},
         }
+        self.score = deciding(self.reference["scores"])
         self.rows = self._earlier()
 
     def _earlier(self) -> dict[str, dict[str, Any]]:
@@ -119,8 +121,9 @@ class Table:
         return {row["name"]: row for row in former["rows"]}
 
     @property
-    def full_uar(self) -> float:
-        return float(self.reference["scores"]["uar"]["mean"])
+    def full(self) -> str:
+        """The score of the full network."""
+        return f"{SCORE_NAMES[self.score]} {self.reference['scores'][self.score]['mean']:.3f}"
 
     def add(self, row: Row, failed: str | None) -> str:
         """Add a row and write the file; return its result in a line."""
@@ -134,10 +137,10 @@ class Table:
         elif failed is None:
             try:
                 entry |= {"status": OK, "experiment": row.experiment} | self._measured(row)
-                gap = entry["difference"]["uar"]
+                gap = entry["difference"][self.score]
                 line = (
-                    f"UAR {entry['scores']['uar']['mean']:.3f}, difference "
-                    f"{gap['mean']:+.3f} ({gap['ci_low']:+.3f} to {gap['ci_high']:+.3f})"
+                    f"{SCORE_NAMES[self.score]} {entry['scores'][self.score]['mean']:.3f}, "
+                    f"difference {gap['mean']:+.3f} ({gap['ci_low']:+.3f} to {gap['ci_high']:+.3f})"
                 )
             except UserError as error:
                 failed = str(error)
@@ -154,7 +157,8 @@ class Table:
             "predictions_sha256": found["b"]["predictions_sha256"],
             "scores": {name: score["b"] for name, score in found["scores"].items()},
             "difference": {name: score["difference"] for name, score in found["scores"].items()},
-            "mcnemar": found["mcnemar"],
+            # of classes alone
+            **({"mcnemar": found["mcnemar"]} if "mcnemar" in found else {}),
         }
 
     @property

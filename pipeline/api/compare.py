@@ -16,6 +16,7 @@ from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.compare import run
 from arpgnet.pipeline.compare.sources import read_side
 from arpgnet.pipeline.compare.table import sentences
+from arpgnet.pipeline.report.score_names import SCORE_NAMES, deciding
 from arpgnet.pipeline.tables.manifest import (
     FRAME_LABELS,
     MANIFEST,
@@ -43,8 +44,8 @@ class Comparison:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """Return a row per score (`uar`, `war`, `macro_f1`): `a`, `b`, their difference (B minus A)
-        with its interval, and p."""
+        """Return a row per score (`uar`, `war`, `macro_f1`, or those of the task): `a`, `b`, their
+        difference (B minus A) with its interval, and p."""
         rows = {
             name: {"a": one["a"]["mean"], "b": one["b"]["mean"]}
             | {"difference": one["difference"]["mean"]}
@@ -54,12 +55,13 @@ class Comparison:
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def __str__(self) -> str:
-        uar = self.scores.loc["uar"]
+        first = deciding(self.numbers["scores"])
+        score = self.scores.loc[first]
         names = f"A {self.numbers['a']['name']}, B {self.numbers['b']['name']}"
         return (
-            f"{names}, {self.numbers['units']} {self.numbers['scored']}: UAR {uar['a']:.3f} and "
-            f"{uar['b']:.3f}, difference {uar['difference']:+.3f} [{uar['ci_low']:+.3f}, "
-            f"{uar['ci_high']:+.3f}]. {next(sentences(self.numbers))}"
+            f"{names}, {self.numbers['units']} {self.numbers['scored']}: {SCORE_NAMES[first]} "
+            f"{score['a']:.3f} and {score['b']:.3f}, difference {score['difference']:+.3f} "
+            f"[{score['ci_low']:+.3f}, {score['ci_high']:+.3f}]. {next(sentences(self.numbers))}"
         )
 
 

@@ -26,13 +26,17 @@ class LoadedModel:
 
     Attributes:
         name: of the run, such as `fold0-seed0`.
-        classes: in the order of the columns `p_<class>`.
+        classes: in the order of the columns `p_<class>`; of other tasks the targets, each of which
+            has a column.
+        kind: the task: `expression`, `action_units`, `intensity` or `valence_arousal`.
+        scale: what the values of targets mean; empty of expressions.
     """
 
     def __init__(self, model: Model) -> None:
         self._predictor = Predictor(model, PredictOptions("parquet"))
         self.name = model.name
         self.classes = model.classes
+        self.kind, self.scale = model.kind, model.scale
 
     @property
     def card(self) -> str:
@@ -78,6 +82,8 @@ class LoadedModel:
         frame.attrs = {
             "model": self.name,
             "classes": self.classes,
+            "kind": self.kind,
+            "scale": self.scale,
             "complete": done.complete,
             "domain_percentile": done.likeness.percentile,
             "domain_beyond": done.likeness.beyond,
@@ -115,7 +121,13 @@ class LoadedModel:
             raise UserError("no video could be read: see the warnings")
         joined = pd.concat(tables, ignore_index=True)
         complete = all(one.attrs["complete"] for one in tables)
-        joined.attrs = {"model": self.name, "classes": self.classes, "complete": complete}
+        joined.attrs = {
+            "model": self.name,
+            "classes": self.classes,
+            "kind": self.kind,
+            "scale": self.scale,
+            "complete": complete,
+        }
         return joined
 
     def _write(self, video: Video | np.ndarray, fps: float | None, target: Path) -> Done:

@@ -63,7 +63,7 @@ def predict_videos(
         float | None, typer.Option(min=0.1, help="Stop a camera after this time; default: Ctrl-C.")
     ] = None,
 ) -> None:
-    """Write a table per video: every face in every frame, with the probability of each class."""
+    """Write a table per video: every face in every frame, with what is predicted of it."""
     from arpgnet.pipeline.predict.predictor import PredictOptions
     from arpgnet.pipeline.predict.run import predict
     from arpgnet.pipeline.predict.source import open_model

@@ -12,7 +12,16 @@ from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownR
 from arpgnet.pipeline.evaluate.units import Origin, origins
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
-from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
+from arpgnet.pipeline.tables.predictions import (
+    EXPRESSION,
+    NETWORK,
+    PREDICTIONS,
+    Predictions,
+    TargetPredictions,
+    kind_of_predictions,
+    read_predictions,
+    read_target_predictions,
+)
 
 WORKSPACE = "workspace"
 People = Mapping[str, Origin]
@@ -23,13 +32,25 @@ class Side:
     """One run's test predictions of ARPGNet, or of the only model in the file.
 
     `people` are the clips' `units.origins`, or None if there is no manifest beside the predictions;
-    `sha256` is that of the predictions file.
+    `sha256` is that of the predictions file; `validation` are the same model's, of a task with
+    target values, which may choose thresholds.
     """
 
     name: str
-    test: Predictions
+    test: Predictions | TargetPredictions
     people: People | None
     sha256: str
+    validation: TargetPredictions | None = None
+
+    @property
+    def kind(self) -> str:
+        """The task."""
+        return self.test.kind if isinstance(self.test, TargetPredictions) else EXPRESSION
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the classes or targets."""
+        return self.test.names if isinstance(self.test, TargetPredictions) else self.test.classes
 
 
 def read_side(name: str, root: Path = Path()) -> Side:
@@ -54,17 +75,22 @@ def read_side(name: str, root: Path = Path()) -> Side:
 
 
 def _read(name: str, predictions: Path, manifest: Path) -> Side:
-    rows = read_predictions(predictions)
-    test = rows.select(rows.split == "test")
-    models = set(test.model)
-    if NETWORK in models:
-        test = test.select(test.model == NETWORK)
-    elif len(models) != 1:
+    rows: Predictions | TargetPredictions
+    if kind_of_predictions(predictions) == EXPRESSION:
+        rows = read_predictions(predictions)
+    else:
+        rows = read_target_predictions(predictions)
+    models = set(rows.model[rows.split == "test"])
+    if NETWORK not in models and len(models) != 1:
         raise UserError(f"{name} contains no test predictions of the network")
+    rows = rows.select(rows.model == (NETWORK if NETWORK in models else models.pop()))
+    test, validation = rows.select(rows.split == "test"), None
+    if isinstance(rows, TargetPredictions):
+        validation = rows.select(rows.split == "val")
     people = None
     if manifest.is_file():
         people = origins(read_manifest(manifest))
-    return Side(name, test, people, file_sha256(predictions))
+    return Side(name, test, people, file_sha256(predictions), validation)
 
 
 def _fetch(rev: str, root: Path, into: Path) -> None:

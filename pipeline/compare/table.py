@@ -9,8 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from arpgnet.pipeline.common.wording import plural, unit_note
+from arpgnet.pipeline.report.score_names import SCORE_NAMES, deciding
 
-NAMES = {"uar": "UAR", "war": "WAR", "macro_f1": "macro-F1"}
+# of single targets, so many differ most
+MOST_TARGETS = 5
 # Cohen 1988, chapter 5
 SIZES = ((0.05, "negligible"), (0.15, "small"), (0.25, "medium"), (0.5, "large"))
 
@@ -22,7 +24,7 @@ def table(result: dict[str, Any]) -> Table:
     for name, scores in result["scores"].items():
         gap = scores["difference"]
         drawn.add_row(
-            NAMES[name],
+            SCORE_NAMES[name],
             score(scores["a"]),
             score(scores["b"]),
             f"{gap['mean']:+.3f}",
@@ -34,21 +36,15 @@ def table(result: dict[str, Any]) -> Table:
 
 def sentences(result: dict[str, Any]) -> Iterator[str]:
     """Say what the numbers mean and how they were computed."""
-    scored = result["scored"]
-    test, gap = result["mcnemar"], result["scores"]["uar"]["difference"]
-    certain = gap["ci_low"] > 0 or gap["ci_high"] < 0
+    scored, first = result["scored"], deciding(result["scores"])
+    gap, name = result["scores"][first]["difference"], SCORE_NAMES[first]
     units = plural(result["intervals_over"], result["interval_unit"])
     yield (
-        f"B is {'better' if gap['mean'] > 0 else 'worse'} than A in UAR."
-        if certain
-        else f"No difference in UAR that {units} can show."
+        f"B is {'better' if gap['mean'] > 0 else 'worse'} than A in {name}."
+        if certain(gap)
+        else f"No difference in {name} that {units} can show."
     )
-    yield (
-        f"McNemar's exact test on the mean probability over seeds; {scored} correct in A only: "
-        f"{test['only_a']}, in B only: {test['only_b']}, in both: {test['both']}, in neither: "
-        f"{test['neither']}; p {p_value(test['p'])}{effect(test['cohens_g'])}. It assumes "
-        f"independent {scored}{_not_so(result)}."
-    )
+    yield _mcnemar(result) if "mcnemar" in result else _targets(result, first)
     yield (
         f"Paired bootstrap: {result['bootstrap']} resamples of {units}"
         f"{unit_note(result['interval_unit'])}, the same for both; ± is "
@@ -56,6 +52,42 @@ def sentences(result: dict[str, Any]) -> Iterator[str]:
     )
     if result["left_out"]:
         yield f"Left out, because only one side has tested them: {result['left_out']} {scored}."
+
+
+def certain(gap: dict[str, float]) -> bool:
+    """Whether the interval of a difference leaves zero out."""
+    return gap["ci_low"] > 0 or gap["ci_high"] < 0
+
+
+def _targets(result: dict[str, Any], first: str) -> str:
+    """Say in which single targets the two differ."""
+    gaps = {name: scores[first]["difference"] for name, scores in result["per_output"].items()}
+    known = {name: gap for name, gap in gaps.items() if gap["ci_low"] is not None}
+    sure = sorted(
+        (name for name, gap in known.items() if certain(gap)),
+        key=lambda name: -abs(known[name]["mean"]),
+    )
+    said = ", ".join(
+        f"{name} {known[name]['mean']:+.3f} ({known[name]['ci_low']:+.3f} to "
+        f"{known[name]['ci_high']:+.3f})"
+        for name in sure[:MOST_TARGETS]
+    )
+    more = f" and {len(sure) - MOST_TARGETS} more" if len(sure) > MOST_TARGETS else ""
+    chance = len(known) * (1 - result["confidence"])
+    return (
+        f"Single targets whose interval leaves zero out: {said or 'none'}{more}; of "
+        f"{len(known)}, about {chance:.1f} would by chance alone."
+    )
+
+
+def _mcnemar(result: dict[str, Any]) -> str:
+    scored, test = result["scored"], result["mcnemar"]
+    return (
+        f"McNemar's exact test on the mean probability over seeds; {scored} correct in A only: "
+        f"{test['only_a']}, in B only: {test['only_b']}, in both: {test['both']}, in neither: "
+        f"{test['neither']}; p {p_value(test['p'])}{effect(test['cohens_g'])}. It assumes "
+        f"independent {scored}{_not_so(result)}."
+    )
 
 
 def _not_so(result: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from arpgnet.pipeline.evaluate.target_metrics import (
     best_thresholds,
     over_outputs,
 )
-from arpgnet.pipeline.evaluate.units import Origin, interval_units
+from arpgnet.pipeline.evaluate.units import Origin, Units, interval_units
 from arpgnet.pipeline.tables.predictions import NETWORK, TargetPredictions
 
 # fewest annotated units of a subject whose score is shown
@@ -94,7 +94,6 @@ def summarize_targets(
     if not (test.model == NETWORK).any():
         raise UserError("no test predictions to evaluate: check dataset.protocol and train.folds")
     units = interval_units([clip for clip in clips if clip["clip_id"] in tested])
-    number = {name: place for place, name in enumerate(sorted(set(units.of_clip.values())))}
     models: dict[str, Scored] = {}
     thresholds: dict[str, list[float]] | None = None
     # the network's test rows, and what is scored of them
@@ -107,8 +106,7 @@ def summarize_targets(
             values, used = decided(rows, held, params)
         if name == NETWORK:
             found, thresholds = values, used
-        unit = np.array([number[units.of_clip[clip]] for clip in rows.clip_id])
-        models[name] = _scored(rows, values, unit, len(number), measures, params)
+        models[name] = score_targets(rows, values, units, measures, params)
     network = models[NETWORK]
     first = measures.first
     gains = {
@@ -172,24 +170,32 @@ def summarize_targets(
         },
         "gain_over_baselines": gains,
         "annotated": annotated(own, network.seeds[0]),
-        "subjects": subject_table(network, sorted(number), measures, units.name),
+        "subjects": subject_table(
+            network, sorted(set(units.of_clip.values())), measures, units.name
+        ),
         "co_occurrence": co_occurrence(own, found) if measures.binary else None,
     }
     return rounded(metrics), rounded(details)
 
 
-def _scored(
+def score_targets(
     rows: TargetPredictions,
     values: np.ndarray,
-    unit: np.ndarray,
-    units: int,
+    units: Units,
     measures: Measures,
     params: EvaluateParams,
 ) -> Scored:
-    """Pool one model's test rows over folds, per seed, and resample them."""
+    """Pool one model's test rows over folds, per seed, and resample them.
+
+    Args:
+        values: what is scored of the rows [rows, A]: presence of `decided`, or their values.
+    """
+    names = sorted(set(units.of_clip.values()))
+    number = {name: place for place, name in enumerate(names)}
+    unit = np.array([number[units.of_clip[clip]] for clip in rows.clip_id])
     seeds = sorted({int(seed) for seed in rows.seed})
     each = measures.sums(rows.target, values)
-    of_unit = np.zeros((units, len(seeds), *each.shape[1:]))
+    of_unit = np.zeros((len(names), len(seeds), *each.shape[1:]))
     np.add.at(of_unit, (unit, np.searchsorted(seeds, rows.seed)), each)
     draws = resample_confusions(of_unit, params.bootstrap)
     return Scored(seeds, of_unit.sum(axis=0), draws, of_unit)

@@ -1,4 +1,5 @@
-"""Hide a region from the network and measure the effect on the class it has predicted.
+"""Hide a region from the network and measure the effect on the class it has predicted, or on every
+target.
 
 In the region graph a hidden region is invisible, like one that lies outside the image: no other
 region attends to it and the readout skips it. Where the appearance branch reads the map's mean and
@@ -10,7 +11,7 @@ Shape letters: B views, T frames, N regions, C map channels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,11 +24,26 @@ from arpgnet.pipeline.training.network import run_network
 
 
 def probabilities(outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
-    """Return float64 [B, K]; if frames are labeled, the mean over the valid ones of a view."""
-    if batch.label.ndim == 1:
-        return outputs["logits_BK"].double().softmax(-1)
+    """Return those of classes, float64 [B, K]; if frames are labeled, the mean over the valid ones
+    of a view."""
+    return predictions(outputs, batch, lambda logits: logits.softmax(-1), batch.label.ndim > 1)
+
+
+def predictions(
+    outputs: Mapping[str, Tensor],
+    batch: Batch,
+    values: Callable[[Tensor], Tensor],
+    of_frames: bool,
+) -> Tensor:
+    """Return what is predicted, float64 [B, K]; of labeled frames the mean over the valid ones.
+
+    Args:
+        values: makes predictions of logits.
+    """
+    if not of_frames:
+        return values(outputs["logits_BK"].double())
     weight_BT1 = batch.valid[..., None] / batch.valid.sum(1)[:, None, None].clamp(min=1)
-    return (outputs["frame_logits_BTK"].double().softmax(-1) * weight_BT1).sum(1)
+    return (values(outputs["frame_logits_BTK"].double()) * weight_BT1).sum(1)
 
 
 def can_hide(network: ARPGNet, pooling: Sequence[Sequence[float]] | None) -> list[str]:
@@ -86,12 +102,34 @@ def drops(
         regions: the ones to hide; NaN for others.
         branches: see `without`; where there are none all is NaN.
     """
-    found = torch.full((len(batch), len(mean)), torch.nan, dtype=torch.float64)
+    found_BKN = changes(
+        network, batch, probabilities, mean=mean, regions=regions, branches=branches
+    )
+    place_B1N = predicted_B[:, None, None].expand(-1, 1, len(mean))
+    return found_BKN.gather(1, place_B1N)[:, 0].numpy()
+
+
+def changes(
+    network: ARPGNet,
+    batch: Batch,
+    predicted: Callable[[Mapping[str, Tensor], Batch], Tensor],
+    *,
+    mean: Tensor,
+    regions: Sequence[int],
+    branches: Sequence[str],
+) -> Tensor:
+    """Compute how much lower every prediction is without each region: float64 [B, K, N].
+
+    Args:
+        predicted: makes predictions [B, K] of a network's outputs.
+        mean, regions, branches: see `drops`.
+    """
+    outputs = network.config.num_classes
+    found = torch.full((len(batch), outputs, len(mean)), torch.nan, dtype=torch.float64)
     if not branches:
-        return found.numpy()
-    before_BK = probabilities(run_network(network, batch), batch)
+        return found
+    before_BK = predicted(run_network(network, batch), batch)
     for region in regions:
         hidden = without(batch, region, mean, branches)
-        after_BK = probabilities(run_network(network, hidden), hidden)
-        found[:, region] = (before_BK - after_BK).gather(1, predicted_B[:, None])[:, 0]
-    return found.numpy()
+        found[..., region] = before_BK - predicted(run_network(network, hidden), hidden)
+    return found

@@ -31,12 +31,6 @@ def write_tables(everything: Mapping[str, Any], folder: Path) -> None:
     write_csv(folder / "time.csv", TIME, _time(every))
 
 
-def write_no_tables(folder: Path) -> None:
-    """Write the tables without lines, of a task that is not explained."""
-    for name, columns in (("regions", REGIONS), ("edges", EDGES), ("time", TIME)):
-        write_csv(folder / f"{name}.csv", columns, ())
-
-
 def _regions(names: list[str], group: Mapping[str, Any]) -> Iterator[list[str]]:
     for number, name in enumerate(names):
         drop = group["drop"][number]

@@ -17,7 +17,7 @@ Shape letters: B views, T frames, N regions, C map channels, G = B * T graphs, H
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -58,16 +58,61 @@ def relevance(
     Not under `torch.inference_mode`; `mean` and `branches` as for `occlusion.drops`, of which this
     is the estimate.
     """
-    found = torch.zeros(len(batch), len(mean), dtype=torch.float64)
-    if not branches:
-        return found.fill_(torch.nan).numpy()
+
+    def chosen(outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        return probabilities(outputs, batch).gather(1, predicted_B[:, None])
+
+    return relevances(network, batch, chosen, mean=mean, branches=branches)[:, 0].numpy()
+
+
+def relevances(
+    network: ARPGNet,
+    batch: Batch,
+    predicted: Callable[[Mapping[str, Tensor], Batch], Tensor],
+    *,
+    mean: Tensor,
+    branches: Sequence[str],
+) -> Tensor:
+    """Estimate how much lower predictions are without each region: float64 [B, K, N].
+
+    Unknown (NaN) where a head of action units reads the regions, whose attention is none of these.
+
+    Args:
+        predicted: makes predictions [B, K] of a network's outputs, each of which is explained.
+        mean, branches: see `relevance`.
+    """
+    units = network.config.relation.abrnet is not None and "relation" in branches
+    if not branches or units:
+        shape = (len(batch), network.config.num_classes, len(mean))
+        return torch.full(shape, torch.nan, dtype=torch.float64)
     batch = replace(batch, map_vector=batch.map_vector.float().requires_grad_())
     with torch.enable_grad(), _watched(network) as seen:
         outputs = run_network(network, batch, attention=True)
-        probability_BK = probabilities(outputs, batch)
-        total = probability_BK.gather(1, predicted_B[:, None]).sum()
+        totals = predicted(outputs, batch).sum(0)
         inputs = [*seen.alphas, *(x for x in (seen.pooled, batch.map_vector) if x is not None)]
-        grads = list(torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True))
+        every = [
+            list(
+                torch.autograd.grad(
+                    total, inputs, retain_graph=True, allow_unused=True, materialize_grads=True
+                )
+            )
+            for total in totals
+        ]
+    found = [_estimate(network, outputs, batch, seen, grads, mean, branches) for grads in every]
+    return torch.stack(found, dim=1).detach()
+
+
+def _estimate(
+    network: ARPGNet,
+    outputs: dict[str, Tensor],
+    batch: Batch,
+    seen: _Seen,
+    grads: Sequence[Tensor],
+    mean: Tensor,
+    branches: Sequence[str],
+) -> Tensor:
+    """Return the estimate of one prediction, float64 [B, N], from its gradients."""
+    found = torch.zeros(len(batch), len(mean), dtype=torch.float64)
     frames = batch.valid.shape
     if "relation" in branches:
         for alpha, grad in zip(seen.alphas, grads, strict=False):
@@ -76,7 +121,7 @@ def relevance(
     if "appearance" in branches:
         change_BTNC = (batch.nodes.float() - mean) / len(mean)
         found += (change_BTNC * grads[-1][:, :, None]).sum((1, 3)).double()
-    return found.detach().numpy()
+    return found
 
 
 @contextmanager

@@ -6,26 +6,29 @@ Shape letters: V views (clips, or windows of videos whose frames are labeled), N
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import TrainParams
-from arpgnet.pipeline.common.progress import track
+from arpgnet.pipeline.common.params import TaskParams
 from arpgnet.pipeline.explain.agreement import AGREE, SEEN
 from arpgnet.pipeline.explain.choose import choose, confused, confused_clips, runs_by_fold, tested
-from arpgnet.pipeline.explain.occlusion import can_hide, drops, probabilities
-from arpgnet.pipeline.explain.plots import write_no_tables, write_tables
-from arpgnet.pipeline.explain.relevance import relevance
-from arpgnet.pipeline.explain.summary import Explained, by_class, concat, group, pairs, rounded
-from arpgnet.pipeline.runner.workers import Crashed, run_in_workers
+from arpgnet.pipeline.explain.job import (
+    ExplainJob,
+    Piece,
+    explained,
+    in_passes,
+    region_statistics,
+    views_of,
+)
+from arpgnet.pipeline.explain.occlusion import can_hide
+from arpgnet.pipeline.explain.plots import write_tables
+from arpgnet.pipeline.explain.summary import by_class, concat, group, pairs, rounded
+from arpgnet.pipeline.explain.targets import by_target, concat_targets
 from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
 from arpgnet.pipeline.tables.manifest import read_frame_label_table, read_manifest, read_splits
 from arpgnet.pipeline.tables.predictions import (
@@ -38,17 +41,11 @@ from arpgnet.pipeline.tables.predictions import (
 )
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader
 from arpgnet.pipeline.tables.text_files import write_json
-from arpgnet.pipeline.training.attention import (
-    attends_to_regions,
-    edge_kinds,
-    region_attention,
-    time_attention,
-)
+from arpgnet.pipeline.training.attention import edge_kinds
 from arpgnet.pipeline.training.checkpoints import MODEL, load_run
 from arpgnet.pipeline.training.data import Dataset, load_dataset
-from arpgnet.pipeline.training.device import keep_freed_memory
+from arpgnet.pipeline.training.kinds import read_task
 from arpgnet.pipeline.training.labels import labels_of
-from arpgnet.pipeline.training.network import run_network
 from arpgnet.pipeline.training.state import read_info
 from arpgnet.pipeline.training.tasks import Task, Views, make_task
 
@@ -56,64 +53,9 @@ EXPLANATIONS = Path("reports/explanations.json")
 TABLES = Path("reports/attention")
 # clips per class (windows: the same total): 18 s of CPU time for the demo, 135 clips
 MOST = 16
-FRAMES = 128  # per pass; a longer view is cropped to its middle
-FEW = 4  # passes that are not worth starting a worker
+# of tasks with target values there are no classes: so many times MOST clips or windows in all
+TIMES = 4
 PAIRS = 3  # most confused ones
-
-
-@dataclass(frozen=True)
-class Hidden:
-    """What is hidden, in which branches, and what replaces it: see `drops`."""
-
-    mean: Tensor
-    regions: list[int]
-    branches: list[str]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Views of one pass, and the folder of the run whose network is explained."""
-
-    folder: Path
-    views: Views
-
-
-@dataclass
-class ExplainJob:
-    """Explains a piece; see `pipeline.runner.workers.Job`.
-
-    Attributes:
-        pooling: weights [N, cells] that all frames share, or None.
-        mean, seen: of `region_statistics`.
-    """
-
-    dataset: Dataset
-    pooling: Sequence[Sequence[float]] | None
-    mean: np.ndarray
-    seen: np.ndarray
-
-    def start(self) -> None:
-        keep_freed_memory()
-        torch.set_num_threads(1)
-
-    def do(self, piece: Piece) -> Explained:
-        network, task = self._load(piece.folder)
-        branches = can_hide(network, self.pooling)
-        regions = np.flatnonzero(self.seen >= SEEN).tolist()
-        hidden = Hidden(torch.from_numpy(self.mean), regions, branches)
-        kinds = edge_kinds(network.config, self.dataset.metadata)
-        # not inference_mode: relevance needs gradients
-        with torch.no_grad():
-            return explain_views(network, task, piece.views, hidden, kinds)
-
-    def _load(self, folder: Path) -> tuple[ARPGNet, Task]:
-        """Load a run's network once: its pieces follow each other."""
-        if self._loaded is None or self._loaded[0] != folder:
-            network, info = load_run(folder)
-            self._loaded = folder, network, make_task(self.dataset, _views_of(info))
-        return self._loaded[1:]
-
-    _loaded: tuple[Path, ARPGNet, Task] | None = None
 
 
 def explain(
@@ -122,7 +64,7 @@ def explain(
     """Explain at most `most` test clips per class and confused pair under `root`.
 
     The networks are those of the lowest seed. What was explained before is taken from the store.
-    Of other tasks than expressions only that is written.
+    Of other tasks than expressions, `TIMES` as many in all.
 
     Args:
         workers: processes that share the work; 1: this process.
@@ -130,24 +72,22 @@ def explain(
     Raises:
         UserError: a stage's output is absent, or no test clip is left.
     """
-    if (kind := kind_of_predictions(root / PREDICTIONS)) != EXPRESSION:
-        # occlusion is measured by the class that is predicted: of other tasks there is none
-        write_json({"kind": kind, "available": False}, root / EXPLANATIONS)
-        write_no_tables(root / TABLES)
-        return
+    kind = kind_of_predictions(root / PREDICTIONS)
+    compute = explanations if kind == EXPRESSION else target_explanations
     runs = runs_by_fold(root)
-    store, key = store or Store(), _key(root, runs, most)
+    store, key = store or Store(), _key(root, runs, most, kind)
     target = root / EXPLANATIONS
     if not store.get_file("explain", key, target):
-        write_json(explanations(root, runs, most, workers), target)
+        write_json(compute(root, runs, most, workers), target)
         store.put_file("explain", key, target)
     write_tables(json.loads(target.read_text(encoding="utf-8")), root / TABLES)
 
 
-def _key(root: Path, runs: Mapping[int, Path], most: int) -> str:
+def _key(root: Path, runs: Mapping[int, Path], most: int, kind: str) -> str:
     """Compute the digest of all that the explanations depend on."""
+    labels = "frame_labels" if kind == EXPRESSION else "targets"
     files = [
-        *(root / f"data/{name}.parquet" for name in ("manifest", "frame_labels")),
+        *(root / f"data/{name}.parquet" for name in ("manifest", labels)),
         # with the key of each clip
         *(root / f"data/{name}" / INDEX for name in ("appearance", "graphs")),
         root / PREDICTIONS,
@@ -170,6 +110,66 @@ def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) 
     dataset, fold_of, drawn = load_chosen(
         root, graphs, predictions, ranked, list(runs), most, shared=workers > 1
     )
+    everything = _explained(dataset, graphs, runs, fold_of, most * len(manifest.classes), workers)
+    found, seen_N, kinds = concat(everything.parts), everything.seen, everything.kinds
+    # clips added for a pair were chosen because they are wrong: other means leave them out
+    usual = np.isin(found.clip, list(drawn))
+    return {
+        **everything.about,
+        "most_per_class": most,
+        "networks": [folder.name for folder in runs.values()],
+        "classes": manifest.classes,
+        "all": group(found, usual, seen_N, kinds),
+        "by_class": list(by_class(found, usual, manifest.classes, seen_N, kinds)),
+        "pairs": list(pairs(found, ranked, manifest.classes, seen_N, kinds)),
+    }
+
+
+def target_explanations(
+    root: Path, runs: Mapping[int, Path], most: int, workers: int
+) -> dict[str, Any]:
+    """Compute the content of `EXPLANATIONS`, of a task with target values."""
+    graphs = ShardReader(root / "data/graphs")
+    info = read_info(next(iter(runs.values())) / MODEL)
+    task = TaskParams(kind=info["kind"], targets=info["classes"])
+    dataset, fold_of = load_drawn(root, graphs, task, list(runs), TIMES * most, workers > 1)
+    # windows are drawn fold by fold
+    windows = max(1, TIMES * most // len(runs))
+    everything = _explained(dataset, graphs, runs, fold_of, windows, workers)
+    found, seen_N, kinds = concat_targets(everything.parts), everything.seen, everything.kinds
+    usual = np.ones(len(found.clip), dtype=bool)
+    return {
+        **everything.about,
+        "kind": info["kind"],
+        "most": TIMES * most,
+        "networks": [folder.name for folder in runs.values()],
+        "classes": info["classes"],
+        "all": group(found.together(), usual, seen_N, kinds),
+        "by_class": list(by_target(found, dataset.kind, seen_N, kinds)),
+        "pairs": [],
+    }
+
+
+@dataclass(frozen=True)
+class _Everything:
+    """The explained views of all folds, in parts; which regions are seen [N]; the kinds of edge;
+    and what the file says of them."""
+
+    parts: list[Any]
+    seen: np.ndarray
+    kinds: list[str]
+    about: dict[str, Any]
+
+
+def _explained(
+    dataset: Dataset,
+    graphs: ShardReader,
+    runs: Mapping[int, Path],
+    fold_of: Mapping[str, int],
+    windows: int,
+    workers: int,
+) -> _Everything:
+    """Explain every clip for its fold's network; of labeled frames, so many windows of a fold."""
     mean_NC, seen_N, xy_N2 = region_statistics(dataset)
     job = ExplainJob(dataset, graphs.metadata["pooling"], mean_NC.numpy(), seen_N)
     pieces = []
@@ -177,20 +177,12 @@ def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) 
         info = read_info(folder / MODEL)
         mine = [n for n, clip in enumerate(dataset.clip_ids) if fold_of[clip] == fold]
         if mine:
-            _, views = chosen_views(dataset, info, np.array(mine), most)
-            pieces += [Piece(folder, part) for part in _parts(views)]
-    parts = list(explained(job, pieces, workers))
-    network, _ = load_run(pieces[-1].folder)
-    branches = can_hide(network, job.pooling)
-    kinds = edge_kinds(network.config, dataset.metadata)
-    found = concat(parts)
-    # clips added for a pair were chosen because they are wrong: other means leave them out
-    usual = np.isin(found.clip, list(drawn))
-    return {
+            _, views = chosen_views(dataset, info, np.array(mine), windows)
+            pieces += [Piece(folder, part) for part in in_passes(views)]
+    parts = explained(job, pieces, workers)
+    network, _ = load_run(pieces[-1].folder, kind=None)
+    about = {
         "unit": "clips" if dataset.frame_labels is None else "windows",
-        "most_per_class": most,
-        "networks": [folder.name for folder in runs.values()],
-        "classes": manifest.classes,
         "regions": {
             "kind": dataset.metadata["regions"],
             "names": dataset.metadata["names"],
@@ -198,12 +190,11 @@ def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) 
             "seen": rounded(seen_N),
             "compared_from": SEEN,
         },
-        "hidden_from": branches,
+        "hidden_from": can_hide(network, job.pooling),
         "agree_from": AGREE,
-        "all": group(found, usual, seen_N, list(kinds)),
-        "by_class": list(by_class(found, usual, manifest.classes, seen_N, list(kinds))),
-        "pairs": list(pairs(found, ranked, manifest.classes, seen_N, list(kinds))),
     }
+    kinds = edge_kinds(network.config, dataset.metadata)
+    return _Everything(parts, seen_N, list(kinds), about)
 
 
 def load_chosen(
@@ -236,117 +227,43 @@ def load_chosen(
     return dataset, fold_of, drawn
 
 
-def explained(job: ExplainJob, pieces: Sequence[Piece], workers: int) -> Iterator[Explained]:
-    """Explain the pieces; results in their order.
+def load_drawn(
+    root: Path, graphs: ShardReader, task: TaskParams, folds: list[int], most: int, shared: bool
+) -> tuple[Dataset, dict[str, int]]:
+    """Load the features of at most `most` clips with target values, and the fold that tests each.
 
     Raises:
-        UserError: a worker died twice on a piece.
+        UserError: none has features.
     """
-    found: dict[int, Explained] = {}
-    place = {id(piece): number for number, piece in enumerate(pieces)}
-    with track(sum(len(piece.views) for piece in pieces), "explain") as progress:
-        for piece, result in _computed(job, pieces, workers):
-            if isinstance(result, Crashed):
-                raise UserError(
-                    f"a worker of the explain stage died twice (exit code {result.exit_code}): "
-                    "out of memory? set engine.workers: 1"
-                )
-            found[place[id(piece)]] = result
-            progress.advance(len(piece.views))
-    return iter([found[number] for number in range(len(pieces))])
-
-
-def _computed(
-    job: ExplainJob, pieces: Sequence[Piece], workers: int
-) -> Iterator[tuple[Piece, Any]]:
-    # starting a worker takes as long as 4 passes
-    if workers > 1 and len(pieces) > FEW:
-        yield from run_in_workers(job, pieces, workers)
-        return
-    # results are those of one thread everywhere
-    before = torch.get_num_threads()
-    job.start()
-    try:
-        for piece in pieces:
-            yield piece, job.do(piece)
-    finally:
-        torch.set_num_threads(before)
-
-
-def region_statistics(dataset: Dataset) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """Compute over all valid frames: mean features [N, C], fraction of frames that show a region
-    [N], mean position [N, 2]."""
-    features = dataset.features
-    valid = features.valid.nonzero()[:, 0]
-    total = sum(
-        (features.nodes[rows].float().sum(0) for rows in valid.split(FRAMES)),
-        start=torch.zeros(()),
+    manifest = read_manifest(root / "data/manifest.parquet")
+    kind, labels = read_task(task, manifest, root)
+    appearance = ShardReader(root / "data/appearance")
+    usable = [c for c in labels.of_clip if appearance.entry(c).ok and graphs.entry(c).ok]
+    fold_of = tested(read_splits(root / "data/splits.parquet"), folds, usable)
+    drawn = choose(list(fold_of), dict.fromkeys(fold_of, 0), most)
+    if not drawn:
+        raise UserError("no test clip has features: data/*/index.parquet has the reasons")
+    dataset = load_dataset(
+        {clip: labels.of_clip[clip] for clip in drawn},
+        appearance,
+        graphs,
+        frame_labels=labels.of_frames,
+        kind=kind,
+        shared=shared,
     )
-    seen_N, xy_N2 = features.visible[valid].double().mean(0), features.node_xy[valid].mean(0)
-    return total / max(1, len(valid)), seen_N.numpy(), xy_N2.numpy()
+    return dataset, fold_of
 
 
 def chosen_views(
-    dataset: Dataset, info: Mapping[str, Any], clips: np.ndarray, most: int
+    dataset: Dataset, info: Mapping[str, Any], clips: np.ndarray, windows: int
 ) -> tuple[Task, Views]:
-    """Return one view per clip as in evaluation; of videos with labeled frames, windows drawn with
-    a fixed seed."""
-    task = make_task(dataset, _views_of(info))
+    """Return one view per clip as in evaluation; of videos with labeled frames, at most so many
+    windows, drawn with a fixed seed."""
+    task = make_task(dataset, views_of(info))
     views = task.evaluation(clips)
     shown = dataset.valid[views.rows] & (views.rows >= 0)
     chosen = np.flatnonzero(shown.any(axis=1))
     if dataset.frame_labels is not None:
         rng = np.random.default_rng(0)
-        chosen = np.sort(rng.permutation(chosen)[: most * len(info["classes"])])
+        chosen = np.sort(rng.permutation(chosen)[:windows])
     return task, Views(views.rows[chosen], views.clip[chosen])
-
-
-def _views_of(info: Mapping[str, Any]) -> TrainParams:
-    """Return the settings of a run that choose its views."""
-    train = info["params"]["train"]
-    return TrainParams.model_validate(
-        {name: train[name] for name in ("frames", "window", "stride")}
-    )
-
-
-def _parts(views: Views) -> Iterator[Views]:
-    """Split into passes of about `FRAMES` frames."""
-    start = max(0, views.rows.shape[1] - FRAMES) // 2
-    rows = views.rows[:, start : start + FRAMES]
-    step = max(1, FRAMES // rows.shape[1])
-    for first in range(0, len(rows), step):
-        yield Views(rows[first : first + step], views.clip[first : first + step])
-
-
-def explain_views(
-    network: ARPGNet,
-    task: Task,
-    views: Views,
-    hidden: Hidden,
-    kinds: Mapping[str, Tensor],
-) -> Explained:
-    """Compute attention, occlusion and relevance of some views."""
-    label = task.labels(views)
-    batch = task.dataset.features.take(torch.from_numpy(views.rows), torch.from_numpy(label))
-    outputs = run_network(network, batch, attention=True)
-    probability_B, predicted_B = probabilities(outputs, batch).max(-1)
-    regions = (
-        region_attention(network, outputs, batch, kinds) if attends_to_regions(network) else {}
-    )
-    return Explained(
-        clip=np.array([task.dataset.clip_ids[clip] for clip in views.clip], dtype=object),
-        label=label if label.ndim == 1 else _most_frequent(label),
-        predicted=predicted_B.numpy(),
-        probability=probability_B.numpy(),
-        drop=drops(network, batch, predicted_B, **vars(hidden)),
-        relevance=relevance(
-            network, batch, predicted_B, mean=hidden.mean, branches=hidden.branches
-        ),
-        regions=regions,
-        time=time_attention(network.config.fusion, outputs, batch.valid),
-    )
-
-
-def _most_frequent(label_VT: np.ndarray) -> np.ndarray:
-    known = [row[row >= 0] for row in label_VT]
-    return np.array([np.bincount(row).argmax() if len(row) else -1 for row in known], np.int64)

@@ -11,11 +11,22 @@ import numpy as np
 import torch
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.common.params import TaskParams, TrainParams
 from arpgnet.pipeline.export.parity import TOLERANCE
+from arpgnet.pipeline.export.traceable import output_name
 from arpgnet.pipeline.networks.sessions import make_session
+from arpgnet.pipeline.tables.facs import PRESENT
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
-from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
+from arpgnet.pipeline.tables.predictions import (
+    EXPRESSION,
+    NETWORK,
+    PREDICTIONS,
+    Predictions,
+    TargetPredictions,
+    kind_of_predictions,
+    read_predictions,
+    read_target_predictions,
+)
 from arpgnet.pipeline.training.data import load
 from arpgnet.pipeline.training.tasks import Task, Views, make_task
 
@@ -25,8 +36,9 @@ VIEWS = ("frames", "offsets", "window", "stride")
 
 @dataclass(frozen=True)
 class Checked:
-    """The run, how many predictions were compared, the largest difference of a probability, and
-    how many clips (or frames) are predicted differently."""
+    """The run, how many predictions were compared, the largest difference of a probability or
+    value, and how many clips (or frames) are predicted differently: their class, or which action
+    units are present."""
 
     run: str
     predictions: int
@@ -52,28 +64,50 @@ def check(file: Path, root: Path = Path()) -> Checked:
     session = make_session(file)
     properties = session.get_modelmeta().custom_metadata_map
     try:
-        run, classes, params = (json.loads(properties[key]) for key in ("run", "classes", "params"))
+        run, outputs, params = (json.loads(properties[key]) for key in ("run", "classes", "params"))
     except KeyError:
         raise UserError(f"{file} was not written by `arpgnet export`") from None
-    rows = read_predictions(root / PREDICTIONS)
+    # an older version exported expressions only
+    kind = json.loads(properties.get("kind", f'"{EXPRESSION}"'))
+    rows, names, stored = _read(root / PREDICTIONS)
     mine = (rows.model == NETWORK) & (rows.fold == run["fold"]) & (rows.seed == run["seed"])
     if run.get("refitted"):
         mine &= rows.split == "test"
-    rows = rows.select(mine & (rows.predicted >= 0))
-    if rows.classes != classes or not len(rows.clip_id):
+    mine &= ~np.isnan(stored).any(axis=1)
+    rows, stored = rows.select(mine), stored[mine]
+    if kind != kind_of_predictions(root / PREDICTIONS) or names != outputs or not len(stored):
         raise UserError(f"{root / PREDICTIONS} has no predictions of {run['name']} of {file}")
-    dataset, _ = load(read_manifest(root / MANIFEST), root)
+    targets = "auto" if kind == EXPRESSION else outputs
+    dataset, _ = load(
+        read_manifest(root / MANIFEST), root, task=TaskParams(kind=kind, targets=targets)
+    )
     views = TrainParams.model_validate({name: params["train"][name] for name in VIEWS})
-    found = probabilities(session, make_task(dataset, views), rows)
+    found = predictions(session, make_task(dataset, views), rows)
     return Checked(
         run["name"],
-        len(rows.clip_id),
-        float(np.abs(found - rows.probabilities).max()),
-        int((found.argmax(axis=1) != rows.predicted).sum()),
+        len(stored),
+        float(np.abs(found - stored).max()),
+        int((_decisions(kind, found) != _decisions(kind, stored)).any(axis=1).sum()),
     )
 
 
-def probabilities(session: Any, task: Task, rows: Predictions) -> np.ndarray:
+def _read(path: Path) -> tuple[Predictions | TargetPredictions, list[str], np.ndarray]:
+    """Return all rows, the names of the outputs, and what is predicted of them [rows, K]."""
+    if kind_of_predictions(path) == EXPRESSION:
+        rows = read_predictions(path)
+        return rows, rows.classes, rows.probabilities
+    found = read_target_predictions(path)
+    return found, found.names, found.values
+
+
+def _decisions(kind: str, values: np.ndarray) -> np.ndarray:
+    """Return what each row is decided to be, [rows, any]; nothing where values stay values."""
+    if kind == EXPRESSION:
+        return values.argmax(axis=1)[:, None]
+    return values >= PRESENT[kind] if kind == "action_units" else np.zeros((len(values), 0))
+
+
+def predictions(session: Any, task: Task, rows: Predictions | TargetPredictions) -> np.ndarray:
     """Predict each row's clip or frame with the graph: float64 [rows, K].
 
     Raises:
@@ -95,7 +129,8 @@ def probabilities(session: Any, task: Task, rows: Predictions) -> np.ndarray:
 
 
 def _of_views(session: Any, task: Task, views: Views) -> np.ndarray:
-    """Compute probabilities of each view [V, K], or of its frames [V, T, K] (padding: zeros)."""
+    """Predict each view [V, K], or its frames [V, T, K] (padding: zeros)."""
+    kind = task.dataset.kind
     names = [one.name for one in session.get_inputs()]
     found = []
     for rows_T in views.rows:
@@ -107,10 +142,10 @@ def _of_views(session: Any, task: Task, views: Views) -> np.ndarray:
             for name in names
         }
         if task.name == "clip":
-            found.append(session.run(["probabilities"], inputs)[0][0])
+            found.append(session.run([output_name(kind)], inputs)[0][0])
             continue
         logits_TK = torch.from_numpy(session.run(["frame_logits"], inputs)[0][0])
         view_TK = np.zeros((len(rows_T), logits_TK.shape[1]))
-        view_TK[inside] = logits_TK.softmax(-1).numpy()
+        view_TK[inside] = kind.values(logits_TK).numpy()
         found.append(view_TK)
     return np.stack(found).astype(np.float64)

@@ -14,6 +14,7 @@ from arpgnet.pipeline.export.traceable import input_names
 from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.networks.preprocessing import normalization
+from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.tables.shards import ShardReader
 from arpgnet.pipeline.training.data import APPEARANCE_METADATA, GRAPH_METADATA
 
@@ -56,6 +57,7 @@ def metadata(
         )
     pack = load_pack(params.faces.pack, ["embedding"])
     return {
+        "kind": info.get("kind", EXPRESSION),
         "classes": info["classes"],
         "inputs": {key: INPUTS[key] for key in input_names(network)},
         "max_frames": longest(network),
@@ -82,7 +84,8 @@ def metadata(
             "refitted": info.get("refitted", 0),
             # the graph's logits are divided by it already
             "temperature": info.get("temperature", 1.0),
-            "val_uar": info["validation"]["val_uar"],
+            # of other tasks than expressions the task's own score
+            **{key: info["validation"][key] for key in _selecting(info)},
         },
         "license": {
             "code": "MIT",
@@ -90,6 +93,12 @@ def metadata(
             "notice": f"{pack.notice} An expression is not an emotion: do not judge people by it.",
         },
     }
+
+
+def _selecting(info: Mapping[str, Any]) -> list[str]:
+    """Return the name of the validation score that is told."""
+    kind = info.get("kind", EXPRESSION)
+    return ["val_uar"] if kind == EXPRESSION else [f"val_{info['select']}"]
 
 
 def _network_metadata(spec: Any, stored: Mapping[str, Any]) -> dict[str, Any]:

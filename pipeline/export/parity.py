@@ -12,8 +12,9 @@ from torch import Tensor
 from arpgnet.models.arpgnet import ARPGNet, Standardize
 from arpgnet.models.fusion import BAND_FRAMES
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.export.traceable import ARGUMENTS, OUTPUTS, input_names
+from arpgnet.pipeline.export.traceable import ARGUMENTS, LOGITS, input_names, output_name
 from arpgnet.pipeline.networks.sessions import make_session
+from arpgnet.pipeline.training.kinds.base import Kind
 
 # on logits as on probabilities; float32 rounding alone gives about 1e-6
 TOLERANCE = 1e-4
@@ -68,7 +69,7 @@ def random_inputs(
     return {name: makers[name]() for name in input_names(network)}
 
 
-def largest_difference(network: ARPGNet, graph: Path | bytes) -> float:
+def largest_difference(network: ARPGNet, kind: Kind, graph: Path | bytes) -> float:
     """Compute the largest difference of any output in any trial.
 
     Raises:
@@ -80,21 +81,22 @@ def largest_difference(network: ARPGNet, graph: Path | bytes) -> float:
         with torch.no_grad():
             out = network(**{ARGUMENTS[name]: value for name, value in inputs.items()})
         logits = out["logits_BK"]
-        expected = (logits.softmax(-1), logits, out["frame_logits_BTK"])
-        found = session.run(list(OUTPUTS), {name: value.numpy() for name, value in inputs.items()})
+        expected = (kind.values(logits), logits, out["frame_logits_BTK"])
+        given = {name: value.numpy() for name, value in inputs.items()}
+        found = session.run([output_name(kind), *LOGITS], given)
         for ours, theirs in zip(expected, found, strict=True):
             gap = np.abs(ours.numpy() - theirs).max()
             worst = max(worst, float("inf") if np.isnan(gap) else float(gap))
     return worst
 
 
-def check_parity(network: ARPGNet, graph: Path | bytes) -> float:
+def check_parity(network: ARPGNet, kind: Kind, graph: Path | bytes) -> float:
     """Check that `largest_difference` is within `TOLERANCE`, and return it.
 
     Raises:
         UserError: the two differ by more.
     """
-    worst = largest_difference(network, graph)
+    worst = largest_difference(network, kind, graph)
     if worst > TOLERANCE:
         raise UserError(
             f"the exported graph differs from the network by {worst:.1e}, more than "

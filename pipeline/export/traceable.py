@@ -24,6 +24,7 @@ from arpgnet.models.arpgnet import ARPGNet, RelationBranch
 from arpgnet.models.attention import GAT, Edges, GATv2
 from arpgnet.models.fusion import Fusion, FusionConfig
 from arpgnet.models.kernels import MASKED_SCORE, NEGATIVE_SLOPE
+from arpgnet.pipeline.training.kinds.base import Kind
 
 # name in the graph -> argument of `ARPGNet.forward`
 ARGUMENTS = {
@@ -34,7 +35,13 @@ ARGUMENTS = {
     "visible": "visible_BTN",
     "valid": "valid_BT",
 }
-OUTPUTS = ("probabilities", "logits", "frame_logits")
+# of the clips what is predicted (`output_name`) and logits; of the frames logits
+LOGITS = ("logits", "frame_logits")
+
+
+def output_name(kind: Kind) -> str:
+    """Return the name of the first output: probabilities, or the values of targets."""
+    return "probabilities" if kind.name in ("expression", "action_units") else "values"
 
 
 def input_names(network: ARPGNet) -> list[str]:
@@ -52,14 +59,15 @@ def input_names(network: ARPGNet) -> list[str]:
 
 
 class TraceableNet(nn.Module):
-    """The network with positional inputs, `input_names(network)`, and outputs `OUTPUTS`.
+    """The network with positional inputs, `input_names(network)`.
 
     Shapes:
-        probabilities and logits [B, K] of the clips, frame_logits [B, T, K]; float32
+        outputs: what is predicted and logits [B, K] of the clips, frame_logits [B, T, K]; float32
     """
 
-    def __init__(self, network: ARPGNet) -> None:
+    def __init__(self, network: ARPGNet, kind: Kind) -> None:
         super().__init__()
+        self.kind = kind
         self.names = input_names(network)
         self.network = copy.deepcopy(network).eval()
         if "relation" in network.config.fusion.streams:
@@ -75,7 +83,7 @@ class TraceableNet(nn.Module):
         }
         outputs = self.network(**arguments)
         logits_BK = outputs["logits_BK"]
-        return logits_BK.softmax(-1), logits_BK, outputs["frame_logits_BTK"]
+        return self.kind.values(logits_BK), logits_BK, outputs["frame_logits_BTK"]
 
 
 def _replace_convs(module: nn.Module) -> None:
@@ -170,10 +178,18 @@ class DenseRelation(nn.Module):
         edges = Edges(mask_GNN, visible_GN)  # the dense forms read no candidate keys
         for conv, norm in zip(own.convs, own.norms, strict=True):
             x_GND = norm(x_GND + F.elu(conv(x_GND, x_GND, edges)[0]))
-        relation_GD = own.out_norm(own.out(own._read_out(x_GND, visible_GN)[0]))
         # element by element: a slice of the shape would be frozen
         clips, frames = nodes_BTNC.shape[0], nodes_BTNC.shape[1]
-        return {"relation_BTD": relation_GD.reshape(clips, frames, relation_GD.shape[-1])}
+        out: dict[str, Tensor] = {}
+        if own.has_units:
+            unit_GAD, unit_GK = own.units(x_GND, visible_GN)
+            pooled = unit_GAD.flatten(1)
+            out["unit_logits_BTK"] = unit_GK.reshape(clips, frames, unit_GK.shape[-1])
+        else:
+            pooled = own._read_out(x_GND, visible_GN)[0]
+        relation_GD = own.out_norm(own.out(pooled))
+        out["relation_BTD"] = relation_GD.reshape(clips, frames, relation_GD.shape[-1])
+        return out
 
 
 class WholeClip:

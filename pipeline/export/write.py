@@ -19,9 +19,12 @@ from arpgnet.pipeline.common.files import write_whole
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.export.describe import metadata
 from arpgnet.pipeline.export.parity import check_parity, longest, random_inputs
-from arpgnet.pipeline.export.traceable import OUTPUTS, TraceableNet
+from arpgnet.pipeline.export.traceable import LOGITS, TraceableNet, output_name
 from arpgnet.pipeline.tables.curves import RUNS
+from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.training.checkpoints import find_run, load_run
+from arpgnet.pipeline.training.kinds import trained_task
+from arpgnet.pipeline.training.kinds.base import Kind
 
 OPSET = 17  # the first with LayerNormalization as one operator
 
@@ -46,22 +49,25 @@ def export(params: Params, out: Path, *, run: str | None = None, root: Path = Pa
             ONNX, or the graph differs by more than `parity.TOLERANCE`; `out` is unchanged.
     """
     name = find_run(run, root)
-    network, info = load_run(root / RUNS / name)
+    network, info = load_run(root / RUNS / name, kind=None)
+    kind = trained_task(info.get("kind", EXPRESSION), info["classes"])
     properties = metadata(network, info, params, name, root)
-    graph, difference = checked_graph(network, properties)
+    graph, difference = checked_graph(network, kind, properties)
     write_whole(out, graph)
     return Exported(name, difference)
 
 
-def checked_graph(network: ARPGNet, properties: Mapping[str, Any]) -> tuple[bytes, float]:
+def checked_graph(
+    network: ARPGNet, kind: Kind, properties: Mapping[str, Any]
+) -> tuple[bytes, float]:
     """Return what `to_onnx` does, and the largest difference to the network.
 
     Raises:
         UserError: a convolution of torch_geometric cannot be exported, or the two differ.
     """
     try:
-        graph = to_onnx(network, properties)
-        return graph, check_parity(network, graph)
+        graph = to_onnx(network, kind, properties)
+        return graph, check_parity(network, kind, graph)
     except UserError:
         raise
     except Exception as error:  # the exporter's, the convolution's or ONNX Runtime's own
@@ -75,28 +81,28 @@ def checked_graph(network: ARPGNet, properties: Mapping[str, Any]) -> tuple[byte
         ) from error
 
 
-def to_onnx(network: ARPGNet, properties: Mapping[str, Any]) -> bytes:
+def to_onnx(network: ARPGNet, kind: Kind, properties: Mapping[str, Any]) -> bytes:
     """Export the graph for any number of clips and frames, `properties` as JSON in its metadata.
 
-    Inputs are those of `traceable.input_names`, outputs `traceable.OUTPUTS`. Equal arguments give
-    equal bytes.
+    Inputs are those of `traceable.input_names`, outputs `traceable.output_name` and `LOGITS`. Equal
+    arguments give equal bytes.
     """
     most = longest(network)
     example = random_inputs(network, 2, min(5, most or 5), torch.Generator().manual_seed(0))
-    axes = {0: "clips", 1: "frames"}
+    axes, predicted = {0: "clips", 1: "frames"}, output_name(kind)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         # the older exporter: the newer one needs onnxscript and fixes lengths it can see. What it
         # warns of, in torch_geometric's code, is settled by `check_parity`
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            TraceableNet(network),
+            TraceableNet(network, kind),
             tuple(example.values()),
             path,
             input_names=list(example),
-            output_names=list(OUTPUTS),
+            output_names=[predicted, *LOGITS],
             dynamic_axes=dict.fromkeys((*example, "frame_logits"), axes)
-            | {name: {0: "clips"} for name in ("probabilities", "logits")},
+            | {name: {0: "clips"} for name in (predicted, "logits")},
             opset_version=OPSET,
             dynamo=False,
         )

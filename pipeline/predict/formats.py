@@ -8,7 +8,6 @@ Sources of the two formats of other tools:
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,6 +17,8 @@ import numpy as np
 from arpgnet.pipeline.geometry.pose import UNKNOWN
 from arpgnet.pipeline.geometry.quality import Quality
 from arpgnet.pipeline.predict.rows import NAN, Row, TableHeader
+from arpgnet.pipeline.tables.facs import PRESENT, unit_of
+from arpgnet.pipeline.tables.predictions import EXPRESSION
 
 Format = Literal["parquet", "csv", "jsonl", "openface", "pyfeat", "intervals"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -28,8 +29,12 @@ SUFFIX: dict[Format, str] = {
 }  # fmt: skip
 # formats whose users expect landmarks
 WITH_LANDMARKS = frozenset({"openface", "pyfeat"})
-# probability from which on an action unit counts as present
-PRESENT = 0.5
+
+
+def formats_of(kind: str) -> tuple[Format, ...]:
+    """Return the formats that a task's predictions have: `intervals` needs what is present."""
+    always = kind != EXPRESSION and kind not in PRESENT
+    return tuple(form for form in FORMATS if not (always and form == "intervals"))
 
 
 def beside(table: Path, suffix: str) -> Path:
@@ -77,7 +82,7 @@ def openface(row: Row, head: TableHeader, complete: bool = True) -> dict[str, An
         **{f"pose_T{axis}": float(value) for axis, value in zip("xyz", pose.position, strict=True)},
         **{f"pose_R{axis}": float(value) for axis, value in zip("xyz", pose.euler, strict=True)},
         **_points(row, head),
-        **(_predicted(row, head) if head.of_classes else _openface_targets(row, head)),
+        **(_predicted(row, head) if head.display.of_classes else _openface_targets(row, head)),
         "complete": int(complete),
     }
 
@@ -135,32 +140,27 @@ def _classes(row: Row, head: TableHeader) -> dict[str, float]:
 def _predicted(row: Row, head: TableHeader) -> dict[str, Any]:
     """Return a column for each class and the most probable one, or one for each target."""
     values = _classes(row, head)
-    if not head.of_classes:
+    if not head.display.of_classes:
         return dict(values)
     return {**{f"p_{name}": value for name, value in values.items()}, "label": _label(row, head)}
-
-
-def _unit(name: str) -> tuple[int, bool] | None:
-    """Return a target's number of the action unit, and whether it is its intensity."""
-    found = re.fullmatch(r"au_(\d+)(_intensity)?", name)
-    return (int(found[1]), found[2] is not None) if found else None
 
 
 def _openface_targets(row: Row, head: TableHeader) -> dict[str, float]:
     columns = {}
     for name, value in _classes(row, head).items():
-        unit = _unit(name)
+        unit = unit_of(name)
         if unit is None:
             columns[name] = value
         elif unit[1]:
             columns[f"AU{unit[0]:02d}_r"] = value
         else:
-            columns[f"AU{unit[0]:02d}_c"] = value if math.isnan(value) else float(value >= PRESENT)
+            present = value >= PRESENT["action_units"]
+            columns[f"AU{unit[0]:02d}_c"] = value if math.isnan(value) else float(present)
     return columns
 
 
 def _pyfeat_name(name: str) -> str:
-    unit = _unit(name)
+    unit = unit_of(name)
     return f"AU{unit[0]:02d}" if unit else name
 
 

@@ -215,30 +215,31 @@ class JsonTable(TextTable):
         self._lines.write(json.dumps(values, ensure_ascii=False) + "\n")
 
 
-INTERVAL_COLUMNS = ("face_id", "start_s", "end_s", "duration_s", "label", "mean_p", "complete")
+INTERVAL_COLUMNS = ("face_id", "start_s", "end_s", "duration_s", "label")
 
 
 @dataclass
 class _Interval:
     start_s: float
-    label: int
     total: float = 0.0
     frames: int = 0
 
 
 class IntervalTable(TextTable):
-    """One row per face and stretch of frames with the same most probable class, as ELAN, Praat and
-    BORIS import it.
+    """One row per face and stretch of frames with the same most probable class, or in which an
+    action unit is present, as ELAN, Praat and BORIS import it.
 
-    A stretch ends where another class is more probable, or the face is not seen; a frame lasts
-    until the next one. Rows are in the file as soon as they end.
+    A stretch ends where that is no longer so, or the face is not seen; a frame lasts until the next
+    one. Rows are in the file as soon as they end.
     """
 
     def __init__(self, path: Path, head: TableHeader) -> None:
         super().__init__(path, head)
         self._writer = csv.writer(self._lines, lineterminator="\n")
-        self._writer.writerow(INTERVAL_COLUMNS)
-        self._open: dict[int, _Interval] = {}
+        mean = "mean_intensity" if head.kind == "intensity" else "mean_p"
+        self._writer.writerow([*INTERVAL_COLUMNS, mean, "complete"])
+        # by face and output
+        self._open: dict[tuple[int, int], _Interval] = {}
         self._frames = ByFrame(self._add_frame)
         self._end_s = 0.0
 
@@ -247,30 +248,31 @@ class IntervalTable(TextTable):
 
     def close(self, complete: bool) -> None:
         self._frames.end()
-        for face in list(self._open):
-            self._end(face, self._end_s)
+        for key in list(self._open):
+            self._end(key, self._end_s)
         super().close(complete)
 
     def _add_frame(self, rows: list[Row], frame_s: float) -> None:
         time_s = rows[0].time_s
         seen = {
-            row.face_id: (label := int(row.probabilities.argmax()), float(row.probabilities[label]))
+            (row.face_id, label): float(row.probabilities[label])
             for row in rows
             if row.probabilities is not None
+            for label in self._head.display.marked(row.probabilities)
         }
-        for face in list(self._open):
-            if face not in seen or seen[face][0] != self._open[face].label:
-                self._end(face, time_s)
-        for face, (label, probability) in seen.items():
-            one = self._open.setdefault(face, _Interval(time_s, label))
-            one.total += probability
+        for key in list(self._open):
+            if key not in seen:
+                self._end(key, time_s)
+        for key, value in seen.items():
+            one = self._open.setdefault(key, _Interval(time_s))
+            one.total += value
             one.frames += 1
         self._end_s = time_s + frame_s
 
-    def _end(self, face: int, end_s: float) -> None:
-        one = self._open.pop(face)
+    def _end(self, key: tuple[int, int], end_s: float) -> None:
+        one, (face, label) = self._open.pop(key), key
         numbers = (one.start_s, end_s, end_s - one.start_s)
-        row = [face, *(round(value, 6) for value in numbers), self._head.classes[one.label]]
+        row = [face, *(round(value, 6) for value in numbers), self._head.classes[label]]
         self._write([*row, round(one.total / one.frames, 6)])
 
     def _line(self, row: list[Any], complete: bool) -> None:

@@ -18,7 +18,7 @@ from arpgnet.pipeline.networks.detector import Detector, open_detector
 from arpgnet.pipeline.predict.blur import THRESHOLD, FaceBlur
 from arpgnet.pipeline.predict.camera import LiveFrames
 from arpgnet.pipeline.predict.features import Networks
-from arpgnet.pipeline.predict.formats import WITH_LANDMARKS, Format
+from arpgnet.pipeline.predict.formats import WITH_LANDMARKS, Format, formats_of
 from arpgnet.pipeline.predict.likeness import Likeness
 from arpgnet.pipeline.predict.live import LivePass, schedule_of
 from arpgnet.pipeline.predict.model import Model
@@ -31,7 +31,6 @@ from arpgnet.pipeline.predict.video import VideoPass, Which
 from arpgnet.pipeline.predict.windows import STRIDE_S, Layout, clip_layout, frame_layout
 from arpgnet.pipeline.report.face_parts import region_names
 from arpgnet.pipeline.tables.facs import SCALES
-from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.video.images import plan_of_images, show_images
 from arpgnet.pipeline.video.stream import Plan, Shown, Unexpected, plan, stream, survey_plan
 
@@ -91,17 +90,12 @@ class Done:
 
 
 def _check_options(model: Model, options: PredictOptions) -> None:
-    """Refuse what shows the most probable class of a network that predicts none."""
-    asked = {
-        "--format intervals": options.form == "intervals",
-        "--overlay": options.overlay,
-        "--page": options.page,
-    }
-    name = next((name for name, wanted in asked.items() if wanted), None)
-    if name and model.kind != EXPRESSION:
+    """Refuse intervals of what is there or not, if there is no such thing."""
+    if options.form == "intervals" and options.form not in formats_of(model.kind):
         raise UserError(
-            f"{name} shows expressions; {model.name} predicts {SCALES[model.kind][0]}: write a "
-            "table (--format csv, parquet, jsonl, openface or pyfeat)"
+            f"--format intervals lists when something is present; {model.name} predicts "
+            f"{SCALES[model.kind][0]}, which always have a value: use "
+            f"{', '.join(formats_of(model.kind))}"
         )
 
 
@@ -110,6 +104,7 @@ class Predictor:
 
     def __init__(self, model: Model, options: PredictOptions) -> None:
         self.model, self.options = model, options
+        # `predict` checks again: options may change
         _check_options(model, options)
         self.networks = Networks(model)
         self.detector = open_detector(model.pack, model.params.align, model.params.faces.device)
@@ -127,6 +122,7 @@ class Predictor:
             ClipError: it cannot be read at all, or it is too long.
             UserError: the file is absent, or the table cannot be written.
         """
+        _check_options(self.model, self.options)
         name, longest_s = shown(name or video.name), self.options.longest_s
         try:
             return self._predict(video, target, plan(video, longest_s), name, watch=watch)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from arpgnet.pipeline.geometry.pose import HeadPose
 from arpgnet.pipeline.geometry.quality import Quality
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.tables.predictions import EXPRESSION
 
 if TYPE_CHECKING:
@@ -90,10 +92,10 @@ class TableHeader:
     scale: str = ""
     likeness: Likeness | None = None
 
-    @property
-    def of_classes(self) -> bool:
-        """Whether one of the classes is the most probable."""
-        return self.kind == EXPRESSION
+    @cached_property
+    def display(self) -> Display:
+        """How its values are shown."""
+        return Display(self.kind, self.classes)
 
 
 class ByFrame:

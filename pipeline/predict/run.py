@@ -12,13 +12,13 @@ from arpgnet.pipeline.common.errors import ClipError, NotAVideoError, UserError
 from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.datasets.layout import videos_below
 from arpgnet.pipeline.predict.camera import is_live
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.names import SUMMARY, targets
 from arpgnet.pipeline.predict.overlay.overlay import SUFFIX as OVERLAY
 from arpgnet.pipeline.predict.page.page import FILM
 from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
 from arpgnet.pipeline.predict.summary import summary_table, write_summary
-from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.video.image_folder import decode_image
 
 # a larger file than this is not read to see whether it is an image
@@ -74,14 +74,14 @@ def predict(
         stopped = done.stopped
         if stopped:
             break
-    # it tells the most probable class of each face
-    if count > 1 and model.kind == EXPRESSION:
+    if count > 1:
+        display = Display(model.kind, model.classes)
         try:
-            write_summary(options.out / SUMMARY, model.classes, summary)
+            write_summary(options.out / SUMMARY, display, summary)
         except UserError as error:
             good = False
             warn(str(error))
-        show(summary_table(summary))
+        show(summary_table(display, summary))
         say(f"{shown(options.out / SUMMARY)}: {plural(len(summary), 'face')}")
     if stopped:
         raise KeyboardInterrupt

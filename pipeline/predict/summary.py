@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from arpgnet.pipeline.common.files import write_whole
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.formats import angles, quality
 from arpgnet.pipeline.predict.output import as_text
 from arpgnet.pipeline.predict.rows import NAN, ByFrame, Row, TableHeader
@@ -25,8 +27,13 @@ LOOKS = ("yaw", "pitch", "roll", "quality")
 
 @dataclass
 class _Face:
+    """Sums over a face's frames; arrays [K] of what is predicted."""
+
     total: np.ndarray
     counts: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    high_s: np.ndarray
     frames: int = 0
     seconds: float = 0.0
     scored: int = 0
@@ -60,9 +67,11 @@ class FaceSummary:
 
         `coverage` is the fraction of the video's frames that show the face; `mean_<class>` is the
         mean probability, `fraction_<class>` the fraction of the scored frames in which the class is
-        the most probable one; `peak_s`, `peak_label` and `peak_p` are the most confident moment;
-        `yaw`, `pitch`, `roll` and `quality` are means. `complete` is false if the video's table
-        ends early.
+        the most probable one; `peak_s`, `peak_label` and `peak_p` are the most confident moment.
+        Action units have `mean_<target>`, `fraction_` (in which they are present), `max_` and its
+        moment `max_s_`; valence and arousal `mean_`, `min_` and `max_`. `yaw`, `pitch`, `roll` and
+        `quality` are means.
+        `complete` is false if the video's table ends early.
         """
         return [self._row(face, seen) for face, seen in sorted(self._faces.items())]
 
@@ -75,32 +84,31 @@ class FaceSummary:
                 seen.seconds += frame_s
                 _look(seen, row)
                 if row.probabilities is not None:
-                    _score(seen, row.time_s, row.probabilities)
+                    self._score(seen, row.time_s, row.probabilities)
 
     def _unseen(self) -> _Face:
-        return _Face(np.zeros(len(self._head.classes)), np.zeros(len(self._head.classes)))
+        outputs = len(self._head.classes)
+        start = (0.0, 0.0, np.inf, -np.inf, NAN)
+        return _Face(*(np.full(outputs, value) for value in start))
+
+    def _score(self, seen: _Face, time_s: float, values: np.ndarray) -> None:
+        seen.scored += 1
+        seen.total += values
+        seen.counts[self._head.display.marked(values)] += 1
+        seen.high_s[values > seen.high] = time_s
+        seen.low, seen.high = np.minimum(seen.low, values), np.maximum(seen.high, values)
+        label = int(values.argmax())
+        if values[label] > seen.best[0]:
+            seen.best = float(values[label]), time_s, label
 
     def _row(self, face: int, seen: _Face) -> dict[str, Any]:
-        classes = self._head.classes
-        # of no frame, unknown
-        scored = seen.scored or NAN
-        mean, fraction = seen.total / scored, seen.counts / scored
-        highest, at, label = seen.best
         return {
             "video": self._head.video,
             "face_id": face,
             "frames": seen.frames,
             "seconds": seen.seconds,
             "coverage": seen.frames / max(1, self._count),
-            "label": classes[int(mean.argmax())] if seen.scored else "",
-            **{f"mean_{name}": float(value) for name, value in zip(classes, mean, strict=True)},
-            **{
-                f"fraction_{name}": float(value)
-                for name, value in zip(classes, fraction, strict=True)
-            },
-            "peak_s": at,
-            "peak_label": classes[label] if seen.scored else "",
-            "peak_p": highest if seen.scored else NAN,
+            **(self._classes(seen) if self._head.display.of_classes else self._targets(seen)),
             **dict(
                 zip(
                     LOOKS,
@@ -111,6 +119,33 @@ class FaceSummary:
             "complete": self._complete,
         }
 
+    def _classes(self, seen: _Face) -> dict[str, Any]:
+        classes, scored = self._head.classes, seen.scored or NAN
+        mean = seen.total / scored
+        highest, at, label = seen.best
+        return {
+            "label": classes[int(mean.argmax())] if seen.scored else "",
+            **self._columns("mean", mean),
+            **self._columns("fraction", seen.counts / scored),
+            "peak_s": at,
+            "peak_label": classes[label] if seen.scored else "",
+            "peak_p": highest if seen.scored else NAN,
+        }
+
+    def _targets(self, seen: _Face) -> dict[str, Any]:
+        # of no frame, unknown
+        scored = seen.scored or NAN
+        low, high = (np.where(np.isfinite(end), end, NAN) for end in (seen.low, seen.high))
+        mean, highest = self._columns("mean", seen.total / scored), self._columns("max", high)
+        if self._head.display.present is None:
+            return {**mean, **self._columns("min", low), **highest}
+        fraction = self._columns("fraction", seen.counts / scored)
+        return {**mean, **fraction, **highest, **self._columns("max_s", seen.high_s)}
+
+    def _columns(self, prefix: str, values: np.ndarray) -> dict[str, float]:
+        pairs = zip(self._head.classes, values.tolist(), strict=True)
+        return {f"{prefix}_{name}": value for name, value in pairs}
+
 
 def _look(seen: _Face, row: Row) -> None:
     values = {**angles(row), **quality(row)}
@@ -120,44 +155,60 @@ def _look(seen: _Face, row: Row) -> None:
     seen.known += known
 
 
-def _score(seen: _Face, time_s: float, probabilities: np.ndarray) -> None:
-    label = int(probabilities.argmax())
-    seen.scored += 1
-    seen.total += probabilities
-    seen.counts[label] += 1
-    if probabilities[label] > seen.best[0]:
-        seen.best = float(probabilities[label]), time_s, label
-
-
-def write_summary(path: Path, classes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+def write_summary(path: Path, display: Display, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows of several videos as csv; unknown numbers are empty.
 
     Raises:
         UserError: the file cannot be written.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns_of(classes), lineterminator="\n")
+    writer = csv.DictWriter(text, columns_of(display), lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: as_text(value) for name, value in row.items()} for row in rows)
     write_whole(path, text.getvalue().encode())
 
 
-def summary_table(rows: Sequence[Mapping[str, Any]], most: int = 40) -> Table:
+def summary_table(display: Display, rows: Sequence[Mapping[str, Any]], most: int = 40) -> Table:
     """Return the rows for a terminal: the first `most`, without the mean of every class."""
     table = Table(title="Faces", caption=_more(rows, most))
     # a name that is cut is nobody's
     table.add_column("video", overflow="fold", min_width=16)
     table.add_column("face")
-    for name in ("seconds", "coverage", "label", "in % of frames", "most confident moment"):
+    for name in ("seconds", "coverage", *_headings(display)):
         table.add_column(name)
     names = _without_common_folder([row["video"] for row in rows[:most]])
     for name, row in zip(names, rows[:most], strict=True):
-        label = row["label"]
-        share = f"{row[f'fraction_{label}']:.0%}" if label else ""
-        peak = f"{row['peak_label']} {row['peak_p']:.2f} at {row['peak_s']:.1f} s" if label else ""
         numbers = (f"{row['seconds']:.1f}", f"{row['coverage']:.0%}")
-        table.add_row(escape(name), str(row["face_id"]), *numbers, label, share, peak)
+        cells = _class_cells(row) if display.of_classes else [_targets_cell(display, row)]
+        table.add_row(escape(name), str(row["face_id"]), *numbers, *cells)
     return table
+
+
+def _headings(display: Display) -> list[str]:
+    if display.of_classes:
+        return ["label", "in % of frames", "most confident moment"]
+    return ["mean (range)" if display.present is None else "present in % of frames"]
+
+
+def _class_cells(row: Mapping[str, Any]) -> list[str]:
+    label = row["label"]
+    if not label:
+        return ["", "", ""]
+    peak = f"{row['peak_label']} {row['peak_p']:.2f} at {row['peak_s']:.1f} s"
+    return [label, f"{row[f'fraction_{label}']:.0%}", peak]
+
+
+def _targets_cell(display: Display, row: Mapping[str, Any]) -> str:
+    """Say how often units are present, most often first; of other targets mean and range."""
+    short = dict(zip(display.names, display.short, strict=True))
+    if math.isnan(row[f"mean_{display.names[0]}"]):
+        return ""
+    if display.present is None:
+        values = {name: [row[f"{key}_{name}"] for key in ("mean", "min", "max")] for name in short}
+        numbers = {name: map(display.number, found) for name, found in values.items()}
+        return ", ".join("{} {} ({} to {})".format(short[name], *numbers[name]) for name in short)
+    often = sorted(((row[f"fraction_{name}"], name) for name in short), key=lambda one: -one[0])
+    return ", ".join(f"{short[name]} {share:.0%}" for share, name in often if share) or "none"
 
 
 def _without_common_folder(videos: Sequence[str]) -> list[str]:
@@ -172,7 +223,7 @@ def _more(rows: Sequence[Mapping[str, Any]], most: int) -> str | None:
     return f"and {len(rows) - most} more" if len(rows) > most else None
 
 
-def columns_of(classes: Sequence[str]) -> list[str]:
+def columns_of(display: Display) -> list[str]:
     """Return the summary's columns."""
-    nobody = FaceSummary(TableHeader("", classes, 0))
+    nobody = FaceSummary(TableHeader("", display.names, 0, kind=display.kind))
     return list(nobody._row(0, nobody._unseen()))

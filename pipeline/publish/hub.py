@@ -15,12 +15,13 @@ from ruamel.yaml import YAML
 
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.publish.scores import Reported, own_run, reported
 from arpgnet.pipeline.report.location import OWN, OWN_TITLE
-from arpgnet.pipeline.tables.predictions import NETWORK
+from arpgnet.pipeline.report.score_names import SCORE_NAMES
+from arpgnet.pipeline.tables.predictions import EXPRESSION, NETWORK
 
-TASK = {"type": "video-classification", "name": "Facial expression recognition"}
-# the hub's name of a metric, and ours; `recall` is the mean over classes there too
-METRICS = {"uar": ("recall", "UAR"), "war": ("accuracy", "WAR"), "macro_f1": ("f1", "macro-F1")}
+# what the hub calls it, whatever is predicted of a video
+PIPELINE = "video-classification"
 # terms as adapters and face packs state them -> the hub's identifier
 LICENSES = {
     "MIT": "mit",
@@ -38,7 +39,7 @@ SNIPPET = """import arpgnet
 
 model = arpgnet.load("released")  # this folder, wherever it lies
 table = model.predict("talk.mp4")  # a pandas.DataFrame, one row per face and frame
-print(table[["time_s", "face_id", "label"]])
+print(table[["time_s", "face_id", {columns}]])
 """
 
 
@@ -70,7 +71,8 @@ def header(
         released: from `release`.
     """
     sets = list(sets)
-    tags = ["arpgnet", "facial-expression-recognition", "graph-attention", "onnx"]
+    task = reported(info)
+    tags = ["arpgnet", task.tag, "graph-attention", "onnx"]
     if info.get("origin", {}).get("faces") == "rendered":
         tags.append("rendered-faces-only")
     own = any(one["adapter"] in OWN for one in sets)
@@ -80,10 +82,10 @@ def header(
     content: dict[str, Any] = {
         **({"license": "unknown"} if own else license_of(terms)),
         "library_name": "arpgnet",
-        "pipeline_tag": TASK["type"],
+        "pipeline_tag": PIPELINE,
         "tags": tags,
         "datasets": sorted({one["adapter"] for one in sets if one["adapter"] not in OWN}),
-        "metrics": [hub for hub, _ in METRICS.values()],
+        "metrics": list(task.metrics.values()),
         **released,
         "model-index": [
             {"name": f"ARPGNet {name}", "results": list(_results(info, sets, details))}
@@ -116,34 +118,36 @@ def _results(
     names = list(dict.fromkeys(" ".join(title.split()) for title in titles))
     kinds = list(dict.fromkeys(one["adapter"] for one in sets))
     about = {"name": " and ".join(names) or "unknown", "type": "-".join(kinds) or "unknown"}
+    task = reported(info)
     unit = "clip" if info["task"] == "clip" else "labeled frame"
     own = own_run(info, details)
     if own:
-        part = f"test part of fold {own['fold']}: {plural(own['clips'], unit)}, not in training"
-        yield _result({**about, "split": part}, own)
+        part = f"test part of fold {own['fold']}: {plural(own['tested'], unit)}, not in training"
+        yield _result(task, {**about, "split": part}, own)
     scores = details["models"][NETWORK]["scores"]
     part = f"test parts of {plural(len(details['runs']), 'network')} like this one, mean over seeds"
-    yield _result({**about, "split": part}, {key: scores[key]["mean"] for key in METRICS})
+    means = {key: scores[key]["mean"] for key in task.metrics}
+    yield _result(task, {**about, "split": part}, means)
 
 
-def own_run(info: Mapping[str, Any], details: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the scores of this network on its own test part, if it has one with every class."""
-    run = info["fold"], info["seed"]
-    found = (one for one in details["runs"] if (one["fold"], one["seed"]) == run)
-    return next((one for one in found if one["uar"] is not None), None)
-
-
-def _result(dataset: Mapping[str, str], scores: Mapping[str, Any]) -> dict[str, Any]:
+def _result(
+    task: Reported, dataset: Mapping[str, str], scores: Mapping[str, Any]
+) -> dict[str, Any]:
     metrics = [
-        {"type": hub, "value": round(scores[key], 4), "name": name}
-        for key, (hub, name) in METRICS.items()
+        {"type": hub, "value": round(scores[key], 4), "name": SCORE_NAMES[key]}
+        for key, hub in task.metrics.items()
         if scores.get(key) is not None
     ]
-    return {"task": dict(TASK), "dataset": dict(dataset), "metrics": metrics}
+    about = {"type": PIPELINE, "name": task.task}
+    return {"task": about, "dataset": dict(dataset), "metrics": metrics}
 
 
-def how_to_use(pack: str, bundled: bool, released: Mapping[str, str]) -> str:
+def how_to_use(
+    pack: str, bundled: bool, released: Mapping[str, str], info: Mapping[str, Any]
+) -> str:
     """Write the section with the snippet."""
+    of_classes = info.get("kind", EXPRESSION) == EXPRESSION
+    snippet = SNIPPET.format(columns='"label"' if of_classes else "*model.classes")
     day = f" of {released['date']}" if "date" in released else ""
     face_pack = (
         f"the face pack {pack}, which comes with it"
@@ -153,7 +157,7 @@ def how_to_use(pack: str, bundled: bool, released: Mapping[str, str]) -> str:
     return (
         f"## How to use\n\nVersion {released['version']}{day}: of the code, and the first digits "
         "of the sha256 of the weights.\n\n"
-        f"```python\n{SNIPPET}```\n\n"
+        f"```python\n{snippet}```\n\n"
         "In a terminal: `arpgnet predict talk.mp4 --model released`. Both need the package "
         f"`arpgnet` and {face_pack}. Every other file is checked against `SHA256SUMS`: get "
         "the folder from a hub as files (`hf download NAME --local-dir released`), not as links "

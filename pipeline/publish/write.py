@@ -20,10 +20,12 @@ from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.export.write import export
 from arpgnet.pipeline.networks.packs import BUNDLED, load_pack
 from arpgnet.pipeline.networks.tuned import METADATA, WEIGHTS, read_metadata
-from arpgnet.pipeline.publish.hub import header, how_to_use, own_run, release
+from arpgnet.pipeline.publish.hub import header, how_to_use, release
 from arpgnet.pipeline.publish.needs import NEEDS, write_needs
+from arpgnet.pipeline.publish.scores import own_run, reported
 from arpgnet.pipeline.publish.sums import README, SUMS, check_sums, write_sums
 from arpgnet.pipeline.report.location import CARD
+from arpgnet.pipeline.report.score_names import SCORE_NAMES
 from arpgnet.pipeline.report.sentences import plain
 from arpgnet.pipeline.report.settings import settings_digest, shareable
 from arpgnet.pipeline.store import file_sha256
@@ -39,7 +41,7 @@ BACKBONE = "backbone"
 CONTENTS = {
     MODEL: "the network's weights; the metadata describes its architecture and training",
     ONNX: "the same network as ONNX; the metadata describes its inputs",
-    CLASSES: "the names of the classes, in the order of the probabilities",
+    CLASSES: "the names of the classes or targets, in the order of the outputs",
     PARAMS: "every setting, without the paths of the data",
     BACKBONE: "whether fine-tuning changed the face pack's appearance network; if so, its weights",
     README: "this card",
@@ -81,7 +83,7 @@ def publish(
     place = Path(os.path.abspath(target))  # noqa: PTH100 - resolve would follow a link
     _refuse_full(place, target)
     name = find_run(run, root)
-    _, info = load_run(root / RUNS / name)
+    _, info = load_run(root / RUNS / name, kind=None)
     _same_settings(params, info, name)
     card = _card(params, info, name, root)
     fresh = partial(place)
@@ -180,7 +182,7 @@ def _card(params: Params, info: Mapping[str, Any], name: str, root: Path) -> str
     sets = read_manifest(root / MANIFEST).notes.get("sets", [])
     released = release(card, file_sha256(root / RUNS / name / MODEL))
     about = header(params, name, info, sets, pack.license, details, released)
-    use = how_to_use(pack.name, pack.folder.is_relative_to(BUNDLED), released)
+    use = how_to_use(pack.name, pack.folder.is_relative_to(BUNDLED), released, info)
     # before the first section: whoever gets the folder looks for it at the top
     top, mark, sections = card.partition("\n## ")
     return f"{about}{top}\n{use}{mark.lstrip()}{sections}{_contents(name, info, details)}"
@@ -189,10 +191,10 @@ def _card(params: Params, info: Mapping[str, Any], name: str, root: Path) -> str
 def _contents(name: str, info: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     fold, seed = info["fold"], info["seed"]
     unit = "clip" if info["task"] == "clip" else "labeled frame"
-    own = own_run(info, details)
+    task, own = reported(info), own_run(info, details)
     measured = (
-        f" On its own test part of {plural(own['clips'], unit)}, not used in training: UAR "
-        f"{own['uar']:.3f}, WAR {own['war']:.3f}."
+        f" On its own test part of {plural(own['tested'], unit)}, not used in training: "
+        f"{task.sentence(own)}."
         if own
         else ""
     )
@@ -200,6 +202,7 @@ def _contents(name: str, info: Mapping[str, Any], details: Mapping[str, Any]) ->
     return (
         f"\n## Contents of this folder\n\n"
         f"One of these networks: {plain(name)}, from epoch {info['best_epoch']} (fold {fold}, seed "
-        f"{seed}); validation UAR {info['validation']['val_uar']:.3f}.{measured}\n\n"
+        f"{seed}); validation {SCORE_NAMES[task.first]} "
+        f"{info['validation'][f'val_{task.first}']:.3f}.{measured}\n\n"
         f"| file | content |\n| --- | --- |\n{contents}\n"
     )

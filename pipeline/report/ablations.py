@@ -9,6 +9,7 @@ from typing import Any
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.wording import plural, unit_note
+from arpgnet.pipeline.report.score_names import SCORE_NAMES, deciding
 from arpgnet.pipeline.report.sentences import interval, plus_minus
 
 ABLATION = Path("comparisons/ablation.json")
@@ -46,17 +47,19 @@ def ablations_view(
     chance = len(measured) * (1 - base["confidence"])
     unit = plural(base["intervals_over"], base["interval_unit"])
     units = unit + unit_note(base["interval_unit"])
-    spread = plus_minus(base["scores"]["uar"]).strip()
+    key = deciding(base["scores"])
+    spread = plus_minus(base["scores"][key]).strip()
     seeds = f" (seeds alone move the full network by {spread})" if spread else ""
     return {
         "stale": base["predictions_sha256"] != predictions_sha256,
-        "full": score(base["scores"]["uar"]),
+        "score": SCORE_NAMES[key],
+        "full": score(base["scores"][key]),
         "rows": [_row(row) for row in measured],
         "failed": [row for row in rows if row["status"] == FAILED],
         "findings": list(findings(measured, unit)),
         "summary": _summary(measured),
         "note": f"Each network is the full one with one thing changed, retrained on the same "
-        f"folds and seeds. Difference: its UAR minus the full network's, with the "
+        f"folds and seeds. Difference: its {SCORE_NAMES[key]} minus the full network's, with the "
         f"{base['confidence']:.0%} interval and the two-sided p-value from {base['bootstrap']} "
         f"paired bootstrap resamples of {units}. They account for the choice of "
         f"{base['interval_unit']}s, not of seeds{seeds}. There is no correction for multiple "
@@ -74,13 +77,14 @@ def _summary(measured: list[dict[str, Any]]) -> str:
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    gap = row["difference"]["uar"]
+    key = deciding(row["scores"])
+    gap = row["difference"][key]
     return {
         "group": row["group"],
         "name": row["name"],
         "what": row["what"],
-        "uar": f"{row['scores']['uar']['mean']:.3f}",
-        "interval": interval(row["scores"]["uar"]),
+        "score": f"{row['scores'][key]['mean']:.3f}",
+        "interval": interval(row["scores"][key]),
         "gap": f"{gap['mean']:+.3f}",
         "gap_interval": f"[{gap['ci_low']:+.3f}, {gap['ci_high']:+.3f}]",
         "p": "< 0.001" if gap["p"] < 0.001 else f"{gap['p']:.3f}",
@@ -89,8 +93,9 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def outcome(row: Mapping[str, Any]) -> int:
-    """Return -1 or 1 if the interval of the difference in UAR lies below or above zero, else 0."""
-    gap = row["difference"]["uar"]
+    """Return -1 or 1 if the interval of the difference lies below or above zero, else 0; in UAR,
+    or the score of the task."""
+    gap = row["difference"][deciding(row["difference"])]
     return int(gap["ci_low"] > 0) - int(gap["ci_high"] < 0)
 
 

@@ -48,7 +48,7 @@ NESTED = ("demo",)  # a section inside a section
 def model_card(results: Results) -> str:
     """Render the card; every text from data is escaped, and equal results give equal bytes."""
     details, metrics, manifest = results.details, results.metrics, results.manifest
-    sets = _sets(manifest)
+    sets = data_sets(manifest)
     metadata = results.shards["faces"].metadata
     protocol = manifest.notes["protocol"]
     subjects = {clip.subject for clip in manifest.clips if clip.subject}
@@ -89,7 +89,7 @@ def model_card(results: Results) -> str:
         pack=metadata["pack"],
         pack_license=metadata["license"],
         finetuned=results.params.finetune.dataset if results.params.finetune.enabled else "",
-        settings=list(_settings(results)),
+        settings=list(settings_rows(results)),
         provenance=results.provenance,
         metrics=METRICS,
         settings_digest=settings_digest(results.params),
@@ -97,7 +97,7 @@ def model_card(results: Results) -> str:
     )
 
 
-def _sets(manifest: Manifest) -> list[dict[str, str]]:
+def data_sets(manifest: Manifest) -> list[dict[str, str]]:
     """Return what ingest knows of each data set; the user must describe their own ones."""
     return [
         {**one, "title": OWN_TITLE, "license": OWN_LICENSE} if one["adapter"] in OWN else one
@@ -144,7 +144,7 @@ def _per_class(results: Results) -> Iterator[dict[str, str]]:
         yield {"name": name, "support": f"{row.get('support', 0):g}", "recall": recall, **values}
 
 
-def _settings(results: Results) -> Iterator[dict[str, str]]:
+def settings_rows(results: Results) -> Iterator[dict[str, str]]:
     """Yield the settings of training, those that matter most, and all that are not the default."""
     settings, usual = _flat(shareable(results.params)), _flat(shareable(Params()))
     shown = set(SETTINGS)

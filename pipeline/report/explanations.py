@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.report.effects import Effect, effect_of, title_of, words_of
 from arpgnet.pipeline.report.face_parts import distinct, region_names
 from arpgnet.pipeline.report.heat_maps import heat_maps, time_charts
 from arpgnet.pipeline.report.images import mean_face
@@ -20,16 +21,20 @@ FEWEST = 8  # views from which on two maps are compared in words
 
 def explanations_view(found: Mapping[str, Any], faces: ShardReader) -> dict[str, Any]:
     """Return what the template needs of `reports/explanations.json`."""
-    whole = _group(found["all"], found, faces, "All classes", every=True)
+    words = words_of(found)
+    whole = _group(found["all"], found, faces, words["whole"], every=True)
     return {
+        "words": words,
         "shown": _shown(found),
         "hidden_from": _hidden_from(found["hidden_from"]),
         "whole": whole | {"agreement": agreement_sentence(found["all"], found["agree_from"])},
         "pairs": [_group(pair, found, faces, _pair_title(pair)) for pair in found["pairs"]],
         "classes": [
             {
-                **_group(values, found, faces, values["label"]),
-                "correct": f"{values['correct']} of {values['views']} correct",
+                **_group(values, found, faces, title_of(found, values["label"])),
+                "correct": f"{values['correct']} of {values['views']} correct"
+                if values["correct"] is not None
+                else "",
             }
             for values in found["by_class"]
         ],
@@ -120,14 +125,16 @@ def short_agreement(values: Mapping[str, Any]) -> str:
 def _shown(found: Mapping[str, Any]) -> str:
     whole, unit = found["all"], found["unit"]
     number = len(found["networks"])
-    most = found["most_per_class"]
-    added = f" Up to {most} more clips per confused pair count for that pair alone."
+    added = ""
+    if unit == "clips" and "most_per_class" in found:
+        more = found["most_per_class"]
+        added = f" Up to {more} more clips per confused pair count for that pair alone."
     return (
-        f"{plural(whole['views'], 'test ' + unit[:-1])} (at most {most} per class, drawn with a "
+        f"{plural(whole['views'], 'test ' + unit[:-1])} ({words_of(found)['drawn']}, drawn with a "
         f"fixed seed), each explained for a network that was not trained on it "
         f"({plural(number, 'network')}: the lowest seed of each fold). Regions that are visible in "
         f"less than {found['regions']['compared_from']:.0%} of the frames are not occluded and are "
-        f"left blank.{added if unit == 'clips' else ''}"
+        f"left blank.{added}"
     )
 
 
@@ -175,6 +182,8 @@ def _group(
     if not np.isnan(drop).all():
         maps["occlusion effect"] = _share(drop)
     face = mean_face(values["clips"], faces)
+    effect = effect_of(found.get("kind"), values.get("label"))
+    mean = f", {effect.mean} {values['probability']:.2f}" if effect.mean else ""
     views = values["views"]
     total = (
         f"; {plural(values['predictions'], 'such prediction')} in all runs"
@@ -184,11 +193,10 @@ def _group(
     return {
         "title": title,
         "correct": "",
-        "count": f"{plural(views, unit[:-1])}, mean probability of the predicted class "
-        f"{values['probability']:.2f}{total}",
+        "count": f"{plural(views, unit[:-1])}{mean}{total}",
         "maps": [Markup(svg) for svg in heat_maps(face, regions, maps, title)] if maps else [],
         "agreement": short_agreement(values),
-        "words": _words(values, region_names(regions), drop),
+        "words": _words(values, region_names(regions), drop, effect),
         "edges": _edges(values["edges"]),
         "main": _main(region_names(regions), drop),
         "edge_words": _edge_words(values["edges"]),
@@ -204,7 +212,9 @@ def _share(drop: np.ndarray) -> np.ndarray:
     return falls / total if total > 0 else falls
 
 
-def _words(values: Mapping[str, Any], names: Sequence[str], drop: np.ndarray) -> str:
+def _words(
+    values: Mapping[str, Any], names: Sequence[str], drop: np.ndarray, effect: Effect
+) -> str:
     parts = []
     if values["shown"] == "relevance":
         relevance = np.nan_to_num(_share(np.array(values["relevance"], np.float64)))
@@ -226,9 +236,9 @@ def _words(values: Mapping[str, Any], names: Sequence[str], drop: np.ndarray) ->
         listed = "; ".join(
             f"{names[n]} {falls[n]:.4f}" for n in distinct(order, names, MOST_LISTED)
         )
-        parts.append(f"Largest mean drop in the predicted class's probability: {listed}.")
+        parts.append(f"Largest mean {effect.noun}: {listed}.")
     elif not np.isnan(drop).all():
-        parts.append("No single occluded region lowers the predicted class's probability.")
+        parts.append(f"No single occluded region {effect.verb}.")
     return " ".join(parts)
 
 

@@ -12,7 +12,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from arpgnet.pipeline.common.wording import plural, unit_note
+from arpgnet.pipeline.report.ablations import ablations_view
+from arpgnet.pipeline.report.card import data_sets, settings_rows
 from arpgnet.pipeline.report.charts import STYLE, curves_charts, to_svg
+from arpgnet.pipeline.report.explanations import explanations_view
 from arpgnet.pipeline.report.page import (
     Results,
     coverage_view,
@@ -22,6 +25,7 @@ from arpgnet.pipeline.report.page import (
     tested,
 )
 from arpgnet.pipeline.report.sentences import MODEL_NAMES, interval, number, plus_minus
+from arpgnet.pipeline.report.settings import settings_digest
 from arpgnet.pipeline.report.templates import render_card, render_page
 from arpgnet.pipeline.report.verdict import VERBS, outcome_of, rendered, unit_warning
 from arpgnet.pipeline.tables.facs import SCALES, described
@@ -95,6 +99,10 @@ def render_targets(results: Results) -> str:
             Markup(svg)
             for svg in curves_charts(results.curves, score=SCORES[score][0], loss="loss")
         ],
+        explanations=explanations_view(results.explanations, results.shards["faces"])
+        if "all" in results.explanations
+        else None,
+        ablations=ablations_view(results.ablations, results.details["predictions_sha256"]),
         provenance=results.provenance,
         pack=f"{faces['pack']} (license of the weights: {faces['license']})",
         settings=settings_text(results.params),
@@ -109,7 +117,10 @@ def targets_card(results: Results) -> str:
         **_common(results),
         pack=faces["pack"],
         pack_license=faces["license"],
-        sets=results.manifest.notes["sets"],
+        sets=data_sets(results.manifest),
+        settings=list(settings_rows(results)),
+        provenance=results.provenance,
+        settings_digest=settings_digest(results.params),
         digest=results.details["predictions_sha256"],
     )
 

@@ -23,12 +23,13 @@ from starlette.exceptions import HTTPException
 from werkzeug.http import dump_options_header
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.predict.formats import FORMATS, Format
+from arpgnet.pipeline.predict.formats import Format, formats_of
 from arpgnet.pipeline.serve.guard import Access, Guard, refusal
 from arpgnet.pipeline.serve.jobs import Busy, Job, Jobs, Wanted
 from arpgnet.pipeline.serve.names import below, shown_name
 from arpgnet.pipeline.serve.uploads import Pace, Refused, to_file, to_memory
 from arpgnet.pipeline.serve.worker import Ready
+from arpgnet.pipeline.tables.facs import SCALES
 
 # the page runs and shows nothing but what comes from here
 PAGE_POLICY = (
@@ -127,7 +128,10 @@ def make_app(jobs: Jobs, ready: Ready, limits: Limits, access: Access) -> Guard:
             "model": ready.model,
             "classes": ready.classes,
             "warning": ready.warning,
-            "formats": FORMATS,
+            "kind": ready.kind,
+            "title": SCALES[ready.kind][0] if ready.kind in SCALES else "facial expressions",
+            "scale": ready.scale,
+            "formats": formats_of(ready.kind),
             "upload_bytes": limits.upload_bytes,
             "longest_s": limits.longest_s,
             "keep_s": limits.keep_s,

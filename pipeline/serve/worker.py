@@ -25,6 +25,7 @@ from typing import Any, Literal
 from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.predict.formats import SUFFIX, Format
 from arpgnet.pipeline.runner.workers import end_with_parent
+from arpgnet.pipeline.tables.predictions import EXPRESSION
 
 TABLE = "result"
 # 8K; an image is held in memory several times
@@ -50,11 +51,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Ready:
-    """The network that a worker has loaded, and what it must not be used for, if that is known."""
+    """The network that a worker has loaded.
+
+    Attributes:
+        warning: what it must not be used for, if that is known.
+        kind: its task.
+        scale: what the values of its targets mean; empty: they are probabilities of classes.
+    """
 
     model: str
     classes: list[str]
     warning: str = ""
+    kind: str = EXPRESSION
+    scale: str = ""
 
 
 @dataclass(frozen=True)
@@ -192,7 +201,8 @@ def _work(pipe: Connection, source: Source) -> None:
         except UserError as error:
             say(line=str(error))
             return
-        say(model=model.name, classes=model.classes, warning=model.warning)
+        ready = Ready(model.name, model.classes, model.warning, model.kind, model.scale)
+        say(**vars(ready))
         while True:
             say(**vars(_predict(predictor, _task(pipe.recv_bytes()), say)))
 

@@ -43,8 +43,26 @@ SCALES = {
 }
 
 
+# task.kind -> the lowest and the highest value
+RANGES = {
+    "expression": (0.0, 1.0),
+    "action_units": (0.0, 1.0),
+    "intensity": (0.0, 5.0),
+    "valence_arousal": (-1.0, 1.0),
+}
+
+# task.kind -> value from which on a unit counts as present; an intensity of 1 is FACS level A
+PRESENT = {"action_units": 0.5, "intensity": 1.0}
+
+
+def unit_of(target: str) -> tuple[int, bool] | None:
+    """Return a target's number of the action unit, and whether it is its intensity."""
+    found = re.fullmatch(r"au_(\d+)(_intensity)?", target)
+    return (int(found[1]), found[2] is not None) if found else None
+
+
 def described(target: str) -> str:
     """Return what a target is, as `lip corner puller` for au_12 or au_12_intensity; empty: it
     needs no description."""
-    found = re.fullmatch(r"au_(\d+)(_intensity)?", target)
-    return NAMES.get(int(found[1]), "") if found else ""
+    unit = unit_of(target)
+    return NAMES.get(unit[0], "") if unit else ""

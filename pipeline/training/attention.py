@@ -32,7 +32,8 @@ def attends_to_regions(network: ARPGNet) -> bool:
     if "relation" not in config.fusion.streams:
         return False
     layers = config.relation.layers > 0 and network.relation.attends
-    return layers or config.relation.readout == "attention"
+    # action units have a readout of their own
+    return layers or (config.relation.readout == "attention" and config.relation.abrnet is None)
 
 
 def edge_kinds(config: Any, metadata: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from arpgnet.pipeline.tables.predictions import (
 )
 
 CLASSES = ["calm", "glad"]
+UNITS = ["au_4", "au_12"]
 SUBJECTS, CLIPS = 6, 4
 
 
@@ -75,4 +76,40 @@ def write_run(
             if gone:
                 tables.append(prediction_rows(units(gone, truth), None, **where))
     write_predictions(tables, classes, root / PREDICTIONS)
+    return root / PREDICTIONS
+
+
+def write_target_run(
+    root: Path,
+    noise: float,
+    *,
+    kind: str = "action_units",
+    names: list[str] = UNITS,
+    seeds: tuple[int, ...] = (0,),
+    blank: bool = True,
+) -> Path:
+    """Write a manifest and predictions of target values: the truth and noise of this size, which is
+    drawn for each seed; one value is not annotated, unless `blank` is false.
+
+    Returns:
+        The predictions file.
+    """
+    clips = list(labels())
+    people = [Clip(clip, f"{clip}.mp4", "00", subject=clip.split("-")[0]) for clip in clips]
+    write_manifest(people, root / "data/manifest.parquet", classes=[], dataset="hand")
+    rng = np.random.default_rng(0)
+    target = rng.random((len(clips), len(names))).round().astype(np.float32)
+    if blank:
+        target[3, 0] = np.nan
+    tables = []
+    for seed in seeds:
+        drawn = np.random.default_rng(seed).normal(size=target.shape)
+        values = np.clip(np.nan_to_num(target) + noise * drawn, 0, 1)
+        for fold in (0, 1):
+            mine = np.array([int(clip[1]) % 2 == fold for clip in clips])
+            for split, rows in (("test", mine), ("val", ~mine)):
+                where = {"model": "arpgnet", "fold": fold, "seed": seed, "split": split}
+                units = Units(np.array(clips, dtype=object)[rows], target[rows], None)
+                tables.append(prediction_rows(units, values[rows], **where))
+    write_predictions(tables, names, root / PREDICTIONS, kind)
     return root / PREDICTIONS

@@ -14,6 +14,7 @@ from arpgnet.pipeline.export.write import Exported
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.predict.model import features_metadata
 from arpgnet.pipeline.publish import write
+from arpgnet.pipeline.publish.scores import REPORTED
 from arpgnet.pipeline.publish.write import publish
 from arpgnet.pipeline.report.location import CARD
 from arpgnet.pipeline.report.settings import settings_digest
@@ -24,6 +25,7 @@ from arpgnet.pipeline.training.checkpoints import save_run
 from arpgnet.pipeline.training.network import build_network, network_config
 
 CLASSES = ["anger", "happiness", "neutral"]
+SELECT = {"expression": "uar", "action_units": "f1", "intensity": "icc", "valence_arousal": "ccc"}
 
 
 def write_run(
@@ -60,13 +62,14 @@ def write_run(
         "seed": 0,
         "origin": {"faces": faces, "sets": []},
         "best_epoch": 0,
-        "validation": {"val_uar": 0.5, "val_macro_f1": 0.5},
+        "select": SELECT[kind],
+        "validation": {"val_uar": 0.5, "val_macro_f1": 0.5, f"val_{SELECT[kind]}": 0.5},
     }
     save_run(root / "artifacts/runs/fold0-seed0", config, weights, info)
     return root
 
 
-def publish_untrained(root: Path, target: Path) -> Path:
+def publish_untrained(root: Path, target: Path, kind: str = "expression") -> Path:
     """What `publish` writes of such a run; without the ONNX file, which needs the stages' outs."""
     if not (root / MANIFEST).is_file():
         write_manifest([], root / MANIFEST, classes=CLASSES, dataset="demo", notes={})
@@ -74,7 +77,7 @@ def publish_untrained(root: Path, target: Path) -> Path:
     digest, params = file_sha256(root / PREDICTIONS), load_params(root / "params.yaml")
     (root / CARD).write_text(f"# Card\n\n{digest} {settings_digest(params)}\n")
     (root / "reports").mkdir(exist_ok=True)
-    scores = {name: {"mean": 0.5} for name in ("uar", "war", "macro_f1")}
+    scores = {name: {"mean": 0.5} for name in REPORTED[kind].metrics}
     models = {NETWORK: {"scores": scores}}
     details = {"predictions_sha256": digest, "runs": [], "models": models}
     (root / "reports/evaluation.json").write_text(json.dumps(details))

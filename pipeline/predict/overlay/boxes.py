@@ -1,4 +1,4 @@
-"""Draw faces on the image: box, landmarks, id and predicted class."""
+"""Draw faces on the image: box, landmarks, id and what is predicted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.overlay.marks import (
     BLACK,
     BOLD,
@@ -40,19 +41,11 @@ DOT_BITS = 4
 Rectangle = tuple[int, int, int, int]
 
 
-def prediction_text(row: Row, classes: Sequence[str]) -> str:
-    """Return the most probable class and its probability; empty if there is none."""
-    if row.probabilities is None:
-        return ""
-    best = int(np.argmax(row.probabilities))
-    return f"{classes[best]} {row.probabilities[best]:.2f}"
-
-
 def confident(row: Row) -> bool:
     return row.probabilities is not None and row.coverage >= CONFIDENT_COVERAGE
 
 
-def draw_faces(image: np.ndarray, rows: Sequence[Row], classes: Sequence[str], size: Sizes) -> None:
+def draw_faces(image: np.ndarray, rows: Sequence[Row], display: Display, size: Sizes) -> None:
     """Draw a frame's faces on its image; labels last, so that no box crosses one."""
     faces = [row for row in rows if row.box is not None]
     for row in faces:
@@ -60,7 +53,7 @@ def draw_faces(image: np.ndarray, rows: Sequence[Row], classes: Sequence[str], s
         _draw_points(image, row, size)
     taken: list[Rectangle] = []
     for row in faces:
-        taken.append(_draw_label(image, row, classes, size, taken))
+        taken.append(_draw_label(image, row, display, size, taken))
 
 
 def draw_note(image: np.ndarray, text: str, size: Sizes) -> None:
@@ -129,7 +122,7 @@ def _draw_points(image: np.ndarray, row: Row, size: Sizes) -> None:
 def _draw_label(
     image: np.ndarray,
     row: Row,
-    classes: Sequence[str],
+    display: Display,
     size: Sizes,
     taken: Sequence[Rectangle],
 ) -> Rectangle:
@@ -137,9 +130,8 @@ def _draw_label(
     height, width = image.shape[:2]
     left, top, _, bottom = _corners(row)
     pad = max(3, size.text // 4)
-    text = shortened(
-        f"{row.face_id}  {prediction_text(row, classes)}".strip(), size.text, width - 2 * pad, BOLD
-    )
+    words = f"{row.face_id}  {display.words(row.probabilities)}".strip()
+    text = shortened(words, size.text, width - 2 * pad, BOLD)
     wide, high = text_width(text, size.text, BOLD) + 2 * pad, size.row
     x = min(max(0, left - size.line // 2), max(0, width - wide))
     y = top - high - size.line // 2

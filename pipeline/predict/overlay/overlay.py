@@ -55,13 +55,13 @@ class Overlay:
         *,
         attention: bool = True,
     ) -> None:
-        self._classes, self._attention = head.classes, attention
+        self._display, self._attention = head.display, attention
         self._images = InStep(video, expected)
         width, height = self._images.width, self._images.height
         # the first image's sides, whatever the stream changes to
         self._canvas = Letterbox(width, height)
         self._size = sizes(width, height)
-        self._strip = Strip(head.classes, width, self._size)
+        self._strip = Strip(head.display, width, self._size)
         # an overlay is passed on without its page: the short form always fits
         self._note = "trained on rendered faces only" if head.warning else ""
         self._frames = ByFrame(self._draw)
@@ -89,7 +89,7 @@ class Overlay:
         rows = [self._canvas.row(row, *shown.image.shape[1::-1]) for row in rows]
         for row in rows if self._attention else ():
             draw_heat(image, row)
-        draw_faces(image, rows, self._classes, self._size)
+        draw_faces(image, rows, self._display, self._size)
         if self._note:
             draw_note(image, self._note, self._size)
         strip = self._strip.draw(shown.time_s, rows)

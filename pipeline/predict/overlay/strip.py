@@ -1,7 +1,8 @@
-"""The classes' probabilities of the last seconds, a panel for each face, below the image.
+"""What was predicted in the last seconds, a panel for each face, below the image.
 
-Each class has a line of its own with its name beside it, so that no color has to be looked up: the
-probability is the height of the filled curve, from 0 to 1, the right end of it is now.
+Each output has a line of its own with its name beside it, so that no color has to be looked up: the
+value is the height of the filled curve, from 0 to 1 or what else the scale is; the right end of it
+is now.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from arpgnet.pipeline.predict.overlay.boxes import prediction_text
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.overlay.marks import (
     BOLD,
     FAINT,
@@ -33,20 +34,25 @@ from arpgnet.pipeline.predict.overlay.marks import (
 from arpgnet.pipeline.predict.rows import Row
 
 SPAN_S = 8.0
-# more classes would cover the image: the most likely ones are shown
-MAX_CLASSES = 8
+# more classes would be higher than the image: the most likely ones are shown; of action units the
+# 12 that are coded most often
+MAX_CLASSES, MAX_UNITS = 8, 12
 # a name, a curve and a number need so many text sizes side by side
 PANEL_TEXTS = 14
 NAME_TEXTS = 5.5
+# what a unit's number stands for has space beside it from this width on
+LONG_PANEL_TEXTS, LONG_NAME_TEXTS = 34, 14
 # a face that was away so long is drawn as a gap; less is one frame missed at 4 frames per second
 GAP_S = 0.5
-# opacity of the face's color for classes that are not predicted
+# a line is so many rows high where the scale has two sides
+SIGNED_ROWS = 2
+# opacity of the face's color for what is not predicted
 OTHERS = 0.65
 
 
 @dataclass
 class _Past:
-    """A face's last `SPAN_S` seconds: times, and probabilities [K] at them."""
+    """A face's last `SPAN_S` seconds: times, and what was predicted at them, [K]."""
 
     times: deque[float] = field(default_factory=deque)
     values: deque[np.ndarray] = field(default_factory=deque)
@@ -62,20 +68,23 @@ class Strip:
     """Draws the strip of each frame in turn; it keeps only the last seconds.
 
     Args:
-        classes: K names.
+        display: of the task.
         width: of the image.
         size: of text and lines.
     """
 
-    def __init__(self, classes: Sequence[str], width: int, size: Sizes) -> None:
-        self._classes, self._width, self._size = classes, width, size
+    def __init__(self, display: Display, width: int, size: Sizes) -> None:
+        self._display, self._width, self._size = display, width, size
         self._past: dict[int, _Past] = {}
         # which face stands in which panel; a face keeps its own
         self._panels: dict[int, int] = {}
-        self.lines = min(len(classes), MAX_CLASSES)
+        most = MAX_CLASSES if display.of_classes else MAX_UNITS
+        self.lines = min(len(display.names), most)
+        # height of a line, in rows of text
+        self._rows = SIGNED_ROWS if display.range[0] < 0 else 1
         self._above = size.text // 3
         # a line for the face, and one for the time
-        self.height = self._above + (self.lines + 2) * size.row
+        self.height = self._above + (self.lines * self._rows + 2) * size.row
         self._most = max(1, width // (PANEL_TEXTS * size.text))
 
     def draw(self, time_s: float, rows: Sequence[Row]) -> np.ndarray:
@@ -128,26 +137,28 @@ class Strip:
         cv2.rectangle(canvas, (pad, 1), (pad + chip, size.row - 2), color, cv2.FILLED)
         self._put(canvas, name, pad, 0, on(color), BOLD)
         assert past.last is not None
-        text = prediction_text(past.last, self._classes) if here else "not in the image"
+        words = self._display.words(past.last.probabilities)
+        text = words if here else "not in the image"
         space = width - chip - 3 * pad
         text = shortened(text, size.text, space, BOLD)
         self._put(canvas, text, 2 * pad + chip, 0, WHITE if here else GRAY, BOLD)
 
-        names = self._names(past)
-        space = round(NAME_TEXTS * size.text)
-        left = pad + min(
-            space,
-            max((text_width(self._classes[one], size.text, BOLD) for one in names), default=0),
-        )
-        left += pad
-        right = width - pad - text_width("0.00", size.text, BOLD) - pad
-        for line, number in enumerate(names, start=1):
-            self._draw_line(canvas, line, number, past, time_s, left, right, color, here)
+        shown = self._shown(past)
+        wide = width >= LONG_PANEL_TEXTS * size.text
+        names = self._display.long if wide else self._display.short
+        space = round((LONG_NAME_TEXTS if names != self._display.short else NAME_TEXTS) * size.text)
+        longest = max((text_width(names[one], size.text, BOLD) for one in shown), default=0)
+        left = 2 * pad + min(space, longest)
+        right = width - pad - text_width(self._display.number(0), size.text, BOLD) - pad
+        for line, number in enumerate(shown):
+            name = names[number]
+            row = 1 + line * self._rows
+            self._draw_line(canvas, row, number, name, past, time_s, left, right, color, here)
         self._draw_time(canvas, time_s, left, right)
 
-    def _names(self, past: _Past) -> list[int]:
-        """The classes that are shown, in their own order."""
-        count = len(self._classes)
+    def _shown(self, past: _Past) -> list[int]:
+        """The outputs that are shown, in their own order."""
+        count = len(self._display.names)
         if count <= self.lines or past.last is None or past.last.probabilities is None:
             return list(range(self.lines))
         return sorted(np.argsort(-past.last.probabilities, kind="stable")[: self.lines].tolist())
@@ -155,8 +166,9 @@ class Strip:
     def _draw_line(
         self,
         canvas: np.ndarray,
-        line: int,
+        row: int,
         number: int,
+        name: str,
         past: _Past,
         time_s: float,
         left: int,
@@ -164,22 +176,24 @@ class Strip:
         color: Color,
         here: bool,
     ) -> None:
-        """A class: name, curve and number."""
+        """An output, from a row of text on: name, curve and number."""
         size = self._size
         now = past.last.probabilities if here and past.last is not None else None
-        best = now is not None and int(np.argmax(now)) == number
-        weight, ink = (BOLD, WHITE) if best else (REGULAR, GRAY)
+        marked = now is not None and number in self._display.marked(now)
+        weight, ink = (BOLD, WHITE) if marked else (REGULAR, GRAY)
         pad = size.text // 2
-        name = shortened(self._classes[number], size.text, left - 2 * pad, weight)
-        self._put(canvas, name, pad, line, ink, weight)
+        name = shortened(name, size.text, left - 2 * pad, weight)
+        self._put(canvas, name, pad, row, ink, weight)
         if now is not None:
-            self._put(canvas, f"{now[number]:.2f}", right + pad, line, ink, weight)
-        base = (line + 1) * size.row - 2
+            self._put(canvas, self._display.number(now[number]), right + pad, row, ink, weight)
+        high = self._rows * size.row - 3
+        low = (row + self._rows) * size.row - 2
+        base = low - round(float(self._display.shares(np.zeros(1))[0]) * high)
         cv2.line(canvas, (left, base), (right, base), FAINT, 1)
-        fill = color if best else mixed(color, GROUND, OTHERS)
+        fill = color if marked else mixed(color, GROUND, OTHERS)
         for times, values in _pieces(past, number):
             x = right - (time_s - times) * (right - left) / SPAN_S
-            y = base - values * (size.row - 3)
+            y = low - self._display.shares(values) * high
             outline = np.concatenate(
                 [[[x[0], base]], np.stack([x, y], axis=1), [[max(x[-1], x[0] + 1), base]]]
             )
@@ -188,14 +202,14 @@ class Strip:
     def _draw_time(self, canvas: np.ndarray, time_s: float, left: int, right: int) -> None:
         """The cursor at the right end, which is now, and the seconds before it."""
         size = self._size
-        bottom = (self.lines + 1) * size.row
+        bottom = (self.lines * self._rows + 1) * size.row
         for back in range(2, int(SPAN_S) + 1, 2):
             x = round(right - back * (right - left) / SPAN_S)
             cv2.line(canvas, (x, size.row), (x, bottom), FAINT, 1)
         cv2.line(
             canvas, (right, size.row), (right, bottom + 2), WHITE, max(1, round(size.text / 12))
         )
-        line = self.lines + 1
+        line = self.lines * self._rows + 1
         now = f"{time_s:.1f} s"
         at = right - text_width(now, size.text)
         self._put(canvas, now, at, line, WHITE)
@@ -217,7 +231,7 @@ class Strip:
 
 
 def _pieces(past: _Past, number: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """A class's times and probabilities, cut where the face was away."""
+    """An output's times and values, cut where the face was away."""
     times = np.array(past.times)
     values = np.array([one[number] for one in past.values])
     if not len(times):

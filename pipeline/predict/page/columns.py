@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.formats import angles, quality
 from arpgnet.pipeline.predict.rows import Regions, Row
 
@@ -37,7 +38,7 @@ class Face:
     boxes: array[float] = field(default_factory=lambda: array("f"))
     confidence: array[float] = field(default_factory=lambda: array("f"))
     coverage: array[float] = field(default_factory=lambda: array("f"))
-    probabilities: array[float] = field(default_factory=lambda: array("f"))
+    shares: array[float] = field(default_factory=lambda: array("f"))
     points: array[float] = field(default_factory=lambda: array("f"))
     angles: array[float] = field(default_factory=lambda: array("f"))
     quality: array[float] = field(default_factory=lambda: array("f"))
@@ -56,13 +57,13 @@ class Columns:
     """Rows of a video, gathered for its page.
 
     Args:
-        classes: K names.
+        display: of the task; its values are stored as fractions of its scale.
         width, height: of the image that the rows' pixels belong to.
         points: landmarks per face; 0: none.
     """
 
-    def __init__(self, classes: list[str], width: int, height: int, points: int = 0) -> None:
-        self._classes = classes
+    def __init__(self, display: Display, width: int, height: int, points: int = 0) -> None:
+        self._display = display
         self._unseen = np.full((points, 2), np.nan)
         self._sides = np.array([width, height, width, height])
         self._times = array("d")
@@ -78,13 +79,13 @@ class Columns:
             self._add(self._faces.setdefault(row.face_id, Face()), row, row.box)
 
     def _add(self, face: Face, row: Row, box: np.ndarray) -> None:
-        nothing = np.full(len(self._classes), np.nan)
+        nothing = np.full(len(self._display.names), np.nan)
         face.frames.append(row.frame)
         face.boxes.extend((box / self._sides).tolist())
         face.confidence.append(row.confidence)
         face.coverage.append(row.coverage)
         values = nothing if row.probabilities is None else row.probabilities
-        face.probabilities.extend(values.tolist())
+        face.shares.extend(self._display.shares(values).tolist())
         points = self._unseen if row.points is None else row.points / self._sides[:2]
         face.points.extend(points.ravel().tolist())
         face.angles.extend(angles(row).values())
@@ -112,7 +113,7 @@ class Columns:
                     "boxes": packed(np.array(face.boxes), "f4"),
                     "confidence": packed_shares(np.array(face.confidence)),
                     "coverage": packed_shares(np.array(face.coverage)),
-                    "probabilities": packed_shares(np.array(face.probabilities)),
+                    "shares": packed_shares(np.array(face.shares)),
                     "points": packed_shares(_within(np.array(face.points))),
                     "angles": packed(np.array(face.angles), "f4"),
                     "quality": packed_shares(np.array(face.quality)),

@@ -140,9 +140,7 @@ function drawBoxes() {
 }
 
 function label(pen, face, row, x, y, width) {
-  const best = bestOf(face, row);
-  const said = best < 0 ? "" : ` ${classes[best]} ${probability(face, row, best).toFixed(2)}`;
-  const text = `${face.id}${said}`;
+  const text = `${face.id} ${saidOf(valuesAt(face, row))}`.trim();
   const wide = pen.measureText(text).width + 8;
   const left = Math.max(0, Math.min(x, width - wide));
   const top = Math.max(0, y - 19);

@@ -14,7 +14,7 @@ const LESS = [0, 114, 178];
 heat.width = CELLS;
 heat.height = CELLS;
 
-const bars = classes.map((name) => {
+const bars = task.long.map((name) => {
   const row = byId("bars").tBodies[0].insertRow();
   const head = document.createElement("th");
   head.scope = "row";
@@ -115,22 +115,28 @@ function words(face, row) {
   return `Most attention, relative to uniform: ${said.join("; ")}`;
 }
 
+// of a class its name alone: the numbers are below it
+const headlineOf = (values) =>
+  task.ofClasses ? classes[[...markedIn(values)][0]] : saidOf(values);
+
 function drawMoment() {
   const face = faces[state.face];
   if (!face) return;
   const row = rowAt(face, state.frame);
-  const best = row < 0 ? -1 : bestOf(face, row);
-  byId("who").textContent = best < 0 ? `Face ${face.id}` : `Face ${face.id}: ${classes[best]}`;
+  const values = valuesAt(face, row);
+  const marked = values ? markedIn(values) : new Set();
+  byId("who").textContent = `Face ${face.id}${values ? `: ${headlineOf(values)}` : ""}`;
   byId("moment").textContent =
     row < 0
       ? `frame ${state.frame}: not in the image`
       : `frame ${state.frame}, ${seconds(times[state.frame])} · coverage ${face.coverage[row].toFixed(2)} · detector ${face.confidence[row].toFixed(2)} · quality ${face.quality[row].toFixed(2)}`.replace("NaN", "–");
   bars.forEach(({ row: line, fill, number }, k) => {
-    const value = row < 0 ? NaN : probability(face, row, k);
-    line.className = k === best ? "best" : "";
-    fill.style.width = `${Number.isNaN(value) ? 0 : 100 * value}%`;
-    fill.style.background = k === best ? face.color : "#9ca3af";
-    number.textContent = Number.isNaN(value) ? "–" : value.toFixed(3);
+    const value = values ? values[k] : ZERO;
+    line.className = marked.has(k) ? "best" : "";
+    fill.style.marginLeft = `${100 * Math.min(value, ZERO)}%`;
+    fill.style.width = `${100 * Math.abs(value - ZERO)}%`;
+    fill.style.background = marked.has(k) ? face.color : "#9ca3af";
+    number.textContent = values ? numberOf(value, 3) : "–";
   });
   byId("look-words").textContent = words(face, row);
   drawLook(face, row);

@@ -27,6 +27,7 @@ from arpgnet.pipeline.predict.formats import beside
 from arpgnet.pipeline.predict.letterbox import Letterbox
 from arpgnet.pipeline.predict.overlay.marks import PALETTE
 from arpgnet.pipeline.predict.page.columns import Columns
+from arpgnet.pipeline.predict.page.words import task_of, words_of
 from arpgnet.pipeline.predict.rows import Row, TableHeader
 from arpgnet.pipeline.video.encode import Encoder
 from arpgnet.pipeline.video.stream import InStep, Plan
@@ -91,7 +92,7 @@ class Page:
         # the first image's shape, whatever the stream changes to
         self._canvas = Letterbox(max(2, round(width * scale)), max(2, round(height * scale)))
         sides = self._canvas.width, self._canvas.height
-        self._columns = Columns(list(head.classes), *sides, head.points)
+        self._columns = Columns(head.display, *sides, head.points)
         self._film = Encoder(film_path(path), video, *sides, options=QUALITY)
         self._done_s = 0.0
 
@@ -136,6 +137,7 @@ class Page:
         )
         metadata = self._columns.as_json() | {
             "classes": list(self._head.classes),
+            "task": task_of(self._head.display),
             "regions": self._regions,
             "points": self._head.points,
             "colors": [f"rgb({red},{green},{blue})" for red, green, blue in PALETTE],
@@ -144,7 +146,7 @@ class Page:
         return environment.get_template("page.html.j2").render(
             video=self._head.video,
             model=self._model,
-            classes=self._head.classes,
+            words=words_of(self._head.display),
             complete=complete,
             frames=self._columns.frames,
             faces=len(metadata["faces"]),

@@ -17,6 +17,11 @@ function sharesOf(text) {
   return Float32Array.from(steps, (step) => (step === 65535 ? NaN : step / 65534));
 }
 
+// what the values are: see pipeline/predict/page/words.py
+const task = metadata.task;
+const shareOf = (value) => (value - task.low) / (task.high - task.low);
+const ZERO = shareOf(0);
+
 const times = new Float32Array(bytesOf(metadata.times).buffer);
 const classes = metadata.classes;
 
@@ -29,7 +34,7 @@ function faceOf(stored, place) {
     boxes: new Float32Array(bytesOf(stored.boxes).buffer),
     confidence: sharesOf(stored.confidence),
     coverage: sharesOf(stored.coverage),
-    probabilities: sharesOf(stored.probabilities),
+    shares: sharesOf(stored.shares),
     points: sharesOf(stored.points),
     angles: new Float32Array(bytesOf(stored.angles).buffer),
     quality: sharesOf(stored.quality),
@@ -64,17 +69,33 @@ function rowAt(face, frame) {
   return row >= 0 && face.frames[row] === frame ? row : -1;
 }
 
-function bestOf(face, row) {
-  const first = row * classes.length;
-  let best = -1;
-  for (let k = 0; k < classes.length; k += 1) {
-    const value = face.probabilities[first + k];
-    if (!Number.isNaN(value) && (best < 0 || value > face.probabilities[first + best])) best = k;
-  }
-  return best;
+// what is predicted in a row, as fractions of the scale; null where nothing is
+function valuesAt(face, row) {
+  if (row < 0) return null;
+  const values = face.shares.subarray(row * classes.length, (row + 1) * classes.length);
+  return Number.isNaN(values[0]) ? null : values;
 }
 
-const probability = (face, row, k) => face.probabilities[row * classes.length + k];
+// what is emphasized: the most probable class, the units that are present, or all
+function markedIn(values) {
+  if (task.ofClasses) return new Set([values.indexOf(Math.max(...values))]);
+  const least = task.present === null ? 0 : shareOf(task.present) - 1e-5;
+  return new Set([...values.keys()].filter((k) => values[k] >= least));
+}
+
+function numberOf(share, digits = 2) {
+  const text = (task.low + share * (task.high - task.low)).toFixed(digits);
+  return task.low < 0 && Number(text) >= 0 ? `+${text.replace("-", "")}` : text;
+}
+
+// in a few words
+function saidOf(values) {
+  if (!values) return "";
+  const marked = [...markedIn(values)];
+  if (!marked.length) return "no action unit";
+  const word = (k) => (task.presence ? task.short[k] : `${task.short[k]} ${numberOf(values[k])}`);
+  return marked.map(word).join(", ");
+}
 
 const seconds = (time) => `${time.toFixed(2)} s`;
 

@@ -1,9 +1,14 @@
 "use strict";
-// A face's probabilities over time, one line per class, and the current moment. Click to seek.
+// What is predicted of a face over time, one line per class or target, and the current moment.
+// Click to seek.
 
-const LINE = 22;
-const NAMES = 96;
-const NUMBERS = 44;
+// higher where a curve has two sides
+const LINE = task.low < 0 ? 44 : 22;
+const WIDE = 700;
+// what a unit's number stands for is beside it where there is space
+const LONG_NAMES = task.long.some((name, k) => name !== task.short[k]) ? 216 : 96;
+const NUMBERS = task.low < 0 ? 56 : 44;
+let NAMES = 96;
 const SPANS = [10, 60, 600].filter((span) => span * 1.5 < duration);
 // a face that was away for longer is a gap
 const GAP_S = Math.max(0.5, 3 * usualStep);
@@ -19,16 +24,30 @@ const bySize = [...faces].sort((one, other) => other.frames.length - one.frames.
 
 function summary(face) {
   const counts = new Map();
+  const sums = new Float64Array(classes.length);
+  let known = 0;
   for (let row = 0; row < face.frames.length; row += 1) {
-    const best = bestOf(face, row);
-    if (best >= 0) counts.set(best, (counts.get(best) || 0) + 1);
+    const values = valuesAt(face, row);
+    if (!values) continue;
+    known += 1;
+    for (const k of markedIn(values)) counts.set(k, (counts.get(k) || 0) + 1);
+    values.forEach((value, k) => {
+      sums[k] += value;
+    });
   }
-  const total = face.frames.length;
-  const parts = [...counts].sort((one, other) => other[1] - one[1]).slice(0, 3);
-  const words = parts.map(([k, count]) => `${classes[k]} ${Math.round((100 * count) / total)} %`);
-  const seen = Math.round((100 * total) / times.length);
-  const said = words.length ? `most probable: ${words.join(", ")} of its frames` : "not classified";
+  const seen = Math.round((100 * face.frames.length) / times.length);
+  const said = known ? often(counts, face.frames.length, sums.map((sum) => sum / known)) : "not classified";
   return `in ${seen} % of the frames; ${said}`;
+}
+
+function often(counts, total, means) {
+  if (!task.ofClasses && task.present === null) {
+    return `mean: ${Array.from(means, (mean, k) => `${task.short[k]} ${numberOf(mean)}`).join(", ")}`;
+  }
+  const parts = [...counts].sort((one, other) => other[1] - one[1]).slice(0, task.ofClasses ? 3 : 6);
+  const words = parts.map(([k, count]) => `${task.short[k]} ${Math.round((100 * count) / total)} %`);
+  if (!words.length) return "no action unit is present";
+  return `${task.ofClasses ? "most probable" : "present"}: ${words.join(", ")} of its frames`;
 }
 
 class Timeline {
@@ -80,6 +99,11 @@ class Timeline {
     return NAMES + ((time - view.from) / view.span) * this.plotWidth;
   }
 
+  // of a fraction of the scale, in the line of a class or target
+  yOf(k, share) {
+    return (k + 1) * LINE - share * (LINE - 3);
+  }
+
   timeAt(event) {
     const x = event.clientX - this.canvas.getBoundingClientRect().left - NAMES;
     return view.from + (Math.min(Math.max(0, x), this.plotWidth) / this.plotWidth) * view.span;
@@ -99,10 +123,10 @@ class Timeline {
     pen.font = "13px system-ui, sans-serif";
     pen.textBaseline = "middle";
     pen.fillStyle = "#4b5563";
-    classes.forEach((name, k) => {
-      const base = (k + 1) * LINE;
-      pen.fillText(shortened(pen, name), 0, base - LINE / 2);
-      pen.fillRect(NAMES, base - 0.5, this.plotWidth, 0.5);
+    const names = NAMES === LONG_NAMES ? task.long : task.short;
+    names.forEach((name, k) => {
+      pen.fillText(shortened(pen, name), 0, (k + 0.5) * LINE);
+      pen.fillRect(NAMES, this.yOf(k, ZERO) - 0.5, this.plotWidth, 0.5);
     });
     this.ticks(pen, classes.length * LINE);
     this.curves(pen);
@@ -127,12 +151,12 @@ class Timeline {
       const from = view.from + (x / this.plotWidth) * view.span;
       const found = this.within(from, from + view.span / this.plotWidth);
       if (!found) continue;
-      const best = found.values.indexOf(Math.max(...found.values));
+      const marked = markedIn(found.values);
       found.values.forEach((value, k) => {
         pen.globalAlpha = found.coverage < CONFIDENT_COVERAGE ? 0.45 : 1;
-        pen.fillStyle = k === best ? face.color : "#9ca3af";
-        const high = value * (LINE - 3);
-        pen.fillRect(NAMES + x, (k + 1) * LINE - high, 1, high);
+        pen.fillStyle = marked.has(k) ? face.color : "#9ca3af";
+        const top = this.yOf(k, Math.max(value, ZERO));
+        pen.fillRect(NAMES + x, top, 1, this.yOf(k, Math.min(value, ZERO)) - top);
       });
     }
     pen.globalAlpha = 1;
@@ -152,8 +176,9 @@ class Timeline {
     // of very many the evenly spaced ones
     const step = Math.max(1, Math.floor((last - first + 1) / 64));
     for (let row = first; row <= last; row += step) {
-      if (bestOf(this.face, row) < 0) continue;
-      for (let k = 0; k < classes.length; k += 1) sums[k] += probability(this.face, row, k);
+      const values = valuesAt(this.face, row);
+      if (!values) continue;
+      for (let k = 0; k < classes.length; k += 1) sums[k] += values[k];
       covered += coverage[row];
       count += 1;
     }
@@ -171,18 +196,17 @@ class Timeline {
     pen.scale(scale, scale);
     this.pose.draw();
     const row = rowAt(this.face, state.frame);
-    const best = row < 0 ? -1 : bestOf(this.face, row);
+    const values = valuesAt(this.face, row);
+    const marked = values ? markedIn(values) : new Set();
     pen.textBaseline = "middle";
     pen.fillStyle = "#111827";
-    classes.forEach((_, k) => {
-      if (best < 0) return;
-      pen.font = `${k === best ? 700 : 400} 13px system-ui, sans-serif`;
-      const number = probability(this.face, row, k).toFixed(2);
-      pen.fillText(number, this.width - NUMBERS + 8, (k + 0.5) * LINE);
+    values?.forEach((value, k) => {
+      pen.font = `${marked.has(k) ? 700 : 400} 13px system-ui, sans-serif`;
+      pen.fillText(numberOf(value), this.width - NUMBERS + 8, (k + 0.5) * LINE);
     });
     const x = this.xOf(state.time);
     if (x >= NAMES && x <= NAMES + this.plotWidth) pen.fillRect(x - 1, 0, 2, LINE * classes.length + 4);
-    const said = best < 0 ? "not in the image" : `${classes[best]} ${probability(this.face, row, best).toFixed(2)}`;
+    const said = saidOf(values) || "not in the image";
     this.canvas.setAttribute("aria-valuenow", state.time.toFixed(2));
     this.canvas.setAttribute("aria-valuetext", `${seconds(state.time)}: ${said}`);
     this.button.setAttribute("aria-pressed", String(this.face.place === state.face));
@@ -195,10 +219,8 @@ class Timeline {
     const lines = [`face ${this.face.id} at ${seconds(time)}`];
     if (row < 0) lines.push("not in the image");
     else {
-      classes.forEach((name, k) => {
-        const value = probability(this.face, row, k);
-        lines.push(`${Number.isNaN(value) ? "–" : value.toFixed(3)}  ${name}`);
-      });
+      const values = valuesAt(this.face, row);
+      task.long.forEach((name, k) => lines.push(`${values ? numberOf(values[k], 3) : "–"}  ${name}`));
       lines.push(`${this.face.coverage[row].toFixed(2)}  coverage`);
     }
     showTip(event, lines);
@@ -240,7 +262,12 @@ function show(span) {
   repaint();
 }
 
+function chooseNames() {
+  NAMES = document.documentElement.clientWidth < WIDE ? 96 : LONG_NAMES;
+}
+
 function repaint() {
+  chooseNames();
   for (const timeline of timelines) {
     timeline.paint();
     timeline.draw();
@@ -255,6 +282,7 @@ function followView() {
 }
 
 function addTimelines(some) {
+  chooseNames();
   for (const face of some) {
     const timeline = new Timeline(face);
     timelines.push(timeline);

@@ -282,7 +282,10 @@ async function begin() {
   service = await ask("/api/service");
   $("entry").hidden = true;
   $("work").hidden = false;
-  $("about").textContent = `Predictions for every face, frame by frame, by the network ${service.model}: ${service.classes.join(", ")}.`;
+  const title = `${service.title[0].toUpperCase()}${service.title.slice(1)} in video`;
+  document.title = title;
+  document.querySelector("h1").textContent = title;
+  $("about").textContent = `Predictions for every face, frame by frame, by the network ${service.model}: ${service.scale || service.classes.join(", ")}.`;
   $("warning").textContent = service.warning;
   $("warning").hidden = !service.warning;
   $("limits").textContent = `Up to ${megabytes(service.upload_bytes)} and ${duration(service.longest_s)}.`;

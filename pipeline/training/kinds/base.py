@@ -19,6 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from arpgnet.pipeline.common.params import TaskParams, TrainParams
+from arpgnet.pipeline.tables.facs import RANGES
 from arpgnet.pipeline.tables.manifest import Manifest
 from arpgnet.pipeline.training.labels import Labels
 
@@ -64,7 +65,7 @@ class Kind(ABC):
     @property
     def range(self) -> tuple[float, float]:
         """The lowest and the highest value of an output."""
-        return 0.0, 1.0
+        return RANGES[self.name]
 
     @classmethod
     def trained(cls, outputs: Sequence[str]) -> Self:

@@ -16,10 +16,6 @@ class Intensity(ValueKind):
     name = "intensity"
     pattern = r"au_\d+_intensity"
 
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 5.0
-
     def select(self, per_frame: bool) -> str:
         return "icc"
 

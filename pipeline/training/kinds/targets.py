@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -53,11 +52,6 @@ class ValueKind(TargetKind):
     def prior(self, taught: np.ndarray) -> np.ndarray:
         mean: np.ndarray = np.nanmean(taught.astype(np.float64), axis=0)
         return mean
-
-    @property
-    @abstractmethod
-    def range(self) -> tuple[float, float]:
-        """The lowest and the highest value."""
 
     @property
     def _scale(self) -> tuple[float, float]:

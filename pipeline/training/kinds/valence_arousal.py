@@ -16,10 +16,6 @@ class ValenceArousal(ValueKind):
     name = "valence_arousal"
     pattern = "valence|arousal"
 
-    @property
-    def range(self) -> tuple[float, float]:
-        return -1.0, 1.0
-
     def select(self, per_frame: bool) -> str:
         return "ccc"
 

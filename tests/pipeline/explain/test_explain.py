@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params, parse_params
-from arpgnet.pipeline.explain import run
+from arpgnet.pipeline.explain import job, run
 from arpgnet.pipeline.explain.agreement import agreement, spearman
 from arpgnet.pipeline.explain.choose import choose, confused, confused_clips
 from arpgnet.pipeline.explain.occlusion import can_hide, drops, run_network, without
@@ -36,6 +36,7 @@ from arpgnet.pipeline.training.data import Dataset, load
 from arpgnet.pipeline.training.features import Batch
 from arpgnet.pipeline.training.network import build_network, network_config
 from helpers.synthetic_data import LOST, REGIONS, small_params, write_data
+from helpers.synthetic_targets import task_params, with_targets
 
 ORDER = torch.arange(8)
 
@@ -294,6 +295,46 @@ def test_windows_of_labeled_frames_are_explained(tmp_path: Path) -> None:
     assert 4 <= found["all"]["views"] <= 24
 
 
+def test_each_action_unit_has_its_own_region(tmp_path: Path) -> None:
+    # au_1 changes a channel of region 0, au_4 one of region 2
+    with_targets(tmp_path, frames=True)
+    train(task_params("action_units", train={"epochs": 8}), root=tmp_path)
+    explain(tmp_path)
+    found = json.loads((tmp_path / EXPLANATIONS).read_text())
+    assert (found["unit"], found["kind"]) == ("windows", "action_units")
+    assert found["all"]["views"] == 47  # one for each clip; LOST has no features
+    assert min(found["all"]["drop"]) > 0
+    each = {group["label"]: group for group in found["by_class"]}
+    for name, region in (("au_1", 0), ("au_4", 2)):
+        assert np.argmax(each[name]["drop"]) == region
+        assert np.argmax(each[name]["relevance"]) == region
+        # the views that show it
+        assert 0 <= each[name]["correct"] <= each[name]["views"] <= 16
+    # at most 8 clips, and of each fold 4 windows
+    explain(tmp_path, most=2, store=Store(tmp_path / "another-store"))
+    assert json.loads((tmp_path / EXPLANATIONS).read_text())["all"]["views"] == 6
+
+
+@pytest.mark.slow
+def test_valence_changes_and_abrnet_has_no_relevance(tmp_path: Path) -> None:
+    with_targets(tmp_path, frames=False)
+    train(task_params("valence_arousal", train={"epochs": 1}), root=tmp_path)
+    explain(tmp_path)
+    found = json.loads((tmp_path / EXPLANATIONS).read_text())
+    valence = found["by_class"][0]
+    assert (valence["label"], valence["correct"], valence["views"]) == ("valence", None, 47)
+    assert min(valence["drop"]) >= 0
+    with_targets(tmp_path, frames=True)
+    plain = task_params("action_units", train={"epochs": 1}).model_dump()
+    plain["relation"]["head"] = "abrnet"
+    train(parse_params(plain), root=tmp_path)
+    explain(tmp_path)
+    whole = json.loads((tmp_path / EXPLANATIONS).read_text())["all"]
+    assert whole["relevance_agreement"] is None
+    assert whole["agreement"] is not None
+    assert min(whole["drop"]) > 0
+
+
 def test_without_a_trained_network_one_line_says_so(tmp_path: Path) -> None:
     write_data(tmp_path)
     with pytest.raises(UserError, match="run `dvc repro train` first"):
@@ -392,7 +433,7 @@ def test_workers_explain_as_one_process_does(
     write_data(tmp_path)
     train(small_params(epochs=2), root=tmp_path)
     # passes of 2 clips, so that there are some for every worker
-    monkeypatch.setattr(run, "FRAMES", 8)
+    monkeypatch.setattr(job, "FRAMES", 8)
     monkeypatch.setattr("arpgnet.pipeline.common.progress._PLAIN_EVERY_S", 0.0)
     monkeypatch.setattr("arpgnet.pipeline.common.progress._QUIET_S", 0.0)
     found = []
@@ -403,6 +444,6 @@ def test_workers_explain_as_one_process_does(
         assert f"explain: {count}/" in capfd.readouterr().err
     assert found[0] == found[1]
     died = [(None, Crashed(-9))]
-    monkeypatch.setattr(run, "run_in_workers", lambda *_: iter(died))
+    monkeypatch.setattr(job, "run_in_workers", lambda *_: iter(died))
     with pytest.raises(UserError, match=r"died twice \(exit code -9\)"):
         explain(tmp_path, workers=2, store=Store(tmp_path / "store"))

@@ -19,7 +19,9 @@ from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.predictions import PREDICTIONS
 from arpgnet.pipeline.train.run import train
 from arpgnet.pipeline.training.checkpoints import best_run, load_run, runs
-from helpers.synthetic_data import FRAMES, LOST, SUBJECTS, small_params, write_data
+from arpgnet.pipeline.training.kinds import trained_task
+from helpers.synthetic_data import CLASSES, FRAMES, LOST, SUBJECTS, small_params, write_data
+from helpers.synthetic_targets import task_params, with_targets
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +37,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+TASK = trained_task("expression", CLASSES)
+
+
 def kept(info: dict[str, Any]) -> dict[str, Any]:
     return {"classes": info["classes"], "params": info["params"]}
 
 
 def write_file(root: Path, run: str, out: Path) -> Path:
-    network, info = load_run(root / RUNS / run)
+    network, info = load_run(root / RUNS / run, kind=None)
+    task = trained_task(info["kind"], info["classes"])
     where = {"name": run, "fold": info["fold"], "seed": info["seed"]}
     where["refitted"] = info["refitted"]
-    out.write_bytes(to_onnx(network, {"run": where, **kept(info)}))
+    out.write_bytes(to_onnx(network, task, {"run": where, "kind": info["kind"], **kept(info)}))
     return out
 
 
@@ -87,7 +93,7 @@ def test_another_runs_network_fails(trained: Path, tmp_path: Path) -> None:
     network, info = load_run(trained / RUNS / "fold0-seed0")
     other = {"name": "fold1-seed0", "fold": 1, "seed": 0}
     file = tmp_path / "m.onnx"
-    file.write_bytes(to_onnx(network, {"run": other, **kept(info)}))
+    file.write_bytes(to_onnx(network, TASK, {"run": other, **kept(info)}))
     found = check(file, trained)
     assert not found.ok
     assert found.difference > TOLERANCE
@@ -98,11 +104,11 @@ def test_mistakes_are_told(trained: Path, tmp_path: Path) -> None:
         check(tmp_path / "absent.onnx", trained)
     network, info = load_run(trained / RUNS / "fold0-seed0")
     file = tmp_path / "m.onnx"
-    file.write_bytes(to_onnx(network, {}))
+    file.write_bytes(to_onnx(network, TASK, {}))
     with pytest.raises(UserError, match="arpgnet export"):
         check(file, trained)
     nowhere = {"name": "fold7-seed0", "fold": 7, "seed": 0}
-    file.write_bytes(to_onnx(network, {"run": nowhere, **kept(info)}))
+    file.write_bytes(to_onnx(network, TASK, {"run": nowhere, **kept(info)}))
     with pytest.raises(UserError, match="no predictions of fold7-seed0"):
         check(file, trained)
 
@@ -130,3 +136,15 @@ def test_metadata_of_other_data_is_refused(trained: Path) -> None:
     changed = info | {"features": info["features"] | {"names": ["elsewhere"]}}
     with pytest.raises(UserError, match=r"other data than data/ contains now \(names\)"):
         metadata(network, changed, Params(), "fold0-seed0", trained)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["action_units", "valence_arousal"])
+def test_other_tasks_are_checked_too(tmp_path: Path, kind: str) -> None:
+    with_targets(tmp_path, frames=kind == "action_units")
+    train(task_params(kind, train={"epochs": 1, "folds": [0], "refit": False}), root=tmp_path)
+    file = write_file(tmp_path, "fold0-seed0", tmp_path / "m.onnx")
+    found = check(file, tmp_path)
+    assert found.ok
+    assert found.predictions > 20
+    assert found.difference < TOLERANCE / 10

@@ -1,11 +1,13 @@
 """Every choice of the configuration is in the graph what it is in the network."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from arpgnet.models.abrnet import ABRNetConfig
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.models.fusion import BAND_FRAMES
 from arpgnet.pipeline.common.errors import UserError
@@ -16,12 +18,15 @@ from arpgnet.pipeline.export.parity import (
     longest,
     trials,
 )
-from arpgnet.pipeline.export.traceable import OUTPUTS, TraceableNet, input_names
+from arpgnet.pipeline.export.traceable import LOGITS, TraceableNet, input_names
 from arpgnet.pipeline.export.write import checked_graph, to_onnx
 from arpgnet.pipeline.networks.sessions import make_session
+from arpgnet.pipeline.training.kinds import trained_task
 from helpers.network_configs import arpgnet_config
 
 REGIONS = 6
+CLASSES = trained_task("expression", ["a", "b", "c", "d"])
+UNITS = trained_task("action_units", ["au_1", "au_2", "au_4", "au_12"])
 
 
 def network(*, vector: str = "map", relation: dict | None = None, **fusion: Any) -> ARPGNet:
@@ -49,6 +54,10 @@ def network(*, vector: str = "map", relation: dict | None = None, **fusion: Any)
     return built.eval()
 
 
+ABRNET = ABRNetConfig(
+    units=4, pool="attention", relations="matrix", layers=2, heads=2, fuse=True, dropout=0.1
+)
+OTHER = replace(ABRNET, relations="attention", pool="mean", fuse=False)
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "gat": {"feed_forward": True, "layers": 2},
     "gatv2": {"conv": "gatv2", "relation": {"conv": "gatv2", "layers": 2}},
@@ -62,14 +71,30 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "coordinates": {"relation": {"position": "both", "edge_types": ()}},
     "TransformerConv": {"relation": {"conv": "TransformerConv", "conv_args": {"edge_dim": 2}}},
     "RGCNConv": {"relation": {"conv": "RGCNConv", "layers": 2}},
+    "abrnet": {"relation": {"abrnet": ABRNET}},
+    "abrnet attention": {"relation": {"abrnet": OTHER}},
     "learned": {"position": "learned", "max_frames": 9, "relation": {"position": "none"}},
 }
 
 
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.slow
+def test_values_are_an_output_of_their_own() -> None:
+    net, task = network(), trained_task("valence_arousal", ["a", "b", "c", "d"])
+    graph, difference = checked_graph(net, task, {})
+    assert difference <= TOLERANCE / 10
+    assert [out.name for out in make_session(graph).get_outputs()] == ["values", *LOGITS]
+
+
+SLOW = ("abrnet attention",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in CONFIGURATIONS],
+)
 def test_graph_equals_the_network(name: str) -> None:
-    net = network(**CONFIGURATIONS[name])
-    assert check_parity(net, to_onnx(net, {})) <= TOLERANCE / 10
+    net, task = network(**CONFIGURATIONS[name]), UNITS if "abrnet" in name else CLASSES
+    assert check_parity(net, task, to_onnx(net, task, {})) <= TOLERANCE / 10
 
 
 def test_a_convolution_without_a_form_in_onnx_says_so_in_one_line() -> None:
@@ -77,7 +102,7 @@ def test_a_convolution_without_a_form_in_onnx_says_so_in_one_line() -> None:
     with pytest.raises(
         UserError, match=r"relation\.conv: EdgeConv .* cannot be exported"
     ) as caught:
-        checked_graph(net, {})
+        checked_graph(net, CLASSES, {})
     assert "\n" not in str(caught.value)
 
 
@@ -100,27 +125,27 @@ def test_reads_only_what_the_configuration_reads() -> None:
 
 def test_lengths_stay_open_and_bytes_repeat() -> None:
     net = network()
-    graph = to_onnx(net, {"b": [1], "a": "ä"})
+    graph = to_onnx(net, CLASSES, {"b": [1], "a": "ä"})
     session = make_session(graph)
     assert [given.shape[:2] for given in session.get_inputs()] == [["clips", "frames"]] * 4
-    assert [out.name for out in session.get_outputs()] == list(OUTPUTS)
+    assert [out.name for out in session.get_outputs()] == ["probabilities", *LOGITS]
     assert session.get_modelmeta().custom_metadata_map == {"a": '"ä"', "b": "[1]"}
-    assert to_onnx(net, {"a": "ä", "b": [1]}) == graph
+    assert to_onnx(net, CLASSES, {"a": "ä", "b": [1]}) == graph
 
 
 def test_another_network_does_not_pass() -> None:
     net, other = network(), network()
     with torch.no_grad():
         other.head.bias.add_(0.01)
-    graph = to_onnx(other, {})
-    assert largest_difference(net, graph) == pytest.approx(0.01, rel=0.01)
+    graph = to_onnx(other, CLASSES, {})
+    assert largest_difference(net, CLASSES, graph) == pytest.approx(0.01, rel=0.01)
     with pytest.raises(UserError, match="nothing was written"):
-        check_parity(net, graph)
+        check_parity(net, CLASSES, graph)
 
 
 def test_a_clip_without_a_face_has_the_prediction_of_zeros() -> None:
     net = network()
-    session = make_session(to_onnx(net, {}))
+    session = make_session(to_onnx(net, CLASSES, {}))
     inputs = {name: value.numpy() for name, value in next(iter(trials(net))).items()}
     inputs["valid"] = np.zeros_like(inputs["valid"])
     probabilities = session.run(["probabilities"], inputs)[0][0]
@@ -131,5 +156,5 @@ def test_a_clip_without_a_face_has_the_prediction_of_zeros() -> None:
 def test_the_network_itself_is_left_alone() -> None:
     net = network(conv="gatv2")
     before = list(dict(net.named_modules()))
-    TraceableNet(net)
+    TraceableNet(net, CLASSES)
     assert list(dict(net.named_modules())) == before

@@ -31,8 +31,13 @@ def test_action_units_have_columns_of_their_own_in_every_format(
     tmp_path: Path, video: Path
 ) -> None:
     write_run(tmp_path, {"decode": {"frames": 4}}, kind="action_units", outputs=UNITS)
-    status, said = predicted(tmp_path, video, "csv")
+    status, said = predicted(tmp_path, video, "csv", "--overlay", "--page")
     assert status == 0
+    assert (tmp_path / "one.overlay.mp4").stat().st_size > 1000
+    page = (tmp_path / "one.html").read_text()
+    assert "one.mp4: action units" in page
+    assert '"AU12 lip corner puller"' in page
+    assert "Probability that the unit is present, 0 to 1" in page
     assert "probability that the unit is present, 0 to 1; au_1 inner brow raiser, au_12" in said
     table = pd.read_csv(tmp_path / "one.csv")
     assert not {"label", "p_au_1"} & set(table.columns)
@@ -50,10 +55,10 @@ def test_action_units_have_columns_of_their_own_in_every_format(
     metadata = pq.read_metadata(tmp_path / "one.parquet").metadata
     assert metadata[b"kind"] == b"action_units"
     assert b"lip corner puller" in metadata[b"scale"]
-    for form, more in (("intervals", ()), ("csv", ("--overlay",)), ("csv", ("--page",))):
-        status, said = predicted(tmp_path, video, form, *more)
-        assert status != 0
-        assert "shows expressions; fold0-seed0 predicts action units: write a table" in said
+    assert predicted(tmp_path, video, "intervals")[0] == 0
+    stretches = pd.read_csv(tmp_path / "one.intervals.csv")
+    assert set(stretches["label"]) == {name for name in UNITS if (table[name] >= 0.5).any()}
+    assert (stretches["mean_p"] >= 0.5).all()
 
 
 @pytest.mark.parametrize(
@@ -70,4 +75,8 @@ def test_values_are_on_their_scale(
     assert predicted(tmp_path, video, "openface")[0] == 0
     table = pd.read_csv(tmp_path / "one.openface.csv")
     names = ["AU06_r"] if kind == "intensity" else outputs
+    if kind == "valence_arousal":
+        status, said = predicted(tmp_path, video, "intervals")
+        assert status != 0
+        assert "which always have a value: use parquet, csv, jsonl, openface, pyfeat" in said
     assert table[names].apply(lambda column: column.between(low, high)).all(axis=None)

@@ -40,7 +40,7 @@ def test_videos_of_one_folder_are_told_apart_in_a_terminal() -> None:
     folder = "/a/long/path/to/the/videos/of/a/study/that/fills/the/line"
     rows = [{**summary.rows()[0], "video": f"{folder}/{name}.mp4"} for name in ("x/ann", "y/bob")]
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(summary_table(rows))
+    console.print(summary_table(HEAD.display, rows))
     said = console.export_text()
     assert "x/ann.mp4" in said
     assert "y/bob.mp4" in said
@@ -70,7 +70,7 @@ def test_a_summary_has_a_row_per_face() -> None:
         summary.add(one)
     summary.close(complete=True)
     first, second = summary.rows()
-    assert list(first) == columns_of(CLASSES)
+    assert list(first) == columns_of(HEAD.display)
     assert (first["video"], first["face_id"], first["frames"]) == ("talk.mp4", 0, 4)
     assert first["seconds"] == pytest.approx(0.4)
     assert first["coverage"] == pytest.approx(4 / 5)

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params, parse_params
 from arpgnet.pipeline.export.write import Exported
+from arpgnet.pipeline.predict.source import open_model
 from arpgnet.pipeline.publish import write
 from arpgnet.pipeline.publish.hub import license_of
 from arpgnet.pipeline.publish.write import publish
@@ -171,6 +172,22 @@ def test_the_snippet_of_the_card_runs_in_any_folder(
     assert names["table"]["frame"].tolist() == list(range(6))
     assert "face_id" in capsys.readouterr().out
     assert names["model"].card == card
+
+
+def test_a_network_of_action_units_is_published_as_one(tmp_path: Path) -> None:
+    units = ["au_4", "au_12"]
+    source = write_run(tmp_path / "project", kind="action_units", outputs=units)
+    given = publish_untrained(source, tmp_path / "released", "action_units")
+    card = (given / "README.md").read_text()
+    head = front_matter(card)
+    assert "facial-action-units" in head["tags"]
+    (result,) = head["model-index"][0]["results"]
+    assert result["task"]["name"] == "Facial action unit detection"
+    assert result["metrics"] == [{"type": "f1", "value": 0.5, "name": "mean F1"}]
+    assert "validation mean F1 0.500" in card
+    assert 'print(table[["time_s", "face_id", *model.classes]])' in card
+    model = open_model(str(given))
+    assert (model.kind, model.classes) == ("action_units", units)
 
 
 def test_a_run_of_an_earlier_version_is_one_line(trained: Path, tmp_path: Path) -> None:

@@ -76,3 +76,17 @@ def test_absent_and_damaged_files(tmp_path: Path) -> None:
         read_ablations(tmp_path)
     (tmp_path / ABLATION).write_text(json.dumps(content()))
     assert read_ablations(tmp_path) == content()
+
+
+def test_another_task_has_its_own_score() -> None:
+    made = content(row("a", -0.2, -0.1, "part a"))
+    for scores in (
+        made["base"]["scores"],
+        *(made["rows"][0][key] for key in ("scores", "difference")),
+    ):
+        scores["f1"] = scores.pop("uar")
+    found = ablations_view(made, "mine")
+    assert found is not None
+    assert found["score"] == "mean F1"
+    assert "Difference: its mean F1 minus" in found["note"]
+    assert found["rows"][0]["significant"]

@@ -12,6 +12,7 @@ import pytest
 from arpgnet.pipeline.common.params import EvaluateParams, Params
 from arpgnet.pipeline.evaluate.targets import summarize_targets
 from arpgnet.pipeline.report.page import Results, gather
+from arpgnet.pipeline.report.settings import settings_digest
 from arpgnet.pipeline.report.targets import claim, is_of_targets, render_targets, targets_card
 from arpgnet.pipeline.tables.predictions import TargetPredictions
 from helpers.report_outputs import EVIL, write_outputs
@@ -76,6 +77,7 @@ def test_every_unit_stands_with_its_name_and_its_score(tmp_path: Path) -> None:
     assert "<script>alert" not in page
     assert EVIL.replace("<", "&lt;").replace(">", "&gt;") in page
     assert "inner brow raiser" in page
+    assert "Ablations. Not run yet" in page
     assert "lip corner puller" in page
     (row,) = re.findall(r"<tr><td>au_99</td>.*", page)
     assert row.count("not defined") == 1
@@ -87,6 +89,10 @@ def test_every_unit_stands_with_its_name_and_its_score(tmp_path: Path) -> None:
     card = targets_card(found)
     assert "| au\\_12 | lip corner puller |" in card or "| au_12 | lip corner puller |" in card
     assert "<script>" not in card
+    # what `arpgnet publish` looks for
+    assert settings_digest(Params()) in card
+    assert "\n## What it must not be used for\n" in card
+    assert "sha256 d.\n" in card
     said = claim(found)
     assert said.startswith("ARPGNet beats the best baseline, each unit's prevalence")
     assert "interval over only 4 subjects" in said
@@ -103,6 +109,42 @@ def test_valence_and_arousal_have_scores_of_their_own(tmp_path: Path) -> None:
     assert "RMSE" in page
     assert "Co-occurrence" not in page
     assert "unpleasant, calm" in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "said"),
+    [
+        ("action_units", UNITS,
+         ["Largest mean drop in the unit&#39;s probability", "au_12 lip corner puller",
+          "that show the unit, as annotated"]),
+        pytest.param(
+            "valence_arousal", ["valence", "arousal"],
+            ["Largest mean change of arousal", "in which the target is annotated"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+)  # fmt: skip
+def test_regions_are_explained_for_every_target(
+    tmp_path: Path, kind: str, names: list[str], said: list[str]
+) -> None:
+    found = results(tmp_path, kind, names)
+    before = dict(found.explanations)
+    group = before["by_class"][0]
+    correct = None if kind == "valence_arousal" else 2
+    each = [{**group, "label": name, "correct": correct} for name in names]
+    del before["most_per_class"]
+    explained = {**before, "kind": kind, "most": 64, "by_class": each, "pairs": []}
+    explained["all"] = {**before["all"], "probability": None}
+    page = render_targets(Results(**{**vars(found), "explanations": explained}))
+    assert "(at most 64 in all, drawn with a fixed seed)" in page
+    assert "Largest mean change of the predictions" in page
+    assert "Per target" in page
+    assert "predicted class" not in page
+    for words in said:
+        assert words in page
+    # of a run before there were any
+    old = render_targets(Results(**{**vars(found), "explanations": {"available": False}}))
+    assert "What the network attends to" not in old
 
 
 def test_without_a_baseline_nothing_is_claimed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import EvaluateParams, Params
+from arpgnet.pipeline.common.params import EvaluateParams
 from arpgnet.pipeline.evaluate.run import evaluate
 from arpgnet.pipeline.tables.manifest import read_manifest
 from arpgnet.pipeline.tables.predictions import (
@@ -20,36 +20,7 @@ from arpgnet.pipeline.tables.predictions import (
 from arpgnet.pipeline.tables.targets import TargetTable, write_targets
 from arpgnet.pipeline.train.run import train
 from arpgnet.pipeline.training.checkpoints import best_run, load_run
-from helpers.synthetic_data import CLASSES, FRAMES, small_params, write_data
-
-# valence and arousal by class, as the clip's class adds its signal
-AFFECT = {"anger": (-0.7, 0.6), "joy": (0.8, 0.4), "neutral": (0.0, -0.3)}
-
-
-def with_targets(root: Path, *, frames: bool) -> None:
-    """Write the data set with action units of frames, or valence and arousal of clips. The first
-    frame of each clip is not annotated, and au_2 of every fourth one."""
-    write_data(root)
-    clips = read_manifest(root / "data/manifest.parquet").clips
-    names = ["au_1", "au_2", "au_4"] if frames else ["valence", "arousal"]
-    ids, index, values = [], [], []
-    for number, clip in enumerate(clips):
-        for frame in range(1, FRAMES) if frames else (-1,):
-            ids.append(clip.clip_id)
-            index.append(frame)
-            row = list(AFFECT[clip.label or ""])
-            if frames:
-                row = [float(clip.label == name) for name in CLASSES]
-                row[1] = np.nan if number % 4 == 0 else row[1]
-            values.append(row)
-    table = TargetTable(names, np.array(ids, object), np.array(index), np.array(values, np.float32))
-    write_targets(table, root / "data/targets.parquet")
-
-
-def task_params(kind: str, **task: object) -> Params:
-    params = small_params(window=4, stride=4)
-    settings = params.model_dump() | {"task": {"kind": kind, **task}}
-    return Params.model_validate(settings)
+from helpers.synthetic_targets import task_params, with_targets
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_it_holds_the_rows(tmp_path: Path) -> None:
     assert numbers(one["frames"], "<u4").tolist() == [0, 2, 3, 4]
     boxes = numbers(one["boxes"], "<f4").reshape(-1, 4)
     assert boxes[0] == pytest.approx([0.1, 0.1, 0.5, 0.5])
-    values = numbers(one["probabilities"], "<u2").reshape(-1, 3) / 65534
+    values = numbers(one["shares"], "<u2").reshape(-1, 3) / 65534
     assert values[0] == pytest.approx([0.1, 0.7, 0.2], abs=1e-5)
     assert values[3] == pytest.approx([0.5, 0.25, 0.25], abs=1e-5)
     assert numbers(one["coverage"], "<u2") / 65534 == pytest.approx(0.75, abs=1e-5)
@@ -91,7 +91,7 @@ def test_it_holds_the_rows(tmp_path: Path) -> None:
     assert np.isnan(numbers(other["angles"], "<f4")).all()
     # what is not known is the highest number
     assert numbers(other["quality"], "<u2").tolist() == [65535]
-    assert numbers(other["probabilities"], "<u2").tolist() == [65535] * 3
+    assert numbers(other["shares"], "<u2").tolist() == [65535] * 3
     # frames between two that the network was shown have the same regions
     assert numbers(one["look"], "<u4").tolist() == [NO_REGIONS, 0, 0, 0]
     assert numbers(one["where"], "<f4").reshape(-1, 3, 2).shape == (1, 3, 2)

@@ -234,3 +234,45 @@ def test_a_part_of_a_long_video_can_be_seen_alone(browser: Browser, tmp_path: Pa
     assert page.evaluate("view.span") == pytest.approx(40, abs=0.6)
     expect(page.locator("#look-words")).to_have_text("This network has no attention over regions.")
     page.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "outputs", "values", "said", "tip"),
+    [
+        ("action_units", ["au_4", "au_12"], [0.2, 0.75], "AU12", "0.750  AU12 lip corner puller"),
+        pytest.param(
+            "valence_arousal", ["valence", "arousal"], [-0.5, 0.25],
+            "valence -0.50, arousal +0.25", "-0.500  valence", marks=pytest.mark.slow,
+        ),
+    ],
+)  # fmt: skip
+def test_other_tasks_have_their_own_scale(
+    browser: Browser,  # noqa: F811
+    tmp_path: Path,
+    kind: str,
+    outputs: list[str],
+    values: list[float],
+    said: str,
+    tip: str,
+) -> None:
+    video = film(tmp_path / "a.mkv", times_ms=[0, 40, 80])
+    path = tmp_path / "a.html"
+    head = TableHeader("a", outputs, 0, kind=kind)
+    made = Written(path, video, plan(video), head, regions=[], model="fold0-seed0")
+    for frame in range(3):
+        box = np.array([0.0, 0, 64, 64])
+        made.add(Row(frame, frame / 25, 0, box, 0.9, np.array(values), 1.0))
+    made.close(True)
+    page = browser.new_page()
+    wrong = watched(page)
+    page.goto(path.as_uri())
+    expect(page.locator("#who")).to_have_text(f"Face 0: {said}")
+    line = page.get_by_role("slider", name="Timeline of face 0")
+    assert said in (line.get_attribute("aria-valuetext") or "")
+    line.hover(position={"x": 500, "y": 10})
+    expect(page.locator("#tip")).to_contain_text(tip)
+    bar = page.evaluate("document.querySelector('#bars .bar i').style.marginLeft")
+    # from the middle to the left
+    assert float(bar.rstrip("%")) == pytest.approx(25 if kind == "valence_arousal" else 0, abs=0.01)
+    assert wrong == []
+    page.close()

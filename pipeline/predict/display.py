@@ -1,0 +1,87 @@
+"""How the values of a task are shown: names, scale, what is emphasized, and in a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from arpgnet.pipeline.tables.facs import PRESENT, RANGES, described, unit_of
+from arpgnet.pipeline.tables.predictions import EXPRESSION
+
+
+@dataclass(frozen=True)
+class Display:
+    """What overlay, page and summary show of a task.
+
+    Attributes:
+        kind: the task.
+        names: of its K outputs, as the table's columns have them.
+    """
+
+    kind: str
+    names: Sequence[str]
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether one of the outputs is the most probable."""
+        return self.kind == EXPRESSION
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The ends of the scale; curves begin at 0, which lies on it."""
+        return RANGES[self.kind]
+
+    @property
+    def present(self) -> float | None:
+        """The value from which on an output counts as present; None: none ever does."""
+        return PRESENT.get(self.kind)
+
+    @cached_property
+    def short(self) -> list[str]:
+        """`AU12` for a unit's presence or intensity; else the output's own name."""
+        units = ((name, unit_of(name)) for name in self.names)
+        return [f"AU{unit[0]}" if unit else name for name, unit in units]
+
+    @cached_property
+    def long(self) -> list[str]:
+        """`AU12 lip corner puller`; else as `short`."""
+        pairs = zip(self.short, self.names, strict=True)
+        return [f"{short} {described(name)}".strip() for short, name in pairs]
+
+    def shares(self, values: np.ndarray) -> np.ndarray:
+        """Return where values lie between the ends of the scale: 0 to 1."""
+        low, high = self.range
+        found: np.ndarray = (values - low) / (high - low)
+        return found
+
+    def marked(self, values: np.ndarray) -> list[int]:
+        """Return which outputs are emphasized: the most probable class, the units that are present,
+        or all.
+
+        Args:
+            values: float [K].
+        """
+        if self.of_classes:
+            return [int(np.argmax(values))]
+        if self.present is None:
+            return list(range(len(values)))
+        return np.flatnonzero(values >= self.present).tolist()
+
+    def number(self, value: float) -> str:
+        """Format a value, with its sign where the scale has two."""
+        return f"{value:+.2f}" if self.range[0] < 0 else f"{value:.2f}"
+
+    def words(self, values: np.ndarray | None) -> str:
+        """Say what is predicted: `happiness 0.80`, `AU6, AU12`, `AU12 3.10` or `valence +0.42,
+        arousal -0.10`; empty if nothing is."""
+        if values is None:
+            return ""
+        marked = self.marked(values)
+        if not marked:
+            return "no action unit"
+        if self.kind == "action_units":
+            return ", ".join(self.short[one] for one in marked)
+        return ", ".join(f"{self.short[one]} {self.number(values[one])}" for one in marked)
