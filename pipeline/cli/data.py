@@ -105,9 +105,12 @@ def check_set(
         bool, typer.Option("--verify", help="Read every file again, even if its time is unchanged.")
     ] = False,
 ) -> None:
-    """Compare a copy of a data set with its documentation; exit status 1 if they differ."""
+    """Compare a copy of a data set with its documentation; exit status 1 if they differ.
+
+    Without NAME, also check that the classes and splits of params.yaml are possible.
+    """
     from arpgnet.pipeline.common.params import load_params, parse_params
-    from arpgnet.pipeline.ingest.dry_run import check
+    from arpgnet.pipeline.ingest.dry_run import check, check_plan
     from arpgnet.pipeline.runner.dispatch import pool_size
 
     if name is None:
@@ -128,6 +131,12 @@ def check_set(
     found = check(params.dataset, source, workers, limits, verify=verify)
     for findings in found:
         _print(findings)
+    if name is None:
+        # after the tables, which show where clips are missing
+        plan = check_plan(params.dataset, source, workers, limits)
+        typer.echo(f"classes and splits: possible ({plan})")
+    else:
+        typer.echo("classes and splits: not checked; without NAME, those of params.yaml are")
     if not all(findings.ok for findings in found):
         raise typer.Exit(1)
 
