@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.terminal import print_table
 from arpgnet.pipeline.common.wording import shown
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def list_sets(
         counts = [f"{number} {what}" for what, number in numbers.items() if number]
         cells = [[name], [line for line in known if line], counts, [protocol, metric]]
         table.add_row(*(escape("\n".join(lines)) for lines in cells))
-    Console().print(table)
+    print_table(table)
 
 
 @data.command("fetch")
@@ -165,7 +165,7 @@ def _print(findings: Findings) -> None:
     )
     for line in findings.lines:
         table.add_row(escape(line.what), line.expected, line.found, MARKS[line.state])
-    Console().print(table)
+    print_table(table)
     for remark in findings.remarks:
         typer.echo(remark)
     for line in findings.lines:

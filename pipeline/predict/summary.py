@@ -145,8 +145,7 @@ def write_summary(path: Path, classes: Sequence[str], rows: Sequence[Mapping[str
 def summary_table(rows: Sequence[Mapping[str, Any]], most: int = 40) -> Table:
     """Return the rows for a terminal: the first `most`, without the mean of every class."""
     table = Table(title="Faces", caption=_more(rows, most))
-    # a name that is cut is nobody's
-    table.add_column("video", overflow="fold", min_width=16)
+    table.add_column("video", min_width=16)
     table.add_column("face")
     for name in ("seconds", "coverage", "label", "in % of frames", "most confident moment"):
         table.add_column(name)

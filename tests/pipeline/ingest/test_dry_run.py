@@ -188,7 +188,10 @@ def test_each_data_set_of_several_is_checked_whole(root: Path, tmp_path: Path) -
     [
         ("name: folder", "the clips have no subject: set dataset.group_by: clip"),
         ("name: folder, group_by: clip", "no training clip of class 'rare'"),
-        ("name: folder, group_by: clip, folds: 40", "needs at least 40 clips, but there are only 12"),
+        (
+            "name: folder, group_by: clip, folds: 40",
+            "needs at least 40 clips, but there are only 12",
+        ),
         ("name: folder, group_by: clip, map: {gone: x}", "no clip has the class 'gone'"),
     ],
 )
