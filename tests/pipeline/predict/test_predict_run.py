@@ -121,7 +121,7 @@ def test_rows_tell_what_the_network_attends_to(workspace: Path, video: Path) -> 
         points=False,
         regions=True,
     )
-    rows = list(one.rows(Tracker(48, "test", quiet=True)))
+    rows = list(one.rows(Tracker(48, "test", "frames", quiet=True)))
     assert len(rows) == 48
     for row in rows:
         assert row.regions is not None
