@@ -39,8 +39,8 @@ BASELINES = {
     "prevalence": "each unit's prevalence, the same for every face",
     "mean": "each target's mean, the same for every face",
     "ridge_embedding": "ridge regression on the mean embedding",
-    "ridge_map": "ridge regression on the mean map",
-    "ridge_map_grid": "ridge regression on the mean map with its positions",
+    "ridge_map": "ridge regression on the mean feature map",
+    "ridge_map_grid": "ridge regression on the mean feature map with positions",
 }
 
 
@@ -152,6 +152,7 @@ def _common(results: Results) -> dict[str, Any]:
         ],
         "models": list(_models(details)),
         "outputs": list(_outputs(details)),
+        "columns": _columns(details, "frame" if "frames" in metrics else "clip"),
         "threshold": _threshold(details),
         "missing": _missing(details),
         "subjects": [
@@ -207,6 +208,17 @@ def _cell(value: float | None) -> str:
 
 def _brackets(score: Mapping[str, Any]) -> str:
     return "" if score.get("ci_low") is None else interval(score)
+
+
+def _columns(details: Mapping[str, Any], unit: str) -> str:
+    """Say what the columns of the table of targets count, in the words of the task."""
+    said = f"Annotated: the number of test {unit}s with an annotation of the target."
+    if "f1" not in details["scores"]:
+        return f"{said} Mean: of these annotations."
+    return (
+        f"{said} Mean: the fraction of them in which the action unit is present. A unit that is "
+        "never present in the test part has no F1 and does not count in the mean."
+    )
 
 
 def _threshold(details: Mapping[str, Any]) -> str:
