@@ -228,9 +228,9 @@ def _threshold(details: Mapping[str, Any]) -> str:
         return "A unit counts as present from a probability of 0.5 on, in every model."
     values = np.array(list(details["thresholds"].values()))
     return (
-        "A unit counts as present from a probability on that has the best F1 on validation, for "
-        f"every run and unit by itself ({values.min():.2f} to {values.max():.2f}), and so for the "
-        "linear models."
+        "A unit counts as present from the probability that has the best F1 on validation. It is "
+        f"chosen for each run and unit ({values.min():.2f} to {values.max():.2f}), and in the same "
+        "way for the linear models."
     )
 
 

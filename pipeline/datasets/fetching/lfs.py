@@ -191,7 +191,7 @@ def _contents(texts: bytes) -> Iterator[bytes]:
 def _pointer(path: str, content: bytes, url: str) -> Pointer:
     found = POINTER.fullmatch(content)
     if found is None:
-        raise UserError(f"{url}: {path} is no pointer of Git LFS: has the repository changed?")
+        raise UserError(f"{url}: {path} is not a pointer of Git LFS: has the repository changed?")
     return Pointer(path, found[1].decode(), int(found[2]))
 
 
