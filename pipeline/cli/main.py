@@ -64,11 +64,15 @@ def list_packs() -> None:
     from arpgnet.pipeline.networks.packs import describe_all
 
     table = Table("pack", "installed", "license", "location")
-    for status in describe_all():
+    packs = describe_all()
+    for status in packs:
         installed = "yes" if status.present and not status.problems else "no"
-        where = str(status.folder) if status.folder else "; ".join(status.problems)
+        where = str(status.folder or "")
         table.add_row(status.name, installed, status.license, escape(where))
     print_table(table)
+    # a column would fold them to a word a line
+    for problem in (problem for status in packs for problem in status.problems):
+        typer.echo(problem)
 
 
 @models.command("fetch")
