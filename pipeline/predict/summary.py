@@ -164,7 +164,10 @@ def _without_common_folder(videos: Sequence[str]) -> list[str]:
     if len({folder.anchor for folder in folders}) > 1:
         return list(videos)
     common = os.path.commonpath(folders) if folders else ""
-    return [os.path.relpath(video, common or ".") for video in videos]
+    if common in {folder.anchor for folder in folders}:
+        # relative to the root of the disk, they would look like paths in this folder
+        return list(videos)
+    return [os.path.relpath(video, common) for video in videos]
 
 
 def _more(rows: Sequence[Mapping[str, Any]], most: int) -> str | None:
