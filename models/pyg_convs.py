@@ -175,7 +175,8 @@ def find_class(name: str) -> type[nn.Module]:
     other = [key for key in needed if key not in INPUTS]
     if other:
         raise ValueError(
-            f"relation.conv: {name} needs {', '.join(other)}, which the relation branch has not"
+            f"relation.conv: {name} needs {', '.join(other)}, which the relation branch does not "
+            "have"
         )
     if not {"x", "edge_index"} <= takes.keys():
         raise ValueError(f"relation.conv: {name} does not take the edges of the region graph")

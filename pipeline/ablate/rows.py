@@ -35,8 +35,8 @@ POSITION, MODE, FUSION = "region position", "branches and fusion", "fusion"
 
 ROWS = (
     Row("vector-embedding", APPEARANCE, {"appearance.vector": "embedding"},
-        "the face embedding instead of the mean map"),
-    Row("vector-both", APPEARANCE, {"appearance.vector": "both"}, "embedding and mean map"),
+        "the face embedding instead of the mean feature map"),
+    Row("vector-both", APPEARANCE, {"appearance.vector": "both"}, "embedding and mean feature map"),
     Row("graph-none", GRAPH, {"relation.layers": 0}, "no graph: direct readout of the regions",
         "the graph over regions"),
     Row("edges-none", GRAPH, {"relation.edges": []}, "no edges: a region attends to itself only",

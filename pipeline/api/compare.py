@@ -151,11 +151,11 @@ def _check(table: pd.DataFrame, columns: list[str], keys: list[str]) -> None:
     try:
         values = table[columns].to_numpy(np.float64)
     except (TypeError, ValueError):
-        raise UserError("the table of predictions has values that are no numbers") from None
+        raise UserError("the table of predictions has values that are not numbers") from None
     values = values[~np.isnan(values).any(axis=1)]
     if not ((values >= 0).all() and np.abs(values.sum(axis=1) - 1).max(initial=0) <= SUM):
         raise UserError(
-            "the values in p_<class> are no probabilities, from 0 to 1 with the sum 1 in each row: "
+            "the values in p_<class> are not probabilities (0 to 1, with the sum 1 in each row): "
             "apply a softmax to logits"
         )
 
@@ -167,7 +167,9 @@ def _numbers(table: pd.DataFrame, name: str) -> np.ndarray:
     try:
         return table[name].to_numpy(np.int64)
     except (TypeError, ValueError):
-        raise UserError(f"the column {name} of the table holds what is no whole number") from None
+        raise UserError(
+            f"the column {name} of the table has a value that is not a whole number"
+        ) from None
 
 
 def _belong(rows: pd.DataFrame, clips: list[str], keys: list[str], fold: int) -> None:

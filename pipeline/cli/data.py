@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.terminal import print_table
 from arpgnet.pipeline.common.wording import shown
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def list_sets(
         counts = [f"{number} {what}" for what, number in numbers.items() if number]
         cells = [[name], [line for line in known if line], counts, [protocol, metric]]
         table.add_row(*(escape("\n".join(lines)) for lines in cells))
-    Console().print(table)
+    print_table(table)
 
 
 @data.command("fetch")
@@ -105,9 +105,12 @@ def check_set(
         bool, typer.Option("--verify", help="Read every file again, even if its time is unchanged.")
     ] = False,
 ) -> None:
-    """Compare a copy of a data set with its documentation; exit status 1 if they differ."""
+    """Compare a copy of a data set with its documentation; exit status 1 if they differ.
+
+    Without NAME, also check that the classes and splits of params.yaml are possible.
+    """
     from arpgnet.pipeline.common.params import load_params, parse_params
-    from arpgnet.pipeline.ingest.dry_run import check
+    from arpgnet.pipeline.ingest.dry_run import check, check_plan
     from arpgnet.pipeline.runner.dispatch import pool_size
 
     if name is None:
@@ -128,6 +131,12 @@ def check_set(
     found = check(params.dataset, source, workers, limits, verify=verify)
     for findings in found:
         _print(findings)
+    if name is None:
+        # after the tables, which show where clips are missing
+        plan = check_plan(params.dataset, source, workers, limits)
+        typer.echo(f"classes and splits: possible ({plan})")
+    else:
+        typer.echo("classes and splits: not checked; without NAME, those of params.yaml are")
     if not all(findings.ok for findings in found):
         raise typer.Exit(1)
 
@@ -156,7 +165,7 @@ def _print(findings: Findings) -> None:
     )
     for line in findings.lines:
         table.add_row(escape(line.what), line.expected, line.found, MARKS[line.state])
-    Console().print(table)
+    print_table(table)
     for remark in findings.remarks:
         typer.echo(remark)
     for line in findings.lines:

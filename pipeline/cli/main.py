@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from arpgnet.pipeline.cli.predict import predict_videos
 from arpgnet.pipeline.cli.publish import publish_network
 from arpgnet.pipeline.cli.serve import serve_videos
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.terminal import print_table
 from arpgnet.pipeline.common.wording import plural
 
 app = typer.Typer(
@@ -64,11 +64,15 @@ def list_packs() -> None:
     from arpgnet.pipeline.networks.packs import describe_all
 
     table = Table("pack", "installed", "license", "location")
-    for status in describe_all():
+    packs = describe_all()
+    for status in packs:
         installed = "yes" if status.present and not status.problems else "no"
-        where = str(status.folder) if status.folder else "; ".join(status.problems)
-        table.add_row(status.name, installed, status.license, where)
-    Console().print(table)
+        where = str(status.folder or "")
+        table.add_row(status.name, installed, status.license, escape(where))
+    print_table(table)
+    # a column would fold them to a word a line
+    for problem in (problem for status in packs for problem in status.problems):
+        typer.echo(problem)
 
 
 @models.command("fetch")
@@ -110,17 +114,18 @@ def store_stats() -> None:
     from arpgnet.pipeline.store import Store, folder_of
 
     cache = Store()
-    table = Table("namespace", "entries", "failures", "MB", title=str(cache.root))
+    table = Table("namespace", "entries", "failures", "MB", title=escape(str(cache.root)))
     for namespace, stats in cache.stats().items():
         table.add_row(
             namespace, str(stats.entries), str(stats.failures), f"{stats.bytes / 1e6:.1f}"
         )
-    Console().print(table)
-    beside = Table("folder", "files", "MB", title=f"beside the entries, in {folder_of(cache.root)}")
+    print_table(table)
+    where = escape(str(folder_of(cache.root)))
+    beside = Table("folder", "files", "MB", title=f"beside the entries, in {where}")
     for name, stats in cache.local_files().items():
         beside.add_row(name, str(stats.entries), f"{stats.bytes / 1e6:.1f}")
     if beside.row_count:
-        Console().print(beside)
+        print_table(beside)
 
 
 @store.command("verify")
@@ -173,7 +178,7 @@ def compare_runs(
         return
     if json_file:
         write_json(result, Path(json_file))
-    Console().print(table(result))
+    print_table(table(result))
     for line in sentences(result):
         typer.echo(line)
 
@@ -199,12 +204,12 @@ def ablate_network(
     if dry_run:
         check_base(Path())
     shown = Table("name", "group", "change", *(["experiment"] if dry_run else []))
-    shown.add_column("settings", min_width=27)  # one per line, never cut
+    shown.add_column("settings", min_width=27)  # one per line
     for row in chosen:
         changes = "\n".join(override(*pair) for pair in row.settings.items())
         state = ["finished" if is_finished(row, Path()) else "would run"] if dry_run else []
         shown.add_row(row.name, row.group, row.what, *state, escape(changes))
-    Console().print(shown)
+    print_table(shown)
 
 
 def export_network(
@@ -259,8 +264,9 @@ def doctor(
         # a remedy beside what is in order is for a command that not everybody uses
         good = "[yellow]optional[/]" if finding.remedy else "[green]ok[/]"
         mark = good if finding.ok else "[red]!![/]"
-        table.add_row(mark, finding.what, finding.found, finding.remedy)
-    Console().print(table)
+        texts = (finding.what, finding.found, finding.remedy)
+        table.add_row(mark, *map(escape, texts))
+    print_table(table)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.common.terminal import print_table
 
 
 def predict_videos(
@@ -93,7 +93,7 @@ def predict_videos(
         say=typer.echo,
         warn=lambda line: typer.echo(f"error: {line}", err=True),
         remark=lambda line: typer.echo(f"warning: {line}", err=True),
-        show=Console().print,
+        show=print_table,
     )
     if not good:
         raise typer.Exit(1)

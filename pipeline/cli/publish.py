@@ -21,16 +21,18 @@ def publish_network(
     ] = False,
 ) -> None:
     """Write weights, ONNX, classes, settings and model card into one folder with checksums."""
-    from arpgnet.pipeline.publish.sums import check_sums
+    from arpgnet.pipeline.publish.sums import SUMS, check_sums
 
     if check:
         if run is not None:
             raise UserError("--run and --check cannot be combined")
-        typer.echo(f"{folder}: {plural(check_sums(folder), 'file')}, all unchanged")
+        listed = check_sums(folder)
+        typer.echo(f"{folder}: {plural(listed, 'file')} listed in {SUMS}, all unchanged")
         return
     from arpgnet.pipeline.common.params import load_params
     from arpgnet.pipeline.publish.write import publish
 
     done = publish(load_params(), folder, run=run)
     size = f"{done.bytes / 1e6:.1f} MB"
-    typer.echo(f"{folder}: {done.run}, {plural(done.files, 'file')}, {size}, all verified")
+    typer.echo(f"{folder}: {done.run}, {plural(len(done.files), 'file')}, {size}")
+    typer.echo(f"{', '.join(done.files)}; the {done.listed} listed in {SUMS} are verified")

@@ -294,7 +294,7 @@ class TaskParams(Section):
     def _fits_the_kind(self) -> TaskParams:
         if self.loss not in ("auto", *LOSSES[self.kind]):
             raise ValueError(
-                f"task.loss: {self.loss} is no loss of task.kind: {self.kind}; it has "
+                f"task.loss: {self.loss} is not a loss of task.kind: {self.kind}; it has "
                 f"{', '.join(LOSSES[self.kind])}"
             )
         if self.relation_loss and self.kind != "action_units":

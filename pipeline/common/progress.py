@@ -23,11 +23,14 @@ Watch = Callable[[int, int], None]
 class Tracker:
     """Counts finished items; `track` makes it."""
 
-    def __init__(self, total: int, label: str, quiet: bool, watch: Watch | None = None) -> None:
+    def __init__(
+        self, total: int, label: str, unit: str, quiet: bool, watch: Watch | None = None
+    ) -> None:
         self._quiet = quiet
         self._watch = watch
         self._total = total
         self._label = label
+        self._unit = unit
         self._done = 0
         self._began = time.monotonic()
         self._said = self._began
@@ -69,7 +72,7 @@ class Tracker:
     def _draw(self) -> None:
         if self._bar is None:
             self._bar = _make_bar()
-            self._task = self._bar.add_task(self._label, total=self._total)
+            self._task = self._bar.add_task(self._label, total=self._total, unit=self._unit)
             self._bar.start()
         rate = self._done / (time.monotonic() - self._began)
         self._bar.update(self._task, completed=self._done, rate=f"{rate:.1f}/s")
@@ -77,7 +80,7 @@ class Tracker:
     def _say(self) -> None:
         elapsed = time.monotonic() - self._began
         rate = self._done / elapsed
-        line = f"{self._label}: {self._done}/{self._total}, {rate:.1f}/s"
+        line = f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s"
         if 0 < self._done < self._total:
             line += f", {_clock((self._total - self._done) / rate)} left"
         print(line, file=sys.stderr, flush=True)
@@ -85,15 +88,16 @@ class Tracker:
 
 @contextmanager
 def track(
-    total: int, label: str, *, quiet: bool = False, watch: Watch | None = None
+    total: int, label: str, unit: str, *, quiet: bool = False, watch: Watch | None = None
 ) -> Iterator[Tracker]:
-    """Show progress: `with track(len(clips), "decode") as progress: ... progress.advance()`.
+    """Show progress: `with track(len(clips), "decode", "clips") as progress: progress.advance()`.
 
     Args:
+        unit: what is counted, in the plural.
         quiet: say nothing: another process does.
         watch: is called at every advance.
     """
-    tracker = Tracker(total, label, quiet, watch)
+    tracker = Tracker(total, label, unit, quiet, watch)
     try:
         yield tracker
     finally:
@@ -109,6 +113,7 @@ def _make_bar() -> Any:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}", markup=False),
         TextColumn("{task.fields[rate]}"),
         Left(),
         console=Console(stderr=True),

@@ -160,6 +160,7 @@ class About:
         source: of layout, class order and counts: a document, or public code that reads the set.
         expected: of the default variant.
         variants: values of `dataset.variant`, the first is the default; empty: there are none.
+        only_in_others: names of `classes` that the default variant does not have.
         published: whether others report figures on it.
     """
 
@@ -174,6 +175,7 @@ class About:
     source: str
     expected: Expected = field(default_factory=Expected)
     variants: tuple[str, ...] = ()
+    only_in_others: tuple[str, ...] = ()
     published: bool = True
 
     def expected_of(self, variant: str) -> Expected:

@@ -145,7 +145,7 @@ def read_frame_targets(path: Path) -> ClipTargets:
     except OSError:
         raise UserError(f"no file with frame targets at {path.name}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path.name} is no csv file in UTF-8 ({error})") from None
+        raise UserError(f"{path.name} is not a csv file in UTF-8 ({error})") from None
     if len(lines) < 2:
         raise UserError(f"{path.name} has no frames: it needs a header and a line for each frame")
     (_, header), *rows = lines

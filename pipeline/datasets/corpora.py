@@ -51,7 +51,7 @@ class Corpus:
         try:
             found = adapter(self.adapter).list_clips(self.wanted)
         except WrongRootError as error:
-            there = what_lies_there(self.wanted.root, self.adapter)
+            there = what_lies_there(self.wanted.root, self.adapter, error.looked_for)
             if not self.wanted.follow_links and has_linked_folder(self.wanted.root):
                 there += "; linked folders are not followed: dataset.follow_links=true changes that"
             raise UserError(

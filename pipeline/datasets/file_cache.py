@@ -147,7 +147,7 @@ class FileCache:
     ) -> Iterator[tuple[Media, Seen]]:
         """Open files and store their metadata."""
         fresh: list[tuple[Media, Seen]] = []
-        with track(len(todo), "look at clips") as progress:
+        with track(len(todo), "look at clips", "files") as progress:
             for one, result in run_in_workers(_Look(), todo, workers, limits):
                 seen = _seen(result)
                 fresh.append((one, seen))
@@ -165,7 +165,7 @@ class FileCache:
         rows = self._db.execute("SELECT path, state, sha256 FROM sums").fetchall()
         known = {path: sha256 for path, state, sha256 in rows if states.get(path) == state}
         todo = [path for path, state in states.items() if state is not None and path not in known]
-        with track(len(todo), "read stills") as progress, ThreadPoolExecutor(workers) as threads:
+        with track(len(todo), "read", "stills") as progress, ThreadPoolExecutor(workers) as threads:
             for start in range(0, len(todo), _FILES_AT_ONCE):
                 part = todo[start : start + _FILES_AT_ONCE]
                 found = dict(
@@ -192,7 +192,7 @@ class FileCache:
         blobs = {one: self._blob(one, "whole") for one in media}
         found = {one: _unpacked(blob) for one, blob in blobs.items() if blob is not None}
         todo = [one for one in blobs if one not in found]
-        with track(len(todo), "compare clips") as progress:
+        with track(len(todo), "compare", "clips") as progress:
             for one, images in self._read_wholes(todo, workers, limits):
                 found[one] = images
                 with self._usable(), self._db:
@@ -219,7 +219,7 @@ class FileCache:
         found: dict[Media, str | None] = {}
         if len(folders) > _FEW_FOLDERS and workers > 1:
             parts = _parts(folders, workers)
-            with track(len(folders), "list images") as progress:
+            with track(len(folders), "list images", "folders") as progress:
                 for part, result in run_in_workers(_States(), parts, workers):
                     known = result if isinstance(result, list) else [None] * len(part)
                     found.update(zip(part, known, strict=True))

@@ -34,7 +34,7 @@ def rows() -> list[tuple[str, ...]]:
             about.title,
             _count(about.expected.clips),
             _count(about.expected.subjects),
-            _count(len(about.classes) or None),
+            _count(len(about.classes) - len(about.only_in_others) or None),
             about.recipe.words,
             METRICS[about.metric],
             about.license,

@@ -18,8 +18,8 @@ def fitting(root: Path) -> list[str]:
     ]
 
 
-def what_lies_there(root: Path, name: str) -> str:
-    """Say what the folder contains, and what to set instead."""
+def what_lies_there(root: Path, name: str, looked_for: str = "") -> str:
+    """Say what the folder contains, and what to set instead; nothing that `looked_for` says."""
     seen = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
     there = ", ".join(seen[:_SHOWN]) + (f" and {len(seen) - _SHOWN} more" * (len(seen) > _SHOWN))
     sentence = f"found {there or 'nothing'}"
@@ -30,4 +30,5 @@ def what_lies_there(root: Path, name: str) -> str:
     for place in (*folders, root.parent):
         if name in fitting(place):
             return f"{sentence}; set dataset.root to {place}"
-    return f"{sentence}; the layout of {name} is {adapter(name).ABOUT.layout}"
+    layout = adapter(name).ABOUT.layout
+    return sentence if layout in looked_for else f"{sentence}; the layout of {name} is {layout}"

@@ -49,7 +49,7 @@ def agreement(
         uniform: [N], of attention: the same for uniform attention.
 
     Returns:
-        `rho` between the mean map and the mean drop; `uniform_rho` with uniform attention instead:
+        `rho` between the mean over views of both; `uniform_rho` with uniform attention instead:
         what the graph's shape alone gives; `halves_rho` between the mean drops of every other view
         and of the rest: how reproducible the occlusion map is; `each`, the mean over the views of
         the rho of their own map and drops, with its interval; `regions` compared; and `agree`:

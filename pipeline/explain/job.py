@@ -91,7 +91,8 @@ def explained(job: ExplainJob, pieces: Sequence[Piece], workers: int) -> list[An
     """
     found: dict[int, Any] = {}
     place = {id(piece): number for number, piece in enumerate(pieces)}
-    with track(sum(len(piece.views) for piece in pieces), "explain") as progress:
+    unit = "clips" if job.dataset.frame_labels is None else "windows"
+    with track(sum(len(piece.views) for piece in pieces), "explain", unit) as progress:
         for piece, result in _computed(job, pieces, workers):
             if isinstance(result, Crashed):
                 raise UserError(

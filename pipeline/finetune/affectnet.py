@@ -61,5 +61,5 @@ def _label(path: Path) -> int | str:
     except FileNotFoundError:
         return "without a label"
     except (OSError, ValueError, EOFError):
-        return "a label that is no number"
+        return "a label that is not a number"
     return label if 0 <= label < len(CLASSES) else "labeled as no expression"

@@ -143,7 +143,7 @@ def make_crops(
 ) -> Iterator[tuple[int, list[Crop]]]:
     """Yield finished chunks: the place of the first still, and the result of each."""
     chunks = [(start, stills[start : start + CHUNK]) for start in range(0, len(stills), CHUNK)]
-    with track(len(stills), "stills") as progress:
+    with track(len(stills), "align", "stills") as progress:
         for (start, part), result in run_in_workers(job, chunks, workers, limits):
             failed = not isinstance(result, list)
             yield start, [Crop("", CRASHED)] * len(part) if failed else result

@@ -63,7 +63,7 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
     root = store_root() / "demo-stills" / stills_version(params)
     if not (root / _DONE).is_file():
         people = range(params.subjects)
-        with track(len(people), "render stills") as progress:
+        with track(len(people), "render stills", "people") as progress:
             for subject, failed in run_in_workers(_Job(str(root)), people, workers):
                 if failed is not None:
                     raise UserError(f"rendering person {subject} failed: {failed}; run again")

@@ -71,7 +71,7 @@ def _still(number: int, row: list[str], emotion: int, pixels: int, usage: int) -
     try:
         values = np.array(row[pixels].split(), dtype=np.int64)
     except ValueError:
-        return "pixels that are no numbers"
+        return "pixels that are not numbers"
     if len(values) != SIDE**2 or values.min() < 0 or values.max() > 255:
         return f"not {SIDE} x {SIDE} pixels of 0 to 255"
     gray = values.astype(np.uint8).tobytes()

@@ -134,7 +134,7 @@ class FrozenRun:
             views: 0 for plain stills.
         """
         shape = (max(views, 1), *self.shape)
-        with track(len(rows), "frozen part") as progress:
+        with track(len(rows), "frozen part", "stills") as progress:
             for row in rows:
                 yield (
                     int(row),

@@ -43,7 +43,9 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
             continue
         name, _, label = line.strip().partition(" ")
         if label.strip() not in {str(k + 1) for k in range(len(CLASSES))} or "/" in name:
-            raise UserError(f"{labels.name}, line {number}: '{line}' is no image and class 1..7")
+            raise UserError(
+                f"{labels.name}, line {number}: '{line}' is not an image and a class 1..7"
+            )
         stem, dot, suffix = name.rpartition(".")
         path = folder / (f"{stem}_aligned{dot}{suffix}" if aligned else name)
         if name.startswith("test"):

@@ -105,7 +105,7 @@ def _train(
     else:
         inputs = Activations(frozen, spec, stills, settings, fabric.device, cached.store)
     steps = len(_cut(stills.train, settings.batch))
-    with track(settings.epochs * steps, "finetune") as progress:
+    with track(settings.epochs * steps, "finetune", "batches") as progress:
         tuner = Tuner(fabric, trainee, stills, inputs, settings, progress.advance)
         state = cached.checkpoint()
         progress.advance(len(state.history) * steps if state else 0)

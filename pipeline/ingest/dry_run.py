@@ -1,4 +1,4 @@
-"""Compare a data set on disk with its documentation."""
+"""Compare a data set on disk with its documentation; and try what ingest would do with it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Literal
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import Expected, ListedClip, Listing
-from arpgnet.pipeline.datasets.corpora import Corpus, corpora
+from arpgnet.pipeline.datasets.corpora import Corpus, corpora, list_all
 from arpgnet.pipeline.datasets.file_cache import FileCache, near_duplicates_of
 from arpgnet.pipeline.datasets.media import NOT_FOUND, FileMetadata, Media
 from arpgnet.pipeline.ingest.names import doubtful_names
 from arpgnet.pipeline.ingest.notes import surplus_labels
+from arpgnet.pipeline.ingest.plan import choose, divide
 from arpgnet.pipeline.ingest.rows import media_of, why_unusable
 from arpgnet.pipeline.runner.workers import Limits
 
@@ -73,6 +74,34 @@ def check(
 
         render(params.demo, workers)
     return [_check(corpus, params, workers, limits, verify) for corpus in found]
+
+
+def check_plan(
+    params: DatasetParams,
+    faces: Literal["detect", "aligned"] = "detect",
+    workers: int = 1,
+    limits: Limits | None = None,
+) -> str:
+    """Choose classes and divide the clips as ingest does, without writing; summarize in one line.
+
+    Files that `check` has read are not read again.
+
+    Raises:
+        UserError: what ingest would raise.
+    """
+    found = corpora(params, faces)
+    chosen = choose(list_all(found), params, found[0].about)
+    media = media_of(chosen.clips, found)
+    unique = list(dict.fromkeys(media))
+    with FileCache() as cache:
+        metadata = dict(zip(unique, cache.describe(unique, workers, limits), strict=True))
+        plan = divide(chosen, media, metadata, cache, workers, limits)
+    settled = chosen.params
+    return (
+        f"{plural(len(plan.clips), 'clip')} of {plural(len(chosen.classes), 'class', 'classes')}, "
+        f"{settled.protocol} with {plural(len(plan.folds), 'fold')}, "
+        f"dataset.group_by: {settled.group_by}"
+    )
 
 
 def _check(

@@ -68,7 +68,7 @@ def _classes_alike(clips: Sequence[ListedClip], params: DatasetParams) -> Iterat
         places = ", ".join(_first(clips, name) for name in sources[:_SHOWN])
         yield (
             f"classes {' and '.join(map(quoted, group))} differ {_DIFFER} (first: {places}): set "
-            f"dataset.map: {{{', '.join(lines)}}}, or rename them in the data"
+            f"dataset.map: {{{', '.join(lines)}}} (old name: new name), or rename them in the data"
         )
 
 

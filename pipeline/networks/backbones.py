@@ -123,7 +123,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         safetensors.SafetensorError,
     ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise UserError(f"{path.name} is no readable checkpoint of tensors: {reason}") from None
+        raise UserError(f"{path.name} is not a readable checkpoint of tensors: {reason}") from None
     for inner in _INNER:
         if isinstance(state, dict) and isinstance(state.get(inner), dict):
             state = state[inner]

@@ -125,6 +125,6 @@ def _downloadable(pack: str) -> PackEntry:
     if pack not in names:
         fault = "is part of the project" if pack in known else "is unknown"
         raise UserError(
-            f"pack '{pack}' {fault}: there is nothing to fetch; to be had are {', '.join(names)}"
+            f"pack '{pack}' {fault}: there is nothing to fetch; known: {', '.join(names)}"
         )
     return known[pack]

@@ -54,8 +54,9 @@ class LandmarkNetwork:
         width = output[0].size
         if width != 2 * self.scheme.points:
             raise UserError(
-                f"{self._spec.path.name} is no {self._spec.kind} network: it gives {width} numbers "
-                f"per face, expected {2 * self.scheme.points}; correct models.landmark in pack.yaml"
+                f"{self._spec.path.name} is not a {self._spec.kind} network: it gives {width} "
+                f"numbers per face, expected {2 * self.scheme.points}; correct "
+                "models.landmark in pack.yaml"
             )
         side, scale = self._spec.input_px, BOX_SCALE[self._spec.kind]
         points: npt.NDArray[Any] = output.reshape(len(contexts), -1, 2)

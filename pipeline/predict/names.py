@@ -62,12 +62,20 @@ def targets(videos: Sequence[Path], options: PredictOptions) -> list[Path]:
 
 def files(table: Path, options: PredictOptions) -> list[Path]:
     """List the files of a video: the table, and what the options add."""
+    return [table, *(path for path, _ in _added(table, options))]
+
+
+def added_files(table: Path, options: PredictOptions) -> list[tuple[Path, str]]:
+    """List the files that were written beside a table, each with what it is."""
+    return [(path, what) for path, what in _added(table, options) if path.is_file()]
+
+
+def _added(table: Path, options: PredictOptions) -> list[tuple[Path, str]]:
     page = page_path(table)
-    return [
-        table,
-        *([overlay_path(table)] if options.overlay else []),
-        *([page, film_path(page)] if options.page else []),
-    ]
+    overlay = [(overlay_path(table), "overlay")] if options.overlay else []
+    # most pages contain their video
+    film = (film_path(page), "video of the page: keep both in one folder")
+    return overlay + ([(page, "page, open it in a browser"), film] if options.page else [])
 
 
 def _stem(video: Path) -> str:

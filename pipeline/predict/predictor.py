@@ -190,7 +190,7 @@ class Predictor:
         with ctrl_c() as pressed:
             with closed_after_a_fault(table):
                 self._add_images(table, target, video, expected, head)
-                with track(count, name, quiet=watch is not None, watch=watch) as progress:
+                with track(count, name, "frames", quiet=watch is not None, watch=watch) as progress:
                     one = VideoPass(
                         self.networks,
                         self.detector,

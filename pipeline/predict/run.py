@@ -14,7 +14,7 @@ from arpgnet.pipeline.datasets.layout import videos_below
 from arpgnet.pipeline.predict.camera import is_live
 from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.model import Model
-from arpgnet.pipeline.predict.names import SUMMARY, targets
+from arpgnet.pipeline.predict.names import SUMMARY, added_files, targets
 from arpgnet.pipeline.predict.overlay.overlay import SUFFIX as OVERLAY
 from arpgnet.pipeline.predict.page.page import FILM
 from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
@@ -69,6 +69,8 @@ def predict(
         # a table whose name is not the video's does not say whose it is
         named = live or done.path.name.startswith(f"{video.stem}.")
         say(f"{shown(done.path)}: {found}{'' if named else f' of {shown(video)}'}{dropped}")
+        for path, what in added_files(done.path, options):
+            say(f"{shown(path)}: {what}")
         if done.likeness.warning:
             remark(f"{shown(video)}: {done.likeness.warning}")
         stopped = done.stopped

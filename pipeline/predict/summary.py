@@ -171,8 +171,7 @@ def write_summary(path: Path, display: Display, rows: Sequence[Mapping[str, Any]
 def summary_table(display: Display, rows: Sequence[Mapping[str, Any]], most: int = 40) -> Table:
     """Return the rows for a terminal: the first `most`, without the mean of every class."""
     table = Table(title="Faces", caption=_more(rows, most))
-    # a name that is cut is nobody's
-    table.add_column("video", overflow="fold", min_width=16)
+    table.add_column("video", min_width=16)
     table.add_column("face")
     for name in ("seconds", "coverage", *_headings(display)):
         table.add_column(name)
@@ -216,7 +215,10 @@ def _without_common_folder(videos: Sequence[str]) -> list[str]:
     if len({folder.anchor for folder in folders}) > 1:
         return list(videos)
     common = os.path.commonpath(folders) if folders else ""
-    return [os.path.relpath(video, common or ".") for video in videos]
+    if common in {folder.anchor for folder in folders}:
+        # relative to the root of the disk, they would look like paths in this folder
+        return list(videos)
+    return [os.path.relpath(video, common) for video in videos]
 
 
 def _more(rows: Sequence[Mapping[str, Any]], most: int) -> str | None:

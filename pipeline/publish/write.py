@@ -56,10 +56,11 @@ RESOLVED = {"device", "precision", "processes"}
 
 @dataclass(frozen=True)
 class Published:
-    """The run's name, the number of files that have a checksum, and the bytes of all."""
+    """The run's name, the files, how many of them have a checksum, and the bytes of all."""
 
     run: str
-    files: int
+    files: list[str]
+    listed: int
     bytes: int
 
 
@@ -92,13 +93,15 @@ def publish(
             _make(fresh, target)
             _fill(fresh, params, name, info, card, root)
             write_sums(fresh)
-            files = check_sums(fresh)
-            length = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
+            listed = check_sums(fresh)
+            paths = sorted(path for path in fresh.rglob("*") if path.is_file())
+            files = [path.relative_to(fresh).as_posix() for path in paths]
+            length = sum(path.stat().st_size for path in paths)
             _refuse_full(place, target)
             fresh.rename(place)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return Published(name, files, length)
+    return Published(name, files, listed, length)
 
 
 def _make(fresh: Path, target: Path) -> None:

@@ -146,8 +146,8 @@ def _hidden_from(branches: Sequence[str]) -> str:
         )
     where = {
         "relation": "the region graph, as if it lay outside the image",
-        "appearance": "the appearance branch's mean map, where it is replaced by the region's mean "
-        "over all these frames",
+        "appearance": "the appearance branch's mean feature map, where it is replaced by the "
+        "region's mean over all these frames",
     }
     said = "An occluded region is removed from "
     said += ", and from ".join(where[name] for name in branches)

@@ -65,7 +65,7 @@ STAGES = {
 }
 # what a report of classes takes and earlier versions did not write
 LATEST_METRICS = ("ece_uncalibrated",)
-LATEST_DETAILS = ("ensemble", "training", "traits")
+LATEST_DETAILS = ("ensemble", "training", "traits", "views")
 LATEST_EXPLANATIONS = ("agree_from", "pairs")
 
 

@@ -38,7 +38,10 @@ def _lines(manifest: Manifest, root: Path) -> Iterator[tuple[str, str]]:
         yield "data set", f"{one['name']}: {one['title']}{variant}{role}"
     sha256 = file_sha256(root / MANIFEST)
     clips = plural(len(manifest.clips), "clip")
-    yield "data version", f"{clips}; {MANIFEST} has sha256 {sha256[:16]}, and holds each clip's"
+    yield (
+        "data version",
+        f"{clips}; {MANIFEST} has sha256 {sha256[:16]}, and lists that of each clip",
+    )
     yield "code", code_version()
     yield "libraries", ", ".join(_versions())
     yield "Python", f"{platform.python_version()} ({platform.system()}, {platform.machine()})"

@@ -42,8 +42,8 @@ MODEL_NAMES = {
     "ensemble": "ARPGNet, mean of the seeds' probabilities",
     "majority": "majority class",
     "logreg_embedding": "logistic regression on the mean embedding",
-    "logreg_map": "logistic regression on the mean map",
-    "logreg_map_grid": "logistic regression on the mean map with its positions",
+    "logreg_map": "logistic regression on the mean feature map",
+    "logreg_map_grid": "logistic regression on the mean feature map with positions",
 }
 
 # what publications call the scores

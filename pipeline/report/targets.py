@@ -43,8 +43,8 @@ BASELINES = {
     "prevalence": "each unit's prevalence, the same for every face",
     "mean": "each target's mean, the same for every face",
     "ridge_embedding": "ridge regression on the mean embedding",
-    "ridge_map": "ridge regression on the mean map",
-    "ridge_map_grid": "ridge regression on the mean map with its positions",
+    "ridge_map": "ridge regression on the mean feature map",
+    "ridge_map_grid": "ridge regression on the mean feature map with positions",
 }
 
 
@@ -163,6 +163,7 @@ def _common(results: Results) -> dict[str, Any]:
         ],
         "models": list(_models(details)),
         "outputs": list(_outputs(details)),
+        "columns": _columns(details, "frame" if "frames" in metrics else "clip"),
         "threshold": _threshold(details),
         "missing": _missing(details),
         "subjects": [
@@ -220,6 +221,17 @@ def _brackets(score: Mapping[str, Any]) -> str:
     return "" if score.get("ci_low") is None else interval(score)
 
 
+def _columns(details: Mapping[str, Any], unit: str) -> str:
+    """Say what the columns of the table of targets count, in the words of the task."""
+    said = f"Annotated: the number of test {unit}s with an annotation of the target."
+    if "f1" not in details["scores"]:
+        return f"{said} Mean: of these annotations."
+    return (
+        f"{said} Mean: the fraction of them in which the action unit is present. A unit that is "
+        "never present in the test part has no F1 and does not count in the mean."
+    )
+
+
 def _threshold(details: Mapping[str, Any]) -> str:
     if details["threshold"] is None:
         return ""
@@ -227,9 +239,9 @@ def _threshold(details: Mapping[str, Any]) -> str:
         return "A unit counts as present from a probability of 0.5 on, in every model."
     values = np.array(list(details["thresholds"].values()))
     return (
-        "A unit counts as present from a probability on that has the best F1 on validation, for "
-        f"every run and unit by itself ({values.min():.2f} to {values.max():.2f}), and so for the "
-        "linear models."
+        "A unit counts as present from the probability that has the best F1 on validation. It is "
+        f"chosen for each run and unit ({values.min():.2f} to {values.max():.2f}), and in the same "
+        "way for the linear models."
     )
 
 

@@ -148,7 +148,7 @@ def write_parts(
             job.path(part).touch()
     count = sum(len(part.members) for part in parts)
     with (
-        track(count, f"{job.stage}: write") as progress,
+        track(count, f"{job.stage}: write", "clips") as progress,
         contextlib.closing(_results(job, parts, engine, progress)) as results,
     ):
         for part, result in results:

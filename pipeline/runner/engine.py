@@ -175,7 +175,7 @@ class _Run:
 
     def _compute(self, items: list[Item]) -> None:
         job = ClipJob(self._work, self._store.root)
-        with track(len(items), self._work.stage) as progress:
+        with track(len(items), self._work.stage, "clips") as progress:
             try:
                 for item, result in dispatch(job, items, self._engine, note=progress.note):
                     self._finished(item, result, progress)

@@ -124,7 +124,7 @@ def _parsed(named: str) -> Place:
     if parts.query or parts.fragment:
         raise refuse("settings of the connection are environment variables, see docs/store.md")
     if not _BUCKET.fullmatch(parts.netloc):
-        raise refuse(f"{parts.netloc!r} is no bucket's name")
+        raise refuse(f"{parts.netloc!r} is not the name of a bucket")
     prefix = parts.path.strip("/")
     if not _PREFIX.fullmatch(prefix) or {"", ".", ".."} & set(prefix.split("/") if prefix else ()):
         raise refuse("the prefix has letters, digits and !_.*'()=- between single slashes")

@@ -152,7 +152,7 @@ class Store:
         """Read every entry, delete the damaged ones, and return where they were."""
         damaged = []
         entries = [entry for entry, _ in self._backend.entries()]
-        with track(len(entries), "verify") as progress:
+        with track(len(entries), "verify", "entries") as progress:
             for entry in entries:
                 try:
                     self._backend.open(entry)[0].close()

@@ -170,7 +170,7 @@ class Networks:
         seeds = dict.fromkeys(self.params.train.seeds)
         plan = [Planned(fold, seed, self._key(fold, seed)) for fold in folds for seed in seeds]
         total = sum(self._epochs(one.fold) for one in plan)
-        with track(total, "train", quiet=not self.processes.first) as progress:
+        with track(total, "train", "epochs", quiet=not self.processes.first) as progress:
             done = self._side_by_side(plan, folds, output, progress)
             for one in plan:
                 outcome = self._outcome(one) if one.key in done else None
@@ -422,7 +422,7 @@ def probe_rows(
     seed = params.train.seeds[0]
     processes = networks.processes
     probes = cache(lambda: Probes(tables.task, processes.total))
-    with track(len(folds), "baselines", quiet=not processes.first) as progress:
+    with track(len(folds), "baselines", "folds", quiet=not processes.first) as progress:
         for fold in folds:
             cached = networks.baselines_of(fold)
             fitted = processes.agreed(cached.finished)

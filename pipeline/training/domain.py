@@ -105,7 +105,7 @@ def domain_of(tensors: Mapping[str, Tensor]) -> Domain | None:
 
 
 def view_means(features: Features, rows: np.ndarray) -> Tensor:
-    """Return mean embedding and mean map over the frames with a face of each view: float64 [U, F].
+    """Return mean embedding and mean feature map of each view's frames with a face: float64 [U, F].
 
     NaN for a view without a face.
 

@@ -99,7 +99,8 @@ def _figures(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("same or different subject, accuracy", f"{units['verification_accuracy']:.2%}"),
         (
-            "action units, mean correlation with the truth: whole map / mean map / embedding",
+            "action units, mean correlation with the truth: whole feature map / mean feature map / "
+            "embedding",
             f"{units['whole_map_correlation_mean']:.3f} / "
             f"{units['mean_map_correlation_mean']:.3f} / "
             f"{units['embedding_correlation_mean']:.3f}",

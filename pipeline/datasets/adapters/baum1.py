@@ -98,6 +98,7 @@ ABOUT = About(
     ),
     expected=Expected(clips=1184, subjects=31),
     variants=tuple(PARTS),
+    only_in_others=("interest",),
 )
 
 UNSURE_LABEL = "word and code of the annotation name two classes"

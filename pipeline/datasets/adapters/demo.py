@@ -122,7 +122,7 @@ def render(demo: DemoParams, workers: int) -> None:
     count = demo.subjects * demo.clips_per_class * len(CLASSES)
     # minutes, and a folder that nobody asked for
     print(f"rendering the demo, {plural(count, 'clip')}, into {root}", file=sys.stderr, flush=True)
-    with track(count, "render the demo") as tracker:
+    with track(count, "render the demo", "clips") as tracker:
         render_dataset(
             root,
             subjects=demo.subjects,

@@ -45,5 +45,5 @@ def list_clips(wanted: Wanted) -> Listing:
         for name in [relative(path, root)]
     ]
     if not clips:
-        raise WrongRootError(f"video at {ABOUT.layout} in {root}")
+        raise WrongRootError(f"video at {ABOUT.layout}")
     return Listing(clips, unused_files(root, (clip.path for clip in clips), wanted.follow_links))

@@ -98,7 +98,7 @@ def fetch_repository(
         state[name] = _first(source.urls, lambda url: _read_pointers(url, source, work), say)
         write_state(work, state)
     pointers = [Pointer(**one) for one in state[name]["files"]]
-    with track(len(pointers), f"check {name}") as progress:
+    with track(len(pointers), f"check {name}", "files") as progress:
         missing = []
         for pointer in pointers:
             if not _is_sound(root, pointer):
@@ -191,7 +191,7 @@ def _contents(texts: bytes) -> Iterator[bytes]:
 def _pointer(path: str, content: bytes, url: str) -> Pointer:
     found = POINTER.fullmatch(content)
     if found is None:
-        raise UserError(f"{url}: {path} is no pointer of Git LFS: has the repository changed?")
+        raise UserError(f"{url}: {path} is not a pointer of Git LFS: has the repository changed?")
     return Pointer(path, found[1].decode(), int(found[2]))
 
 
@@ -233,7 +233,10 @@ def _fetch_files(
         UserError: the server refuses one, or sends another than its pointer says.
     """
     objects = work / "objects"
-    with track(len(missing), f"fetch {name}") as progress, ThreadPoolExecutor(CONNECTIONS) as pool:
+    with (
+        track(len(missing), f"fetch {name}", "files") as progress,
+        ThreadPoolExecutor(CONNECTIONS) as pool,
+    ):
         for start in range(0, len(missing), BATCH):
             batch = missing[start : start + BATCH]
             actions = _ask(url, batch, retries)

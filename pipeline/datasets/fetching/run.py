@@ -85,8 +85,8 @@ def _publisher(name: str, server: str | None) -> Publisher:
         if name not in ADAPTERS or not adapter(name).ABOUT.published:
             raise UserError(f"no data set '{name}' can be fetched; known: {known}")
         raise UserError(
-            f"{name} cannot be fetched; its publisher gives it out ({adapter(name).ABOUT.obtain}); "
-            f"to be fetched are {known}"
+            f"{name} cannot be fetched: ask its publisher ({adapter(name).ABOUT.obtain}); "
+            f"these can be fetched: {known}"
         )
     publisher = PUBLISHERS[name]
     if server is None:

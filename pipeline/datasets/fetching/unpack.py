@@ -45,7 +45,7 @@ def unpack(archive: Path, root: Path, part: Part, name: str) -> list[Member]:
             }
             length = sum(info.file_size for info in missing.values())
             check_space(root, length, f"unpacking {name}")
-            with track(len(missing), f"unpack {name}") as progress:
+            with track(len(missing), f"unpack {name}", "files") as progress:
                 for target, info in missing.items():
                     _extract(opened, info, inside(root, target, name), archive.parent)
                     progress.advance()

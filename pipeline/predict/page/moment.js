@@ -112,7 +112,8 @@ function words(face, row) {
   const top = [...regions].sort((one, other) => other.times - one.times).slice(0, 2);
   if (!top.length) return "";
   const said = top.map((one) => `${one.name} (${one.times.toFixed(2)})`);
-  return `Most attention, relative to uniform: ${said.join("; ")}`;
+  const limit = "Attention shows where the network reads, not why it predicts.";
+  return `Most attention, relative to uniform: ${said.join("; ")}. ${limit}`;
 }
 
 // of a class its name alone: the numbers are below it

@@ -195,7 +195,7 @@ def test_predictions_of_frames_are_of_each_labeled_one(tmp_path: Path) -> None:
         (lambda table: table.drop(columns="p_joy"), "no column p_joy: it needs clip, p_anger"),
         (lambda table: table.rename(columns={"clip": "name"}), "no column clip"),
         (lambda table: table.assign(p_joy=3.0), "apply a softmax to logits"),
-        (lambda table: table.assign(p_joy="high"), "values that are no numbers"),
+        (lambda table: table.assign(p_joy="high"), "values that are not numbers"),
         (lambda table: table.assign(fold=7), "no fold 7 with test clips"),
         (lambda table: table.assign(fold="first"), "column fold of the table holds"),
         (lambda table: table.assign(fold=1 - table["fold"]), "not in the test part of fold 0"),

@@ -14,7 +14,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_short_job_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    with progress.track(3, "short") as tracker:
+    with progress.track(3, "short", "clips") as tracker:
         for _ in range(3):
             tracker.advance()
     assert capfd.readouterr() == ("", "")
@@ -23,21 +23,23 @@ def test_a_short_job_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_long_job_says_something_now_and_then(
     clock: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with progress.track(100, "long") as tracker:
+    with progress.track(100, "long", "epochs") as tracker:
         for _ in range(20):
             tracker.advance(5)
     captured = capfd.readouterr()
     lines = captured.err.splitlines()
     assert captured.out == ""
     assert 2 <= len(lines) <= 10
-    assert lines[0].startswith("long: 25/100, ")
+    assert lines[0].startswith("long: 25/100 epochs, ")
     assert lines[0].endswith(" left")
-    assert lines[-1].startswith("long: 100/100, ")
+    assert lines[-1].startswith("long: 100/100 epochs, ")
 
 
 def test_progress_can_be_watched_in_silence(clock: None, capfd: pytest.CaptureFixture[str]) -> None:
     seen: list[tuple[int, int]] = []
-    with progress.track(6, "job", quiet=True, watch=lambda *now: seen.append(now)) as tracker:
+    with progress.track(
+        6, "job", "clips", quiet=True, watch=lambda *now: seen.append(now)
+    ) as tracker:
         for _ in range(3):
             tracker.advance(2)
     assert seen == [(2, 6), (4, 6), (6, 6)]
@@ -45,7 +47,7 @@ def test_progress_can_be_watched_in_silence(clock: None, capfd: pytest.CaptureFi
 
 
 def test_notes_go_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
-    with progress.track(1, "job") as tracker:
+    with progress.track(1, "job", "clips") as tracker:
         tracker.note("[c1] a worker died")
     assert capfd.readouterr() == ("", "[c1] a worker died\n")
 

@@ -214,6 +214,7 @@ def test_every_adapter_says_what_its_set_is(name):
         assert about.marks
         assert about.classes or name in UNITS_ONLY
         assert len(set(about.classes)) == len(about.classes)
+        assert set(about.only_in_others) <= set(about.classes)
         for words in (about.title, about.layout, about.license, about.obtain, about.source):
             assert words
         assert set(about.expected.classes) <= set(about.classes)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from arpgnet.pipeline.cli.main import app
@@ -27,8 +28,22 @@ def test_every_set_of_the_field_has_a_row() -> None:
     assert table["ckplus"]["variants"] == "seven, six"
 
 
-def test_the_terminal_shows_all_of_it() -> None:
-    done = CliRunner().invoke(app, ["data", "list"], env={"COLUMNS": "80"})
+def test_the_docs_give_one_number_of_classes_for_each_set() -> None:
+    lines = (REPOSITORY / "docs/datasets.md").read_text().splitlines()
+    by_recordings = {
+        cells[1].strip(" `"): cells[3].split()[0]
+        for line in lines
+        if len(cells := line.split("|")) == 6
+    }
+    for name, classes in ((row[0], row[4]) for row in rows()):
+        # that of the first variant comes first
+        assert by_recordings[name] == (classes or "none"), name
+
+
+@pytest.mark.parametrize("terminal", ["1", ""])
+def test_the_terminal_shows_all_of_it(terminal: str) -> None:
+    env = {"COLUMNS": "80", "FORCE_COLOR": terminal}
+    done = CliRunner().invoke(app, ["data", "list"], env=env)
     assert done.exit_code == 0
     for name in field_sets():
         assert name in done.output

@@ -438,7 +438,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("name", "line"),
         [
-            ("rml", "rml cannot be fetched; its publisher gives it out (on request: "),
+            ("rml", "rml cannot be fetched: ask its publisher (on request: "),
             ("demo", "no data set 'demo' can be fetched; known: ravdess, cremad, enterface05"),
             ("raavdess", "no data set 'raavdess' can be fetched; known: ravdess"),
         ],

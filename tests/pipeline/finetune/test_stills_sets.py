@@ -101,7 +101,7 @@ def test_fer2013_is_one_csv(tmp_path: Path, name: str, header: str) -> None:
             "of the test part": 1,
             "an unknown emotion or Usage": 1,
             "not 48 x 48 pixels of 0 to 255": 2,
-            "pixels that are no numbers": 1,
+            "pixels that are not numbers": 1,
             "a row with too few columns": 1,
         }
 
@@ -157,7 +157,7 @@ def test_affectnet_is_numbered_images_and_labels(tmp_path: Path) -> None:
     assert listing.left_out == {
         "labeled as no expression": 1,
         "without a label": 1,
-        "a label that is no number": 2,
+        "a label that is not a number": 2,
     }
     with pytest.raises(UserError, match=r"not laid out as affectnet: images"):
         listed("affectnet", tmp_path / "train_set")

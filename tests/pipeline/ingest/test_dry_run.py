@@ -12,13 +12,15 @@ from typer.testing import CliRunner
 
 from arpgnet.pipeline.cli.main import app
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import CorpusParams, DatasetParams
+from arpgnet.pipeline.common.params import CorpusParams, DatasetParams, load_params
 from arpgnet.pipeline.datasets.adapters import rml
 from arpgnet.pipeline.datasets.base import Expected
 from arpgnet.pipeline.ingest.dry_run import Findings, check
+from arpgnet.pipeline.ingest.run import ingest
 from helpers.dataset_trees import make_images, text, video
 
 CODES = ("an", "di", "fe", "ha", "sa", "su")
+DIVISIBLE = "dataset: {root: videos, name: folder, group_by: clip, exclude: [rare]}\n"
 EIGHT = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 
 
@@ -179,6 +181,41 @@ def test_each_data_set_of_several_is_checked_whole(root: Path, tmp_path: Path) -
     found = check(params)
     assert [findings.title.split(":")[0] for findings in found] == ["rml1", "rml2"]
     assert all(by_name(findings)["clips"][1] == "12" for findings in found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("name: folder", "the clips have no subject: set dataset.group_by: clip"),
+        ("name: folder, group_by: clip", "no training clip of class 'rare'"),
+        (
+            "name: folder, group_by: clip, folds: 40",
+            "needs at least 40 clips, but there are only 12",
+        ),
+        ("name: folder, group_by: clip, map: {gone: x}", "no clip has the class 'gone'"),
+    ],
+)
+def test_what_ingest_refuses_is_refused_before_with_the_same_line(
+    made: Path, settings: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = sorted(made.rglob("*.avi"))
+    for number, clip in enumerate(clips):
+        name = "rare" if number == 0 else ("joy", "fear")[number % 2]
+        (tmp_path / "videos" / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, tmp_path / f"videos/{name}/{number}.avi")
+    text(tmp_path / "params.yaml", f"dataset: {{root: videos, {settings}}}\n")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["data", "check"])
+    assert isinstance(done.exception, UserError), done.output
+    with pytest.raises(UserError) as refused:
+        ingest(load_params().dataset)
+    assert str(done.exception) == str(refused.value)
+    assert said in str(refused.value)
+    # the tables are printed in any case
+    assert "clips of rare" in done.output
+    text(tmp_path / "params.yaml", DIVISIBLE)
+    done = CliRunner().invoke(app, ["data", "check"])
+    assert "possible (11 clips of 2 classes, kfold with 4 folds" in done.output, done.exception
 
 
 def test_a_wrong_root_is_one_line(tmp_path: Path) -> None:

@@ -111,10 +111,10 @@ def test_a_checkpoint_that_holds_a_program_is_not_run(
         ("c.pt", b""),
     ):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(UserError, match=f"{name} is no readable checkpoint of tensors"):
+        with pytest.raises(UserError, match=f"{name} is not a readable checkpoint of tensors"):
             load_backbone("iresnet18", tmp_path / name)
     (tmp_path / "d.safetensors").write_bytes(b"\0" * 16)
-    with pytest.raises(UserError, match=r"d\.safetensors is no readable checkpoint"):
+    with pytest.raises(UserError, match=r"d\.safetensors is not a readable checkpoint"):
         load_backbone("iresnet18", tmp_path / "d.safetensors")
     assert not (tmp_path / "sprung").exists()
 

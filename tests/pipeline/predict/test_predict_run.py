@@ -95,6 +95,11 @@ def test_faces_that_are_unlike_the_training_clips_are_remarked_on(
         out = tmp_path / str(unlike)
         code, said = arpgnet(workspace, video, "--out", out, "--format", "parquet", "--page")
         assert code == 0
+        # no film: the page contains it
+        assert [line for line in said.splitlines() if str(out) in line] == [
+            f"{out / 'one.parquet'}: 48 frames, 1 face",
+            f"{out / 'one.html'}: page, open it in a browser",
+        ]
         assert ("warning: " in said and "unlike those that the network" in said) is unlike
         metadata = pq.read_metadata(out / "one.parquet").metadata
         assert ("unlike" in metadata[b"domain_warning"].decode()) is unlike
@@ -116,7 +121,7 @@ def test_rows_tell_what_the_network_attends_to(workspace: Path, video: Path) -> 
         points=False,
         regions=True,
     )
-    rows = list(one.rows(Tracker(48, "test", quiet=True)))
+    rows = list(one.rows(Tracker(48, "test", "frames", quiet=True)))
     assert len(rows) == 48
     for row in rows:
         assert row.regions is not None

@@ -37,14 +37,20 @@ def test_videos_of_one_folder_are_told_apart_in_a_terminal() -> None:
     summary = FaceSummary(HEAD)
     for one in ROWS:
         summary.add(one)
+
+    def told(*videos: str) -> str:
+        rows = [{**summary.rows()[0], "video": video} for video in videos]
+        console = Console(width=120, record=True, file=io.StringIO())
+        console.print(summary_table(HEAD.display, rows))
+        return console.export_text()
+
     folder = "/a/long/path/to/the/videos/of/a/study/that/fills/the/line"
-    rows = [{**summary.rows()[0], "video": f"{folder}/{name}.mp4"} for name in ("x/ann", "y/bob")]
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(summary_table(HEAD.display, rows))
-    said = console.export_text()
+    said = told(f"{folder}/x/ann.mp4", f"{folder}/y/bob.mp4")
     assert "x/ann.mp4" in said
     assert "y/bob.mp4" in said
     assert folder not in said
+    # with nothing in common but the disk, they stay whole
+    assert "/data/bob.mp4" in told("/home/ann.mp4", "/data/bob.mp4")
 
 
 ROWS = [

@@ -73,7 +73,11 @@ def no_face_pack(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_tuned_network_takes_its_backbone_along(trained: Path, tmp_path: Path) -> None:
     done = publish(PARAMS, tmp_path / "deep/given", run="fold1-seed0", root=trained)
     given = tmp_path / "deep/given"
-    assert (done.run, done.files) == ("fold1-seed0", 7)
+    assert (done.run, done.listed) == ("fold1-seed0", 7)
+    # all that lies there: also the card and the sums
+    there = sorted(path for path in given.rglob("*") if path.is_file())
+    assert done.files == [path.relative_to(given).as_posix() for path in there]
+    assert len(there) == 9
     assert (given / "backbone/backbone.safetensors").read_bytes() == b"weights"
     card = (given / "README.md").read_text()
     assert "On its own test part of 24 clips, not used in training: UAR 0.875, WAR 0.750." in card

@@ -184,7 +184,11 @@ def test_nothing_is_cut_off_on_a_phone(
     page.goto((tmp_path / "page.html").as_uri())
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    # tables scroll in their own frame; images fit
+    # tables scroll in their own frame, with a shadow where columns are hidden; images fit
+    frames = "[...document.querySelectorAll('table')].map(one => one.closest('.scroll'))"
+    shadows = page.evaluate(f"{frames}.map(one => getComputedStyle(one).backgroundAttachment)")
+    assert len(shadows) > 5
+    assert set(shadows) == {"local, local, scroll, scroll"}
     wide = "[...document.querySelectorAll('svg, img')].filter(one => !one.closest('.scroll'))"
     rights = page.evaluate(f"{wide}.map(one => one.getBoundingClientRect().right)")
     assert len(rights) > 10
@@ -286,9 +290,9 @@ def test_outs_of_an_earlier_version_are_one_clear_line(tmp_path: Path) -> None:
     write_outputs(tmp_path)
     path = tmp_path / "reports/evaluation.json"
     older = json.loads(path.read_text())
-    del older["training"], older["ensemble"]
+    del older["training"], older["ensemble"], older["views"]
     path.write_text(json.dumps(older))
-    with pytest.raises(UserError, match=r"has no ensemble, training: .*run `dvc repro`"):
+    with pytest.raises(UserError, match=r"has no ensemble, training, views: .*run `dvc repro`"):
         gather(Params(), tmp_path)
 
 

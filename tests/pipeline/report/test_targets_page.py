@@ -109,6 +109,11 @@ def test_valence_and_arousal_have_scores_of_their_own(tmp_path: Path) -> None:
     assert "RMSE" in page
     assert "Co-occurrence" not in page
     assert "unpleasant, calm" in page
+    assert "Annotated: the number of test frames" in page
+    # what only action units have
+    section = page[page.index('<h2 id="targets">') : page.index('<h2 id="faces">')]
+    assert "F1" not in section
+    assert "present" not in section
 
 
 @pytest.mark.parametrize(

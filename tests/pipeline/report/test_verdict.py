@@ -40,7 +40,7 @@ def test_the_best_probe_is_beaten_not_clearly_or_not_at_all() -> None:
     found = judge()
     assert found.outcome == BEATS
     assert str(found) == (
-        "ARPGNet beats the best probe, logistic regression on the mean map, by 0.200 UAR "
+        "ARPGNet beats the best probe, logistic regression on the mean feature map, by 0.200 UAR "
         "[0.100, 0.300], tested on 12 people who were not in training."
     )
     unclear = judge(-0.1, 0.2)
@@ -49,7 +49,10 @@ def test_the_best_probe_is_beaten_not_clearly_or_not_at_all() -> None:
     assert "+0.050 UAR [-0.100, 0.200] (the interval includes zero)" in str(unclear)
     worse = judge(-0.2, -0.1)
     assert worse.outcome == LOSES
-    assert "does not beat the best probe, logistic regression on the mean map: -0.150" in str(worse)
+    assert (
+        "does not beat the best probe, logistic regression on the mean feature map: -0.150"
+        in str(worse)
+    )
     assert "not compared with any baseline" in str(judge(changes={"gain_over_baselines": {}}))
 
 

@@ -56,6 +56,10 @@ def test_split_and_class_folders_mixed(tmp_path):
 def test_no_video(tmp_path):
     with pytest.raises(UserError, match="no video at <class>/<clip>"):
         listing(tmp_path, "a.mp4", "joy/a.txt")
+    with pytest.raises(UserError, match="no video at <class>/<clip>") as refused:
+        corpora(DatasetParams(name="folder", root=str(tmp_path)))[0].listing()
+    assert str(refused.value).count(str(tmp_path)) == 1
+    assert str(refused.value).count("<split>/<class>") == 1
 
 
 def test_link_out_of_the_root(tmp_path):

@@ -42,6 +42,7 @@ def test_the_overlay_lies_beside_the_table_and_agrees_with_it(
     for _ in range(2):
         status, said = arpgnet(workspace, folder, "--out", folder, "--overlay")
         assert (status, said.count(" frames, ")) == (0, 1), said
+        assert f"{folder / 'one.overlay.mp4'}: overlay\n" in said
     assert {path.name for path in folder.iterdir()} == {"one.mp4", "one.csv", "one.overlay.mp4"}
     table = pd.read_csv(folder / "one.csv")
     times, images = frames_of(folder / "one.overlay.mp4")
