@@ -91,7 +91,7 @@ def test_a_table_of_frames_in_any_order_of_columns_and_lines(tmp_path: Path) -> 
         ("au_1,au_2\n1\n", "line 2 of v.csv: 1 fields where the header has 2"),
         ("au_1\n0\n4\n", "line 3 of v.csv: au_1 '4' is not 0 or 1"),
         ("frame,au_1\nx,0\n", "line 2 of v.csv: frame 'x' is not a whole number"),
-        ("frame,au_1\n1,0\n1,1\n", "v.csv has two lines for frame 1"),
+        ("frame,au_1\n1,0\n1,1\n", "line 3 of v.csv: frame 1 is listed twice"),
     ],
 )
 def test_no_such_table_is_refused_in_a_line(tmp_path: Path, text: str, said: str) -> None:

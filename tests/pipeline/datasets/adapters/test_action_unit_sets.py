@@ -133,7 +133,7 @@ def test_disfa_by_subject_with_presence_from_two_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("SN001_au1.txt", "0,1\n", "frame,intensity with frames from 1"),
+        ("SN001_au1.txt", "0,1\n", "frame '0' is not a whole number from 1 on"),
         ("SN001_au1.txt", "1,1\n1,2\n", "line 2 of SN001_au1.txt: frame 1 is listed twice"),
         ("SN001_au1.txt", "1,6\n", "line 1 of SN001_au1.txt: au_1_intensity '6' is not in 0 to 5"),
     ],
@@ -152,7 +152,7 @@ def test_disfa_of_the_other_camera_and_of_an_absent_unit(tmp_path: Path) -> None
         disfa.list_clips(Wanted(tmp_path, "right"))
     (tmp_path / "ActionUnit_Labels/SN001/SN001_au5.txt").unlink()
     listing = disfa.list_clips(Wanted(tmp_path, "left"))
-    assert listing.remarks[-1] == "1 file of a subject's unit absent: not annotated"
+    assert listing.remarks[-1] == "1 file of a clip's unit absent: not annotated"
     (tmp_path / "Videos_LeftCamera/LeftVideoSN001_comp.avi").unlink()
     with pytest.raises(UserError, match="SN001 has labels, but no video of the left camera"):
         disfa.list_clips(Wanted(tmp_path, "left"))
