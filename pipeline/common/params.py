@@ -75,7 +75,9 @@ DatasetName = Literal[
     "savee",
     "baum1",
     "bp4d",
+    "bp4dplus",
     "disfa",
+    "disfaplus",
 ]
 
 
