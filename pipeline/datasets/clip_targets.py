@@ -110,6 +110,11 @@ def target_name(column: str) -> str | None:
     return f"au_{int(found[1])}{INTENSITY if strength else ''}"
 
 
+def is_presence(name: str) -> bool:
+    """Check whether a target is an action unit's presence."""
+    return name not in AFFECT and not name.endswith(INTENSITY)
+
+
 def read_value(name: str, text: str, where: str = "") -> float:
     """Read a target's value; NaN: not annotated.
 
@@ -144,7 +149,8 @@ def _value(name: str, text: str) -> tuple[float, str]:
         good, wanted, codes = value in (0.0, 1.0), "0 or 1", "9, 999, -1 or nothing"
     if good and value is not None:
         return value, ""
-    hint = f"; intensities belong in a column {name}{INTENSITY}" if wanted == "0 or 1" else ""
+    graded = is_presence(name) and value is not None and 0 <= value <= 5
+    hint = f"; intensities belong in a column {name}{INTENSITY}" if graded else ""
     return float("nan"), f"{name} {quoted(text)} is not {wanted} (not annotated: {codes}){hint}"
 
 
@@ -165,7 +171,7 @@ def read_block(names: Sequence[str], lines: Sequence[str]) -> np.ndarray | None:
         column[np.isin(column, [NO_AFFECT] if affect else NOT_CODED)] = np.nan
         low, high = (-1, 1) if affect else (0, 5)
         good = np.isnan(column) | ((column >= low) & (column <= high))
-        if not affect and not name.endswith(INTENSITY):
+        if is_presence(name):
             good &= np.isnan(column) | np.isin(column, (0, 1))
         if not good.all():
             return None
@@ -231,19 +237,23 @@ def _number(text: str) -> float | None:
 
 
 def target_table(targets: Mapping[str, Sequence[ClipTargets]]) -> TargetTable:
-    """Return the table of all clips, in their order; of each, what is said of the whole clip
-    first."""
-    found = [(clip, one) for clip, several in targets.items() for one in several]
-    if not found:
+    """Return the table of all clips, in their order, with a row for the whole clip, first, and for
+    each frame of which anything is said."""
+    names = ordered({name for several in targets.values() for one in several for name in one.names})
+    if not names:
         return empty_targets()
-    names = ordered({name for _, one in found for name in one.names})
     clips, frames, values = [], [], []
-    for clip, one in sorted(found, key=lambda pair: (pair[0], pair[1].frames is not None)):
-        rows = len(one.values)
-        block = np.full((rows, len(names)), np.nan, np.float32)
-        block[:, [names.index(name) for name in one.names]] = one.values
-        clips.append(np.repeat(np.array([clip], object), rows))
-        frames.append(np.full(rows, -1) if one.frames is None else one.frames)
+    for clip, several in sorted(targets.items()):
+        if not several:
+            continue
+        numbers = [np.array([-1]) if one.frames is None else one.frames for one in several]
+        rows = np.unique(np.concatenate(numbers))
+        block = np.full((len(rows), len(names)), np.nan, np.float32)
+        for one, own in zip(several, numbers, strict=True):
+            columns = [names.index(name) for name in one.names]
+            block[np.searchsorted(rows, own)[:, None], columns] = one.values
+        clips.append(np.repeat(np.array([clip], object), len(rows)))
+        frames.append(rows)
         values.append(block)
     return TargetTable(names, *(np.concatenate(column) for column in (clips, frames, values)))
 

@@ -18,9 +18,9 @@ from arpgnet.pipeline.datasets.media import FileMetadata
 from arpgnet.pipeline.ingest.checks import OUT, check_classes, check_leaks, drop_leaks
 from arpgnet.pipeline.ingest.classes import choose_classes, map_classes
 from arpgnet.pipeline.ingest.notes import (
-    beyond_the_end,
     notes_of,
     other_lengths,
+    other_target_lengths,
     protocol_note,
     set_metadata,
 )
@@ -118,7 +118,7 @@ def ingest(
         *splits.remarks,
         *dropped,
         *other_lengths(clips, frames),
-        *beyond_the_end(clips, targets),
+        *other_target_lengths(clips, targets),
         *unannotated(targets),
     ]
     notes = notes_of(listing, left_out, excluded, clips, near_duplicates, remarks)

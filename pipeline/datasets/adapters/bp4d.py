@@ -19,7 +19,6 @@ from arpgnet.pipeline.datasets.base import (
     WrongRootError,
 )
 from arpgnet.pipeline.datasets.clip_targets import (
-    INTENSITY,
     ClipTargets,
     FrameValues,
     read_value,
@@ -27,6 +26,7 @@ from arpgnet.pipeline.datasets.clip_targets import (
 )
 from arpgnet.pipeline.datasets.label_files import cells_of
 from arpgnet.pipeline.datasets.layout import first_match, folders_in, relative
+from arpgnet.pipeline.datasets.unit_files import read_intensities
 
 # those of the usual protocol, and those with intensities
 UNITS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
@@ -140,11 +140,14 @@ def read_presence(path: Path, first: int = 0) -> ClipTargets:
     units = [_unit(cell) for cell in header[1:]]
     absent = [unit for unit in UNITS if units.count(unit) != 1]
     if absent:
-        count = "no column" if absent[0] not in units else "two columns"
-        raise UserError(f"line 1 of {path.name} has {count} {absent[0]}: a header of unit numbers")
+        found = "no column" if absent[0] not in units else "two columns"
+        raise UserError(
+            f"line 1 of {path.name} has {found} of unit {absent[0]}; it must name units by their "
+            f"numbers (found: {','.join(header[:6]) or 'nothing'})"
+        )
     places = [units.index(unit) + 1 for unit in UNITS]
     names = [f"au_{unit}" for unit in UNITS]
-    found = FrameValues(names, first)
+    table = FrameValues(names, first)
     for number, cells in rows:
         where = f"line {number} of {path.name}"
         if len(cells) < len(header):
@@ -152,8 +155,8 @@ def read_presence(path: Path, first: int = 0) -> ClipTargets:
         values = [
             read_value(name, cells[place], where) for name, place in zip(names, places, strict=True)
         ]
-        found.add(cells[0], values, where)
-    return found.targets(path.name)
+        table.add(cells[0], values, where)
+    return table.targets(path.name)
 
 
 def _check(
@@ -186,16 +189,8 @@ def _intensities(folder: Path, subject: str, task: str, first: int) -> Iterator[
     """Yield the units whose intensities are coded for a task."""
     for unit in STRENGTHS:
         path = folder / f"AU{unit:02d}" / f"{subject}_{task}_AU{unit:02d}.csv"
-        if not path.is_file():
-            continue
-        name = f"au_{unit}{INTENSITY}"
-        found = FrameValues([name], first)
-        for number, cells in cells_of(path):
-            where = f"line {number} of {path.name}"
-            if len(cells) != 2:
-                raise UserError(f"{where}: {len(cells)} fields, not frame,intensity")
-            found.add(cells[0], [read_value(name, cells[1], where)], where)
-        yield found.targets(path.name)
+        if path.is_file():
+            yield read_intensities(path, unit, first)
 
 
 def _unit(column: str) -> int | None:

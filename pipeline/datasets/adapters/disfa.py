@@ -19,14 +19,9 @@ from arpgnet.pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from arpgnet.pipeline.datasets.clip_targets import (
-    INTENSITY,
-    ClipTargets,
-    FrameValues,
-    read_value,
-)
-from arpgnet.pipeline.datasets.label_files import lines_of
+from arpgnet.pipeline.datasets.clip_targets import INTENSITY, ClipTargets
 from arpgnet.pipeline.datasets.layout import first_match, folders_in, relative, unused_files
+from arpgnet.pipeline.datasets.unit_files import read_intensities
 
 UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 # the usual protocol; some public code takes 1
@@ -121,35 +116,9 @@ def read_subject(folder: Path) -> tuple[ClipTargets, list[Path]]:
             files[int(found[1])] = path
     if not files:
         raise UserError(f"disfa: no file <subject>_au<number>.txt in {folder.name}")
-    return of_units({unit: _read(path, unit) for unit, path in files.items()}), list(files.values())
-
-
-def _read(path: Path, unit: int) -> ClipTargets:
-    """Return the intensities of a unit, whose frames count from 1."""
-    lines = [(number, line) for number, line in enumerate(lines_of(path), 1) if line]
-    cells = ((number, *line.partition(",")[::2]) for number, line in lines)
-    return read_unit(path.name, unit, cells, first=1)
-
-
-def read_unit(
-    name: str, unit: int, lines: Iterable[tuple[int, str, str]], first: int
-) -> ClipTargets:
-    """Read the intensities of a unit.
-
-    Args:
-        name: of the file, for messages.
-        lines: number of the line, frame and value.
-        first: the number of the video's first frame.
-
-    Raises:
-        UserError: a line has no frame or intensity, or a frame is listed twice.
-    """
-    column = f"au_{unit}{INTENSITY}"
-    found = FrameValues([column], first)
-    for number, frame, value in lines:
-        where = f"line {number} of {name}"
-        found.add(frame, [read_value(column, value, where)], where)
-    return found.targets(name)
+    # the files count from 1
+    units = {unit: read_intensities(path, unit, first=1) for unit, path in files.items()}
+    return of_units(units), list(files.values())
 
 
 def of_units(units: Mapping[int, ClipTargets]) -> ClipTargets:

@@ -6,12 +6,7 @@ import re
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.datasets.adapters.disfa import (
-    UNITS,
-    checked_intensities,
-    of_units,
-    read_unit,
-)
+from arpgnet.pipeline.datasets.adapters.disfa import UNITS, checked_intensities, of_units
 from arpgnet.pipeline.datasets.base import (
     About,
     Expected,
@@ -25,6 +20,7 @@ from arpgnet.pipeline.datasets.base import (
 from arpgnet.pipeline.datasets.clip_targets import ClipTargets
 from arpgnet.pipeline.datasets.label_files import lines_of
 from arpgnet.pipeline.datasets.layout import first_match, folders_in, relative
+from arpgnet.pipeline.datasets.unit_files import of_lines
 
 # before the first image's line
 HEADER_LINES = 2
@@ -123,7 +119,7 @@ def _read(path: Path, unit: int) -> ClipTargets:
                 f"line {number} of {path.name} in {folder_name(path)}: '{line[:40]}' is not "
                 "<image> <intensity>, as in '000.jpg     0'"
             )
-    return read_unit(f"{path.name} in {folder_name(path)}", unit, lines, first=0)
+    return of_lines(f"{path.name} in {folder_name(path)}", unit, lines, first=0)
 
 
 def folder_name(path: Path) -> str:

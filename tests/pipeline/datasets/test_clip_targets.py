@@ -59,6 +59,7 @@ def test_of_affect_minus_one_is_a_value_and_minus_five_is_none() -> None:
     [
         ("au_6", "3", "au_6 '3' is not 0 or 1 (not annotated: 9, 999, -1 or nothing); intensities"),
         ("au_6", "yes", "au_6 'yes' is not 0 or 1"),
+        ("au_6", "-5", "au_6 '-5' is not 0 or 1 (not annotated: 9, 999, -1 or nothing)"),
         ("au_6", "0.5", "is not 0 or 1"),
         ("au_6_intensity", "6", "is not in 0 to 5"),
         ("valence", "1.5", "is not in -1 to 1 (not annotated: -5 or nothing)"),
