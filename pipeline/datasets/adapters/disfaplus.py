@@ -81,7 +81,7 @@ def list_clips(wanted: Wanted) -> Listing:
         unlabeled += len(shown)
     if not clips:
         raise WrongRootError("folder Labels/SN001/<trial> with AU1.txt")
-    remarks = ["a unit is present from intensity 2 on"]
+    remarks = ["a unit is present from intensity 2 on; people are DISFA's of the same numbers"]
     return Listing(
         clips,
         left_out={"trials without labels": unlabeled} if unlabeled else {},
