@@ -19,7 +19,7 @@ from arpgnet.pipeline.datasets.base import (
 )
 from arpgnet.pipeline.datasets.clip_targets import ClipTargets
 from arpgnet.pipeline.datasets.label_files import lines_of
-from arpgnet.pipeline.datasets.layout import first_match, folders_in, relative
+from arpgnet.pipeline.datasets.layout import first_match, folders_in, relative, unused_files
 from arpgnet.pipeline.datasets.unit_files import of_lines
 
 # before the first image's line
@@ -54,7 +54,8 @@ def list_clips(wanted: Wanted) -> Listing:
     labels, images = first_match(root, "Labels"), first_match(root, "Images")
     if labels is None or images is None:
         raise WrongRootError("folders Labels and Images with SN001/<trial>")
-    clips, unlabeled, files = [], 0, 0
+    clips, unlabeled = [], 0
+    shown_in, files = [], []  # folders of images, and files of units
     for subject in folders_in(labels):
         if not re.fullmatch(r"SN\d+", subject.name, re.IGNORECASE):
             continue
@@ -65,11 +66,12 @@ def list_clips(wanted: Wanted) -> Listing:
                     f"disfaplus: {subject.name}/{trial.name} has labels, but there is no folder "
                     f"{images.name}/{subject.name}/{trial.name}"
                 )
-            targets, count = read_trial(trial)
-            files += count
+            targets, own = read_trial(trial)
+            files += [relative(path, root) for path in own]
+            shown_in.append(relative(shown.pop(trial.name), root))
             clips.append(
                 ListedClip(
-                    relative(shown.pop(trial.name), root),
+                    shown_in[-1],
                     None,
                     subject=subject.name.upper(),
                     where=relative(trial, root),
@@ -84,13 +86,14 @@ def list_clips(wanted: Wanted) -> Listing:
     remarks = ["a unit is present from intensity 2 on; people are DISFA's of the same numbers"]
     return Listing(
         clips,
+        unused_files(root, [*shown_in, *files], wanted.follow_links),
         left_out={"trials without labels": unlabeled} if unlabeled else {},
-        remarks=[*remarks, *checked_intensities("disfaplus", clips, files)],
+        remarks=[*remarks, *checked_intensities("disfaplus", clips, len(files))],
     )
 
 
-def read_trial(folder: Path) -> tuple[ClipTargets, int]:
-    """Read a trial's files, one a unit; return its targets, and how many files there are.
+def read_trial(folder: Path) -> tuple[ClipTargets, list[Path]]:
+    """Read a trial's files, one a unit; return its targets, and the files.
 
     Raises:
         UserError: there is none, or a line is not `000.jpg     intensity`.
@@ -103,7 +106,7 @@ def read_trial(folder: Path) -> tuple[ClipTargets, int]:
     if not found:
         raise UserError(f"disfaplus: no file AU<number>.txt in {folder.parent.name}/{folder.name}")
     units = {unit: _read(path, unit) for unit, path in sorted(found.items())}
-    return of_units(units), len(units)
+    return of_units(units), list(found.values())
 
 
 def _read(path: Path, unit: int) -> ClipTargets:

@@ -29,7 +29,13 @@ def test_a_clip_of_each_trial_with_presence_from_two_on(tmp_path: Path) -> None:
     write_trial(tmp_path, "SN001")
     write_trial(tmp_path, "SN003", inner="SN003/")
     make_images(tmp_path / "Images/SN001/Z_Surprise", range(2), "{:03d}.jpg")
+    text(tmp_path / "FaceLandmarks/SN001.mat", "")
     listing = disfaplus.list_clips(Wanted(tmp_path))
+    assert listing.unused == [
+        "FaceLandmarks/SN001.mat",
+        "Images/SN001/Z_Surprise/000.jpg",
+        "Images/SN001/Z_Surprise/001.jpg",
+    ]
     assert [(clip.path, clip.subject) for clip in listing.clips] == [
         (f"Images/SN001/{TRIAL}", "SN001"), (f"Images/SN003/SN003/{TRIAL}", "SN003"),
     ]  # fmt: skip
