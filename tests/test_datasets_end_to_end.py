@@ -6,37 +6,21 @@ as DVC would (tests/test_end_to_end.py), in this process: to start eleven takes 
 
 from __future__ import annotations
 
-import html
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
 
 from arpgnet.pipeline.geometry.alignment import apply
-from arpgnet.pipeline.tables.manifest import MANIFEST, SPLITS, Manifest, read_manifest, read_splits
+from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
-from helpers import in_process, rendered_trees
-from helpers.support import REPOSITORY, TINY, Workspace
+from helpers import rendered_trees
+from helpers.support import Workspace
+from helpers.whole_runs import SETTINGS, STAGES, in_order, reproduce, results, sides
 
-SETTINGS = {
-    **{name: value for name, value in TINY.items() if name.startswith(("fusion.", "relation."))},
-    "faces.pack": "demo",
-    "decode.frames": 4,
-    "dataset.val_fraction": 0.34,
-    "train.epochs": 2,
-    "train.min_steps": 1,
-    "train.seeds": [0],
-    "evaluate.bootstrap": 100,
-    "report.faces": 8,
-    # each worker of each stage costs a second to start
-    "engine.workers": 1,
-}
-STAGES = list(YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"])
 Run = Callable[..., Workspace]
 
 
@@ -54,42 +38,15 @@ def same_store(store: Path, monkeypatch: pytest.MonkeyPatch, own_store: Path) ->
 def run(tmp_path: Path) -> Run:
     """A workspace after all stages, or those up to one, with the given settings."""
 
-    def reproduce(settings: dict[str, Any], last: str = STAGES[-1]) -> Workspace:
-        workspace = Workspace(tmp_path / "project", SETTINGS | settings)
-        for name in STAGES[: STAGES.index(last) + 1]:
-            done = in_process.stage(name, workspace.root)
-            assert done.returncode == 0, done.stderr
-        return workspace
+    def whole(settings: dict[str, Any], last: str = STAGES[-1]) -> Workspace:
+        return reproduce(Workspace(tmp_path / "project", SETTINGS | settings), last)
 
-    return reproduce
+    return whole
 
 
 @pytest.fixture(scope="module")
 def ckplus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return rendered_trees.write_ckplus(tmp_path_factory.mktemp("ckplus"))
-
-
-def results(workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any], str, Manifest]:
-    """metrics.json, evaluation.json, the page as a reader sees its text, and the manifest."""
-    reports = workspace.root / "reports"
-    return (
-        json.loads((reports / "metrics.json").read_text()),
-        json.loads((reports / "evaluation.json").read_text()),
-        " ".join(html.unescape((reports / "index.html").read_text()).split()),
-        read_manifest(workspace.root / MANIFEST),
-    )
-
-
-def in_order(score: dict[str, float]) -> bool:
-    return 0 <= score["ci_low"] <= score["mean"] <= score["ci_high"] <= 1
-
-
-def sides(workspace: Workspace) -> dict[int, dict[str, str]]:
-    """Per fold the side of each clip."""
-    found: dict[int, dict[str, str]] = {}
-    for row in read_splits(workspace.root / SPLITS).to_pylist():
-        found.setdefault(row["fold"], {})[row["clip_id"]] = row["split"]
-    return found
 
 
 @pytest.mark.slow

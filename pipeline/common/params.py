@@ -75,7 +75,9 @@ DatasetName = Literal[
     "savee",
     "baum1",
     "bp4d",
+    "bp4dplus",
     "disfa",
+    "disfaplus",
 ]
 
 
@@ -173,7 +175,7 @@ class FinetuneParams(Section):
     """Training the appearance network on labeled stills before features are taken."""
 
     enabled: bool = False
-    dataset: Literal["demo", "folder", "fer2013", "rafdb", "affectnet"] = "demo"
+    dataset: Literal["demo", "folder", "fer2013", "rafdb", "affectnet", "emotionet"] = "demo"
     root: str | None = None
     subjects: Annotated[int, Field(ge=4, le=10_000)] = 150
     aligned: Literal["auto", "yes", "no"] = "auto"

@@ -3,19 +3,18 @@ what is not annotated."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.datasets.label_files import text_of
+from arpgnet.pipeline.datasets.label_files import cells_of
 from arpgnet.pipeline.datasets.spelling import is_missing, quoted, spelling_key
 from arpgnet.pipeline.tables.targets import TargetTable, empty_targets
 
@@ -28,6 +27,8 @@ INTENSITY = "_intensity"
 # `AU12`, `'AU 12'`, au_12, AU12_r (OpenFace's intensity), AU12_c (its presence)
 _UNIT = re.compile(r"[\"'` ]*au[ _]*0*(\d+)[ _]*(intensity|occurrence|r|c)?[\"'` ]*")
 _FRAME_COLUMNS = ("frame", "frame_index")
+# of a frame's number: more do not fit into 32 bits
+_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,53 @@ class ClipTargets:
         return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
+class FrameValues:
+    """Collects what a file says of a video's frames, in whatever order its lines stand.
+
+    Args:
+        names: of the values of a line.
+        first: the number that the file gives the video's first frame.
+    """
+
+    def __init__(self, names: Sequence[str], first: int = 0) -> None:
+        self._names, self._first = tuple(names), first
+        self._rows: dict[int, Sequence[float]] = {}
+
+    def add(self, frame: str, values: Sequence[float], where: str) -> None:
+        """Take the values of a frame.
+
+        Args:
+            where: the file and line, for the message.
+
+        Raises:
+            UserError: it is not the number of a frame, or one that was there before.
+        """
+        text = frame.strip()
+        if not text.isdecimal() or len(text) > _DIGITS or int(text) < self._first:
+            raise UserError(
+                f"{where}: frame {quoted(text[:40])} is not a whole number from {self._first} on"
+            )
+        number = int(text) - self._first
+        if number in self._rows:
+            raise UserError(f"{where}: frame {text} is listed twice")
+        self._rows[number] = values
+
+    def targets(self, name: str) -> ClipTargets:
+        """Return all of it, by ascending frame.
+
+        Args:
+            name: of the file, for the message.
+
+        Raises:
+            UserError: there is no frame.
+        """
+        if not self._rows:
+            raise UserError(f"{name} has no frames")
+        frames = sorted(self._rows)
+        values = np.array([self._rows[frame] for frame in frames], np.float32)
+        return ClipTargets(self._names, values, np.array(frames))
+
+
 def target_name(column: str) -> str | None:
     """Return what a column is called here (`au_12`, `au_12_intensity`, `valence`); None: no
     target."""
@@ -62,6 +110,11 @@ def target_name(column: str) -> str | None:
     return f"au_{int(found[1])}{INTENSITY if strength else ''}"
 
 
+def is_presence(name: str) -> bool:
+    """Check whether a target is an action unit's presence."""
+    return name not in AFFECT and not name.endswith(INTENSITY)
+
+
 def read_value(name: str, text: str, where: str = "") -> float:
     """Read a target's value; NaN: not annotated.
 
@@ -71,13 +124,22 @@ def read_value(name: str, text: str, where: str = "") -> float:
     Raises:
         UserError: it is neither a value of this target nor a code for none.
     """
+    value, problem = _value(name, text)
+    if problem:
+        raise UserError(f"{where}: {problem}" if where else problem)
+    return value
+
+
+@lru_cache(maxsize=4096)  # a data set has millions of cells, and a unit six values
+def _value(name: str, text: str) -> tuple[float, str]:
+    """Return a target's value, NaN for none, and what is wrong with it; empty: nothing."""
     text = text.strip()
     affect = name in AFFECT
     if not text or (is_missing(text) and not (affect and _number(text) is not None)):
-        return float("nan")
+        return float("nan"), ""
     value = _number(text)
     if value is not None and (value == NO_AFFECT if affect else value in NOT_CODED):
-        return float("nan")
+        return float("nan"), ""
     if affect:
         good, wanted, codes = value is not None and -1 <= value <= 1, "in -1 to 1", "-5 or nothing"
     elif name.endswith(INTENSITY):
@@ -85,11 +147,11 @@ def read_value(name: str, text: str, where: str = "") -> float:
         codes = "9, 999, -1 or nothing"
     else:
         good, wanted, codes = value in (0.0, 1.0), "0 or 1", "9, 999, -1 or nothing"
-    if not good or value is None:
-        hint = f"; intensities belong in a column {name}{INTENSITY}" if wanted == "0 or 1" else ""
-        said = f"{name} {quoted(text)} is not {wanted} (not annotated: {codes}){hint}"
-        raise UserError(f"{where}: {said}" if where else said)
-    return value
+    if good and value is not None:
+        return value, ""
+    graded = is_presence(name) and value is not None and 0 <= value <= 5
+    hint = f"; intensities belong in a column {name}{INTENSITY}" if graded else ""
+    return float("nan"), f"{name} {quoted(text)} is not {wanted} (not annotated: {codes}){hint}"
 
 
 def read_block(names: Sequence[str], lines: Sequence[str]) -> np.ndarray | None:
@@ -109,7 +171,7 @@ def read_block(names: Sequence[str], lines: Sequence[str]) -> np.ndarray | None:
         column[np.isin(column, [NO_AFFECT] if affect else NOT_CODED)] = np.nan
         low, high = (-1, 1) if affect else (0, 5)
         good = np.isnan(column) | ((column >= low) & (column <= high))
-        if not affect and not name.endswith(INTENSITY):
+        if is_presence(name):
             good &= np.isnan(column) | np.isin(column, (0, 1))
         if not good.all():
             return None
@@ -139,13 +201,9 @@ def read_frame_targets(path: Path) -> ClipTargets:
     Raises:
         UserError: the file is absent or no such table, or a value is wrong; with its line.
     """
-    try:
-        reader = csv.reader(io.StringIO(text_of(path), newline=""), skipinitialspace=True)
-        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except OSError:
-        raise UserError(f"no file with frame targets at {path.name}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path.name} is not a csv file in UTF-8 ({error})") from None
+    if not path.is_file():
+        raise UserError(f"no file with frame targets at {path.name}")
+    lines = list(cells_of(path))
     if len(lines) < 2:
         raise UserError(f"{path.name} has no frames: it needs a header and a line for each frame")
     (_, header), *rows = lines
@@ -160,21 +218,14 @@ def read_frame_targets(path: Path) -> ClipTargets:
         raise UserError(f"line 1 of {path.name} names {twice[0]} twice")
     keys = [spelling_key(cell) for cell in header]
     numbered = next((keys.index(name) for name in _FRAME_COLUMNS if name in keys), None)
-    values = np.empty((len(rows), len(names)), np.float32)
-    frames = np.arange(len(rows))
+    found = FrameValues(list(names.values()))
     for row, (number, cells) in enumerate(rows):
         where = f"line {number} of {path.name}"
         if len(cells) != len(header):
             raise UserError(f"{where}: {len(cells)} fields where the header has {len(header)}")
-        values[row] = [read_value(name, cells[at], where) for at, name in names.items()]
-        if numbered is not None:
-            frames[row] = _frame(cells[numbered], where)
-    order = np.argsort(frames, kind="stable")
-    frames = frames[order]
-    if (np.diff(frames) == 0).any():
-        same = frames[:-1][np.diff(frames) == 0][0]
-        raise UserError(f"{path.name} has two lines for frame {same}")
-    return ClipTargets(tuple(names.values()), values[order], frames)
+        values = [read_value(name, cells[at], where) for at, name in names.items()]
+        found.add(str(row) if numbered is None else cells[numbered], values, where)
+    return found.targets(path.name)
 
 
 def _number(text: str) -> float | None:
@@ -185,26 +236,24 @@ def _number(text: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _frame(text: str, where: str) -> int:
-    if not text.strip().isdecimal():
-        raise UserError(f"{where}: frame {quoted(text)} is not a whole number from 0 on")
-    return int(text)
-
-
 def target_table(targets: Mapping[str, Sequence[ClipTargets]]) -> TargetTable:
-    """Return the table of all clips, in their order; of each, what is said of the whole clip
-    first."""
-    found = [(clip, one) for clip, several in targets.items() for one in several]
-    if not found:
+    """Return the table of all clips, in their order, with a row for the whole clip, first, and for
+    each frame of which anything is said."""
+    names = ordered({name for several in targets.values() for one in several for name in one.names})
+    if not names:
         return empty_targets()
-    names = ordered({name for _, one in found for name in one.names})
     clips, frames, values = [], [], []
-    for clip, one in sorted(found, key=lambda pair: (pair[0], pair[1].frames is not None)):
-        rows = len(one.values)
-        block = np.full((rows, len(names)), np.nan, np.float32)
-        block[:, [names.index(name) for name in one.names]] = one.values
-        clips.append(np.repeat(np.array([clip], object), rows))
-        frames.append(np.full(rows, -1) if one.frames is None else one.frames)
+    for clip, several in sorted(targets.items()):
+        if not several:
+            continue
+        numbers = [np.array([-1]) if one.frames is None else one.frames for one in several]
+        rows = np.unique(np.concatenate(numbers))
+        block = np.full((len(rows), len(names)), np.nan, np.float32)
+        for one, own in zip(several, numbers, strict=True):
+            columns = [names.index(name) for name in one.names]
+            block[np.searchsorted(rows, own)[:, None], columns] = one.values
+        clips.append(np.repeat(np.array([clip], object), len(rows)))
+        frames.append(rows)
         values.append(block)
     return TargetTable(names, *(np.concatenate(column) for column in (clips, frames, values)))
 

@@ -54,6 +54,21 @@ def lines_of(path: Path) -> list[str]:
     return [line.strip() for line in text.rstrip().splitlines()]
 
 
+def cells_of(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Read the non-empty lines of a comma-separated file, each with its number.
+
+    Raises:
+        UserError: the file cannot be read, or is no such file.
+    """
+    reader = csv.reader(lines_of(path), skipinitialspace=True)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise UserError(f"{path.name} is no csv file ({error})") from None
+
+
 def rows_of(
     path: Path, columns: Sequence[str], *, header: bool = True, delimiter: str = ","
 ) -> Iterator[tuple[str, dict[str, str]]]:

@@ -1,16 +1,19 @@
 """How the faces are seen, and scores by it: turned to the side, and how large.
 
-The pose is computed from the stored landmarks, and the size from the stored boxes.
+The pose is computed from the stored landmarks, and the size from the stored boxes. A pose takes
+0.07 ms, those of 2.6 million frames three minutes: what the same points gave is in the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from arpgnet.pipeline.common.params import EvaluateParams
 from arpgnet.pipeline.evaluate.summary import rounded, score_model, spread
@@ -18,10 +21,12 @@ from arpgnet.pipeline.evaluate.traits import FEWEST_CLIPS, SHOWN
 from arpgnet.pipeline.evaluate.units import Origin, interval_units
 from arpgnet.pipeline.geometry.pose import head_angles
 from arpgnet.pipeline.geometry.quality import face_px
+from arpgnet.pipeline.store import Store, code_version, digest
 from arpgnet.pipeline.tables.predictions import Predictions
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader, to_numpy
 
 FOLDERS = ("frames", "faces", "landmarks", "graphs")
+NAMESPACE = "yaw"
 # limits of the bins that are scored: degrees to either side, and pixels; the last one is open
 SIDEWAYS = (0.0, 10.0, 20.0, 30.0, 45.0)
 SIZES = (0.0, 40.0, 80.0, 160.0, 320.0)
@@ -56,30 +61,61 @@ def read_views(root: Path) -> Views | None:
     if not all((folder / INDEX).is_file() for folder in folders):
         return None
     frames, faces, landmarks, graphs = (ShardReader(folder) for folder in folders)
+    clips = [clip for clip in faces.clip_ids if faces.entry(clip).ok and landmarks.entry(clip).ok]
     names: list[np.ndarray] = []
-    found: dict[str, list[np.ndarray]] = {"frame_index": [], "yaw": [], "size": []}
+    found: dict[str, list[np.ndarray]] = {"frame_index": [], "size": []}
     small = turned = 0
-    for clip in faces.clip_ids:
-        if not (faces.entry(clip).ok and landmarks.entry(clip).ok):
-            continue
+    for clip in clips:
         face = faces.read(clip, ["frame_index", "valid", "det_score", "bbox"])
-        located = landmarks.read(clip, ["valid", "points_image"])
-        sides = frames.read(clip, ["width", "height"])
-        valid = located["valid"].to_numpy()
-        points = to_numpy(located["points_image"], (landmarks.metadata["N"], 2))[valid]
-        wh = np.stack([sides["width"].to_numpy(), sides["height"].to_numpy()], axis=1)[valid]
-        angles = head_angles(points, str(landmarks.metadata["scheme"]), wh)
-        names.append(np.full(len(points), clip, object))
+        valid = landmarks.read(clip, ["valid"])["valid"].to_numpy()
+        names.append(np.full(int(valid.sum()), clip, object))
         found["frame_index"].append(face["frame_index"].to_numpy()[valid].astype(np.int64))
-        found["yaw"].append(angles[:, 0])
         found["size"].append(face_px(to_numpy(face["bbox"], (4,))[valid]))
         small += int((~face["valid"].to_numpy() & (face["det_score"].to_numpy() > 0)).sum())
         kept = graphs.read(clip, ["valid"])["valid"].to_numpy() if graphs.entry(clip).ok else False
         turned += int((valid & ~np.asarray(kept)).sum())
     empty = np.zeros(0)
     columns = {name: np.concatenate([empty, *parts]) for name, parts in found.items()}
-    return Views(np.concatenate([empty.astype(object), *names]), **columns,
+    yaw = _yaw(clips, landmarks, frames).astype(np.float64)
+    return Views(np.concatenate([empty.astype(object), *names]), **columns, yaw=yaw,
                  small=small, turned=turned)  # fmt: skip
+
+
+def _yaw(clips: Sequence[str], landmarks: ShardReader, frames: ShardReader) -> np.ndarray:
+    """Return the yaw of every located face of the clips, float32 [F].
+
+    The key is the content of the points and sizes, not how they came about, and the code of the
+    pose: whatever has changed them, what is found belongs to them.
+    """
+    scheme, content = str(landmarks.metadata["scheme"]), hashlib.sha256()
+    for points, sides in _located(clips, landmarks, frames):
+        for part in (np.array(points.shape), points, sides):
+            content.update(np.ascontiguousarray(part).tobytes())
+    store = Store()
+    key = digest(content.hexdigest(), scheme, code_version("arpgnet.pipeline.geometry.pose"))
+    cached = store.get_table(NAMESPACE, key)
+    if cached is not None:
+        return pa.concat_tables(cached)["yaw"].to_numpy()
+    solved = [
+        head_angles(points, scheme, sides)[:, 0]
+        for points, sides in _located(clips, landmarks, frames)
+    ]
+    yaw = np.concatenate([np.zeros(0, np.float32), *solved])
+    store.put_table(NAMESPACE, key, [pa.table({"yaw": yaw})])
+    return yaw
+
+
+def _located(
+    clips: Sequence[str], landmarks: ShardReader, frames: ShardReader
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the points in the image [F, P, 2] and the image's width and height [F, 2] of a clip's
+    located faces."""
+    for clip in clips:
+        located = landmarks.read(clip, ["valid", "points_image"])
+        valid = located["valid"].to_numpy()
+        sides = frames.read(clip, ["width", "height"])
+        wh = np.stack([sides["width"].to_numpy(), sides["height"].to_numpy()], axis=1)
+        yield to_numpy(located["points_image"], (landmarks.metadata["N"], 2))[valid], wh[valid]
 
 
 def view_scores(

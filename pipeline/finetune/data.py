@@ -39,7 +39,7 @@ class Stills:
     Attributes:
         crops: uint8 [N, 112, 112, 3], RGB, in a file without a name; the rows of stills that
             were left out are black.
-        label: int64 [N].
+        label: int64 [N], or of action units float32 [N, K], NaN where not annotated.
         train, val: int64 rows.
         sums: sha256 of each still's file.
         left_out: reason -> count.
@@ -80,10 +80,16 @@ def load_stills(
                 crops[row] = _pixels(crop)
     left_out = Counter(listing.left_out) + Counter(reason for reason in reasons if reason)
     usable = [row for row, reason in enumerate(reasons) if reason is None]
-    label = np.array([listing.classes.index(still.label) for still in stills])
     train, val = choose_parts(stills, sums, usable, params)
-    _check(label, train, val, listing.classes, left_out)
-    return Stills(crops, label, train, val, sums, listing.classes, dict(sorted(left_out.items())))
+    classes = listing.classes
+    if listing.units:
+        label = np.array([still.units for still in stills], np.float32)
+        learned = _learnable(label, train, val, classes, left_out)
+        classes, label = [classes[unit] for unit in learned], label[:, learned]
+    else:
+        label = np.array([classes.index(still.label) for still in stills])
+        _check(label, train, val, classes, left_out)
+    return Stills(crops, label, train, val, sums, classes, dict(sorted(left_out.items())))
 
 
 def choose_parts(
@@ -141,6 +147,34 @@ def _pixels(crop: Crop) -> np.ndarray:
     return np.frombuffer(crop.crop or b"", np.uint8).reshape(CROP_PX, CROP_PX, 3)
 
 
+def _learnable(
+    label: np.ndarray,
+    train: np.ndarray,
+    val: np.ndarray,
+    units: Sequence[str],
+    left_out: Counter[str],
+) -> list[int]:
+    """Return the units that both parts show present and absent; count the others' annotations."""
+    learned = []
+    for unit, column in enumerate(label.T):
+        if all((column[rows] == value).any() for rows in (train, val) for value in (0, 1)):
+            learned.append(unit)
+        elif count := int((~np.isnan(column)).sum()):
+            left_out[f"annotations of {units[unit]}, of which a part has one value only"] += count
+    if not learned:
+        raise UserError(
+            f"finetune: no action unit is both present and absent among the {len(train)} stills to "
+            f"train on and the {len(val)} to validate with{_lost(left_out)}; add stills, or choose "
+            "another finetune.val_fraction or seed"
+        )
+    return learned
+
+
+def _lost(left_out: Counter[str]) -> str:
+    said = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+    return f" (left out: {said})" if said else ""
+
+
 def _check(
     label: np.ndarray,
     train: np.ndarray,
@@ -148,8 +182,7 @@ def _check(
     classes: Sequence[str],
     left_out: Counter[str],
 ) -> None:
-    said = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-    lost = f" (left out: {said})" if said else ""
+    lost = _lost(left_out)
     if len(classes) < 2:
         raise UserError(f"finetune: the stills are of one class, {classes[0]}; two are needed")
     for part, rows in (("train on", train), ("validate with", val)):

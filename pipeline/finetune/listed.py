@@ -14,6 +14,7 @@ from arpgnet.pipeline.common.files import write_whole
 from arpgnet.pipeline.common.params import FinetuneParams
 from arpgnet.pipeline.datasets.file_cache import FileCache
 from arpgnet.pipeline.finetune.sets import list_stills
+from arpgnet.pipeline.finetune.stills import plain
 from arpgnet.pipeline.store import digest
 
 STILLS = Path("data/stills.json")
@@ -59,7 +60,7 @@ def stills_digest(params: FinetuneParams, workers: int) -> str:
         sums = dict(zip(files, cache.sums(files, workers), strict=True))
     rows = [
         [
-            *(still.name, still.label, still.part, still.subject),
+            *(still.name, still.label or plain(still.units), still.part, still.subject),
             sums[still.path] if still.path else hashlib.sha256(still.gray or b"").hexdigest(),
         ]
         for still in listing.stills

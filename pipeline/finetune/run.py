@@ -48,10 +48,13 @@ def summary(metadata: Mapping[str, Any]) -> str:
     if not metadata["enabled"]:
         return "finetune: off (finetune.enabled: false)"
     best = metadata["history"][metadata["best"]]
+    what, score, name = "classes", "val_uar", "UAR"
+    if score not in best:
+        what, score, name = "action units", "val_f1", "mean F1"
     line = (
         f"finetune: {metadata['dataset']}, {metadata['train']} stills to train on, "
-        f"{metadata['val']} to select with, {len(metadata['classes'])} classes; validation UAR "
-        f"{best['val_uar']:.3f} after epoch {metadata['best'] + 1} of {len(metadata['history'])}; "
+        f"{metadata['val']} to select with, {len(metadata['classes'])} {what}; validation {name} "
+        f"{best[score]:.3f} after epoch {metadata['best'] + 1} of {len(metadata['history'])}; "
         f"trained: {metadata['settings']['layers']} ({metadata['trained_weights']:,} weights)"
     )
     lost = "; ".join(f"{count} {reason}" for reason, count in metadata["left_out"].items())

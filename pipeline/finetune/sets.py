@@ -17,7 +17,13 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
         from arpgnet.pipeline.finetune import demo
 
         return demo.list_stills(params, workers)
-    from arpgnet.pipeline.finetune import affectnet, fer2013, folder, rafdb
+    from arpgnet.pipeline.finetune import affectnet, emotionet, fer2013, folder, rafdb
 
-    chosen = {"affectnet": affectnet, "fer2013": fer2013, "folder": folder, "rafdb": rafdb}
+    chosen = {
+        "affectnet": affectnet,
+        "emotionet": emotionet,
+        "fer2013": fer2013,
+        "folder": folder,
+        "rafdb": rafdb,
+    }
     return chosen[params.dataset].list_stills(params, workers)

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams, Params
@@ -23,7 +22,9 @@ from arpgnet.pipeline.finetune.crops import CropJob
 from arpgnet.pipeline.finetune.data import Stills, load_stills
 from arpgnet.pipeline.finetune.inputs import Activations, Crops, Inputs, frozen_types
 from arpgnet.pipeline.finetune.network import Trainee, build_trainee, split, tuned_weights
+from arpgnet.pipeline.finetune.objective import make_objective
 from arpgnet.pipeline.finetune.sets import list_stills
+from arpgnet.pipeline.finetune.stills import plain
 from arpgnet.pipeline.finetune.target import Target
 from arpgnet.pipeline.networks.listed import load_listed
 from arpgnet.pipeline.networks.packs import ModelSpec
@@ -31,8 +32,7 @@ from arpgnet.pipeline.runner.dispatch import pool_size
 from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.training.device import reproducible, resolve_device
-from arpgnet.pipeline.training.loop import EpochLoop, LoopSettings, class_weights, make_optimizer
-from arpgnet.pipeline.training.selection import unweighted_recall
+from arpgnet.pipeline.training.loop import EpochLoop, LoopSettings, make_optimizer
 from arpgnet.pipeline.training.state import CachedState, read_info
 
 # on every machine, however many cores it has: their number is part of the result. A part of a
@@ -131,7 +131,7 @@ def threads(settings: FinetuneParams) -> int:
 def _decides(settings: FinetuneParams, spec: ModelSpec, stills: Stills) -> list[Any]:
     """Return what the weights depend on, as far as it is known before a device is chosen."""
     parts = {
-        name: [[stills.sums[row], int(stills.label[row])] for row in rows]
+        name: [[stills.sums[row], _plain(stills.label[row])] for row in rows]
         for name, rows in (("train", stills.train), ("val", stills.val))
     }
     unused = {"views"} if settings.layers == "all" else set()
@@ -142,6 +142,10 @@ def _decides(settings: FinetuneParams, spec: ModelSpec, stills: Stills) -> list[
         stills.classes,
         parts,
     ]
+
+
+def _plain(label: Any) -> Any:
+    return int(label) if np.ndim(label) == 0 else plain(label)
 
 
 class CachedTuning(CachedState):
@@ -182,9 +186,9 @@ class Tuner(EpochLoop):
     ) -> None:
         self.trainee, self.stills, self.inputs = trainee, stills, inputs
         self.params, self.on_step = params, on_step
-        counts = np.bincount(stills.label[stills.train], minlength=len(stills.classes)).tolist()
-        weight = class_weights(counts, params.class_weights)
-        self.class_weight = None if weight is None else weight.to(fabric.device)
+        self.objective = make_objective(
+            stills.label, stills.train, len(stills.classes), params, fabric.device
+        )
         settings = LoopSettings(
             name="fine-tuning",
             advice=f"finetune.lr ({params.lr}) or finetune.head_lr ({params.head_lr})",
@@ -193,7 +197,7 @@ class Tuner(EpochLoop):
             epoch_steps=len(_cut(stills.train, params.batch)),
             warmup=params.warmup,
             grad_clip=GRAD_CLIP,
-            select="uar",
+            select=self.objective.score,
         )
         # the heads, which start at random, learn faster
         rates = [(trainee.backbone, params.lr), (trainee.heads, params.head_lr)]
@@ -213,10 +217,9 @@ class Tuner(EpochLoop):
 
     def validate(self) -> dict[str, float]:
         logits, label = self._predict(self.stills.val)
-        found = torch.stack(logits).softmax(2).mean(0).argmax(1)
         return {
             "val_loss": self._loss(logits, label).item(),
-            "val_uar": unweighted_recall(label.cpu().numpy(), found.cpu().numpy()),
+            f"val_{self.objective.score}": self.objective.scored(logits, label),
         }
 
     @torch.inference_mode()
@@ -234,15 +237,7 @@ class Tuner(EpochLoop):
 
     def _loss(self, logits: list[Tensor], label: Tensor) -> Tensor:
         """Return the mean over the heads."""
-        losses = [
-            cross_entropy(
-                each.float(),
-                label,
-                weight=self.class_weight,
-                label_smoothing=self.params.label_smoothing,
-            )
-            for each in logits
-        ]
+        losses = [self.objective.loss(each, label) for each in logits]
         return torch.stack(losses).mean()
 
 

@@ -7,17 +7,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
+
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import Expected, ListedClip, Listing
+from arpgnet.pipeline.datasets.clip_targets import is_presence, target_table
 from arpgnet.pipeline.datasets.corpora import Corpus, corpora, list_all
 from arpgnet.pipeline.datasets.file_cache import FileCache, near_duplicates_of
 from arpgnet.pipeline.datasets.media import NOT_FOUND, FileMetadata, Media
 from arpgnet.pipeline.ingest.names import doubtful_names
-from arpgnet.pipeline.ingest.notes import surplus_labels
+from arpgnet.pipeline.ingest.notes import surplus_labels, target_surplus
 from arpgnet.pipeline.ingest.plan import choose, divide
 from arpgnet.pipeline.ingest.rows import media_of, why_unusable
 from arpgnet.pipeline.runner.workers import Limits
+from arpgnet.pipeline.tables.targets import TargetTable
 
 State = Literal["ok", "differs", "unknown"]
 _SHOWN = 5
@@ -118,7 +122,8 @@ def _check(
     expected = corpus.about.expected_of(corpus.wanted.variant)
     where = dict(zip(media, (clip.path for clip in listing.clips), strict=True))
     doubts = list(doubtful_names(listing.clips, params))
-    lines = [*_counts(listing.clips, expected), *_left_out(listing)]
+    targets = target_table({clip.path: clip.targets for clip in listing.clips})
+    lines = [*_counts(listing.clips, expected), *_annotated(targets), *_left_out(listing)]
     lines.append(replace(_fault("doubtful names", doubts), first=[]))
     lines += _files(listing.clips, media, metadata)
     if verify:
@@ -129,6 +134,7 @@ def _check(
         _sets("identical files", {one: file.sha256 for one, file in usable.items()}),
         _sets("near-duplicate clips", near_duplicates),
         *_lengths(listing.clips, media, metadata),
+        *_target_lengths(listing.clips, targets, media, metadata),
         _note("unused files", listing.unused),
     ]
     variant = f", {corpus.wanted.variant}" if corpus.wanted.variant else ""
@@ -154,6 +160,22 @@ def _counts(clips: Sequence[ListedClip], expected: Expected) -> Iterable[Line]:
             classes.update({name: clip.frames.count(name) for name in clip.classes})
     for name in dict.fromkeys([*expected.classes, *sorted(classes)]):
         yield _count(f"{unit} of {name}", expected.classes.get(name), classes[name])
+
+
+def _annotated(targets: TargetTable) -> Iterable[Line]:
+    """Count of each target what is annotated, how often a unit is present, and what is masked."""
+    for name, column in zip(targets.names, targets.values.T, strict=True):
+        own = targets.columns([name])
+        frames = (own.frame_index >= 0).any()
+        rows = targets.frame_index >= 0 if frames else targets.frame_index < 0
+        values = column[rows]
+        found = int((~np.isnan(values)).sum())
+        parts = [f"{found:,} annotated"]
+        if is_presence(name):
+            parts.append(f"{int(np.nansum(values)):,} present")
+        if found < len(values):
+            parts.append(f"{len(values) - found:,} not annotated")
+        yield Line(f"{'frames' if frames else 'clips'} of {name}", "-", ", ".join(parts), "unknown")
 
 
 def _left_out(listing: Listing) -> Iterable[Line]:
@@ -204,6 +226,24 @@ def _lengths(
         shorter = [name for name, count in surplus if count < 0]
         yield _note("videos with more labels than frames", longer)
         yield _note("videos with fewer labels than frames", shorter)
+
+
+def _target_lengths(
+    clips: Sequence[ListedClip],
+    targets: TargetTable,
+    media: Sequence[Media],
+    metadata: dict[Media, FileMetadata],
+) -> Iterable[Line]:
+    """Count videos whose frames and annotated frames differ."""
+    if not (targets.frame_index >= 0).any():
+        return
+    known = {
+        clip.path: (metadata[one].frames, clip.faces == "aligned")
+        for clip, one in zip(clips, media, strict=True)
+    }
+    beyond, bare = target_surplus(known, targets)
+    yield _note("videos with targets beyond the last frame", list(beyond))
+    yield _note("videos with frames without targets", list(bare))
 
 
 def _count(what: str, expected: int | None, found: int) -> Line:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from arpgnet.pipeline.common.params import DatasetParams
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.datasets.base import About, Listing
@@ -114,19 +116,50 @@ def other_lengths(clips: Sequence[Clip], frames: Mapping[str, FrameNames]) -> li
     return remarks
 
 
-def beyond_the_end(clips: Sequence[Clip], targets: TargetTable) -> list[str]:
-    """Remark on target values of frames that a video does not have."""
-    length = {clip.clip_id: clip.frames for clip in clips if not clip.image_sequence}
-    last: dict[str, int] = {}
-    for name, frame in zip(targets.clip_id, targets.frame_index.tolist(), strict=True):
-        last[name] = max(frame, last.get(name, -1))
-    found = [name for name, frame in last.items() if frame >= (length.get(name) or frame + 1)]
-    if not found:
-        return []
-    return [
-        f"{plural(len(found), 'video')} with targets beyond the last frame (unused), "
-        f"first: '{found[0]}'"
-    ]
+def other_target_lengths(clips: Sequence[Clip], targets: TargetTable) -> list[str]:
+    """Remark on videos whose frames and annotated frames differ."""
+    known = {clip.clip_id: (clip.frames, clip.faces == "aligned") for clip in clips}
+    beyond, bare = target_surplus(known, targets)
+    remarks = []
+    for found, what in (
+        (beyond, "targets beyond the last frame (unused frames of targets: {})"),
+        (bare, "frames without targets (unused frames: {})"),
+    ):
+        if found:
+            total = sum(found.values())
+            remarks.append(
+                f"{plural(len(found), 'video')} with {what.format(total)}, first: "
+                f"'{next(iter(found))}'"
+            )
+    return remarks
+
+
+def target_surplus(
+    known: Mapping[str, tuple[int | None, bool]], targets: TargetTable
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Count by video the annotated frames beyond its last one, and frames that have no row.
+
+    Args:
+        known: of each video the number of frames, and whether they are faces cut out already, of
+            which the last may be missing because no face was found in them.
+    """
+    rows = targets.frame_index >= 0
+    names, frames = targets.clip_id[rows], targets.frame_index[rows]
+    if not len(names):
+        return {}, {}
+    # the rows of a video are neighbors
+    starts = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
+    beyond, bare = {}, {}
+    for name, own in zip(names[starts], np.split(frames, starts[1:]), strict=True):
+        length, cut_out = known[name]
+        if length is None:
+            continue
+        inside = int((own < length).sum())
+        if inside < len(own) and not cut_out:
+            beyond[name] = len(own) - inside
+        if inside < length:
+            bare[name] = length - inside
+    return beyond, bare
 
 
 def surplus_labels(labels: int, frames: int | None, images: bool) -> int:

@@ -18,7 +18,7 @@ from arpgnet.pipeline.datasets.frame_names import FrameNames, classes_shown
 from arpgnet.pipeline.datasets.media import FileMetadata, Media
 from arpgnet.pipeline.ingest.checks import check_classes, check_leaks, drop_leaks
 from arpgnet.pipeline.ingest.classes import choose_classes, map_classes
-from arpgnet.pipeline.ingest.notes import beyond_the_end, other_lengths
+from arpgnet.pipeline.ingest.notes import other_lengths, other_target_lengths
 from arpgnet.pipeline.ingest.rows import clip_ids, manifest_rows
 from arpgnet.pipeline.ingest.splits import assign_splits
 from arpgnet.pipeline.runner.workers import Limits
@@ -115,7 +115,7 @@ def divide(
         *splits.remarks,
         *dropped,
         *other_lengths(clips, frames),
-        *beyond_the_end(clips, targets),
+        *other_target_lengths(clips, targets),
         *unannotated(targets),
     ]
     return Plan(clips, frames, near_duplicates, folds, targets, remarks)

@@ -139,7 +139,7 @@ def _common(results: Results) -> dict[str, Any]:
         "rendered": rendered(manifest),
         "dataset": dataset_name(results),
         "protocol": f"{protocol['protocol']}, {plural(metrics['folds'], 'fold')}, "
-        f"{plural(metrics['seeds'], 'seed')}",
+        f"{plural(metrics['seeds'], 'seed')}{_official(protocol)}",
         "tested": tested(metrics),
         "level": level,
         "interval_note": f"Brackets: {level} interval from {details['bootstrap']} bootstrap "
@@ -171,6 +171,14 @@ def _common(results: Results) -> dict[str, Any]:
         ],
         "coverage": coverage_view(results),
     }
+
+
+def _official(protocol: Mapping[str, Any]) -> str:
+    """Say whether the clips were split as in the data set's publications."""
+    if not protocol["published"]:
+        return ""
+    words = protocol["words"]
+    return f" (the data set's own: {words})" if words else " (not the data set's own)"
 
 
 def _models(details: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -186,7 +186,8 @@ def write_outputs(root: Path, gain: float = 0.2, traits: Sequence[dict[str, Any]
     clips[3] = clip(3, status="quarantined", reason=EVIL)
     notes = {
         "listed": 4, "left_out": {EVIL: 3},
-        "protocol": {"protocol": "kfold", "group_by": "subject", "words": EVIL},
+        "protocol": {"protocol": "kfold", "group_by": "subject", "words": EVIL,
+                     "published": True},
         "sets": [
             {"name": "csv", "adapter": "csv", "title": "own", "license": "yours"} | PLAIN,
             {"name": "rml", "adapter": "rml", "title": EVIL, "license": "research | x"} | PLAIN,

@@ -26,7 +26,14 @@ from arpgnet.pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from arpgnet.pipeline.datasets.clip_targets import ClipTargets, read_block, read_value, target_name
+from arpgnet.pipeline.datasets.clip_targets import (
+    AFFECT,
+    ClipTargets,
+    is_presence,
+    read_block,
+    read_value,
+    target_name,
+)
 from arpgnet.pipeline.datasets.frame_names import FrameNames
 from arpgnet.pipeline.datasets.label_files import lines_of
 from arpgnet.pipeline.datasets.layout import first_match, folders_in, is_video, relative, walk
@@ -92,9 +99,8 @@ def list_clips(wanted: Wanted) -> Listing:
     """
     root = wanted.root
     files = _label_files(_label_folder(wanted))
-    targets = (
-        {} if _variant(wanted) == "expression" else {path: read_targets(path) for path in files}
-    )
+    variant = _variant(wanted)
+    targets = {path: read_targets(path, variant) for path in files} if variant in METRICS else {}
     labels = {} if targets else {path: read_labels(path) for path in files}
     head = _one_order(labels) if labels else ()
     videos = _videos(root, wanted.follow_links)
@@ -203,19 +209,22 @@ def read_labels(path: Path) -> tuple[FrameNames, tuple[str, ...]]:
     return FrameNames(names, codes), names
 
 
-def read_targets(path: Path) -> ClipTargets:
+def read_targets(path: Path, variant: str) -> ClipTargets:
     """A label file of action units or affect: the columns' names, then a line per frame; -1 of
     units and -5 of affect are not annotated.
 
     Raises:
-        UserError: the first line names no target, or a line is no such values.
+        UserError: the first line does not name the variant's targets, or a line is no such values.
     """
     lines = lines_of(path)
-    names = [target_name(cell) for cell in (lines[0] if lines else "").split(",")]
-    if not names or None in names or len(set(names)) < len(names):
+    head = lines[0] if lines else ""
+    names = [target_name(cell) for cell in head.split(",")]
+    units = variant == "action_units"
+    good = all(name and (is_presence(name) if units else name in AFFECT) for name in names)
+    if not good or len(set(names)) < len(names):
+        wanted = "action units (AU1,AU2,...)" if units else "valence,arousal"
         raise UserError(
-            f"line 1 of {path.name} must name action units (AU1,AU2,...) or valence,arousal, each "
-            "once"
+            f"line 1 of {path.name} must name {wanted}, each once (found: {head[:40] or 'nothing'})"
         )
     known = [str(name) for name in names]
     values = read_block(known, lines[1:])
@@ -230,7 +239,9 @@ def _values(path: Path, row: int, names: list[str], line: str) -> list[float]:
     cells = line.split(",")
     where = f"line {row} of {path.name}"
     if len(cells) != len(names):
-        raise UserError(f"{where}: {len(cells)} values, the first line names {len(names)}")
+        raise UserError(
+            f"{where}: {plural(len(cells), 'value')}, the first line names {len(names)}"
+        )
     return [read_value(name, cell, where) for name, cell in zip(names, cells, strict=True)]
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.datasets.base import (
@@ -21,9 +18,15 @@ from arpgnet.pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from arpgnet.pipeline.datasets.clip_targets import INTENSITY, ClipTargets, read_value
-from arpgnet.pipeline.datasets.label_files import text_of
+from arpgnet.pipeline.datasets.clip_targets import (
+    ClipTargets,
+    FrameValues,
+    read_value,
+    target_name,
+)
+from arpgnet.pipeline.datasets.label_files import cells_of
 from arpgnet.pipeline.datasets.layout import first_match, folders_in, relative
+from arpgnet.pipeline.datasets.unit_files import read_intensities
 
 # those of the usual protocol, and those with intensities
 UNITS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
@@ -51,6 +54,29 @@ ABOUT = About(
 )
 
 
+@dataclass(frozen=True)
+class Protocol:
+    """What differs between BP4D and BP4D+, which code units in files of the same form.
+
+    Attributes:
+        name: of `dataset.name`.
+        parts: the subjects that each fold tests.
+        tasks: that are coded; empty: any.
+        from_first: whether codes count frames from 1, the first image, be it 000.jpg or 001.jpg;
+            else a code's frame is the number in an image's name.
+        other: which set it may be where a subject or task is not of this one.
+    """
+
+    name: str
+    parts: Sequence[str]
+    tasks: Sequence[str] = ()
+    from_first: bool = False
+    other: str = ""
+
+
+BP4D = Protocol("bp4d", PARTS, other="BP4D+ (dataset.name: bp4dplus)")
+
+
 def list_clips(wanted: Wanted) -> Listing:
     """A clip of each subject's task, with its 12 units in every coded frame, and the intensities
     of five. Fold 0 tests part P1, fold 1 P2, fold 2 P3.
@@ -59,107 +85,126 @@ def list_clips(wanted: Wanted) -> Listing:
         WrongRootError: there is no folder of codes, or no file in it.
         UserError: a task has no images, or a file is not as documented.
     """
+    return Listing(list_tasks(wanted, BP4D), remarks=["fold 0 tests part P1, fold 1 P2, fold 2 P3"])
+
+
+def list_tasks(wanted: Wanted, protocol: Protocol) -> list[ListedClip]:
+    """List the clips of either set; see `list_clips`."""
     root = wanted.root
     codes = first_match(root, "AUCoding/AU_OCC", "AU_OCC")
     if codes is None:
         raise WrongRootError("folder AUCoding/AU_OCC with F001_T1.csv")
     strengths = first_match(root, "AUCoding/AU_INT", "AU_INT")
     folders = _images(root)
+    fold_of = {name: fold for fold, part in enumerate(protocol.parts) for name in part.split()}
     clips = []
     for path in sorted(codes.glob("*.csv")):
         found = re.fullmatch(r"([FM]\d+)_(T\d+)", path.stem, re.IGNORECASE)
         if not found:
             continue
         subject, task = found[1].upper(), found[2].upper()
-        fold = next((n for n, part in enumerate(PARTS) if subject in part.split()), None)
-        if fold is None:
-            raise UserError(f"bp4d: {subject} is in none of the 3 parts of the usual folds")
-        if (subject, task) not in folders:
-            raise UserError(f"bp4d: {path.name} has codes, but there is no folder {subject}/{task}")
-        targets = [read_presence(path)]
+        _check(path, subject, task, fold_of, folders, protocol)
+        folder = folders[subject, task]
+        first = 1 if protocol.from_first else 0
+        targets = [read_presence(path, first)]
         if strengths is not None:
-            targets += _intensities(strengths, subject, task)
+            targets += _intensities(strengths, subject, task, first)
         clips.append(
             ListedClip(
-                relative(folders[subject, task], root),
+                relative(folder, root),
                 None,
                 subject=subject,
-                fold=fold,
+                fold=fold_of[subject],
                 where=relative(path, root),
                 # names are numbers of frames, with gaps and any padding
-                images=Images(fps=FPS, first=0),
+                images=Images(fps=FPS, first=0 if _starts_at_0(folder) else first),
                 targets=tuple(targets),
             )
         )
     if not clips:
         raise WrongRootError("file AUCoding/AU_OCC/F001_T1.csv")
-    return Listing(clips, remarks=["fold 0 tests part P1, fold 1 P2, fold 2 P3"])
+    return clips
 
 
-def read_presence(path: Path) -> ClipTargets:
+def read_presence(path: Path, first: int = 0) -> ClipTargets:
     """Read a task's codes: a header of units' numbers, and a line for each coded frame.
 
+    Columns stand in any order, their names with or without quotes and `AU`.
+
     Raises:
-        UserError: a unit of the protocol is absent, or a cell is none of 0, 1 and 9.
+        UserError: a unit of the protocol is absent or named twice, or a cell is none of 0, 1, 9.
     """
-    rows = _rows(path)
+    rows = cells_of(path)
     _, header = next(rows, (1, []))
-    places = {int(cell): n for n, cell in enumerate(header) if n and cell.strip().isdecimal()}
-    absent = [unit for unit in UNITS if unit not in places]
+    # the first column is the frame, whatever its name: 0, 1, or none
+    units = [_unit(cell) for cell in header[1:]]
+    absent = [unit for unit in UNITS if units.count(unit) != 1]
     if absent:
+        found = "no column" if absent[0] not in units else "two columns"
         raise UserError(
-            f"line 1 of {path.name} has no column {absent[0]}: a header of unit numbers"
+            f"line 1 of {path.name} has {found} of unit {absent[0]}; it must name units by their "
+            f"numbers (found: {','.join(header[:6]) or 'nothing'})"
         )
-    frames, values = [], []
+    places = [units.index(unit) + 1 for unit in UNITS]
+    names = [f"au_{unit}" for unit in UNITS]
+    table = FrameValues(names, first)
     for number, cells in rows:
         where = f"line {number} of {path.name}"
         if len(cells) < len(header):
             raise UserError(f"{where}: {len(cells)} fields where the header has {len(header)}")
-        frames.append(_frame(cells[0], where))
-        values.append([read_value(f"au_{unit}", cells[places[unit]], where) for unit in UNITS])
-    return _targets([f"au_{unit}" for unit in UNITS], frames, values, path)
+        values = [
+            read_value(name, cells[place], where) for name, place in zip(names, places, strict=True)
+        ]
+        table.add(cells[0], values, where)
+    return table.targets(path.name)
 
 
-def _intensities(folder: Path, subject: str, task: str) -> Iterator[ClipTargets]:
+def _check(
+    path: Path,
+    subject: str,
+    task: str,
+    fold_of: dict[str, int],
+    folders: dict[tuple[str, str], Path],
+    protocol: Protocol,
+) -> None:
+    hint = f"; is it {protocol.other}?"
+    if subject not in fold_of:
+        raise UserError(
+            f"{protocol.name}: {subject} is in none of the {len(protocol.parts)} parts of the "
+            f"usual folds{hint}"
+        )
+    if protocol.tasks and task not in protocol.tasks:
+        raise UserError(
+            f"{protocol.name}: {path.name} codes {task}, but only {', '.join(protocol.tasks)} "
+            f"are coded{hint}"
+        )
+    if (subject, task) not in folders:
+        raise UserError(
+            f"{protocol.name}: {path.name} has codes, but there is no folder {subject}/{task} "
+            "with its images (are the archives unpacked?)"
+        )
+
+
+def _intensities(folder: Path, subject: str, task: str, first: int) -> Iterator[ClipTargets]:
     """Yield the units whose intensities are coded for a task."""
     for unit in STRENGTHS:
         path = folder / f"AU{unit:02d}" / f"{subject}_{task}_AU{unit:02d}.csv"
-        if not path.is_file():
-            continue
-        name, frames, values = f"au_{unit}{INTENSITY}", [], []
-        for number, cells in _rows(path):
-            where = f"line {number} of {path.name}"
-            if len(cells) != 2:
-                raise UserError(f"{where}: {len(cells)} fields, not frame,intensity")
-            frames.append(_frame(cells[0], where))
-            values.append([read_value(name, cells[1], where)])
-        yield _targets([name], frames, values, path)
+        if path.is_file():
+            yield read_intensities(path, unit, first)
 
 
-def _targets(
-    names: list[str], frames: list[int], values: list[list[float]], path: Path
-) -> ClipTargets:
-    if not frames:
-        raise UserError(f"bp4d: {path.name} has no frames")
-    order = np.argsort(frames, kind="stable")
-    numbers = np.array(frames)[order]
-    if (np.diff(numbers) == 0).any():
-        twice = numbers[:-1][np.diff(numbers) == 0][0]
-        raise UserError(f"bp4d: {path.name} has frame {twice} twice")
-    return ClipTargets(tuple(names), np.array(values, np.float32)[order], numbers)
+def _unit(column: str) -> int | None:
+    """Return the number of the unit that a column is about."""
+    text = column.strip(" \t\"'`")
+    if text.isdecimal():
+        return int(text)
+    name = target_name(text) or ""
+    return int(name.removeprefix("au_")) if re.fullmatch(r"au_\d+", name) else None
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text_of(path), newline=""), skipinitialspace=True)
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            yield reader.line_num, cells
-
-
-def _frame(text: str, where: str) -> int:
-    if not text.strip().isdecimal():
-        raise UserError(f"{where}: '{text.strip()[:40]}' is not the number of a frame")
-    return int(text)
+def _starts_at_0(folder: Path) -> bool:
+    """Tell whether a folder has an image 0, of any padding."""
+    return any((folder / f"{'0' * digits}.jpg").is_file() for digits in range(1, 7))
 
 
 def _images(root: Path) -> dict[tuple[str, str], Path]:

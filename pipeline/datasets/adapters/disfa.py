@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from arpgnet.pipeline.datasets.base import (
     Wanted,
     WrongRootError,
 )
-from arpgnet.pipeline.datasets.clip_targets import INTENSITY, ClipTargets, read_value
-from arpgnet.pipeline.datasets.label_files import lines_of
+from arpgnet.pipeline.datasets.clip_targets import INTENSITY, ClipTargets
 from arpgnet.pipeline.datasets.layout import first_match, folders_in, relative, unused_files
+from arpgnet.pipeline.datasets.unit_files import read_intensities
 
 UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 # the usual protocol; some public code takes 1
@@ -92,11 +93,14 @@ def list_clips(wanted: Wanted) -> Listing:
         )
     if not clips:
         raise WrongRootError("folder ActionUnit_Labels/SN001")
-    lacking = len(UNITS) * len(clips) - (len(used) - len(clips))
-    remarks = ["fold 0 tests part P1, fold 1 P2, fold 2 P3; a unit is present from intensity 2 on"]
-    if lacking:
-        remarks.append(f"{plural(lacking, 'file')} of a subject's unit absent: not annotated")
-    return Listing(clips, unused_files(root, used, wanted.follow_links), remarks=remarks)
+    return Listing(
+        clips,
+        unused_files(root, used, wanted.follow_links),
+        remarks=[
+            "fold 0 tests part P1, fold 1 P2, fold 2 P3; a unit is present from intensity 2 on",
+            *checked_intensities("disfa", clips, len(used) - len(clips)),
+        ],
+    )
 
 
 def read_subject(folder: Path) -> tuple[ClipTargets, list[Path]]:
@@ -112,32 +116,45 @@ def read_subject(folder: Path) -> tuple[ClipTargets, list[Path]]:
             files[int(found[1])] = path
     if not files:
         raise UserError(f"disfa: no file <subject>_au<number>.txt in {folder.name}")
-    columns = {unit: _read(path, unit) for unit, path in files.items()}
-    frames = sorted({frame for column in columns.values() for frame in column})
-    strength = np.array(
-        [[column.get(frame, np.nan) for column in columns.values()] for frame in frames]
-    )
-    presence = np.where(np.isnan(strength), np.nan, strength >= PRESENT)
-    names = [f"au_{unit}" for unit in columns] + [f"au_{unit}{INTENSITY}" for unit in columns]
-    values = np.concatenate([presence, strength], axis=1).astype(np.float32)
     # the files count from 1
-    return ClipTargets(tuple(names), values, np.array(frames) - 1), list(files.values())
+    units = {unit: read_intensities(path, unit, first=1) for unit, path in files.items()}
+    return of_units(units), list(files.values())
 
 
-def _read(path: Path, unit: int) -> dict[int, float]:
-    """Return the intensity of each frame, numbered from 1."""
-    found: dict[int, float] = {}
-    for number, line in enumerate(lines_of(path), 1):
-        if not line.strip():
-            continue
-        where = f"line {number} of {path.name}"
-        frame, _, value = (part.strip() for part in line.partition(","))
-        if not frame.isdecimal() or frame == "0":
-            raise UserError(f"{where}: '{line[:40]}' is not frame,intensity with frames from 1")
-        if int(frame) in found:
-            raise UserError(f"{where}: frame {frame} is listed twice")
-        found[int(frame)] = read_value(f"au_{unit}{INTENSITY}", value, where)
-    return found
+def of_units(units: Mapping[int, ClipTargets]) -> ClipTargets:
+    """Return presence and intensity of all units, in all frames that any of them has."""
+    known = [(one.frames, one.values[:, 0]) for one in units.values() if one.frames is not None]
+    frames = np.unique(np.concatenate([numbers for numbers, _ in known]))
+    strength = np.full((len(frames), len(known)), np.nan)
+    for column, (numbers, values) in enumerate(known):
+        strength[np.searchsorted(frames, numbers), column] = values
+    presence = np.where(np.isnan(strength), np.nan, strength >= PRESENT)
+    names = [f"au_{unit}" for unit in units] + [f"au_{unit}{INTENSITY}" for unit in units]
+    both = np.concatenate([presence, strength], axis=1).astype(np.float32)
+    return ClipTargets(tuple(names), both, frames)
+
+
+def checked_intensities(name: str, clips: Iterable[ListedClip], files: int) -> list[str]:
+    """Remark on the files of units that are absent.
+
+    Args:
+        name: of the data set.
+        files: how many there are.
+
+    Raises:
+        UserError: nothing is present: no file has an intensity above 1, as in files of occurrence.
+    """
+    clips = list(clips)
+    highest = max(float(np.nanmax(one.values, initial=0)) for clip in clips for one in clip.targets)
+    if highest < PRESENT:
+        raise UserError(
+            f"{name}: no intensity above {highest:g} in any of {plural(files, 'file')}: are these "
+            "occurrences? its files hold intensities from 0 to 5, of which present is 2 or more"
+        )
+    lacking = len(UNITS) * len(clips) - files
+    if not lacking:
+        return []
+    return [f"{plural(lacking, 'file')} of a clip's unit absent: not annotated"]
 
 
 def _videos(root: Path, side: str) -> dict[int, Path]:

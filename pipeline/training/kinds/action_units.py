@@ -138,10 +138,15 @@ class ActionUnits(TargetKind):
 
     def problem(self, taught: np.ndarray) -> str:
         flat = taught.reshape(-1, taught.shape[-1])
-        for name, column in zip(self.outputs, flat.T, strict=True):
-            for value, word in ((1, "with"), (0, "without")):
-                if not (column == value).any():
-                    return f"{word} {name} (leave it out of task.targets)"
+        for value, word in ((1, "with"), (0, "without")):
+            lacking = [
+                name
+                for name, column in zip(self.outputs, flat.T, strict=True)
+                if not (column == value).any()
+            ]
+            if lacking:
+                them = "it" if len(lacking) == 1 else "them"
+                return f"{word} {', '.join(lacking)} (leave {them} out of task.targets)"
         return ""
 
     def objective(self, taught: np.ndarray, params: TrainParams) -> Objective:

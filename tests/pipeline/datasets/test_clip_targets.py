@@ -59,6 +59,7 @@ def test_of_affect_minus_one_is_a_value_and_minus_five_is_none() -> None:
     [
         ("au_6", "3", "au_6 '3' is not 0 or 1 (not annotated: 9, 999, -1 or nothing); intensities"),
         ("au_6", "yes", "au_6 'yes' is not 0 or 1"),
+        ("au_6", "-5", "au_6 '-5' is not 0 or 1 (not annotated: 9, 999, -1 or nothing)"),
         ("au_6", "0.5", "is not 0 or 1"),
         ("au_6_intensity", "6", "is not in 0 to 5"),
         ("valence", "1.5", "is not in -1 to 1 (not annotated: -5 or nothing)"),
@@ -91,7 +92,7 @@ def test_a_table_of_frames_in_any_order_of_columns_and_lines(tmp_path: Path) -> 
         ("au_1,au_2\n1\n", "line 2 of v.csv: 1 fields where the header has 2"),
         ("au_1\n0\n4\n", "line 3 of v.csv: au_1 '4' is not 0 or 1"),
         ("frame,au_1\nx,0\n", "line 2 of v.csv: frame 'x' is not a whole number"),
-        ("frame,au_1\n1,0\n1,1\n", "v.csv has two lines for frame 1"),
+        ("frame,au_1\n1,0\n1,1\n", "line 3 of v.csv: frame 1 is listed twice"),
     ],
 )
 def test_no_such_table_is_refused_in_a_line(tmp_path: Path, text: str, said: str) -> None:

@@ -14,7 +14,7 @@ from arpgnet.pipeline.ingest.run import ingest
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from helpers.dataset_trees import at_once, by_path, ingested, make_images, sides, text, video
 
-UNITS_ONLY = ("bp4d", "disfa")  # sets without classes of expression
+UNITS_ONLY = ("bp4d", "bp4dplus", "disfa", "disfaplus")  # sets without classes of expression
 
 
 def rml(root, speakers=3):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from arpgnet.pipeline.common.params import EvaluateParams
+from arpgnet.pipeline.evaluate import views as module
 from arpgnet.pipeline.evaluate.views import Views, read_views, view_scores
-from arpgnet.pipeline.geometry.pose import rigid_points, rotation_of
+from arpgnet.pipeline.geometry.pose import head_angles, rigid_points, rotation_of
 from arpgnet.pipeline.tables.predictions import Predictions
 from arpgnet.pipeline.tables.shards import fixed
 from helpers.outputs import OutputWriter
@@ -31,7 +33,7 @@ def points(yaw: float, zoom: float) -> np.ndarray:
     return found
 
 
-def write(root: Path) -> None:
+def write(root: Path, turned_by: float = 40.0, width: int = 640) -> None:
     """Three frames per clip; the second one has no face, of the third the face is masked."""
     text, number = pa.string(), pa.int32()
     long = pa.list_(pa.float32(), 196)
@@ -61,12 +63,12 @@ def write(root: Path) -> None:
                 box = np.array([10.0, 10.0, 10.0 + side, 30.0 + side], np.float32)
                 values = {
                     "clip_id": [name] * 3,
-                    "width": [640] * 3, "height": [480] * 3,
+                    "width": [width] * 3, "height": [480] * 3,
                     "frame_index": [0, 5, 10],
                     "valid": valid,
                     "det_score": np.array([0.9, 0.0, 0.9], np.float32),
                     "bbox": fixed(np.stack([box, 0 * box, box])),
-                    "points_image": fixed(np.stack([points(40.0 * turned, 1.0)] * 3)),
+                    "points_image": fixed(np.stack([points(turned_by * turned, 1.0)] * 3)),
                 }  # fmt: skip
                 table = pa.table({key: values[key] for key in schema.names}, schema=schema)
                 writer.add(name, "0" * 64, [table])
@@ -108,6 +110,36 @@ def test_scores_by_yaw_and_size_of_what_the_stages_stored(tmp_path: Path, frames
     assert size["rows"][4]["to"] is None
     assert size["rows"][2]["war"]["mean"] == pytest.approx(0.5)
     assert sum(found["counts"]["yaw"]["frames"]) == sum(found["counts"]["size"]["frames"]) == 23
+
+
+def test_poses_are_solved_once_for_the_same_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def counted(points: np.ndarray, *more: Any) -> np.ndarray:
+        calls.append(len(points))
+        return head_angles(points, *more)
+
+    monkeypatch.setattr(module, "head_angles", counted)
+    write(tmp_path)
+    first = read_views(tmp_path)
+    assert len(calls) == 23
+    again = read_views(tmp_path)
+    assert len(calls) == 23
+    assert first is not None
+    assert again is not None
+    np.testing.assert_array_equal(first.yaw, again.yaw)
+    # other points under the same keys, as a damaged or older output has them
+    write(tmp_path / "other", turned_by=20.0)
+    other = read_views(tmp_path / "other")
+    assert len(calls) == 46
+    assert other is not None
+    assert other.yaw[1] == pytest.approx(20.0, abs=2.0)
+    # and other images around the same points
+    write(tmp_path / "wide", width=1280)
+    assert read_views(tmp_path / "wide") is not None
+    assert len(calls) == 69
 
 
 def test_without_a_pose_and_without_the_stages_outputs(tmp_path: Path) -> None:

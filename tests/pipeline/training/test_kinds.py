@@ -137,6 +137,8 @@ def test_a_training_part_without_a_unit_is_refused() -> None:
     kind = ActionUnits(UNITS, "bce")
     label = np.array([[1, 0, NAN], [0, 1, NAN]])
     assert kind.problem(label) == "with au_4 (leave it out of task.targets)"
+    nothing = np.zeros((4, 3))
+    assert kind.problem(nothing) == f"with {', '.join(UNITS)} (leave them out of task.targets)"
     label[:, 2] = 1
     assert kind.problem(label) == "without au_4 (leave it out of task.targets)"
     label[0, 2] = 0

@@ -241,8 +241,10 @@ def test_valence_and_arousal_of_frames(tmp_path):
     ("head", "rows", "said"),
     [
         ("AU1,smile", ["1,0"], r"line 1 of video2\.txt must name action units"),
+        ("valence,arousal", ["1,0"], r"must name action units .*found: valence,arousal"),
+        ("AU1_r,AU2_r", ["1,0"], r"line 1 of video2\.txt must name action units"),
         ("AU1,AU01", ["1,0"], r"line 1 of video2\.txt must name action units .* each once"),
-        ("AU1,AU2", ["1"], r"line 2 of video2\.txt: 1 values, the first line names 2"),
+        ("AU1,AU2", ["1"], r"line 2 of video2\.txt: 1 value, the first line names 2"),
         ("AU1,AU2", ["1,3"], r"line 2 of video2\.txt: au_2 '3' is not 0 or 1"),
     ],
 )
