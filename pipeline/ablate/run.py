@@ -13,10 +13,10 @@ from arpgnet.pipeline.ablate.experiments import (
     render_report,
     run_experiment,
 )
-from arpgnet.pipeline.ablate.rows import ROWS, Row, changed
+from arpgnet.pipeline.ablate.rows import Row, changed, rows_of
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import SCORE_NAMES, first_score, plural
 from arpgnet.pipeline.compare.run import compare
 from arpgnet.pipeline.compare.sources import WORKSPACE, Side, read_side
 from arpgnet.pipeline.report.ablations import ABLATION, FAILED, OK, SAME, read_ablations
@@ -52,7 +52,7 @@ def ablate(
     """
     check_base(root)
     table = Table(params, root)
-    say(f"{plural(len(rows), 'ablation')} of the full network: UAR {table.full_uar:.3f}")
+    say(f"{plural(len(rows), 'ablation')} of the full network: {table.name} {table.full:.3f}")
     with ThreadPoolExecutor(jobs) as pool:
         pending = {pool.submit(_outcome, params, row, root): row for row in rows}
         try:
@@ -110,6 +110,7 @@ class Table:
             **{key: itself[key] for key in SHARED},
             "scores": {name: score["a"] for name, score in itself["scores"].items()},
         }
+        self.first = first_score(self.reference["scores"])
         self.rows = self._earlier()
 
     def _earlier(self) -> dict[str, dict[str, Any]]:
@@ -119,8 +120,13 @@ class Table:
         return {row["name"]: row for row in former["rows"]}
 
     @property
-    def full_uar(self) -> float:
-        return float(self.reference["scores"]["uar"]["mean"])
+    def name(self) -> str:
+        """Of the score that judges."""
+        return SCORE_NAMES[self.first]
+
+    @property
+    def full(self) -> float:
+        return float(self.reference["scores"][self.first]["mean"])
 
     def add(self, row: Row, failed: str | None) -> str:
         """Add a row and write the file; return its result in a line."""
@@ -134,9 +140,9 @@ class Table:
         elif failed is None:
             try:
                 entry |= {"status": OK, "experiment": row.experiment} | self._measured(row)
-                gap = entry["difference"]["uar"]
+                gap = entry["difference"][self.first]
                 line = (
-                    f"UAR {entry['scores']['uar']['mean']:.3f}, difference "
+                    f"{self.name} {entry['scores'][self.first]['mean']:.3f}, difference "
                     f"{gap['mean']:+.3f} ({gap['ci_low']:+.3f} to {gap['ci_high']:+.3f})"
                 )
             except UserError as error:
@@ -154,11 +160,11 @@ class Table:
             "predictions_sha256": found["b"]["predictions_sha256"],
             "scores": {name: score["b"] for name, score in found["scores"].items()},
             "difference": {name: score["difference"] for name, score in found["scores"].items()},
-            "mcnemar": found["mcnemar"],
+            "mcnemar": found.get("mcnemar"),
         }
 
     @property
     def content(self) -> dict[str, Any]:
-        order = [row.name for row in ROWS]
+        order = [row.name for row in rows_of(self.params)]
         known = [self.rows[name] for name in order if name in self.rows]
         return {"base": self.reference, "rows": known}

@@ -12,7 +12,7 @@ import pandas as pd
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
-from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.common.wording import SCORE_NAMES, first_score, plural
 from arpgnet.pipeline.compare import run
 from arpgnet.pipeline.compare.sources import read_side
 from arpgnet.pipeline.compare.table import sentences
@@ -43,8 +43,8 @@ class Comparison:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """Return a row per score (`uar`, `war`, `macro_f1`): `a`, `b`, their difference (B minus A)
-        with its interval, and p."""
+        """Return a row per score (`uar`, `war`, `macro_f1`; of other tasks theirs): `a`, `b`, their
+        difference (B minus A) with its interval, and p."""
         rows = {
             name: {"a": one["a"]["mean"], "b": one["b"]["mean"]}
             | {"difference": one["difference"]["mean"]}
@@ -54,12 +54,13 @@ class Comparison:
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def __str__(self) -> str:
-        uar = self.scores.loc["uar"]
+        first = first_score(self.numbers["scores"])
+        found = self.scores.loc[first]
         names = f"A {self.numbers['a']['name']}, B {self.numbers['b']['name']}"
         return (
-            f"{names}, {self.numbers['units']} {self.numbers['scored']}: UAR {uar['a']:.3f} and "
-            f"{uar['b']:.3f}, difference {uar['difference']:+.3f} [{uar['ci_low']:+.3f}, "
-            f"{uar['ci_high']:+.3f}]. {next(sentences(self.numbers))}"
+            f"{names}, {self.numbers['units']} {self.numbers['scored']}: {SCORE_NAMES[first]} "
+            f"{found['a']:.3f} and {found['b']:.3f}, difference {found['difference']:+.3f} "
+            f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}]. {next(sentences(self.numbers))}"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 # controls (a new line, the start of a terminal's command), halves of characters, line ends
 _ESCAPED = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -12,6 +12,17 @@ _ESCAPED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # the unit of an interval that needs an explanation
 NEAR_DUPLICATES = "near-duplicate group"
 
+# of the scores of a task the first one here judges; those of targets are means over them
+SCORE_NAMES = {
+    "uar": "UAR",
+    "war": "WAR",
+    "macro_f1": "macro-F1",
+    "f1": "mean F1",
+    "icc": "mean ICC(3,1)",
+    "ccc": "mean CCC",
+    "mae": "mean MAE",
+    "rmse": "mean RMSE",
+}
 
 # faults of one kind that one line names; the user sees that there are more
 MOST_FAULTS = 5
@@ -24,6 +35,11 @@ def joined(faults: Sequence[str], most: int = MOST_FAULTS) -> str:
     """
     more = len(faults) - most
     return "; ".join(faults[:most]) + (f"; and {more} more" if more > 0 else "")
+
+
+def first_score(scores: Collection[str]) -> str:
+    """Return the score that judges, of those of a task."""
+    return next(name for name in SCORE_NAMES if name in scores)
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:

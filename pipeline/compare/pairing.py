@@ -7,17 +7,18 @@ import numpy as np
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.compare.sources import Side
-from arpgnet.pipeline.tables.predictions import Predictions
+from arpgnet.pipeline.tables.predictions import EXPRESSION, Predictions, Rows, TargetPredictions
 
 Key = tuple[str, int]  # clip_id, frame_index (-1: the whole clip)
+Table = Predictions | TargetPredictions
 
 
-def keys(rows: Predictions) -> list[Key]:
+def keys(rows: Rows) -> list[Key]:
     """Return the clip and frame of each row."""
     return list(zip(rows.clip_id, rows.frame_index.tolist(), strict=True))
 
 
-def paired(a: Side, b: Side, *, common: bool) -> tuple[Predictions, Predictions, int]:
+def paired(a: Side, b: Side, *, common: bool) -> tuple[Table, Table, int]:
     """Select both sides' rows of the clips that every seed of both has tested.
 
     Args:
@@ -27,12 +28,15 @@ def paired(a: Side, b: Side, *, common: bool) -> tuple[Predictions, Predictions,
         The rows of A, those of B, and how many clips (or frames) were left out.
 
     Raises:
-        UserError: classes, labels or (without `common`) clips are not the same.
+        UserError: tasks, classes, labels or (without `common`) clips are not the same.
     """
-    if a.test.classes != b.test.classes:
+    (kind_a, names_a), (kind_b, names_b) = a.test.task, b.test.task
+    if kind_a != kind_b:
+        raise UserError(f"different tasks: task.kind: {kind_a} in {a.name}, {kind_b} in {b.name}")
+    if names_a != names_b:
+        what = "classes" if kind_a == EXPRESSION else "targets"
         raise UserError(
-            f"different classes: {', '.join(a.test.classes)} in {a.name}; "
-            f"{', '.join(b.test.classes)} in {b.name}"
+            f"different {what}: {', '.join(names_a)} in {a.name}; {', '.join(names_b)} in {b.name}"
         )
     labels_a, labels_b = _labels(a), _labels(b)
     shared = labels_a.keys() & labels_b.keys()
@@ -57,14 +61,15 @@ def paired(a: Side, b: Side, *, common: bool) -> tuple[Predictions, Predictions,
     return rows_a, rows_b, left_out
 
 
-def _labels(side: Side) -> dict[Key, int]:
-    """Map everything that each seed tests once to its true class."""
-    rows = side.test
-    found: dict[Key, int] = {}
+def _labels(side: Side) -> dict[Key, bytes]:
+    """Map everything that each seed tests once to its true class or target values."""
+    rows: Rows = side.test
+    found: dict[Key, bytes] = {}
     for seed in sorted(set(rows.seed.tolist())):
         one = rows.select(rows.seed == seed)
-        labels = dict(zip(keys(one), one.label.tolist(), strict=True))
-        if len(labels) < len(one.label):
+        # not annotated is NaN, which equals itself as bytes alone
+        labels = dict(zip(keys(one), (value.tobytes() for value in one.truth), strict=True))
+        if len(labels) < len(one.truth):
             raise UserError(f"{side.name}: a clip is tested in several folds: cannot be paired")
         if found and labels.keys() != found.keys():
             raise UserError(f"{side.name}: its seeds have tested different clips")

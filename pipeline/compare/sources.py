@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, checkout
 from arpgnet.pipeline.evaluate.units import Origin, origins
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
-from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, Predictions, read_predictions
+from arpgnet.pipeline.tables.predictions import (
+    NETWORK,
+    PREDICTIONS,
+    Predictions,
+    TargetPredictions,
+    read_any_predictions,
+)
 
 WORKSPACE = "workspace"
 People = Mapping[str, Origin]
@@ -20,14 +28,16 @@ People = Mapping[str, Origin]
 
 @dataclass(frozen=True)
 class Side:
-    """One run's test predictions of ARPGNet, or of the only model in the file.
+    """One run's predictions of ARPGNet, or of the only model in the file: of the test clips, and
+    of those of validation.
 
     `people` are the clips' `units.origins`, or None if there is no manifest beside the predictions;
     `sha256` is that of the predictions file.
     """
 
     name: str
-    test: Predictions
+    test: Predictions | TargetPredictions
+    validation: Predictions | TargetPredictions
     people: People | None
     sha256: str
 
@@ -54,17 +64,18 @@ def read_side(name: str, root: Path = Path()) -> Side:
 
 
 def _read(name: str, predictions: Path, manifest: Path) -> Side:
-    rows = read_predictions(predictions)
-    test = rows.select(rows.split == "test")
-    models = set(test.model)
+    rows = read_any_predictions(predictions)
+    models = set(rows.model[rows.split == "test"])
     if NETWORK in models:
-        test = test.select(test.model == NETWORK)
+        models = {NETWORK}
     elif len(models) != 1:
         raise UserError(f"{name} contains no test predictions of the network")
+    rows = rows.select(np.isin(rows.model, list(models)))
+    test, validation = (rows.select(rows.split == part) for part in ("test", "val"))
     people = None
     if manifest.is_file():
         people = origins(read_manifest(manifest))
-    return Side(name, test, people, file_sha256(predictions))
+    return Side(name, test, validation, people, file_sha256(predictions))
 
 
 def _fetch(rev: str, root: Path, into: Path) -> None:

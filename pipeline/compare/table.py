@@ -8,9 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from arpgnet.pipeline.common.wording import plural, unit_note
+from arpgnet.pipeline.common.wording import SCORE_NAMES, first_score, plural, unit_note
 
-NAMES = {"uar": "UAR", "war": "WAR", "macro_f1": "macro-F1"}
 # Cohen 1988, chapter 5
 SIZES = ((0.05, "negligible"), (0.15, "small"), (0.25, "medium"), (0.5, "large"))
 
@@ -22,7 +21,7 @@ def table(result: dict[str, Any]) -> Table:
     for name, scores in result["scores"].items():
         gap = scores["difference"]
         drawn.add_row(
-            NAMES[name],
+            SCORE_NAMES[name],
             score(scores["a"]),
             score(scores["b"]),
             f"{gap['mean']:+.3f}",
@@ -35,20 +34,17 @@ def table(result: dict[str, Any]) -> Table:
 def sentences(result: dict[str, Any]) -> Iterator[str]:
     """Say what the numbers mean and how they were computed."""
     scored = result["scored"]
-    test, gap = result["mcnemar"], result["scores"]["uar"]["difference"]
+    first = first_score(result["scores"])
+    gap = result["scores"][first]["difference"]
     certain = gap["ci_low"] > 0 or gap["ci_high"] < 0
     units = plural(result["intervals_over"], result["interval_unit"])
     yield (
-        f"B is {'better' if gap['mean'] > 0 else 'worse'} than A in UAR."
+        f"B is {'better' if gap['mean'] > 0 else 'worse'} than A in {SCORE_NAMES[first]}."
         if certain
-        else f"No difference in UAR that {units} can show."
+        else f"No difference in {SCORE_NAMES[first]} that {units} can show."
     )
-    yield (
-        f"McNemar's exact test on the mean probability over seeds; {scored} correct in A only: "
-        f"{test['only_a']}, in B only: {test['only_b']}, in both: {test['both']}, in neither: "
-        f"{test['neither']}; p {p_value(test['p'])}{effect(test['cohens_g'])}. It assumes "
-        f"independent {scored}{_not_so(result)}."
-    )
+    if "mcnemar" in result:
+        yield _mcnemar(result)
     yield (
         f"Paired bootstrap: {result['bootstrap']} resamples of {units}"
         f"{unit_note(result['interval_unit'])}, the same for both; ± is "
@@ -56,6 +52,16 @@ def sentences(result: dict[str, Any]) -> Iterator[str]:
     )
     if result["left_out"]:
         yield f"Left out, because only one side has tested them: {result['left_out']} {scored}."
+
+
+def _mcnemar(result: dict[str, Any]) -> str:
+    test, scored = result["mcnemar"], result["scored"]
+    return (
+        f"McNemar's exact test on the mean probability over seeds; {scored} correct in A only: "
+        f"{test['only_a']}, in B only: {test['only_b']}, in both: {test['both']}, in neither: "
+        f"{test['neither']}; p {p_value(test['p'])}{effect(test['cohens_g'])}. It assumes "
+        f"independent {scored}{_not_so(result)}."
+    )
 
 
 def _not_so(result: dict[str, Any]) -> str:

@@ -20,10 +20,11 @@ from arpgnet.pipeline.evaluate.target_metrics import (
     FIXED,
     MEASURES,
     Measures,
+    Score,
     best_thresholds,
     over_outputs,
 )
-from arpgnet.pipeline.evaluate.units import Origin, interval_units
+from arpgnet.pipeline.evaluate.units import Origin, Units, interval_units
 from arpgnet.pipeline.tables.predictions import NETWORK, TargetPredictions
 
 # fewest annotated units of a subject whose score is shown
@@ -94,21 +95,17 @@ def summarize_targets(
     if not (test.model == NETWORK).any():
         raise UserError("no test predictions to evaluate: check dataset.protocol and train.folds")
     units = interval_units([clip for clip in clips if clip["clip_id"] in tested])
-    number = {name: place for place, name in enumerate(sorted(set(units.of_clip.values())))}
     models: dict[str, Scored] = {}
     thresholds: dict[str, list[float]] | None = None
     # the network's test rows, and what is scored of them
     own, found = test.select(test.model == NETWORK), np.empty(0)
     for name in sorted(set(test.model)):
         rows = test.select(test.model == name)
-        values, used = rows.values, None
-        if measures.binary:
-            held = validation.select(validation.model == name)
-            values, used = decided(rows, held, params)
+        held = validation.select(validation.model == name)
+        values, used = scored_values(rows, held, params)
         if name == NETWORK:
             found, thresholds = values, used
-        unit = np.array([number[units.of_clip[clip]] for clip in rows.clip_id])
-        models[name] = _scored(rows, values, unit, len(number), measures, params)
+        models[name] = score_targets(rows, values, units, params)
     network = models[NETWORK]
     first = measures.first
     gains = {
@@ -122,9 +119,7 @@ def summarize_targets(
     tables = {name: output_table(model, predictions.names, measures, params)
               for name, model in models.items()}  # fmt: skip
     held_out = validation.select(validation.model == NETWORK)
-    held_values = held_out.values
-    if measures.binary:
-        held_values = decided(held_out, held_out, params)[0]
+    held_values, _ = scored_values(held_out, held_out, params)
     metrics: dict[str, Any] = {
         **spread(network, measures, params),
         "coverage": mean_std(coverage),
@@ -172,24 +167,39 @@ def summarize_targets(
         },
         "gain_over_baselines": gains,
         "annotated": annotated(own, network.seeds[0]),
-        "subjects": subject_table(network, sorted(number), measures, units.name),
+        "subjects": subject_table(network, _names(units), measures, units.name),
         "co_occurrence": co_occurrence(own, found) if measures.binary else None,
     }
     return rounded(metrics), rounded(details)
 
 
-def _scored(
-    rows: TargetPredictions,
-    values: np.ndarray,
-    unit: np.ndarray,
-    units: int,
-    measures: Measures,
-    params: EvaluateParams,
+def scored_values(
+    rows: TargetPredictions, validation: TargetPredictions, params: EvaluateParams
+) -> tuple[np.ndarray, dict[str, list[float]] | None]:
+    """Return what is scored of one model's rows [rows, A]: presence (`decided`) with the thresholds
+    of each run, or the predicted values and None."""
+    if MEASURES[rows.kind].binary:
+        return decided(rows, validation, params)
+    return rows.values, None
+
+
+def _names(units: Units) -> list[str]:
+    return sorted(set(units.of_clip.values()))
+
+
+def score_targets(
+    rows: TargetPredictions, values: np.ndarray, units: Units, params: EvaluateParams
 ) -> Scored:
-    """Pool one model's test rows over folds, per seed, and resample them."""
+    """Pool one model's test rows over folds, per seed, and resample them.
+
+    Args:
+        values: of `scored_values`.
+    """
+    number = {name: place for place, name in enumerate(_names(units))}
+    unit = np.array([number[units.of_clip[clip]] for clip in rows.clip_id])
     seeds = sorted({int(seed) for seed in rows.seed})
-    each = measures.sums(rows.target, values)
-    of_unit = np.zeros((units, len(seeds), *each.shape[1:]))
+    each = MEASURES[rows.kind].sums(rows.target, values)
+    of_unit = np.zeros((len(number), len(seeds), *each.shape[1:]))
     np.add.at(of_unit, (unit, np.searchsorted(seeds, rows.seed)), each)
     draws = resample_confusions(of_unit, params.bootstrap)
     return Scored(seeds, of_unit.sum(axis=0), draws, of_unit)
@@ -208,13 +218,19 @@ def spread(
     """
     found = {}
     for name, score in measures.scores.items():
-        each, draws = over_outputs(score(model.sums)), over_outputs(score(model.draws)).mean(axis=1)
+        each, draws = over_outputs(score(model.sums)), resampled(model, score)
         if baseline is not None:
             each = each - over_outputs(score(baseline.sums)).mean()
-            draws = draws - over_outputs(score(baseline.draws)).mean(axis=1)
+            draws = draws - resampled(baseline, score)
         low, high = interval(draws, params.confidence)
         found[name] = mean_std(each) | {"ci_low": low, "ci_high": high}
     return found
+
+
+def resampled(model: Scored, score: Score) -> np.ndarray:
+    """Return a score's mean over outputs and seeds in every resample: float64 [R]."""
+    mean: np.ndarray = over_outputs(score(model.draws)).mean(axis=1)
+    return mean
 
 
 def output_table(

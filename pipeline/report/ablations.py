@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.wording import plural, unit_note
+from arpgnet.pipeline.common.wording import SCORE_NAMES, first_score, plural, unit_note
 from arpgnet.pipeline.report.sentences import interval, plus_minus
 
 ABLATION = Path("comparisons/ablation.json")
@@ -42,21 +42,23 @@ def ablations_view(
     if found is None:
         return None
     base, rows = found["base"], found["rows"]
+    first = first_score(base["scores"])
     measured = [row for row in rows if row["status"] == OK]
     chance = len(measured) * (1 - base["confidence"])
     unit = plural(base["intervals_over"], base["interval_unit"])
     units = unit + unit_note(base["interval_unit"])
-    spread = plus_minus(base["scores"]["uar"]).strip()
+    spread = plus_minus(base["scores"][first]).strip()
     seeds = f" (seeds alone move the full network by {spread})" if spread else ""
     return {
         "stale": base["predictions_sha256"] != predictions_sha256,
-        "full": score(base["scores"]["uar"]),
+        "score": SCORE_NAMES[first],
+        "full": score(base["scores"][first]),
         "rows": [_row(row) for row in measured],
         "failed": [row for row in rows if row["status"] == FAILED],
         "findings": list(findings(measured, unit)),
         "summary": _summary(measured),
         "note": f"Each network is the full one with one thing changed, retrained on the same "
-        f"folds and seeds. Difference: its UAR minus the full network's, with the "
+        f"folds and seeds. Difference: its {SCORE_NAMES[first]} minus the full network's, with the "
         f"{base['confidence']:.0%} interval and the two-sided p-value from {base['bootstrap']} "
         f"paired bootstrap resamples of {units}. They account for the choice of "
         f"{base['interval_unit']}s, not of seeds{seeds}. There is no correction for multiple "
@@ -74,13 +76,14 @@ def _summary(measured: list[dict[str, Any]]) -> str:
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    gap = row["difference"]["uar"]
+    first = first_score(row["scores"])
+    own, gap = row["scores"][first], row["difference"][first]
     return {
         "group": row["group"],
         "name": row["name"],
         "what": row["what"],
-        "uar": f"{row['scores']['uar']['mean']:.3f}",
-        "interval": interval(row["scores"]["uar"]),
+        "mean": f"{own['mean']:.3f}",
+        "interval": interval(own),
         "gap": f"{gap['mean']:+.3f}",
         "gap_interval": f"[{gap['ci_low']:+.3f}, {gap['ci_high']:+.3f}]",
         "p": "< 0.001" if gap["p"] < 0.001 else f"{gap['p']:.3f}",
@@ -89,8 +92,8 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def outcome(row: Mapping[str, Any]) -> int:
-    """Return -1 or 1 if the interval of the difference in UAR lies below or above zero, else 0."""
-    gap = row["difference"]["uar"]
+    """Return -1 or 1 if the interval of the difference lies below or above zero, else 0."""
+    gap = row["difference"][first_score(row["difference"])]
     return int(gap["ci_low"] > 0) - int(gap["ci_high"] < 0)
 
 

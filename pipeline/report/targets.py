@@ -12,6 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from arpgnet.pipeline.common.wording import plural, unit_note
+from arpgnet.pipeline.report.ablations import ablations_view
 from arpgnet.pipeline.report.charts import STYLE, curves_charts, to_svg
 from arpgnet.pipeline.report.page import (
     Results,
@@ -96,6 +97,7 @@ def render_targets(results: Results) -> str:
             for svg in curves_charts(results.curves, score=SCORES[score][0], loss="loss")
         ],
         provenance=results.provenance,
+        ablations=ablations_view(results.ablations, results.details["predictions_sha256"]),
         pack=f"{faces['pack']} (license of the weights: {faces['license']})",
         settings=settings_text(results.params),
     )

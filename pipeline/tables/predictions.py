@@ -62,8 +62,22 @@ class Units:
 class Rows:
     """What both tables share: arrays of the same length, and what holds for all rows."""
 
+    clip_id: np.ndarray
+    frame_index: np.ndarray
+    model: np.ndarray
     fold: np.ndarray
     seed: np.ndarray
+    split: np.ndarray
+
+    @property
+    def task(self) -> tuple[str, list[str]]:
+        """The kind of task, and the names of its classes or targets."""
+        raise NotImplementedError
+
+    @property
+    def truth(self) -> np.ndarray:
+        """What is annotated, row by row."""
+        raise NotImplementedError
 
     def select(self, rows: np.ndarray) -> Self:
         """Return the rows where the boolean array is true."""
@@ -97,6 +111,14 @@ class Predictions(Rows):
     split: np.ndarray
     label: np.ndarray
     probabilities: np.ndarray
+
+    @property
+    def task(self) -> tuple[str, list[str]]:
+        return EXPRESSION, self.classes
+
+    @property
+    def truth(self) -> np.ndarray:
+        return self.label
 
     @property
     def predicted(self) -> np.ndarray:
@@ -138,6 +160,14 @@ class TargetPredictions(Rows):
     split: np.ndarray
     target: np.ndarray
     values: np.ndarray
+
+    @property
+    def task(self) -> tuple[str, list[str]]:
+        return self.kind, self.names
+
+    @property
+    def truth(self) -> np.ndarray:
+        return self.target
 
 
 def temper(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
@@ -243,6 +273,17 @@ def read_predictions(path: Path = PREDICTIONS) -> Predictions:
         label=table.column("label_index").to_numpy(),
         probabilities=probabilities,
     )
+
+
+def read_any_predictions(path: Path = PREDICTIONS) -> Predictions | TargetPredictions:
+    """Read the table of either kind.
+
+    Raises:
+        UserError: the file is absent.
+    """
+    if kind_of_predictions(path) == EXPRESSION:
+        return read_predictions(path)
+    return read_target_predictions(path)
 
 
 def read_target_predictions(path: Path = PREDICTIONS) -> TargetPredictions:

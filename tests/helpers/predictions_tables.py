@@ -76,3 +76,36 @@ def write_run(
                 tables.append(prediction_rows(units(gone, truth), None, **where))
     write_predictions(tables, classes, root / PREDICTIONS)
     return root / PREDICTIONS
+
+
+def write_units(
+    root: Path, wrong: Mapping[int, Collection[str]], names: list[str] | None = None
+) -> Path:
+    """Write a run of two action units in the clips of `labels`: the first is present in every
+    second clip, the second annotated in them alone, and present.
+
+    Args:
+        wrong: per seed the clips whose units are predicted the other way round.
+
+    Returns:
+        The predictions file.
+    """
+    truth = labels()
+    people = [Clip(clip, f"{clip}.mp4", "00", subject=clip.split("-")[0]) for clip in truth]
+    write_manifest(people, root / "data/manifest.parquet", classes=[], dataset="hand")
+    clips = np.array(list(truth), dtype=object)
+    even = np.array([label == 0 for label in truth.values()])
+    target = np.stack([even, np.where(even, 1.0, np.nan)], axis=1).astype(np.float32)
+    right = np.stack([even, np.ones(len(even))], axis=1)
+    tables = []
+    for seed, errors in wrong.items():
+        flipped = np.array([clip in errors for clip in clips])[:, None]
+        values = np.where(flipped, 1 - right, right) * 0.8 + 0.1
+        tables.append(
+            prediction_rows(
+                Units(clips, target, None), values, model="arpgnet", fold=0, seed=seed, split="test"
+            )
+        )
+    path = root / PREDICTIONS
+    write_predictions(tables, names or ["au_1", "au_2"], path, kind="action_units")
+    return path

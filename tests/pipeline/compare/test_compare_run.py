@@ -16,7 +16,7 @@ from arpgnet.pipeline.compare.sources import read_side
 from arpgnet.pipeline.compare.table import sentences, table
 from arpgnet.pipeline.evaluate.bootstrap import two_sided_p
 from arpgnet.pipeline.tables.manifest import read_manifest, write_manifest
-from helpers.predictions_tables import CLASSES, labels, write_run
+from helpers.predictions_tables import CLASSES, labels, write_run, write_units
 
 ALL = sorted(labels())
 
@@ -164,6 +164,29 @@ def test_near_duplicates_are_drawn_together(tmp_path: Path) -> None:
     assert "those of one near-duplicate group are not, so rely on the bootstrap" in said
     # where one pair is all that differs, a third of the draws do not have it
     assert found["scores"]["uar"]["difference"]["p"] > 0.3
+
+
+def test_action_units_are_compared_by_their_f1(tmp_path: Path) -> None:
+    a = write_units(tmp_path / "a", {0: {"s0-0", "s1-1", "s2-0", "s3-1"}, 1: {"s0-0"}})
+    b = write_units(tmp_path / "b", {0: set()})
+    found = compared(a, b)
+    assert list(found["scores"]) == ["f1"]
+    gap = found["scores"]["f1"]["difference"]
+    assert found["scores"]["f1"]["b"]["mean"] == 1
+    assert 0 <= gap["ci_low"] < gap["mean"] == pytest.approx(1 - found["scores"]["f1"]["a"]["mean"])
+    assert (found["clips"], found["interval_unit"], "mcnemar" in found) == (24, "subject", False)
+    said = " ".join(sentences(found))
+    assert "mean F1" in said
+    assert "McNemar" not in said
+    # NaN is not another annotation
+    same = compared(a, a)["scores"]["f1"]["difference"]
+    assert same == {"mean": 0, "ci_low": 0, "ci_high": 0, "p": 1}
+    classes = write_run(tmp_path / "c", {0: set()})
+    with pytest.raises(UserError, match=r"task.kind: action_units in .*, expression in"):
+        compared(a, classes)
+    renamed = write_units(tmp_path / "d", {0: set()}, names=["au_1", "au_4"])
+    with pytest.raises(UserError, match="different targets"):
+        compared(a, renamed)
 
 
 def test_table_shows_every_score(tmp_path: Path) -> None:

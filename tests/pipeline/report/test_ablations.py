@@ -67,6 +67,16 @@ def test_failed_rows_are_listed_and_same_ones_are_not() -> None:
     assert len(found["rows"]) == 1
 
 
+def test_other_tasks_are_judged_by_their_own_score() -> None:
+    text = json.dumps(content(row("a", 0.1, 0.2), row("b", -0.2, -0.1)))
+    found = ablations_view(json.loads(text.replace('"uar"', '"ccc"')), "mine")
+    assert found is not None
+    assert found["score"] == "mean CCC"
+    assert "its mean CCC minus the full network's" in found["note"]
+    assert [shown["mean"] for shown in found["rows"]] == ["0.500", "0.500"]
+    assert found["summary"].endswith("1 worse than the full one, 1 better")
+
+
 def test_absent_and_damaged_files(tmp_path: Path) -> None:
     assert read_ablations(tmp_path) is None
     assert ablations_view(None, "mine") is None
