@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import UNIT_KINDS, Params, parse_params
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Row:
 
 APPEARANCE, GRAPH, ATTENTION = "appearance vector", "region graph", "graph attention"
 POSITION, MODE, FUSION = "region position", "branches and fusion", "fusion"
+UNITS = "relations between units (ABRNet)"
 
 ROWS = (
     Row("vector-embedding", APPEARANCE, {"appearance.vector": "embedding"},
@@ -98,17 +99,84 @@ ROWS = (
 )  # fmt: skip
 
 
-def choose(names: Sequence[str] | None) -> list[Row]:
-    """Select the rows of these names in the table's order, or all.
+# of tasks on action units; the parts can be changed where the head is there
+WITHOUT_HEAD = (
+    Row("abrnet", UNITS, {"relation.head": "abrnet"}, "a head of action units on the regions"),
+)
+WITH_HEAD = (
+    Row(
+        "abrnet-none",
+        UNITS,
+        {"relation.head": "none"},
+        "no head of action units on the regions",
+        "ABRNet",
+    ),
+    Row(
+        "abrnet-layers-0",
+        UNITS,
+        {"relation.abrnet.layers": 0},
+        "no relation layers",
+        "relation layers",
+    ),
+    Row("abrnet-layers-1", UNITS, {"relation.abrnet.layers": 1}, "1 relation layer"),
+    Row(
+        "abrnet-attention",
+        UNITS,
+        {"relation.abrnet.relations": "attention"},
+        "relations from attention, not a learned matrix",
+    ),
+    Row(
+        "abrnet-fuse-none",
+        UNITS,
+        {"relation.abrnet.fuse": False},
+        "the mean of a unit's versions",
+        "self-attention fusion",
+    ),
+    Row(
+        "abrnet-dropout-0",
+        UNITS,
+        {"relation.abrnet.dropout": 0.0},
+        "no relation is cut",
+        "AU relation dropout",
+    ),
+    Row(
+        "abrnet-pool-mean",
+        UNITS,
+        {"relation.abrnet.pool": "mean"},
+        "a unit's feature from the mean of the regions",
+        "attention of a unit to regions",
+    ),
+)
+RELATION_LOSS = (
+    Row("relation-loss-1", UNITS, {"task.relation_loss": 1.0}, "with the AU relation loss"),
+    Row("relation-loss-10", UNITS, {"task.relation_loss": 10.0}, "the same, ten times the weight"),
+    Row("relation-loss-0", UNITS, {"task.relation_loss": 0.0}, "no AU relation loss",
+        "AU relation loss"),
+)  # fmt: skip
+
+
+def rows_of(params: Params) -> list[Row]:
+    """Return the ablations of a task in the table's order."""
+    found = list(ROWS)
+    if params.task.kind in UNIT_KINDS:
+        found += WITH_HEAD if params.relation.head == "abrnet" else WITHOUT_HEAD
+    if params.task.kind == "action_units":
+        found += [row for row in RELATION_LOSS if changed(params, row) != params]
+    return found
+
+
+def choose(names: Sequence[str] | None, params: Params) -> list[Row]:
+    """Select the rows of these names in the table's order, or all of the task.
 
     Raises:
-        UserError: a name is unknown.
+        UserError: a name is unknown, or of another task.
     """
-    known = {row.name for row in ROWS}
+    rows = rows_of(params)
+    known = {row.name for row in rows}
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise UserError(f"unknown ablation {', '.join(unknown)}: see `arpgnet ablate --list`")
-    return [row for row in ROWS if names is None or row.name in names]
+    return [row for row in rows if names is None or row.name in names]
 
 
 def changed(params: Params, row: Row) -> Params:

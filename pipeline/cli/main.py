@@ -197,9 +197,10 @@ def ablate_network(
     from arpgnet.pipeline.ablate.run import ablate
     from arpgnet.pipeline.common.params import load_params
 
-    chosen = choose(None if rows is None else [name.strip() for name in rows.split(",")])
+    params = load_params()
+    chosen = choose(None if rows is None else [name.strip() for name in rows.split(",")], params)
     if not (list_rows or dry_run):
-        ablate(load_params(), chosen, jobs=jobs, say=typer.echo)
+        ablate(params, chosen, jobs=jobs, say=typer.echo)
         return
     if dry_run:
         check_base(Path())

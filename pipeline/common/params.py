@@ -282,6 +282,8 @@ LOSSES = {
     "intensity": ("mse", "ccc"),
     "valence_arousal": ("ccc", "mse"),
 }
+# the tasks on action units
+UNIT_KINDS = ("action_units", "intensity")
 
 
 class TaskParams(Section):
@@ -421,7 +423,7 @@ class Params(Section):
             width, heads = self.fusion.width, relation.heads
             try_relation_conv(relation.conv, relation.conv_args, width=width, heads=heads)
         if self.relation.head == "abrnet":
-            if self.task.kind not in ("action_units", "intensity"):
+            if self.task.kind not in UNIT_KINDS:
                 raise ValueError(
                     "relation.head: abrnet is a head of action units: with task.kind: "
                     f"{self.task.kind} it must be none"

@@ -6,9 +6,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from arpgnet.pipeline.ablate.experiments import override, reason
-from arpgnet.pipeline.ablate.rows import ROWS, Row, changed, choose
+from arpgnet.pipeline.ablate.rows import ROWS, Row, changed, choose, rows_of
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params, load_params
+from arpgnet.pipeline.common.params import Params, load_params, parse_params
 from arpgnet.pipeline.training.network import network_config
 
 METADATA = {"embedding_dim": 8, "map_shape": [4, 7, 7]}
@@ -47,16 +47,39 @@ def test_overrides_read_back_as_what_they_were() -> None:
 
 
 def test_chooses_in_the_tables_order() -> None:
-    assert [row.name for row in choose(["window-0", "edges-none"])] == ["edges-none", "window-0"]
-    assert choose(None) == list(ROWS)
+    params = load_params()
+    found = choose(["window-0", "edges-none"], params)
+    assert [row.name for row in found] == ["edges-none", "window-0"]
+    assert choose(None, params) == list(ROWS)
     with pytest.raises(UserError, match=r"unknown ablation nope: see `arpgnet ablate --list`"):
-        choose(["nope", "edges-none"])
+        choose(["nope", "edges-none"], params)
+
+
+def units(head: str, **task: object) -> Params:
+    return parse_params({"task": {"kind": "action_units"} | task, "relation": {"head": head}})
+
+
+def test_action_units_have_the_rows_of_their_head() -> None:
+    own = {row.name for row in rows_of(units("none"))} - {row.name for row in ROWS}
+    assert own == {"abrnet", "relation-loss-1", "relation-loss-10"}
+    params = units("abrnet", relation_loss=1.0)
+    rows = [row for row in rows_of(params) if row not in ROWS]
+    removed = {row.removes for row in rows if row.removes}
+    assert {"ABRNet", "relation layers", "self-attention fusion", "AU relation loss"} < removed
+    for row in rows:
+        other = changed(params, row)
+        assert other != params
+        assert network_config(other, METADATA, 3, frames=16)
+    with pytest.raises(UserError, match="unknown ablation abrnet-layers-0"):
+        choose(["abrnet-layers-0"], load_params())
+    intensity = units("abrnet", kind="intensity")
+    assert not any(row.name.startswith("relation-loss") for row in rows_of(intensity))
 
 
 def test_a_row_that_does_not_fit_says_why() -> None:
     params = Params.model_validate({"fusion": {"width": 12}})
     with pytest.raises(UserError, match=r"relation-heads-8: relation.heads: 8 does not divide"):
-        changed(params, choose(["relation-heads-8"])[0])
+        changed(params, choose(["relation-heads-8"], params)[0])
 
 
 def test_reason_is_the_stages_own_line() -> None:
