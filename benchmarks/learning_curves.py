@@ -2,7 +2,9 @@
 
 Each set is rendered, and run from ingest to train with the default settings but for its size:
 
-    python benchmarks/learning_curves.py --sizes 60 100 300 [--out RESULT.md]
+    python benchmarks/learning_curves.py --sizes 60 100 300 [--fps 12.5] [--out RESULT.md]
+
+A clip's sampled frames are as many at a lower frame rate, which takes less time to render.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ def curves_of(root: Path, epochs: int) -> list[Curve]:
     return found
 
 
-def measure(project: Project, size: int) -> list[str]:
+def measure(project: Project, size: int, fps: float) -> list[str]:
     """Run one size; return its row of the table."""
     subjects, clips = SHAPES[size]
     few = size >= ONE_RUN_FROM
@@ -73,6 +75,7 @@ def measure(project: Project, size: int) -> list[str]:
         {
             "dataset.demo.subjects": subjects,
             "dataset.demo.clips_per_class": clips,
+            "dataset.demo.fps": fps,
             "train.folds": [0] if few else "all",
             "train.seeds": [0] if few else [0, 1],
         }
@@ -100,13 +103,14 @@ def measure(project: Project, size: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", choices=sorted(SHAPES), default=[60])
+    parser.add_argument("--fps", type=float, default=25.0, help="frame rate of the rendered clips")
     parser.add_argument("--out", type=Path, help="file for the result")
     parser.add_argument("--folder", type=Path, help="scratch folder, which stays")
     args = parser.parse_args()
     start = time.time()
     with tempfile.TemporaryDirectory() as folder:
         project = Project(args.folder or Path(folder) / "project", {})
-        rows = [measure(project, size) for size in args.sizes]
+        rows = [measure(project, size, args.fps) for size in args.sizes]
     header = (
         "clips", "runs", "steps at most", "epoch chosen", "epochs run", "improving at the end",
         *(f"UAR at {part:.0%}" for part in PARTS), "train, wall s",
