@@ -17,12 +17,12 @@ def test_a_row_of_action_units_is_measured_in_f1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_target_run(tmp_path / "full", 0.1)
-    (row,) = choose(["window-0"])
+    params = parse_params({"task": {"kind": "action_units"}, "evaluate": {"bootstrap": 200}})
+    (row,) = choose(["window-0"], params)
     worse = write_target_run(tmp_path / "worse", 1.5)
     # a file is taken for the experiment of that name
     worse.rename(tmp_path / "full" / row.experiment)
     monkeypatch.chdir(tmp_path / "full")
-    params = parse_params({"task": {"kind": "action_units"}, "evaluate": {"bootstrap": 200}})
     table = Table(params, Path())
     assert table.full.startswith("mean F1 1.0")
     assert table.add(row, None).startswith("mean F1 0.")
