@@ -170,6 +170,8 @@ class _Run:
 
     def _compute_again(self, keys: set[str]) -> None:
         """Compute clips again whose entry was damaged, or removed by another process."""
+        for key in keys:
+            self._store.remove(self._work.stage, key, "table")
         by_key = {self._keys[clip.clip_id]: clip for clip in self._clips}
         self._compute([Item(by_key[key], key) for key in sorted(keys)])
 

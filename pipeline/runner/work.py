@@ -116,6 +116,10 @@ class ClipJob:
     def do(self, item: Item) -> int | str:
         """Return the bytes of its entry, or why the clip is bad, which is remembered."""
         store = Store(self.root)
+        # a machine that was killed after it wrote the entry, or another run, may have been first
+        finished = store.size(self.work.stage, item.key)
+        if finished is not None:
+            return finished
         pieces = well_cut(self.work.run(item.clip))
         try:
             return store.put_table(self.work.stage, item.key, map(_nameless, pieces))

@@ -242,6 +242,23 @@ def test_errors_come_out_of_workers(
 
 
 @dataclass(frozen=True)
+class Overtaken(Squares):
+    """Another run finishes c1 while this one computes c0."""
+
+    def run(self, clip: Clip) -> Iterator[pa.Table]:
+        if clip.clip_id == "c0":
+            other = clips(2)[1]
+            Store().put_table(self.stage, self.key(other), super().run(other))
+        yield from super().run(clip)
+
+
+def test_what_was_finished_meanwhile_is_not_computed_again(work: Squares, tmp_path: Path) -> None:
+    run_clips(Overtaken(work.traces), clips(3), tmp_path / "out", ONE)
+    assert [work.count(name) for name in ("c0", "c1", "c2")] == [1, 1, 1]
+    run_clips(work, clips(3), tmp_path / "out-calm", ONE, store=Store(tmp_path / "other"))
+    assert contents(tmp_path / "out") == contents(tmp_path / "out-calm")
+
+
 class Empty(Squares):
     def run(self, clip: Clip) -> Iterator[pa.Table]:
         for table in super().run(clip):

@@ -1,5 +1,6 @@
 """Stages whose store is on S3: the bytes of a local run, whatever the server does meanwhile."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -67,7 +68,8 @@ def test_a_run_on_a_failing_server_is_the_run_in_a_folder(
     server.fail("403", "PUT", "/decode/", after=2)
     done = workspace.stage("decode")
     assert done.returncode == 1
-    (line,) = done.stderr.strip().splitlines()
+    # on a busy machine progress is told besides
+    (line,) = (one for one in done.stderr.splitlines() if not re.match(r"decode: \d+/", one))
     assert f"error: {remote.store.root}/decode/" in line
     assert "cannot write it" in line
     assert "set credentials" in line
