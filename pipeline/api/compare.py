@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -11,22 +13,27 @@ import numpy as np
 import pandas as pd
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
+from arpgnet.pipeline.common.params import PARAMS_FILE, TaskParams, load_params
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.compare import run
 from arpgnet.pipeline.compare.sources import read_side
 from arpgnet.pipeline.compare.table import sentences
 from arpgnet.pipeline.report.score_names import SCORE_NAMES, deciding
 from arpgnet.pipeline.tables.manifest import (
-    FRAME_LABELS,
     MANIFEST,
     SPLITS,
-    read_frame_label_table,
     read_manifest,
     read_splits,
 )
-from arpgnet.pipeline.tables.predictions import Units, prediction_rows, write_predictions
-from arpgnet.pipeline.training.labels import labels_of
+from arpgnet.pipeline.tables.predictions import (
+    EXPRESSION,
+    Units,
+    prediction_rows,
+    write_predictions,
+)
+from arpgnet.pipeline.training.kinds import read_task
+from arpgnet.pipeline.training.kinds.base import Kind
+from arpgnet.pipeline.training.labels import FrameLabels, known
 
 Folder = str | PathLike[str]
 SUM = 1e-3  # how far from 1 the probabilities of a row may add up to
@@ -91,8 +98,9 @@ def save_predictions(
     without a prediction, as one of ARPGNet's without a face: it counts as wrong.
 
     Args:
-        table: columns `clip` and `p_<class>` for each class, whose rows sum to 1; where frames are
-            labeled also `frame_index`; `fold` and `seed` where they are not 0.
+        table: columns `clip` and `p_<class>` for each class, whose rows sum to 1, or, of another
+            task (`task.kind` of the workspace), a column for each target; where frames are labeled
+            also `frame_index`; `fold` and `seed` where they are not 0.
         path: of the file.
         root: the workspace whose clips these are.
         model: its name in the file.
@@ -102,15 +110,16 @@ def save_predictions(
 
     Raises:
         UserError: a column is absent, a clip is no test clip of its fold or is listed twice, or the
-            values are no probabilities.
+            values are no probabilities, or not on the targets' scale.
     """
     root, path = Path(root), Path(path)
-    manifest = read_manifest(root / MANIFEST)
-    labels = read_frame_label_table(root / FRAME_LABELS)
-    clip_labels, frame_labels = labels_of(manifest.clips, labels)
-    columns = [f"p_{name}" for name in manifest.classes]
+    kind, labels = read_task(_task(root), read_manifest(root / MANIFEST), root)
+    clip_labels, frame_labels = labels.of_clip, labels.of_frames
+    of_classes = kind.name == EXPRESSION
+    columns = [f"p_{name}" if of_classes else name for name in kind.outputs]
     keys = ["clip"] if frame_labels is None else ["clip", "frame_index"]
-    _check(table, columns, keys)
+    values = _check(table, columns, keys)
+    (_check_shares if of_classes else partial(_check_range, kind))(values)
     splits = read_splits(root / SPLITS).to_pandas()
     tests = splits[(splits["split"] == "test") & splits["clip_id"].isin(list(clip_labels))]
     numbers = [_numbers(table, name) for name in ("fold", "seed")]
@@ -119,27 +128,39 @@ def save_predictions(
         rows = table[(numbers[0] == fold) & (numbers[1] == seed)]
         clips = tests["clip_id"][tests["fold"] == fold].tolist()
         _belong(rows, clips, keys, fold)
-        if frame_labels is None:
-            units = pd.DataFrame({"clip": clips, "label": [clip_labels[clip] for clip in clips]})
-        else:
-            each = [(clip, frame_labels[clip]) for clip in clips]
-            parts = [
-                pd.DataFrame({"clip": clip, "frame_index": of.index, "label": of.label})
-                for clip, of in each
-            ]
-            units = pd.concat(parts, ignore_index=True)
-            units = units[units["label"] >= 0]
-        found = units.merge(rows[[*keys, *columns]], "left", on=keys)
-        index = None if frame_labels is None else found["frame_index"].to_numpy(np.int64)
-        scored = Units(found["clip"].to_numpy(object), found["label"].to_numpy(np.int64), index)
-        values = found[columns].to_numpy(np.float64)
+        units = _units(clips, clip_labels, frame_labels)
+        asked = pd.DataFrame({"clip": units.clip_id})
+        if units.frame_index is not None:
+            asked["frame_index"] = units.frame_index
+        predicted = asked.merge(rows[[*keys, *columns]], "left", on=keys)[columns]
         where: dict[str, Any] = {"model": model, "fold": fold, "seed": seed, "split": "test"}
-        written.append(prediction_rows(scored, values, **where))
-    write_predictions(written, manifest.classes, path)
+        written.append(prediction_rows(units, predicted.to_numpy(np.float64), **where))
+    write_predictions(written, kind.outputs, path, kind.name)
     return path
 
 
-def _check(table: pd.DataFrame, columns: list[str], keys: list[str]) -> None:
+def _task(root: Path) -> TaskParams:
+    """Return the workspace's task; of a folder without settings, expressions."""
+    path = root / PARAMS_FILE
+    return load_params(path).task if path.is_file() else TaskParams()
+
+
+def _units(
+    clips: list[str], labels: Mapping[str, Any], frames: Mapping[str, FrameLabels] | None
+) -> Units:
+    """Return the clips, or their labeled frames, with their labels."""
+    if frames is None:
+        return Units(np.array(clips, object), np.array([labels[clip] for clip in clips]), None)
+    each = [frames[clip] for clip in clips]
+    names = np.repeat(np.array(clips, object), [len(one.index) for one in each])
+    label = np.concatenate([one.label for one in each])
+    scored = known(label)
+    index = np.concatenate([one.index for one in each])
+    return Units(names[scored], label[scored], index[scored])
+
+
+def _check(table: pd.DataFrame, columns: list[str], keys: list[str]) -> np.ndarray:
+    """Return the values of the rows that have any, float64 [rows, K]."""
     missing = [name for name in [*keys, *columns] if name not in table]
     if missing:
         raise UserError(
@@ -152,7 +173,17 @@ def _check(table: pd.DataFrame, columns: list[str], keys: list[str]) -> None:
         values = table[columns].to_numpy(np.float64)
     except (TypeError, ValueError):
         raise UserError("the table of predictions has values that are not numbers") from None
-    values = values[~np.isnan(values).any(axis=1)]
+    found: np.ndarray = values[~np.isnan(values).any(axis=1)]
+    return found
+
+
+def _check_range(kind: Kind, values: np.ndarray) -> None:
+    low, high = kind.range
+    if not ((values >= low) & (values <= high)).all():
+        raise UserError(f"the values of {', '.join(kind.outputs)} must be from {low:g} to {high:g}")
+
+
+def _check_shares(values: np.ndarray) -> None:
     if not ((values >= 0).all() and np.abs(values.sum(axis=1) - 1).max(initial=0) <= SUM):
         raise UserError(
             "the values in p_<class> are not probabilities (0 to 1, with the sum 1 in each row): "

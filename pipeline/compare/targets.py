@@ -6,6 +6,7 @@ counterpart of: F1, ICC and CCC are of the whole test part.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,14 @@ def compare_targets(a: Side, b: Side, units: Units, params: EvaluateParams) -> d
                 f"no target has a {name}: the test part never shows any, or only one value"
             )
         scores[name] = _paired(
-            *(over_outputs(value) for value in values),
-            *(over_outputs(draw).mean(axis=1) for draw in draws),
+            [over_outputs(value) for value in values],
+            [over_outputs(draw).mean(axis=1) for draw in draws],
             params,
         )
         for place, output in enumerate(a.outputs):
             each[output][name] = _paired(
-                *(value[:, place] for value in values),
-                *(draw[:, :, place].mean(axis=1) for draw in draws),
+                [value[:, place] for value in values],
+                [draw[:, :, place].mean(axis=1) for draw in draws],
                 params,
             )
     return {"scores": scores, "per_output": each}
@@ -63,14 +64,15 @@ def _scored(side: Side, units: Units, measures: Measures, params: EvaluateParams
 
 
 def _paired(
-    a: np.ndarray, b: np.ndarray, draws_a: np.ndarray, draws_b: np.ndarray, params: EvaluateParams
+    values: Sequence[np.ndarray], draws: Sequence[np.ndarray], params: EvaluateParams
 ) -> dict[str, Any]:
     """Return both sides' mean and interval, and those of their difference, with its p-value.
 
     Args:
-        a, b: of each seed.
-        draws_a, draws_b: of each resample, the mean over seeds.
+        values: of A and B, a score of each seed.
+        draws: of A and B, that of each resample, the mean over seeds.
     """
+    (a, b), (draws_a, draws_b) = values, draws
     gap = draws_b - draws_a
     return {
         "a": mean_std(a) | _ends(draws_a, params),

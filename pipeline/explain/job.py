@@ -76,7 +76,7 @@ class ExplainJob:
     def _load(self, folder: Path) -> tuple[ARPGNet, Task]:
         """Load a run's network once: its pieces follow each other."""
         if self._loaded is None or self._loaded[0] != folder:
-            network, info = load_run(folder, kind=None)
+            network, info = load_run(folder)
             self._loaded = folder, network, make_task(self.dataset, views_of(info))
         return self._loaded[1:]
 

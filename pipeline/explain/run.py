@@ -180,7 +180,7 @@ def _explained(
             _, views = chosen_views(dataset, info, np.array(mine), windows)
             pieces += [Piece(folder, part) for part in in_passes(views)]
     parts = explained(job, pieces, workers)
-    network, _ = load_run(pieces[-1].folder, kind=None)
+    network, _ = load_run(pieces[-1].folder)
     about = {
         "unit": "clips" if dataset.frame_labels is None else "windows",
         "regions": {

@@ -77,10 +77,8 @@ def check(file: Path, root: Path = Path()) -> Checked:
     rows, stored = rows.select(mine), stored[mine]
     if kind != kind_of_predictions(root / PREDICTIONS) or names != outputs or not len(stored):
         raise UserError(f"{root / PREDICTIONS} has no predictions of {run['name']} of {file}")
-    targets = "auto" if kind == EXPRESSION else outputs
-    dataset, _ = load(
-        read_manifest(root / MANIFEST), root, task=TaskParams(kind=kind, targets=targets)
-    )
+    task = TaskParams() if kind == EXPRESSION else TaskParams(kind=kind, targets=outputs)
+    dataset, _ = load(read_manifest(root / MANIFEST), root, task=task)
     views = TrainParams.model_validate({name: params["train"][name] for name in VIEWS})
     found = predictions(session, make_task(dataset, views), rows)
     return Checked(

@@ -49,7 +49,7 @@ def export(params: Params, out: Path, *, run: str | None = None, root: Path = Pa
             ONNX, or the graph differs by more than `parity.TOLERANCE`; `out` is unchanged.
     """
     name = find_run(run, root)
-    network, info = load_run(root / RUNS / name, kind=None)
+    network, info = load_run(root / RUNS / name)
     kind = trained_task(info.get("kind", EXPRESSION), info["classes"])
     properties = metadata(network, info, params, name, root)
     graph, difference = checked_graph(network, kind, properties)

@@ -129,7 +129,7 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
         card=root / CARD,
     )
     if others:
-        networks = tuple(load_run(root / RUNS / other, kind=None)[0] for other in others)
+        networks = tuple(load_run(root / RUNS / other)[0] for other in others)
         together = f"{ENSEMBLE} of {', '.join(sorted([name, *others]))}"
         model = replace(model, name=together, others=networks)
     _check_data(name, params, model.embedding, root)
@@ -154,7 +154,7 @@ def assemble(
     Raises:
         UserError: as `load_model`.
     """
-    network, info = load_run(folder, kind=None)
+    network, info = load_run(folder)
     if params.faces.source != "detect" or params.faces.landmarks != "pack":
         raise UserError(
             f"{name} was trained on faces or landmarks provided by the data set, which a video "

@@ -324,5 +324,6 @@ class Predictor:
             head,
             regions=names,
             model=name,
+            of_frames=self.model.of_frames,
             blurred=self.options.blur_faces,
         )

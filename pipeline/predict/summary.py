@@ -88,8 +88,13 @@ class FaceSummary:
 
     def _unseen(self) -> _Face:
         outputs = len(self._head.classes)
-        start = (0.0, 0.0, np.inf, -np.inf, NAN)
-        return _Face(*(np.full(outputs, value) for value in start))
+        return _Face(
+            total=np.zeros(outputs),
+            counts=np.zeros(outputs),
+            low=np.full(outputs, np.inf),
+            high=np.full(outputs, -np.inf),
+            high_s=np.full(outputs, NAN),
+        )
 
     def _score(self, seen: _Face, time_s: float, values: np.ndarray) -> None:
         seen.scored += 1

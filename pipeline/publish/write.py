@@ -84,7 +84,7 @@ def publish(
     place = Path(os.path.abspath(target))  # noqa: PTH100 - resolve would follow a link
     _refuse_full(place, target)
     name = find_run(run, root)
-    _, info = load_run(root / RUNS / name, kind=None)
+    _, info = load_run(root / RUNS / name)
     _same_settings(params, info, name)
     card = _card(params, info, name, root)
     fresh = partial(place)

@@ -12,7 +12,6 @@ import torch
 from arpgnet.models.arpgnet import ARPGNet, ARPGNetConfig
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.tables.curves import RUNS
-from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.training.domain import PREFIX, Domain, domain_of
 from arpgnet.pipeline.training.network import build_network, config_from_dict
 from arpgnet.pipeline.training.state import Weights, read_tensors, write_tensors
@@ -45,30 +44,23 @@ def save_run(
     write_tensors(folder / MODEL, tensors, {**info, "network": asdict(config)})
 
 
-def load_run(folder: Path, *, kind: str | None = EXPRESSION) -> tuple[ARPGNet, dict[str, Any]]:
+def load_run(folder: Path) -> tuple[ARPGNet, dict[str, Any]]:
     """Return a trained network in evaluation mode on the CPU, and its metadata.
 
     Its logits are divided by the run's temperature: everybody who loads it gets the probabilities
     that evaluation has measured.
 
-    Args:
-        kind: the task that it must have been trained for; None: any.
-
     Returns:
-        The network and a mapping with `classes`, `params`, `network`, `features`, `fold`, `seed`,
-        `best_epoch`, `temperature` and `validation`.
+        The network and a mapping with `classes` (of other tasks than expressions, the targets),
+        `kind` (the task), `params`, `network`, `features`, `fold`, `seed`, `best_epoch`,
+        `temperature` and `validation`.
 
     Raises:
-        UserError: there is no network of this version in the folder, or it has another task.
+        UserError: there is no network of this version in the folder.
     """
     path = folder / MODEL
     tensors, info = read_tensors(path)
     missing = [key for key in NEEDED if key not in info]
-    trained = info.get("kind", EXPRESSION)
-    if kind not in (trained, None):
-        raise UserError(
-            f"{path} was trained for task.kind: {trained}; this works with task.kind: {kind} only"
-        )
     try:
         if missing:
             raise KeyError(f"no {', '.join(missing)}")
@@ -151,7 +143,7 @@ def best_run(root: Path = Path()) -> str:
     first by name."""
 
     def score(name: str) -> float:
-        info = load_run(root / RUNS / name, kind=None)[1]
+        info = load_run(root / RUNS / name)[1]
         chosen = info.get("select", info["params"]["train"]["select"])
         if chosen == "auto":
             # of a run before there were other tasks than expressions

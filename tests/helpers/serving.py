@@ -20,6 +20,7 @@ from arpgnet.pipeline.serve.run import listening
 from arpgnet.pipeline.serve.uploads import Pace
 from arpgnet.pipeline.serve.worker import CANCELLED, TABLE, Outcome, Ready, Task
 
+MADE_UP = Ready("made-up", ["anger", "happiness"])
 LOCAL = "http://127.0.0.1:8765"
 
 
@@ -29,9 +30,10 @@ class MadeUp:
 
     go: threading.Event = field(default_factory=threading.Event)
     fails: str | None = None
+    ready: Ready = MADE_UP
 
     def start(self) -> Ready:
-        return Ready("made-up", ["anger", "happiness"])
+        return self.ready
 
     def run(
         self, task: Task, progress: Callable[[int, int], None], cancelled: threading.Event
@@ -76,13 +78,14 @@ def service(
     upload_bytes: int = 100_000,
     pace: Pace | None = None,
     waiting: int = 1,
+    ready: Ready = MADE_UP,
 ) -> Iterator[Service]:
-    worker = MadeUp()
+    worker = MadeUp(ready=ready)
     folder.mkdir(exist_ok=True)
     jobs = Jobs(folder, [worker], waiting=waiting)
-    ready = jobs.start()
+    loaded = jobs.start()
     limits = Limits(upload_bytes, 60.0, 3600.0, root=root, pace=pace or Pace())
-    guard = make_app(jobs, ready, limits, access or Access())
+    guard = make_app(jobs, loaded, limits, access or Access())
     with listening("127.0.0.1", 0) as listener:
         config = uvicorn.Config(guard, log_level="warning", lifespan="on", ws="none")
         running = uvicorn.Server(config)

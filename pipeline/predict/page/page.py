@@ -64,6 +64,7 @@ class Page:
         head: what holds for all rows.
         regions: the names of the N regions of the network.
         model: the run's name.
+        of_frames: whether it was trained on labeled frames, and not on labeled clips.
         blurred: whether the rows say what is blurred.
 
     Raises:
@@ -81,11 +82,12 @@ class Page:
         *,
         regions: Sequence[str],
         model: str,
+        of_frames: bool = False,
         blurred: bool = False,
     ) -> None:
         self._path, self._head = path, head
         self._regions, self._model = list(regions), model
-        self._blurred = blurred
+        self._blurred, self._of_frames = blurred, of_frames
         self._frames = InStep(video, expected)
         width, height = self._frames.width, self._frames.height
         scale = min(1.0, SIDE / max(width, height))
@@ -151,6 +153,7 @@ class Page:
             frames=self._columns.frames,
             faces=len(metadata["faces"]),
             plural=plural,
+            of_frames=self._of_frames,
             window_s=self._head.window_s,
             stride_s=self._head.stride_s,
             warning=self._head.warning,

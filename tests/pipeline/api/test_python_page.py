@@ -15,11 +15,13 @@ import arpgnet
 from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.tables.manifest import Clip, write_manifest
 from arpgnet.pipeline.tables.predictions import read_predictions
+from arpgnet.pipeline.tables.targets import read_targets
 from arpgnet.pipeline.video.stream import plan, stream
 from helpers.face_videos import film_of_a_face
 from helpers.in_process import arpgnet as run_arpgnet
 from helpers.own_predictions import perfect, write_arpgnet
 from helpers.synthetic_data import CLASSES, LOST, write_data
+from helpers.synthetic_targets import with_targets
 from helpers.untrained_run import CLASSES as OF_RUN
 from helpers.untrained_run import publish_untrained, write_run
 
@@ -187,6 +189,26 @@ def test_predictions_of_frames_are_of_each_labeled_one(tmp_path: Path) -> None:
     assert set(rows.frame_index) == {1, 2, 3}
     assert (rows.predicted == 0).all()
     assert (rows.label >= 0).all()
+
+
+def test_predictions_of_action_units_are_compared(tmp_path: Path) -> None:
+    with_targets(tmp_path, frames=True)
+    (tmp_path / "params.yaml").write_text("task:\n  kind: action_units\n")
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
+    units = ["au_1", "au_2", "au_4"]
+    known = read_targets(tmp_path / "data/targets.parquet")
+    truth = pd.DataFrame(known.values, columns=units).fillna(0.0)
+    truth = truth.assign(clip=known.clip_id, frame_index=known.frame_index)
+    tested = truth[truth["clip"].str[1].astype(int) % 2 == 0]
+    mine = arpgnet.save_predictions(tested, folder / "a.parquet", tmp_path)
+    inverse = tested.assign(**{name: 1 - tested[name] for name in units})
+    other = arpgnet.save_predictions(inverse, folder / "b.parquet", tmp_path)
+    found = arpgnet.compare(other, mine, tmp_path)
+    assert (found.scores.loc["f1", "a"], found.scores.loc["f1", "b"]) == (0, 1)
+    assert found.scores.loc["f1", "p"] < 0.05
+    with pytest.raises(UserError, match="the values of au_1, au_2, au_4 must be from 0 to 1"):
+        arpgnet.save_predictions(tested.assign(au_4=5.0), folder / "c.parquet", tmp_path)
 
 
 @pytest.mark.parametrize(

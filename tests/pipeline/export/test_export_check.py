@@ -45,7 +45,7 @@ def kept(info: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_file(root: Path, run: str, out: Path) -> Path:
-    network, info = load_run(root / RUNS / run, kind=None)
+    network, info = load_run(root / RUNS / run)
     task = trained_task(info["kind"], info["classes"])
     where = {"name": run, "fold": info["fold"], "seed": info["seed"]}
     where["refitted"] = info["refitted"]

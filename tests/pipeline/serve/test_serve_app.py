@@ -10,6 +10,7 @@ import httpx
 import pytest
 from werkzeug.http import parse_options_header
 
+from arpgnet.pipeline.serve.worker import Ready
 from helpers.serving import Service, service, wait_for
 
 
@@ -96,6 +97,15 @@ def test_a_download_has_the_videos_name(
     said = client.get(f"/api/jobs/{job}/files/result.html").headers["content-disposition"]
     assert said.startswith("inline")
     assert parse_options_header(said)[1]["filename"] == saved.replace(".csv", ".html")
+
+
+def test_another_task_says_what_its_values_are(tmp_path: Path) -> None:
+    ready = Ready("moods", ["valence"], kind="valence_arousal", scale="valence: -1 to 1")
+    with service(tmp_path / "jobs", ready=ready) as made, made.client() as client:
+        about = client.get("/api/service").json()
+    assert (about["title"], about["scale"]) == ("valence and arousal", "valence: -1 to 1")
+    assert "csv" in about["formats"]
+    assert "intervals" not in about["formats"]
 
 
 def test_too_many_are_a_line(client: httpx.Client) -> None:

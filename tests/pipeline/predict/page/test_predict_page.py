@@ -53,7 +53,10 @@ def write(
     path = page_path(folder / "out/a.csv")
     path.parent.mkdir(exist_ok=True)
     regions = metadata.get("regions", NAMES)
-    made = Page(path, video, plan(video), head, regions=regions, model="fold0-seed0")
+    of_frames = metadata.get("of_frames", False)
+    made = Page(
+        path, video, plan(video), head, regions=regions, model="fold0-seed0", of_frames=of_frames
+    )
     for row in some:
         made.add(row)
     made.close(complete)
@@ -156,6 +159,11 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert "Incomplete" in text
     assert "3 frames" in text
     assert "No face was found" in write(tmp_path, [Row(0, 0.0)])
+
+
+def test_a_network_of_frames_has_values_of_each(tmp_path: Path) -> None:
+    assert "has values of its own" in write(tmp_path, rows(), of_frames=True)
+    assert "has values of its own" not in write(tmp_path, rows())
 
 
 def test_without_a_row_there_is_no_page(tmp_path: Path) -> None:
