@@ -365,6 +365,16 @@ class EvaluateParams(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     calibrate: bool = True
     threshold: Literal["fixed", "validation"] = "fixed"
+    smooth: Annotated[int, Field(ge=1, le=1001)] | Literal["auto"] = 1
+
+    @model_validator(mode="after")
+    def _has_a_middle(self) -> EvaluateParams:
+        if self.smooth != "auto" and self.smooth % 2 == 0:
+            raise ValueError(
+                f"evaluate.smooth: {self.smooth} is even; a window with a frame in its middle has "
+                f"an odd number of frames, such as {self.smooth + 1}"
+            )
+        return self
 
 
 class ReportParams(Section):

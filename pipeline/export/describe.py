@@ -82,6 +82,8 @@ def metadata(
             "refitted": info.get("refitted", 0),
             # the graph's logits are divided by it already
             "temperature": info.get("temperature", 1.0),
+            # the graph's outputs of frames are not smoothed; `arpgnet predict` does it afterwards
+            **({"smoothing": info["smoothing"]["length"]} if "smoothing" in info else {}),
             "val_uar": info["validation"]["val_uar"],
         },
         "license": {

@@ -101,6 +101,11 @@ class Model:
         return bool(self.info["task"] == "frame")
 
     @property
+    def smooth(self) -> int:
+        """Over how many video frames the predictions of frames are smoothed; 1: they are not."""
+        return int(self.info.get("smoothing", {}).get("length", 1))
+
+    @property
     def views(self) -> TrainParams:
         """Settings of the views; `frames` is T of the longest view in training."""
         trained = self.info["params"]["train"]
