@@ -167,8 +167,10 @@ def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) 
     predictions = read_predictions(root / PREDICTIONS)
     predictions = predictions.select((predictions.model == NETWORK) & (predictions.split == "test"))
     ranked = confused(predictions, PAIRS)
+    trained = read_info(next(iter(runs.values())) / MODEL)["features"]
+    views = trained.get("views")
     dataset, fold_of, drawn = load_chosen(
-        root, graphs, predictions, ranked, list(runs), most, shared=workers > 1
+        root, graphs, predictions, ranked, list(runs), most, views=views, shared=workers > 1
     )
     mean_NC, seen_N, xy_N2 = region_statistics(dataset)
     job = ExplainJob(dataset, graphs.metadata["pooling"], mean_NC.numpy(), seen_N)
@@ -177,8 +179,8 @@ def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) 
         info = read_info(folder / MODEL)
         mine = [n for n, clip in enumerate(dataset.clip_ids) if fold_of[clip] == fold]
         if mine:
-            _, views = chosen_views(dataset, info, np.array(mine), most)
-            pieces += [Piece(folder, part) for part in _parts(views)]
+            _, shown = chosen_views(dataset, info, np.array(mine), most)
+            pieces += [Piece(folder, part) for part in _parts(shown)]
     parts = list(explained(job, pieces, workers))
     network, _ = load_run(pieces[-1].folder)
     branches = can_hide(network, job.pooling)
@@ -214,10 +216,15 @@ def load_chosen(
     folds: list[int],
     most: int,
     *,
+    views: str | None = None,
     shared: bool = False,
 ) -> tuple[Dataset, dict[str, int], set[str]]:
     """Load the features of the explained clips, the fold that tests each, and the clips that were
-    drawn from their class; the others show a confused pair (`ranked`, of `confused`)."""
+    drawn from their class; the others show a confused pair (`ranked`, of `confused`).
+
+    Args:
+        views: how the networks fuse two views of a face; None: they have one.
+    """
     manifest = read_manifest(root / "data/manifest.parquet")
     table = read_frame_label_table(root / "data/frame_labels.parquet")
     labels, frame_labels = labels_of(manifest.clips, table)
@@ -232,7 +239,9 @@ def load_chosen(
     if frame_labels is None:
         chosen |= confused_clips(predictions, ranked, fold_of, most)
     wanted = {clip: labels[clip] for clip in fold_of if clip in chosen}
-    dataset = load_dataset(wanted, appearance, graphs, frame_labels=frame_labels, shared=shared)
+    dataset = load_dataset(
+        wanted, appearance, graphs, frame_labels=frame_labels, views=views, shared=shared
+    )
     return dataset, fold_of, drawn
 
 

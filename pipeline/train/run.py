@@ -76,6 +76,7 @@ def train(
             root,
             processes.device,
             task=params.task,
+            views=params.view_fusion,
             rank=processes.rank,
             world=processes.world,
             shared=worker_count > 1,
@@ -372,6 +373,7 @@ class Networks:
         world = self.processes.world
         return {
             "appearance": {"vector": self.params.appearance.vector},
+            **({"views": self.params.views.model_dump()} if self.params.appearance.dual else {}),
             "relation": self.params.relation.model_dump(),
             "fusion": self.params.fusion.model_dump(),
             "task": self.params.task.model_dump(exclude={"targets"}),
