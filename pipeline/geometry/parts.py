@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from arpgnet.pipeline.geometry.alignment import CROP_PX, apply
 
 # side of an eye's patch and by how much its center lies above the eye, as fractions of the crop: 36
-# and 4 of 112 pixels. Eyes are 35 pixels apart: the patches meet between them
+# and 6 of 112 pixels. Eyes are 35 pixels apart: the patches meet between them; brows lie up to 20
+# above them
 PATCH = 36 / CROP_PX
-RAISED = 4 / CROP_PX
+RAISED = 6 / CROP_PX
 
 
 def key_points(kps: NDArray[np.float32], matrices: NDArray[np.float32], px: int) -> NDArray:

@@ -30,7 +30,7 @@ def at(crop: np.ndarray, x: float, y: float) -> np.ndarray:
 
 def plain(crop: np.ndarray, points: np.ndarray, row: int, column: int) -> np.ndarray:
     px, half = len(crop), len(crop) // 2
-    scale, raised = (36 / 112 * px) / half, 4 / 112 * px
+    scale, raised = (36 / 112 * px) / half, 6 / 112 * px
     if row < half:
         eye = points[0 if column < half else 1] - [0, raised]
         u = column % half - (half - 1) / 2
