@@ -167,7 +167,7 @@ def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) 
     predictions = read_predictions(root / PREDICTIONS)
     predictions = predictions.select((predictions.model == NETWORK) & (predictions.split == "test"))
     ranked = confused(predictions, PAIRS)
-    trained = read_info(next(iter(runs.values())) / MODEL)["features"]
+    trained = read_info(next(iter(runs.values())) / MODEL).get("features", {})
     views = trained.get("views")
     dataset, fold_of, drawn = load_chosen(
         root, graphs, predictions, ranked, list(runs), most, views=views, shared=workers > 1
