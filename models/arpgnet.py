@@ -13,6 +13,8 @@ Ours, and therefore settings: all widths, layer and head counts, residual + Laye
 layer, ELU, GAT (v1), node position embedding, readout, window, merging by concatenation, mean over
 time, dropout, and the use of the pooled feature map as appearance vector.
 
+A second view of each face, its enlarged parts, may join the appearance branch (`models.views`).
+
 Shape letters: B clips, T frames, N regions (graph nodes), C map channels, E embedding features,
 S = h * w map cells, D width, F fused features (2 D where two streams are concatenated, else D),
 H heads, L layers, K classes, G = B * T graphs.
@@ -30,6 +32,8 @@ from arpgnet.models import kernels
 from arpgnet.models.abrnet import ABRNet, ABRNetConfig
 from arpgnet.models.attention import CONVS, Edges
 from arpgnet.models.fusion import Fusion, FusionConfig, check_choice
+from arpgnet.models.inputs import Standardize, required
+from arpgnet.models.views import DualViews, ViewFusion
 
 # our layers, or a class of torch_geometric.nn (`models.pyg_convs`)
 RelationConv = Literal["gat", "gatv2"] | str
@@ -98,6 +102,7 @@ class ARPGNetConfig:
         appearance_vector: what makes the appearance stream: the embedding, the mean-pooled feature
             map (a recognition embedding discards expression; the map keeps more), or both.
         dropout: on the appearance vector and before the classifier.
+        views: how the appearance branch fuses a second view of the face; None: it has one view.
     """
 
     num_classes: int
@@ -108,9 +113,17 @@ class ARPGNetConfig:
     dropout: float
     relation: RelationConfig
     fusion: FusionConfig
+    views: ViewFusion | None
 
     def __post_init__(self) -> None:
         check_choice("appearance_vector", self.appearance_vector, get_args(AppearanceVector))
+        if self.views is not None:
+            check_choice("views.fusion", self.views, get_args(ViewFusion))
+        if self.views == "attention" and self.appearance_vector == "embedding":
+            raise ValueError(
+                "views.fusion: attention reads the views' maps: set appearance.vector to map or "
+                "both, or views.fusion to mean or concat"
+            )
         units = self.relation.abrnet.units if self.relation.abrnet else self.num_classes
         if units != self.num_classes:
             raise ValueError(f"ABRNet has {units} units, the network {self.num_classes} outputs")
@@ -138,7 +151,9 @@ class ARPGNet(nn.Module):
         self.config = config
         streams = config.fusion.streams
         if "appearance" in streams:
-            self.appearance = AppearanceBranch(config)
+            self.appearance = (
+                AppearanceBranch(config) if config.views is None else dual_views(config)
+            )
         if "relation" in streams:
             chosen = config.relation.edge_types
             adjacency_NN = adjacency(edge_index_2E, edge_type_E, num_nodes, chosen)
@@ -162,6 +177,9 @@ class ARPGNet(nn.Module):
         node_xy_BTN2: Tensor | None = None,
         visible_BTN: Tensor | None = None,
         valid_BT: Tensor,
+        parts_embedding_BTE: Tensor | None = None,
+        parts_map_BTC: Tensor | None = None,
+        parts_cells_BTSC: Tensor | None = None,
         attention: bool = False,
     ) -> dict[str, Tensor]:
         """Return logits and named intermediates.
@@ -173,6 +191,8 @@ class ARPGNet(nn.Module):
             node_xy_BTN2: float, region centers in [0, 1] of the crop, for coordinate positions.
             visible_BTN: bool, regions to use; None = all. A hidden one is no key and not read out.
             valid_BT: bool, frames to use. Features of the others must be finite; they are ignored.
+            parts_embedding_BTE, parts_map_BTC, parts_cells_BTSC: float, of the second view, with
+                `views`: its embedding, mean map and map, of which the fusion reads what it needs.
             attention: also return attention weights.
 
         Returns:
@@ -193,7 +213,9 @@ class ARPGNet(nn.Module):
         out: dict[str, Tensor] = {}
         streams = self.config.fusion.streams
         if "appearance" in streams:
-            out["appearance_BTD"] = self.appearance(embedding_BTE, map_BTC)
+            face = {"embedding": embedding_BTE, "map": map_BTC}
+            parts = {"embedding": parts_embedding_BTE, "map": parts_map_BTC}
+            out["appearance_BTD"] = self.appearance(face, parts, nodes_BTNC, parts_cells_BTSC)
         if "relation" in streams:
             out |= self.relation(nodes_BTNC, node_xy_BTN2, visible_BTN, attention=attention)
         fused, weights = self.fusion(
@@ -218,6 +240,9 @@ class ARPGNet(nn.Module):
         embedding: MeanStd | None = None,
         map_vector: MeanStd | None = None,
         nodes: MeanStd | None = None,
+        parts_embedding: MeanStd | None = None,
+        parts_map: MeanStd | None = None,
+        parts_cells: MeanStd | None = None,
     ) -> None:
         """Set the mean and standard deviation, per feature, by which inputs are standardized.
 
@@ -228,6 +253,10 @@ class ARPGNet(nn.Module):
             "appearance.embedding_scale": embedding,
             "appearance.map_scale": map_vector,
             "relation.node_scale": nodes,
+            "appearance.parts_embedding_scale": parts_embedding,
+            "appearance.parts_map_scale": parts_map,
+            "appearance.tokens.nodes_scale": nodes,
+            "appearance.tokens.cells_scale": parts_cells,
         }
         modules = dict(self.named_modules())
         for name, statistics in provided.items():
@@ -241,22 +270,41 @@ class AppearanceBranch(nn.Module):
 
     def __init__(self, config: ARPGNetConfig) -> None:
         super().__init__()
-        dims = {"embedding": config.embedding_dim, "map": config.map_channels}
-        kind = config.appearance_vector
-        self.inputs = tuple(dims) if kind == "both" else (kind,)
+        dims = vector_inputs(config)
+        self.inputs = tuple(dims)
         for name in self.inputs:
             self.add_module(f"{name}_scale", Standardize(dims[name]))
         self.dropout = nn.Dropout(config.dropout)
         self.project = nn.Linear(sum(dims[name] for name in self.inputs), config.width)
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, embedding_BTE: Tensor | None, map_BTC: Tensor | None) -> Tensor:
-        provided = {"embedding": embedding_BTE, "map": map_BTC}
-        parts = [
-            self.get_submodule(f"{name}_scale")(required(provided[name], f"{name} features"))
+    def forward(self, face: Mapping[str, Tensor | None], *_: object) -> Tensor:
+        """What there is of a second view (`DualViews`) is ignored."""
+        inputs = [
+            self.get_submodule(f"{name}_scale")(required(face[name], f"{name} features"))
             for name in self.inputs
         ]
-        return self.norm(self.project(self.dropout(torch.cat(parts, dim=-1))))
+        return self.norm(self.project(self.dropout(torch.cat(inputs, dim=-1))))
+
+
+def vector_inputs(config: ARPGNetConfig) -> dict[str, int]:
+    """Return the features of each input of the appearance vector, by name."""
+    dims = {"embedding": config.embedding_dim, "map": config.map_channels}
+    kind = config.appearance_vector
+    return dims if kind == "both" else {kind: dims[kind]}
+
+
+def dual_views(config: ARPGNetConfig) -> DualViews:
+    """Return the appearance branch of two views; it attends with as many heads as the fusion."""
+    assert config.views is not None
+    return DualViews(
+        config.views,
+        vector_inputs(config),
+        channels=config.map_channels,
+        width=config.width,
+        heads=config.fusion.heads,
+        dropout=config.dropout,
+    )
 
 
 class RelationBranch(nn.Module):
@@ -407,28 +455,6 @@ def make_conv(relation: RelationConfig, width: int, kinds_KNN: Tensor) -> nn.Mod
     return PyGConv(relation.conv, relation.conv_args, width, relation.heads, kinds_KNN)
 
 
-class Standardize(nn.Module):
-    """(x - mean) / std per feature, with constants that are set from training data."""
-
-    shift: Tensor
-    scale: Tensor
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.register_buffer("shift", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
-
-    def set(self, mean: Tensor, std: Tensor) -> None:
-        """A constant feature (std 0, say a dead channel) becomes 0 rather than infinite."""
-        scale = torch.where(std > 0, 1 / std, 0.0)
-        self.scale.copy_(scale)
-        self.shift.copy_(-mean * scale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        # One pass, which also widens float16 features.
-        return torch.addcmul(self.shift, x, self.scale)
-
-
 def pool_nodes(map_BTChw: Tensor, weights: Tensor) -> Tensor:
     """Weighted sums of feature-map cells: one feature vector for each region, [B, T, N, C].
 
@@ -457,10 +483,3 @@ def adjacency(
     adjacency_NN = torch.eye(num_nodes, dtype=torch.bool)
     adjacency_NN[target, source] = True
     return adjacency_NN
-
-
-def required(value: Tensor | None, what: str) -> Tensor:
-    """Return the tensor, or raise ValueError when the caller left it out."""
-    if value is None:
-        raise ValueError(f"this configuration of ARPGNet needs {what}, got None")
-    return value

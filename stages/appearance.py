@@ -1,4 +1,4 @@
-"""appearance: the CNN's embedding and last feature map of every aligned face.
+"""appearance: the CNN's embedding and last feature map of every aligned face, and of its parts.
 
 Reads data/manifest.parquet, data/faces and artifacts/backbone, writes data/appearance.
 """
@@ -31,6 +31,7 @@ def main() -> None:
         params.appearance.batch,
         params.faces.device,
         resolve_precision(params.appearance.precision, params.faces.device),
+        tuple(params.appearance.views),
     )
     print(f"appearance: {run_clips(work, read_manifest().clips, APPEARANCE, params.engine)}")
 

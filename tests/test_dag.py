@@ -123,6 +123,14 @@ def test_heads_touch_training_and_what_follows_only() -> None:
         "train",
         "report",
     ]
+    # how two views are fused runs no face network, and neither does a change of the regions
+    assert [stage for stage in DAG if "views" in DAG[stage].get("params", [])] == [
+        "train",
+        "report",
+    ]
+    assert "data/faces" in DAG["appearance"]["deps"]
+    assert not {"data/landmarks", "data/graphs"} & set(DAG["appearance"]["deps"])
+    assert "graph" not in DAG["appearance"]["params"]
     assert [stage for stage in DAG if "task" in DAG[stage].get("params", [])] == ["train", "report"]
     trained = set(DAG["train"]["outs"])
     readers = {stage for stage in DAG if trained & set(DAG[stage].get("deps", []))}

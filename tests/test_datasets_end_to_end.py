@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arpgnet.pipeline.datasets.presets import read_preset
 from arpgnet.pipeline.geometry.alignment import apply
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.predictions import NETWORK, PREDICTIONS, read_predictions
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
+from arpgnet.pipeline.train.smooth import LENGTHS
+from arpgnet.pipeline.training.checkpoints import load_run
 from helpers import rendered_trees
 from helpers.support import Workspace
 from helpers.whole_runs import SETTINGS, STAGES, in_order, reproduce, results, sides
@@ -174,6 +177,38 @@ def test_affwild2_scores_every_labeled_frame(run: Run, tmp_path: Path) -> None:
     groups = {clip.group for clip in manifest.clips if rendered_trees.TWO_PEOPLE in clip.clip_id}
     assert groups == {rendered_trees.TWO_PEOPLE}
     assert f"of {labeled} frames per seed" in page
+
+
+@pytest.mark.slow
+def test_emae_s_preset_ends_in_the_metric_of_affwild2(run: Run, tmp_path: Path) -> None:
+    root = tmp_path / "affwild2"
+    labeled = rendered_trees.write_affwild2(root)
+    preset = {".".join(key): value for key, value in read_preset("emae-affwild2").items()}
+    own = {"dataset.root": str(root), "faces.pack": "demo", "decode.fps": 8.0}
+    workspace = run(preset | own | {"train.window": 8, "train.stride": 8})
+    metrics, details, page, _ = results(workspace)
+    official = details["official"]
+    assert (official["metric"], official["denominator"]) == ("macro_f1", labeled)
+    assert in_order(metrics["official"])
+    # both views were described, and fused without a region graph
+    seen = ShardReader(workspace.root / "data/appearance")
+    assert seen.metadata["views"] == ["face", "parts"]
+    network, info = load_run(workspace.root / "artifacts/runs/fold0-seed0")
+    assert (network.config.views, network.config.fusion.mode) == ("attention", "appearance")
+    # what validation chose is said everywhere, and is in what was scored
+    chosen = info["smoothing"]
+    assert chosen == details["training"]["fold0-seed0"]["smoothing"]
+    assert chosen["length"] in LENGTHS
+    assert chosen["score"] >= chosen["before"]
+    assert metrics["smoothing"]["frames"]["mean"] == chosen["length"]
+    gain = chosen["score"] - chosen["before"]
+    assert metrics["smoothing"]["val_macro_f1_gain"]["mean"] == pytest.approx(gain, abs=1e-6)
+    card = (workspace.root / "artifacts/MODEL_CARD.md").read_text()
+    said = f"are smoothed over {chosen['length']} video frames"
+    assert said in page
+    assert said in " ".join(card.split())
+    assert "views.fusion" in card
+    assert "appearance branch reads an embedding of the whole face, or two views of it" in page
 
 
 @pytest.mark.slow

@@ -22,10 +22,10 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.revision import UnknownRevision, repository_at
 from arpgnet.pipeline.common.user import require_dvc
 
-# between them the stages from a clip's features to a prediction
-DECIDING = ("graph", "train")
+# the stages from an aligned face to a prediction
+DECIDING = ("appearance", "graph", "train")
 # dependencies that these stages make themselves: their own dependencies stand for them
-MADE = frozenset({"data/graphs"})
+MADE = frozenset({"data/appearance", "data/graphs"})
 LOCK = "dvc.lock"
 LOGS = Path(".dvc/tmp/ablate")
 
@@ -56,7 +56,7 @@ def is_finished(row: Row, root: Path) -> bool:
     if theirs is None:
         return False
     ours = YAML(typ="safe").load((root / LOCK).read_text(encoding="utf-8"))
-    return _deciding(theirs) == _deciding(ours, row.settings)
+    return deciding(theirs) == deciding(ours, row.settings)
 
 
 def _lock_of(experiment: str, root: Path) -> dict[str, Any] | None:
@@ -68,7 +68,7 @@ def _lock_of(experiment: str, root: Path) -> dict[str, Any] | None:
         return None
 
 
-def _deciding(lock: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Any:
+def deciding(lock: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Any:
     """Collect settings and checksums that decide a row's predictions, with the row's settings."""
     found = {}
     for stage in DECIDING:

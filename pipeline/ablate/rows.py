@@ -33,11 +33,19 @@ class Row:
 APPEARANCE, GRAPH, ATTENTION = "appearance vector", "region graph", "graph attention"
 POSITION, MODE, FUSION = "region position", "branches and fusion", "fusion"
 UNITS = "relations between units (ABRNet)"
+VIEWS = "views of a face"
+FACE, BOTH = {"appearance.views": ["face"]}, {"appearance.views": ["face", "parts"]}
 
 ROWS = (
     Row("vector-embedding", APPEARANCE, {"appearance.vector": "embedding"},
         "the face embedding instead of the mean feature map"),
     Row("vector-both", APPEARANCE, {"appearance.vector": "both"}, "embedding and mean feature map"),
+    Row("views-face", VIEWS, FACE, "the face alone", "the view of the face's parts"),
+    Row("views-mean", VIEWS, {**BOTH, "views.fusion": "mean"}, "face and parts, mean of vectors"),
+    Row("views-concat", VIEWS, {**BOTH, "views.fusion": "concat"},
+        "face and parts, concatenated vectors"),
+    Row("views-attention", VIEWS, {**BOTH, "views.fusion": "attention"},
+        "face and parts, attention of each map to the other"),
     Row("graph-none", GRAPH, {"relation.layers": 0}, "no graph: direct readout of the regions",
         "the graph over regions"),
     Row("edges-none", GRAPH, {"relation.edges": []}, "no edges: a region attends to itself only",

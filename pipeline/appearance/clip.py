@@ -1,4 +1,5 @@
-"""Appearance of a clip's face: the CNN's embedding and its last feature map in every frame.
+"""Appearance of a clip's face: the CNN's embedding and its last feature map in every frame, and of
+its enlarged parts where these are a second view.
 
 T frames, D embedding width, C x h x w the map (512 x 7 x 7 for IResNet and MobileFaceNet).
 """
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from arpgnet.pipeline.geometry.alignment import CROP_PX
+from arpgnet.pipeline.geometry.parts import assemble_parts, key_points
 from arpgnet.pipeline.networks.appearance import (
     AppearanceNetwork,
     centers,
@@ -26,7 +28,7 @@ from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import Device, runtime_version
 from arpgnet.pipeline.runner.work import ClipWorkBase, upstream_reason
 from arpgnet.pipeline.tables.manifest import Clip
-from arpgnet.pipeline.tables.shards import ShardReader, rows_of_valid
+from arpgnet.pipeline.tables.shards import ShardReader, rows_of_valid, to_numpy
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class AppearanceClip(ClipWorkBase):
         pack: the pack's name.
         batch: crops per forward pass; part of the key, because it changes last bits.
         precision: `bf16` runs the network in torch, where its graph can be imported.
+        views: `face`, or `face` and `parts`: then the rows have the parts' columns too.
     """
 
     faces: Path
@@ -47,6 +50,7 @@ class AppearanceClip(ClipWorkBase):
     batch: int
     device: Device = "cpu"
     precision: Precision = "fp32"
+    views: tuple[str, ...] = ("face",)
 
     @property
     def stage(self) -> str:
@@ -56,15 +60,23 @@ class AppearanceClip(ClipWorkBase):
     def schema(self) -> pa.Schema:
         sizes = layout(self.model)
         cells = int(np.prod(sizes.map_shape))
+        of_view = [
+            pa.field("embedding", pa.list_(pa.float16(), sizes.embedding_dim), nullable=False),
+            pa.field("map", pa.list_(pa.float16(), cells), nullable=False),
+        ]
         return pa.schema(
             [
                 pa.field("clip_id", pa.string(), nullable=False),
                 pa.field("frame_index", pa.int32(), nullable=False),
                 pa.field("valid", pa.bool_(), nullable=False),
-                pa.field("embedding", pa.list_(pa.float16(), sizes.embedding_dim), nullable=False),
-                pa.field("map", pa.list_(pa.float16(), cells), nullable=False),
+                *of_view,
+                *(one.with_name(f"parts_{one.name}") for one in of_view if self._dual),
             ]
         )
+
+    @property
+    def _dual(self) -> bool:
+        return "parts" in self.views
 
     @cached_property
     def _faces(self) -> ShardReader:
@@ -84,6 +96,7 @@ class AppearanceClip(ClipWorkBase):
             runtime_version(self.device),
             self.precision,
             self.batch,
+            *(["parts"] if self._dual else []),
         ]
 
     def metadata(self) -> dict[str, Any]:
@@ -97,6 +110,7 @@ class AppearanceClip(ClipWorkBase):
             "pack": self.pack,
             "model_sha256": self.model.sha256,
             **({"tuned_sha256": self.model.weights_sha256} if self.model.weights else {}),
+            **({"views": list(self.views)} if self._dual else {}),
         }
 
     def upstream_failure(self, clip: Clip) -> str | None:
@@ -106,7 +120,8 @@ class AppearanceClip(ClipWorkBase):
         _ = self._network
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
-        for faces in self._faces.pieces(clip.clip_id, ["frame_index", "valid", "crop"]):
+        columns = ["frame_index", "valid", "crop", *(["kps", "matrix"] if self._dual else [])]
+        for faces in self._faces.pieces(clip.clip_id, columns):
             yield self._piece(faces)
 
     def _piece(self, faces: pa.Table) -> pa.Table:
@@ -115,6 +130,14 @@ class AppearanceClip(ClipWorkBase):
         if valid.any():
             data = b"".join(faces.column("crop").filter(pa.array(valid)).to_pylist())
             crops = np.frombuffer(data, np.uint8).reshape(-1, CROP_PX, CROP_PX, 3)
-            embeddings, maps = self._network.describe(crops)
-            values = {"embedding": to_half(embeddings), "map": to_half(maps)}
+            views = {"": crops}
+            if self._dual:
+                kps = to_numpy(faces.column("kps"), (5, 2))[valid]
+                matrices = to_numpy(faces.column("matrix"), (2, 3))[valid]
+                points = key_points(kps, matrices, crops.shape[1])
+                views["parts_"] = assemble_parts(crops, points)
+            for name, images in views.items():
+                embeddings, maps = self._network.describe(images)
+                values[f"{name}embedding"] = to_half(embeddings)
+                values[f"{name}map"] = to_half(maps)
         return rows_of_valid(self.schema, faces.column("frame_index"), valid, values)

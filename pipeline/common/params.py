@@ -214,11 +214,31 @@ class FinetuneParams(Section):
 
 
 class AppearanceParams(Section):
-    """The CNN (`batch`) and what of it the appearance branch sees (`vector`)."""
+    """The CNN (`batch`), of which views of a face, and what the appearance branch sees of each."""
 
     batch: Positive = 16
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    views: list[Literal["face", "parts"]] = ["face"]
     vector: Literal["embedding", "map", "both"] = "map"
+
+    @model_validator(mode="after")
+    def _begins_with_the_face(self) -> AppearanceParams:
+        if self.views not in (["face"], ["face", "parts"]):
+            raise ValueError(
+                f"appearance.views: [{', '.join(self.views)}] is neither [face] nor [face, parts]"
+            )
+        return self
+
+    @property
+    def dual(self) -> bool:
+        """Whether there is an auxiliary view."""
+        return len(self.views) > 1
+
+
+class ViewsParams(Section):
+    """How the two views of `appearance.views: [face, parts]` are fused."""
+
+    fusion: Literal["attention", "mean", "concat"] = "attention"
 
 
 class GraphParams(Section):
@@ -369,6 +389,16 @@ class EvaluateParams(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     calibrate: bool = True
     threshold: Literal["fixed", "validation"] = "fixed"
+    smooth: Annotated[int, Field(ge=1, le=1001)] | Literal["auto"] = 1
+
+    @model_validator(mode="after")
+    def _has_a_middle(self) -> EvaluateParams:
+        if self.smooth != "auto" and self.smooth % 2 == 0:
+            raise ValueError(
+                f"evaluate.smooth: {self.smooth} is even; a window with a frame in its middle has "
+                f"an odd number of frames, such as {self.smooth + 1}"
+            )
+        return self
 
 
 class ReportParams(Section):
@@ -398,6 +428,7 @@ class Params(Section):
     align: AlignParams = AlignParams()
     finetune: FinetuneParams = FinetuneParams()
     appearance: AppearanceParams = AppearanceParams()
+    views: ViewsParams = ViewsParams()
     graph: GraphParams = GraphParams()
     relation: RelationParams = RelationParams()
     fusion: FusionParams = FusionParams()
@@ -407,6 +438,11 @@ class Params(Section):
     report: ReportParams = ReportParams()
     engine: EngineParams = EngineParams()
 
+    @property
+    def view_fusion(self) -> Literal["attention", "mean", "concat"] | None:
+        """How two views of a face are fused; None: there is one."""
+        return self.views.fusion if self.appearance.dual else None
+
     @model_validator(mode="after")
     def _fits_together(self) -> Params:
         for name, heads in (("relation", self.relation.heads), ("fusion", self.fusion.heads)):
@@ -414,6 +450,11 @@ class Params(Section):
                 raise ValueError(
                     f"{name}.heads: {heads} does not divide fusion.width: {self.fusion.width}"
                 )
+        if self.view_fusion == "attention" and self.appearance.vector == "embedding":
+            raise ValueError(
+                "views.fusion: attention reads the maps of both views: set appearance.vector to "
+                "map or both, or views.fusion to mean or concat"
+            )
         relation = self.relation
         if relation.conv not in ("gat", "gatv2") or relation.conv_args:
             # torch and torch_geometric take 3 s, which only who asks for them waits for

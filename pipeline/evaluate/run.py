@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     }
     metrics, details = summarize(predictions, clips, params, metadata, temperatures)
     details["training"] = training
+    metrics |= smoothing_metrics(training.values())
     metrics["domain"] = {
         name: rounded(mean_std([run["domain"][name] for run in training.values()]))
         for name in ("beyond", "percentile")
@@ -91,10 +92,26 @@ def _evaluate_targets(params: EvaluateParams, root: Path) -> None:
     metrics, details = summarize_targets(predictions, clips, params, _metadata(manifest, root))
     names = [f"fold{run['fold']}-seed{run['seed']}" for run in details["runs"]]
     details["training"] = {name: read_run_metadata(root / RUNS / name) for name in names}
+    metrics |= smoothing_metrics(details["training"].values())
     write_json(metrics, root / METRICS)
     write_json(details, root / DETAILS)
     write_outputs(details["models"][NETWORK]["per_output"], root / PLOTS / "outputs.csv")
     _write_histories(names, root, (*LOSSES, f"val_{details['scores'][0]}"))
+
+
+def smoothing_metrics(training: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Say over how many frames the runs' predictions are smoothed, and what validation gains by
+    it; nothing where there is no smoothing."""
+    chosen = [run["smoothing"] for run in training if "smoothing" in run]
+    if not chosen:
+        return {}
+    found = {
+        "frames": mean_std([one["length"] for one in chosen]),
+        f"val_{chosen[0]['select']}_gain": mean_std(
+            [one["score"] - one["before"] for one in chosen]
+        ),
+    }
+    return {"smoothing": rounded(found)}
 
 
 def _metadata(manifest: Manifest, root: Path) -> dict[str, Any]:

@@ -4,7 +4,8 @@ target.
 In the region graph a hidden region is invisible, like one that lies outside the image: no other
 region attends to it and the readout skips it. Where the appearance branch reads the map's mean and
 the regions divide the map evenly (a grid), the region's share of that mean is replaced too, by the
-mean of the same region over the explained frames; an embedding cannot be decomposed like that.
+mean of the same region over the explained frames; an embedding cannot be decomposed like that. A
+branch of two views is left alone: its second one shows most regions again, enlarged.
 
 Shape letters: B views, T frames, N regions, C map channels, K classes.
 """
@@ -55,6 +56,9 @@ def can_hide(network: ARPGNet, pooling: Sequence[Sequence[float]] | None) -> lis
     config = network.config
     found = [name for name in config.fusion.streams if name == "relation"]
     if "appearance" not in config.fusion.streams or config.appearance_vector != "map":
+        return found
+    if config.views is not None:
+        # a region that is hidden from the face is still seen among its enlarged parts
         return found
     if pooling is not None:
         weights = np.asarray(pooling)

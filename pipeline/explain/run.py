@@ -107,8 +107,9 @@ def explanations(root: Path, runs: Mapping[int, Path], most: int, workers: int) 
     predictions = read_predictions(root / PREDICTIONS)
     predictions = predictions.select((predictions.model == NETWORK) & (predictions.split == "test"))
     ranked = confused(predictions, PAIRS)
+    views = _fused_views(read_info(next(iter(runs.values())) / MODEL))
     dataset, fold_of, drawn = load_chosen(
-        root, graphs, predictions, ranked, list(runs), most, shared=workers > 1
+        root, graphs, predictions, ranked, list(runs), most, views=views, shared=workers > 1
     )
     everything = _explained(dataset, graphs, runs, fold_of, most * len(manifest.classes), workers)
     found, seen_N, kinds = concat(everything.parts), everything.seen, everything.kinds
@@ -132,7 +133,9 @@ def target_explanations(
     graphs = ShardReader(root / "data/graphs")
     info = read_info(next(iter(runs.values())) / MODEL)
     task = TaskParams(kind=info["kind"], targets=info["classes"])
-    dataset, fold_of = load_drawn(root, graphs, task, list(runs), TIMES * most, workers > 1)
+    dataset, fold_of = load_drawn(
+        root, graphs, task, list(runs), TIMES * most, views=_fused_views(info), shared=workers > 1
+    )
     # windows are drawn fold by fold
     windows = max(1, TIMES * most // len(runs))
     everything = _explained(dataset, graphs, runs, fold_of, windows, workers)
@@ -205,10 +208,15 @@ def load_chosen(
     folds: list[int],
     most: int,
     *,
+    views: str | None = None,
     shared: bool = False,
 ) -> tuple[Dataset, dict[str, int], set[str]]:
     """Load the features of the explained clips, the fold that tests each, and the clips that were
-    drawn from their class; the others show a confused pair (`ranked`, of `confused`)."""
+    drawn from their class; the others show a confused pair (`ranked`, of `confused`).
+
+    Args:
+        views: how the networks fuse two views of a face; None: they have one.
+    """
     manifest = read_manifest(root / "data/manifest.parquet")
     table = read_frame_label_table(root / "data/frame_labels.parquet")
     labels, frame_labels = labels_of(manifest.clips, table)
@@ -223,12 +231,27 @@ def load_chosen(
     if frame_labels is None:
         chosen |= confused_clips(predictions, ranked, fold_of, most)
     wanted = {clip: labels[clip] for clip in fold_of if clip in chosen}
-    dataset = load_dataset(wanted, appearance, graphs, frame_labels=frame_labels, shared=shared)
+    dataset = load_dataset(
+        wanted, appearance, graphs, frame_labels=frame_labels, views=views, shared=shared
+    )
     return dataset, fold_of, drawn
 
 
+def _fused_views(info: Mapping[str, Any]) -> str | None:
+    """Return how a network fuses two views of a face; None: it has one."""
+    found: str | None = info.get("features", {}).get("views")
+    return found
+
+
 def load_drawn(
-    root: Path, graphs: ShardReader, task: TaskParams, folds: list[int], most: int, shared: bool
+    root: Path,
+    graphs: ShardReader,
+    task: TaskParams,
+    folds: list[int],
+    most: int,
+    *,
+    views: str | None,
+    shared: bool,
 ) -> tuple[Dataset, dict[str, int]]:
     """Load the features of at most `most` clips with target values, and the fold that tests each.
 
@@ -249,6 +272,7 @@ def load_drawn(
         graphs,
         frame_labels=labels.of_frames,
         kind=kind,
+        views=views,
         shared=shared,
     )
     return dataset, fold_of

@@ -12,6 +12,7 @@ from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.export.parity import longest
 from arpgnet.pipeline.export.traceable import input_names
 from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX
+from arpgnet.pipeline.geometry.parts import PATCH, RAISED
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.networks.preprocessing import normalization
 from arpgnet.pipeline.tables.predictions import EXPRESSION
@@ -26,6 +27,9 @@ INPUTS = {
     "visible": "bool [clips, frames, N]: regions that lie on the face and inside the image",
     "valid": "bool [clips, frames]: frames with a face; features of the others are ignored, "
     "must be finite, and pad shorter clips of a batch",
+    "parts_embedding": "float32 [clips, frames, E]: as embedding, of the auxiliary view (parts)",
+    "parts_map_vector": "float32 [clips, frames, C]: as map_vector, of the auxiliary view (parts)",
+    "parts_cells": "float32 [clips, frames, h * w, C]: the map of the auxiliary view (parts)",
 }
 TEMPLATE_POINTS = ("image-left eye", "image-right eye", "nose", "image-left mouth corner",
                    "image-right mouth corner")  # fmt: skip
@@ -70,6 +74,7 @@ def metadata(
                 "template": ARCFACE_TEMPLATE.astype(float).round(4).tolist(),
                 "template_points": list(TEMPLATE_POINTS),
             },
+            **({"parts": parts_layout()} if network.config.views else {}),
             "appearance_network": _network_metadata(pack.models["embedding"], appearance),
             "regions": {key: graphs[key] for key in ("regions", "names", "edges", "edge_types")}
             # weights of fixed regions; None: they follow the landmarks of each frame
@@ -86,6 +91,8 @@ def metadata(
             "temperature": info.get("temperature", 1.0),
             # of other tasks than expressions the task's own score
             **{key: info["validation"][key] for key in _selecting(info)},
+            # the graph's outputs of frames are not smoothed; `arpgnet predict` does it afterwards
+            **({"smoothing": info["smoothing"]["length"]} if "smoothing" in info else {}),
         },
         "license": {
             "code": "MIT",
@@ -99,6 +106,17 @@ def _selecting(info: Mapping[str, Any]) -> list[str]:
     """Return the name of the validation score that is told."""
     kind = info.get("kind", EXPRESSION)
     return ["val_uar"] if kind == EXPRESSION else [f"val_{info['select']}"]
+
+
+def parts_layout() -> dict[str, Any]:
+    """Describe the auxiliary view: `geometry.parts`."""
+    return {
+        "upper half": "left and right: squares round the image-left and the image-right eye",
+        "lower half": "a rectangle round the middle of the mouth's corners, twice as wide",
+        "square_px": PATCH * CROP_PX,
+        "above_the_eye_px": RAISED * CROP_PX,
+        "interpolation": "bilinear, from the crop; its border is repeated",
+    }
 
 
 def _network_metadata(spec: Any, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arpgnet.models.arpgnet import ARPGNet, Standardize
+from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.models.fusion import BAND_FRAMES
+from arpgnet.models.inputs import Standardize
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.export.traceable import ARGUMENTS, LOGITS, input_names, output_name
 from arpgnet.pipeline.networks.sessions import make_session
@@ -43,7 +44,9 @@ def random_inputs(
     """Draw inputs with the mean and scale of the network's training features, by graph name."""
     config = network.config
     relates = "relation" in config.fusion.streams
-    regions = len(network.relation.get_buffer("adjacency_NN")) if relates else 0
+    # of two views without regions: any number of them
+    regions = len(network.relation.get_buffer("adjacency_NN")) if relates else 5
+    node_scale = "relation.node_scale" if relates else "appearance.tokens.nodes_scale"
 
     def features(where: str, *shape: int) -> Tensor:
         values = torch.randn(clips, frames, *shape, generator=generator)
@@ -61,10 +64,15 @@ def random_inputs(
     makers = {
         "embedding": lambda: features("appearance.embedding_scale", config.embedding_dim),
         "map_vector": lambda: features("appearance.map_scale", config.map_channels),
-        "nodes": lambda: features("relation.node_scale", regions, config.map_channels),
+        "nodes": lambda: features(node_scale, regions, config.map_channels),
         "node_xy": lambda: torch.rand(clips, frames, regions, 2, generator=generator),
         "visible": lambda: shown(regions),
         "valid": lambda: shown(),
+        "parts_embedding": lambda: features(
+            "appearance.parts_embedding_scale", config.embedding_dim
+        ),
+        "parts_map_vector": lambda: features("appearance.parts_map_scale", config.map_channels),
+        "parts_cells": lambda: features("appearance.tokens.cells_scale", 4, config.map_channels),
     }
     return {name: makers[name]() for name in input_names(network)}
 

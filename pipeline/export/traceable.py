@@ -34,6 +34,9 @@ ARGUMENTS = {
     "node_xy": "node_xy_BTN2",
     "visible": "visible_BTN",
     "valid": "valid_BT",
+    "parts_embedding": "parts_embedding_BTE",
+    "parts_map_vector": "parts_map_BTC",
+    "parts_cells": "parts_cells_BTSC",
 }
 # of the clips what is predicted (`output_name`) and logits; of the frames logits
 LOGITS = ("logits", "frame_logits")
@@ -49,13 +52,16 @@ def input_names(network: ARPGNet) -> list[str]:
     config = network.config
     names: list[str] = []
     if "appearance" in config.fusion.streams:
-        names += {"embedding": ["embedding"], "map": ["map_vector"]}.get(
-            config.appearance_vector, ["embedding", "map_vector"]
-        )
+        own = ["map_vector" if name == "map" else name for name in network.appearance.inputs]
+        names += own
+        if config.views:
+            names += [f"parts_{name}" for name in own]
+        if config.views == "attention":
+            names += ["parts_cells", "nodes"]
     if "relation" in config.fusion.streams:
         coordinates = config.relation.position in ("coordinates", "both")
         names += ["nodes", *(["node_xy"] if coordinates else []), "visible"]
-    return [*names, "valid"]
+    return [*dict.fromkeys(names), "valid"]
 
 
 class TraceableNet(nn.Module):

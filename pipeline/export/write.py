@@ -90,6 +90,10 @@ def to_onnx(network: ARPGNet, kind: Kind, properties: Mapping[str, Any]) -> byte
     most = longest(network)
     example = random_inputs(network, 2, min(5, most or 5), torch.Generator().manual_seed(0))
     axes, predicted = {0: "clips", 1: "frames"}, output_name(kind)
+    # the tokens of two views, of which the network does not fix the number
+    open_axes = {"parts_cells": {**axes, 2: "cells"}} if "parts_cells" in example else {}
+    if "nodes" in example and "relation" not in network.config.fusion.streams:
+        open_axes["nodes"] = {**axes, 2: "regions"}
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         # the older exporter: the newer one needs onnxscript and fixes lengths it can see. What it
@@ -102,7 +106,8 @@ def to_onnx(network: ARPGNet, kind: Kind, properties: Mapping[str, Any]) -> byte
             input_names=list(example),
             output_names=[predicted, *LOGITS],
             dynamic_axes=dict.fromkeys((*example, "frame_logits"), axes)
-            | {name: {0: "clips"} for name in (predicted, "logits")},
+            | {name: {0: "clips"} for name in (predicted, "logits")}
+            | open_axes,
             opset_version=OPSET,
             dynamo=False,
         )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from arpgnet.pipeline.geometry.alignment import CONTEXT_QUALITY, apply, context, similarity, warp
 from arpgnet.pipeline.geometry.grid import grid_pooling
+from arpgnet.pipeline.geometry.parts import assemble_parts, key_points
 from arpgnet.pipeline.geometry.pose import HeadPose, head_pose, within
 from arpgnet.pipeline.geometry.quality import face_px
 from arpgnet.pipeline.geometry.regions import place_regions
@@ -37,11 +38,12 @@ from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 
 @dataclass(frozen=True)
 class Cut:
-    """A face cut out of a frame: matrix [2, 3] image to crop, box [4], the frame's width and
-    height, crop uint8 [112, 112, 3] and context uint8 [192, 192, 3]."""
+    """A face cut out of a frame: matrix [2, 3] image to crop, box [4], key points [5, 2], the
+    frame's width and height, crop uint8 [112, 112, 3] and context uint8 [192, 192, 3]."""
 
     matrix: np.ndarray
     box: np.ndarray
+    kps: np.ndarray
     frame_wh: tuple[int, int]
     crop: np.ndarray
     context: np.ndarray
@@ -57,7 +59,7 @@ def cut_out(
         return None
     around = decode_jpeg(encode_jpeg(context(image, box), CONTEXT_QUALITY))
     height, width = image.shape[:2]
-    return Cut(matrix, box, (width, height), warp(image, matrix), around)
+    return Cut(matrix, box, kps, (width, height), warp(image, matrix), around)
 
 
 def in_box(xy_N2: np.ndarray, cut: Cut) -> np.ndarray:
@@ -104,14 +106,17 @@ class Networks:
         Raises:
             ClipError: the appearance network returned values that are not finite.
         """
-        embedding, maps = (
-            to_half(values)
-            for values in self.appearance.describe(np.stack([cut.crop for cut in cuts]))
-        )
+        crops = np.stack([cut.crop for cut in cuts])
+        embedding, maps = (to_half(values) for values in self.appearance.describe(crops))
         boxes = np.stack([cut.box for cut in cuts])
         in_image = self.landmarks.locate(np.stack([cut.context for cut in cuts]), boxes)
         matrices = np.stack([cut.matrix for cut in cuts])
         points = np.stack([apply(*pair) for pair in zip(matrices, in_image, strict=True)])
+        parts = None
+        if self.model.params.appearance.dual:
+            kps = key_points(np.stack([cut.kps for cut in cuts]), matrices, crops.shape[1])
+            found = self.appearance.describe(assemble_parts(crops, kps))
+            parts = to_half(found[0]), to_half(found[1])
         graph = self.model.params.graph
         places = place_regions(
             graph.regions,
@@ -145,6 +150,7 @@ class Networks:
             node_xy=places["node_xy"].astype(np.float32),
             visible=places["visible"],
             pooling=pooling,
+            parts=parts,
         )
         return features, poses
 

@@ -101,6 +101,11 @@ class Model:
         return bool(self.info["task"] == "frame")
 
     @property
+    def smooth(self) -> int:
+        """Over how many video frames the predictions of frames are smoothed; 1: they are not."""
+        return int(self.info.get("smoothing", {}).get("length", 1))
+
+    @property
     def views(self) -> TrainParams:
         """Settings of the views; `frames` is T of the longest view in training."""
         trained = self.info["params"]["train"]
@@ -182,6 +187,7 @@ def features_metadata(
         "embedding_dim": output.embedding_dim,
         "map_shape": list(output.map_shape),
         **region_metadata(graph.regions, topology),
+        **({"views": params.view_fusion} if params.view_fusion else {}),
     }
 
 
@@ -194,10 +200,11 @@ def _check_features(
 ) -> None:
     """Check that the settings give the inputs that the network takes."""
     now = features_metadata(params, embedding, opened)
-    unlike = [key for key, value in now.items() if info["features"].get(key) != value]
+    keys = dict.fromkeys([*now, "views"])
+    unlike = [key for key in keys if info["features"].get(key) != now.get(key)]
     if unlike:
         raise UserError(
-            f"{name} was trained with another faces.pack or graph than params.yaml has now "
+            f"{name} was trained with another faces.pack, views or graph than params.yaml has now "
             f"({', '.join(unlike)}): restore the settings, or run `dvc repro`"
         )
 

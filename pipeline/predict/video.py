@@ -106,7 +106,9 @@ class VideoPass:
             lambda crops: networks.appearance.describe(crops)[0], model.params.align.track_iou
         )
         self._scores: ClipScores | FrameScores = (
-            FrameScores(layout.picks) if model.of_frames else ClipScores()
+            FrameScores(layout.picks, len(expected.times), smooth=model.smooth, kind=model.kind)
+            if model.of_frames
+            else ClipScores()
         )
         self._count = len(expected.times)
         # frames on their way through the follower of all frames
@@ -139,7 +141,8 @@ class VideoPass:
         for number, window in enumerate(windows):
             self._scores.add(window, self._classify(window))
             last = number + 1 == len(windows)
-            until = self._count if last else windows[number + 1].first
+            known = self._count if last else windows[number + 1].first - self._scores.ahead
+            until = max(done, known)
             for index in range(done, until):
                 yield from self._rows_of(self._frame(index))
                 progress.advance()

@@ -3,7 +3,8 @@
 A network of whole clips is shown a short video as evaluation shows it a clip. A longer one is cut
 into windows of a clip's length, one every `STRIDE_S`; a frame's result is the mean over the windows
 that contain it, weighted by how near their middle is. A network of frames is shown windows as in
-evaluation, and a frame's result is that of the nearest sampled frame.
+evaluation, and a frame's result is that of the nearest sampled frame, or the mean of those of the
+frames around it if the run smooths.
 
 n frames of the video, m of them sampled (picks), K classes.
 """
@@ -18,6 +19,9 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from arpgnet.pipeline.common.params import DecodeParams
+from arpgnet.pipeline.tables.predictions import EXPRESSION
+from arpgnet.pipeline.tables.smoothing import from_scores, to_scores
+from arpgnet.pipeline.training.tasks import nearest_of
 from arpgnet.pipeline.video.sampling import choose
 
 # seconds from one window to the next: a timeline then has no steps that a viewer sees
@@ -165,6 +169,8 @@ class Scored:
 class ClipScores:
     """Results of windows, averaged for each frame."""
 
+    ahead = 0
+
     def __init__(self) -> None:
         self._kept: deque[tuple[Window, Mapping[int, FaceResult]]] = deque()
 
@@ -226,10 +232,23 @@ class _Sum:
 
 
 class FrameScores:
-    """Results of windows frame by frame, averaged over the windows that show a frame."""
+    """Results of windows frame by frame, averaged over the windows that show a frame, and smoothed
+    over the frames around it as evaluation does (`tables.smoothing`).
 
-    def __init__(self, picks: np.ndarray) -> None:
-        self._picks = picks
+    Args:
+        picks: the sampled frames.
+        count: of the video's frames.
+        smooth: the window's length; 1: none.
+        kind: the task.
+
+    `ahead` is how many later frames a frame's result depends on.
+    """
+
+    def __init__(
+        self, picks: np.ndarray, count: int, *, smooth: int = 1, kind: str = EXPRESSION
+    ) -> None:
+        self._picks, self._count, self._kind = picks, count, kind
+        self.ahead = smooth // 2
         self._kept: dict[int, deque[_Sum]] = {}
 
     def add(self, window: Window, found: Mapping[int, FaceResult]) -> None:
@@ -254,7 +273,19 @@ class FrameScores:
 
     def at(self, face: int, frame: int) -> Scored | None:
         """Return the result of the nearest frame that shows the face; as `ClipScores.at`."""
-        best = nearest(self._kept.get(face), frame)
+        first = max(0, frame - self.ahead)
+        best = nearest(self._kept.get(face), first)
         if best is None:
             return None
-        return Scored(best.total / best.count, best.coverage / best.count)
+        if not self.ahead:
+            return Scored(best.total / best.count, best.coverage / best.count)
+        known = list(self._kept[face])
+        picks = np.array([item.pick for item in known])
+        end = min(self._count, frame + self.ahead + 1)
+        # of each frame of the window its nearest one, and how often that is
+        rows = nearest_of(picks, np.arange(len(known)), np.arange(first, end))
+        weight = np.bincount(rows, minlength=len(known))
+        means = np.stack([item.total / item.count for item in known])
+        score = weight @ to_scores(means, self._kind) / weight.sum()
+        own = known[rows[frame - first]]
+        return Scored(from_scores(score, self._kind), own.coverage / own.count)

@@ -150,6 +150,8 @@ def settings_rows(results: Results) -> Iterator[dict[str, str]]:
     shown = set(SETTINGS)
     if results.params.finetune.enabled:
         shown |= {key for key in settings if key.startswith("finetune.")}
+    if results.params.appearance.dual:
+        shown.add("views.fusion")
     for key in sorted(key for key, value in settings.items() if value != LEFT_OUT):
         section = key.partition(".")[0]
         value, default = _as_yaml(settings[key]), _as_yaml(usual[key])

@@ -142,7 +142,7 @@ def _hidden_from(branches: Sequence[str]) -> str:
     if not branches:
         return (
             "No region can be occluded for this network: its appearance branch reads an embedding "
-            "of the whole face, and there is no region graph."
+            "of the whole face, or two views of it, and there is no region graph."
         )
     where = {
         "relation": "the region graph, as if it lay outside the image",

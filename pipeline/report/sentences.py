@@ -136,6 +136,7 @@ def training(details: Mapping[str, Any]) -> str:
         )
     else:
         said += "The weights are those of that epoch; they have not seen the validation part."
+    said += smoothing(details)
     late = sum(run["improving"] for run in runs)
     if late:
         said += (
@@ -143,6 +144,22 @@ def training(details: Mapping[str, Any]) -> str:
             "train.epochs or train.min_steps may give better networks."
         )
     return said
+
+
+def smoothing(details: Mapping[str, Any]) -> str:
+    """Say over how many frames predictions are smoothed; empty where they are not."""
+    chosen = [run["smoothing"] for run in details["training"].values() if "smoothing" in run]
+    if not chosen:
+        return ""
+    lengths = _range(sorted(one["length"] for one in chosen))
+    before, after = (
+        number(sum(one[key] for one in chosen) / len(chosen)) for key in ("before", "score")
+    )
+    return (
+        " The predictions of frames, of networks and baselines alike, are smoothed over "
+        f"{lengths} video frames (evaluate.smooth; auto: chosen on validation alone): "
+        f"validation {chosen[0]['select']} {after}, without it {before}."
+    )
 
 
 def domain(metrics: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from arpgnet.pipeline.report.page import (
     settings_text,
     tested,
 )
-from arpgnet.pipeline.report.sentences import MODEL_NAMES, interval, number, plus_minus
+from arpgnet.pipeline.report.sentences import MODEL_NAMES, interval, number, plus_minus, smoothing
 from arpgnet.pipeline.report.settings import settings_digest
 from arpgnet.pipeline.report.templates import render_card, render_page
 from arpgnet.pipeline.report.verdict import VERBS, outcome_of, rendered, unit_warning
@@ -166,6 +166,7 @@ def _common(results: Results) -> dict[str, Any]:
         "columns": _columns(details, "frame" if "frames" in metrics else "clip"),
         "threshold": _threshold(details),
         "missing": _missing(details),
+        "smoothing": smoothing(details).strip(),
         "subjects": [
             {"name": row["subject"], "score": _cell(row[scores[0]])} for row in details["subjects"]
         ],

@@ -2,7 +2,8 @@
 
 Flipping is an approximation: the regions change places and their coordinates are mirrored, but
 each region keeps the features that the CNN computed on the unflipped crop, and so does the
-embedding. Averages over the map's cells do not change under a flip.
+embedding. Averages over the map's cells do not change under a flip, nor does what is read from the
+cells of a second view, whose order counts nowhere.
 
 The random numbers of a batch are drawn for the whole of it, also by a process that computes a part
 of it alone: several processes then do to a clip what one would.
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from arpgnet.pipeline.common.params import TrainParams
-from arpgnet.pipeline.training.features import Batch, Statistics
+from arpgnet.pipeline.training.features import DESCRIBED, Batch, Statistics
 
 # the noise of a small set, and up to how many training examples a set is small
 MOST_NOISE = 1.5
@@ -43,7 +44,7 @@ class Draws:
     """Random numbers of B clips of T frames; None where the setting is off.
 
     Shapes: flip bool [B]; embedding [B, 1, E], map_vector [B, 1, C] and nodes [B, 1, N, C] of a
-    standard normal; hidden bool [B, T], frames to hide.
+    standard normal, and those of a second view; hidden bool [B, T], frames to hide.
     """
 
     flip: Tensor | None = None
@@ -51,6 +52,9 @@ class Draws:
     map_vector: Tensor | None = None
     nodes: Tensor | None = None
     hidden: Tensor | None = None
+    parts_embedding: Tensor | None = None
+    parts_map: Tensor | None = None
+    parts_cells: Tensor | None = None
 
     def part(self, clips_B: Tensor) -> Draws:
         """Return those of some of the clips, int64."""
@@ -67,12 +71,14 @@ class Augment:
         mirror: int64 [N], the region that each region becomes in a mirror.
         statistics: the training clips', in whose standard deviations noise is measured.
         feature_noise: of `noise_of`.
+        cells: S, of the map.
     """
 
     params: TrainParams
     mirror: Tensor
     statistics: Statistics
     feature_noise: float
+    cells: int = 0
 
     def draw(self, clips: int, frames: int, generator: torch.Generator) -> Draws:
         """Return what happens to a batch.
@@ -98,6 +104,12 @@ class Augment:
             map_vector=normal(std.map_vector[1]),
             nodes=normal(std.nodes[1].expand(regions, -1)),
             hidden=uniform(clips, frames) < drops if drops else None,
+            # last: the numbers of a single view stay what they were
+            parts_embedding=normal(std.parts_embedding[1]) if std.parts_embedding else None,
+            parts_map=normal(std.parts_map[1]) if std.parts_map else None,
+            parts_cells=normal(std.parts_cells[1].expand(self.cells, -1))
+            if std.parts_cells
+            else None,
         )
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
@@ -139,17 +151,13 @@ class Augment:
     def noise(self, batch: Batch, draws: Draws) -> Batch:
         """Return gaussian noise of `feature_noise` standard deviations of each channel."""
 
-        def noisy(value: Tensor, drawn: Tensor | None, std: Tensor) -> Tensor:
-            assert drawn is not None
-            return value + drawn * (std * self.feature_noise)
-
-        std = self.statistics
-        return replace(
-            batch,
-            embedding=noisy(batch.embedding, draws.embedding, std.embedding[1]),
-            map_vector=noisy(batch.map_vector, draws.map_vector, std.map_vector[1]),
-            nodes=noisy(batch.nodes, draws.nodes, std.nodes[1]),
-        )
+        tensors, drawn, std = batch.tensors(), vars(draws), vars(self.statistics)
+        noisy = {
+            name: tensors[name] + drawn[name] * (std[name][1] * self.feature_noise)
+            for name in DESCRIBED
+            if name in tensors
+        }
+        return replace(batch, **noisy)
 
     def hide(self, batch: Batch, hidden_BT: Tensor) -> Batch:
         """Hide frames; a clip never loses all of them."""

@@ -81,7 +81,8 @@ class Trainer(EpochLoop):
         mirror = torch.tensor(dataset.metadata["mirror"], device=fabric.device)
         # that of the first pass where it is refitted: what validation has seen
         noise = noise_of(params, len(task.training(fold.train, np.random.default_rng(0))))
-        self.augment = Augment(params, mirror, feature_statistics.to(fabric.device), noise)
+        cells = math.prod(dataset.metadata["map_shape"][1:])
+        self.augment = Augment(params, mirror, feature_statistics.to(fabric.device), noise, cells)
         self.kind, self.outputs = dataset.kind, network.config.num_classes
         taught = task.labels(task.training(self.learned, np.random.default_rng(0)))
         self.objective = self.kind.objective(taught, params)

@@ -38,6 +38,7 @@ from arpgnet.pipeline.train.folds import Fold, Part, check_fold, read_folds, ref
 from arpgnet.pipeline.train.probes import CachedBaselines, Probes, baselines
 from arpgnet.pipeline.train.processes import Processes
 from arpgnet.pipeline.train.side_by_side import RunJob, workers
+from arpgnet.pipeline.train.smooth import Smoothings
 from arpgnet.pipeline.train.training import CachedRun, Outcome, Planned, Tempered, Training
 from arpgnet.pipeline.training.checkpoints import save_run
 from arpgnet.pipeline.training.data import Dataset, load
@@ -75,6 +76,7 @@ def train(
             root,
             processes.device,
             task=params.task,
+            views=params.view_fusion,
             rank=processes.rank,
             world=processes.world,
             shared=worker_count > 1,
@@ -94,6 +96,7 @@ def train(
             processes,
             worker_count,
             checkpoint_seconds,
+            Smoothings(params.evaluate.smooth, task),
         )
         rows = list(networks.run(folds, root / RUNS, tables))
         rows += probe_rows(params, folds, tables, networks)
@@ -142,6 +145,7 @@ class Networks:
     Attributes:
         origin: of the training data, as `origin` returns it.
         worker_count: runs trained at a time, each in its own process; 1: in turn, in this one.
+        smoothings: of each run's predictions of frames, chosen when it is finished.
     """
 
     params: Params
@@ -152,6 +156,7 @@ class Networks:
     processes: Processes
     worker_count: int
     checkpoint_seconds: float
+    smoothings: Smoothings
     _domains: dict[int, tuple[Domain, dict[str, float]]] = field(default_factory=dict)
 
     @property
@@ -181,6 +186,7 @@ class Networks:
                     # what the saved network gives, see `load_run`
                     calibrate = self.params.evaluate.calibrate
                     probabilities = found.calibrated if calibrate else found.plain
+                    probabilities = self.smoothings.apply(one.fold, one.seed, part, probabilities)
                     yield from tables.rows(one.fold, one.seed, part, NETWORK, probabilities)
 
     def _side_by_side(
@@ -300,7 +306,8 @@ class Networks:
 
         `epochs` of `epoch_steps` steps, of which validation chose `best_epoch`; whether it was
         `improving` at the end; the `feature_noise`; of how many clips the weights are `refitted`
-        (0: they are not); and the `temperature` by which logits are divided.
+        (0: they are not); the `temperature` by which logits are divided; and the `smoothing` of
+        frame predictions, where there is some.
         """
         examples = len(self.task.training(one.fold.train, np.random.default_rng(0)))
         return {
@@ -311,6 +318,8 @@ class Networks:
             "refitted": len(one.fold.learned) if outcome.refit else 0,
             "feature_noise": noise_of(self.params.train, examples),
             "temperature": outcome.temperature if self.params.evaluate.calibrate else 1.0,
+            # a temperature changes no order of classes, and so no choice
+            **self.smoothings.choose(one.fold, one.seed, outcome.val.plain),
         }
 
     def _domain_of(self, fold: Fold) -> tuple[Domain, dict[str, float]]:
@@ -364,6 +373,7 @@ class Networks:
         world = self.processes.world
         return {
             "appearance": {"vector": self.params.appearance.vector},
+            **({"views": self.params.views.model_dump()} if self.params.appearance.dual else {}),
             "relation": self.params.relation.model_dump(),
             "fusion": self.params.fusion.model_dump(),
             "task": self.params.task.model_dump(exclude={"targets"}),
@@ -416,6 +426,7 @@ def probe_rows(
     networks: Networks,
 ) -> Iterator[pa.Table]:
     """Yield the baselines' test rows. They draw no random numbers: the first seed stands for all.
+    Their predictions of frames are smoothed as its run's are.
 
     Several processes fit the same ones: the inputs come from all, and to wait would take as long.
     """
@@ -431,5 +442,6 @@ def probe_rows(
                 if processes.first:
                     cached.finish(fitted)
             for name, part, values in fitted:
+                values = networks.smoothings.apply(fold, seed, part, values)
                 yield from tables.rows(fold, seed, part, name, values)
             progress.advance()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from arpgnet.models.arpgnet import ARPGNet, ARPGNetConfig
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.training.domain import PREFIX, Domain, domain_of
-from arpgnet.pipeline.training.network import build_network, config_from_dict
+from arpgnet.pipeline.training.network import build_network, config_from_dict, config_to_dict
 from arpgnet.pipeline.training.state import Weights, read_tensors, write_tensors
 
 MODEL = "model.safetensors"
@@ -41,7 +40,7 @@ def save_run(
         domain: of the training clips.
     """
     tensors = weights | (domain.tensors() if domain else {})
-    write_tensors(folder / MODEL, tensors, {**info, "network": asdict(config)})
+    write_tensors(folder / MODEL, tensors, {**info, "network": config_to_dict(config)})
 
 
 def load_run(folder: Path) -> tuple[ARPGNet, dict[str, Any]]:

@@ -138,6 +138,7 @@ def load_dataset(
     *,
     frame_labels: Mapping[str, FrameLabels] | None = None,
     kind: Kind | None = None,
+    views: str | None = None,
     device: torch.device | str = "cpu",
     rank: int = 0,
     world: int = 1,
@@ -153,12 +154,14 @@ def load_dataset(
             manifest order.
         frame_labels: of each clip, where frames are labeled.
         kind: the task; None: classes, without their names.
+        views: how two views of a face are fused (`views.fusion`); None: one view is read.
         device: where the maps are pooled.
         rank, world: of `world` processes, the number of the one whose partition is read.
         shared: store them where spawned processes can read them (`Dataset.storage`).
 
     Raises:
-        UserError: no clip is usable, or there are fewer than processes.
+        UserError: no clip is usable, or there are fewer than processes; or the auxiliary view was
+            not computed.
     """
     clip_ids = [clip for clip in labels if appearance.entry(clip).ok and graphs.entry(clip).ok]
     if not clip_ids:
@@ -167,6 +170,15 @@ def load_dataset(
         raise UserError(f"{len(clip_ids)} usable clips cannot be shared by {world} processes")
     metadata = {name: appearance.metadata[name] for name in APPEARANCE_METADATA}
     metadata |= {name: graphs.metadata[name] for name in GRAPH_METADATA}
+    columns = ["frame_index", "valid", "embedding", "map"]
+    if views:
+        metadata["views"] = views
+        columns += ["parts_embedding", "parts_map"]
+        if "parts" not in appearance.metadata.get("views", []):
+            raise UserError(
+                "data/appearance has no auxiliary view: set appearance.views: [face, parts] and "
+                "run `dvc repro`"
+            )
     length = np.array([appearance.entry(clip).rows for clip in clip_ids])
     first = np.cumsum([0, *length])
     partition = Partition.deal(length, rank, world)
@@ -179,7 +191,7 @@ def load_dataset(
         rows = slice(first[number], first[number + 1])
         # of another process's clip the small columns alone
         mine = partition.mine(number)
-        seen = appearance.read(clip, None if mine else ["frame_index", "valid"])
+        seen = appearance.read(clip, columns if mine else columns[:2])
         graph = graphs.read(clip, None if mine else ["valid"])
         if len(seen) != len(graph):
             raise UserError(
@@ -232,12 +244,20 @@ def _fill(
     if pooling is None:
         stored = to_numpy(graph["pooling"], (regions, height * width))
         pooling = as_float(stored, valid).to(device)
+    sizes = (metadata["embedding_dim"],), (channels, height, width)
+    parts = None
+    if metadata.get("views"):
+        parts = (
+            to_numpy(seen["parts_embedding"], sizes[0]),
+            to_numpy(seen["parts_map"], sizes[1]),
+        )
     fill(
         features,
         span,
         valid,
-        embedding=to_numpy(seen["embedding"], (metadata["embedding_dim"],)),
-        maps=to_numpy(seen["map"], (channels, height, width)),
+        embedding=to_numpy(seen["embedding"], sizes[0]),
+        maps=to_numpy(seen["map"], sizes[1]),
+        parts=parts,
         node_xy=to_numpy(graph["node_xy"], (regions, 2)),
         visible=to_numpy(graph["visible"], (regions,)),
         pooling=pooling,
@@ -254,6 +274,7 @@ def fill(
     node_xy: np.ndarray,
     visible: np.ndarray,
     pooling: Tensor,
+    parts: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
     """Write the features of T frames, as the appearance and the graph stage store them.
 
@@ -264,6 +285,7 @@ def fill(
         embedding, maps: float16 [T, E] and [T, C, h, w].
         node_xy, visible: [T, N, 2] and [T, N].
         pooling: float32 [N, h * w] of all frames, or [T, N, h * w].
+        parts: of a second view embedding and maps, as those of the first.
     """
     map_TChw = as_float(maps, valid).to(pooling.device)
     weights = pooling if pooling.ndim == 2 else pooling[None]
@@ -273,6 +295,13 @@ def fill(
     features.node_xy[span] = as_float(node_xy, valid)
     features.visible[span] = as_float(visible, valid).bool()
     features.valid[span] = torch.from_numpy(valid)
+    if parts is not None:
+        other_TChw = as_float(parts[1], valid)
+        optional = features.tensors()
+        optional["parts_embedding"][span] = as_float(parts[0], valid)
+        optional["parts_map"][span] = other_TChw.mean(dim=(-2, -1))
+        if "parts_cells" in optional:
+            optional["parts_cells"][span] = other_TChw.flatten(2).transpose(1, 2)
 
 
 def as_float(values: np.ndarray, valid: np.ndarray) -> Tensor:
@@ -288,6 +317,7 @@ def load(
     device: torch.device | str = "cpu",
     *,
     task: TaskParams | None = None,
+    views: str | None = None,
     rank: int = 0,
     world: int = 1,
     shared: bool = False,
@@ -297,6 +327,7 @@ def load(
 
     Args:
         task: what is learned; None: expressions.
+        views: as in `load_dataset`.
     """
     kind, labels = read_task(task or TaskParams(), manifest, root)
     dataset = load_dataset(
@@ -305,6 +336,7 @@ def load(
         ShardReader(root / "data/graphs"),
         frame_labels=labels.of_frames,
         kind=kind,
+        views=views,
         device=device,
         rank=rank,
         world=world,

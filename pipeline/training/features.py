@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.reduction import DupFd
 from typing import Any, BinaryIO, Self
 
@@ -24,6 +24,8 @@ from arpgnet.models.arpgnet import MeanStd
 # fraction of the accelerator's free memory, and of the machine's, that the features may take
 DEVICE_SHARE = 0.5
 MEMORY_SHARE = 0.5
+# what is standardized, and noised in training
+DESCRIBED = ("embedding", "map_vector", "nodes", "parts_embedding", "parts_map", "parts_cells")
 # frames read at once for the statistics: 512 of 7 x 7 x 512 in double are 100 MB
 CHUNK_ROWS = 512
 
@@ -32,7 +34,8 @@ class Tensors:
     """A dataclass of tensors that move and are listed together."""
 
     def tensors(self) -> dict[str, Tensor]:
-        return dict(vars(self))
+        """Return those that there are."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     def to(self, device: torch.device) -> Self:
         moved = {
@@ -51,6 +54,8 @@ class Frames(Tensors):
     Shapes and dtypes, with leading axes that the classes below say: embedding [..., E], map_vector
     [..., C] (the map averaged over its cells) and nodes [..., N, C] (`pool_nodes`) float16 or
     float32; node_xy float32 [..., N, 2] in 0..1 of the crop; visible [..., N] and valid [...] bool.
+    Of a second view parts_embedding [..., E], parts_map [..., C] and, where its tokens are read,
+    parts_cells [..., S, C] of its S map cells; None where there is none.
     """
 
     embedding: Tensor
@@ -59,6 +64,9 @@ class Frames(Tensors):
     node_xy: Tensor
     visible: Tensor
     valid: Tensor
+    parts_embedding: Tensor | None = field(default=None, kw_only=True)
+    parts_map: Tensor | None = field(default=None, kw_only=True)
+    parts_cells: Tensor | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -150,8 +158,15 @@ def empty_features(
 def _specs(
     rows: int, metadata: Mapping[str, Any]
 ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    regions, channels = len(metadata["names"]), metadata["map_shape"][0]
+    regions, (channels, height, width) = len(metadata["names"]), metadata["map_shape"]
     half = torch.float16
+    fusion = metadata.get("views")
+    parts: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
+    if fusion:
+        parts["parts_embedding"] = (rows, metadata["embedding_dim"]), half
+        parts["parts_map"] = (rows, channels), half
+    if fusion == "attention":
+        parts["parts_cells"] = (rows, height * width, channels), half
     return {
         "embedding": ((rows, metadata["embedding_dim"]), half),
         "map_vector": ((rows, channels), half),
@@ -159,6 +174,7 @@ def _specs(
         "node_xy": ((rows, regions, 2), torch.float32),
         "visible": ((rows, regions), torch.bool),
         "valid": ((rows,), torch.bool),
+        **parts,
     }
 
 
@@ -220,11 +236,13 @@ class Statistics:
     embedding: MeanStd
     map_vector: MeanStd
     nodes: MeanStd
+    parts_embedding: MeanStd | None = None
+    parts_map: MeanStd | None = None
+    parts_cells: MeanStd | None = None
 
     def to(self, device: torch.device) -> Statistics:
-        moved = {
-            name: (mean.to(device), std.to(device)) for name, (mean, std) in vars(self).items()
-        }
+        known = {name: pair for name, pair in vars(self).items() if pair is not None}
+        moved = {name: (mean.to(device), std.to(device)) for name, (mean, std) in known.items()}
         return Statistics(**moved)
 
 
@@ -241,8 +259,9 @@ def statistics(
     rows = rows.to(features.device)
     parts = rows[features.valid[rows]].split(CHUNK_ROWS)
     by_name: dict[str, MeanStd] = {}
-    for name in ("embedding", "map_vector", "nodes"):
-        tensor = features.tensors()[name]
+    for name, tensor in features.tensors().items():
+        if name not in DESCRIBED:
+            continue
         # double: the difference of two large sums loses digits in single precision
         sums = tensor.new_zeros((3, tensor.shape[-1]), dtype=torch.float64)
         for part in parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -28,6 +29,10 @@ def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[
         node_xy_BTN2=batch.node_xy,
         visible_BTN=batch.visible,
         valid_BT=batch.valid,
+        # of one view there are none
+        parts_embedding_BTE=batch.parts_embedding,
+        parts_map_BTC=batch.parts_map,
+        parts_cells_BTSC=batch.parts_cells,
         attention=attention,
     )
     return outputs
@@ -39,7 +44,7 @@ def network_config(
     """Return settings of ARPGNet.
 
     Args:
-        params: `relation`, `fusion` and `appearance.vector` are read.
+        params: `relation`, `fusion`, `views` and of `appearance` the views and the vector are read.
         metadata: `embedding_dim` and `map_shape` of the appearance stage.
         frames: T of the longest view, for learned time positions.
         num_classes: K.
@@ -83,6 +88,7 @@ def network_config(
                 dropout=fusion.dropout,
                 attention_dropout=ATTENTION_DROPOUT,
             ),
+            views=params.view_fusion,
         )
     except ValueError as error:
         raise UserError(f"params.yaml: {error}") from None
@@ -95,7 +101,7 @@ def _abrnet(relation: RelationParams, units: int) -> ABRNetConfig | None:
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ARPGNetConfig:
-    """Return the inverse of `dataclasses.asdict` after a trip through JSON; a run of before
+    """Return the inverse of `config_to_dict` after a trip through JSON; a run of before
     `relation.conv_args` has none."""
     relation = {"conv_args": {}, **values["relation"]}
     relation["edge_types"] = tuple(relation["edge_types"])
@@ -103,7 +109,14 @@ def config_from_dict(values: Mapping[str, Any]) -> ARPGNetConfig:
     abrnet = relation.get("abrnet")
     relation["abrnet"] = ABRNetConfig(**abrnet) if abrnet else None
     parts = {"relation": RelationConfig(**relation), "fusion": FusionConfig(**values["fusion"])}
-    return ARPGNetConfig(**{**values, **parts})
+    return ARPGNetConfig(**{"views": None, **values, **parts})
+
+
+def config_to_dict(config: ARPGNetConfig) -> dict[str, Any]:
+    """Return the settings as a run's file has them: a network of one view says nothing of views,
+    as those did that were trained before there were two."""
+    values = asdict(config)
+    return values if config.views else {key: x for key, x in values.items() if key != "views"}
 
 
 def build_network(config: ARPGNetConfig, metadata: Mapping[str, Any]) -> ARPGNet:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from arpgnet.pipeline.align.clip import FACES_SCHEMA
 from arpgnet.pipeline.decode.clip import FRAMES_SCHEMA
-from arpgnet.pipeline.geometry.alignment import context, warp
+from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, apply, context, warp
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import fixed
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
@@ -17,6 +17,8 @@ from helpers.outputs import OutputWriter
 WIDTH, HEIGHT = 320, 240
 MATRIX = np.array([[0.8, 0.1, -60.0], [-0.1, 0.8, -20.0]], np.float32)
 BOX = np.array([80.0, 60.0, 180.0, 190.0], np.float32)
+# where the crop has the template's points
+KPS = apply(cv2.invertAffineTransform(MATRIX), ARCFACE_TEMPLATE).astype(np.float32)
 
 
 def make_image(seed: int) -> np.ndarray:
@@ -94,7 +96,7 @@ def _faces(clip_id: str, number: int, valid: np.ndarray) -> pa.Table:
         "track_id": np.where(valid, 0, -1).astype(np.int32),
         "det_score": valid.astype(np.float32),
         "bbox": fixed(BOX * kept),
-        "kps": fixed(np.zeros((count, 10), np.float32)),
+        "kps": fixed(KPS.ravel() * kept),
         "matrix": fixed(MATRIX.ravel() * kept),
         "crop": [crop(number, row).tobytes() if ok else b"" for row, ok in enumerate(valid)],
         "context": [_context(number, row) if ok else b"" for row, ok in enumerate(valid)],

@@ -36,6 +36,7 @@ def write_data(
     short: Sequence[str] = (),
     frame_labels: bool = False,
     planted: int | None = None,
+    parts: bool = False,
     seed: int = 0,
 ) -> None:
     """Write `data/` under `root`: each class adds `signal` to one map channel of one region.
@@ -47,6 +48,7 @@ def write_data(
         short: clips that have half the frames.
         frame_labels: clips have no label; every frame has the clip's class, but the first one is
             left out by its makers (-1).
+        parts: faces have a second view, with a signal in the cell after the first view's.
         planted: the only region that shows a signal, of every class; None: each class has its own.
     """
     rng = np.random.default_rng(seed)
@@ -87,7 +89,9 @@ def write_data(
         "map_shape": [CHANNELS, SIDE, SIDE],
     }
     appearance_metadata = {"embedding_dim": EMBEDDING, "map_shape": [CHANNELS, SIDE, SIDE]}
-    appearance_schema, graph_schema = schemas(per_frame_pooling)
+    if parts:
+        appearance_metadata["views"] = ["face", "parts"]
+    appearance_schema, graph_schema = schemas(per_frame_pooling, parts)
     with (
         OutputWriter(
             root / "data/appearance", appearance_schema, appearance_metadata
@@ -109,6 +113,9 @@ def write_data(
             key = f"{clip.clip_id}-{signal}-{seed}"
             embedding = rng.normal(size=(frames, EMBEDDING)).astype(np.float16)
             seen = {"embedding": fixed(embedding), "map": fixed(maps.astype(np.float16))}
+            if parts:
+                seen["parts_embedding"] = fixed(embedding[:, ::-1].copy())
+                seen["parts_map"] = fixed(np.roll(maps, 1, axis=2).astype(np.float16))
             if clip.clip_id == LOST:
                 appearance.add_quarantined(clip.clip_id, key, "no face found")
                 graphs.add_quarantined(clip.clip_id, key, "no face found")
@@ -124,12 +131,14 @@ def write_data(
             graphs.add(clip.clip_id, key, [pa.table(columns | graph, graph_schema)])
 
 
-def schemas(per_frame_pooling: bool) -> tuple[pa.Schema, pa.Schema]:
+def schemas(per_frame_pooling: bool, parts: bool = False) -> tuple[pa.Schema, pa.Schema]:
     head = [("clip_id", pa.string()), ("frame_index", pa.int32()), ("valid", pa.bool_())]
     appearance = [
         ("embedding", pa.list_(pa.float16(), EMBEDDING)),
         ("map", pa.list_(pa.float16(), CHANNELS * REGIONS)),
     ]
+    if parts:
+        appearance += [(f"parts_{name}", kind) for name, kind in appearance]
     graph = [
         ("node_xy", pa.list_(pa.float32(), 2 * REGIONS)),
         ("visible", pa.list_(pa.float32(), REGIONS)),

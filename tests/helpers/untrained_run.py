@@ -37,9 +37,10 @@ def write_run(
     kind: str = "expression",
     outputs: Sequence[str] = CLASSES,
     faces: str = "people",
+    smooth: int = 1,
 ) -> Path:
     """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml, `faces`
-    is whose it was trained on: people or rendered."""
+    is whose it was trained on: people or rendered; `smooth` the frames it smooths over."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "params.yaml").open("w") as file:
         YAML().dump(settings or {"engine": {"name": "local"}}, file)
@@ -64,6 +65,7 @@ def write_run(
         "best_epoch": 0,
         "select": SELECT[kind],
         "validation": {"val_uar": 0.5, "val_macro_f1": 0.5, f"val_{SELECT[kind]}": 0.5},
+        **({"smoothing": {"length": smooth}} if smooth > 1 else {}),
     }
     save_run(root / "artifacts/runs/fold0-seed0", config, weights, info)
     return root

@@ -22,6 +22,7 @@ from arpgnet.models.arpgnet import (
     pool_nodes,
 )
 from arpgnet.models.fusion import FusionConfig, FusionMode
+from arpgnet.models.views import ViewFusion
 from helpers.network_configs import arpgnet_config
 
 CLIPS, FRAMES, GRID, CHANNELS, EMBEDDING, CLASSES = 3, 5, 3, 6, 10, 4
@@ -79,6 +80,9 @@ def batch(clips: int = CLIPS, frames: int = FRAMES, seed: int = 0) -> dict[str, 
         "node_xy_BTN2": torch.rand(clips, frames, NODES, 2, generator=generator),
         "visible_BTN": visible,
         "valid_BT": valid,
+        "parts_embedding_BTE": normal(EMBEDDING),
+        "parts_map_BTC": normal(CHANNELS),
+        "parts_cells_BTSC": normal(4, CHANNELS),
     }
 
 
@@ -88,6 +92,7 @@ SWITCHES = (
     + [config(relation={"position": position}) for position in get_args(NodePosition)]
     + [config(appearance_vector=vector) for vector in get_args(AppearanceVector)]
     + [config(relation={"layers": layers}) for layers in (0, 1, 3)]
+    + [config(views=fusion, appearance_vector="map") for fusion in get_args(ViewFusion)]
     + [config(relation={"edge_types": kinds}) for kinds in ((), ("adjacent",), ("symmetric",))]
     + [config(relation={"conv": "gatv2", "attention_dropout": 0.2})]
     + [config(relation={"conv": "TransformerConv", "conv_args": {"edge_dim": 2}})]

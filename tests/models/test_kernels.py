@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from arpgnet.models import kernels
-from arpgnet.models.arpgnet import Standardize
 from arpgnet.models.attention import GAT, Edges
+from arpgnet.models.inputs import Standardize
 from arpgnet.models.kernels import candidate_keys
 
 GRAPHS, NODES, WIDTH, HEADS = 7, 12, 8, 2

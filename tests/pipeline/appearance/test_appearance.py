@@ -8,6 +8,8 @@ from insightface.model_zoo.arcface_onnx import ArcFaceONNX
 from arpgnet.pipeline.appearance.clip import AppearanceClip
 from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.common.params import EngineParams
+from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE
+from arpgnet.pipeline.geometry.parts import assemble_parts
 from arpgnet.pipeline.networks.appearance import AppearanceNetwork, layout, to_half
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.networks.sessions import make_session
@@ -188,3 +190,32 @@ def test_values_float16_cannot_hold_quarantine_the_clip(value):
 
 def test_the_largest_half_is_kept():
     assert to_half(np.array([-65504.0, 0.0, 65504.0], np.float32)).tolist() == [-65504, 0, 65504]
+
+
+def test_a_second_view_is_described_in_columns_of_its_own(tmp_path):
+    spec = embedding_spec(tmp_path / "p", graphs.arcface_iresnet())
+    clips = write_tables(tmp_path, {"a": [True, False, True]})
+    tables, keys = {}, {}
+    for name, views in (("one", ("face",)), ("two", ("face", "parts"))):
+        work = AppearanceClip(tmp_path / "faces", spec, "p", 2, views=views)
+        keys[name] = work.key(clips[0])
+        run_clips(work, clips, tmp_path / name, ENGINE)
+        tables[name] = ShardReader(tmp_path / name)
+    assert keys["one"] != keys["two"]
+    assert keys["one"] == AppearanceClip(tmp_path / "faces", spec, "p", 2).key(clips[0])
+    assert "views" not in tables["one"].metadata
+    assert tables["two"].metadata["views"] == ["face", "parts"]
+    one, two = (tables[name].read("a") for name in ("one", "two"))
+    extra = [name for name in two.column_names if name not in one.column_names]
+    assert extra == ["parts_embedding", "parts_map"]
+    assert two.select(one.column_names) == one
+    crops = np.stack([crop(0, 0), crop(0, 2)])
+    seen = assemble_parts(crops, np.stack([ARCFACE_TEMPLATE] * 2))
+    embeddings, maps = AppearanceNetwork(spec, batch=2).describe(seen)
+    found = to_numpy(two["parts_embedding"], (embeddings.shape[1],))
+    # the key points are the template's again, to a hundredth of a pixel
+    np.testing.assert_allclose(found[[0, 2]], embeddings, rtol=2e-2, atol=2e-2)
+    assert not found[1].any()
+    found = to_numpy(two["parts_map"], maps.shape[1:])
+    np.testing.assert_allclose(found[[0, 2]], maps, rtol=2e-2, atol=2e-2)
+    assert not np.allclose(found[0], to_numpy(two["map"], maps.shape[1:])[0], atol=0.1)

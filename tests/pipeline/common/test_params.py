@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from arpgnet.models.arpgnet import AppearanceVector, NodePosition, Readout, RelationConv
 from arpgnet.models.attention import ConvName
 from arpgnet.models.fusion import FusionMode, TimePosition
+from arpgnet.models.views import ViewFusion
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import (
     FORBIDDEN_KEYS,
@@ -62,6 +63,7 @@ def test_no_key_that_dvc_ignores() -> None:
     ("key", "choices"),
     [
         ("appearance.vector", AppearanceVector),
+        ("views.fusion", ViewFusion),
         ("relation.conv", RelationConv),
         ("relation.position", NodePosition),
         ("relation.readout", Readout),

@@ -20,6 +20,7 @@ from arpgnet.pipeline.datasets.presets import preset_names, use
 REPOSITORY = Path(__file__).parents[3]
 CROSS = "ckplus-to-ravdess"
 RENDERED = ("demo-au", "demo-va")
+EMAE = "emae-affwild2"
 VARIANTS = {"affwild2-au": "action_units", "affwild2-va": "valence_arousal"}
 
 
@@ -38,7 +39,7 @@ def comments(path: Path) -> list[str]:
 
 
 def test_every_set_of_the_field_has_a_preset() -> None:
-    assert set(preset_names()) - {CROSS, *RENDERED, *VARIANTS} == set(field_sets())
+    assert set(preset_names()) - {CROSS, EMAE, *RENDERED, *VARIANTS} == set(field_sets())
 
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
@@ -76,7 +77,18 @@ def test_a_preset_is_valid_and_leaves_no_trace(name: str, here: Path) -> None:
     assert (here / "params.yaml").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", sorted({*field_sets(), CROSS}))
+def test_another_paper_has_a_preset_that_leaves_no_trace(here: Path) -> None:
+    before = (here / "params.yaml").read_bytes()
+    use(EMAE, "clips")
+    params = load_params()
+    assert (params.view_fusion, params.fusion.mode) == ("attention", "appearance")
+    assert params.evaluate.smooth == "auto"
+    assert params.train == Params().train
+    use("demo")
+    assert (here / "params.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", sorted({*field_sets(), CROSS, EMAE}))
 def test_a_preset_says_what_to_expect(name: str) -> None:
     head = (REPOSITORY / "params" / f"{name}.yaml").read_text().split("\ndataset:")[0]
     assert all(line.startswith("# ") for line in head.splitlines())

@@ -29,7 +29,9 @@ CLASSES = trained_task("expression", ["a", "b", "c", "d"])
 UNITS = trained_task("action_units", ["au_1", "au_2", "au_4", "au_12"])
 
 
-def network(*, vector: str = "map", relation: dict | None = None, **fusion: Any) -> ARPGNet:
+def network(
+    *, vector: str = "map", relation: dict | None = None, views: Any = None, **fusion: Any
+) -> ARPGNet:
     torch.manual_seed(0)
     ring = [[i, (i + 1) % REGIONS] for i in range(REGIONS)]
     edges = torch.tensor(ring + [[b, a] for a, b in ring]).T.contiguous()
@@ -42,6 +44,7 @@ def network(*, vector: str = "map", relation: dict | None = None, **fusion: Any)
         map_channels=3,
         width=8,
         appearance_vector=vector,
+        views=views,
     )
     built = ARPGNet(
         config,
@@ -73,6 +76,10 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "RGCNConv": {"relation": {"conv": "RGCNConv", "layers": 2}},
     "abrnet": {"relation": {"abrnet": ABRNET}},
     "abrnet attention": {"relation": {"abrnet": OTHER}},
+    "views-mean": {"views": "mean", "vector": "both"},
+    "views-concat": {"views": "concat"},
+    "views-attention": {"views": "attention", "vector": "both"},
+    "views-alone": {"views": "attention", "mode": "appearance"},
     "learned": {"position": "learned", "max_frames": 9, "relation": {"position": "none"}},
 }
 
@@ -121,6 +128,24 @@ def test_reads_only_what_the_configuration_reads() -> None:
     assert input_names(network(vector="both", relation={"position": "coordinates"})) == [
         "embedding", "map_vector", "nodes", "node_xy", "visible", "valid",
     ]  # fmt: skip
+    assert input_names(network(views="attention", mode="appearance")) == [
+        "parts_cells", "nodes", "valid",
+    ]  # fmt: skip
+
+
+def test_two_views_take_maps_of_any_size() -> None:
+    net = network(views="attention", mode="appearance")
+    session = make_session(to_onnx(net, CLASSES, {}))
+    given = {"parts_cells": torch.randn(2, 3, 49, 3), "nodes": torch.randn(2, 3, 9, 3)}
+    given["valid"] = torch.ones(2, 3, dtype=torch.bool)
+    with torch.no_grad():
+        expected = net(
+            parts_cells_BTSC=given["parts_cells"],
+            nodes_BTNC=given["nodes"],
+            valid_BT=given["valid"],
+        )["logits_BK"]
+    found = session.run(["logits"], {name: value.numpy() for name, value in given.items()})[0]
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 
 def test_lengths_stay_open_and_bytes_repeat() -> None:

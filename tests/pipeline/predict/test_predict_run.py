@@ -19,6 +19,9 @@ from typer.testing import CliRunner
 from arpgnet.pipeline.cli.main import app
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.progress import Tracker
+from arpgnet.pipeline.geometry.alignment import apply, similarity
+from arpgnet.pipeline.geometry.parts import assemble_parts
+from arpgnet.pipeline.predict.features import cut_out
 from arpgnet.pipeline.predict.model import load_model
 from arpgnet.pipeline.predict.predictor import PredictOptions, Predictor
 from arpgnet.pipeline.predict.video import VideoPass
@@ -296,6 +299,26 @@ def test_a_network_of_frames(video: Path, tmp_path: Path) -> None:
     assert np.allclose(table[PROBABILITIES].sum(axis=1), 1, atol=1e-5)
 
 
+def test_a_network_of_two_views_sees_the_parts_too(video: Path, tmp_path: Path) -> None:
+    root = write_run(tmp_path, {**DECODE, "appearance": {"views": ["face", "parts"]}})
+    predictor = Predictor(load_model(root), PredictOptions(window_s=0.6))
+    image = next(stream(video, plan(video))).image
+    found = predictor.detector.detect(image)
+    cut = cut_out(image, found.boxes[0], found.kps[0])
+    assert cut is not None
+    features, _ = predictor.networks.describe([cut])
+    points = apply(similarity(found.kps[0]), found.kps[0])[None]
+    parts = assemble_parts(cut.crop[None], points)
+    embedding, maps = predictor.networks.appearance.describe(parts)
+    assert features.parts_embedding is not None
+    assert features.parts_cells is not None
+    np.testing.assert_allclose(features.parts_embedding, embedding, rtol=2e-3, atol=2e-3)
+    cells = maps.reshape(*maps.shape[:2], -1).transpose(0, 2, 1)
+    np.testing.assert_allclose(features.parts_cells, cells, rtol=2e-3, atol=2e-3)
+    table = table_of(root, video, tmp_path / "out")
+    assert np.allclose(table[PROBABILITIES].sum(axis=1), 1, atol=1e-5)
+
+
 def test_of_a_damaged_video_the_sound_part_is_kept_and_marked(
     workspace: Path, video: Path, tmp_path: Path
 ) -> None:
@@ -356,7 +379,8 @@ def test_bad_videos_are_a_line_each_and_the_others_go_on(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"graph": {"regions": "landmark"}}, "another faces.pack or graph"),
+        ({"graph": {"regions": "landmark"}}, "another faces.pack, views or graph"),
+        ({"appearance": {"views": ["face", "parts"]}}, "than params.yaml has now (views)"),
         ({"graph": {"neighborhood": 8}}, "(edges, edge_types)"),
         ({"faces": {"landmarks": "provided"}}, "faces.landmarks: pack"),
     ],

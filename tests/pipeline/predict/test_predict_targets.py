@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -80,3 +81,21 @@ def test_values_are_on_their_scale(
         assert status != 0
         assert "which always have a value: use parquet, csv, jsonl, openface, pyfeat" in said
     assert table[names].apply(lambda column: column.between(low, high)).all(axis=None)
+
+
+def test_values_of_frames_are_smoothed_as_the_run_says(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    video = film(tmp_path_factory.mktemp("long") / "one.mp4", images_of(1)[:12])
+    settings = {"decode": {"sampling": "all"}, "train": {"window": 4, "stride": 2}}
+    own = {"kind": "valence_arousal", "outputs": ["valence", "arousal"]}
+    tables = []
+    for length in (1, 5):
+        root = write_run(tmp_path / str(length), settings, "frame", **own, smooth=length)
+        assert predicted(root, video, "csv")[0] == 0
+        tables.append(pd.read_csv(root / "one.csv"))
+    before, after = tables
+    expected = before[own["outputs"]].rolling(5, center=True, min_periods=1).mean()
+    assert (before["valence"] - after["valence"]).abs().max() > 1e-4
+    np.testing.assert_allclose(after[own["outputs"]], expected, atol=2e-6)
+    assert before.drop(columns=own["outputs"]).equals(after.drop(columns=own["outputs"]))

@@ -14,6 +14,7 @@ from arpgnet.pipeline.predict.windows import (
     clip_layout,
     frame_layout,
 )
+from arpgnet.pipeline.tables.smoothing import smoothed
 from arpgnet.pipeline.video.sampling import choose
 
 SAMPLING = st.sampled_from(["uniform", "fps", "all"])
@@ -143,9 +144,22 @@ def test_a_frame_gets_the_weighted_mean_of_its_windows() -> None:
 
 
 def test_a_frame_between_two_gets_the_nearer_ones() -> None:
-    scores = FrameScores(np.array([0, 10, 20]))
+    scores = FrameScores(np.array([0, 10, 20]), 21)
     values = np.array([[0.0], [1.0], [2.0]])
     scores.add(Window(0, 11, range(2)), {0: FaceResult(values[:2], np.array([True, True]))})
     scores.add(Window(1, 21, range(1, 3)), {0: FaceResult(values[1:] + 2, np.array([True, True]))})
     found = [scores.at(0, frame) for frame in (0, 5, 6, 12, 15, 16, 20)]
     assert [one.probabilities.item() for one in found if one] == [0, 0, 2, 2, 2, 4, 4]
+
+
+def test_frames_are_smoothed_as_in_evaluation() -> None:
+    picks, count, length = np.array([0, 3, 6, 9, 12]), 14, 5
+    values = np.random.default_rng(0).dirichlet(np.ones(3), len(picks))
+    seen = np.array([True, True, False, True, True])
+    scores = FrameScores(picks, count, smooth=length)
+    scores.add(Window(0, count, range(len(picks))), {0: FaceResult(values, seen)})
+    found = [scores.at(0, frame) for frame in range(count)]
+    nearest = picks[seen][np.abs(np.arange(count)[:, None] - picks[seen]).argmin(axis=1)]
+    frames = values[np.searchsorted(picks, nearest)]
+    expected = smoothed(frames, np.array(["clip"] * count), np.arange(count), length, "expression")
+    np.testing.assert_allclose([one.probabilities for one in found if one], expected, rtol=1e-9)

@@ -13,7 +13,10 @@ from helpers.synthetic_data import MIRROR
 CLIPS, FRAMES, NODES, CHANNELS, EMBEDDING = 6, 5, 4, 3, 2
 
 
-def batch(seed: int = 0) -> Batch:
+CELLS = 7
+
+
+def batch(seed: int = 0, *, dual: bool = False) -> Batch:
     draw = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -27,19 +30,33 @@ def batch(seed: int = 0) -> Batch:
         node_xy=torch.rand(CLIPS, FRAMES, NODES, 2, generator=draw),
         visible=normal(CLIPS, FRAMES, NODES) > -1,
         valid=torch.ones(CLIPS, FRAMES, dtype=torch.bool),
+        **parts_of(draw) if dual else {},
     )
 
 
-def feature_statistics() -> Statistics:
-    frames = {n: v.flatten(0, 1) for n, v in batch().tensors().items() if n != "label"}
+def parts_of(draw: torch.Generator) -> dict[str, torch.Tensor]:
+    """What a second view adds."""
+    shapes = {
+        "parts_embedding": (EMBEDDING,),
+        "parts_map": (CHANNELS,),
+        "parts_cells": (CELLS, CHANNELS),
+    }
+    return {
+        name: torch.randn(CLIPS, FRAMES, *shape, generator=draw) for name, shape in shapes.items()
+    }
+
+
+def feature_statistics(*, dual: bool = False) -> Statistics:
+    given = batch(dual=dual).tensors()
+    frames = {n: v.flatten(0, 1) for n, v in given.items() if n != "label"}
     return statistics(Features(**frames), torch.arange(CLIPS * FRAMES))
 
 
-def augment(**settings: float) -> Augment:
+def augment(*, dual: bool = False, **settings: float) -> Augment:
     off = {"flip": 0.0, "feature_noise": 0.0, "frame_drop": 0.0}
     params = TrainParams.model_validate(off | settings)
     noise = noise_of(params, examples=100)
-    return Augment(params, torch.tensor(MIRROR), feature_statistics(), noise)
+    return Augment(params, torch.tensor(MIRROR), feature_statistics(dual=dual), noise, CELLS)
 
 
 def test_noise_falls_with_the_number_of_clips() -> None:
@@ -91,6 +108,19 @@ def test_noise_has_the_asked_size_and_is_shared_by_frames() -> None:
     std = feature_statistics().nodes[1]
     assert torch.allclose(change.std((0, 1, 2)), 0.5 * std, rtol=0.05)
     assert torch.allclose(change[:, 0], change[:, 3], atol=1e-5)
+
+
+def test_a_second_view_has_noise_of_its_own_and_changes_no_other_draw() -> None:
+    settings = {"flip": 0.5, "feature_noise": 0.3, "frame_drop": 0.2}
+    both = changed(augment(dual=True, **settings), batch(dual=True), torch.Generator())
+    one = changed(augment(**settings), batch(), torch.Generator())
+    for name, value in one.tensors().items():
+        assert torch.equal(both.tensors()[name], value), name
+    before = batch(dual=True)
+    noise = both.parts_map - before.parts_map
+    assert torch.allclose(noise[:, 0], noise[:, 3], atol=1e-5)
+    assert not torch.allclose(noise, both.map_vector - before.map_vector)
+    assert not torch.equal(both.parts_cells[:, :, 0], both.parts_cells[:, :, 1])
 
 
 @given(seed=st.integers(0, 2**31), drop=st.floats(0.01, 0.99))
