@@ -26,7 +26,7 @@ def test_each_row_changes_the_committed_settings_into_a_network(row: Row) -> Non
     params = load_params()
     # the committed network has one view of a face: to take the second one away it must be there
     if row.name == "views-face":
-        params = changed(params, choose(["views-mean"])[0])
+        params = changed(params, choose(["views-mean"], params)[0])
     other = changed(params, row)
     assert other != params
     assert network_config(other, METADATA, 8, frames=16)
@@ -61,7 +61,7 @@ def test_a_row_is_finished_whatever_it_made_of_the_stages_in_between() -> None:
         }
 
     ours = lock(["face"], "attention", "one view")
-    settings = choose(["views-mean"])[0].settings
+    settings = choose(["views-mean"], load_params())[0].settings
     theirs = lock(["face", "parts"], "mean", "two views")
     assert deciding(theirs) == deciding(ours, settings)
     assert deciding(lock(["face", "parts"], "concat", "two views")) != deciding(ours, settings)
