@@ -13,13 +13,13 @@ from arpgnet.pipeline.common.errors import AbsentInputError
 from arpgnet.pipeline.common.params import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.common.wording import plural, shown
-from arpgnet.pipeline.finetune import listed as finetune
-from arpgnet.pipeline.finetune.listed import write_stills_list
 from arpgnet.pipeline.ingest.run import ingest, is_listed
 from arpgnet.pipeline.networks import listed as networks
 from arpgnet.pipeline.networks.listed import list_networks
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.runner.dispatch import pool_size
+from arpgnet.pipeline.stills import listed as stills_list
+from arpgnet.pipeline.stills.listed import write_stills_list
 from arpgnet.pipeline.tables.manifest import OK, read_manifest, read_splits
 
 
@@ -39,7 +39,7 @@ def main() -> None:
         list_networks(pack)
     or_keep(
         lambda: write_stills_list(stills, workers),
-        lambda: finetune.is_listed(stills),
+        lambda: stills_list.is_listed(stills),
         "data/stills.json",
     )
     print(summary())

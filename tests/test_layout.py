@@ -19,6 +19,7 @@ LAYERS = (
     ("runner", "networks", "training"),
     ("demo",),
     ("datasets",),
+    ("stills",),
     STAGES,
     ("export", "compare"),
     ("publish", "ablate"),

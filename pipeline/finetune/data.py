@@ -15,9 +15,11 @@ import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams
-from arpgnet.pipeline.finetune.crops import Crop, CropJob, make_crops
-from arpgnet.pipeline.finetune.stills import Listing, Still
-from arpgnet.pipeline.finetune.target import (
+from arpgnet.pipeline.geometry.alignment import CROP_PX
+from arpgnet.pipeline.runner.workers import Limits
+from arpgnet.pipeline.stills.crops import Crop, CropJob, make_crops
+from arpgnet.pipeline.stills.stills import Listing, Still
+from arpgnet.pipeline.stills.target import (
     MIN_CORRELATION,
     SAME_FACE,
     SAME_FILE,
@@ -27,8 +29,6 @@ from arpgnet.pipeline.finetune.target import (
     Target,
     thumbnail,
 )
-from arpgnet.pipeline.geometry.alignment import CROP_PX
-from arpgnet.pipeline.runner.workers import Limits
 from arpgnet.pipeline.store import folder_of
 
 

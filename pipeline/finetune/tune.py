@@ -19,15 +19,15 @@ from torch.nn.functional import cross_entropy
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams, Params
 from arpgnet.pipeline.common.progress import track
-from arpgnet.pipeline.finetune.crops import CropJob
 from arpgnet.pipeline.finetune.data import Stills, load_stills
 from arpgnet.pipeline.finetune.inputs import Activations, Crops, Inputs, frozen_types
 from arpgnet.pipeline.finetune.network import Trainee, build_trainee, split, tuned_weights
-from arpgnet.pipeline.finetune.sets import list_stills
-from arpgnet.pipeline.finetune.target import Target
 from arpgnet.pipeline.networks.listed import load_listed
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.runner.dispatch import pool_size
+from arpgnet.pipeline.stills.crops import CropJob
+from arpgnet.pipeline.stills.sets import list_stills
+from arpgnet.pipeline.stills.target import Target
 from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.training.device import reproducible, resolve_device

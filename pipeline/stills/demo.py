@@ -22,10 +22,10 @@ from arpgnet.pipeline.demo.rig import Expression
 from arpgnet.pipeline.demo.scene import GRAIN_ROOM, draw_scene
 from arpgnet.pipeline.demo.script import write_script
 from arpgnet.pipeline.demo.skin import bake_head
-from arpgnet.pipeline.finetune.folder import list_folder
-from arpgnet.pipeline.finetune.stills import Listing
 from arpgnet.pipeline.runner.threads import use_one_thread
 from arpgnet.pipeline.runner.workers import run_in_workers
+from arpgnet.pipeline.stills.folder import list_folder
+from arpgnet.pipeline.stills.stills import Listing
 from arpgnet.pipeline.store import code_version, digest, store_root
 from arpgnet.pipeline.video.frames import encode_jpeg
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from arpgnet.pipeline.common.files import write_whole
 from arpgnet.pipeline.common.params import FinetuneParams
 from arpgnet.pipeline.datasets.file_cache import FileCache
-from arpgnet.pipeline.finetune.sets import list_stills
+from arpgnet.pipeline.stills.sets import list_stills
 from arpgnet.pipeline.store import digest
 
 STILLS = Path("data/stills.json")
@@ -50,7 +50,7 @@ def stills_digest(params: FinetuneParams, workers: int) -> str:
     """
     if params.dataset == "demo":
         # imported here: it brings the renderer
-        from arpgnet.pipeline.finetune.demo import stills_version
+        from arpgnet.pipeline.stills.demo import stills_version
 
         return stills_version(params)
     listing = list_stills(params, workers)

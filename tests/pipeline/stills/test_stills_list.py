@@ -11,9 +11,9 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams
-from arpgnet.pipeline.finetune import listed
-from arpgnet.pipeline.finetune.folder import list_folder
-from arpgnet.pipeline.finetune.listed import write_stills_list
+from arpgnet.pipeline.stills import listed
+from arpgnet.pipeline.stills.folder import list_folder
+from arpgnet.pipeline.stills.listed import write_stills_list
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_rendered_stills_are_told_by_their_settings_and_the_renderer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They need not be rendered for it."""
-    from arpgnet.pipeline.finetune import demo
+    from arpgnet.pipeline.stills import demo
 
     found = []
     for subjects, code in ((4, "a"), (5, "a"), (4, "b")):

@@ -18,8 +18,6 @@ import pyarrow as pa
 
 from arpgnet.pipeline.common.params import AlignParams
 from arpgnet.pipeline.common.progress import track
-from arpgnet.pipeline.finetune.stills import Still
-from arpgnet.pipeline.finetune.target import thumbnail
 from arpgnet.pipeline.geometry.alignment import CROP_PX, similarity, warp
 from arpgnet.pipeline.networks.detector import Detector, Image, find_faces, make_detector
 from arpgnet.pipeline.networks.packs import ModelSpec
@@ -27,6 +25,8 @@ from arpgnet.pipeline.networks.sessions import Device, runtime_version
 from arpgnet.pipeline.runner.threads import use_one_thread
 from arpgnet.pipeline.runner.work import PickledByFields
 from arpgnet.pipeline.runner.workers import Limits, run_in_workers
+from arpgnet.pipeline.stills.stills import Still
+from arpgnet.pipeline.stills.target import thumbnail
 from arpgnet.pipeline.store import Place, Store, code_version, digest
 
 NAMESPACE = "stills"
@@ -49,7 +49,7 @@ _SCHEMA = pa.schema(
 class Crop:
     """What became of a still: its sha256 ('' where it cannot be read), and why it has no crop.
 
-    `thumbnail` is that of the whole image, see `pipeline.finetune.target`.
+    `thumbnail` is that of the whole image, see `pipeline.stills.target`.
     """
 
     sha256: str
