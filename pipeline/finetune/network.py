@@ -65,7 +65,7 @@ class Feeding(nn.Module):
 class Trainee(nn.Module):
     """See the module's docstring.
 
-    Shapes: crops `[B, 3, 112, 112]` RGB float in 0..255 -> logits `[B, K]` of each head; after
+    Shapes: crops `[B, 3, S, S]` RGB float in 0..255 -> logits `[B, K]` of each head; after
     `split`, what the frozen part gives of them.
 
     Args:

@@ -63,7 +63,12 @@ def tune(
     spec = pack.models["embedding"]
     listing = list_stills(settings, workers)
     job = CropJob(
-        pack.models["detector"], params.align, settings.aligned, params.faces.device, store.root
+        pack.models["detector"],
+        params.align,
+        settings.aligned,
+        params.faces.device,
+        store.root,
+        spec.input_px,
     )
     stills = load_stills(
         listing, job, Target(clips, data / "frames", data / "faces"), settings, workers, limits
