@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
+from ruamel.yaml import YAML
 from safetensors.torch import save_file
 from torch import Tensor
 
 from arpgnet.models.vit import VisionTransformer
 from arpgnet.pipeline.networks.vit_files import make_vit
+from arpgnet.pipeline.store import file_sha256
 from helpers import graphs
 
 # ours -> OpenAI's
@@ -50,18 +53,25 @@ def clip_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def vit_pack(folder: Path, arch: str = "vit_tiny_patch16_224", more: str = "") -> Path:
-    """Write the small pack with a random vision transformer as its embedding network.
+def vit_pack(
+    folder: Path, arch: str = "vit_tiny_patch16_224", base: Path | None = None, **entry: Any
+) -> Path:
+    """Write a pack with a random vision transformer as its embedding network.
 
     Args:
-        more: lines of the embedding's entry, indented as it is.
+        base: a pack whose other networks it has; default: the small pack's.
+        entry: more of the embedding's entry.
     """
-    graphs.small_pack(folder)
+    if base is None:
+        graphs.small_pack(folder)
+    else:
+        shutil.copytree(base, folder)
     path = folder / "net.safetensors"
     save_file(random_vit(arch).state_dict(), path)
-    text = (folder / "pack.yaml").read_text()
-    old = hashlib.sha256((folder / "embedding.onnx").read_bytes()).hexdigest()
-    text = text.replace("file: embedding.onnx", "file: net.safetensors")
-    text = text.replace(old, hashlib.sha256(path.read_bytes()).hexdigest())
-    (folder / "pack.yaml").write_text(f"{text.rstrip()}\n    arch: {arch}\n{more}")
+    yaml = YAML()
+    pack = yaml.load(folder / "pack.yaml")
+    pack["name"] = folder.name
+    network = {"file": path.name, "sha256": file_sha256(path), "kind": "arcface", "arch": arch}
+    pack["models"]["embedding"] = network | entry
+    yaml.dump(pack, folder / "pack.yaml")
     return folder

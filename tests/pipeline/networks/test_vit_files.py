@@ -248,11 +248,11 @@ def _compare(ours: nn.Module, other: Any, side: int) -> None:
     torch.testing.assert_close(feature_map.flatten(2).mT, patches, rtol=0, atol=1e-5)
 
 
-# architecture -> a line of its entry, and why it is refused
-ENTRIES = {
-    "vit_tiny_patch16_224": ("input_px: 200", "input_px: 200 is no multiple of 16"),
-    "iresnet18": ("input_px: 224", "arch: iresnet18 takes 112 pixels only"),
-    "mobilefacenet": ("pool: mean", "need an arch that starts with vit_"),
+# architecture -> what its entry says, and why it is refused
+ENTRIES: dict[str, tuple[dict[str, Any], str]] = {
+    "vit_tiny_patch16_224": ({"input_px": 200}, "input_px: 200 is no multiple of 16"),
+    "iresnet18": ({"input_px": 224}, "arch: iresnet18 takes 112 pixels only"),
+    "mobilefacenet": ({"pool": "mean"}, "need an arch that starts with vit_"),
 }
 
 
@@ -262,7 +262,7 @@ def test_an_entry_that_fits_no_network_is_refused(tmp_path: Path) -> None:
     assert spec.identity["pool"] is None
     assert normalization(spec).mean == pytest.approx((123.675, 116.28, 103.53))
     for number, (arch, (more, message)) in enumerate(ENTRIES.items()):
-        folder = vit_packs.vit_pack(tmp_path / f"pack{number}", more=f"    {more}\n")
+        folder = vit_packs.vit_pack(tmp_path / f"pack{number}", **more)
         path = folder / "pack.yaml"
         path.write_text(path.read_text().replace("vit_tiny_patch16_224", arch))
         with pytest.raises(UserError, match=message):
