@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from arpgnet.pipeline.geometry.alignment import CROP_PX
+from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.networks.appearance import (
     AppearanceNetwork,
     centers,
@@ -91,7 +91,7 @@ class AppearanceClip(ClipWorkBase):
         return {
             "embedding_dim": sizes.embedding_dim,
             "map_shape": list(sizes.map_shape),
-            # cell i looks at crop pixel first + i * step
+            # cell i looks at pixel first + i * step of a crop of 112 pixels
             "map_centers": [cells.first, cells.step],
             "map_tensor": sizes.map_tensor,
             "pack": self.pack,
@@ -103,6 +103,17 @@ class AppearanceClip(ClipWorkBase):
         return upstream_reason(clip.clip_id, self._faces)
 
     def setup(self) -> None:
+        """Load the network; once per process.
+
+        Raises:
+            UserError: the network takes crops of another size than there are.
+        """
+        found, side = self._faces.metadata["crop_px"], self.model.input_px
+        if found != side:
+            raise UserError(
+                f"{self.faces} has crops of {found} pixels, {self.model.path.name} takes {side}: "
+                "run `dvc repro align`"
+            )
         _ = self._network
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
@@ -114,7 +125,8 @@ class AppearanceClip(ClipWorkBase):
         values = {}
         if valid.any():
             data = b"".join(faces.column("crop").filter(pa.array(valid)).to_pylist())
-            crops = np.frombuffer(data, np.uint8).reshape(-1, CROP_PX, CROP_PX, 3)
+            side = self.model.input_px
+            crops = np.frombuffer(data, np.uint8).reshape(-1, side, side, 3)
             embeddings, maps = self._network.describe(crops)
             values = {"embedding": to_half(embeddings), "map": to_half(maps)}
         return rows_of_valid(self.schema, faces.column("frame_index"), valid, values)

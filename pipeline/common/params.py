@@ -190,6 +190,8 @@ class FinetuneParams(Section):
     label_smoothing: Probability = 0.1
     class_weights: Literal["none", "balanced", "sqrt"] = "sqrt"
     train_norms: bool = False
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     flip: Probability = 0.5
     crop: Annotated[float, Field(ge=0.0, le=0.5)] = 0.06
     color: Annotated[float, Field(ge=0.0, le=1.0)] = 0.3

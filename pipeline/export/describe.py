@@ -11,7 +11,7 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.export.parity import longest
 from arpgnet.pipeline.export.traceable import input_names
-from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX
+from arpgnet.pipeline.geometry.alignment import template
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.networks.preprocessing import normalization
 from arpgnet.pipeline.tables.shards import ShardReader
@@ -55,6 +55,7 @@ def metadata(
             "run `dvc repro train`"
         )
     pack = load_pack(params.faces.pack, ["embedding"])
+    side = pack.models["embedding"].input_px
     return {
         "classes": info["classes"],
         "inputs": {key: INPUTS[key] for key in input_names(network)},
@@ -63,9 +64,9 @@ def metadata(
         "preprocessing": {
             "sampling": params.decode.model_dump(include={"sampling", "frames", "fps"}),
             "crop": {
-                "px": CROP_PX,
+                "px": side,
                 "transform": "least-squares similarity of five points to the template",
-                "template": ARCFACE_TEMPLATE.astype(float).round(4).tolist(),
+                "template": template(side).round(4).tolist(),
                 "template_points": list(TEMPLATE_POINTS),
             },
             "appearance_network": _network_metadata(pack.models["embedding"], appearance),

@@ -27,6 +27,7 @@ from arpgnet.pipeline.stills.target import (
     SAME_PERSON,
     SIDE,
     Target,
+    square,
     thumbnail,
 )
 from arpgnet.pipeline.store import folder_of
@@ -37,7 +38,7 @@ class Stills:
     """The data of a fine-tuning run.
 
     Attributes:
-        crops: uint8 [N, 112, 112, 3], RGB, in a file without a name; the rows of stills that
+        crops: uint8 [N, S, S, 3], RGB, in a file without a name; the rows of stills that
             were left out are black.
         label: int64 [N].
         train, val: int64 rows.
@@ -68,7 +69,7 @@ def load_stills(
         UserError: a class has too few stills left.
     """
     stills = listing.stills
-    crops = _mapped_file(len(stills), folder_of(job.store))
+    crops = _mapped_file(len(stills), job.crop_px, folder_of(job.store))
     sums = [""] * len(stills)
     reasons: list[str | None] = [None] * len(stills)
     for start, chunk in make_crops(job, stills, workers, limits):
@@ -138,7 +139,7 @@ def refusals(stills: Sequence[Still], crops: Sequence[Crop], target: Target) -> 
 
 
 def _pixels(crop: Crop) -> np.ndarray:
-    return np.frombuffer(crop.crop or b"", np.uint8).reshape(CROP_PX, CROP_PX, 3)
+    return square(crop.crop or b"")
 
 
 def _check(
@@ -162,9 +163,10 @@ def _check(
             )
 
 
-def _mapped_file(count: int, folder: Path) -> np.ndarray:
-    """Map a file without a name: 300,000 stills take 11 GB; a killed run leaves nothing."""
+def _mapped_file(count: int, side: int, folder: Path) -> np.ndarray:
+    """Map a file without a name: 300,000 stills of 112 pixels take 11 GB; a killed run leaves
+    nothing."""
     folder.mkdir(parents=True, exist_ok=True)
-    shape = (count, CROP_PX, CROP_PX, 3)
+    shape = (count, side, side, 3)
     with tempfile.TemporaryFile(dir=folder) as file:
         return np.memmap(file, np.uint8, "w+", shape=shape)

@@ -22,6 +22,7 @@ from arpgnet.pipeline.common.progress import track
 from arpgnet.pipeline.finetune.data import Stills, load_stills
 from arpgnet.pipeline.finetune.inputs import Activations, Crops, Inputs, frozen_types
 from arpgnet.pipeline.finetune.network import Trainee, build_trainee, split, tuned_weights
+from arpgnet.pipeline.finetune.vit import drop_paths, layer_rates, require_fit
 from arpgnet.pipeline.networks.listed import load_listed
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.runner.dispatch import pool_size
@@ -61,9 +62,15 @@ def tune(
     workers, limits = pool_size(params.engine)
     pack = load_listed(params.faces.pack, "detector", "embedding", folder=data / "networks")
     spec = pack.models["embedding"]
+    require_fit(settings, spec)
     listing = list_stills(settings, workers)
     job = CropJob(
-        pack.models["detector"], params.align, settings.aligned, params.faces.device, store.root
+        pack.models["detector"],
+        params.align,
+        settings.aligned,
+        params.faces.device,
+        store.root,
+        spec.input_px,
     )
     stills = load_stills(
         listing, job, Target(clips, data / "frames", data / "faces"), settings, workers, limits
@@ -99,6 +106,7 @@ def _train(
         spec, settings.heads, len(stills.classes), train_norms=settings.train_norms
     )
     frozen = split(trainee, settings.layers, spec.path.name)
+    drop_paths(trainee.backbone, settings.drop_path)
     inputs: Inputs
     if frozen is None:
         inputs = Crops(stills, settings, fabric.device)
@@ -196,7 +204,8 @@ class Tuner(EpochLoop):
             select="uar",
         )
         # the heads, which start at random, learn faster
-        rates = [(trainee.backbone, params.lr), (trainee.heads, params.head_lr)]
+        rates = layer_rates(trainee.backbone, params.lr, params.layer_decay)
+        rates.append((trainee.heads, params.head_lr))
         super().__init__(fabric, trainee, make_optimizer(rates, params.weight_decay), settings)
 
     def batches(

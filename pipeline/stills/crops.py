@@ -1,6 +1,6 @@
 """Stills to aligned crops, in worker processes; what was computed is cached in the store.
 
-N stills; a crop is uint8 [112, 112, 3], RGB.
+N stills; a crop is uint8 [S, S, 3], RGB, of the size that the network takes.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class CropJob(PickledByFields):
         align: `det_px`, `det_thresh` and `pad_retry` are used.
         aligned: `yes`, `no`, or `auto`: those of 112 x 112 pixels are.
         store: the root of the store.
+        crop_px: S.
     """
 
     detector: ModelSpec
@@ -74,6 +75,7 @@ class CropJob(PickledByFields):
     aligned: str
     device: Device
     store: Place
+    crop_px: int = CROP_PX
 
     def start(self) -> None:
         use_one_thread()
@@ -102,6 +104,7 @@ class CropJob(PickledByFields):
             self.detector.identity,
             runtime_version(self.device),
             [align.det_px, align.det_thresh, align.pad_retry, self.aligned],
+            self.crop_px,
         ]
 
     def _key(self, sums: list[str], stills: Sequence[Still]) -> str:
@@ -126,8 +129,9 @@ class CropJob(PickledByFields):
     def _aligned(self, image: Image) -> Image | None:
         is_crop = image.shape[:2] == (CROP_PX, CROP_PX)
         if self.aligned == "yes" or (self.aligned == "auto" and is_crop):
-            if not is_crop:
-                image = np.asarray(cv2.resize(image, (CROP_PX, CROP_PX)), dtype=np.uint8)
+            wanted = (self.crop_px, self.crop_px)
+            if image.shape[:2] != wanted:
+                image = np.asarray(cv2.resize(image, wanted), dtype=np.uint8)
             return image
         found = find_faces(self._detector, image, self.align.pad_retry)
         if not len(found):
@@ -135,7 +139,7 @@ class CropJob(PickledByFields):
         # who is labeled is the largest
         sides = found.boxes[:, 2:] - found.boxes[:, :2]
         matrix = similarity(found.kps[int(sides.prod(axis=1).argmax())])
-        return None if matrix is None else warp(image, matrix)
+        return None if matrix is None else warp(image, matrix, self.crop_px)
 
 
 def make_crops(
