@@ -27,7 +27,8 @@ def main() -> None:
     """Write the tables of clips, data/networks/ and data/stills.json."""
     params = load_params()
     workers, limits = pool_size(params.engine)
-    dataset, pack, stills = params.dataset, params.faces.pack, params.finetune
+    dataset, pack = params.dataset, params.faces.pack
+    stills, unlabeled = params.finetune, params.pretrain
     # problems of the pack are reported before the clips are read, and nothing is written
     installed = or_keep(lambda: load_pack(pack), lambda: networks.is_listed(pack), "data/networks")
     or_keep(
@@ -38,8 +39,8 @@ def main() -> None:
     if installed:
         list_networks(pack)
     or_keep(
-        lambda: write_stills_list(stills, workers),
-        lambda: stills_list.is_listed(stills),
+        lambda: write_stills_list(stills, workers, pretrain=unlabeled),
+        lambda: stills_list.is_listed(stills, pretrain=unlabeled),
         "data/stills.json",
     )
     print(summary())

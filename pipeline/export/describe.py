@@ -14,6 +14,8 @@ from arpgnet.pipeline.export.traceable import input_names
 from arpgnet.pipeline.geometry.alignment import template
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.networks.preprocessing import normalization
+from arpgnet.pipeline.networks.pretrained import pretrained
+from arpgnet.pipeline.tables.pretraining import PRETRAINED
 from arpgnet.pipeline.tables.shards import ShardReader
 from arpgnet.pipeline.training.data import APPEARANCE_METADATA, GRAPH_METADATA
 
@@ -55,7 +57,10 @@ def metadata(
             "run `dvc repro train`"
         )
     pack = load_pack(params.faces.pack, ["embedding"])
-    side = pack.models["embedding"].input_px
+    embedding = pretrained(
+        pack.models["embedding"], root / PRETRAINED, enabled=params.pretrain.enabled
+    )
+    side = embedding.input_px
     return {
         "classes": info["classes"],
         "inputs": {key: INPUTS[key] for key in input_names(network)},
@@ -69,7 +74,7 @@ def metadata(
                 "template": template(side).round(4).tolist(),
                 "template_points": list(TEMPLATE_POINTS),
             },
-            "appearance_network": _network_metadata(pack.models["embedding"], appearance),
+            "appearance_network": _network_metadata(embedding, appearance),
             "regions": {key: graphs[key] for key in ("regions", "names", "edges", "edge_types")}
             # weights of fixed regions; None: they follow the landmarks of each frame
             | {"pooling": graphs["pooling"], "params": params.graph.model_dump()},

@@ -25,12 +25,14 @@ from arpgnet.pipeline.finetune.network import Trainee, build_trainee, split, tun
 from arpgnet.pipeline.finetune.vit import drop_paths, layer_rates, require_fit
 from arpgnet.pipeline.networks.listed import load_listed
 from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.pretrained import pretrained
 from arpgnet.pipeline.runner.dispatch import pool_size
 from arpgnet.pipeline.stills.crops import CropJob
 from arpgnet.pipeline.stills.sets import list_stills
 from arpgnet.pipeline.stills.target import Target
 from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
 from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.pretraining import PRETRAINED
 from arpgnet.pipeline.training.device import reproducible, resolve_device
 from arpgnet.pipeline.training.loop import EpochLoop, LoopSettings, class_weights, make_optimizer
 from arpgnet.pipeline.training.selection import unweighted_recall
@@ -46,7 +48,13 @@ _ELSEWHERE = {"enabled", "dataset", "root", "subjects", "aligned", "device", "pr
 
 
 def tune(
-    params: Params, clips: Sequence[Clip], data: Path, store: Store, output: Path
+    params: Params,
+    clips: Sequence[Clip],
+    data: Path,
+    store: Store,
+    output: Path,
+    *,
+    pretraining: Path = PRETRAINED,
 ) -> dict[str, Any]:
     """Train, or take a finished run from the store; write the weights, return the metadata.
 
@@ -54,6 +62,7 @@ def tune(
         clips, data: the target data, and the folder of its frames and faces, which no still may
             show.
         output: the safetensors file.
+        pretraining: the output of the pretrain stage, whose encoder is tuned where there is one.
 
     Raises:
         UserError: the stills or the network do not allow it.
@@ -61,7 +70,7 @@ def tune(
     settings = params.finetune
     workers, limits = pool_size(params.engine)
     pack = load_listed(params.faces.pack, "detector", "embedding", folder=data / "networks")
-    spec = pack.models["embedding"]
+    spec = pretrained(pack.models["embedding"], pretraining, enabled=params.pretrain.enabled)
     require_fit(settings, spec)
     listing = list_stills(settings, workers)
     job = CropJob(

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -26,7 +28,7 @@ from arpgnet.pipeline.runner.threads import use_one_thread
 from arpgnet.pipeline.runner.work import PickledByFields
 from arpgnet.pipeline.runner.workers import Limits, run_in_workers
 from arpgnet.pipeline.stills.stills import Still
-from arpgnet.pipeline.stills.target import thumbnail
+from arpgnet.pipeline.stills.target import square, thumbnail
 from arpgnet.pipeline.store import Place, Store, code_version, digest
 
 NAMESPACE = "stills"
@@ -152,6 +154,24 @@ def make_crops(
             failed = not isinstance(result, list)
             yield start, [Crop("", CRASHED)] * len(part) if failed else result
             progress.advance(len(part))
+
+
+def pixels(crop: Crop) -> np.ndarray:
+    """Return a crop that there is: uint8 [S, S, 3]."""
+    return square(crop.crop or b"")
+
+
+def mapped_file(count: int, side: int, folder: Path) -> np.ndarray:
+    """Map a file without a name: 300,000 stills of 112 pixels take 11 GB; a killed run leaves
+    nothing.
+
+    Returns:
+        uint8 [count, side, side, 3], black.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = (max(count, 1), side, side, 3)  # an empty file cannot be mapped
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)[:count]
 
 
 def _bytes(still: Still) -> bytes | None:
