@@ -14,9 +14,11 @@ from arpgnet.models.vit import VIT_SHAPES, VisionTransformer
 from arpgnet.pipeline.appearance.clip import AppearanceClip
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.finetune.run import finetune
 from arpgnet.pipeline.networks.appearance import AppearanceNetwork
 from arpgnet.pipeline.networks.packs import ModelSpec, load_pack
 from arpgnet.pipeline.networks.pretrained import pretrained
+from arpgnet.pipeline.networks.tuned import tuned
 from arpgnet.pipeline.pretrain import encoder
 from arpgnet.pipeline.pretrain.augment import augment
 from arpgnet.pipeline.pretrain.fit import CachedPretraining, Pretrainer
@@ -25,6 +27,7 @@ from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.tables.pretraining import PRETRAINED
 from helpers import faces_tables
 from helpers.pretrain_project import ARCH, PEOPLE, make_small, settings, write_project, write_stills
+from helpers.stills_project import still
 
 
 @pytest.fixture
@@ -110,6 +113,36 @@ def test_a_tested_person_is_learnt_from_in_no_way(project: Path) -> None:
     assert files(project) == first
     pretrain(settings(project, stills=stills), root=project)
     assert (metadata(project)["clips"], metadata(project)["crops"]) == (4, 14)
+
+
+def test_fine_tuning_goes_on_from_the_encoder(project: Path) -> None:
+    labeled = project / "labeled"
+    for label in ("left", "right"):
+        for number in range(4):
+            path = labeled / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), still(label, number))
+    chosen = {
+        "enabled": True, "dataset": "folder", "root": str(labeled), "layers": "last-1",
+        "views": 1, "epochs": 1, "batch": 4, "device": "cpu",
+    }  # fmt: skip
+    params = settings(project)
+    tuning = params.finetune.model_validate(chosen)
+    params = params.model_copy(update={"finetune": tuning})
+    pretrain(params, root=project)
+    finetune(params, root=project)
+    backbone = project / "artifacts/backbone"
+    found = json.loads((backbone / "backbone.json").read_text())
+    assert found["model_sha256"] == metadata(project)["encoder_sha256"]
+    own = pretrained(spec_of(project), project / PRETRAINED, enabled=True)
+    after = tuned(own, backbone)
+    assert after.identity["weights_sha256"] == found["weights_sha256"]
+    crops = np.stack([faces_tables.crop(0, 0, 48)])
+    before, then = (AppearanceNetwork(spec, batch=1).describe(crops)[0] for spec in (own, after))
+    assert np.abs(then - before).max() > 1e-4
+    # without pre-training these weights are another network's
+    with pytest.raises(UserError, match="was tuned from another network"):
+        tuned(spec_of(project), backbone)
 
 
 def test_equal_settings_give_equal_bytes_and_finished_runs_are_kept(
