@@ -66,37 +66,47 @@ def load_crops(
     Raises:
         UserError: fewer crops are left than a batch has.
     """
-    faces = ShardReader(data / "faces")
+    faces = _open_faces(data / "faces", params)
+    clips, left_out = _usable_clips(params, division, faces)
+    people = division.tested_people
+    stills = [still for still in listing.stills if not _names_one_of(people, still)]
+    left_out += Counter({**listing.left_out, TESTED_STILL: len(listing.stills) - len(stills)})
+    most = sum(faces.entry(clip.clip_id).rows for clip in clips) + len(stills)
+    gathered = _Gathered(mapped_file(most, params.input_px, folder_of(job.store)))
+    for clip in clips:
+        _add_clip(gathered, faces, clip)
+    identity: list[Any] = [[faces.entry(clip.clip_id).key for clip in clips]]
+    sums: list[str] = []
+    if stills:
+        target = Target(division.tested, data / "frames", data / "faces")
+        found = _add_stills(gathered, job, stills, target, workers, limits)
+        sums = [sha256 for sha256, reason in found if reason is None]
+        left_out += Counter(reason for _, reason in found if reason is not None)
+        identity += [sums, job.identity()]
+    lost = dict(sorted(left_out.items()))
+    _check(gathered.count, params, lost)
+    return Crops(gathered.pixels[: gathered.count], identity, len(clips), len(sums), lost)
+
+
+def _open_faces(folder: Path, params: PretrainParams) -> ShardReader:
+    faces = ShardReader(folder)
     side = faces.metadata["crop_px"]
     if side != params.input_px:
         raise UserError(
-            f"{faces.folder} has crops of {side} pixels, pretrain.input_px is {params.input_px}: "
-            "run `dvc repro align`"
+            f"{folder} has crops of {side} pixels, pretrain.input_px is {params.input_px}: run "
+            "`dvc repro align`"
         )
-    free = division.free if params.clips else []
-    used = [clip for clip in free if faces.entry(clip.clip_id).ok]
-    left_out = Counter(listing.left_out)
-    if params.clips:
-        left_out += Counter(division.left_out)
-        left_out[NO_FACE] += len(free) - len(used)
-    named = [still for still in listing.stills if not _named(still, division.tested_people)]
-    left_out[TESTED_STILL] += len(listing.stills) - len(named)
-    most = sum(faces.entry(clip.clip_id).rows for clip in used) + len(named)
-    gathered = _Gathered(mapped_file(most, params.input_px, folder_of(job.store)))
-    for clip in used:
-        _add_clip(gathered, faces, clip)
-    identity: list[Any] = [[faces.entry(clip.clip_id).key for clip in used]]
-    stills = 0
-    if named:
-        target = Target(division.tested, data / "frames", data / "faces")
-        for sha256, reason in _add_stills(gathered, job, named, target, workers, limits):
-            left_out[reason or ""] += reason is not None
-            stills += reason is None
-            identity.append(sha256 if reason is None else "")
-        identity.append(job.identity())
-    lost = {reason: count for reason, count in sorted(left_out.items()) if count}
-    _check(gathered.count, params, lost)
-    return Crops(gathered.pixels[: gathered.count], identity, len(used), stills, lost)
+    return faces
+
+
+def _usable_clips(
+    params: PretrainParams, division: Division, faces: ShardReader
+) -> tuple[list[Clip], Counter[str]]:
+    """Return the clips that are learnt from, and how many others there are, by reason."""
+    if not params.clips:
+        return [], Counter()
+    used = [clip for clip in division.free if faces.entry(clip.clip_id).ok]
+    return used, Counter({**division.left_out, NO_FACE: len(division.free) - len(used)})
 
 
 @dataclass
@@ -111,7 +121,7 @@ class _Gathered:
         self.count += 1
 
 
-def _named(still: Still, people: set[str]) -> bool:
+def _names_one_of(people: set[str], still: Still) -> bool:
     """Check whether the still lies in a folder with the name of one of the people."""
     return not people.isdisjoint(PurePosixPath(still.name).parent.parts)
 

@@ -19,6 +19,7 @@ from arpgnet.models.masked_autoencoder import (
     unpatchify,
 )
 from arpgnet.models.vit import VIT_SHAPES, VisionTransformer
+from helpers import timm_models
 
 SMALL = replace(VIT_SHAPES["vit_tiny_patch16_224"], dim=24, depth=2, input_px=64)
 DECODER = DecoderShape(16, 1, 2)
@@ -116,12 +117,7 @@ def in_their_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow  # importing Transformers takes 5 s
 def test_it_equals_transformers() -> None:
-    # Transformers imports torchvision, whose wheels lack these beside a CPU build of torch
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    transformers = pytest.importorskip("transformers")
+    transformers = timm_models.transformers()
     config = transformers.ViTMAEConfig(
         hidden_size=24,
         num_hidden_layers=2,

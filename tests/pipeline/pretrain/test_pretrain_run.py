@@ -60,13 +60,13 @@ def test_switched_off_it_says_so_and_changes_nothing(project: Path) -> None:
 
 def test_faces_become_an_encoder_that_appearance_runs(project: Path) -> None:
     write_project(project, side=112)
-    said = pretrain(settings(project, steps=40, input_px=112, batch=8), root=project)
+    said = pretrain(settings(project, steps=20, input_px=112, batch=8), root=project)
     found = metadata(project)
     # two faces a clip; one of bob's clips is tested, and one clip has none
     assert (found["crops"], found["clips"], found["stills"]) == (8, 4, 0)
     assert found["left_out"] == {"a clip of a person who is tested": 1, "a clip without a face": 1}
     assert found["losses"][-1] < found["losses"][0]
-    assert f"{ARCH} at 112 pixels, 8 crops of 4 clips and 0 stills, 40 steps; loss" in said
+    assert f"{ARCH} at 112 pixels, 8 crops of 4 clips and 0 stills, 20 steps; loss" in said
     assert "left out: 1 a clip of a person who is tested; 1 a clip without a face" in said
 
     weights = load_file(project / PRETRAINED / "encoder.safetensors")
