@@ -65,6 +65,8 @@ def normalization(spec: ModelSpec, graph: OnnxGraph | None = None) -> Normalizat
         return Normalization(spec.color, spec.mean, spec.std)
     if spec.arch is not None and spec.arch.startswith(VIT):
         means, stds = CLIP_MEAN_STD if "clip" in spec.arch else VIT_MEAN_STD
+        if spec.color == "bgr":
+            means, stds = means[::-1], stds[::-1]
         return Normalization(spec.color, means, stds)
     if spec.kind == "pfld98":
         mean, std = PFLD_MEAN_STD

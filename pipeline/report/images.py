@@ -39,6 +39,7 @@ Image = npt.NDArray[np.uint8]
 
 # of the crop of 112 pixels, whatever the network takes
 ENLARGED = 3
+USUAL_REGIONS = 49  # of the grid of 7 x 7
 
 
 def draw_landmarks(crop_rgb: Image, points: np.ndarray, *, scale: int = ENLARGED) -> Image:
@@ -84,6 +85,8 @@ def draw_graph(
     """
     image = _enlarged(crop_rgb, scale)
     nodes = node_xy * len(image)
+    # four times as many edges at full strength hide the face
+    fade = min(1.0, USUAL_REGIONS / len(nodes))
     for kind, color in ((SYMMETRIC, ORANGE), ("adjacent", BLUE)):
         drawn = np.zeros_like(image)
         for (start, end), edge_type in zip(edges, edge_types, strict=True):
@@ -92,7 +95,7 @@ def draw_graph(
                 curve = _bowed(nodes[start], nodes[end], BOW if kind == SYMMETRIC else 0.0)
                 width = max(1, round(scale / 2)) if seen else 1
                 cv2.polylines(drawn, [curve], False, WHITE, width, cv2.LINE_AA, SHIFT)
-        strength = 0.8 * drawn[..., :1] / 255.0
+        strength = 0.8 * (fade if kind == SYMMETRIC else fade**0.5) * drawn[..., :1] / 255.0
         blended = image * (1 - strength) + np.array(color) * strength
         image = np.asarray(blended.round(), dtype=np.uint8)
     for node, seen in zip(nodes, visible, strict=True):
