@@ -183,6 +183,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert not list(Store().root.glob("pretrain-checkpoint/*/*"))
 
 
+@pytest.mark.slow  # finetune's quick test runs the same loop in bfloat16
 def test_bfloat16_gives_weights_in_float32(project: Path) -> None:
     pretrain(settings(project, precision="bf16-mixed"), root=project)
     weights = load_file(project / PRETRAINED / "encoder.safetensors")
