@@ -25,15 +25,15 @@ from common import heading, table, write_out
 from lightning_fabric import Fabric
 
 from arpgnet.pipeline.common.params import FinetuneParams, Params
-from arpgnet.pipeline.finetune.crops import CropJob
 from arpgnet.pipeline.finetune.data import Stills, load_stills
-from arpgnet.pipeline.finetune.demo import list_stills
 from arpgnet.pipeline.finetune.inputs import Activations, Crops, Inputs
 from arpgnet.pipeline.finetune.network import build_trainee, split, tuned_weights
-from arpgnet.pipeline.finetune.target import SIDE, Target
 from arpgnet.pipeline.finetune.tune import Tuner, threads
 from arpgnet.pipeline.networks.packs import ModelSpec, load_pack
 from arpgnet.pipeline.runner.dispatch import pool_size
+from arpgnet.pipeline.stills.crops import CropJob
+from arpgnet.pipeline.stills.demo import list_stills
+from arpgnet.pipeline.stills.target import SIDE, Target
 from arpgnet.pipeline.store import Store, store_root
 from arpgnet.pipeline.training.device import reproducible
 

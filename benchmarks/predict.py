@@ -58,7 +58,8 @@ def loop(predictor: Predictor, video: Path) -> int:
             return frames
         image = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
         found = predictor.detector.detect(image)
-        cut = cut_out(image, found.boxes[0], found.kps[0]) if len(found) else None
+        side = predictor.networks.crop_px
+        cut = cut_out(image, found.boxes[0], found.kps[0], crop_px=side) if len(found) else None
         last.append(rows_of(predictor.networks.describe([cut])[0])[0] if cut else None)
         if any(row is not None for row in last):
             predictor.networks.classify(np.arange(len(last)), {0: list(last)})

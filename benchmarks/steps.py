@@ -78,7 +78,7 @@ def step_table(assets: Path, pack_folder: Path, clips: int = 10) -> str:
     looks = Looks(detector, clock)
     landmarks = LandmarkNetwork(pack.models["landmark"])
     appearance = AppearanceNetwork(pack.models["embedding"], batch=16, precision=precision)
-    frames = 0
+    frames, side = 0, pack.models["embedding"].input_px
     for path in sorted((assets / "clips/asl").glob("*.mkv"))[:clips]:
         jpegs = list(_decoded(path, clock))
         frames += len(jpegs)
@@ -92,7 +92,7 @@ def step_table(assets: Path, pack_folder: Path, clips: int = 10) -> str:
         for image, found in follower.follow(images):
             if len(found):
                 boxes.append(found.boxes[0])
-                crop, square = clock.time("crop and context", _cut, image, found)
+                crop, square = clock.time("crop and context", _cut, image, found, side)
                 crops.append(crop)
                 contexts.append(square)
         squares = clock.time("crop and context", _uncovered, contexts)
@@ -101,11 +101,11 @@ def step_table(assets: Path, pack_folder: Path, clips: int = 10) -> str:
     return _lines(clock, frames, _bounds(pack.models, looks.pixels / frames, precision))
 
 
-def _cut(image: np.ndarray, found: Detections) -> tuple[np.ndarray, bytes]:
+def _cut(image: np.ndarray, found: Detections, side: int) -> tuple[np.ndarray, bytes]:
     """The first face's crop, and its context as it is kept."""
     matrix = similarity(found.kps[0])
     assert matrix is not None
-    return warp(image, matrix), encode_jpeg(context(image, found.boxes[0]), 95)
+    return warp(image, matrix, side), encode_jpeg(context(image, found.boxes[0]), 95)
 
 
 def _uncovered(contexts: list[bytes]) -> np.ndarray:

@@ -16,6 +16,8 @@ References:
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -152,7 +154,7 @@ class VisionTransformer(nn.Module):
             Block(shape.dim, shape.heads, eps=eps, drop_path=rate, clip=shape.clip)
             for rate in rates
         )
-        self.norm = nn.LayerNorm(shape.dim, eps=eps)
+        self.norm: nn.Module = nn.LayerNorm(shape.dim, eps=eps)
         nn.init.normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
@@ -169,8 +171,18 @@ class VisionTransformer(nn.Module):
         return self.norm(x)
 
     def forward(self, crop: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = self.encode(self.patches(crop))
-        patches = tokens[:, 1:]
-        embedding = patches.mean(dim=1) if self.pool == "mean" else tokens[:, 0]
-        feature_map = patches.transpose(1, 2).unflatten(2, (self.grid, self.grid))
-        return embedding, feature_map
+        return embedding_and_map(self.encode(self.patches(crop)), self.pool)
+
+
+def embedding_and_map(tokens: Tensor, pool: Pool) -> tuple[Tensor, Tensor]:
+    """Return what the last norm gives as `[B, D]` and `[B, D, P, P]`. `[B, 1 + P * P, D]`."""
+    patches = tokens[:, 1:]
+    embedding = patches.mean(dim=1) if pool == "mean" else tokens[:, 0]
+    side = math.isqrt(patches.shape[1])
+    return embedding, patches.transpose(1, 2).unflatten(2, (side, side))
+
+
+def set_drop_path(blocks: Iterable[tuple[int, Block]], depth: int, rate: float) -> None:
+    """Give numbered blocks of a network of `depth` their rates, from 0 to that of the last one."""
+    for number, block in blocks:
+        block.drop_path.rate = rate * number / max(depth - 1, 1)

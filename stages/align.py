@@ -8,6 +8,7 @@ from arpgnet.pipeline.align.clip import AlignClip
 from arpgnet.pipeline.common.params import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.networks.listed import load_listed
+from arpgnet.pipeline.networks.pretrained import resized
 from arpgnet.pipeline.runner.engine import run_clips
 from arpgnet.pipeline.tables.manifest import read_manifest
 
@@ -18,7 +19,8 @@ OUTPUT = Path("data/faces")
 def main() -> None:
     params = load_params()
     pack = load_listed(params.faces.pack, "detector")
-    work = AlignClip(FRAMES, pack, params.align, params.faces.device)
+    sized = resized(pack, params.pretrain)
+    work = AlignClip(FRAMES, sized, params.align, params.faces.device)
     print(f"align: {run_clips(work, read_manifest().clips, OUTPUT, params.engine)}")
 
 

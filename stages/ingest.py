@@ -13,13 +13,13 @@ from arpgnet.pipeline.common.errors import AbsentInputError
 from arpgnet.pipeline.common.params import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.common.wording import plural, shown
-from arpgnet.pipeline.finetune import listed as finetune
-from arpgnet.pipeline.finetune.listed import write_stills_list
 from arpgnet.pipeline.ingest.run import ingest, is_listed
 from arpgnet.pipeline.networks import listed as networks
 from arpgnet.pipeline.networks.listed import list_networks
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.runner.dispatch import pool_size
+from arpgnet.pipeline.stills import listed as stills_list
+from arpgnet.pipeline.stills.listed import write_stills_list
 from arpgnet.pipeline.tables.manifest import OK, read_manifest, read_splits
 
 
@@ -27,7 +27,8 @@ def main() -> None:
     """Write the tables of clips, data/networks/ and data/stills.json."""
     params = load_params()
     workers, limits = pool_size(params.engine)
-    dataset, pack, stills = params.dataset, params.faces.pack, params.finetune
+    dataset, pack = params.dataset, params.faces.pack
+    stills, unlabeled = params.finetune, params.pretrain
     # problems of the pack are reported before the clips are read, and nothing is written
     installed = or_keep(lambda: load_pack(pack), lambda: networks.is_listed(pack), "data/networks")
     or_keep(
@@ -38,8 +39,8 @@ def main() -> None:
     if installed:
         list_networks(pack)
     or_keep(
-        lambda: write_stills_list(stills, workers),
-        lambda: finetune.is_listed(stills),
+        lambda: write_stills_list(stills, workers, pretrain=unlabeled),
+        lambda: stills_list.is_listed(stills, pretrain=unlabeled),
         "data/stills.json",
     )
     print(summary())

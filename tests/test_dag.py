@@ -15,7 +15,17 @@ REPOSITORY = Path(__file__).parents[1]
 DAG: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())[
     "stages"
 ]
-ORDER = ["ingest", "decode", "align", "finetune", "landmark", "appearance", "graph", "train"]
+ORDER = [
+    "ingest",
+    "decode",
+    "align",
+    "pretrain",
+    "finetune",
+    "landmark",
+    "appearance",
+    "graph",
+    "train",
+]
 ORDER += ["evaluate", "explain", "report"]
 
 # what computes a stage's rows, where it is not all that the stage's file reaches: where a data set

@@ -8,8 +8,8 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 STAGES = (
-    *("ingest", "decode", "align", "finetune", "landmark", "appearance", "graph"),
-    *("train", "evaluate", "explain", "report"),
+    *("ingest", "decode", "align", "pretrain", "finetune"),
+    *("landmark", "appearance", "graph", "train", "evaluate", "explain", "report"),
 )
 # a package imports those of the rows above its own, and none of its own row
 LAYERS = (
@@ -19,6 +19,7 @@ LAYERS = (
     ("runner", "networks", "training"),
     ("demo",),
     ("datasets",),
+    ("stills",),
     STAGES,
     ("export", "compare"),
     ("publish", "ablate"),

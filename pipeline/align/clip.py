@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from arpgnet.pipeline.align.provided import face_of_points, nominal_face, whole_image
 from arpgnet.pipeline.common.errors import ClipError
 from arpgnet.pipeline.common.params import AlignParams
-from arpgnet.pipeline.geometry.alignment import CONTEXT_QUALITY, CROP_PX, context, similarity, warp
+from arpgnet.pipeline.geometry.alignment import CONTEXT_QUALITY, context, similarity, warp
 from arpgnet.pipeline.geometry.quality import face_px
 from arpgnet.pipeline.geometry.tracks import Track, choose, link, of_person
 from arpgnet.pipeline.networks.detector import Detections, Detector, Image, open_detector
@@ -55,7 +55,8 @@ class AlignClip(ClipWorkBase):
 
     Args:
         frames: the folder that the decode stage wrote.
-        pack: its detector is run; the sha256 has been checked by `load_pack`.
+        pack: its detector is run, whose sha256 has been checked by `load_pack`; its embedding
+            network says how large the crops are.
         align: settings.
         device: `faces.device`.
     """
@@ -68,6 +69,11 @@ class AlignClip(ClipWorkBase):
     stage = "align"
     schema = FACES_SCHEMA
 
+    @property
+    def crop_px(self) -> int:
+        """Side of the crops."""
+        return self.pack.models["embedding"].input_px
+
     def inputs(self, clip: Clip) -> list[Any]:
         """Return the clip's frames, and all that can change what is made of them."""
         return [
@@ -77,6 +83,7 @@ class AlignClip(ClipWorkBase):
             runtime_version(self.device),
             clip.faces,
             clip.person,
+            self.crop_px,
         ]
 
     def metadata(self) -> dict[str, Any]:
@@ -85,7 +92,7 @@ class AlignClip(ClipWorkBase):
             "pack": self.pack.name,
             "license": self.pack.license,
             "detector_sha256": self.pack.models["detector"].sha256,
-            "crop_px": CROP_PX,
+            "crop_px": self.crop_px,
         }
 
     def upstream_failure(self, clip: Clip) -> str | None:
@@ -114,7 +121,7 @@ class AlignClip(ClipWorkBase):
                 return
             follower = make_follower(self._detector, self.align)
             frames = [
-                _cut_out(image, found, crops)
+                self._cut_out(image, found, crops)
                 for image, found in follower.follow(self._images(clip))
             ]
             tracks = link([faces.found.boxes for faces in frames], self.align.track_iou)
@@ -146,7 +153,7 @@ class AlignClip(ClipWorkBase):
                 else:
                     box, kps, matrix = face_of_points(np.array(known).reshape(-1, 2))
                 found = Detections(box[None], np.ones(1, np.float32), kps[None])
-                frames.append(_cut_out(image, found, crops, [matrix]))
+                frames.append(self._cut_out(image, found, crops, [matrix]))
         seen = [row for row, faces in enumerate(frames) if faces.matrices]
         rows = _Rows(len(frames), crops)
         boxes = [frames[row].found.boxes[0] for row in seen]
@@ -171,6 +178,23 @@ class AlignClip(ClipWorkBase):
             yield rows.table(piece, start)
             start += piece.num_rows
 
+    def _cut_out(
+        self,
+        image: Image,
+        found: Detections,
+        crops: Spool,
+        matrices: list[NDArray[np.float32] | None] | None = None,
+    ) -> _Faces:
+        """Put each face's crop and its context into the spool, one behind the other."""
+        matrices = matrices or [similarity(kps) for kps in found.kps]
+        places = []
+        for matrix, box in zip(matrices, found.boxes, strict=True):
+            places.append(len(crops))
+            if matrix is not None:
+                crops.append(warp(image, matrix, self.crop_px).tobytes())
+                crops.append(encode_jpeg(context(image, box), CONTEXT_QUALITY))
+        return _Faces(found, matrices, places)
+
     def _images(self, clip: Clip) -> Iterator[tuple[float, Image]]:
         for piece in self._reader.pieces(clip.clip_id, ["time_s", "jpeg"]):
             for time_s, jpeg in zip(piece.column("time_s"), piece.column("jpeg"), strict=True):
@@ -192,23 +216,6 @@ class _Faces:
     found: Detections
     matrices: list[NDArray[np.float32] | None]
     places: list[int]
-
-
-def _cut_out(
-    image: Image,
-    found: Detections,
-    crops: Spool,
-    matrices: list[NDArray[np.float32] | None] | None = None,
-) -> _Faces:
-    """Return each face's 112 px crop and its context, into the spool one behind the other."""
-    matrices = matrices or [similarity(kps) for kps in found.kps]
-    places = []
-    for matrix, box in zip(matrices, found.boxes, strict=True):
-        places.append(len(crops))
-        if matrix is not None:
-            crops.append(warp(image, matrix).tobytes())
-            crops.append(encode_jpeg(context(image, box), CONTEXT_QUALITY))
-    return _Faces(found, matrices, places)
 
 
 class _Rows:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from arpgnet.pipeline.geometry.alignment import CROP_PX
+from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.geometry.parts import assemble_parts, key_points
 from arpgnet.pipeline.networks.appearance import (
     AppearanceNetwork,
@@ -104,7 +104,7 @@ class AppearanceClip(ClipWorkBase):
         return {
             "embedding_dim": sizes.embedding_dim,
             "map_shape": list(sizes.map_shape),
-            # cell i looks at crop pixel first + i * step
+            # cell i looks at pixel first + i * step of a crop of 112 pixels
             "map_centers": [cells.first, cells.step],
             "map_tensor": sizes.map_tensor,
             "pack": self.pack,
@@ -117,6 +117,17 @@ class AppearanceClip(ClipWorkBase):
         return upstream_reason(clip.clip_id, self._faces)
 
     def setup(self) -> None:
+        """Load the network; once per process.
+
+        Raises:
+            UserError: the network takes crops of another size than there are.
+        """
+        found, side = self._faces.metadata["crop_px"], self.model.input_px
+        if found != side:
+            raise UserError(
+                f"{self.faces} has crops of {found} pixels, {self.model.path.name} takes {side}: "
+                "run `dvc repro align`"
+            )
         _ = self._network
 
     def run(self, clip: Clip) -> Iterator[pa.Table]:
@@ -129,12 +140,13 @@ class AppearanceClip(ClipWorkBase):
         values = {}
         if valid.any():
             data = b"".join(faces.column("crop").filter(pa.array(valid)).to_pylist())
-            crops = np.frombuffer(data, np.uint8).reshape(-1, CROP_PX, CROP_PX, 3)
+            side = self.model.input_px
+            crops = np.frombuffer(data, np.uint8).reshape(-1, side, side, 3)
             views = {"": crops}
             if self._dual:
                 kps = to_numpy(faces.column("kps"), (5, 2))[valid]
                 matrices = to_numpy(faces.column("matrix"), (2, 3))[valid]
-                points = key_points(kps, matrices, crops.shape[1])
+                points = key_points(kps, matrices, side)
                 views["parts_"] = assemble_parts(crops, points)
             for name, images in views.items():
                 embeddings, maps = self._network.describe(images)

@@ -171,6 +171,62 @@ class AlignParams(Section):
     min_face_px: NonNegative = 0
 
 
+# in `pretrain.stills`, in the place of a folder: rendered people who occur nowhere else in the demo
+RENDERED = "demo"
+
+
+class PretrainParams(Section):
+    """Training a vision transformer on unlabeled crops, as a masked autoencoder."""
+
+    enabled: bool = False
+    arch: Literal[
+        "vit_tiny_patch16_224",
+        "vit_small_patch16_224",
+        "vit_base_patch16_224",
+        "vit_large_patch16_224",
+    ] = "vit_tiny_patch16_224"
+    # sides of patches are 16 pixels
+    input_px: Annotated[int, Field(ge=32, le=448, multiple_of=16)] = 112
+    clips: bool = True
+    stills: list[Annotated[str, Field(min_length=1)]] = []
+    subjects: Annotated[int, Field(ge=4, le=10_000)] = 150
+    aligned: Literal["auto", "yes", "no"] = "auto"
+    mask_ratio: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.75
+    decoder_width: Annotated[int, Field(ge=16, le=1024, multiple_of=4)] = 128
+    decoder_layers: Annotated[int, Field(ge=1, le=16)] = 4
+    decoder_heads: Positive = 4
+    steps: Annotated[int, Field(ge=100, multiple_of=100)] = 4000
+    batch: Annotated[int, Field(ge=2)] = 64
+    lr: Annotated[float, Field(gt=0.0, le=1.0)] = 1.5e-3
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+    warmup: Fraction = 0.05
+    crop: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
+    flip: Probability = 0.5
+    seed: NonNegative = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> PretrainParams:
+        if self.enabled and not self.clips and not self.stills:
+            raise ValueError(
+                "pretrain.clips: false needs folders of images in pretrain.stills: there is "
+                "nothing else to learn from"
+            )
+        if self.decoder_width % self.decoder_heads:
+            raise ValueError(
+                f"pretrain.decoder_heads: {self.decoder_heads} does not divide "
+                f"pretrain.decoder_width: {self.decoder_width}"
+            )
+        patches = (self.input_px // 16) ** 2
+        if not 0 < int(patches * (1 - self.mask_ratio)) < patches:
+            raise ValueError(
+                f"pretrain.mask_ratio: {self.mask_ratio} of the {patches} patches of "
+                f"pretrain.input_px: {self.input_px} leaves none to see, or none to draw"
+            )
+        return self
+
+
 class FinetuneParams(Section):
     """Training the appearance network on labeled stills before features are taken."""
 
@@ -192,6 +248,8 @@ class FinetuneParams(Section):
     label_smoothing: Probability = 0.1
     class_weights: Literal["none", "balanced", "sqrt"] = "sqrt"
     train_norms: bool = False
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     flip: Probability = 0.5
     crop: Annotated[float, Field(ge=0.0, le=0.5)] = 0.06
     color: Annotated[float, Field(ge=0.0, le=1.0)] = 0.3
@@ -426,6 +484,7 @@ class Params(Section):
     decode: DecodeParams = DecodeParams()
     faces: FacesParams = FacesParams()
     align: AlignParams = AlignParams()
+    pretrain: PretrainParams = PretrainParams()
     finetune: FinetuneParams = FinetuneParams()
     appearance: AppearanceParams = AppearanceParams()
     views: ViewsParams = ViewsParams()

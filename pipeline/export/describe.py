@@ -11,11 +11,13 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.export.parity import longest
 from arpgnet.pipeline.export.traceable import input_names
-from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX
+from arpgnet.pipeline.geometry.alignment import template
 from arpgnet.pipeline.geometry.parts import PATCH, RAISED
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.networks.preprocessing import normalization
+from arpgnet.pipeline.networks.pretrained import pretrained
 from arpgnet.pipeline.tables.predictions import EXPRESSION
+from arpgnet.pipeline.tables.pretraining import PRETRAINED
 from arpgnet.pipeline.tables.shards import ShardReader
 from arpgnet.pipeline.training.data import APPEARANCE_METADATA, GRAPH_METADATA
 
@@ -60,6 +62,10 @@ def metadata(
             "run `dvc repro train`"
         )
     pack = load_pack(params.faces.pack, ["embedding"])
+    embedding = pretrained(
+        pack.models["embedding"], root / PRETRAINED, enabled=params.pretrain.enabled
+    )
+    side = embedding.input_px
     return {
         "kind": info.get("kind", EXPRESSION),
         "classes": info["classes"],
@@ -69,13 +75,13 @@ def metadata(
         "preprocessing": {
             "sampling": params.decode.model_dump(include={"sampling", "frames", "fps"}),
             "crop": {
-                "px": CROP_PX,
+                "px": side,
                 "transform": "least-squares similarity of five points to the template",
-                "template": ARCFACE_TEMPLATE.astype(float).round(4).tolist(),
+                "template": template(side).round(4).tolist(),
                 "template_points": list(TEMPLATE_POINTS),
             },
-            **({"parts": parts_layout()} if network.config.views else {}),
-            "appearance_network": _network_metadata(pack.models["embedding"], appearance),
+            **({"parts": parts_layout(side)} if network.config.views else {}),
+            "appearance_network": _network_metadata(embedding, appearance),
             "regions": {key: graphs[key] for key in ("regions", "names", "edges", "edge_types")}
             # weights of fixed regions; None: they follow the landmarks of each frame
             | {"pooling": graphs["pooling"], "params": params.graph.model_dump()},
@@ -108,13 +114,13 @@ def _selecting(info: Mapping[str, Any]) -> list[str]:
     return ["val_uar"] if kind == EXPRESSION else [f"val_{info['select']}"]
 
 
-def parts_layout() -> dict[str, Any]:
-    """Describe the auxiliary view: `geometry.parts`."""
+def parts_layout(side: int) -> dict[str, Any]:
+    """Describe the auxiliary view of crops of `side` pixels: `geometry.parts`."""
     return {
         "upper half": "left and right: squares round the image-left and the image-right eye",
         "lower half": "a rectangle round the middle of the mouth's corners, twice as wide",
-        "square_px": PATCH * CROP_PX,
-        "above_the_eye_px": RAISED * CROP_PX,
+        "square_px": PATCH * side,
+        "above_the_eye_px": RAISED * side,
         "interpolation": "bilinear, from the crop; its border is repeated",
     }
 

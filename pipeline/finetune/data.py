@@ -5,30 +5,19 @@ N stills of the set, K classes.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams
-from arpgnet.pipeline.finetune.crops import Crop, CropJob, make_crops
-from arpgnet.pipeline.finetune.stills import Listing, Still
-from arpgnet.pipeline.finetune.target import (
-    MIN_CORRELATION,
-    SAME_FACE,
-    SAME_FILE,
-    SAME_IMAGE,
-    SAME_PERSON,
-    SIDE,
-    Target,
-    thumbnail,
-)
-from arpgnet.pipeline.geometry.alignment import CROP_PX
 from arpgnet.pipeline.runner.workers import Limits
+from arpgnet.pipeline.stills.crops import CropJob, make_crops, mapped_file, pixels
+from arpgnet.pipeline.stills.refused import refusals
+from arpgnet.pipeline.stills.stills import Listing, Still
+from arpgnet.pipeline.stills.target import Target
 from arpgnet.pipeline.store import folder_of
 
 
@@ -37,7 +26,7 @@ class Stills:
     """The data of a fine-tuning run.
 
     Attributes:
-        crops: uint8 [N, 112, 112, 3], RGB, in a file without a name; the rows of stills that
+        crops: uint8 [N, S, S, 3], RGB, in a file without a name; the rows of stills that
             were left out are black.
         label: int64 [N], or of action units float32 [N, K], NaN where not annotated.
         train, val: int64 rows.
@@ -68,7 +57,7 @@ def load_stills(
         UserError: a class has too few stills left.
     """
     stills = listing.stills
-    crops = _mapped_file(len(stills), folder_of(job.store))
+    crops = mapped_file(len(stills), job.crop_px, folder_of(job.store))
     sums = [""] * len(stills)
     reasons: list[str | None] = [None] * len(stills)
     for start, chunk in make_crops(job, stills, workers, limits):
@@ -77,7 +66,7 @@ def load_stills(
         for row, crop, reason in zip(rows, chunk, found, strict=True):
             sums[row], reasons[row] = crop.sha256, reason
             if reason is None:
-                crops[row] = _pixels(crop)
+                crops[row] = pixels(crop)
     left_out = Counter(listing.left_out) + Counter(reason for reason in reasons if reason)
     usable = [row for row, reason in enumerate(reasons) if reason is None]
     train, val = choose_parts(stills, sums, usable, params)
@@ -122,29 +111,6 @@ def choose_parts(
     seen = {sums[row] for row in val}
     train = [row for row in train if sums[row] not in seen]
     return np.array(train, dtype=np.int64), np.array(sorted(val), dtype=np.int64)
-
-
-def refusals(stills: Sequence[Still], crops: Sequence[Crop], target: Target) -> list[str | None]:
-    """Return why each still is left out, or None."""
-    reasons = [crop.reason for crop in crops]
-    for row, (still, crop) in enumerate(zip(stills, crops, strict=True)):
-        if crop.sha256 in target.sums:
-            reasons[row] = SAME_FILE
-        elif still.subject in target.people:
-            reasons[row] = reasons[row] or SAME_PERSON
-    rows = [row for row, reason in enumerate(reasons) if reason is None]
-    if rows:
-        small = b"".join(crops[row].thumbnail or b"" for row in rows)
-        images = target.images(np.frombuffer(small, np.uint8).reshape(-1, SIDE, SIDE))
-        faces = target.faces(np.stack([thumbnail(_pixels(crops[row])) for row in rows]))
-        for row, image, face in zip(rows, images, faces, strict=True):
-            if max(image, face) >= MIN_CORRELATION:
-                reasons[row] = SAME_IMAGE if image >= MIN_CORRELATION else SAME_FACE
-    return reasons
-
-
-def _pixels(crop: Crop) -> np.ndarray:
-    return np.frombuffer(crop.crop or b"", np.uint8).reshape(CROP_PX, CROP_PX, 3)
 
 
 def _learnable(
@@ -193,11 +159,3 @@ def _check(
                 f"finetune: no still of class '{name}' to {part}{lost}; add stills, or choose "
                 "another finetune.val_fraction or seed"
             )
-
-
-def _mapped_file(count: int, folder: Path) -> np.ndarray:
-    """Map a file without a name: 300,000 stills take 11 GB; a killed run leaves nothing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shape = (count, CROP_PX, CROP_PX, 3)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        return np.memmap(file, np.uint8, "w+", shape=shape)

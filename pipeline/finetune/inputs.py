@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.fx.experimental.optimization import fuse
 
 from arpgnet.pipeline.common.params import FinetuneParams
@@ -109,8 +109,10 @@ class FrozenRun:
         self._params, self._device, self._store = params, device, store
         self._feeding = frozen.feeding.to(device)
         self._type, self.stored = frozen_types(params, device.type)
-        # batch norms are folded into the convolutions before them
-        front = fuse(frozen.front)
+        front = frozen.front
+        if isinstance(front, fx.GraphModule):
+            # batch norms are folded into the convolutions before them
+            front = fuse(front)
         if self._type is torch.bfloat16:
             front = to_bfloat16(front)
         front = front.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

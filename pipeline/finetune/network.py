@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from arpgnet.models.vit import VisionTransformer
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.finetune.cut import cut
+from arpgnet.pipeline.finetune.vit import cut_vit, train_drop_paths
 from arpgnet.pipeline.networks.backbones import load_pack_backbone
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.preprocessing import Normalization, normalization
@@ -65,7 +67,7 @@ class Feeding(nn.Module):
 class Trainee(nn.Module):
     """See the module's docstring.
 
-    Shapes: crops `[B, 3, 112, 112]` RGB float in 0..255 -> logits `[B, K]` of each head; after
+    Shapes: crops `[B, 3, S, S]` RGB float in 0..255 -> logits `[B, K]` of each head; after
     `split`, what the frozen part gives of them.
 
     Args:
@@ -100,6 +102,7 @@ class Trainee(nn.Module):
         """Switch all but the backbone, whose batch norms keep their statistics."""
         super().train(mode)
         self.backbone.eval()
+        train_drop_paths(self.backbone, mode)
         return self
 
     def forward(self, crops: Tensor) -> list[Tensor]:
@@ -137,7 +140,7 @@ class Frozen:
     front: nn.Module
 
     def __call__(self, crops: Tensor) -> Tensor:
-        """Return [B, C, H, W] of crops [B, 3, S, S] in 0..255."""
+        """Return [B, C, H, W] (of a transformer [B, D, K, 1]) of crops [B, 3, S, S] in 0..255."""
         (activations,) = self.front(self.feeding(crops))
         return activations
 
@@ -153,7 +156,11 @@ def split(trainee: Trainee, layers: str, name: str) -> Frozen | None:
     """
     if layers == "all":
         return None
-    front, trainee.backbone = cut(trainee.backbone, layers, name)
+    front: nn.Module
+    if isinstance(trainee.backbone, VisionTransformer):
+        front, trainee.backbone = cut_vit(trainee.backbone, layers, name)
+    else:
+        front, trainee.backbone = cut(trainee.backbone, layers, name)
     frozen = Frozen(trainee.feeding, front.requires_grad_(False))
     trainee.feeding = nn.Identity()
     return frozen

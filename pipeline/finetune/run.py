@@ -13,6 +13,7 @@ from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.networks.tuned import METADATA, WEIGHTS
 from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.tables.manifest import read_manifest
+from arpgnet.pipeline.tables.pretraining import PRETRAINED
 
 BACKBONE = Path("artifacts/backbone")
 DATA = Path("data")
@@ -35,7 +36,14 @@ def finetune(params: Params, *, root: Path = Path(), store: Store | None = None)
         from arpgnet.pipeline.finetune.tune import tune
 
         manifest = read_manifest(root / "data/manifest.parquet")
-        metadata |= tune(params, manifest.clips, root / DATA, store or Store(), fresh / WEIGHTS)
+        metadata |= tune(
+            params,
+            manifest.clips,
+            root / DATA,
+            store or Store(),
+            fresh / WEIGHTS,
+            pretraining=root / PRETRAINED,
+        )
     with writing_to(folder):
         text = json.dumps(metadata, indent=2, sort_keys=True) + "\n"
         (fresh / METADATA).write_text(text, encoding="utf-8")

@@ -18,19 +18,22 @@ from torch import Tensor
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams, Params
 from arpgnet.pipeline.common.progress import track
-from arpgnet.pipeline.finetune.crops import CropJob
 from arpgnet.pipeline.finetune.data import Stills, load_stills
 from arpgnet.pipeline.finetune.inputs import Activations, Crops, Inputs, frozen_types
 from arpgnet.pipeline.finetune.network import Trainee, build_trainee, split, tuned_weights
 from arpgnet.pipeline.finetune.objective import make_objective
-from arpgnet.pipeline.finetune.sets import list_stills
-from arpgnet.pipeline.finetune.stills import plain
-from arpgnet.pipeline.finetune.target import Target
+from arpgnet.pipeline.finetune.vit import drop_paths, layer_rates, require_fit
 from arpgnet.pipeline.networks.listed import load_listed
 from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.pretrained import pretrained
 from arpgnet.pipeline.runner.dispatch import pool_size
+from arpgnet.pipeline.stills.crops import CropJob
+from arpgnet.pipeline.stills.sets import list_stills
+from arpgnet.pipeline.stills.stills import plain
+from arpgnet.pipeline.stills.target import Target
 from arpgnet.pipeline.store import Store, code_version, digest, file_sha256
 from arpgnet.pipeline.tables.manifest import Clip
+from arpgnet.pipeline.tables.pretraining import PRETRAINED
 from arpgnet.pipeline.training.device import reproducible, resolve_device
 from arpgnet.pipeline.training.loop import EpochLoop, LoopSettings, make_optimizer
 from arpgnet.pipeline.training.state import CachedState, read_info
@@ -45,7 +48,13 @@ _ELSEWHERE = {"enabled", "dataset", "root", "subjects", "aligned", "device", "pr
 
 
 def tune(
-    params: Params, clips: Sequence[Clip], data: Path, store: Store, output: Path
+    params: Params,
+    clips: Sequence[Clip],
+    data: Path,
+    store: Store,
+    output: Path,
+    *,
+    pretraining: Path = PRETRAINED,
 ) -> dict[str, Any]:
     """Train, or take a finished run from the store; write the weights, return the metadata.
 
@@ -53,6 +62,7 @@ def tune(
         clips, data: the target data, and the folder of its frames and faces, which no still may
             show.
         output: the safetensors file.
+        pretraining: the output of the pretrain stage, whose encoder is tuned where there is one.
 
     Raises:
         UserError: the stills or the network do not allow it.
@@ -60,10 +70,16 @@ def tune(
     settings = params.finetune
     workers, limits = pool_size(params.engine)
     pack = load_listed(params.faces.pack, "detector", "embedding", folder=data / "networks")
-    spec = pack.models["embedding"]
+    spec = pretrained(pack.models["embedding"], pretraining, enabled=params.pretrain.enabled)
+    require_fit(settings, spec)
     listing = list_stills(settings, workers)
     job = CropJob(
-        pack.models["detector"], params.align, settings.aligned, params.faces.device, store.root
+        pack.models["detector"],
+        params.align,
+        settings.aligned,
+        params.faces.device,
+        store.root,
+        spec.input_px,
     )
     stills = load_stills(
         listing, job, Target(clips, data / "frames", data / "faces"), settings, workers, limits
@@ -99,6 +115,7 @@ def _train(
         spec, settings.heads, len(stills.classes), train_norms=settings.train_norms
     )
     frozen = split(trainee, settings.layers, spec.path.name)
+    drop_paths(trainee.backbone, settings.drop_path)
     inputs: Inputs
     if frozen is None:
         inputs = Crops(stills, settings, fabric.device)
@@ -200,7 +217,8 @@ class Tuner(EpochLoop):
             select=self.objective.score,
         )
         # the heads, which start at random, learn faster
-        rates = [(trainee.backbone, params.lr), (trainee.heads, params.head_lr)]
+        rates = layer_rates(trainee.backbone, params.lr, params.layer_decay)
+        rates.append((trainee.heads, params.head_lr))
         super().__init__(fabric, trainee, make_optimizer(rates, params.weight_decay), settings)
 
     def batches(

@@ -1,4 +1,7 @@
-"""5-point alignment: the similarity that puts a face on ArcFace's template, and the 112 px crop.
+"""5-point alignment: the similarity that puts a face on ArcFace's template, and the crop.
+
+Positions in a crop, matrices and landmarks are those of the crop of 112 pixels, whatever a network
+takes: a crop of another size shows the same square of the image in more or fewer pixels.
 
 Beside it the context: an upright square round the face's box, for networks that find landmarks.
 
@@ -68,10 +71,29 @@ def similarity(points: NDArray[np.floating]) -> NDArray[np.float32] | None:
     return np.column_stack([linear, q_mean - linear @ p_mean]).astype(np.float32)
 
 
-def warp(image: NDArray[np.uint8], matrix: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return the aligned crop, uint8 `[112, 112, C]`; what lies outside the image is black."""
-    crop = cv2.warpAffine(image, matrix, (CROP_PX, CROP_PX), borderValue=(0, 0, 0))
+def warp(
+    image: NDArray[np.uint8], matrix: NDArray[np.float32], side: int = CROP_PX
+) -> NDArray[np.uint8]:
+    """Return the aligned crop, uint8 `[side, side, C]`; what lies outside the image is black.
+
+    Args:
+        matrix: `[2, 3]`, image to the crop of 112 pixels.
+    """
+    scaled = matrix if side == CROP_PX else _scaled(matrix, side)
+    crop = cv2.warpAffine(image, scaled, (side, side), borderValue=(0, 0, 0))
     return np.asarray(crop, dtype=np.uint8)
+
+
+def _scaled(matrix: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """Return the matrix to a crop of another size; whole numbers are pixel centers in both."""
+    scaled = np.asarray(matrix, dtype=np.float64) * (side / CROP_PX)
+    scaled[:, 2] += (side / CROP_PX - 1) / 2
+    return scaled
+
+
+def template(side: int) -> NDArray[np.float64]:
+    """Return `ARCFACE_TEMPLATE` in the pixels of a crop of `side` pixels."""
+    return (ARCFACE_TEMPLATE.astype(np.float64) + 0.5) * (side / CROP_PX) - 0.5
 
 
 def context(image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.uint8]:

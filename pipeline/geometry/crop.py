@@ -1,8 +1,8 @@
 """Coordinates of the aligned crop, of a feature map over it, and what of them shows face.
 
-T frames, P landmarks, S sample points. A crop position is in pixels, where whole numbers are
-pixel centers as in OpenCV; divided coordinates run from 0 to 1 between the crop's outer edges:
-`(pixels + 0.5) / 112`, so that a horizontal flip is `x -> 1 - x` exactly.
+T frames, P landmarks, S sample points. A crop position is in pixels of a crop of 112, where whole
+numbers are pixel centers as in OpenCV; divided coordinates run from 0 to 1 between the crop's outer
+edges: `(pixels + 0.5) / 112`, so that a horizontal flip is `x -> 1 - x` exactly.
 """
 
 from __future__ import annotations

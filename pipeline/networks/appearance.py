@@ -13,6 +13,7 @@ import onnx
 from arpgnet.pipeline.common.errors import ClipError, UserError
 from arpgnet.pipeline.geometry.alignment import CROP_PX
 from arpgnet.pipeline.networks.image_network import GraphNetwork, ImageNetwork, Precision
+from arpgnet.pipeline.networks.pack_file import VIT
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import Device, OnnxGraph, find_map_tensor, open_graph
 
@@ -29,6 +30,13 @@ class Centers:
 
     first: float
     step: float
+
+    def on_crop(self, input_px: int) -> Centers:
+        """Return them in pixels of the crop of 112 that positions are counted in."""
+        if input_px == CROP_PX:
+            return self
+        scale = CROP_PX / input_px
+        return Centers((self.first + 0.5) * scale - 0.5, self.step * scale)
 
 
 def map_centers(model: onnx.ModelProto, tensor: str, cells: int, input_px: int) -> Centers:
@@ -71,7 +79,7 @@ MapShape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Layout:
-    """What comes out of an embedding network."""
+    """What comes out of an embedding network; `centers` in pixels of a crop of 112."""
 
     map_tensor: str
     map_shape: MapShape
@@ -89,13 +97,8 @@ def layout(spec: ModelSpec, graph: OnnxGraph | None = None) -> Layout:
         graph: of the network, if it is open.
 
     Raises:
-        UserError: neither says, or the network takes no aligned crops.
+        UserError: neither says, or the network takes crops of another size than the pack says.
     """
-    if spec.input_px != CROP_PX:
-        raise UserError(
-            f"{spec.path.name} takes {spec.input_px} pixels, the aligned crops have {CROP_PX}: "
-            "choose another pack"
-        )
     if spec not in _LAYOUTS:
         _LAYOUTS[spec] = (
             _graph_layout((graph or open_graph(spec)).model, spec)
@@ -109,14 +112,26 @@ def _checkpoint_layout(spec: ModelSpec, arch: str) -> Layout:
     # imported here: torch takes 2 s, and a graph needs none
     from arpgnet.pipeline.networks.backbones import output_shapes
 
-    width, shape = output_shapes(arch)
-    # each halving keeps the first pixel's center
-    middle = Centers(0.0, CROP_PX / shape[2])
-    return Layout("feature_map", spec.map_shape or shape, spec.embedding_dim or width, middle)
+    width, shape = output_shapes(arch, spec.input_px)
+    step = spec.input_px / shape[2]
+    # patches lie side by side; each halving of a CNN keeps the first pixel's center
+    middle = Centers((step - 1) / 2 if arch.startswith(VIT) else 0.0, step)
+    return Layout(
+        "feature_map",
+        spec.map_shape or shape,
+        spec.embedding_dim or width,
+        middle.on_crop(spec.input_px),
+    )
 
 
 def _graph_layout(model: onnx.ModelProto, spec: ModelSpec) -> Layout:
     tensor, shape, width = spec.map_tensor, spec.map_shape, spec.embedding_dim
+    sides = {axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim[2:]} - {0}
+    if sides - {spec.input_px}:
+        raise UserError(
+            f"{spec.path.name} takes {min(sides - {spec.input_px})} pixels, pack.yaml says "
+            f"input_px: {spec.input_px}: correct models.embedding"
+        )
     if tensor is None or shape is None:
         found_tensor, found_shape = find_map_tensor(model)
         if tensor not in (None, found_tensor):
@@ -128,11 +143,12 @@ def _graph_layout(model: onnx.ModelProto, spec: ModelSpec) -> Layout:
         width = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     if not width:
         raise UserError(f"{spec.path.name}: give models.embedding.embedding_dim in pack.yaml")
-    return Layout(tensor, shape, width, map_centers(model, tensor, shape[2], CROP_PX))
+    centers = map_centers(model, tensor, shape[2], spec.input_px)
+    return Layout(tensor, shape, width, centers.on_crop(spec.input_px))
 
 
 def centers(spec: ModelSpec) -> Centers:
-    """Return which crop pixels the cells of the map look at."""
+    """Return which pixels of a crop of 112 the cells of the map look at."""
     return layout(spec).centers
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.networks.dynamic_shapes import SAME, any_batch
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.preprocessing import Normalization, normalization
@@ -79,7 +80,7 @@ class GraphNetwork(ImageNetwork):
     `in_torch` says whether that was so.
 
     Raises:
-        UserError: the graph cannot be loaded, or has no such tensor.
+        UserError: the graph cannot be loaded, or has no such tensor, or takes no such images.
     """
 
     def __init__(
@@ -114,7 +115,15 @@ class GraphNetwork(ImageNetwork):
     ) -> tuple[Run, int]:
         """Return the fastest way to run the graph that gives what the graph itself gives."""
         original = self._in(session)
-        truth = [np.concatenate(two) for two in zip(*_one_by_one(original, trial), strict=True)]
+        try:
+            alone = _one_by_one(original, trial)
+        except Exception as error:  # the runtimes' exceptions share no base of their own
+            reason = " ".join(str(error).split())[:150]
+            raise UserError(
+                f"{graph.name} cannot be run on images of {trial.shape[-1]} pixels ({reason}): "
+                "correct its input_px in pack.yaml"
+            ) from None
+        truth = [np.concatenate(two) for two in zip(*alone, strict=True)]
         if precision == "bf16":
             imported = self._in_torch(graph.model, trial, truth)
             if imported is not None:

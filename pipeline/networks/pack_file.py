@@ -42,6 +42,8 @@ INPUT_PX: dict[Kind, int] = {
 }
 PACK_FILE = "pack.yaml"
 CHECKPOINTS = frozenset({".pt", ".pth", ".safetensors"})
+# vision transformers, by the prefix of their names; sides of their crops are multiples of a patch
+VIT, VIT_PX, PATCH_PX = "vit_", 224, 16
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Channels = tuple[float, float, float]
@@ -63,7 +65,8 @@ class ModelEntry(_Strict):
     """One network as `pack.yaml` describes it; the image becomes `(x - mean) / std`, x in 0..255.
 
     `mean` and `std` are one number or one per channel in the order of `color`. Left out, they
-    are what InsightFace's class reads off the graph. A detector is fed as its kind asks.
+    are what InsightFace's class reads off the graph, and of a vision transformer those of its
+    family; `pool` says what its embedding is. A detector is fed as its kind asks.
     """
 
     file: str
@@ -79,6 +82,18 @@ class ModelEntry(_Strict):
     map_tensor: str | None = None
     map_shape: tuple[int, int, int] | None = None
     embedding_dim: Annotated[int, Field(gt=0)] | None = None
+    pool: Literal["mean", "token"] | None = None
+    interpolate_positions: bool = False
+
+    @property
+    def side(self) -> int:
+        """Pixels of a side of the network's input."""
+        return self.input_px or (VIT_PX if self.is_vit else INPUT_PX[self.kind])
+
+    @property
+    def is_vit(self) -> bool:
+        """Whether the network is a vision transformer."""
+        return self.arch is not None and self.arch.startswith(VIT)
 
     @field_validator("file")
     @classmethod
@@ -110,6 +125,19 @@ class ModelEntry(_Strict):
             raise ValueError(f"'{self.file}' is a graph and has no arch")
         if self.arch is not None and self.map_tensor is not None:
             raise ValueError(f"'{self.file}' is a checkpoint and has no map_tensor")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_architecture(self) -> ModelEntry:
+        if not self.is_vit:
+            if self.pool is not None or self.interpolate_positions:
+                raise ValueError(
+                    "pool and interpolate_positions need an arch that starts with vit_"
+                )
+            if self.arch is not None and self.side != INPUT_PX[self.kind]:
+                raise ValueError(f"arch: {self.arch} takes {INPUT_PX[self.kind]} pixels only")
+        elif self.side % PATCH_PX:
+            raise ValueError(f"input_px: {self.side} is no multiple of {PATCH_PX}, arch's patches")
         return self
 
 

@@ -19,10 +19,10 @@ from typing import Any, Literal
 from arpgnet.pipeline.common.errors import AbsentInputError, UserError
 from arpgnet.pipeline.common.user import cache_folder, expanded, home
 from arpgnet.pipeline.networks.pack_file import (
-    INPUT_PX,
     PACK_FILE,
     ROLES,
     SCHEMES,
+    VIT,
     Channels,
     Kind,
     ModelEntry,
@@ -40,7 +40,8 @@ class ModelSpec:
     """A network on disk and how to feed it; see `ModelEntry` for the preprocessing.
 
     `weights` are those of a fine-tuned network, which stand in the place of the file's own. Of a
-    checkpoint, `arch` is its network in `models`.
+    checkpoint, `arch` is its network in `models`, with `pool` and `interpolate_positions` of a
+    vision transformer.
     """
 
     role: Role
@@ -57,11 +58,16 @@ class ModelSpec:
     arch: str | None = None
     weights: Path | None = None
     weights_sha256: str | None = None
+    pool: Literal["mean", "token"] | None = None
+    interpolate_positions: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
         """All that changes what the network gives, JSON-able; where its files lie does not."""
         elsewhere = {"role", "path", "weights"}
+        if self.arch is None or not self.arch.startswith(VIT):
+            # which other networks did not have when their results were stored
+            elsewhere |= {"pool", "interpolate_positions"}
         return {
             item.name: getattr(self, item.name)
             for item in fields(self)
@@ -290,7 +296,7 @@ def _assemble(entry: PackEntry, folder: Path) -> Pack:
             path=folder / model.file,
             sha256=model.sha256,
             kind=model.kind,
-            input_px=model.input_px or INPUT_PX[model.kind],
+            input_px=model.side,
             color=model.color,
             mean=model.mean,
             std=model.std,
@@ -298,6 +304,8 @@ def _assemble(entry: PackEntry, folder: Path) -> Pack:
             map_shape=model.map_shape,
             embedding_dim=model.embedding_dim,
             arch=model.arch,
+            pool=model.pool,
+            interpolate_positions=model.interpolate_positions,
         )
     return Pack(entry.name, folder, entry.license, entry.notice, entry.url, models)
 

@@ -12,13 +12,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from arpgnet.pipeline.networks.pack_file import Channels
+from arpgnet.pipeline.networks.pack_file import VIT, Channels
 from arpgnet.pipeline.networks.packs import ModelSpec
 from arpgnet.pipeline.networks.sessions import OnnxGraph, open_graph
 
 # what the networks of a kind were trained with, as InsightFace's classes assume it
 MEAN_STD = {"2d106": (127.5, 128.0), "68": (127.5, 128.0), "arcface": (127.5, 127.5)}
 PFLD_MEAN_STD = (0.0, 255.0)
+# of ImageNet's photos, as MAE, MAE-Face and FMAE; of CLIP's, as FaRL
+VIT_MEAN_STD = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+CLIP_MEAN_STD = (
+    (122.7709383, 116.7460125, 104.09373615),
+    (68.5005327, 66.6321579, 70.32316305),
+)
 # InsightFace's classes look for a built-in normalization among the graph's first nodes
 FIRST_NODES = 8
 
@@ -50,13 +56,18 @@ class Normalization:
 
 
 def normalization(spec: ModelSpec, graph: OnnxGraph | None = None) -> Normalization:
-    """Return the pack's mean and std, else those that InsightFace's classes would use.
+    """Return the pack's mean and std, else those that the network was most likely trained with.
 
     Args:
         graph: of the network, if it is open.
     """
     if spec.mean is not None and spec.std is not None:
         return Normalization(spec.color, spec.mean, spec.std)
+    if spec.arch is not None and spec.arch.startswith(VIT):
+        means, stds = CLIP_MEAN_STD if "clip" in spec.arch else VIT_MEAN_STD
+        if spec.color == "bgr":
+            means, stds = means[::-1], stds[::-1]
+        return Normalization(spec.color, means, stds)
     if spec.kind == "pfld98":
         mean, std = PFLD_MEAN_STD
     elif spec.arch is None and _normalizes_itself(spec, graph or open_graph(spec)):

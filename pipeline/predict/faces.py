@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from arpgnet.pipeline.geometry.alignment import similarity, warp
+from arpgnet.pipeline.geometry.alignment import CROP_PX, similarity, warp
 from arpgnet.pipeline.geometry.tracks import iou
 from arpgnet.pipeline.networks.detector import Detections
 
@@ -92,12 +92,14 @@ class Identities:
     """Assigns identities to the faces of successive frames; of the past it keeps only the people.
 
     Args:
-        describe: aligned crops uint8 [n, 112, 112, 3] -> embeddings [n, D].
+        describe: aligned crops uint8 [n, S, S, 3] -> embeddings [n, D].
         min_iou: overlap from frame to frame that makes two boxes one face.
+        crop_px: S.
     """
 
-    def __init__(self, describe: Describe, min_iou: float) -> None:
+    def __init__(self, describe: Describe, min_iou: float, crop_px: int = CROP_PX) -> None:
         self._describe = describe
+        self._crop_px = crop_px
         self._min_iou = min_iou
         self._live: list[Tracklet] = []
         self.people: list[Person] = []
@@ -141,7 +143,7 @@ class Identities:
             due = tracklet.length <= DECIDING or (clear and tracklet.length % often == 0)
             matrix = similarity(face.kps) if due else None
             if matrix is not None:
-                embedding = _unit(self._describe(warp(image, matrix)[None])[0])
+                embedding = _unit(self._describe(warp(image, matrix, self._crop_px)[None])[0])
                 if tracklet.decided and tracklet.person is not None:
                     tracklet.person.learn(embedding)
                 elif not tracklet.decided:

@@ -14,7 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arpgnet.pipeline.geometry.alignment import CONTEXT_QUALITY, apply, context, similarity, warp
+from arpgnet.pipeline.geometry.alignment import (
+    CONTEXT_QUALITY,
+    CROP_PX,
+    apply,
+    context,
+    similarity,
+    warp,
+)
 from arpgnet.pipeline.geometry.grid import grid_pooling
 from arpgnet.pipeline.geometry.parts import assemble_parts, key_points
 from arpgnet.pipeline.geometry.pose import HeadPose, head_pose, within
@@ -39,7 +46,8 @@ from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 @dataclass(frozen=True)
 class Cut:
     """A face cut out of a frame: matrix [2, 3] image to crop, box [4], key points [5, 2], the
-    frame's width and height, crop uint8 [112, 112, 3] and context uint8 [192, 192, 3]."""
+    frame's width and height, crop uint8 [S, S, 3] and context uint8 [192, 192, 3]; the matrix is
+    to a crop of 112 pixels, whatever S is."""
 
     matrix: np.ndarray
     box: np.ndarray
@@ -50,7 +58,11 @@ class Cut:
 
 
 def cut_out(
-    image: np.ndarray, box: np.ndarray, kps: np.ndarray, min_face_px: int = 0
+    image: np.ndarray,
+    box: np.ndarray,
+    kps: np.ndarray,
+    min_face_px: int = 0,
+    crop_px: int = CROP_PX,
 ) -> Cut | None:
     """Crop the face as the align stage does; None if it is smaller than `align.min_face_px`, or if
     its points give no aligned crop."""
@@ -59,15 +71,14 @@ def cut_out(
         return None
     around = decode_jpeg(encode_jpeg(context(image, box), CONTEXT_QUALITY))
     height, width = image.shape[:2]
-    return Cut(matrix, box, kps, (width, height), warp(image, matrix), around)
+    return Cut(matrix, box, kps, (width, height), warp(image, matrix, crop_px), around)
 
 
 def in_box(xy_N2: np.ndarray, cut: Cut) -> np.ndarray:
     """Convert positions in [0, 1] of the crop to fractions of the face's box."""
-    height, width = cut.crop.shape[:2]
     to_image = cv2.invertAffineTransform(cut.matrix)
     left, top, right, bottom = cut.box
-    image_N2 = apply(to_image, xy_N2 * [width, height])
+    image_N2 = apply(to_image, xy_N2 * CROP_PX)
     placed: np.ndarray = (image_N2 - [left, top]) / [right - left, bottom - top]
     return placed
 
@@ -78,6 +89,7 @@ class Networks:
     def __init__(self, model: Model) -> None:
         params, device = model.params, model.params.faces.device
         self.model = model
+        self.crop_px = model.embedding.input_px
         self.landmarks = LandmarkNetwork(model.pack.models["landmark"], device=device)
         self.appearance = AppearanceNetwork(
             model.embedding,

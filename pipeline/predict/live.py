@@ -94,7 +94,9 @@ class LivePass:
         self._networks, self._params, self._schedule = networks, networks.model.params, schedule
         self._points = points
         self._identities = Identities(
-            lambda crops: networks.appearance.describe(crops)[0], self._params.align.track_iou
+            lambda crops: networks.appearance.describe(crops)[0],
+            self._params.align.track_iou,
+            networks.crop_px,
         )
         # a follower that interpolates would wait for frames
         self._follower = replace(
@@ -146,8 +148,8 @@ class LivePass:
     def _pick(self, shown: Shown, image: np.ndarray, faces: list[Face]) -> None:
         """Sample a frame, and run the network if that is due."""
         kept = decode_jpeg(encode_jpeg(image, self._params.decode.jpeg_quality))
-        least = self._params.align.min_face_px
-        cuts = [(face.tracklet, cut_out(kept, face.box, face.kps, least)) for face in faces]
+        least, side = self._params.align.min_face_px, self._networks.crop_px
+        cuts = [(face.tracklet, cut_out(kept, face.box, face.kps, least, side)) for face in faces]
         whole = [(tracklet, cut) for tracklet, cut in cuts if cut is not None]
         rows: list[tuple[Tracklet, FeatureRow]] = []
         if whole:

@@ -13,6 +13,7 @@ from arpgnet.pipeline.common.params import PARAMS_FILE, Params, TrainParams, loa
 from arpgnet.pipeline.geometry.regions import region_metadata, region_topology
 from arpgnet.pipeline.networks.appearance import layout
 from arpgnet.pipeline.networks.packs import ModelSpec, Pack, load_pack
+from arpgnet.pipeline.networks.pretrained import pretrained
 from arpgnet.pipeline.networks.sessions import OnnxGraph, open_graph
 from arpgnet.pipeline.networks.tuned import tuned
 from arpgnet.pipeline.publish.needs import median_s, sound_clips
@@ -21,6 +22,7 @@ from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.facs import SCALES, described
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.predictions import EXPRESSION
+from arpgnet.pipeline.tables.pretraining import PRETRAINED
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader
 from arpgnet.pipeline.training.checkpoints import (
     ENSEMBLE,
@@ -46,7 +48,7 @@ class Model:
         name: of the run.
         info: from `load_run`: `classes`, `features`, `task`, the settings of training.
         params: of the stages before training.
-        embedding: the appearance network, fine-tuned where the run's was.
+        embedding: the appearance network, pre-trained and fine-tuned where the run's was.
         clip_s: median duration of the training clips, seconds; None where that is unknown.
         card: where the run's model card lies, if there is one.
         domain: of its training clips; None where an older version trained it.
@@ -154,7 +156,8 @@ def assemble(
     """Assemble the run whose weights are in `folder`, with the pack of the settings.
 
     Args:
-        backbone: the folder of the finetune stage, or a copy of it.
+        backbone: the folder of the finetune stage, or a copy of it; that of the pretrain stage
+            lies beside it.
 
     Raises:
         UserError: as `load_model`.
@@ -166,7 +169,9 @@ def assemble(
             "does not have: train with faces.source: detect and faces.landmarks: pack"
         )
     pack = load_pack(params.faces.pack)
-    embedding = tuned(pack.models["embedding"], backbone)
+    encoder = backbone.with_name(PRETRAINED.name)
+    own = pretrained(pack.models["embedding"], encoder, enabled=params.pretrain.enabled)
+    embedding = tuned(own, backbone)
     opened = [open_graph(embedding)] if embedding.arch is None else []
     _check_features(name, info, params, embedding, *opened)
     domain = load_domain(folder)

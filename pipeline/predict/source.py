@@ -17,6 +17,7 @@ from arpgnet.pipeline.publish.write import PARAMS
 from arpgnet.pipeline.report.location import CARD
 from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.manifest import MANIFEST
+from arpgnet.pipeline.tables.pretraining import PRETRAINED
 from arpgnet.pipeline.tables.shards import INDEX
 from arpgnet.pipeline.training.checkpoints import MODEL
 
@@ -98,7 +99,9 @@ def load_revision(rev: str, run: str | None = None, root: Path = Path()) -> Mode
 def _fetch(rev: str, root: Path, into: Path) -> None:
     indices = [Path("data") / stage / INDEX for stage in ("frames", "appearance")]
     try:
-        checkout(rev, root, into, [PARAMS_FILE, RUNS, BACKBONE], [MANIFEST, CARD, *indices])
+        # earlier versions had no pre-training
+        optional = [PRETRAINED, MANIFEST, CARD, *indices]
+        checkout(rev, root, into, [PARAMS_FILE, RUNS, BACKBONE], optional)
     except UnknownRevision as error:
         raise UserError(
             f"--model {rev}: no workspace with a params.yaml, no published folder with a {SUMS}, "

@@ -103,7 +103,9 @@ class VideoPass:
         self._watched: dict[int, deque[_Watched]] = {}
         self._poses = Poses()
         self._identities = Identities(
-            lambda crops: networks.appearance.describe(crops)[0], model.params.align.track_iou
+            lambda crops: networks.appearance.describe(crops)[0],
+            model.params.align.track_iou,
+            networks.crop_px,
         )
         self._scores: ClipScores | FrameScores = (
             FrameScores(layout.picks, len(expected.times), smooth=model.smooth, kind=model.kind)
@@ -211,8 +213,8 @@ class VideoPass:
         while self._next_shown <= positions[-1]:
             image, found = next(self._some)
             pairs = zip(found.boxes, found.kps, strict=True)
-            least = self._params.align.min_face_px
-            cuts = [cut_out(image, box, kps, least) for box, kps in pairs]
+            least, side = self._params.align.min_face_px, self._networks.crop_px
+            cuts = [cut_out(image, box, kps, least, side) for box, kps in pairs]
             index, time_s = self._queued.popleft()
             unknown = len(cuts) * [None]
             self._shown[self._next_shown] = _Shown(

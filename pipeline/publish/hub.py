@@ -13,7 +13,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params import RENDERED, Params
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.publish.scores import Reported, own_run, reported
 from arpgnet.pipeline.report.location import OWN, OWN_TITLE
@@ -79,6 +79,8 @@ def header(
     terms = [one["license"] for one in sets] + [pack_license]
     if params.finetune.enabled and params.finetune.dataset != "demo":
         terms.append(f"of the stills: {params.finetune.dataset}")
+    if params.pretrain.enabled and set(params.pretrain.stills) - {RENDERED}:
+        terms.append("of the images of pretrain.stills")
     content: dict[str, Any] = {
         **({"license": "unknown"} if own else license_of(terms)),
         "library_name": "arpgnet",

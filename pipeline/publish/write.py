@@ -32,6 +32,8 @@ from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.predictions import PREDICTIONS
+from arpgnet.pipeline.tables.pretraining import ENCODER, PRETRAINED
+from arpgnet.pipeline.tables.pretraining import METADATA as PRETRAINING
 from arpgnet.pipeline.training.checkpoints import MODEL, find_run, load_run
 
 CLASSES = "classes.json"
@@ -50,6 +52,7 @@ CONTENTS = {
     SUMS: "sha256 of all other files but this card; verify with `arpgnet publish --check` or "
     "`sha256sum --check`",
 }
+OWN_ENCODER = "the encoder that was pre-trained in the place of the pack's appearance network"
 # resolved to what the machine had, so they may differ from params.yaml
 RESOLVED = {"device", "precision", "processes"}
 
@@ -138,6 +141,10 @@ def _fill(
     (folder / BACKBONE).mkdir()
     for file in (METADATA, WEIGHTS) if read_metadata(tuned)["enabled"] else (METADATA,):
         shutil.copyfile(tuned / file, folder / BACKBONE / file)
+    if params.pretrain.enabled:
+        (folder / PRETRAINED.name).mkdir()
+        for file in (PRETRAINING, ENCODER):  # not the examples, which show faces
+            shutil.copyfile(root / PRETRAINED / file, folder / PRETRAINED.name / file)
     write_needs(folder, name, load_pack(params.faces.pack), root)
     (folder / README).write_text(card, encoding="utf-8")
 
@@ -188,10 +195,13 @@ def _card(params: Params, info: Mapping[str, Any], name: str, root: Path) -> str
     use = how_to_use(pack.name, pack.folder.is_relative_to(BUNDLED), released, info)
     # before the first section: whoever gets the folder looks for it at the top
     top, mark, sections = card.partition("\n## ")
-    return f"{about}{top}\n{use}{mark.lstrip()}{sections}{_contents(name, info, details)}"
+    contents = _contents(name, info, details, pretrained=params.pretrain.enabled)
+    return f"{about}{top}\n{use}{mark.lstrip()}{sections}{contents}"
 
 
-def _contents(name: str, info: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+def _contents(
+    name: str, info: Mapping[str, Any], details: Mapping[str, Any], *, pretrained: bool
+) -> str:
     fold, seed = info["fold"], info["seed"]
     unit = "clip" if info["task"] == "clip" else "labeled frame"
     task, own = reported(info), own_run(info, details)
@@ -201,7 +211,8 @@ def _contents(name: str, info: Mapping[str, Any], details: Mapping[str, Any]) ->
         if own
         else ""
     )
-    contents = "\n".join(f"| {plain(file)} | {what} |" for file, what in CONTENTS.items())
+    listed = CONTENTS | ({PRETRAINED.name: OWN_ENCODER} if pretrained else {})
+    contents = "\n".join(f"| {plain(file)} | {what} |" for file, what in listed.items())
     return (
         f"\n## Contents of this folder\n\n"
         f"One of these networks: {plain(name)}, from epoch {info['best_epoch']} (fold {fold}, seed "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params import RENDERED, Params
 from arpgnet.pipeline.common.wording import plural, unit_note
 from arpgnet.pipeline.report.location import OWN, OWN_TITLE
 from arpgnet.pipeline.report.page import Results, coverage_view, tested
@@ -88,6 +88,7 @@ def model_card(results: Results) -> str:
         coverage=coverage_view(results),
         pack=metadata["pack"],
         pack_license=metadata["license"],
+        pretrained=pretrained_on(results.params),
         finetuned=results.params.finetune.dataset if results.params.finetune.enabled else "",
         settings=list(settings_rows(results)),
         provenance=results.provenance,
@@ -95,6 +96,17 @@ def model_card(results: Results) -> str:
         settings_digest=settings_digest(results.params),
         predictions=details["predictions_sha256"],
     )
+
+
+def pretrained_on(params: Params) -> str:
+    """Return what the appearance network was pre-trained on; empty where it was not."""
+    settings = params.pretrain
+    if not settings.enabled:
+        return ""
+    own = ["clips that are not tested"] if settings.clips else []
+    rendered_stills = ["rendered stills"] if RENDERED in settings.stills else []
+    others = ["other images"] if set(settings.stills) - {RENDERED} else []
+    return ", ".join(own + rendered_stills + others)
 
 
 def data_sets(manifest: Manifest) -> list[dict[str, str]]:
@@ -148,8 +160,9 @@ def settings_rows(results: Results) -> Iterator[dict[str, str]]:
     """Yield the settings of training, those that matter most, and all that are not the default."""
     settings, usual = _flat(shareable(results.params)), _flat(shareable(Params()))
     shown = set(SETTINGS)
-    if results.params.finetune.enabled:
-        shown |= {key for key in settings if key.startswith("finetune.")}
+    for section in ("pretrain", "finetune"):
+        if settings[f"{section}.enabled"]:
+            shown |= {key for key in settings if key.startswith(f"{section}.")}
     if results.params.appearance.dual:
         shown.add("views.fusion")
     for key in sorted(key for key, value in settings.items() if value != LEFT_OUT):

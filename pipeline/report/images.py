@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from arpgnet.pipeline.common.wording import plural
+from arpgnet.pipeline.geometry.alignment import CROP_PX
 from arpgnet.pipeline.geometry.topology import SYMMETRIC
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
@@ -36,16 +37,21 @@ BOW = 0.12  # a symmetric edge bends by this fraction of its length, around the 
 Image = npt.NDArray[np.uint8]
 
 
-def draw_landmarks(crop_rgb: Image, points: np.ndarray, *, scale: int = 3) -> Image:
+# of the crop of 112 pixels, whatever the network takes
+ENLARGED = 3
+USUAL_REGIONS = 49  # of the grid of 7 x 7
+
+
+def draw_landmarks(crop_rgb: Image, points: np.ndarray, *, scale: int = ENLARGED) -> Image:
     """Draw landmarks as small dots with a thin dark rim on the enlarged face.
 
     Args:
         crop_rgb: uint8 [S, S, 3], the aligned crop.
-        points: landmarks [P, 2] in crop pixels.
-        scale: enlargement of the crop.
+        points: landmarks [P, 2] in pixels of a crop of 112.
+        scale: enlargement of such a crop.
 
     Returns:
-        uint8 [S * scale, S * scale, 3], RGB.
+        uint8 [112 * scale, 112 * scale, 3], RGB.
     """
     image = _enlarged(crop_rgb, scale)
     for point in (points + 0.5) * scale:
@@ -61,7 +67,7 @@ def draw_graph(
     edge_types: Sequence[str],
     visible: np.ndarray,
     *,
-    scale: int = 3,
+    scale: int = ENLARGED,
 ) -> Image:
     """Draw adjacent edges blue, symmetric ones orange and bowed, and nodes as disks.
 
@@ -72,13 +78,15 @@ def draw_graph(
         edge_types: `"adjacent"` or `"symmetric"` for each edge.
         visible: [N]; nodes that are 0 are drawn hollow (white in a blue ring) and their
             edges thin.
-        scale: enlargement of the crop.
+        scale: enlargement of a crop of 112 pixels.
 
     Returns:
-        uint8 [S * scale, S * scale, 3], RGB.
+        uint8 [112 * scale, 112 * scale, 3], RGB.
     """
     image = _enlarged(crop_rgb, scale)
     nodes = node_xy * len(image)
+    # four times as many edges at full strength hide the face
+    fade = min(1.0, USUAL_REGIONS / len(nodes))
     for kind, color in ((SYMMETRIC, ORANGE), ("adjacent", BLUE)):
         drawn = np.zeros_like(image)
         for (start, end), edge_type in zip(edges, edge_types, strict=True):
@@ -87,7 +95,7 @@ def draw_graph(
                 curve = _bowed(nodes[start], nodes[end], BOW if kind == SYMMETRIC else 0.0)
                 width = max(1, round(scale / 2)) if seen else 1
                 cv2.polylines(drawn, [curve], False, WHITE, width, cv2.LINE_AA, SHIFT)
-        strength = 0.8 * drawn[..., :1] / 255.0
+        strength = 0.8 * (fade if kind == SYMMETRIC else fade**0.5) * drawn[..., :1] / 255.0
         blended = image * (1 - strength) + np.array(color) * strength
         image = np.asarray(blended.round(), dtype=np.uint8)
     for node, seen in zip(nodes, visible, strict=True):
@@ -98,7 +106,7 @@ def draw_graph(
 
 
 def _enlarged(crop_rgb: Image, scale: int) -> Image:
-    side = crop_rgb.shape[0] * scale
+    side = CROP_PX * scale
     resized = cv2.resize(crop_rgb, (side, side), interpolation=cv2.INTER_CUBIC)
     return np.asarray(resized, dtype=np.uint8)
 

@@ -23,6 +23,7 @@ from arpgnet.pipeline.report.charts import Curve, curves_charts, reliability_cha
 from arpgnet.pipeline.report.explanations import explanations_view
 from arpgnet.pipeline.report.images import BLUE, ORANGE, clip_sheet, face_tiles
 from arpgnet.pipeline.report.next_steps import next_steps
+from arpgnet.pipeline.report.pretraining import pretraining_view
 from arpgnet.pipeline.report.provenance import provenance
 from arpgnet.pipeline.report.sentences import (
     LONG_NAMES,
@@ -82,6 +83,7 @@ class Results:
     explanations: Mapping[str, Any]
     provenance: Sequence[Mapping[str, str]]
     ablations: Mapping[str, Any] | None = None
+    pretraining: Mapping[str, Any] | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -117,6 +119,7 @@ def gather(params: Params, root: Path = Path()) -> Results:
             explanations=explanations,
             provenance=provenance(manifest, root),
             ablations=read_ablations(root),
+            pretraining=pretraining_view(params, root),
         )
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} not found: run `dvc repro` first") from None
@@ -177,7 +180,8 @@ def render(results: Results) -> str:
 
 
 def faces_view(results: Results) -> dict[str, Any]:
-    """Return what the pages show of the network's input: faces with landmarks and graph."""
+    """Return what the pages show of the network's input: faces with landmarks and graph, and how
+    its appearance network was pre-trained."""
     shards = results.shards
     return {
         "faces": face_tiles(
@@ -189,6 +193,7 @@ def faces_view(results: Results) -> dict[str, Any]:
             graphs=shards["graphs"],
         ),
         "first": FIRST,
+        "pretraining": results.pretraining,
         "colors": {
             "adjacent": "rgb({}, {}, {})".format(*BLUE),
             "symmetric": "rgb({}, {}, {})".format(*ORANGE),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
-from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params import RENDERED, Params
 from arpgnet.pipeline.store import digest
 
 # replaces every folder: the settings stay valid where there must be one
@@ -23,6 +23,8 @@ def shareable(params: Params) -> dict[str, Any]:
         place["root"] = LEFT_OUT
     for place in (dataset, *dataset["train_on"], *dataset["test_on"]):
         place["manifest"] = _last(place["manifest"])
+    stills = settings["pretrain"]["stills"]
+    settings["pretrain"]["stills"] = [one if one == RENDERED else LEFT_OUT for one in stills]
     settings["faces"]["pack"] = _last(settings["faces"]["pack"])
     return settings
 

@@ -12,7 +12,7 @@ from torch import distributed
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.gpus import use_cuda
-from arpgnet.pipeline.common.params import FinetuneParams, TrainParams
+from arpgnet.pipeline.common.params import FinetuneParams, PretrainParams, TrainParams
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -33,7 +33,7 @@ def alone(params: TrainParams) -> bool:
     )
 
 
-def resolve_device(params: TrainParams | FinetuneParams) -> tuple[str, str]:
+def resolve_device(params: TrainParams | FinetuneParams | PretrainParams) -> tuple[str, str]:
     """Return the device type and precision that `auto` stands for here.
 
     Returns:
@@ -42,7 +42,8 @@ def resolve_device(params: TrainParams | FinetuneParams) -> tuple[str, str]:
     Raises:
         UserError: `device: cuda` without such a device.
     """
-    section = "finetune" if isinstance(params, FinetuneParams) else "train"
+    sections = {FinetuneParams: "finetune", PretrainParams: "pretrain"}
+    section = sections.get(type(params), "train")
     devices = params.devices if isinstance(params, TrainParams) else 1
     device = "cuda" if use_cuda(params.device, f"{section}.device", devices) else "cpu"
     if params.precision != "auto":

@@ -229,7 +229,7 @@ def make_optimizer(
 
 def is_embedding(name: str) -> bool:
     """Check whether a parameter is a table of vectors, by its last name."""
-    return name.rsplit(".", 1)[-1].endswith(("_table", "_embedding"))
+    return name.rsplit(".", 1)[-1].endswith(("_table", "_embedding", "_embed", "_token"))
 
 
 def epoch_steps(batches: int, epochs: int, least: int) -> int:

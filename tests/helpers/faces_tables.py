@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from arpgnet.pipeline.align.clip import FACES_SCHEMA
 from arpgnet.pipeline.decode.clip import FRAMES_SCHEMA
-from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, apply, context, warp
+from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, context, warp
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import fixed
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
@@ -27,14 +27,17 @@ def make_image(seed: int) -> np.ndarray:
     return cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
 
-def write_tables(root: Path, valid: dict[str, list[bool]]) -> list[Clip]:
+def write_tables(root: Path, valid: dict[str, list[bool]], side: int = CROP_PX) -> list[Clip]:
     """Writes `root/frames` and `root/faces` for clips with the given rows; returns the clips.
 
     A clip with no rows is quarantined in both.
+
+    Args:
+        side: of the crops.
     """
     with (
         OutputWriter(root / "frames", FRAMES_SCHEMA, {}) as frames,
-        OutputWriter(root / "faces", FACES_SCHEMA, {"crop_px": 112}) as faces,
+        OutputWriter(root / "faces", FACES_SCHEMA, {"crop_px": side}) as faces,
     ):
         for number, (clip_id, rows) in enumerate(valid.items()):
             key = f"{number:064x}"
@@ -43,7 +46,7 @@ def write_tables(root: Path, valid: dict[str, list[bool]]) -> list[Clip]:
                 faces.add_quarantined(clip_id, "", "cannot be decoded")
                 continue
             frames.add(clip_id, key, [_frames(clip_id, number, len(rows))])
-            faces.add(clip_id, key, [_faces(clip_id, number, np.array(rows))])
+            faces.add(clip_id, key, [_faces(clip_id, number, np.array(rows), side)])
     return [Clip(clip_id, f"{clip_id}.mp4", "0" * 64) for clip_id in valid]
 
 
@@ -52,9 +55,9 @@ def stored_image(number: int, row: int) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(_jpeg(number, row), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
 
-def crop(number: int, row: int) -> np.ndarray:
-    """The aligned crop of a row, uint8 [112, 112, 3]."""
-    return warp(make_image(100 * number + row), MATRIX)
+def crop(number: int, row: int, side: int = CROP_PX) -> np.ndarray:
+    """The aligned crop of a row, uint8 [side, side, 3]."""
+    return warp(make_image(100 * number + row), MATRIX, side)
 
 
 def stored_context(number: int, row: int) -> np.ndarray:
@@ -85,7 +88,7 @@ def _frames(clip_id: str, number: int, count: int) -> pa.Table:
     return pa.table(columns, schema=FRAMES_SCHEMA)
 
 
-def _faces(clip_id: str, number: int, valid: np.ndarray) -> pa.Table:
+def _faces(clip_id: str, number: int, valid: np.ndarray, side: int) -> pa.Table:
     count = len(valid)
     kept = valid[:, None].astype(np.float32)
     columns = {
@@ -98,7 +101,7 @@ def _faces(clip_id: str, number: int, valid: np.ndarray) -> pa.Table:
         "bbox": fixed(BOX * kept),
         "kps": fixed(KPS.ravel() * kept),
         "matrix": fixed(MATRIX.ravel() * kept),
-        "crop": [crop(number, row).tobytes() if ok else b"" for row, ok in enumerate(valid)],
+        "crop": [crop(number, row, side).tobytes() if ok else b"" for row, ok in enumerate(valid)],
         "context": [_context(number, row) if ok else b"" for row, ok in enumerate(valid)],
     }
     return pa.table(columns, schema=FACES_SCHEMA)

@@ -7,9 +7,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from arpgnet.pipeline.finetune.crops import CropJob
 from arpgnet.pipeline.networks.listed import list_networks
 from arpgnet.pipeline.runner.workers import Limits
+from arpgnet.pipeline.stills.crops import CropJob
 from arpgnet.pipeline.tables.manifest import write_manifest
 from helpers import faces_tables
 

@@ -19,7 +19,7 @@ from arpgnet.pipeline.runner.engine import run_clips
 from arpgnet.pipeline.tables.manifest import QUARANTINED, Clip, write_manifest
 from arpgnet.pipeline.tables.shards import PIECE_ROWS, ShardReader, to_numpy
 from arpgnet.pipeline.video.frames import decode_jpeg
-from helpers import graphs
+from helpers import graphs, vit_packs
 from helpers.outputs import OutputWriter
 
 CELL = 64  # the detectors see 128 px of a 256 px image
@@ -116,6 +116,24 @@ def test_the_crop_is_the_warped_frame_in_rgb(decoded: Path, tmp_path: Path) -> N
     np.testing.assert_allclose(
         crop.astype(int), warp(make_image((1, 1)), matrix).astype(int), atol=12
     )
+
+
+def test_a_network_that_takes_more_pixels_has_them_from_the_frame(
+    decoded: Path, tmp_path: Path
+) -> None:
+    """Matrices, boxes and contexts are those of a pack whose network takes 112."""
+    usual = load_pack(str(graphs.small_pack(tmp_path / "p")))
+    larger = load_pack(str(vit_packs.vit_pack(tmp_path / "q")))
+    works = [AlignClip(decoded, pack, AlignParams(), "cpu") for pack in (usual, larger)]
+    small, large = (rows(work, clip("still")) for work in works)
+    for name in set(small.schema.names) - {"crop"}:
+        assert small.column(name).equals(large.column(name)), name
+    frames = ShardReader(decoded).read("still").column("jpeg")
+    matrix = to_numpy(small.column("matrix"), (2, 3))[0]
+    expected = warp(decode_jpeg(frames[0].as_py()), matrix, 224)
+    assert large.column("crop")[0].as_py() == expected.tobytes()
+    assert [work.metadata()["crop_px"] for work in works] == [112, 224]
+    assert works[0].key(clip("still")) != works[1].key(clip("still"))
 
 
 def test_the_context_is_the_square_round_the_box(decoded: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@ import pickle
 
 import numpy as np
 import onnx
+import pyarrow as pa
 import pytest
+import torch
 from insightface.model_zoo.arcface_onnx import ArcFaceONNX
 
 from arpgnet.pipeline.appearance.clip import AppearanceClip
@@ -11,11 +13,12 @@ from arpgnet.pipeline.common.params import EngineParams
 from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE
 from arpgnet.pipeline.geometry.parts import assemble_parts
 from arpgnet.pipeline.networks.appearance import AppearanceNetwork, layout, to_half
+from arpgnet.pipeline.networks.backbones import load_backbone
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.networks.sessions import make_session
 from arpgnet.pipeline.runner.engine import run_clips
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
-from helpers import graphs
+from helpers import graphs, vit_packs
 from helpers.faces_tables import crop, write_tables
 
 ENGINE = EngineParams(workers=1)
@@ -141,8 +144,38 @@ def test_a_pack_that_lies_about_shapes_is_refused(tmp_path):
 
 def test_a_network_for_other_crops_is_refused(tmp_path):
     spec = embedding_spec(tmp_path / "p", graphs.arcface_iresnet(), input_px=128)
-    with pytest.raises(UserError, match="takes 128 pixels, the aligned crops have 112"):
+    with pytest.raises(UserError, match=r"takes 112 pixels, pack\.yaml says input_px: 128"):
         layout(spec)
+
+
+def test_a_transformer_sees_crops_of_its_own_size(tmp_path):
+    spec = load_pack(str(vit_packs.vit_pack(tmp_path / "p"))).models["embedding"]
+    (clip,) = write_tables(tmp_path, {"a": [True, False, True]}, side=224)
+    work = AppearanceClip(tmp_path / "faces", spec, "p", batch=2)
+    work.setup()
+    assert work.metadata()["map_shape"] == [192, 14, 14]
+    # patches of 16 pixels of 224: half as many of 112, where landmarks are counted
+    assert work.metadata()["map_centers"] == [3.5, 8.0]
+    crops = np.stack([crop(0, row, 224) for row in (0, 2)])
+    fed = (crops.astype(np.float32) - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
+    network = load_backbone("vit_tiny_patch16_224", spec.path)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(fed.transpose(0, 3, 1, 2)).float())
+    table = pa.concat_tables(work.run(clip))
+    embedding = to_numpy(table.column("embedding"), (192,))
+    maps = to_numpy(table.column("map"), (192, 14, 14))
+    for found, wanted in zip((embedding, maps), expected, strict=True):
+        np.testing.assert_allclose(found[[0, 2]], wanted.numpy(), atol=5e-3)
+        assert not found[1].any()
+
+
+def test_crops_of_another_size_are_refused(tmp_path):
+    spec = load_pack(str(vit_packs.vit_pack(tmp_path / "p"))).models["embedding"]
+    write_tables(tmp_path, {"a": [True]})
+    work = AppearanceClip(tmp_path / "faces", spec, "p", batch=2)
+    message = "has crops of 112 pixels, net.safetensors takes 224: run `dvc repro align`"
+    with pytest.raises(UserError, match=message):
+        work.setup()
 
 
 def test_stage_writes_half_precision_and_zeros_where_no_face_is(tmp_path):

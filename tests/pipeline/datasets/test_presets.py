@@ -19,7 +19,7 @@ from arpgnet.pipeline.datasets.presets import preset_names, use
 
 REPOSITORY = Path(__file__).parents[3]
 CROSS = "ckplus-to-ravdess"
-RENDERED = ("demo-au", "demo-va")
+RENDERED = ("demo-au", "demo-va", "demo-vit")
 EMAE = "emae-affwild2"
 VARIANTS = {"affwild2-au": "action_units", "affwild2-va": "valence_arousal"}
 
@@ -50,13 +50,19 @@ def test_a_variant_of_labels_comes_with_its_task(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("demo-au", "action_units"), ("demo-va", "valence_arousal")]
+    ("name", "kind"),
+    [
+        ("demo-au", "action_units"),
+        ("demo-va", "valence_arousal"),
+        ("demo-vit", "expression"),
+    ],
 )
-def test_the_demo_has_presets_of_other_tasks(name: str, kind: str, here: Path) -> None:
+def test_the_demo_has_presets_of_other_tasks_and_networks(name: str, kind: str, here: Path) -> None:
     before = (here / "params.yaml").read_bytes()
     use(name)
     params = load_params()
     assert (params.dataset, params.task.kind) == (Params().dataset, kind)
+    assert params.pretrain.enabled == (name == "demo-vit")
     use("demo")
     assert (here / "params.yaml").read_bytes() == before
 

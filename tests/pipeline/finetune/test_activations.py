@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params, parse_params
-from arpgnet.pipeline.finetune import crops, tune
+from arpgnet.pipeline.finetune import tune
 from arpgnet.pipeline.finetune.inputs import FrozenRun
 from arpgnet.pipeline.finetune.network import build_trainee, split
 from arpgnet.pipeline.finetune.run import BACKBONE, finetune
@@ -19,6 +19,7 @@ from arpgnet.pipeline.networks import image_network
 from arpgnet.pipeline.networks.appearance import AppearanceNetwork
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.networks.tuned import tuned
+from arpgnet.pipeline.stills import crops
 from arpgnet.pipeline.store import Store
 from helpers.stills_project import add_still, in_process, still, write_project
 

@@ -14,18 +14,19 @@ from safetensors import safe_open
 from arpgnet.pipeline.appearance.clip import AppearanceClip
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params, parse_params
-from arpgnet.pipeline.finetune import crops, tune
+from arpgnet.pipeline.finetune import tune
 from arpgnet.pipeline.finetune.augment import augment
-from arpgnet.pipeline.finetune.crops import CropJob
 from arpgnet.pipeline.finetune.network import build_trainee, tuned_weights
 from arpgnet.pipeline.finetune.run import BACKBONE, finetune
-from arpgnet.pipeline.finetune.stills import Still
 from arpgnet.pipeline.finetune.tune import Tuner
 from arpgnet.pipeline.networks.appearance import AppearanceNetwork
 from arpgnet.pipeline.networks.packs import ModelSpec, load_pack
 from arpgnet.pipeline.networks.sessions import load_graph, make_session
 from arpgnet.pipeline.networks.tuned import tuned, unshared, with_weights
 from arpgnet.pipeline.runner.workers import Crashed, Limits
+from arpgnet.pipeline.stills import crops
+from arpgnet.pipeline.stills.crops import CropJob
+from arpgnet.pipeline.stills.stills import Still
 from arpgnet.pipeline.store import Store
 from helpers import faces_tables, graphs
 from helpers.stills_project import CLASSES, in_process, still, write_project

@@ -2,13 +2,20 @@
 
 import warnings
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from insightface.utils import face_align
 
-from arpgnet.pipeline.geometry.alignment import ARCFACE_TEMPLATE, CROP_PX, apply, similarity, warp
+from arpgnet.pipeline.geometry.alignment import (
+    ARCFACE_TEMPLATE,
+    apply,
+    similarity,
+    template,
+    warp,
+)
 
 
 def turned(angle: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
@@ -85,7 +92,8 @@ def test_degenerate_points_have_no_alignment(points: np.ndarray) -> None:
     assert similarity(points) is None
 
 
-def test_warp_puts_the_pixels_where_the_matrix_says() -> None:
+@pytest.mark.parametrize("side", [112, 224, 160])
+def test_warp_puts_the_pixels_where_the_matrix_says(side: int) -> None:
     image = np.zeros((300, 400, 3), dtype=np.uint8)
     points = turned(0.4, 2.0, (60, 20))
     for point, color in zip(points, np.eye(5, 3) * 155 + 100, strict=True):
@@ -93,11 +101,26 @@ def test_warp_puts_the_pixels_where_the_matrix_says() -> None:
         image[y - 6 : y + 7, x - 6 : x + 7] = color
     matrix = similarity(points)
     assert matrix is not None
-    crop = warp(image, matrix)
-    assert crop.shape == (CROP_PX, CROP_PX, 3)
-    for point, color in zip(ARCFACE_TEMPLATE, np.eye(5, 3) * 155 + 100, strict=True):
+    crop = warp(image, matrix, side)
+    assert crop.shape == (side, side, 3)
+    for point, color in zip(template(side), np.eye(5, 3) * 155 + 100, strict=True):
         x, y = np.rint(point).astype(int)
         np.testing.assert_allclose(crop[y, x], color, atol=2)
+
+
+def test_a_larger_crop_shows_the_same_square_in_more_pixels() -> None:
+    """Four pixels in the place of one, and not those of a crop that was enlarged."""
+    fine = np.random.default_rng(0).integers(0, 256, (80, 80, 1)).astype(np.uint8)
+    image = cv2.resize(fine, (640, 640), interpolation=cv2.INTER_CUBIC)[..., None]
+    matrix = similarity(turned(0.3, 4.0, (320, 240)))
+    assert matrix is not None
+    small, large = (warp(image, matrix, side).squeeze().astype(float) for side in (112, 224))
+    together = large.reshape(112, 2, 112, 2).mean(axis=(1, 3))
+    assert np.abs(small - together).mean() < 3
+    shifted = np.roll(large, 1, axis=1).reshape(112, 2, 112, 2).mean(axis=(1, 3))
+    assert np.abs(small - shifted).mean() > 5
+    enlarged = cv2.resize(small, (224, 224), interpolation=cv2.INTER_CUBIC)
+    assert np.abs(large - enlarged).mean() > 1
 
 
 def test_outside_the_image_is_black() -> None:

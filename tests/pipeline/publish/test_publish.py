@@ -84,6 +84,28 @@ def test_a_tuned_network_takes_its_backbone_along(trained: Path, tmp_path: Path)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["given"]
 
 
+def test_a_pre_trained_encoder_goes_along_without_the_faces_it_was_shown(
+    trained: Path, tmp_path: Path
+) -> None:
+    changes = {"enabled": True, "stills": ["/home/me/faces"]}
+    pretrain = PARAMS.pretrain.model_copy(update=changes)
+    params = PARAMS.model_copy(update={"pretrain": pretrain})
+    root = tmp_path / "root"
+    shutil.copytree(trained, root)
+    card = root / "artifacts/MODEL_CARD.md"
+    card.write_text(card.read_text().replace(settings_digest(PARAMS), settings_digest(params)))
+    (root / "artifacts/pretrained").mkdir()
+    for name in ("metadata.json", "encoder.safetensors", "reconstructions.jpg"):
+        (root / "artifacts/pretrained" / name).write_bytes(name.encode())
+    publish(params, tmp_path / "given", run="fold1-seed0", root=root)
+    given = tmp_path / "given/pretrained"
+    assert {path.name for path in given.iterdir()} == {"metadata.json", "encoder.safetensors"}
+    text = (tmp_path / "given/README.md").read_text()
+    assert "| pretrained | the encoder that was pre-trained in the place of" in text
+    assert front_matter(text)["license"] == "other"
+    assert "/home/me" not in (tmp_path / "given/params.yaml").read_text()
+
+
 def front_matter(text: str) -> dict[str, Any]:
     """What a hub reads: the YAML between the first two lines of dashes."""
     assert text.startswith("---\n")

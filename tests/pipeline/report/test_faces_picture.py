@@ -63,6 +63,21 @@ def test_edges_have_the_color_of_their_type():
     assert at(symmetric, middle) != at(adjacent, middle)
 
 
+def test_crops_of_any_size_give_pictures_of_one_size():
+    large = np.full((224, 224, 3), 128, np.uint8)
+    topology = grid_topology(7, 4)
+    arguments = (grid_nodes(7), topology.edges, topology.edge_types, np.ones(49))
+    assert (draw_graph(large, *arguments) == draw_graph(GRAY, *arguments)).all()
+    points = face_points("106")
+    assert (draw_landmarks(large, points) == draw_landmarks(GRAY, points)).all()
+
+
+def test_a_fine_graph_leaves_the_face_visible():
+    topology = grid_topology(14, 4)
+    image = draw_graph(GRAY, grid_nodes(14), topology.edges, topology.edge_types, np.ones(196))
+    assert np.median(np.abs(image.astype(int) - 128).max(axis=-1)) < 40
+
+
 def test_landmarks_are_drawn_where_they_are_and_leave_the_face_bare():
     points = face_points("106")
     image = draw_landmarks(GRAY, points, scale=6)

@@ -61,5 +61,6 @@ def test_only_matrices_decay() -> None:
     named = {name: decay[id(p)] for name, p in network.named_parameters()}
     assert named.pop("0.weight") == 0.5
     assert set(named.values()) == {0.0}
-    assert is_embedding("fusion.stream_embedding")
+    for name in ("fusion.stream_embedding", "backbone.pos_embed", "cls_token"):
+        assert is_embedding(name)
     assert not is_embedding("embedding_scale.weight")

@@ -12,7 +12,7 @@ from arpgnet.pipeline.common.params import FinetuneParams
 from arpgnet.pipeline.common.wording import is_utf8
 from arpgnet.pipeline.datasets.layout import split_folders, visible_files
 from arpgnet.pipeline.datasets.spelling import quoted, spelled_alike
-from arpgnet.pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Part, Still, stills_root
+from arpgnet.pipeline.stills.stills import IMAGE_SUFFIXES, Listing, Part, Still, stills_root
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:

@@ -18,7 +18,7 @@ from collections import Counter
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams
-from arpgnet.pipeline.finetune.stills import Listing, Still, needed, stills_root
+from arpgnet.pipeline.stills.stills import Listing, Still, needed, stills_root
 
 CLASSES = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"]
 LABELS = "EmoLabel/list_patition_label.txt"

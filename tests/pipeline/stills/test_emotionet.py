@@ -13,12 +13,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams, parse_params
-from arpgnet.pipeline.finetune import crops
-from arpgnet.pipeline.finetune.listed import stills_digest
 from arpgnet.pipeline.finetune.objective import Units
 from arpgnet.pipeline.finetune.run import BACKBONE, finetune
-from arpgnet.pipeline.finetune.sets import list_stills
-from arpgnet.pipeline.finetune.stills import Listing
+from arpgnet.pipeline.stills import crops
+from arpgnet.pipeline.stills.listed import stills_digest
+from arpgnet.pipeline.stills.sets import list_stills
+from arpgnet.pipeline.stills.stills import Listing
 from helpers import graphs
 from helpers.stills_project import in_process, write_project
 

@@ -21,13 +21,13 @@ person, the smallest:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from arpgnet.pipeline.geometry.alignment import CROP_PX
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.tables.shards import ShardReader
 
@@ -112,4 +112,10 @@ def _crops(reader: ShardReader, clip_ids: Sequence[str]) -> Iterator[np.ndarray]
         for piece in reader.pieces(clip_id, ["crop"]):
             for data in piece.column("crop").to_pylist():
                 if data:
-                    yield thumbnail(np.frombuffer(data, np.uint8).reshape(CROP_PX, CROP_PX, 3))
+                    yield thumbnail(square(data))
+
+
+def square(data: bytes) -> np.ndarray:
+    """Return a crop's bytes as uint8 [S, S, 3]."""
+    side = math.isqrt(len(data) // 3)
+    return np.frombuffer(data, np.uint8).reshape(side, side, 3)

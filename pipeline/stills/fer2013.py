@@ -21,7 +21,7 @@ import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams
-from arpgnet.pipeline.finetune.stills import Listing, Part, Still, stills_root
+from arpgnet.pipeline.stills.stills import Listing, Part, Still, stills_root
 
 CLASSES = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
 FILES = ("fer2013.csv", "icml_face_data.csv")

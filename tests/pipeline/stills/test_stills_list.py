@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import FinetuneParams
-from arpgnet.pipeline.finetune import listed
-from arpgnet.pipeline.finetune.folder import list_folder
-from arpgnet.pipeline.finetune.listed import write_stills_list
+from arpgnet.pipeline.common.params import FinetuneParams, PretrainParams
+from arpgnet.pipeline.stills import listed
+from arpgnet.pipeline.stills.folder import list_folder
+from arpgnet.pipeline.stills.listed import is_listed, unlabeled_digest, write_stills_list
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_rendered_stills_are_told_by_their_settings_and_the_renderer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They need not be rendered for it."""
-    from arpgnet.pipeline.finetune import demo
+    from arpgnet.pipeline.stills import demo
 
     found = []
     for subjects, code in ((4, "a"), (5, "a"), (4, "b")):
@@ -111,3 +111,25 @@ def test_names_that_are_not_utf8_are_left_out_and_counted(stills: Path, tmp_path
     assert found.left_out == {"of a name that is not UTF-8": 2}
     # neither does a folder around all of them matter
     written(stills.rename(tmp_path / os.fsdecode(b"\xe9")), tmp_path / "stills.json")
+
+
+def test_folders_without_labels_are_listed_beside(stills: Path, tmp_path: Path) -> None:
+    path, off = tmp_path / "stills.json", FinetuneParams()
+    used = PretrainParams(enabled=True, stills=[str(stills)])
+    write_stills_list(off, 1, path, pretrain=PretrainParams(stills=["/nowhere"]))
+    assert json.loads(path.read_text()) == {"enabled": False}
+    assert not is_listed(off, path, pretrain=used)
+    write_stills_list(off, 1, path, pretrain=used)
+    before = path.read_text()
+    assert is_listed(off, path, pretrain=used)
+    assert not is_listed(FinetuneParams(enabled=True), path, pretrain=used)
+    (stills / "sad/ann/deep").mkdir()
+    (stills / "happy/ann/0.png").rename(stills / "sad/ann/deep/0.png")
+    write_stills_list(off, 1, path, pretrain=used)
+    moved = path.read_text()
+    (stills / "sad/ann/deep/0.png").write_bytes(b"another")
+    write_stills_list(off, 1, path, pretrain=used)
+    assert len({before, moved, path.read_text()}) == 3
+    # the rendered ones are told by their number, without rendering any
+    few, many = (PretrainParams(enabled=True, stills=["demo"], subjects=n) for n in (4, 5))
+    assert unlabeled_digest(few, 1) != unlabeled_digest(many, 1)

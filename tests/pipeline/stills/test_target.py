@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from arpgnet.pipeline.common.params import FinetuneParams
-from arpgnet.pipeline.finetune.crops import Crop
 from arpgnet.pipeline.finetune.data import choose_parts, refusals
-from arpgnet.pipeline.finetune.stills import Still
-from arpgnet.pipeline.finetune.target import MIN_CORRELATION, Target, thumbnail
+from arpgnet.pipeline.stills.crops import Crop
+from arpgnet.pipeline.stills.stills import Still
+from arpgnet.pipeline.stills.target import MIN_CORRELATION, Target, thumbnail
 from arpgnet.pipeline.tables.manifest import Clip
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 from helpers import faces_tables

@@ -9,8 +9,8 @@ import pytest
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import FinetuneParams
-from arpgnet.pipeline.finetune.sets import list_stills
-from arpgnet.pipeline.finetune.stills import Listing
+from arpgnet.pipeline.stills.sets import list_stills
+from arpgnet.pipeline.stills.stills import Listing
 
 
 def listed(dataset: str, root: Path, **more: Any) -> Listing:
@@ -165,7 +165,7 @@ def test_affectnet_is_numbered_images_and_labels(tmp_path: Path) -> None:
 
 def test_the_demo_renders_other_people_once(own_store: Path) -> None:
     from arpgnet.pipeline.demo import CLASSES, SUBJECT_SEEDS_DEMO
-    from arpgnet.pipeline.finetune.demo import FIRST_SUBJECT, render_expression
+    from arpgnet.pipeline.stills.demo import FIRST_SUBJECT, render_expression
     from tools.demo_pack.stills import HELD_OUT_SUBJECTS, TRAIN_SUBJECTS
 
     assert max(max(SUBJECT_SEEDS_DEMO), TRAIN_SUBJECTS, HELD_OUT_SUBJECTS) + 50_000 < FIRST_SUBJECT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from arpgnet.pipeline.common.params import FinetuneParams
-from arpgnet.pipeline.finetune.stills import Listing
+from arpgnet.pipeline.stills.stills import Listing
 
 
 def list_stills(params: FinetuneParams, workers: int) -> Listing:
@@ -14,10 +14,10 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
     """
     # imported when chosen: the demo's brings the renderer
     if params.dataset == "demo":
-        from arpgnet.pipeline.finetune import demo
+        from arpgnet.pipeline.stills import demo
 
         return demo.list_stills(params, workers)
-    from arpgnet.pipeline.finetune import affectnet, emotionet, fer2013, folder, rafdb
+    from arpgnet.pipeline.stills import affectnet, emotionet, fer2013, folder, rafdb
 
     chosen = {
         "affectnet": affectnet,

@@ -1,15 +1,17 @@
 """Stills to aligned crops, in worker processes; what was computed is cached in the store.
 
-N stills; a crop is uint8 [112, 112, 3], RGB.
+N stills; a crop is uint8 [S, S, 3], RGB, of the size that the network takes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,8 +20,6 @@ import pyarrow as pa
 
 from arpgnet.pipeline.common.params import AlignParams
 from arpgnet.pipeline.common.progress import track
-from arpgnet.pipeline.finetune.stills import Still
-from arpgnet.pipeline.finetune.target import thumbnail
 from arpgnet.pipeline.geometry.alignment import CROP_PX, similarity, warp
 from arpgnet.pipeline.networks.detector import Detector, Image, find_faces, make_detector
 from arpgnet.pipeline.networks.packs import ModelSpec
@@ -27,6 +27,8 @@ from arpgnet.pipeline.networks.sessions import Device, runtime_version
 from arpgnet.pipeline.runner.threads import use_one_thread
 from arpgnet.pipeline.runner.work import PickledByFields
 from arpgnet.pipeline.runner.workers import Limits, run_in_workers
+from arpgnet.pipeline.stills.stills import Still
+from arpgnet.pipeline.stills.target import square, thumbnail
 from arpgnet.pipeline.store import Place, Store, code_version, digest
 
 NAMESPACE = "stills"
@@ -49,7 +51,7 @@ _SCHEMA = pa.schema(
 class Crop:
     """What became of a still: its sha256 ('' where it cannot be read), and why it has no crop.
 
-    `thumbnail` is that of the whole image, see `pipeline.finetune.target`.
+    `thumbnail` is that of the whole image, see `pipeline.stills.target`.
     """
 
     sha256: str
@@ -67,6 +69,7 @@ class CropJob(PickledByFields):
         align: `det_px`, `det_thresh` and `pad_retry` are used.
         aligned: `yes`, `no`, or `auto`: those of 112 x 112 pixels are.
         store: the root of the store.
+        crop_px: S.
     """
 
     detector: ModelSpec
@@ -74,6 +77,7 @@ class CropJob(PickledByFields):
     aligned: str
     device: Device
     store: Place
+    crop_px: int = CROP_PX
 
     def start(self) -> None:
         use_one_thread()
@@ -102,6 +106,7 @@ class CropJob(PickledByFields):
             self.detector.identity,
             runtime_version(self.device),
             [align.det_px, align.det_thresh, align.pad_retry, self.aligned],
+            self.crop_px,
         ]
 
     def _key(self, sums: list[str], stills: Sequence[Still]) -> str:
@@ -126,8 +131,9 @@ class CropJob(PickledByFields):
     def _aligned(self, image: Image) -> Image | None:
         is_crop = image.shape[:2] == (CROP_PX, CROP_PX)
         if self.aligned == "yes" or (self.aligned == "auto" and is_crop):
-            if not is_crop:
-                image = np.asarray(cv2.resize(image, (CROP_PX, CROP_PX)), dtype=np.uint8)
+            wanted = (self.crop_px, self.crop_px)
+            if image.shape[:2] != wanted:
+                image = np.asarray(cv2.resize(image, wanted), dtype=np.uint8)
             return image
         found = find_faces(self._detector, image, self.align.pad_retry)
         if not len(found):
@@ -135,7 +141,7 @@ class CropJob(PickledByFields):
         # who is labeled is the largest
         sides = found.boxes[:, 2:] - found.boxes[:, :2]
         matrix = similarity(found.kps[int(sides.prod(axis=1).argmax())])
-        return None if matrix is None else warp(image, matrix)
+        return None if matrix is None else warp(image, matrix, self.crop_px)
 
 
 def make_crops(
@@ -148,6 +154,24 @@ def make_crops(
             failed = not isinstance(result, list)
             yield start, [Crop("", CRASHED)] * len(part) if failed else result
             progress.advance(len(part))
+
+
+def pixels(crop: Crop) -> np.ndarray:
+    """Return a crop that there is: uint8 [S, S, 3]."""
+    return square(crop.crop or b"")
+
+
+def mapped_file(count: int, side: int, folder: Path) -> np.ndarray:
+    """Map a file without a name: 300,000 stills of 112 pixels take 11 GB; a killed run leaves
+    nothing.
+
+    Returns:
+        uint8 [count, side, side, 3], black.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = (max(count, 1), side, side, 3)  # an empty file cannot be mapped
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)[:count]
 
 
 def _bytes(still: Still) -> bytes | None:

@@ -21,7 +21,7 @@ from arpgnet.pipeline.common.params import FinetuneParams
 from arpgnet.pipeline.datasets.clip_targets import read_value, target_name
 from arpgnet.pipeline.datasets.label_files import cells_of
 from arpgnet.pipeline.datasets.layout import visible_files
-from arpgnet.pipeline.finetune.stills import IMAGE_SUFFIXES, Listing, Still, stills_root
+from arpgnet.pipeline.stills.stills import IMAGE_SUFFIXES, Listing, Still, stills_root
 
 UNITS = (1, 2, 4, 5, 6, 9, 10, 12, 15, 17, 18, 20, 24, 25, 26, 28, 43)
 LIST = "EmotioNet_FACS*.csv"

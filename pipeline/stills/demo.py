@@ -1,4 +1,6 @@
-"""`finetune.dataset: demo`: rendered stills of people who occur nowhere else in the demo.
+"""Rendered stills of people who occur nowhere else in the demo, with labels or without.
+
+`finetune.dataset: demo`, `pretrain.stills: [demo]`.
 
 The demo's clips use the subject seeds 0 to 999, its face pack was trained on those from 100,000
 and 200,000 on; these are from 300,000 on. Made in the store on first use.
@@ -13,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.common.params import FinetuneParams, PretrainParams
 from arpgnet.pipeline.common.progress import track
 from arpgnet.pipeline.demo import CLASSES
 from arpgnet.pipeline.demo.arrays import Image
@@ -22,10 +24,10 @@ from arpgnet.pipeline.demo.rig import Expression
 from arpgnet.pipeline.demo.scene import GRAIN_ROOM, draw_scene
 from arpgnet.pipeline.demo.script import write_script
 from arpgnet.pipeline.demo.skin import bake_head
-from arpgnet.pipeline.finetune.folder import list_folder
-from arpgnet.pipeline.finetune.stills import Listing
 from arpgnet.pipeline.runner.threads import use_one_thread
 from arpgnet.pipeline.runner.workers import run_in_workers
+from arpgnet.pipeline.stills.folder import list_folder
+from arpgnet.pipeline.stills.stills import Listing
 from arpgnet.pipeline.store import code_version, digest, store_root
 from arpgnet.pipeline.video.frames import encode_jpeg
 
@@ -58,8 +60,8 @@ class _Job:
                 fresh.replace(path)
 
 
-def list_stills(params: FinetuneParams, workers: int) -> Listing:
-    """List `finetune.subjects` rendered people with three stills of each demo class."""
+def list_stills(params: FinetuneParams | PretrainParams, workers: int) -> Listing:
+    """List `params.subjects` rendered people with three stills of each demo class."""
     root = store_root() / "demo-stills" / stills_version(params)
     if not (root / _DONE).is_file():
         people = range(params.subjects)
@@ -72,7 +74,7 @@ def list_stills(params: FinetuneParams, workers: int) -> Listing:
     return list_folder(root)
 
 
-def stills_version(params: FinetuneParams) -> str:
+def stills_version(params: FinetuneParams | PretrainParams) -> str:
     """Return the identity of the stills, before they are rendered."""
     return digest(params.subjects, code_version(__name__))
 

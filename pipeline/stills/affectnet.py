@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from arpgnet.pipeline.common.params import FinetuneParams
-from arpgnet.pipeline.finetune.stills import (
+from arpgnet.pipeline.stills.stills import (
     IMAGE_SUFFIXES,
     Listing,
     Part,

@@ -1,0 +1,1 @@
+"""Sets of still images: their lists, their aligned crops, and which show the target data."""
