@@ -66,7 +66,13 @@ def settings(fusion: str | None, mode: str = "parallel") -> Params:
     return parse_params(raw)
 
 
-@pytest.mark.parametrize(("fusion", "mode"), [("attention", "appearance"), ("concat", "parallel")])
+@pytest.mark.parametrize(
+    ("fusion", "mode"),
+    [
+        pytest.param("attention", "appearance", marks=pytest.mark.slow),
+        ("concat", "parallel"),
+    ],
+)
 def test_a_network_of_two_views_is_trained_and_loaded(
     seen_twice: Path, tmp_path: Path, fusion: str, mode: str
 ) -> None:
