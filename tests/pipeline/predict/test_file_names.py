@@ -65,7 +65,8 @@ def test_any_name_is_a_file(workspace: Path, video: Path, here: Path) -> None:
         shutil.copy(video, name)
     options = ("--out", "out:12#%41", "--format", "parquet", "--page")
     status, said = arpgnet(workspace, *options, "--", *NAMES)
-    assert (status, len(said)) == (0, len(NAMES)), said
+    # its table and its page
+    assert (status, len(said)) == (0, 2 * len(NAMES)), said
     # pandas takes the relative name for an address
     tables = [pd.read_parquet(path) for path in (here / "out:12#%41").glob("*.parquet")]
     assert {len(table) for table in tables} == {FRAMES}
@@ -90,7 +91,8 @@ def test_long_names(workspace: Path, video: Path, here: Path) -> None:
     shutil.copy(video, long)
     shutil.copy(video, "other.mp4")
     status, said = arpgnet(workspace, long, "other.mp4", "--overlay", "--out", "tables")
-    assert (status, len(said)) == (0, 2), said
+    # of each a table and an overlay
+    assert (status, len(said)) == (0, 4), said
     assert len(list(Path("tables").iterdir())) == 5  # with summary.csv
     # a name that no file can have, and a folder that cannot be made
     status, said = arpgnet(workspace, "L" * 300 + ".mp4", "other.mp4")
@@ -108,7 +110,8 @@ def test_names_that_are_not_utf8(workspace: Path, video: Path, here: Path) -> No
     shutil.copy(video, here / folder / "fine.mp4")
     (here / folder / os.fsdecode(b"bad\xe9.mp4")).write_text("text")
     status, said = arpgnet(workspace, folder, "--page", "--overlay", "--out", folder)
-    assert (status, len(said)) == (1, 3), said
+    # of each of the two a table, an overlay and a page
+    assert (status, len(said)) == (1, 1 + 2 * 3), said
     assert said[0] == "error: vid\\xe9os/bad\\xe9.mp4: not a video, or its header is damaged"
     assert sorted(path.name for path in (here / folder).glob("*.csv")) == [
         "caf-xe9.csv",
@@ -163,7 +166,8 @@ def test_a_video_that_fits_follows_one_that_does_not(
     SmallDisk(Path("out"), 44_000).mount(monkeypatch)
     monkeypatch.setattr(encode, "BUFFER", 1)
     status, said = arpgnet(workspace, "long.mp4", "short.mp4", "--out", "out", "--overlay")
-    assert (status, len(said)) == (1, 2)
+    assert (status, len(said)) == (1, 3)
+    assert said[2] == "out/short.overlay.mp4: overlay"
     assert said[0].startswith("error: long.mp4: the disk of out is full")
     assert not pd.read_csv("out/long.csv")["complete"].iloc[-1]
     assert len(frames_of(Path("out/short.overlay.mp4"))[0]) == FRAMES
