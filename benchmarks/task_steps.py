@@ -24,7 +24,8 @@ from train_bound import seconds_of
 from train_steps import FRAMES, Clips, Step, graph_metadata, made_features, settings, updater
 
 from arpgnet.models.arpgnet import ARPGNet
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.training.kinds import KINDS, trained_task
 from arpgnet.pipeline.training.network import build_network, logits_of, network_config
 

@@ -17,7 +17,8 @@ from torch.nn.functional import cross_entropy
 from torch_geometric.data import Batch as Graphs
 
 from arpgnet.models.arpgnet import ARPGNet
-from arpgnet.pipeline.common.params import Params, load_params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import load_params, parse_params
 from arpgnet.pipeline.geometry.grid import grid_topology
 from arpgnet.pipeline.training.features import Batch, Features
 from arpgnet.pipeline.training.network import build_network, logits_of, network_config

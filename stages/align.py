@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from arpgnet.pipeline.align.clip import AlignClip
-from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.networks.listed import load_listed
 from arpgnet.pipeline.networks.pretrained import resized

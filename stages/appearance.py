@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from arpgnet.pipeline.appearance.clip import AppearanceClip
-from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.networks.image_network import resolve_precision
 from arpgnet.pipeline.networks.listed import load_listed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.datasets.corpora import dataset_roots
 from arpgnet.pipeline.decode.clip import DecodeClip

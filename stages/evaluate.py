@@ -1,6 +1,6 @@
 """evaluate: metrics with intervals, beside their baselines."""
 
-from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.evaluate.run import evaluate
 

@@ -4,7 +4,7 @@ Reads data/manifest.parquet, data/frames and data/faces (what they show is not l
 artifacts/backbone.
 """
 
-from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.finetune.run import finetune
 

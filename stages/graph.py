@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.graph.clip import GraphClip
 from arpgnet.pipeline.runner.engine import run_clips

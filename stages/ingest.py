@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from arpgnet.pipeline.common.errors import AbsentInputError
-from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.ingest.run import ingest, is_listed

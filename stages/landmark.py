@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arpgnet.pipeline.common.params import FacesParams, load_params
+from arpgnet.pipeline.common.params import FacesParams
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.landmark.clip import LandmarkClip
 from arpgnet.pipeline.landmark.provided import ProvidedLandmarkClip

@@ -3,7 +3,7 @@
 Reads the manifest, the splits, data/frames and data/faces; writes artifacts/pretrained.
 """
 
-from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.pretrain.run import pretrain
 

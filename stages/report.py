@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from arpgnet.pipeline.common.files import write_whole
-from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.report.card import model_card
 from arpgnet.pipeline.report.location import CARD

@@ -1,6 +1,6 @@
 """train: ARPGNet and its baselines, every fold with every seed."""
 
-from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.train.run import train
 

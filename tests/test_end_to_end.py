@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.datasets.corpora import dataset_roots
 from arpgnet.pipeline.networks.sessions import make_session
 from arpgnet.pipeline.runner.work import ClipWork

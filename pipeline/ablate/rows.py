@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import UNIT_KINDS, Params, parse_params
+from arpgnet.pipeline.common.params import UNIT_KINDS, Params
+from arpgnet.pipeline.common.params_file import parse_params
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from torch_geometric.data import Dataset as GraphDataset
 
 from arpgnet.models.arpgnet import EDGE_TYPES
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import PARAMS_FILE, Params, load_params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import PARAMS_FILE, load_params, parse_params
 from arpgnet.pipeline.evaluate.run import METRICS
 from arpgnet.pipeline.tables.manifest import MANIFEST, SPLITS, Manifest, read_manifest, read_splits
 from arpgnet.pipeline.training.data import Dataset, load

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import PARAMS_FILE, TaskParams, load_params
+from arpgnet.pipeline.common.params import TaskParams
+from arpgnet.pipeline.common.params_file import PARAMS_FILE, load_params
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.compare import run
 from arpgnet.pipeline.compare.sources import read_side

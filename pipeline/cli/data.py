@@ -109,7 +109,7 @@ def check_set(
 
     Without NAME, also check that the classes and splits of params.yaml are possible.
     """
-    from arpgnet.pipeline.common.params import load_params, parse_params
+    from arpgnet.pipeline.common.params_file import load_params, parse_params
     from arpgnet.pipeline.ingest.dry_run import check, check_plan
     from arpgnet.pipeline.runner.dispatch import pool_size
 

@@ -16,7 +16,7 @@ from arpgnet.pipeline.cli.dvc_files import damaged
 from arpgnet.pipeline.common import user
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.gpus import visible_gpus, why_no_cuda
-from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
+from arpgnet.pipeline.common.params_file import PARAMS_FILE, load_params
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.store import Address, Store, folder_of, store_place
 

@@ -166,7 +166,7 @@ def compare_runs(
     ] = False,
 ) -> None:
     """Compare two runs on the same test clips: paired bootstrap over subjects, McNemar's test."""
-    from arpgnet.pipeline.common.params import load_params
+    from arpgnet.pipeline.common.params_file import load_params
     from arpgnet.pipeline.compare.run import compare
     from arpgnet.pipeline.compare.sources import read_side
     from arpgnet.pipeline.compare.table import sentences, table
@@ -195,7 +195,7 @@ def ablate_network(
     from arpgnet.pipeline.ablate.experiments import check_base, is_finished, override
     from arpgnet.pipeline.ablate.rows import choose
     from arpgnet.pipeline.ablate.run import ablate
-    from arpgnet.pipeline.common.params import load_params
+    from arpgnet.pipeline.common.params_file import load_params
 
     params = load_params()
     chosen = choose(None if rows is None else [name.strip() for name in rows.split(",")], params)
@@ -237,7 +237,7 @@ def export_network(
             raise UserError(line)
         typer.echo(line)
         return
-    from arpgnet.pipeline.common.params import load_params
+    from arpgnet.pipeline.common.params_file import load_params
     from arpgnet.pipeline.export.write import export
 
     written = export(load_params(), out, run=run)

@@ -29,7 +29,7 @@ def publish_network(
         listed = check_sums(folder)
         typer.echo(f"{folder}: {plural(listed, 'file')} listed in {SUMS}, all unchanged")
         return
-    from arpgnet.pipeline.common.params import load_params
+    from arpgnet.pipeline.common.params_file import load_params
     from arpgnet.pipeline.publish.write import publish
 
     done = publish(load_params(), folder, run=run)

@@ -16,7 +16,8 @@ from ruamel.yaml.error import YAMLError
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import write_whole
-from arpgnet.pipeline.common.params import PARAMS_FILE, Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import PARAMS_FILE, parse_params
 from arpgnet.pipeline.common.user import expanded
 from arpgnet.pipeline.datasets.root import resolve_root
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import PARAMS_FILE, Params, TrainParams, load_params
+from arpgnet.pipeline.common.params import Params, TrainParams
+from arpgnet.pipeline.common.params_file import PARAMS_FILE, load_params
 from arpgnet.pipeline.geometry.regions import region_metadata, region_topology
 from arpgnet.pipeline.networks.appearance import layout
 from arpgnet.pipeline.networks.packs import ModelSpec, Pack, load_pack

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import PARAMS_FILE, load_params
+from arpgnet.pipeline.common.params_file import PARAMS_FILE, load_params
 from arpgnet.pipeline.common.revision import NotInCache, NotInRevision, UnknownRevision, checkout
 from arpgnet.pipeline.predict.model import BACKBONE, Model, assemble, load_model
 from arpgnet.pipeline.publish.needs import NEEDS, pack_files, read_needs

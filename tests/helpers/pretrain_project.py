@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from arpgnet.models.vit import VIT_SHAPES
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.networks.listed import list_networks
 from arpgnet.pipeline.pretrain import fit
 from arpgnet.pipeline.stills import crops

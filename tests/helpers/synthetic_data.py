@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.tables.manifest import (
     FRAME_LABELS_SCHEMA,
     SPLITS_SCHEMA,

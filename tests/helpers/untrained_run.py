@@ -9,7 +9,8 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from arpgnet.pipeline.common.params import Params, load_params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import load_params, parse_params
 from arpgnet.pipeline.export.write import Exported
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.predict.model import features_metadata

@@ -13,7 +13,7 @@ from torch import Tensor
 from arpgnet.models.abrnet import ABRNet, ABRNetConfig, RelationLayer
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import parse_params
+from arpgnet.pipeline.common.params_file import parse_params
 from helpers.network_configs import arpgnet_config
 
 FRAMES, REGIONS, UNITS, WIDTH = 3, 6, 4, 8

@@ -9,7 +9,8 @@ import pytest
 
 from arpgnet.pipeline.align.clip import AlignClip
 from arpgnet.pipeline.appearance.clip import AppearanceClip
-from arpgnet.pipeline.common.params import DecodeParams, EngineParams, Params, parse_params
+from arpgnet.pipeline.common.params import DecodeParams, EngineParams, Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.decode.clip import DecodeClip, sample_frames
 from arpgnet.pipeline.finetune.run import BACKBONE, finetune
 from arpgnet.pipeline.networks.listed import list_networks

@@ -9,7 +9,8 @@ from ruamel.yaml import YAML
 from arpgnet.pipeline.ablate.experiments import deciding, override, reason
 from arpgnet.pipeline.ablate.rows import ROWS, Row, changed, choose, rows_of
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params, load_params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import load_params, parse_params
 from arpgnet.pipeline.training.network import network_config
 
 METADATA = {"embedding_dim": 8, "map_shape": [4, 7, 7]}

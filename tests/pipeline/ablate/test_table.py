@@ -8,7 +8,7 @@ import pytest
 
 from arpgnet.pipeline.ablate.rows import choose
 from arpgnet.pipeline.ablate.run import Table
-from arpgnet.pipeline.common.params import parse_params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.report.ablations import ablations_view, read_ablations
 from helpers.predictions_tables import write_target_run
 

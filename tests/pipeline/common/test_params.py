@@ -14,14 +14,8 @@ from arpgnet.models.attention import ConvName
 from arpgnet.models.fusion import FusionMode, TimePosition
 from arpgnet.models.views import ViewFusion
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import (
-    FORBIDDEN_KEYS,
-    RENAMED,
-    DatasetName,
-    Params,
-    load_params,
-    parse_params,
-)
+from arpgnet.pipeline.common.params import DatasetName, Params
+from arpgnet.pipeline.common.params_file import FORBIDDEN_KEYS, RENAMED, load_params, parse_params
 from arpgnet.pipeline.datasets.base import ADAPTERS
 
 REPOSITORY = Path(__file__).parents[3]

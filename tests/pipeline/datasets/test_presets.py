@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from arpgnet.pipeline.cli.main import app
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params, load_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.datasets.base import adapter
 from arpgnet.pipeline.datasets.listing import field_sets
 from arpgnet.pipeline.datasets.presets import preset_names, use

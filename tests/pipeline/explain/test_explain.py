@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.explain import job, run
 from arpgnet.pipeline.explain.agreement import agreement, spearman
 from arpgnet.pipeline.explain.choose import choose, confused, confused_clips

@@ -10,7 +10,8 @@ import torch
 from safetensors.numpy import load_file
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.finetune import tune
 from arpgnet.pipeline.finetune.inputs import FrozenRun
 from arpgnet.pipeline.finetune.network import build_trainee, split

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import parse_params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.finetune.network import Trainee, build_trainee, split, tuned_weights
 from arpgnet.pipeline.networks.backbones import ARCHITECTURES
 from arpgnet.pipeline.networks.packs import ModelSpec, load_pack

@@ -13,7 +13,8 @@ from safetensors import safe_open
 
 from arpgnet.pipeline.appearance.clip import AppearanceClip
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.finetune import tune
 from arpgnet.pipeline.finetune.augment import augment
 from arpgnet.pipeline.finetune.network import build_trainee, tuned_weights

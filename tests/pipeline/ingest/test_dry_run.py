@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from arpgnet.pipeline.cli.main import app
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import CorpusParams, DatasetParams, load_params
+from arpgnet.pipeline.common.params import CorpusParams, DatasetParams
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.datasets.adapters import rml
 from arpgnet.pipeline.datasets.base import Expected
 from arpgnet.pipeline.ingest.dry_run import Findings, check

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from arpgnet.models.vit import VIT_SHAPES, VisionTransformer
 from arpgnet.pipeline.appearance.clip import AppearanceClip
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.finetune.run import finetune
 from arpgnet.pipeline.networks.appearance import AppearanceNetwork
 from arpgnet.pipeline.networks.packs import ModelSpec, load_pack

@@ -11,7 +11,8 @@ import torch
 from ruamel.yaml import YAML
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.export.write import Exported
 from arpgnet.pipeline.predict.source import open_model
 from arpgnet.pipeline.publish import write

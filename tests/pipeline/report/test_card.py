@@ -7,7 +7,8 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.report.card import model_card
 from arpgnet.pipeline.report.page import gather
 from arpgnet.pipeline.report.sentences import plain

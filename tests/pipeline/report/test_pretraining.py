@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.report.card import pretrained_on
 from arpgnet.pipeline.report.page import gather, render
 from arpgnet.pipeline.report.settings import settings_digest, shareable

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.report.next_steps import next_steps
 from arpgnet.pipeline.report.verdict import BEATS, LOSES, UNCLEAR, Verdict, verdict
 from arpgnet.pipeline.tables.manifest import Manifest

@@ -12,7 +12,8 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import FinetuneParams, parse_params
+from arpgnet.pipeline.common.params import FinetuneParams
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.finetune.objective import Units
 from arpgnet.pipeline.finetune.run import BACKBONE, finetune
 from arpgnet.pipeline.stills import crops

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.explain.occlusion import can_hide
 from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.tables.manifest import read_manifest

@@ -33,7 +33,7 @@ from helpers.synthetic_data import small_params, write_data
 REPOSITORY = Path(__file__).parents[3]
 # a state is saved after every epoch
 SCRIPT = """
-from arpgnet.pipeline.common.params import load_params
+from arpgnet.pipeline.common.params_file import load_params
 from arpgnet.pipeline.common.stage import run
 from arpgnet.pipeline.train.run import train
 run(lambda: train(load_params(), checkpoint_seconds=0.0))

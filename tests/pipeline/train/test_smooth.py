@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import Params, parse_params
+from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.tables.predictions import NETWORK, Units, read_predictions
 from arpgnet.pipeline.tables.smoothing import smoothed

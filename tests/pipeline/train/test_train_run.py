@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import EvaluateParams, Params, parse_params
+from arpgnet.pipeline.common.params import EvaluateParams, Params
+from arpgnet.pipeline.common.params_file import parse_params
 from arpgnet.pipeline.evaluate.summary import summarize
 from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.tables.curves import read_curves, read_run_metadata
