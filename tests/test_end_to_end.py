@@ -250,9 +250,10 @@ def test_what_is_published_is_whole_and_can_be_used(finished: Workspace) -> None
         "README.md", "SHA256SUMS", "backbone/backbone.json", "classes.json", "model.onnx",
         "model.safetensors", "params.yaml", "predict.json",
     }  # fmt: skip
-    # all but the card, which its publisher may add to
-    assert "6 files" in said
-    assert "6 files" in arpgnet(finished, "publish", "--check", "given")
+    assert "8 files" in said
+    # all but the card, which its publisher may add to, and the sums themselves
+    assert "6 listed in SHA256SUMS" in said
+    assert "6 files listed" in arpgnet(finished, "publish", "--check", "given")
     _, info = load_run(given)
     assert json.loads((given / "classes.json").read_text()) == info["classes"]
     assert load_params(given / "params.yaml").fusion.width == TINY["fusion.width"]

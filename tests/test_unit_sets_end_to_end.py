@@ -54,7 +54,7 @@ def results(workspace: Workspace) -> tuple[dict[str, Any], Manifest]:
     return metrics, read_manifest(workspace.root / MANIFEST)
 
 
-def tested_people(workspace: Workspace, manifest: Manifest) -> dict[int, set[str | None]]:
+def people_tested(workspace: Workspace, manifest: Manifest) -> dict[int, set[str | None]]:
     """Per fold whom it tests; nobody is on two sides."""
     subject = {clip.clip_id: clip.subject for clip in manifest.clips}
     found = {}
@@ -94,7 +94,7 @@ def test_bp4d_by_its_three_parts(run: Run, tmp_path: Path) -> None:
     coded = rendered_units.write_bp4d(tmp_path / "bp4d", tasks, "Sequences")
     workspace = run("bp4d", tmp_path / "bp4d", "report", **{"task.targets": LEARNED})
     metrics, manifest = results(workspace)
-    assert tested_people(workspace, manifest) == {
+    assert people_tested(workspace, manifest) == {
         0: {"F001", "F002"}, 1: {"F003", "M002"}, 2: {"F004", "M003"},
     }  # fmt: skip
     assert in_order(metrics["f1"])
@@ -113,7 +113,7 @@ def test_bp4dplus_by_the_four_published_lists(run: Run, tmp_path: Path) -> None:
     settings = {"task.targets": LEARNED, "train.folds": [0, 3]}
     workspace = run("bp4dplus", tmp_path / "plus", **settings)
     metrics, manifest = results(workspace)
-    assert tested_people(workspace, manifest) == {
+    assert people_tested(workspace, manifest) == {
         0: {"F004"}, 1: {"F012"}, 2: {"F001"}, 3: {"M058"},
     }  # fmt: skip
     assert in_order(metrics["f1"])
@@ -129,7 +129,7 @@ def test_disfa_by_its_three_parts(run: Run, tmp_path: Path) -> None:
     total = rendered_units.write_disfa(tmp_path / "disfa", [1, 2, 6, 11, 3, 4])
     workspace = run("disfa", tmp_path / "disfa", **{"task.targets": LEARNED})
     metrics, manifest = results(workspace)
-    assert tested_people(workspace, manifest) == {
+    assert people_tested(workspace, manifest) == {
         0: {"SN001", "SN002"}, 1: {"SN006", "SN011"}, 2: {"SN003", "SN004"},
     }  # fmt: skip
     assert in_order(metrics["f1"])
@@ -143,7 +143,7 @@ def test_disfaplus_leaves_each_person_out_and_learns_intensities(run: Run, tmp_p
     settings = {"task.kind": "intensity", "task.targets": names}
     workspace = run("disfaplus", tmp_path / "plus", **settings)
     metrics, manifest = results(workspace)
-    assert tested_people(workspace, manifest) == {0: {"SN001"}, 1: {"SN003"}, 2: {"SN004"}}
+    assert people_tested(workspace, manifest) == {0: {"SN001"}, 1: {"SN003"}, 2: {"SN004"}}
     assert in_order(metrics["icc"], -1.0)
     assert 0 <= metrics["mae"]["mean"] <= 5
     assert metrics["frames"] == total == assert_scored_as_annotated(workspace, names)

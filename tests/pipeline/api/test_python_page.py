@@ -220,7 +220,7 @@ def test_predictions_of_action_units_are_compared(tmp_path: Path) -> None:
         (lambda table: table.assign(p_joy=3.0), "apply a softmax to logits"),
         (lambda table: table.assign(p_joy="high"), "values that are not numbers"),
         (lambda table: table.assign(fold=7), "no fold 7 with test clips"),
-        (lambda table: table.assign(fold="first"), "column fold of the table holds"),
+        (lambda table: table.assign(fold="first"), "column fold of the table has a value"),
         (lambda table: table.assign(fold=1 - table["fold"]), "not in the test part of fold 0"),
         (lambda table: pd.concat([table, table]), "is listed twice in fold 0"),
         (lambda table: table.iloc[:0], "has no rows"),

@@ -136,7 +136,7 @@ def test_other_files_are_refused_in_one_line(
              for k, v in state.items()}  # fmt: skip
     del state["blocks.1.norm1.bias"]
     cases = {
-        "half.pth": r"half\.pth is no readable checkpoint of tensors: PytorchStreamReader failed",
+        "half.pth": r"half\.pth is not a readable checkpoint of tensors: PytorchStream",
         "program.pt": r"it is a TorchScript program; save the state_dict\(\) of it",
         "path.pth": r"it holds pathlib\.\w+ too, and nothing else than tensors is read",
         "other.pth": r"it holds [\w.]+ too, and nothing else than tensors is read",

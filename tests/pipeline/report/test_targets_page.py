@@ -61,7 +61,8 @@ def results(root: Path, kind: str, names: list[str], **settings: str) -> Results
          "recording": None} for n in range(4)
     ]  # fmt: skip
     params = EvaluateParams.model_validate({"bootstrap": 100, **settings})
-    metrics, details = summarize_targets(predictions, people, params, {"predictions_sha256": "d"})
+    about = {"predictions_sha256": "d", "training": {}}
+    metrics, details = summarize_targets(predictions, people, params, about)
     (root / "reports/metrics.json").write_text(json.dumps(metrics))
     (root / "reports/evaluation.json").write_text(json.dumps(details))
     score = details["scores"][0]
