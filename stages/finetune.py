@@ -1,6 +1,6 @@
 """finetune: the appearance network tuned on labeled stills, where that is switched on.
 
-Reads data/manifest.parquet, data/frames and data/faces (what they show is not learnt from), writes
+Reads data/manifest.parquet, data/frames and data/faces (what they show is not learned from), writes
 artifacts/backbone.
 """
 

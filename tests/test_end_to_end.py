@@ -360,7 +360,7 @@ def test_ablations_stand_in_the_report_and_compare_finds_them(finished: Workspac
     assert "Traceback" not in said
 
 
-def test_misspelt_parameter_stops_the_run_with_one_line(tmp_path: Path) -> None:
+def test_misspelled_parameter_stops_the_run_with_one_line(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "project", TINY)
     params = workspace.root / "params.yaml"
     params.write_text(params.read_text().replace("  heads: 4", "  headz: 4"))

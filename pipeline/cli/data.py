@@ -136,7 +136,9 @@ def check_set(
         plan = check_plan(params.dataset, source, workers, limits)
         typer.echo(f"classes and splits: possible ({plan})")
     else:
-        typer.echo("classes and splits: not checked; without NAME, those of params.yaml are")
+        typer.echo(
+            "not checked: classes and splits (`arpgnet data check` alone checks params.yaml's)"
+        )
     if not all(findings.ok for findings in found):
         raise typer.Exit(1)
 

@@ -87,7 +87,7 @@ def _explain_all(items: Sequence[Any]) -> list[str]:
     phrases: dict[str, list[str]] = {}
     unknown = any(item["type"] == "extra_forbidden" for item in items)
     for item in items:
-        # a name that is misspelt is missing as well: the misspelling says it all
+        # a name that is misspelled is missing as well: the misspelling says it all
         if not (unknown and item["type"] == "missing"):
             phrases.setdefault(_place(item["loc"])[0], []).append(_explain(item))
     found: list[str] = []

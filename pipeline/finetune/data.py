@@ -1,4 +1,4 @@
-"""The stills that are learnt from: refused ones left out, divided into train and validation.
+"""The stills that are learned from: refused ones left out, divided into train and validation.
 
 N stills of the set, K classes.
 """

@@ -4,7 +4,7 @@ A graph is imported node by node (`pipeline.networks.torch_graph`), so that what
 of, what is trained is exactly what the appearance stage runs, and the trained weights go back into
 the same graph by the names of its initializers; a checkpoint is loaded into its network in
 `models`. Batch norms keep their statistics: where an exporter folded one there are none, and the
-others' would be learnt from few stills.
+others' would be learned from few stills.
 
 B crops, C map channels, D embedding width, K classes.
 """

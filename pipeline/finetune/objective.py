@@ -67,7 +67,7 @@ class Units(Objective):
         self._entropy = BinaryCrossEntropy(positive_weights(taught, params.class_weights))
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        # a batch may have no annotation of the units that are learnt
+        # a batch may have no annotation of the units that are learned
         return self._entropy.loss(logits, label) / (~label.isnan()).sum().clamp(min=1)
 
     def scored(self, logits: Sequence[Tensor], label: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The finetune stage: stills in, a tuned backbone out; a quick word where it is switched off."""
+"""The finetune stage: stills in, a tuned backbone out; one line where it is off."""
 
 from __future__ import annotations
 

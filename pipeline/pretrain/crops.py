@@ -1,4 +1,4 @@
-"""What is learnt from: aligned faces of the user's own clips, and of unlabeled stills.
+"""What is learned from: aligned faces of the user's own clips, and of unlabeled stills.
 
 N crops; S is `pretrain.input_px`.
 """
@@ -102,7 +102,7 @@ def _open_faces(folder: Path, params: PretrainParams) -> ShardReader:
 def _usable_clips(
     params: PretrainParams, division: Division, faces: ShardReader
 ) -> tuple[list[Clip], Counter[str]]:
-    """Return the clips that are learnt from, and how many others there are, by reason."""
+    """Return the clips that are learned from, and how many others there are, by reason."""
     if not params.clips:
         return [], Counter()
     used = [clip for clip in division.free if faces.entry(clip.clip_id).ok]

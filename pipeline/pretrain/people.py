@@ -1,4 +1,4 @@
-"""Which of the user's clips may be learnt from: none that shows a person of a test part.
+"""Which of the user's clips may be learned from: none that shows a person of a test part.
 
 One encoder serves every fold and seed, so whoever is tested in any trained fold is left out. With
 cross-validation that is everybody: then stills of other people are needed, or a fixed test part
@@ -22,7 +22,7 @@ UNREADABLE = "a clip that cannot be used"
 
 @dataclass(frozen=True)
 class Division:
-    """The clips that are tested in a trained fold, and those that may be learnt from."""
+    """The clips that are tested in a trained fold, and those that may be learned from."""
 
     tested: list[Clip]
     free: list[Clip]

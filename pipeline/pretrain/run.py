@@ -1,4 +1,4 @@
-"""The pretrain stage: unlabeled crops in, an encoder out; a quick word where it is switched off."""
+"""The pretrain stage: unlabeled crops in, an encoder out; one line where it is off."""
 
 from __future__ import annotations
 

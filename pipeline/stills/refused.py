@@ -1,4 +1,4 @@
-"""Which stills are not learnt from, because they show the target data."""
+"""Which stills are not learned from, because they show the target data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the target data shows, so that no still of it is learnt from.
+"""What the target data shows, so that no still of it is learned from.
 
 A still is refused when its file is one of the target's, when it names one of the target's people,
 when it is an image of the target's (whole, however scaled and compressed), or when its aligned

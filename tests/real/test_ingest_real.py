@@ -38,7 +38,7 @@ def test_one_actor_cannot_be_split_by_subject(clips, tmp_path):
         ingest(params(clips, "ravdess.csv", group_by="subject"), folder=tmp_path)
 
 
-def test_classes_of_one_clip_cannot_be_learnt(clips, tmp_path):
+def test_classes_of_one_clip_cannot_be_learned(clips, tmp_path):
     with pytest.raises(UserError, match=r"set dataset.exclude=\[calm\]"):
         ingest(params(clips, "ravdess.csv", exclude=[]), folder=tmp_path)
 

@@ -20,7 +20,7 @@ from arpgnet.pipeline.tables.manifest import (
     read_splits,
 )
 
-# of one clip each: they cannot be learnt from
+# of one clip each: they cannot be learned from
 SINGLE = ["calm", "sadness"]
 
 

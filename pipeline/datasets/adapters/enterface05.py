@@ -74,7 +74,7 @@ _NAME_CLASS = re.compile(rf"_({'|'.join(CODES.values())})_", re.IGNORECASE)
 def list_clips(wanted: Wanted) -> Listing:
     """Every video of a sentence; subject and class are those of its folders.
 
-    Names cannot be trusted: those of subject 11 all say s12, and some are misspelt. They are
+    Names cannot be trusted: those of subject 11 all say s12, and some are misspelled. They are
     compared with the folders, and what they say otherwise is a remark. A class folder whose only
     video lies in no sentence's folder holds an uncut session (subject 6 of the release), which
     is left out; where a copy has no sentence folders at all, its videos are clips.

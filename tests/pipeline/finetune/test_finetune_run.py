@@ -35,7 +35,7 @@ from helpers.stills_project import CLASSES, in_process, still, write_project
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Target data, a pack, and 24 stills of two classes with a few that cannot be learnt from."""
+    """Target data, a pack, and 24 stills of two classes with a few that cannot be learned from."""
     monkeypatch.setattr(crops, "run_in_workers", in_process)
     write_project(tmp_path, str(graphs.small_pack(tmp_path / "pack")))
     folder = tmp_path / "stills" / CLASSES[-1]

@@ -1,4 +1,4 @@
-"""Nobody who is tested is learnt from."""
+"""Nobody who is tested is learned from."""
 
 from dataclasses import replace
 from typing import Any

@@ -89,7 +89,7 @@ def test_faces_become_an_encoder_that_appearance_runs(project: Path) -> None:
     np.testing.assert_allclose(embeddings, maps.mean((2, 3)), atol=1e-5)
 
 
-def test_a_tested_person_is_learnt_from_in_no_way(project: Path) -> None:
+def test_a_tested_person_is_learned_from_in_no_way(project: Path) -> None:
     """Neither by their clips, nor by stills: a folder of their name, their file, their face."""
     write_stills(project / "stills", 6)
     write_stills(project / "stills", 2, person="bob")
