@@ -39,7 +39,7 @@ def test_one_actor_cannot_be_split_by_subject(clips, tmp_path):
 
 
 def test_classes_of_one_clip_cannot_be_learned(clips, tmp_path):
-    with pytest.raises(UserError, match=r"set dataset.exclude=\[calm\]"):
+    with pytest.raises(UserError, match=r"set dataset.exclude=\[calm, sadness\]"):
         ingest(params(clips, "ravdess.csv", exclude=[]), folder=tmp_path)
 
 
