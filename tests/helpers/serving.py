@@ -1,5 +1,6 @@
 """Services for tests: one whose worker is made up, in this process, and a real one."""
 
+import os
 import re
 import subprocess
 import sys
@@ -66,7 +67,12 @@ class Service:
         )
 
     def files(self) -> set[str]:
-        return {str(path.relative_to(self.folder)) for path in self.folder.rglob("*")}
+        # unlike rglob, walk does not mind a folder that goes away meanwhile
+        return {
+            str((Path(folder) / name).relative_to(self.folder))
+            for folder, folders, names in os.walk(self.folder)
+            for name in (*folders, *names)
+        }
 
 
 @contextmanager
