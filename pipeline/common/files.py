@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from arpgnet.pipeline.common.errors import UserError
 
@@ -91,6 +93,26 @@ def replace_folder(fresh: Path, target: Path) -> None:
     elif target.exists() or target.is_symlink():
         target.unlink()
     fresh.rename(target)
+
+
+@contextmanager
+def new_folder(target: Path, name: str, metadata: Mapping[str, Any]) -> Iterator[Path]:
+    """Give an empty folder that takes the place of `target` when the block ends well.
+
+    `metadata`, as the block leaves it, is written into its file `name`.
+
+    Raises:
+        UserError: see `writing_to`; not of what the block itself writes.
+    """
+    fresh = partial(target)
+    with writing_to(target):
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+    yield fresh
+    with writing_to(target):
+        text = json.dumps(metadata, indent=2, sort_keys=True) + "\n"
+        (fresh / name).write_text(text, encoding="utf-8")
+        replace_folder(fresh, target)
 
 
 def identity(path: Path) -> tuple[int, int] | None:

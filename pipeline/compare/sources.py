@@ -18,9 +18,7 @@ from arpgnet.pipeline.tables.predictions import (
     PREDICTIONS,
     Predictions,
     TargetPredictions,
-    kind_of_predictions,
-    read_predictions,
-    read_target_predictions,
+    read_any_predictions,
 )
 
 WORKSPACE = "workspace"
@@ -75,11 +73,7 @@ def read_side(name: str, root: Path = Path()) -> Side:
 
 
 def _read(name: str, predictions: Path, manifest: Path) -> Side:
-    rows: Predictions | TargetPredictions
-    if kind_of_predictions(predictions) == EXPRESSION:
-        rows = read_predictions(predictions)
-    else:
-        rows = read_target_predictions(predictions)
+    rows = read_any_predictions(predictions)
     models = set(rows.model[rows.split == "test"])
     if NETWORK not in models and len(models) != 1:
         raise UserError(f"{name} contains no test predictions of the network")

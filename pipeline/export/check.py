@@ -24,8 +24,7 @@ from arpgnet.pipeline.tables.predictions import (
     Predictions,
     TargetPredictions,
     kind_of_predictions,
-    read_predictions,
-    read_target_predictions,
+    read_any_predictions,
 )
 from arpgnet.pipeline.training.data import load
 from arpgnet.pipeline.training.tasks import Task, Views, make_task
@@ -91,11 +90,10 @@ def check(file: Path, root: Path = Path()) -> Checked:
 
 def _read(path: Path) -> tuple[Predictions | TargetPredictions, list[str], np.ndarray]:
     """Return all rows, the names of the outputs, and what is predicted of them [rows, K]."""
-    if kind_of_predictions(path) == EXPRESSION:
-        rows = read_predictions(path)
+    rows = read_any_predictions(path)
+    if isinstance(rows, Predictions):
         return rows, rows.classes, rows.probabilities
-    found = read_target_predictions(path)
-    return found, found.names, found.values
+    return rows, rows.names, rows.values
 
 
 def _decisions(kind: str, values: np.ndarray) -> np.ndarray:

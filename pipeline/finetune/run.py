@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arpgnet.pipeline.common.files import partial, replace_folder, writing_to
+from arpgnet.pipeline.common.files import new_folder
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.networks.tuned import METADATA, WEIGHTS
 from arpgnet.pipeline.store import Store
@@ -27,27 +25,20 @@ def finetune(params: Params, *, root: Path = Path(), store: Store | None = None)
     """
     folder, enabled = root / BACKBONE, params.finetune.enabled
     metadata: dict[str, Any] = {"enabled": enabled}
-    fresh = partial(folder)
-    with writing_to(folder):
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-    if enabled:
-        # imported here: torch takes 2 s, and most runs have fine-tuning switched off
-        from arpgnet.pipeline.finetune.tune import tune
+    with new_folder(folder, METADATA, metadata) as fresh:
+        if enabled:
+            # imported here: torch takes 2 s, and most runs have fine-tuning switched off
+            from arpgnet.pipeline.finetune.tune import tune
 
-        manifest = read_manifest(root / "data/manifest.parquet")
-        metadata |= tune(
-            params,
-            manifest.clips,
-            root / DATA,
-            store or Store(),
-            fresh / WEIGHTS,
-            pretraining=root / PRETRAINED,
-        )
-    with writing_to(folder):
-        text = json.dumps(metadata, indent=2, sort_keys=True) + "\n"
-        (fresh / METADATA).write_text(text, encoding="utf-8")
-        replace_folder(fresh, folder)
+            manifest = read_manifest(root / "data/manifest.parquet")
+            metadata |= tune(
+                params,
+                manifest.clips,
+                root / DATA,
+                store or Store(),
+                fresh / WEIGHTS,
+                pretraining=root / PRETRAINED,
+            )
     return summary(metadata)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arpgnet.pipeline.common.files import partial, replace_folder, writing_to
+from arpgnet.pipeline.common.files import new_folder
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.common.wording import plural
 from arpgnet.pipeline.store import Store
@@ -25,19 +23,12 @@ def pretrain(params: Params, *, root: Path = Path(), store: Store | None = None)
     """
     folder, enabled = root / PRETRAINED, params.pretrain.enabled
     metadata: dict[str, Any] = {"enabled": enabled}
-    fresh = partial(folder)
-    with writing_to(folder):
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-    if enabled:
-        # imported here: torch takes 2 s, and most runs have pre-training switched off
-        from arpgnet.pipeline.pretrain.encoder import make_encoder
+    with new_folder(folder, METADATA, metadata) as fresh:
+        if enabled:
+            # imported here: torch takes 2 s, and most runs have pre-training switched off
+            from arpgnet.pipeline.pretrain.encoder import make_encoder
 
-        metadata |= make_encoder(params, root / DATA, store or Store(), fresh)
-    with writing_to(folder):
-        text = json.dumps(metadata, indent=2, sort_keys=True) + "\n"
-        (fresh / METADATA).write_text(text, encoding="utf-8")
-        replace_folder(fresh, folder)
+            metadata |= make_encoder(params, root / DATA, store or Store(), fresh)
     return summary(metadata)
 
 

@@ -245,6 +245,16 @@ def read_predictions(path: Path = PREDICTIONS) -> Predictions:
     )
 
 
+def read_any_predictions(path: Path = PREDICTIONS) -> Predictions | TargetPredictions:
+    """Read the table of whichever task.
+
+    Raises:
+        UserError: the file is absent.
+    """
+    of_classes = kind_of_predictions(path) == EXPRESSION
+    return read_predictions(path) if of_classes else read_target_predictions(path)
+
+
 def read_target_predictions(path: Path = PREDICTIONS) -> TargetPredictions:
     """Read the table of a task with target values.
 
