@@ -44,6 +44,18 @@ def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return root
 
 
+@pytest.fixture(scope="module")
+def _folder_of_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared-store")
+
+
+@pytest.fixture
+def module_store(_folder_of_module: Path, own_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One store for all tests of a file, in place of `own_store`."""
+    monkeypatch.setenv("ARPGNET_STORE", str(_folder_of_module))
+    return _folder_of_module
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first: at the end one core would wait for the other."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else 99)

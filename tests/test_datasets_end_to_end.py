@@ -25,16 +25,7 @@ from helpers.support import Workspace
 from helpers.whole_runs import SETTINGS, STAGES, in_order, reproduce, results, sides
 
 Run = Callable[..., Workspace]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shared-store")
-
-
-@pytest.fixture(autouse=True)
-def same_store(store: Path, monkeypatch: pytest.MonkeyPatch, own_store: Path) -> None:
-    monkeypatch.setenv("ARPGNET_STORE", str(store))
+pytestmark = pytest.mark.usefixtures("module_store")
 
 
 @pytest.fixture

@@ -24,16 +24,7 @@ from helpers.whole_runs import SETTINGS, reproduce, sides
 
 FRAMES = {"decode.sampling": "fps", "decode.fps": 12.5, "train.window": 8, "train.stride": 8}
 Run = Callable[..., Workspace]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shared-store")
-
-
-@pytest.fixture(autouse=True)
-def same_store(store: Path, monkeypatch: pytest.MonkeyPatch, own_store: Path) -> None:
-    monkeypatch.setenv("ARPGNET_STORE", str(store))
+pytestmark = pytest.mark.usefixtures("module_store")
 
 
 @pytest.fixture

@@ -93,26 +93,22 @@ def _units(thumbnails: list[np.ndarray]) -> np.ndarray:
 
 
 def _frames(reader: ShardReader, clip_ids: Sequence[str]) -> Iterator[np.ndarray]:
-    for clip_id in clip_ids:
-        if not reader.entry(clip_id).ok:
-            continue
-        for piece in reader.pieces(clip_id, ["jpeg"]):
-            for data in piece.column("jpeg").to_pylist():
-                # a JPEG is made of waves; the first few alone take a quarter of the time
-                packed = np.frombuffer(data, np.uint8)
-                image = cv2.imdecode(packed, cv2.IMREAD_REDUCED_GRAYSCALE_4)
-                if image is not None:
-                    yield thumbnail(np.asarray(image))
+    for data in _column(reader, clip_ids, "jpeg"):
+        # a JPEG is made of waves; the first few alone take a quarter of the time
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_4)
+        if image is not None:
+            yield thumbnail(np.asarray(image))
 
 
 def _crops(reader: ShardReader, clip_ids: Sequence[str]) -> Iterator[np.ndarray]:
+    return (thumbnail(square(data)) for data in _column(reader, clip_ids, "crop") if data)
+
+
+def _column(reader: ShardReader, clip_ids: Sequence[str], name: str) -> Iterator[bytes]:
     for clip_id in clip_ids:
-        if not reader.entry(clip_id).ok:
-            continue
-        for piece in reader.pieces(clip_id, ["crop"]):
-            for data in piece.column("crop").to_pylist():
-                if data:
-                    yield thumbnail(square(data))
+        if reader.entry(clip_id).ok:
+            for piece in reader.pieces(clip_id, [name]):
+                yield from piece.column(name).to_pylist()
 
 
 def square(data: bytes) -> np.ndarray:
