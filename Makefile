@@ -11,17 +11,21 @@ PYTEST := $(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile 
 # the stages of dvc.yaml call `python`: it must be this one
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-all lint install install-dev prepare clean
+.PHONY: repro test test-all test-only test-all-only lint install install-dev prepare clean
 
 repro: install prepare
 	$(if $(PRESET),$(BIN)/arpgnet data use "$(PRESET)" $(if $(ROOT),"$(ROOT)") $(if $(MANIFEST),--manifest "$(MANIFEST)") $(if $(VARIANT),--variant "$(VARIANT)"))
 	$(BIN)/dvc repro
 	@echo "metrics: reports/metrics.json   page: reports/index.html"
 
-test: lint
+# mypy has one process: it runs beside the first tests
+test test-all: install-dev
+	$(MAKE) --no-print-directory --jobs 2 lint $@-only
+
+test-only:
 	$(PYTEST) -m "not slow"
 
-test-all: lint
+test-all-only:
 	$(PYTEST)
 
 lint: install-dev

@@ -428,6 +428,7 @@ def test_rank_correlation_equals_scipy() -> None:
         assert spearman(first, second) == pytest.approx(spearmanr(first, second).statistic)
 
 
+@pytest.mark.slow
 def test_workers_explain_as_one_process_does(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,9 +105,12 @@ def test_what_was_computed_is_found_again(
     assert len(computed) == 25
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+@pytest.mark.slow
+def test_what_changes_activations_changes_their_key(
+    project: Path, computed: list[tuple[str, int]]
+) -> None:
+    run(project, epochs=1)
+    for change in (
         {"layers": "last-2"},
         {"views": 2},
         {"crop": 0.1},
@@ -115,15 +118,10 @@ def test_what_was_computed_is_found_again(
         {"erase": 0.0},
         {"flip": 0.5},
         {"precision": "32-true"},
-    ],
-)
-def test_what_changes_activations_changes_their_key(
-    project: Path, computed: list[tuple[str, int]], change: dict[str, Any]
-) -> None:
-    run(project, epochs=1)
-    computed.clear()
-    run(project, epochs=1, **change)
-    assert len([name for name, views in computed if views]) == 20
+    ):
+        computed.clear()
+        run(project, epochs=1, **change)
+        assert len([name for name, views in computed if views]) == 20, change
 
 
 def test_without_augmentation_plain_stills_train(
@@ -134,6 +132,7 @@ def test_without_augmentation_plain_stills_train(
     assert [views for _, views in computed] == [0] * 24
 
 
+@pytest.mark.slow
 def test_equal_settings_give_equal_bytes(project: Path, tmp_path: Path) -> None:
     first = run(project, Store(tmp_path / "one"))
     assert run(project, Store(tmp_path / "two")) == first

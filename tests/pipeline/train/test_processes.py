@@ -78,7 +78,8 @@ def assert_same_result(found: Path, expected: Path) -> None:
     np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
 def test_same_weights_and_metrics_as_one_process(
     alone: Path, tmp_path: Path, processes: int
 ) -> None:

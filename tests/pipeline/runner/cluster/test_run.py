@@ -74,6 +74,7 @@ def one_killed(machines: Cluster, when: Callable[[], bool]) -> Iterator[None]:
         machines.add()
 
 
+@pytest.mark.slow
 def test_the_outs_bytes_are_those_of_the_local_engine(run: Run, work: Squares) -> None:
     some = clips(20, c3="bad", c5="dies", c9="dies once")
     assert run.on("ray", work, some) == Summary(done=18, reused=0, quarantined=2)
