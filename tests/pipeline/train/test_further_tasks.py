@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.common.params import TrainParams
+from arpgnet.pipeline.common.params import EvaluateParams, TrainParams
 from arpgnet.pipeline.common.params_file import parse_params
+from arpgnet.pipeline.evaluate.run import evaluate
+from arpgnet.pipeline.report.further import further_views
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.tables.manifest import read_manifest, write_manifest
 from arpgnet.pipeline.tables.predictions import (
@@ -112,6 +115,24 @@ def test_several_tasks_of_clips_are_learned_together(tmp_path: Path) -> None:
     shown_1 = seen.values[:, 0][seen.target[:, 0] == 1]
     assert np.nanmean(shown_1) > np.nanmean(seen.values[:, 0][seen.target[:, 0] == 0]) + 0.1
     assert set(units.split[units.model == NETWORK]) == {"val", "test"}
+    evaluate(EvaluateParams(bootstrap=100), root=tmp_path)
+    metrics = json.loads((tmp_path / "reports/metrics.json").read_text())
+    assert metrics["uar"]["mean"] > 0.5
+    also = metrics["also"]
+    assert set(also) == {"valence_arousal", "action_units"}
+    # half of the fold's 24 clips have no valence, and one of the other subjects' is quarantined
+    assert (metrics["clips"], also["valence_arousal"]["clips"]) == (24, 12)
+    score = also["valence_arousal"]["ccc"]
+    assert score["ci_low"] <= score["mean"] <= score["ci_high"]
+    assert set(also["action_units"]["baselines"]) == {
+        "prevalence", "logreg_embedding", "logreg_map", "logreg_map_grid",
+    }  # fmt: skip
+    assert also["action_units"]["intervals_over"] == {"subject": 4}
+    details = json.loads((tmp_path / "reports/evaluation.json").read_text())
+    views = {one["title"]: one for one in further_views(details, metrics)}
+    rows = views["valence and arousal"]["outputs"]
+    assert [row["name"] for row in rows] == ["valence", "arousal"]
+    assert {row["count"] for row in rows} == {"12"}
     # one task again: another network, and no file of the others
     train(task_params("expression", train=settings | {"epochs": 1}), root=tmp_path)
     assert not further_path("action_units").parent.exists()
@@ -132,6 +153,13 @@ def test_a_finished_run_is_taken_from_the_store_with_all_its_tasks(tmp_path: Pat
     assert np.nansum(found.probabilities, axis=1)[0] == pytest.approx(1, abs=1e-5)
     train(params, root=tmp_path)
     assert [file_sha256(tmp_path / file) for file in files] == before
+    evaluate(EvaluateParams(bootstrap=100), root=tmp_path)
+    metrics = json.loads((tmp_path / "reports/metrics.json").read_text())
+    details = json.loads((tmp_path / "reports/evaluation.json").read_text())
+    (view,) = further_views(details, metrics)
+    assert [name for name, _ in view["scores"]] == ["UAR", "WAR", "macro-F1"]
+    assert len(view["models"]) == 5
+    assert "majority" in metrics["also"]["expression"]["baselines"]
 
 
 def test_frames_are_learned_in_several_tasks(tmp_path: Path) -> None:
