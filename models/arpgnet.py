@@ -17,7 +17,7 @@ A second view of each face, its enlarged parts, may join the appearance branch (
 
 Shape letters: B clips, T frames, N regions (graph nodes), C map channels, E embedding features,
 S = h * w map cells, D width, F fused features (2 D where two streams are concatenated, else D),
-H heads, L layers, K classes, G = B * T graphs.
+H heads, L layers, K classes, J outputs of further tasks, G = B * T graphs.
 """
 
 from collections.abc import Mapping
@@ -103,6 +103,7 @@ class ARPGNetConfig:
             map (a recognition embedding discards expression; the map keeps more), or both.
         dropout: on the appearance vector and before the classifier.
         views: how the appearance branch fuses a second view of the face; None: it has one view.
+        also: J, outputs of further tasks, of a linear head of their own; 0: there is none.
     """
 
     num_classes: int
@@ -114,6 +115,7 @@ class ARPGNetConfig:
     relation: RelationConfig
     fusion: FusionConfig
     views: ViewFusion | None
+    also: int
 
     def __post_init__(self) -> None:
         check_choice("appearance_vector", self.appearance_vector, get_args(AppearanceVector))
@@ -167,6 +169,9 @@ class ARPGNet(nn.Module):
         joined = 1 if config.fusion.mode == "add" else len(streams)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(joined * config.width, config.num_classes)
+        if config.also:
+            # last: all else starts as without it
+            self.also_head = nn.Linear(joined * config.width, config.also)
 
     def forward(
         self,
@@ -199,6 +204,7 @@ class ARPGNet(nn.Module):
             logits_BK: from the masked mean over valid frames (of zeros where there is none);
             frame_logits_BTK: the same head on every frame, meaningless on invalid ones;
             appearance_BTD, relation_BTD: the streams that exist, before fusion;
+            also_logits_BJ, also_frame_logits_BTJ: likewise those of further tasks, if any;
             unit_logits_BTK: ABRNet's part of the frames' logits, where there is one;
             fused_BTD: after it, D or 2 D wide (concatenated streams); with `attention`:
             region_attention_LBTHNN (target node, source node) where the convolution has some,
@@ -226,8 +232,13 @@ class ARPGNet(nn.Module):
         add = self.config.fusion.mode == "add"
         fused_BTF = fused[0] + fused[1] if add else torch.cat(fused, dim=-1)
         out["fused_BTD"] = fused_BTF
-        out["frame_logits_BTK"] = self.head(self.dropout(fused_BTF))
-        out["logits_BK"] = self.head(self.dropout(masked_mean(fused_BTF, valid_BT)))
+        frames_BTF = self.dropout(fused_BTF)
+        clips_BF = self.dropout(masked_mean(fused_BTF, valid_BT))
+        out["frame_logits_BTK"] = self.head(frames_BTF)
+        out["logits_BK"] = self.head(clips_BF)
+        if self.config.also:
+            out["also_frame_logits_BTJ"] = self.also_head(frames_BTF)
+            out["also_logits_BJ"] = self.also_head(clips_BF)
         if "unit_logits_BTK" in out:
             unit_BTK = out["unit_logits_BTK"]
             out["frame_logits_BTK"] = out["frame_logits_BTK"] + unit_BTK

@@ -30,13 +30,15 @@ class LoadedModel:
             has a column.
         kind: the task: `expression`, `action_units`, `intensity` or `valence_arousal`.
         scale: what the values of targets mean; empty of expressions.
+        also: the outputs of each further task (`task.also`) by its kind, each with a column as it
+            has where that task is the main one.
     """
 
     def __init__(self, model: Model) -> None:
         self._predictor = Predictor(model, PredictOptions("parquet"))
         self.name = model.name
         self.classes = model.classes
-        self.kind, self.scale = model.kind, model.scale
+        self.kind, self.scale, self.also = model.kind, model.scale, model.also
 
     @property
     def card(self) -> str:

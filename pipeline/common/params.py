@@ -325,6 +325,7 @@ class FusionParams(Section):
     head_dropout: Probability = 0.3
 
 
+KindName = Literal["expression", "action_units", "intensity", "valence_arousal"]
 # the losses of each task; the first is that of `auto`
 LOSSES = {
     "expression": ("cross_entropy",),
@@ -339,10 +340,12 @@ UNIT_KINDS = ("action_units", "intensity")
 class TaskParams(Section):
     """What is learned and predicted; nothing before the train stage depends on it."""
 
-    kind: Literal["expression", "action_units", "intensity", "valence_arousal"] = "expression"
+    kind: KindName = "expression"
     targets: Literal["auto"] | Annotated[list[str], Field(min_length=1)] = "auto"
     loss: Literal["auto", "cross_entropy", "bce", "asymmetric", "mse", "ccc"] = "auto"
     relation_loss: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
+    also: list[KindName] = []
+    also_weight: Annotated[float, Field(gt=0.0, le=100.0)] = 0.5
 
     @model_validator(mode="after")
     def _fits_the_kind(self) -> TaskParams:
@@ -363,7 +366,19 @@ class TaskParams(Section):
             )
         if self.targets != "auto" and len(set(self.targets)) != len(self.targets):
             raise ValueError("task.targets names a target twice")
+        if self.kind in self.also:
+            raise ValueError(
+                f"task.also has {self.kind}, which task.kind learns already: leave it out there"
+            )
+        if len(set(self.also)) != len(self.also):
+            raise ValueError("task.also names a task twice")
         return self
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the settings that decide a run's weights beside its labels; those of further tasks
+        where there are some, so that a run of one task is described as before there were."""
+        further = set() if self.also else {"also", "also_weight"}
+        return self.model_dump(exclude={"targets", *further})
 
     @property
     def loss_name(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from arpgnet.pipeline.common.params import EvaluateParams
+from arpgnet.pipeline.evaluate.further import further_scores
 from arpgnet.pipeline.evaluate.plots import (
     write_confusion,
     write_curves,
@@ -76,6 +77,9 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     )
     views = read_views(root)
     details["views"] = view_scores(tested, views, clips, params) if views else None
+    also = further_scores(clips, params, metadata, root)
+    metrics |= also.metrics
+    details |= also.details
     write_json(metrics, root / METRICS)
     write_json(details, root / DETAILS)
     write_confusion(tested, root / PLOTS / "confusion.csv")
@@ -89,10 +93,14 @@ def _evaluate_targets(params: EvaluateParams, root: Path) -> None:
     manifest = read_manifest(root / "data/manifest.parquet")
     predictions = read_target_predictions(root / PREDICTIONS)
     clips = list(origins(manifest).values())
-    metrics, details = summarize_targets(predictions, clips, params, _metadata(manifest, root))
+    metadata = _metadata(manifest, root)
+    metrics, details = summarize_targets(predictions, clips, params, metadata)
     names = [f"fold{run['fold']}-seed{run['seed']}" for run in details["runs"]]
     details["training"] = {name: read_run_metadata(root / RUNS / name) for name in names}
     metrics |= smoothing_metrics(details["training"].values())
+    also = further_scores(clips, params, metadata, root)
+    metrics |= also.metrics
+    details |= also.details
     write_json(metrics, root / METRICS)
     write_json(details, root / DETAILS)
     write_outputs(details["models"][NETWORK]["per_output"], root / PLOTS / "outputs.csv")

@@ -1,6 +1,6 @@
 """A face's inputs to the network, computed by the functions of the stages.
 
-T frames, N regions, C x h x w the feature map, P landmarks, K classes.
+T frames, N regions, C x h x w the feature map, P landmarks, K classes, J outputs of further tasks.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from arpgnet.pipeline.training.attention import attends_to_regions, frame_attent
 from arpgnet.pipeline.training.data import Dataset, Partition, fill
 from arpgnet.pipeline.training.domain import view_means
 from arpgnet.pipeline.training.features import Features, empty_features
-from arpgnet.pipeline.training.kinds import trained_task
-from arpgnet.pipeline.training.network import logits_of
+from arpgnet.pipeline.training.kinds import trained_further, trained_task
+from arpgnet.pipeline.training.kinds.base import Kind
+from arpgnet.pipeline.training.network import all_logits
 from arpgnet.pipeline.training.tasks import ClipTask, Views
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 
@@ -241,17 +242,32 @@ class Networks:
         return found
 
     def _probabilities(self, features: Features, rows: np.ndarray) -> np.ndarray:
-        """Predict views int64 [V, T]: float64 [V, K], or [V, T, K] of frames."""
+        """Predict views int64 [V, T]: float64 [V, K + J], or [V, T, K + J] of frames; the J are
+        of further tasks."""
         kind = trained_task(self.model.kind, self.model.classes)
+        further = trained_further(self.model.info)
         labels = rows.shape if self.model.of_frames else rows.shape[:1]
         batch = features.take(torch.from_numpy(rows), torch.full(labels, -1))
         with torch.inference_mode():
             found: list[Any] = [
-                kind.values(logits_of(network, batch).float()).double()
+                values_of(kind, further, *all_logits(network, batch)).double()
                 for network in (self.model.network, *self.model.others)
             ]
         mean: np.ndarray = torch.stack(found).mean(0).numpy()
         return mean
+
+
+def values_of(kind: Kind, further: Sequence[Kind], logits: Tensor, also: Tensor | None) -> Tensor:
+    """Return what a task predicts, and after it what further ones do: [..., K + J].
+
+    Args:
+        logits, also: [..., K], and [..., J] where there are further tasks.
+    """
+    found = [kind.values(logits.float())]
+    if also is not None:
+        parts = also.float().split([len(one.outputs) for one in further], dim=-1)
+        found += [one.values(part) for one, part in zip(further, parts, strict=True)]
+    return torch.cat(found, dim=-1)
 
 
 # the features of one frame, by name; None if the network is not shown the face in it

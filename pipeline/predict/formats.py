@@ -8,6 +8,7 @@ Sources of the two formats of other tools:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +17,7 @@ import numpy as np
 
 from arpgnet.pipeline.geometry.pose import UNKNOWN
 from arpgnet.pipeline.geometry.quality import Quality
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.rows import NAN, Row, TableHeader
 from arpgnet.pipeline.tables.facs import PRESENT, unit_of
 from arpgnet.pipeline.tables.predictions import EXPRESSION
@@ -82,7 +84,7 @@ def openface(row: Row, head: TableHeader, complete: bool = True) -> dict[str, An
         **{f"pose_T{axis}": float(value) for axis, value in zip("xyz", pose.position, strict=True)},
         **{f"pose_R{axis}": float(value) for axis, value in zip("xyz", pose.euler, strict=True)},
         **_points(row, head),
-        **(_predicted(row, head) if head.display.of_classes else _openface_targets(row, head)),
+        **_openface_predicted(row, head),
         "complete": int(complete),
     }
 
@@ -108,7 +110,7 @@ def pyfeat(row: Row, head: TableHeader, complete: bool = True) -> dict[str, Any]
         "Pitch": -rx,
         "Roll": rz,
         "Yaw": ry,
-        **{_pyfeat_name(name): value for name, value in _classes(row, head).items()},
+        **_pyfeat_predicted(row, head),
         "Identity": f"Person_{row.face_id}" if row.success else "",
         "input": head.video,
         "complete": complete,
@@ -132,22 +134,49 @@ def quality(row: Row) -> dict[str, float]:
     return {**asdict(found), "quality": NAN if row.quality is None else found.score(yaw, pitch)}
 
 
-def _classes(row: Row, head: TableHeader) -> dict[str, float]:
-    values = [NAN] * len(head.classes) if row.probabilities is None else row.probabilities.tolist()
-    return dict(zip(head.classes, values, strict=True))
+def _tasks(row: Row, head: TableHeader) -> Iterator[tuple[Display, dict[str, float]]]:
+    """Yield each task with its outputs by name, the main one first."""
+    first = [NAN] * len(head.classes) if row.probabilities is None else row.probabilities.tolist()
+    yield head.display, dict(zip(head.classes, first, strict=True))
+    start = 0
+    for display in head.also:
+        count = len(display.names)
+        found = None if row.further is None else row.further[start : start + count].tolist()
+        yield display, dict(zip(display.names, found or [NAN] * count, strict=True))
+        start += count
 
 
 def _predicted(row: Row, head: TableHeader) -> dict[str, Any]:
     """Return a column for each class and the most probable one, or one for each target."""
-    values = _classes(row, head)
-    if not head.display.of_classes:
-        return dict(values)
-    return {**{f"p_{name}": value for name, value in values.items()}, "label": _label(row, head)}
+    columns: dict[str, Any] = {}
+    for display, values in _tasks(row, head):
+        columns |= _classes(values) if display.of_classes else values
+    return columns
 
 
-def _openface_targets(row: Row, head: TableHeader) -> dict[str, float]:
+def _classes(values: Mapping[str, float]) -> dict[str, Any]:
+    return {**{f"p_{name}": value for name, value in values.items()}, "label": _label(values)}
+
+
+def _openface_predicted(row: Row, head: TableHeader) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for display, values in _tasks(row, head):
+        columns |= _classes(values) if display.of_classes else _openface_targets(values)
+    return columns
+
+
+def _pyfeat_predicted(row: Row, head: TableHeader) -> dict[str, float]:
+    """A unit has one column: of its presence and its intensity the task that comes first."""
+    columns: dict[str, float] = {}
+    for _, values in _tasks(row, head):
+        for name, value in values.items():
+            columns.setdefault(_pyfeat_name(name), value)
+    return columns
+
+
+def _openface_targets(values: Mapping[str, float]) -> dict[str, float]:
     columns = {}
-    for name, value in _classes(row, head).items():
+    for name, value in values.items():
         unit = unit_of(name)
         if unit is None:
             columns[name] = value
@@ -164,10 +193,9 @@ def _pyfeat_name(name: str) -> str:
     return f"AU{unit[0]:02d}" if unit else name
 
 
-def _label(row: Row, head: TableHeader) -> str:
-    if row.probabilities is None:
-        return ""
-    return head.classes[int(row.probabilities.argmax())]
+def _label(values: Mapping[str, float]) -> str:
+    """Return the most probable class, the first of equal ones; empty without a prediction."""
+    return "" if any(map(math.isnan, values.values())) else max(values, key=lambda one: values[one])
 
 
 def _points(row: Row, head: TableHeader) -> dict[str, float]:

@@ -73,6 +73,7 @@ class Frame:
         self,
         scored: Callable[[int], Scored | None],
         *,
+        outputs: int | None = None,
         only_scored: bool = False,
         regions: Callable[[int], Regions | None] = lambda face: None,
         pose: Callable[[int], HeadPose | None] = lambda face: None,
@@ -81,6 +82,7 @@ class Frame:
 
         Args:
             scored: a face's result, by its number.
+            outputs: K, after which its values are those of further tasks; None: there are none.
             only_scored: leave out faces without a result.
             regions: what the network attends to in a face.
             pose: a face's pose where its landmarks are not known.
@@ -104,12 +106,13 @@ class Frame:
                 number,
                 face.box * self.scale,
                 face.score,
-                None if known is None else known.probabilities,
+                None if known is None else known.probabilities[:outputs],
                 0.0 if known is None else known.coverage,
                 None if points is None else points * self.scale,
                 regions(number),
                 pose(number) if points is None else head_pose(points, self.scheme, *self.sides),
                 None if window is None else face_quality(window, face.box, face.kps, self.scale),
+                further=None if known is None or outputs is None else known.probabilities[outputs:],
             )
         if empty:
             yield Row(self.index, self.time_s)

@@ -189,4 +189,8 @@ class LivePass:
         return len(self._waiting) > WAITING or all(face.tracklet.decided for face in frame.faces)
 
     def _rows_of(self, frame: Frame, scores: dict[int, Scored]) -> Iterator[Row]:
-        return frame.rows(scores.get, pose=lambda face: self._poses.at(face, frame.time_s))
+        return frame.rows(
+            scores.get,
+            outputs=len(self._networks.model.classes),
+            pose=lambda face: self._poses.at(face, frame.time_s),
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +34,7 @@ from arpgnet.pipeline.training.checkpoints import (
     load_run,
 )
 from arpgnet.pipeline.training.domain import Domain
+from arpgnet.pipeline.training.kinds import trained_further
 
 BACKBONE = Path("artifacts/backbone")
 RENDERED = (
@@ -85,12 +87,12 @@ class Model:
     @property
     def scale(self) -> str:
         """Say in a line what the columns of values are; empty: probabilities of classes."""
-        if self.kind == EXPRESSION:
-            return ""
-        meanings = ((name, described(name)) for name in self.classes)
-        named = [f"{name} {meaning}" for name, meaning in meanings if meaning]
-        what, scale = SCALES[self.kind]
-        return f"{what}: {scale}{'; ' if named else ''}{', '.join(named)}"
+        return scale_of(self.kind, self.classes)
+
+    @property
+    def also(self) -> dict[str, list[str]]:
+        """The outputs of each further task, by its kind."""
+        return {kind.name: kind.outputs for kind in trained_further(self.info)}
 
     @property
     def warning(self) -> str:
@@ -116,6 +118,16 @@ class Model:
             {name: trained[name] for name in ("offsets", "window", "stride")}
             | {"frames": self.info["network"]["fusion"]["max_frames"]}
         )
+
+
+def scale_of(kind: str, outputs: Sequence[str]) -> str:
+    """Say in a line what a task's columns of values are; empty: probabilities of classes."""
+    if kind == EXPRESSION:
+        return ""
+    meanings = ((name, described(name)) for name in outputs)
+    named = [f"{name} {meaning}" for name, meaning in meanings if meaning]
+    what, scale = SCALES[kind]
+    return f"{what}: {scale}{'; ' if named else ''}{', '.join(named)}"
 
 
 def load_model(root: Path = Path(), run: str | None = None) -> Model:

@@ -312,6 +312,7 @@ class ParquetTable:
                         "kind": self._head.kind,
                         "scale": self._head.scale,
                         **_domain(self._head.likeness),
+                        **_also(self._head),
                     }
                 )
                 self._writer.close()
@@ -346,6 +347,15 @@ def _domain(likeness: Likeness | None) -> dict[str, str]:
         "domain_beyond": f"{likeness.beyond:.6f}",
         "domain_warning": likeness.warning,
     }
+
+
+def _also(head: TableHeader) -> dict[str, str]:
+    """Return the metadata about further tasks, none where there are none."""
+    tasks = [
+        {"kind": display.kind, "outputs": list(display.names), "scale": scale}
+        for display, scale in zip(head.also, head.also_scales, strict=True)
+    ]
+    return {"also": json.dumps(tasks, ensure_ascii=False)} if tasks else {}
 
 
 def _schema(head: TableHeader) -> pa.Schema:

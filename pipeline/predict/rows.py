@@ -42,7 +42,8 @@ class Row:
 
     Shapes: box float [4], probabilities float [K] or None if no window has shown the face,
     points float [P, 2] in pixels of the video or None. `regions`, if requested, is that of the
-    nearest frame that was shown to the network. `pose` and `quality` are None if not known.
+    nearest frame that was shown to the network. `further`, float [J], are the values of further
+    tasks, None as `probabilities`. `pose` and `quality` are None if not known.
     `blurred`, float [n, 4], are the boxes of everybody in the frame, if nobody may be recognized in
     its image.
     """
@@ -59,6 +60,7 @@ class Row:
     pose: HeadPose | None = None
     quality: Quality | None = None
     blurred: np.ndarray | None = None
+    further: np.ndarray | None = None
 
     @property
     def success(self) -> bool:
@@ -80,6 +82,8 @@ class TableHeader:
             probabilities their values.
         scale: what the values of targets mean.
         likeness: how unlike the training clips its faces are; known at the end.
+        also: further tasks, whose J outputs follow one another in `Row.further`.
+        also_scales: what the values of each mean.
     """
 
     video: str
@@ -91,6 +95,8 @@ class TableHeader:
     kind: str = EXPRESSION
     scale: str = ""
     likeness: Likeness | None = None
+    also: Sequence[Display] = ()
+    also_scales: Sequence[str] = ()
 
     @cached_property
     def display(self) -> Display:

@@ -108,7 +108,13 @@ class VideoPass:
             networks.crop_px,
         )
         self._scores: ClipScores | FrameScores = (
-            FrameScores(layout.picks, len(expected.times), smooth=model.smooth, kind=model.kind)
+            FrameScores(
+                layout.picks,
+                len(expected.times),
+                smooth=model.smooth,
+                kind=model.kind,
+                outputs=len(model.classes),
+            )
             if model.of_frames
             else ClipScores()
         )
@@ -329,6 +335,7 @@ class VideoPass:
     def _rows_of(self, frame: Frame) -> Iterator[Row]:
         return frame.rows(
             lambda face: self._scores.at(face, frame.index),
+            outputs=len(self._networks.model.classes),
             only_scored=self._which == "main",
             regions=lambda face: self._regions_at(face, frame.index),
             pose=lambda face: self._poses.at(face, frame.time_s),

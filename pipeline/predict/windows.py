@@ -146,7 +146,8 @@ class FaceResult:
     """The network's result for one face in one window.
 
     Attributes:
-        probabilities: float64 [K] of the window, or [T, K] of the frames shown.
+        probabilities: float64 [K] of the window, or [T, K] of the frames shown; where the network
+            has further tasks, their values after these.
         seen: bool [T], in which of them the face is.
         distance: float64 [V], from the training clips, of each view; of none where the run does not
             describe them.
@@ -159,8 +160,9 @@ class FaceResult:
 
 @dataclass(frozen=True)
 class Scored:
-    """A face in a frame: probabilities float64 [K] and the fraction of the shown frames that have
-    it, both averaged over the windows that are about the frame, by weight."""
+    """A face in a frame: probabilities as `FaceResult` has them of a window, and the fraction of
+    the shown frames that have it, both averaged over the windows that are about the frame, by
+    weight."""
 
     probabilities: np.ndarray
     coverage: float
@@ -240,14 +242,21 @@ class FrameScores:
         count: of the video's frames.
         smooth: the window's length; 1: none.
         kind: the task.
+        outputs: K, of what is smoothed; None: all. Values of further tasks are not.
 
     `ahead` is how many later frames a frame's result depends on.
     """
 
     def __init__(
-        self, picks: np.ndarray, count: int, *, smooth: int = 1, kind: str = EXPRESSION
+        self,
+        picks: np.ndarray,
+        count: int,
+        *,
+        smooth: int = 1,
+        kind: str = EXPRESSION,
+        outputs: int | None = None,
     ) -> None:
-        self._picks, self._count, self._kind = picks, count, kind
+        self._picks, self._count, self._kind, self._outputs = picks, count, kind, outputs
         self.ahead = smooth // 2
         self._kept: dict[int, deque[_Sum]] = {}
 
@@ -286,6 +295,8 @@ class FrameScores:
         rows = nearest_of(picks, np.arange(len(known)), np.arange(first, end))
         weight = np.bincount(rows, minlength=len(known))
         means = np.stack([item.total / item.count for item in known])
-        score = weight @ to_scores(means, self._kind) / weight.sum()
-        own = known[rows[frame - first]]
-        return Scored(from_scores(score, self._kind), own.coverage / own.count)
+        score = weight @ to_scores(means[:, : self._outputs], self._kind) / weight.sum()
+        place = rows[frame - first]
+        own, end = known[place], len(score)
+        values = np.append(from_scores(score, self._kind), means[place, end:])
+        return Scored(values, own.coverage / own.count)

@@ -11,6 +11,7 @@ from typing import Any
 
 from arpgnet.pipeline.common.params import RENDERED, Params
 from arpgnet.pipeline.common.wording import plural, unit_note
+from arpgnet.pipeline.report.further import further_views
 from arpgnet.pipeline.report.location import OWN, OWN_TITLE
 from arpgnet.pipeline.report.page import Results, coverage_view, tested
 from arpgnet.pipeline.report.sentences import (
@@ -95,6 +96,7 @@ def model_card(results: Results) -> str:
         metrics=METRICS,
         settings_digest=settings_digest(results.params),
         predictions=details["predictions_sha256"],
+        also=further_views(details, metrics),
     )
 
 

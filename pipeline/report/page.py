@@ -21,6 +21,7 @@ from arpgnet.pipeline.common.wording import plural, unit_note
 from arpgnet.pipeline.report.ablations import ablations_view, read_ablations
 from arpgnet.pipeline.report.charts import Curve, curves_charts, reliability_chart, views_charts
 from arpgnet.pipeline.report.explanations import explanations_view
+from arpgnet.pipeline.report.further import further_views
 from arpgnet.pipeline.report.images import BLUE, ORANGE, clip_sheet, face_tiles
 from arpgnet.pipeline.report.next_steps import next_steps
 from arpgnet.pipeline.report.pretraining import pretraining_view
@@ -176,6 +177,7 @@ def render(results: Results) -> str:
         sheet=clip_sheet(results.manifest.clips, results.manifest.classes, shards["frames"]),
         **faces_view(results),
         provenance=results.provenance,
+        also=further_views(results.details, results.metrics),
     )
 
 

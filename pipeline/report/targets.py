@@ -16,6 +16,7 @@ from arpgnet.pipeline.report.ablations import ablations_view
 from arpgnet.pipeline.report.card import data_sets, settings_rows
 from arpgnet.pipeline.report.charts import STYLE, curves_charts, to_svg
 from arpgnet.pipeline.report.explanations import explanations_view
+from arpgnet.pipeline.report.further import further_views
 from arpgnet.pipeline.report.page import (
     Results,
     coverage_view,
@@ -24,28 +25,20 @@ from arpgnet.pipeline.report.page import (
     settings_text,
     tested,
 )
-from arpgnet.pipeline.report.sentences import MODEL_NAMES, interval, number, plus_minus, smoothing
+from arpgnet.pipeline.report.score_tables import (
+    BASELINES,
+    SCORES,
+    cell,
+    columns,
+    model_rows,
+    output_rows,
+)
+from arpgnet.pipeline.report.sentences import interval, number, plus_minus, smoothing
 from arpgnet.pipeline.report.settings import settings_digest
 from arpgnet.pipeline.report.templates import render_card, render_page
 from arpgnet.pipeline.report.verdict import VERBS, outcome_of, rendered, unit_warning
-from arpgnet.pipeline.tables.facs import SCALES, described
+from arpgnet.pipeline.tables.facs import SCALES
 from arpgnet.pipeline.tables.predictions import NETWORK
-
-SCORES = {
-    "f1": ("F1", "harmonic mean of precision and recall of presence, over the whole test part"),
-    "icc": ("ICC(3,1)", "intraclass correlation of annotation and prediction, 1 at best"),
-    "mae": ("MAE", "mean absolute error, on the scale of the annotation"),
-    "ccc": ("CCC", "Lin's concordance correlation coefficient, 1 at best"),
-    "rmse": ("RMSE", "root of the mean squared error, on the scale of the annotation"),
-}
-BASELINES = {
-    **MODEL_NAMES,
-    "prevalence": "each unit's prevalence, the same for every face",
-    "mean": "each target's mean, the same for every face",
-    "ridge_embedding": "ridge regression on the mean embedding",
-    "ridge_map": "ridge regression on the mean feature map",
-    "ridge_map_grid": "ridge regression on the mean feature map with positions",
-}
 
 
 def is_of_targets(results: Results) -> bool:
@@ -161,16 +154,17 @@ def _common(results: Results) -> dict[str, Any]:
                 "detail": f"of {tested(metrics)} have a prediction",
             }
         ],
-        "models": list(_models(details)),
-        "outputs": list(_outputs(details)),
-        "columns": _columns(details, "frame" if "frames" in metrics else "clip"),
+        "models": list(model_rows(details, scores)),
+        "outputs": list(output_rows(details)),
+        "columns": columns(details, "frame" if "frames" in metrics else "clip"),
         "threshold": _threshold(details),
         "missing": _missing(details),
         "smoothing": smoothing(details).strip(),
         "subjects": [
-            {"name": row["subject"], "score": _cell(row[scores[0]])} for row in details["subjects"]
+            {"name": row["subject"], "score": cell(row[scores[0]])} for row in details["subjects"]
         ],
         "coverage": coverage_view(results),
+        "also": further_views(details, metrics),
     }
 
 
@@ -180,65 +174,6 @@ def _official(protocol: Mapping[str, Any]) -> str:
         return ""
     words = protocol["words"]
     return f" (the data set's own: {words})" if words else " (not the data set's own)"
-
-
-def _models(details: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    first = details["scores"][0]
-    models = details["models"]
-
-    def rank(name: str) -> float:
-        mean = models[name]["scores"][first]["mean"]
-        return -1.0 if mean is None else float(mean)
-
-    for name in sorted(models, key=rank, reverse=True):
-        found = models[name]["scores"]
-        yield {
-            "name": BASELINES.get(name, name),
-            "ours": name == NETWORK,
-            "cells": [f"{_cell(found[score]['mean'])} {_brackets(found[score])}"
-                      for score in details["scores"]],
-        }  # fmt: skip
-
-
-def _outputs(details: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a row per target: its name, how it is annotated, its scores and its best baseline."""
-    models, first = details["models"], details["scores"][0]
-    for name in details["outputs"]:
-        own = models[NETWORK]["per_output"][name]
-        rivals = [
-            model["per_output"][name][first]["mean"]
-            for key, model in models.items()
-            if key != NETWORK and model["per_output"][name][first]["mean"] is not None
-        ]
-        known = details["annotated"][name]
-        yield {
-            "name": name,
-            "described": described(name),
-            "count": f"{known['count']:,}",
-            "mean": _cell(known["mean"]),
-            "cells": [f"{_cell(own[score]['mean'])} {_brackets(own[score])}"
-                      for score in details["scores"]],
-            "rival": number(max(rivals)) if rivals else "",
-        }  # fmt: skip
-
-
-def _cell(value: float | None) -> str:
-    return "not defined" if value is None else number(value)
-
-
-def _brackets(score: Mapping[str, Any]) -> str:
-    return "" if score.get("ci_low") is None else interval(score)
-
-
-def _columns(details: Mapping[str, Any], unit: str) -> str:
-    """Say what the columns of the table of targets count, in the words of the task."""
-    said = f"Annotated: the number of test {unit}s with an annotation of the target."
-    if "f1" not in details["scores"]:
-        return f"{said} Mean: of these annotations."
-    return (
-        f"{said} Mean: the fraction of them in which the action unit is present. A unit that is "
-        "never present in the test part has no F1 and does not count in the mean."
-    )
 
 
 def _threshold(details: Mapping[str, Any]) -> str:

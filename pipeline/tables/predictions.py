@@ -13,9 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.parquet import open_parquet, write_parquet
 
 PREDICTIONS = Path("artifacts/predictions.parquet")
+# those of further tasks (`task.also`), one file each, beside the runs
+FURTHER = RUNS / "also"
 NETWORK = "arpgnet"
 
 # the task whose predictions have classes; those of others have target values
@@ -210,6 +213,11 @@ def write_predictions(
         schema, metadata = TARGET_PREDICTIONS_SCHEMA, {**metadata, b"kind": kind.encode()}
     table = pa.concat_tables(tables).cast(schema.with_metadata(metadata))
     write_parquet(table, path, compression="zstd", row_group_size=65536)
+
+
+def further_path(kind: str) -> Path:
+    """Return the file with the predictions of a further task."""
+    return FURTHER / f"{kind}.parquet"
 
 
 def kind_of_predictions(path: Path = PREDICTIONS) -> str:

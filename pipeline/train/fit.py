@@ -25,7 +25,8 @@ from arpgnet.pipeline.train.augment import Augment, noise_of
 from arpgnet.pipeline.train.folds import Fold
 from arpgnet.pipeline.training.data import Dataset
 from arpgnet.pipeline.training.device import total
-from arpgnet.pipeline.training.features import Features, batches, concat, statistics
+from arpgnet.pipeline.training.features import Batch, Features, batches, concat, statistics
+from arpgnet.pipeline.training.kinds.further import FurtherLosses
 from arpgnet.pipeline.training.labels import blanked
 from arpgnet.pipeline.training.loop import (
     EpochLoop,
@@ -33,8 +34,8 @@ from arpgnet.pipeline.training.loop import (
     epoch_steps,
     make_optimizer,
 )
-from arpgnet.pipeline.training.network import logits_of
-from arpgnet.pipeline.training.tasks import Task, Views
+from arpgnet.pipeline.training.network import all_logits, logits_of
+from arpgnet.pipeline.training.tasks import Task, Views, further_tasks
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -84,8 +85,18 @@ class Trainer(EpochLoop):
         cells = math.prod(dataset.metadata["map_shape"][1:])
         self.augment = Augment(params, mirror, feature_statistics.to(fabric.device), noise, cells)
         self.kind, self.outputs = dataset.kind, network.config.num_classes
-        taught = task.labels(task.training(self.learned, np.random.default_rng(0)))
-        self.objective = self.kind.objective(taught, params)
+        views = task.training(self.learned, np.random.default_rng(0))
+        self.objective = self.kind.objective(task.labels(views), params)
+        self.further = further_tasks(dataset, params)
+        kinds = [one.dataset.kind for one in self.further]
+        self.further_losses = FurtherLosses(
+            [
+                kind.objective(one.labels(views), params)
+                for kind, one in zip(kinds, self.further, strict=True)
+            ],
+            [len(kind.outputs) for kind in kinds],
+            [one.weight for one in dataset.further],
+        )
         settings = LoopSettings(
             name=f"training of fold {fold.number}, seed {seed}",
             advice=f"train.lr ({params.lr}) or train.grad_clip",
@@ -117,6 +128,21 @@ class Trainer(EpochLoop):
             return self.task.combine(clips, views, tempered).astype(np.float32)
 
         return at
+
+    def predict_further(self, number: int, clips: np.ndarray) -> np.ndarray:
+        """Predict some clips' units of a further task: float32 [U, K of it], as `predict`."""
+        task = self.further[number]
+        views, widths = task.evaluation(clips), self.further_losses.widths
+        start = sum(widths[:number])
+
+        def values(batch: Batch) -> Tensor:
+            logits = all_logits(self.average, batch)[1]
+            assert logits is not None
+            part = logits[..., start : start + widths[number]]
+            return task.dataset.kind.values(part.float())
+
+        found = self._predicted(views, widths[number], values)
+        return task.combine(clips, views, found.astype(np.float64)).astype(np.float32)
 
     def validate(self) -> dict[str, float]:
         values = self.predict(self.fold.val)(1.0)
@@ -152,17 +178,28 @@ class Trainer(EpochLoop):
         self, views: Views, parts: Sequence[np.ndarray], draws: torch.Generator
     ) -> Iterator[Tensor]:
         labels = self.task.labels(views)
+        others = [task.labels(views) for task in self.further]
         shared = zip(*(self._share(views, labels, part) for part in parts), strict=True)
         numbers, rows, own = map(list, shared)
         places = concat(self.fabric.device, numbers)
         feed = batches(self.features, rows, own, self.fabric.device)
-        for place, part, batch in zip(places, parts, feed, strict=True):
+        also = self._further_labels(others, parts, numbers, rows)
+        for place, part, batch, taught in zip(places, parts, feed, also, strict=True):
             drawn = self.augment.draw(len(part), views.rows.shape[1], draws)
             if self.fabric.world_size > 1:
                 drawn = drawn.part(place)
             augmented = self.augment(batch, drawn)
-            loss = self.objective.loss(logits_of(self.module, augmented), augmented.label)
-            yield loss / (self.objective.weight(labels[part]) or 1.0)
+            logits, further = all_logits(self.module, augmented)
+            loss = self.objective.loss(logits, augmented.label)
+            loss = loss / (self.objective.weight(labels[part]) or 1.0)
+            if further is not None:
+                losses = self.further_losses
+                totals = [
+                    one.weight(label[part])
+                    for one, label in zip(losses.objectives, others, strict=True)
+                ]
+                loss = loss + losses.loss(further, taught, totals)
+            yield loss
 
     def _share(
         self, views: Views, labels: np.ndarray, part: np.ndarray
@@ -179,18 +216,52 @@ class Trainer(EpochLoop):
             label = blanked(label, np.ones(1, bool))
         return torch.from_numpy(own), torch.from_numpy(rows), torch.from_numpy(label)
 
+    def _further_labels(
+        self,
+        labels: Sequence[np.ndarray],
+        parts: Sequence[np.ndarray],
+        numbers: Sequence[Tensor],
+        rows: Sequence[Tensor],
+    ) -> Iterator[list[Tensor]]:
+        """Return each batch's labels of the further tasks, on the device.
+
+        Args:
+            labels: of each further task, of all views.
+            parts: the batches' views.
+            numbers, rows: which of a batch this process has, and their rows; a view of nothing
+                has no label.
+        """
+        moved = []
+        for label in labels:
+            own = [
+                blanked(label[part[number.numpy()]], (row < 0).all(dim=1).numpy())
+                for part, number, row in zip(parts, numbers, rows, strict=True)
+            ]
+            moved.append(concat(self.fabric.device, [torch.from_numpy(one) for one in own]))
+        return iter([[one[batch] for one in moved] for batch in range(len(parts))])
+
     def _probabilities(self, views: Views) -> np.ndarray:
         """Return float32 [V, K] or [V, T, K]; every process computes its views and gets all."""
+        return self._predicted(
+            views,
+            self.outputs,
+            lambda batch: self.kind.values(logits_of(self.average, batch).float()),
+        )
+
+    def _predicted(
+        self, views: Views, outputs: int, values: Callable[[Batch], Tensor]
+    ) -> np.ndarray:
+        """Return the values of views, float32 [V, `outputs`] or [V, T, `outputs`]."""
         labels = self.task.labels(views)
         shape = views.rows.shape if self.task.name == "frame" else views.rows.shape[:1]
         own = np.flatnonzero(self.partition.mine(views.clip))
         rows = torch.from_numpy(self.partition.local_rows(views.rows[own])).split(self.params.batch)
         known = torch.from_numpy(labels[own]).split(self.params.batch)
-        found = torch.zeros(*shape, self.outputs)
+        found = torch.zeros(*shape, outputs)
         self.average.eval()
         with torch.inference_mode(), self.fabric.autocast():
             parts = [
-                self.kind.values(logits_of(self.average, batch).float())
+                values(batch)
                 for batch in batches(self.features, rows, known, self.fabric.device)
                 if len(batch)
             ]

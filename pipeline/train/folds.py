@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +12,14 @@ import pyarrow as pa
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.training.data import Dataset
+from arpgnet.pipeline.training.labels import known
 from arpgnet.pipeline.training.tasks import Task
 
 # clips, or windows of labeled frames
 MOST_REFITTED = 2000
 
 Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,22 @@ def read_folds(
     ]
 
 
-def check_fold(fold: Fold, task: Task) -> None:
+def annotated(fold: Fold, task: Task) -> Fold:
+    """Return a fold with the usable clips that a further task has labels of."""
+    dataset = task.dataset
+    if dataset.frame_labels is None:
+        has = known(dataset.label)
+    else:
+        has = np.array([known(dataset.frame_labels[clip].label).any() for clip in dataset.clip_ids])
+    parts = {part: fold.clips(part)[has[fold.clips(part)]] for part in PARTS}
+    return replace(fold, **parts)
+
+
+def check_fold(fold: Fold, task: Task, main: Task | None = None) -> None:
     """Refuse a fold that cannot be trained, selected or tested.
+
+    Args:
+        main: where `task` is a further one, the one whose views the network learns from.
 
     Raises:
         UserError: it has nothing to validate or test on, or an output has nothing to train on.
@@ -106,7 +122,7 @@ def check_fold(fold: Fold, task: Task) -> None:
             raise UserError(f"fold {fold.number} has no usable {part} {task.name}: {advice}")
     taught = task.dataset.row_labels()[:0]
     if len(fold.train):
-        taught = task.labels(task.training(fold.train, np.random.default_rng(0)))
+        taught = task.labels((main or task).training(fold.train, np.random.default_rng(0)))
     problem = task.dataset.kind.problem(taught)
     if problem:
         raise UserError(

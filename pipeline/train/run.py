@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,10 +25,9 @@ from arpgnet.pipeline.store import Store, code_version, digest
 from arpgnet.pipeline.tables.curves import RUN_METADATA, RUNS
 from arpgnet.pipeline.tables.manifest import Manifest, read_manifest, read_splits
 from arpgnet.pipeline.tables.predictions import (
+    FURTHER,
     NETWORK,
     PREDICTIONS,
-    Units,
-    prediction_rows,
     write_predictions,
 )
 from arpgnet.pipeline.tables.text_files import write_json
@@ -35,18 +35,19 @@ from arpgnet.pipeline.train.augment import noise_of
 from arpgnet.pipeline.train.curve_log import RunLog
 from arpgnet.pipeline.train.fit import steps_of_epoch
 from arpgnet.pipeline.train.folds import Fold, Part, check_fold, read_folds, refits
+from arpgnet.pipeline.train.further import FurtherTables
 from arpgnet.pipeline.train.probes import CachedBaselines, Probes, baselines
 from arpgnet.pipeline.train.processes import Processes
 from arpgnet.pipeline.train.side_by_side import RunJob, workers
 from arpgnet.pipeline.train.smooth import Smoothings
+from arpgnet.pipeline.train.tables import Tables
 from arpgnet.pipeline.train.training import CachedRun, Outcome, Planned, Tempered, Training
 from arpgnet.pipeline.training.checkpoints import save_run
 from arpgnet.pipeline.training.data import Dataset, load
 from arpgnet.pipeline.training.device import keep_freed_memory, reproducible, resolve_device
 from arpgnet.pipeline.training.domain import MANY, MOST_VIEWS, Domain, view_means
-from arpgnet.pipeline.training.labels import Labels
 from arpgnet.pipeline.training.network import network_config
-from arpgnet.pipeline.training.tasks import Task, frame_units, make_task
+from arpgnet.pipeline.training.tasks import Task, further_tasks, make_task
 
 # a killed run loses at most about this much work, and saving takes a small part of it
 CHECKPOINT_SECONDS = 5.0
@@ -87,6 +88,12 @@ def train(
         for fold in folds:
             check_fold(fold, task)
         tables = Tables(dataset, task, labels)
+        further = [
+            FurtherTables(Tables(one.dataset, one, its.labels))
+            for one, its in zip(further_tasks(dataset, params.train), dataset.further, strict=True)
+        ]
+        for one in further:
+            one.check(folds, task)
         networks = Networks(
             params,
             origin(manifest),
@@ -97,12 +104,21 @@ def train(
             worker_count,
             checkpoint_seconds,
             Smoothings(params.evaluate.smooth, task),
+            further,
         )
         rows = list(networks.run(folds, root / RUNS, tables))
         rows += probe_rows(params, folds, tables, networks)
+        # in every process: they add up the inputs together
+        further_baselines = [
+            list(probe_rows(params, [one.fold(fold) for fold in folds], one.tables, networks))
+            for one in further
+        ]
         processes.part()
         if processes.first:
             write_predictions(rows, dataset.kind.outputs, root / PREDICTIONS, dataset.kind.name)
+            shutil.rmtree(root / FURTHER, ignore_errors=True)
+            for one, baseline_rows in zip(further, further_baselines, strict=True):
+                one.write(baseline_rows, root)
 
 
 def origin(manifest: Manifest) -> dict[str, Any]:
@@ -114,30 +130,6 @@ def origin(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Tables:
-    """Predicted values as rows of the predictions table."""
-
-    dataset: Dataset
-    task: Task
-    labels: Labels
-
-    def rows(
-        self, fold: Fold, seed: int, part: Part, model: str, probabilities: np.ndarray
-    ) -> Iterator[pa.Table]:
-        """Yield a part's rows; after the test clips, the quarantined ones without a value."""
-        where: dict[str, Any] = {"model": model, "fold": fold.number, "seed": seed, "split": part}
-        yield prediction_rows(self.task.units(fold.clips(part)), probabilities, **where)
-        if part == "test" and fold.lost:
-            yield prediction_rows(self._lost(fold.lost), None, **where)
-
-    def _lost(self, clips: list[str]) -> Units:
-        if self.dataset.frame_labels is not None:
-            return frame_units(clips, self.dataset)
-        label = np.array([self.labels.of_clip[clip] for clip in clips], self.dataset.label.dtype)
-        return Units(np.array(clips, dtype=object), label, None)
-
-
 @dataclass
 class Networks:
     """Trains ARPGNet for every fold and seed, or takes finished runs from the store.
@@ -146,6 +138,7 @@ class Networks:
         origin: of the training data, as `origin` returns it.
         worker_count: runs trained at a time, each in its own process; 1: in turn, in this one.
         smoothings: of each run's predictions of frames, chosen when it is finished.
+        further: what is gathered of the further tasks.
     """
 
     params: Params
@@ -157,6 +150,7 @@ class Networks:
     worker_count: int
     checkpoint_seconds: float
     smoothings: Smoothings
+    further: Sequence[FurtherTables] = ()
     _domains: dict[int, tuple[Domain, dict[str, float]]] = field(default_factory=dict)
 
     @property
@@ -167,7 +161,11 @@ class Networks:
     @cached_property
     def config(self) -> ARPGNetConfig:
         return network_config(
-            self.params, self.dataset.metadata, len(self.dataset.kind.outputs), self.task.frames
+            self.params,
+            self.dataset.metadata,
+            len(self.dataset.kind.outputs),
+            self.task.frames,
+            sum(len(one.kind.outputs) for one in self.dataset.further),
         )
 
     def run(self, folds: Sequence[Fold], output: Path, tables: Tables) -> Iterator[pa.Table]:
@@ -188,6 +186,8 @@ class Networks:
                     probabilities = found.calibrated if calibrate else found.plain
                     probabilities = self.smoothings.apply(one.fold, one.seed, part, probabilities)
                     yield from tables.rows(one.fold, one.seed, part, NETWORK, probabilities)
+                for another in self.further:
+                    another.add(one, outcome)
 
     def _side_by_side(
         self, plan: Sequence[Planned], folds: Sequence[Fold], output: Path, progress: Tracker
@@ -285,6 +285,7 @@ class Networks:
         info = {
             "classes": self.dataset.kind.outputs,
             "kind": self.dataset.kind.name,
+            **self._also(),
             "select": self.task.select,
             "origin": self.origin,
             "params": self._settings(),
@@ -300,6 +301,12 @@ class Networks:
             save_run(folder, self.config, outcome.weights, info, domain)
             # the network's own file knows nothing of the test part
             write_json(metadata | {"domain": unlike}, folder / RUN_METADATA)
+
+    def _also(self) -> dict[str, Any]:
+        """Name the further tasks and their outputs, in the order of the network's."""
+        kinds = [one.kind for one in self.dataset.further]
+        found = [{"kind": kind.name, "outputs": kind.outputs} for kind in kinds]
+        return {"also": found} if found else {}
 
     def _run_metadata(self, one: Planned, outcome: Outcome) -> dict[str, Any]:
         """Return how a run was trained.
@@ -376,24 +383,24 @@ class Networks:
             **({"views": self.params.views.model_dump()} if self.params.appearance.dual else {}),
             "relation": self.params.relation.model_dump(),
             "fusion": self.params.fusion.model_dump(),
-            "task": self.params.task.model_dump(exclude={"targets"}),
+            "task": self.params.task.deciding(),
             "train": train | {"device": device, "precision": precision, "processes": world},
         }
 
     def _key(self, fold: Fold, seed: int) -> str:
         code = code_version("arpgnet.pipeline.train.training")
-        return digest(code, self._settings(), self._data(fold), fold.number, seed)
+        also = [self._data(fold, one.tables.task) for one in self.further]
+        return digest(code, self._settings(), self._data(fold, self.task), fold.number, seed, *also)
 
-    def baselines_of(self, fold: Fold) -> CachedBaselines:
-        """Return the store entry of a fold's baselines."""
+    def baselines_of(self, fold: Fold, task: Task | None = None) -> CachedBaselines:
+        """Return the store entry of a fold's baselines, by default of the main task's."""
         code = code_version("arpgnet.pipeline.train.probes")
-        return CachedBaselines(
-            self.store, digest(code, self._settings()["train"], self._data(fold))
-        )
+        data = self._data(fold, task or self.task)
+        return CachedBaselines(self.store, digest(code, self._settings()["train"], data))
 
-    def _data(self, fold: Fold) -> list[Any]:
-        """Return a fold's clips with their labels, and what is common to all folds."""
-        dataset = self.dataset
+    def _data(self, fold: Fold, task: Task) -> list[Any]:
+        """Return a fold's clips with a task's labels, and what is common to all folds."""
+        dataset = task.dataset
         clips = {
             part: [
                 [dataset.keys[dataset.clip_ids[clip]], hashed(dataset.label[clip])]
@@ -402,7 +409,7 @@ class Networks:
             for part in ("train", "val", "test")
         }
         everyone = np.concatenate([fold.clips(part) for part in ("train", "val", "test")])
-        units = self.task.units(everyone) if dataset.frame_labels else None
+        units = task.units(everyone) if dataset.frame_labels else None
         frames = units and [hashed(units.label), hashed(units.frame_index)]
         kind = [dataset.kind.name, dataset.kind.outputs]
         return [dataset.metadata, dataset.pooling_key, *kind, clips, frames]
@@ -426,7 +433,7 @@ def probe_rows(
     networks: Networks,
 ) -> Iterator[pa.Table]:
     """Yield the baselines' test rows. They draw no random numbers: the first seed stands for all.
-    Their predictions of frames are smoothed as its run's are.
+    Their predictions of frames are smoothed as its run's are, of further tasks neither.
 
     Several processes fit the same ones: the inputs come from all, and to wait would take as long.
     """
@@ -435,13 +442,14 @@ def probe_rows(
     probes = cache(lambda: Probes(tables.task, processes.total))
     with track(len(folds), "baselines", "folds", quiet=not processes.first) as progress:
         for fold in folds:
-            cached = networks.baselines_of(fold)
+            cached = networks.baselines_of(fold, tables.task)
             fitted = processes.agreed(cached.finished)
             if fitted is None:
                 fitted = list(baselines(probes(), fold, params=params.train))
                 if processes.first:
                     cached.finish(fitted)
             for name, part, values in fitted:
-                values = networks.smoothings.apply(fold, seed, part, values)
+                if tables.task is networks.task:
+                    values = networks.smoothings.apply(fold, seed, part, values)
                 yield from tables.rows(fold, seed, part, name, values)
             progress.advance()

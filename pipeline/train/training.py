@@ -5,7 +5,7 @@ What is in the store is not computed again, and a killed run continues.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
@@ -17,7 +17,7 @@ from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.train.calibrate import fit_temperature
 from arpgnet.pipeline.train.fit import Trainer
-from arpgnet.pipeline.train.folds import Fold, refits
+from arpgnet.pipeline.train.folds import Fold, Part, annotated, refits
 from arpgnet.pipeline.train.processes import Processes
 from arpgnet.pipeline.training.data import Dataset
 from arpgnet.pipeline.training.device import reproducible
@@ -79,6 +79,7 @@ class Outcome:
     `temperature` is fitted on validation; `val` and `test` have the probabilities without and with
     it. Where it was refitted, `refit` has the losses of that training, epoch by epoch: the weights
     and the test units' probabilities are its; all else is from before, by the selected weights.
+    `further` has what is predicted of further tasks, by `<kind>/<part>`.
     """
 
     weights: Weights
@@ -88,6 +89,7 @@ class Outcome:
     val: Tempered
     test: Tempered
     refit: list[dict[str, float]] = field(default_factory=list)
+    further: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,21 @@ class Selected:
     best: int
     temperature: float
     val: Tempered
+    further: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+FURTHER = "further/"
+
+
+def further_tensors(found: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """Return the tensors that an entry has of further tasks."""
+    return {f"{FURTHER}{name}": torch.from_numpy(values) for name, values in found.items()}
+
+
+def take_further(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Take what `further_tensors` has given out of the tensors."""
+    names = [name for name in tensors if name.startswith(FURTHER)]
+    return {name.removeprefix(FURTHER): tensors.pop(name).numpy() for name in names}
 
 
 class CachedRun(CachedState):
@@ -111,13 +128,15 @@ class CachedRun(CachedState):
             return None
         tensors, info = found
         val, test = (Tempered.read(tensors, part) for part in ("val", "test"))
+        further = take_further(tensors)
         weights = {name.removeprefix("weights/"): value for name, value in tensors.items()}
-        return Outcome(weights=weights, val=val, test=test, **info)
+        return Outcome(weights=weights, val=val, test=test, further=further, **info)
 
     def finish(self, outcome: Outcome) -> None:
         """Store a finished run and remove its checkpoint."""
         tensors = {f"weights/{name}": value for name, value in outcome.weights.items()}
         tensors |= outcome.val.tensors("val") | outcome.test.tensors("test")
+        tensors |= further_tensors(outcome.further)
         names = ("history", "best", "temperature", "refit")
         info = {name: getattr(outcome, name) for name in names}
         self._finish(tensors, info)
@@ -136,18 +155,28 @@ class CachedSelection(CachedState):
         if found is None:
             return None
         tensors, info = found
-        return Selected(val=Tempered.read(tensors, "val"), **info)
+        return Selected(val=Tempered.read(tensors, "val"), further=take_further(tensors), **info)
 
     def finish(self, selected: Selected) -> None:
         names = ("history", "best", "temperature")
         info = {name: getattr(selected, name) for name in names}
-        self._finish(selected.val.tensors("val"), info)
+        self._finish(selected.val.tensors("val") | further_tensors(selected.further), info)
 
 
 class CachedRefit(CachedState):
     """The checkpoint of a run that is being refitted."""
 
     NAMESPACE = "train-refit"
+
+
+def further_of(trainer: Trainer, part: Part) -> dict[str, np.ndarray]:
+    """Predict a part of the fold in each further task, those clips that it annotates."""
+    return {
+        f"{task.dataset.kind.name}/{part}": trainer.predict_further(
+            number, annotated(trainer.fold, task).clips(part)
+        )
+        for number, task in enumerate(trainer.further)
+    }
 
 
 @dataclass
@@ -198,7 +227,7 @@ class Training:
             refit = state.history
         outcome = Outcome(
             weights=state.best_weights,
-            **vars(chosen),
+            **{**vars(chosen), "further": chosen.further | further_of(trainer, "test")},
             test=Tempered.of(trainer.predict(fold.test), chosen.temperature),
             refit=refit,
         )
@@ -229,7 +258,13 @@ class Training:
         temperature = 1.0
         if self.dataset.kind.calibrates:
             temperature = fit_temperature(self.task.units(val).label, predicted(1.0))
-        return Selected(state.history, state.best, temperature, Tempered.of(predicted, temperature))
+        return Selected(
+            state.history,
+            state.best,
+            temperature,
+            Tempered.of(predicted, temperature),
+            further_of(trainer, "val"),
+        )
 
     def _fit(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from arpgnet.pipeline.store import digest
 from arpgnet.pipeline.tables.manifest import Manifest
 from arpgnet.pipeline.tables.shards import ShardReader, to_numpy
 from arpgnet.pipeline.training.features import Features, SharedFeatures, empty_features
-from arpgnet.pipeline.training.kinds import read_task
+from arpgnet.pipeline.training.kinds import read_further, read_task
 from arpgnet.pipeline.training.kinds.base import Kind
 from arpgnet.pipeline.training.kinds.expression import Expression
+from arpgnet.pipeline.training.kinds.further import Further, FurtherLabels
 from arpgnet.pipeline.training.labels import FrameLabels, Labels, blank_like
 
 
@@ -82,7 +83,7 @@ class Dataset:
     clip. `kind` is the task that the labels are of. `metadata` is what a network or a prediction
     needs of the appearance and the graph stage, `keys` each clip's upstream keys and
     `pooling_key` a digest of the pooling that all clips share. `storage` is the file of
-    shared features.
+    shared features. `further` has what else is learned from the same clips.
     """
 
     clip_ids: list[str]
@@ -98,6 +99,7 @@ class Dataset:
     frame_labels: Mapping[str, FrameLabels] | None = None
     storage: SharedFeatures | None = None
     kind: Kind = field(default_factory=lambda: Expression([]))
+    further: tuple[FurtherLabels, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle for a spawned process: the shared file instead of the tensors in it."""
@@ -106,6 +108,12 @@ class Dataset:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, features=state["storage"].features())
+
+    def of_further(self, one: FurtherLabels) -> Dataset:
+        """Return the same features with the labels of a further task."""
+        return replace(
+            self, kind=one.kind, label=one.label, frame_labels=one.frame_labels, further=()
+        )
 
     def rows(self, clips: np.ndarray) -> np.ndarray:
         """Return all rows of some clips, clip by clip: int64."""
@@ -138,6 +146,7 @@ def load_dataset(
     *,
     frame_labels: Mapping[str, FrameLabels] | None = None,
     kind: Kind | None = None,
+    further: Sequence[Further] = (),
     views: str | None = None,
     device: torch.device | str = "cpu",
     rank: int = 0,
@@ -154,6 +163,7 @@ def load_dataset(
             manifest order.
         frame_labels: of each clip, where frames are labeled.
         kind: the task; None: classes, without their names.
+        further: what else is learned.
         views: how two views of a face are fused (`views.fusion`); None: one view is read.
         device: where the maps are pooled.
         rank, world: of `world` processes, the number of the one whose partition is read.
@@ -218,6 +228,7 @@ def load_dataset(
         frame_labels,
         storage,
         kind or Expression([]),
+        tuple(FurtherLabels.of(one, clip_ids) for one in further),
     )
 
 
@@ -329,13 +340,15 @@ def load(
         task: what is learned; None: expressions.
         views: as in `load_dataset`.
     """
-    kind, labels = read_task(task or TaskParams(), manifest, root)
+    task = task or TaskParams()
+    kind, labels = read_task(task, manifest, root)
     dataset = load_dataset(
         labels.of_clip,
         ShardReader(root / "data/appearance"),
         ShardReader(root / "data/graphs"),
         frame_labels=labels.of_frames,
         kind=kind,
+        further=read_further(task, (kind, labels), manifest, root),
         views=views,
         device=device,
         rank=rank,

@@ -39,7 +39,7 @@ def run_network(network: Any, batch: Batch, *, attention: bool = False) -> dict[
 
 
 def network_config(
-    params: Params, metadata: Mapping[str, Any], num_classes: int, frames: int
+    params: Params, metadata: Mapping[str, Any], num_classes: int, frames: int, also: int = 0
 ) -> ARPGNetConfig:
     """Return settings of ARPGNet.
 
@@ -48,6 +48,7 @@ def network_config(
         metadata: `embedding_dim` and `map_shape` of the appearance stage.
         frames: T of the longest view, for learned time positions.
         num_classes: K.
+        also: outputs of further tasks.
 
     Raises:
         UserError: the settings do not fit together.
@@ -89,6 +90,7 @@ def network_config(
                 attention_dropout=ATTENTION_DROPOUT,
             ),
             views=params.view_fusion,
+            also=also,
         )
     except ValueError as error:
         raise UserError(f"params.yaml: {error}") from None
@@ -109,14 +111,16 @@ def config_from_dict(values: Mapping[str, Any]) -> ARPGNetConfig:
     abrnet = relation.get("abrnet")
     relation["abrnet"] = ABRNetConfig(**abrnet) if abrnet else None
     parts = {"relation": RelationConfig(**relation), "fusion": FusionConfig(**values["fusion"])}
-    return ARPGNetConfig(**{"views": None, **values, **parts})
+    return ARPGNetConfig(**{"views": None, "also": 0, **values, **parts})
 
 
 def config_to_dict(config: ARPGNetConfig) -> dict[str, Any]:
     """Return the settings as a run's file has them: a network of one view says nothing of views,
-    as those did that were trained before there were two."""
+    and one of a single task nothing of further ones, as those did that were trained before there
+    were such."""
+    optional = ("views", "also")
     values = asdict(config)
-    return values if config.views else {key: x for key, x in values.items() if key != "views"}
+    return {key: value for key, value in values.items() if key not in optional or value}
 
 
 def build_network(config: ARPGNetConfig, metadata: Mapping[str, Any]) -> ARPGNet:
@@ -144,5 +148,12 @@ def build_network(config: ARPGNetConfig, metadata: Mapping[str, Any]) -> ARPGNet
 
 def logits_of(module: Any, batch: Batch) -> Tensor:
     """Return logits [B, K] of clips, or [B, T, K] where the batch's labels are of frames."""
+    return all_logits(module, batch)[0]
+
+
+def all_logits(module: Any, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """Return logits as `logits_of`, and those of the further tasks together, [..., J], if any."""
     outputs = run_network(module, batch)
-    return outputs["frame_logits_BTK" if batch.per_frame else "logits_BK"]
+    if batch.per_frame:
+        return outputs["frame_logits_BTK"], outputs.get("also_frame_logits_BTJ")
+    return outputs["logits_BK"], outputs.get("also_logits_BJ")

@@ -261,6 +261,13 @@ def make_task(dataset: Dataset, params: TrainParams) -> Task:
     return FrameTask(dataset, params)
 
 
+def further_tasks(dataset: Dataset, params: TrainParams) -> list[Task]:
+    """Make the tasks that the network learns beside the data set's own."""
+    # it selects nothing
+    own = params.model_copy(update={"select": "auto"})
+    return [make_task(dataset.of_further(one), own) for one in dataset.further]
+
+
 def frame_units(clip_ids: list[str], dataset: Dataset) -> Units:
     """Return every scored frame of some clips, those of quarantined ones too."""
     scored = [_scored(dataset, name) for name in clip_ids]

@@ -8,7 +8,7 @@ import numpy as np
 
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.tables.manifest import read_manifest
-from arpgnet.pipeline.tables.targets import TargetTable, write_targets
+from arpgnet.pipeline.tables.targets import TARGETS, TargetTable, read_targets, write_targets
 from helpers.synthetic_data import CLASSES, FRAMES, small_params, write_data
 
 # valence and arousal by class, as the clip's class adds its signal
@@ -40,3 +40,20 @@ def task_params(kind: str, *, train: dict[str, object] | None = None, **task: ob
     params = small_params(window=4, stride=4, **(train or {}))
     settings = params.model_dump() | {"task": {"kind": kind, **task}}
     return Params.model_validate(settings)
+
+
+def several_targets(root: Path) -> None:
+    """Write the data set with classes and, of clips, valence and arousal, and two action units.
+
+    Of every second repetition (`-1`) valence and arousal are not annotated, of the third subject
+    neither the first unit.
+    """
+    with_targets(root, frames=False)
+    table = read_targets(root / TARGETS)
+    labels = [clip.split("-")[1] for clip in table.clip_id]
+    units = np.array([[float(label == one) for one in CLASSES[:2]] for label in labels], np.float32)
+    units[[clip.startswith("s2-") for clip in table.clip_id], 0] = np.nan
+    table.values[[clip.endswith("-1") for clip in table.clip_id]] = np.nan
+    values = np.concatenate([table.values, units], axis=1)
+    names = [*table.names, "au_1", "au_2"]
+    write_targets(TargetTable(names, table.clip_id, table.frame_index, values), root / TARGETS)

@@ -1,7 +1,7 @@
 """A workspace with a run whose network has learned nothing: the least that predict needs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,11 @@ def write_run(
     outputs: Sequence[str] = CLASSES,
     faces: str = "people",
     smooth: int = 1,
+    also: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml, `faces`
-    is whose it was trained on: people or rendered; `smooth` the frames it smooths over."""
+    is whose it was trained on: people or rendered; `smooth` the frames it smooths over; `also` the
+    outputs of further tasks."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "params.yaml").open("w") as file:
         YAML().dump(settings or {"engine": {"name": "local"}}, file)
@@ -50,13 +52,15 @@ def write_run(
     (root / "artifacts/backbone/backbone.json").write_text(json.dumps({"enabled": False}))
     metadata = features_metadata(params, load_pack(params.faces.pack).models["embedding"])
     frames = params.train.window if task == "frame" else params.decode.frames
-    config = network_config(params, metadata, len(outputs), frames)
+    further = {name: list(names) for name, names in (also or {}).items()}
+    config = network_config(params, metadata, len(outputs), frames, sum(map(len, further.values())))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         weights = build_network(config, metadata).state_dict()
     info = {
         "classes": list(outputs),
         "kind": kind,
+        **({"also": [{"kind": k, "outputs": v} for k, v in further.items()]} if further else {}),
         "params": {"train": params.train.model_dump()},
         "features": metadata,
         "task": task,

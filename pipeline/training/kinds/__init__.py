@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import TaskParams
 from arpgnet.pipeline.tables.manifest import Manifest
 from arpgnet.pipeline.training.kinds.action_units import ActionUnits
 from arpgnet.pipeline.training.kinds.base import Kind
 from arpgnet.pipeline.training.kinds.expression import Expression
+from arpgnet.pipeline.training.kinds.further import Further, check_unit
 from arpgnet.pipeline.training.kinds.intensity import Intensity
 from arpgnet.pipeline.training.kinds.valence_arousal import ValenceArousal
 from arpgnet.pipeline.training.labels import Labels
@@ -31,3 +34,30 @@ def read_task(params: TaskParams, manifest: Manifest, root: Path) -> tuple[Kind,
         UserError: the data has no such labels.
     """
     return KINDS[params.kind].read(params, manifest, root)
+
+
+def trained_further(info: Mapping[str, Any]) -> list[Kind]:
+    """Return the further tasks of a trained network, by its metadata."""
+    return [trained_task(one["kind"], one["outputs"]) for one in info.get("also", [])]
+
+
+def read_further(
+    params: TaskParams, main: tuple[Kind, Labels], manifest: Manifest, root: Path
+) -> list[Further]:
+    """Return the further tasks of the settings, each with all targets that the data has.
+
+    Args:
+        main: of `read_task`.
+
+    Raises:
+        UserError: the data has no such labels, or of other units than the main task's.
+    """
+    found = []
+    for name in params.also:
+        try:
+            kind, labels = read_task(TaskParams(kind=name), manifest, root)
+        except UserError as error:
+            raise UserError(f"task.also: {name}: {error}") from None
+        check_unit(main, kind, labels)
+        found.append(Further(kind, labels, params.also_weight))
+    return found

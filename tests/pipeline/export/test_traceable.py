@@ -30,7 +30,12 @@ UNITS = trained_task("action_units", ["au_1", "au_2", "au_4", "au_12"])
 
 
 def network(
-    *, vector: str = "map", relation: dict | None = None, views: Any = None, **fusion: Any
+    *,
+    vector: str = "map",
+    relation: dict | None = None,
+    views: Any = None,
+    also: int = 0,
+    **fusion: Any,
 ) -> ARPGNet:
     torch.manual_seed(0)
     ring = [[i, (i + 1) % REGIONS] for i in range(REGIONS)]
@@ -45,6 +50,7 @@ def network(
         width=8,
         appearance_vector=vector,
         views=views,
+        also=also,
     )
     built = ARPGNet(
         config,
@@ -78,6 +84,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "abrnet attention": {"relation": {"abrnet": OTHER}},
     "views-mean": {"views": "mean", "vector": "both"},
     "views-concat": {"views": "concat"},
+    "also": {"also": 3},
     "views-attention": {"views": "attention", "vector": "both"},
     "views-alone": {"views": "attention", "mode": "appearance"},
     "learned": {"position": "learned", "max_frames": 9, "relation": {"position": "none"}},

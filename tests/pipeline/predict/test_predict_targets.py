@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+import arpgnet
 from arpgnet.pipeline.cli.main import app
 from helpers.face_videos import film, images_of
 from helpers.untrained_run import write_run
@@ -99,3 +101,62 @@ def test_values_of_frames_are_smoothed_as_the_run_says(
     assert (before["valence"] - after["valence"]).abs().max() > 1e-4
     np.testing.assert_allclose(after[own["outputs"]], expected, atol=2e-6)
     assert before.drop(columns=own["outputs"]).equals(after.drop(columns=own["outputs"]))
+
+
+ALSO = {"valence_arousal": ["valence", "arousal"], "action_units": UNITS}
+
+
+def test_further_tasks_have_their_columns_in_every_format(tmp_path: Path, video: Path) -> None:
+    write_run(tmp_path, {"decode": {"frames": 4}}, also=ALSO)
+    status, said = predicted(tmp_path, video, "parquet", "--page")
+    assert status == 0
+    assert "valence and arousal: -1 (unpleasant, calm) to 1" in said
+    assert "action units: probability that the unit is present" in said
+    table = pd.read_parquet(tmp_path / "one.parquet")
+    first = list(table.columns).index("label") + 1
+    assert list(table.columns)[first : first + 4] == [*ALSO["valence_arousal"], *UNITS]
+    shares = [name for name in table.columns if name.startswith("p_")]
+    assert table[shares].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+    assert table[UNITS].apply(lambda column: column.between(0, 1)).all(axis=None)
+    metadata = pq.read_metadata(tmp_path / "one.parquet").metadata
+    also = json.loads(metadata[b"also"])
+    assert {one["kind"]: one["outputs"] for one in also} == ALSO
+    assert "lip corner puller" in also[1]["scale"]
+    assert metadata[b"kind"] == b"expression"
+    assert predicted(tmp_path, video, "openface")[0] == 0
+    openface = pd.read_csv(tmp_path / "one.openface.csv")
+    assert (openface["AU12_c"] == (table["au_12"] >= 0.5)).all()
+    assert list(openface["label"]) == list(table["label"])
+    assert predicted(tmp_path, video, "pyfeat")[0] == 0
+    pyfeat = pd.read_csv(tmp_path / "one.pyfeat.csv")
+    assert pyfeat["AU01"].to_numpy() == pytest.approx(table["au_1"].to_numpy(), abs=1e-5)
+    model = arpgnet.load(str(tmp_path))
+    assert model.also == ALSO
+    again = model.predict(video, window_s=0.6)
+    assert again[UNITS].equals(table[UNITS])
+
+
+def test_the_other_tasks_share_the_main_ones_numbers_of_a_network_without_them(
+    tmp_path: Path, video: Path
+) -> None:
+    for name, also in (("alone", None), ("both", ALSO)):
+        root = write_run(tmp_path / name, {"decode": {"frames": 4}}, also=also)
+        assert predicted(root, video, "csv")[0] == 0
+    alone, both = (pd.read_csv(tmp_path / name / "one.csv") for name in ("alone", "both"))
+    # the further head starts last, and all else as without it
+    assert both[alone.columns].equals(alone)
+
+
+def test_only_the_main_tasks_frames_are_smoothed(tmp_path: Path, video: Path) -> None:
+    settings = {"decode": {"sampling": "all"}, "train": {"window": 4, "stride": 2}}
+    own = {"kind": "valence_arousal", "outputs": ["valence", "arousal"]}
+    tables = []
+    for length in (1, 5):
+        root = tmp_path / str(length)
+        write_run(root, settings, "frame", **own, smooth=length, also={"action_units": UNITS})
+        assert predicted(root, video, "csv")[0] == 0
+        tables.append(pd.read_csv(root / "one.csv"))
+    before, after = tables
+    assert (before["valence"] - after["valence"]).abs().max() > 1e-4
+    assert before[UNITS].equals(after[UNITS])
+    assert before[UNITS].std().min() > 0

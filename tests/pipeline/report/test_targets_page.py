@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,23 @@ def results(root: Path, kind: str, names: list[str], **settings: str) -> Results
     curves = f"run,epoch,train_loss,val_loss,val_{score}\nfold0-seed0,0,1,1,0.5\n"
     (root / "reports/plots/curves.csv").write_text(curves)
     return gather(Params(), root)
+
+
+def test_a_further_task_has_its_tables_on_the_page_and_the_card(tmp_path: Path) -> None:
+    found = results(tmp_path, "action_units", UNITS)
+    # the same scores again, as those of another task
+    also = {"intensity": found.details | {"outputs": UNITS}}
+    both = replace(
+        found,
+        details={**found.details, "also": also},
+        metrics={**found.metrics, "also": {"intensity": found.metrics}},
+    )
+    page, card = render_targets(both), targets_card(both)
+    assert page.count("inner brow raiser") == 2 * render_targets(found).count("inner brow raiser")
+    assert "Learned too: intensities of action units" in page
+    assert "### Learned too: intensities of action units" in card
+    assert card.count("| lip corner puller |") == 2
+    assert "Learned too" not in render_targets(found) + targets_card(found)
 
 
 def test_every_unit_stands_with_its_name_and_its_score(tmp_path: Path) -> None:
