@@ -14,8 +14,8 @@ import numpy as np
 from arpgnet.pipeline.predict.blur import without_faces
 from arpgnet.pipeline.predict.formats import beside
 from arpgnet.pipeline.predict.letterbox import Letterbox
-from arpgnet.pipeline.predict.overlay.boxes import draw_faces, draw_note
-from arpgnet.pipeline.predict.overlay.heat import draw_heat
+from arpgnet.pipeline.predict.overlay.boxes import draw_faces, draw_notes
+from arpgnet.pipeline.predict.overlay.heat import LEGEND, draw_heat
 from arpgnet.pipeline.predict.overlay.marks import sizes
 from arpgnet.pipeline.predict.overlay.strip import Strip
 from arpgnet.pipeline.predict.rows import ByFrame, Row, TableHeader
@@ -63,7 +63,7 @@ class Overlay:
         self._size = sizes(width, height)
         self._strip = Strip(head.display, width, self._size)
         # an overlay is passed on without its page: the short form always fits
-        self._note = "trained on rendered faces only" if head.warning else ""
+        self._notes = ["trained on rendered faces only"] if head.warning else []
         self._frames = ByFrame(self._draw)
         self._done_s = 0.0
         self._encoder = Encoder(path, video, width, height + self._strip.height)
@@ -87,11 +87,10 @@ class Overlay:
         shown = self._images.at(rows[0].frame)
         image = self._canvas.image(without_faces(shown.image, rows[0]))
         rows = [self._canvas.row(row, *shown.image.shape[1::-1]) for row in rows]
-        for row in rows if self._attention else ():
-            draw_heat(image, row)
+        colored = [draw_heat(image, row) for row in rows if self._attention]
         draw_faces(image, rows, self._display, self._size)
-        if self._note:
-            draw_note(image, self._note, self._size)
+        legend = LEGEND if any(colored) else ()
+        draw_notes(image, [*legend, *self._notes], self._size)
         strip = self._strip.draw(shown.time_s, rows)
         self._encoder.add(shown.time_s, np.concatenate([image, strip]))
         self._done_s = shown.time_s
