@@ -56,15 +56,13 @@ def draw_faces(image: np.ndarray, rows: Sequence[Row], display: Display, size: S
         taken.append(_draw_label(image, row, display, size, taken))
 
 
-def draw_notes(image: np.ndarray, lines: Sequence[str], size: Sizes) -> None:
-    """Write lines into the image's lower left corner, on a ground that keeps them readable."""
+def draw_note(image: np.ndarray, text: str, size: Sizes) -> None:
+    """Write a line into the image's lower left corner, on a ground that keeps it readable."""
     height, width = image.shape[:2]
-    for above, text in enumerate(reversed(lines)):
-        low = height - above * size.row
-        shown = shortened(text, size.text, width - size.text)
-        right = text_width(shown, size.text) + size.text
-        cv2.rectangle(image, (0, low - size.row), (right, low), GROUND, -1)
-        put(image, shown, (size.text // 2, low - size.row // 4), size.text, WHITE)
+    shown = shortened(text, size.text, width - size.text)
+    right = text_width(shown, size.text) + size.text
+    cv2.rectangle(image, (0, height - size.row), (right, height), GROUND, -1)
+    put(image, shown, (size.text // 2, height - size.row // 4), size.text, WHITE)
 
 
 def _corners(row: Row) -> Rectangle:

@@ -17,8 +17,11 @@ TOP = 1.5
 # standard deviation of a region's reach, in sides of the face's box: about half of the distance
 # between regions of the 7 x 7 grid, and between landmark regions
 REACH = 0.1
-# what the colors are, short enough for an image of 256 pixels
-LEGEND = ("attention: orange more, blue less;", "where it reads, not why it predicts")
+# what the colors are; the short form is for an image of 256 pixels
+LEGENDS = (
+    "attention: orange more, blue less; where the network reads, not why it predicts",
+    "orange, blue: attention, not reasons",
+)
 # the face stays visible through the most saturated color
 OPACITY = 0.7
 # Okabe & Ito's vermilion and blue, as far apart for any color vision
