@@ -27,6 +27,7 @@ def note_run_time(stage: str, seconds: float) -> None:
     times = {}
     with suppress(OSError, ValueError):
         times = json.loads(RUN_TIMES.read_text(encoding="utf-8").removeprefix(_BEGIN))
+    times.pop(stage, None)  # the last one that ran is named last
     times[stage] = {
         "ended": time.strftime("%Y-%m-%d %H:%M"),
         "seconds": round(seconds, 1),
