@@ -21,7 +21,7 @@ Watch = Callable[[int, int], None]
 
 
 class Tracker:
-    """Counts finished items; `track` makes it."""
+    """Counts finished items (`done` of a `unit`); `track` makes it."""
 
     def __init__(
         self, total: int, label: str, unit: str, quiet: bool, watch: Watch | None = None
@@ -30,18 +30,24 @@ class Tracker:
         self._watch = watch
         self._total = total
         self._label = label
-        self._unit = unit
-        self._done = 0
+        self.unit = unit
+        self.done = 0
+        self._restored = 0
         self._began = time.monotonic()
         self._said = self._began
         self._bar: Any = None
         self._terminal = sys.stderr.isatty()
 
-    def advance(self, count: int = 1) -> None:
-        """Count `count` more items as finished."""
-        self._done += count
+    def advance(self, count: int = 1, *, restored: bool = False) -> None:
+        """Count `count` more items as finished.
+
+        Args:
+            restored: by an earlier run: they say nothing of how long the others take.
+        """
+        self.done += count
+        self._restored += count * restored
         if self._watch is not None:
-            self._watch(self._done, self._total)
+            self._watch(self.done, self._total)
         if self._quiet:
             return
         now = time.monotonic()
@@ -72,18 +78,19 @@ class Tracker:
     def _draw(self) -> None:
         if self._bar is None:
             self._bar = _make_bar()
-            self._task = self._bar.add_task(self._label, total=self._total, unit=self._unit)
+            self._task = self._bar.add_task(self._label, total=self._total, unit=self.unit, pace="")
             self._bar.start()
-        rate = self._done / (time.monotonic() - self._began)
-        self._bar.update(self._task, completed=self._done, rate=f"{rate:.1f}/s")
+        self._bar.update(self._task, completed=self.done, pace=self._pace())
 
     def _say(self) -> None:
-        elapsed = time.monotonic() - self._began
-        rate = self._done / elapsed
-        line = f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s"
-        if 0 < self._done < self._total:
-            line += f", {_clock((self._total - self._done) / rate)} left"
+        line = f"{self._label}: {self.done}/{self._total} {self.unit}, {self._pace()}"
         print(line, file=sys.stderr, flush=True)
+
+    def _pace(self) -> str:
+        """Say how fast this run is, and what it needs for the rest."""
+        rate = (self.done - self._restored) / (time.monotonic() - self._began)
+        left = self._total - self.done
+        return f"{rate:.1f}/s" + (f", {_clock(left / rate)} left" if rate and left > 0 else "")
 
 
 @contextmanager
@@ -107,15 +114,13 @@ def track(
 def _make_bar() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Left
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[unit]}", markup=False),
-        TextColumn("{task.fields[rate]}"),
-        Left(),
+        TextColumn("{task.fields[pace]}"),
         console=Console(stderr=True),
         transient=True,
     )

@@ -125,7 +125,7 @@ def _train(
     with track(settings.epochs * steps, "finetune", "batches") as progress:
         tuner = Tuner(fabric, trainee, stills, inputs, settings, progress.advance)
         state = cached.checkpoint()
-        progress.advance(len(state.history) * steps if state else 0)
+        progress.advance(len(state.history) * steps if state else 0, restored=True)
         state = tuner.fit(state, lambda *_: None, cached.save_checkpoint)
     metadata = {
         "classes": stills.classes,

@@ -40,7 +40,8 @@ class Table(Protocol):
     def add(self, row: Row) -> None: ...
 
     def close(self, complete: bool) -> None:
-        """Finish the file, and mark it where rows are missing."""
+        """Finish the file, and mark it where rows are missing; without a row that could be marked,
+        remove it."""
         ...
 
     def discard(self) -> None:
@@ -149,6 +150,7 @@ class TextTable(ABC):
         self._lines = Lines(path)
         # the last two rows, and where their lines begin
         self._recent: deque[tuple[int, Any]] = deque(maxlen=2)
+        self._any = False
 
     @abstractmethod
     def _line(self, row: Any, complete: bool) -> None:
@@ -159,11 +161,14 @@ class TextTable(ABC):
         with writing_to(self._path.parent):
             self._line(row, True)
         self._recent.append((start, row))
+        self._any = True
 
     def close(self, complete: bool) -> None:
         with writing_to(self._path.parent), closing(self._lines):
             if not complete:
                 self._mark()
+        if not complete and not self._any:
+            remove(self._path)
 
     def discard(self) -> None:
         with suppress(UserError):
@@ -244,6 +249,8 @@ class IntervalTable(TextTable):
         self._end_s = 0.0
 
     def add(self, row: Row) -> None:
+        # a frame without a row here is an answer too
+        self._any = True
         self._frames.add(row)
 
     def close(self, complete: bool) -> None:
@@ -289,14 +296,19 @@ class ParquetTable:
         self._file = pa.OSFile(os.fsencode(path), "wb")
         self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd")
         self._waiting: list[dict[str, Any]] = []
+        self._any = False
 
     def add(self, row: Row) -> None:
         # the last row waits for `close`
         if len(self._waiting) >= GROUP_ROWS:
             self._flush()
         self._waiting.append(plain(row, self._head))
+        self._any = True
 
     def close(self, complete: bool) -> None:
+        if not complete and not self._any:
+            self.discard()
+            return
         try:
             if self._waiting:
                 self._waiting[-1]["complete"] = complete

@@ -213,7 +213,9 @@ class Predictor:
             table.close(complete)
             stopped = pressed()
         warning = None
-        if stopped and seen < count:
+        if stopped and not seen:
+            warning = "stopped before its first frame: no table is left"
+        elif stopped and seen < count:
             warning = f"stopped after frame {seen}: the table ends there (complete=false)"
         elif not one.faces:
             warning = f"no face found in {plural(seen, 'frame')}"

@@ -69,7 +69,8 @@ def predict(
         found = f"{plural(done.frames, 'frame')}, {plural(done.faces, 'face')}"
         # a table whose name is not the video's does not say whose it is
         named = live or done.path.name.startswith(f"{video.stem}.")
-        say(f"{shown(done.path)}: {found}{'' if named else f' of {shown(video)}'}{dropped}")
+        if done.path.exists():
+            say(f"{shown(done.path)}: {found}{'' if named else f' of {shown(video)}'}{dropped}")
         for path, what in added_files(done.path, options):
             say(f"{shown(path)}: {what}")
         if done.likeness.warning:

@@ -141,7 +141,7 @@ def fit(
     with track(params.steps, "pretrain", "steps") as progress:
         trainer = Pretrainer(fabric, network, crops, params, fed, progress.advance)
         state = cached.checkpoint()
-        progress.advance(len(state.history) * ROUND if state else 0)
+        progress.advance(len(state.history) * ROUND if state else 0, restored=True)
         state = trainer.fit(state, lambda *_: None, cached.save_checkpoint, SAVE_S)
     examples = draw_examples(network.to(fabric.device), crops, fed, params.seed)
     losses = [row["train_loss"] for row in state.history]

@@ -1,7 +1,8 @@
 """Where a report comes from: data, code, versions, machine.
 
 Nothing here changes from one run to the next with the same inputs on the same machine: there is no
-time of day and no duration, so that a repeated run writes the same bytes.
+time of day and no duration, so that a repeated run writes the same bytes. Those are noted beside
+the page (`pipeline.common.run_times`).
 """
 
 from __future__ import annotations

@@ -35,10 +35,10 @@ class RunLog:
 
     Args:
         folder: of the curves; None writes nothing (another process does).
-        advance: is called after each epoch.
+        advance: is called after each epoch, with `restored` where an earlier run has trained it.
     """
 
-    def __init__(self, folder: Path | None, advance: Callable[[], None]) -> None:
+    def __init__(self, folder: Path | None, advance: Callable[..., None]) -> None:
         # DVC tracks the folder as an output of the stage: no experiment and no dvc.yaml of its own
         self._live = folder and _Live(str(folder), save_dvc_exp=False, dvcyaml=None)
         self._advance = advance
@@ -56,7 +56,7 @@ class RunLog:
             self._live.end()
             self._live = None
 
-    def add(self, number: int, values: Mapping[str, float]) -> None:
+    def add(self, number: int, values: Mapping[str, float], restored: bool = False) -> None:
         """Add an epoch's losses and scores; one without validation, of a refit, is only counted."""
         if number < self.count:
             return
@@ -65,4 +65,4 @@ class RunLog:
             for name in in_order(values):
                 self._live.log_metric(name, round(values[name], 6))
             self._live.next_step()
-        self._advance()
+        self._advance(restored=restored)

@@ -151,6 +151,8 @@ class Networks:
     checkpoint_seconds: float
     smoothings: Smoothings
     further: Sequence[FurtherTables] = ()
+    # keys of runs that the store has when the stage begins: their epochs are counted then
+    _restored: set[str] = field(default_factory=set)
     _domains: dict[int, tuple[Domain, dict[str, float]]] = field(default_factory=dict)
 
     @property
@@ -174,6 +176,10 @@ class Networks:
         plan = [Planned(fold, seed, self._key(fold, seed)) for fold in folds for seed in seeds]
         total = sum(self._epochs(one.fold) for one in plan)
         with track(total, "train", "epochs", quiet=not self.processes.first) as progress:
+            for one in plan:
+                if self.store.has(CachedRun.NAMESPACE, one.key, "file"):
+                    self._restored.add(one.key)
+                    progress.advance(self._epochs(one.fold), restored=True)
             done = self._side_by_side(plan, folds, output, progress)
             for one in plan:
                 outcome = self._outcome(one) if one.key in done else None
@@ -196,16 +202,16 @@ class Networks:
 
         The baselines are fitted there too.
         """
-        missing = [one for one in plan if not self.store.has(CachedRun.NAMESPACE, one.key, "file")]
+        missing = [one for one in plan if one.key not in self._restored]
         if self.worker_count == 1 or len(missing) < 2:
             return set()
         unfitted = [fold for fold in folds if self.baselines_of(fold).finished() is None]
         logs: dict[str, RunLog] = {}
         done: set[str] = set()
 
-        def report(one: Planned, epoch: tuple[int, dict[str, float]]) -> None:
+        def report(one: Planned, epoch: tuple[int, dict[str, float], bool]) -> None:
             if one.key not in logs:
-                logs[one.key] = opened.enter_context(self._log(output / one.name, progress))
+                logs[one.key] = opened.enter_context(self._log(one, output / one.name, progress))
             logs[one.key].add(*epoch)
 
         job = RunJob(
@@ -232,7 +238,7 @@ class Networks:
         """Take a run from the store or train it here, and write its folder."""
         outcome = self.processes.agreed(partial(self._outcome, one))
         word = "trained" if outcome is None else "cached"
-        with self._log(folder, progress) as log:
+        with self._log(one, folder, progress) as log:
             if outcome is None:
                 outcome = self._training.run(one, log.add)
             for number, row in enumerate(outcome.history):
@@ -255,8 +261,10 @@ class Networks:
     def _outcome(self, one: Planned) -> Outcome | None:
         return CachedRun(self.store, one.key).finished()
 
-    def _log(self, folder: Path, progress: Tracker) -> RunLog:
-        return RunLog(folder / "curves" if self.processes.first else None, progress.advance)
+    def _log(self, one: Planned, folder: Path, progress: Tracker) -> RunLog:
+        counted = one.key in self._restored
+        advance = (lambda **_: None) if counted else progress.advance
+        return RunLog(folder / "curves" if self.processes.first else None, advance)
 
     def _conclude(
         self,
@@ -268,8 +276,9 @@ class Networks:
         progress: Tracker,
     ) -> None:
         """Report the result of a run, and write its network."""
-        # epochs that early stopping has saved, or that a run from the store did not take
-        progress.advance(self._epochs(one.fold) - log.count)
+        if one.key not in self._restored:
+            # epochs that early stopping has saved
+            progress.advance(self._epochs(one.fold) - log.count)
         best = outcome.history[outcome.best]
         progress.note(
             f"{one}: {word}, {len(outcome.history)} epochs, validation "

@@ -57,7 +57,7 @@ class RunJob:
     def do(self, item: Planned | Fold) -> Fitted | None:
         if isinstance(item, Fold):
             return list(baselines(self._probes, item, params=self.params.train))
-        self._training.run(item, lambda number, row: report((number, row)))
+        self._training.run(item, lambda *epoch: report(epoch))
         return None
 
     @cached_property

@@ -221,7 +221,7 @@ class Training:
             trainer, state = self._fit(
                 planned,
                 CachedRefit(self.store, planned.key),
-                lambda number, row: on_epoch(done + number, row),
+                lambda number, row, restored: on_epoch(done + number, row, restored),
                 refit=chosen.best,
             )
             refit = state.history
@@ -241,7 +241,7 @@ class Training:
         found = self.processes.agreed(cached.finished)
         if found is not None:
             for number, row in enumerate(found.history):
-                on_epoch(number, row)
+                on_epoch(number, row, True)
             return found
         running = CachedRun(self.store, planned.key)
         trainer, state = self._fit(planned, running, on_epoch)

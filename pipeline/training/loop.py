@@ -27,8 +27,8 @@ from arpgnet.pipeline.training.state import State, epoch_seed, snapshot
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# called with an epoch's number, and its losses and scores
-OnEpoch = Callable[[int, dict[str, float]], None]
+# called with an epoch's number, its losses and scores, and whether an earlier run has trained it
+OnEpoch = Callable[[int, dict[str, float], bool], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +123,11 @@ class EpochLoop(ABC):
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
         for number, row in enumerate(state.history):
-            on_epoch(number, row)
+            on_epoch(number, row, True)
         saved = time.monotonic()
         while not self.finished(state):
             self._epoch(state)
-            on_epoch(len(state.history) - 1, state.history[-1])
+            on_epoch(len(state.history) - 1, state.history[-1], False)
             if time.monotonic() - saved >= seconds and not self.finished(state):
                 save(state)
                 saved = time.monotonic()

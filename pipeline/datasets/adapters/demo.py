@@ -123,6 +123,11 @@ def render(demo: DemoParams, workers: int) -> None:
     # minutes, and a folder that nobody asked for
     print(f"rendering the demo, {plural(count, 'clip')}, into {root}", file=sys.stderr, flush=True)
     with track(count, "render the demo", "clips") as tracker:
+
+        def finished(done: int, _: int) -> None:
+            tracker.advance(done - 1 - tracker.done, restored=True)
+            tracker.advance()
+
         render_dataset(
             root,
             subjects=demo.subjects,
@@ -131,5 +136,5 @@ def render(demo: DemoParams, workers: int) -> None:
             fps=demo.fps,
             seed=demo.seed,
             workers=workers,
-            progress=lambda done, total: tracker.advance(),
+            progress=finished,
         )

@@ -17,6 +17,11 @@ TOP = 1.5
 # standard deviation of a region's reach, in sides of the face's box: about half of the distance
 # between regions of the 7 x 7 grid, and between landmark regions
 REACH = 0.1
+# what the colors are; the short form is for an image of 256 pixels
+LEGENDS = (
+    "attention: orange more, blue less; where the network reads, not why it predicts",
+    "orange, blue: attention, not reasons",
+)
 # the face stays visible through the most saturated color
 OPACITY = 0.7
 # Okabe & Ito's vermilion and blue, as far apart for any color vision
@@ -40,10 +45,10 @@ def heat(regions: Regions) -> tuple[np.ndarray, np.ndarray]:
     return level, np.minimum(1.0, weight)
 
 
-def draw_heat(image: np.ndarray, row: Row) -> None:
-    """Color a face of an image, uint8 [H, W, 3], in place."""
+def draw_heat(image: np.ndarray, row: Row) -> bool:
+    """Color a face of an image, uint8 [H, W, 3], in place; return whether it is in the image."""
     if row.regions is None or row.box is None:
-        return
+        return False
     corner, opposite = row.box[:2], row.box[2:]
     margin = AROUND * (opposite - corner)
     first = np.floor(corner - margin).astype(int)
@@ -52,7 +57,7 @@ def draw_heat(image: np.ndarray, row: Row) -> None:
     x1, y1 = np.clip(first, 0, sides).tolist()
     x2, y2 = np.clip(last, 0, sides).tolist()
     if x2 <= x1 or y2 <= y1:
-        return
+        return False
     level, near = heat(row.regions)
     colors = np.where(level[..., None] > 0, MORE, LESS)
     alpha = OPACITY * near * np.minimum(1.0, np.abs(level))
@@ -62,3 +67,4 @@ def draw_heat(image: np.ndarray, row: Row) -> None:
     under = image[y1:y2, x1:x2].astype(np.float32)
     share = large[..., 3:].astype(np.float32) / 255
     image[y1:y2, x1:x2] = (under + share * (large[..., :3] - under)).round().astype(np.uint8)
+    return True

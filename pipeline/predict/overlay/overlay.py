@@ -15,7 +15,7 @@ from arpgnet.pipeline.predict.blur import without_faces
 from arpgnet.pipeline.predict.formats import beside
 from arpgnet.pipeline.predict.letterbox import Letterbox
 from arpgnet.pipeline.predict.overlay.boxes import draw_faces, draw_note
-from arpgnet.pipeline.predict.overlay.heat import draw_heat
+from arpgnet.pipeline.predict.overlay.heat import LEGENDS, draw_heat
 from arpgnet.pipeline.predict.overlay.marks import sizes
 from arpgnet.pipeline.predict.overlay.strip import Strip
 from arpgnet.pipeline.predict.rows import ByFrame, Row, TableHeader
@@ -61,7 +61,7 @@ class Overlay:
         # the first image's sides, whatever the stream changes to
         self._canvas = Letterbox(width, height)
         self._size = sizes(width, height)
-        self._strip = Strip(head.display, width, self._size)
+        self._strip = Strip(head.display, width, self._size, LEGENDS if attention else ())
         # an overlay is passed on without its page: the short form always fits
         self._note = "trained on rendered faces only" if head.warning else ""
         self._frames = ByFrame(self._draw)
@@ -87,11 +87,10 @@ class Overlay:
         shown = self._images.at(rows[0].frame)
         image = self._canvas.image(without_faces(shown.image, rows[0]))
         rows = [self._canvas.row(row, *shown.image.shape[1::-1]) for row in rows]
-        for row in rows if self._attention else ():
-            draw_heat(image, row)
+        colored = [draw_heat(image, row) for row in rows if self._attention]
         draw_faces(image, rows, self._display, self._size)
         if self._note:
             draw_note(image, self._note, self._size)
-        strip = self._strip.draw(shown.time_s, rows)
+        strip = self._strip.draw(shown.time_s, rows, legend=any(colored))
         self._encoder.add(shown.time_s, np.concatenate([image, strip]))
         self._done_s = shown.time_s

@@ -71,9 +71,13 @@ class Strip:
         display: of the task.
         width: of the image.
         size: of text and lines.
+        legends: what the colors of the faces are, longest form first; the first that fits has a
+            line below.
     """
 
-    def __init__(self, display: Display, width: int, size: Sizes) -> None:
+    def __init__(
+        self, display: Display, width: int, size: Sizes, legends: Sequence[str] = ()
+    ) -> None:
         self._display, self._width, self._size = display, width, size
         self._past: dict[int, _Past] = {}
         # which face stands in which panel; a face keeps its own
@@ -83,12 +87,16 @@ class Strip:
         # height of a line, in rows of text
         self._rows = SIGNED_ROWS if display.range[0] < 0 else 1
         self._above = size.text // 3
+        fitting = (text for text in legends if text_width(text, size.text) <= width - size.text)
+        self._legend = next(fitting, legends[-1] if legends else "")
         # a line for the face, and one for the time
-        self.height = self._above + (self.lines * self._rows + 2) * size.row
+        self._lines = self.lines * self._rows + 2
+        self.height = self._above + (self._lines + bool(self._legend)) * size.row
         self._most = max(1, width // (PANEL_TEXTS * size.text))
 
-    def draw(self, time_s: float, rows: Sequence[Row]) -> np.ndarray:
-        """The strip [height, width, 3] at the time of a frame, with the frame's rows."""
+    def draw(self, time_s: float, rows: Sequence[Row], *, legend: bool = False) -> np.ndarray:
+        """The strip [height, width, 3] at the time of a frame, with the frame's rows; with its
+        legend if one of the faces is colored."""
         self._learn(time_s, rows)
         strip = np.full((self.height, self._width, 3), GROUND, np.uint8)
         canvas = strip[self._above :]
@@ -105,6 +113,8 @@ class Strip:
             text = f"+{more}"
             x = self._width - text_width(text, self._size.text, BOLD) - self._size.text // 2
             self._put(canvas, text, x, 0, WHITE, BOLD)
+        if legend:
+            self._put(canvas, self._legend, self._size.text // 2, self._lines, GRAY)
         return strip
 
     def _learn(self, time_s: float, rows: Sequence[Row]) -> None:

@@ -35,6 +35,17 @@ def test_a_long_job_says_something_now_and_then(
     assert lines[-1].startswith("long: 100/100 epochs, ")
 
 
+def test_what_an_earlier_run_has_finished_says_nothing_of_the_pace(
+    clock: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with progress.track(100, "long", "epochs") as tracker:
+        tracker.advance(60, restored=True)
+        for _ in range(6):
+            tracker.advance(5)
+    # this run's 20 took 12 s, and 20 are left
+    assert capfd.readouterr().err.splitlines()[0] == "long: 80/100 epochs, 1.7/s, 0:12 left"
+
+
 def test_progress_can_be_watched_in_silence(clock: None, capfd: pytest.CaptureFixture[str]) -> None:
     seen: list[tuple[int, int]] = []
     with progress.track(

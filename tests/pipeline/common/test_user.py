@@ -72,7 +72,7 @@ def test_learning_curves_need_no_name(
     # a DVC repository, of which dvclive asks the folder of its cache
     (tmp_path / ".dvc").mkdir()
     nobody.chdir(tmp_path)
-    with RunLog(tmp_path / "curves", lambda: None) as log:
+    with RunLog(tmp_path / "curves", lambda **_: None) as log:
         log.add(0, EPOCH)
     assert (tmp_path / "curves/plots/metrics/val_uar.tsv").is_file()
 

@@ -96,7 +96,7 @@ def write(
 def log_run(root: Path, fold: int, seed: int, *, epochs: int) -> None:
     """Write what training says of a run: its curves and its metadata."""
     curves = root / f"artifacts/runs/fold{fold}-seed{seed}/curves"
-    with RunLog(curves, lambda: None) as log:
+    with RunLog(curves, lambda **_: None) as log:
         for epoch in range(epochs):
             scores = {"val_uar": 0.1 * epoch, "val_macro_f1": 0.1 * epoch}
             log.add(epoch, {"train_loss": 1.0 + seed, "val_loss": 2.0, **scores})

@@ -128,6 +128,15 @@ def test_a_table_that_ends_early_says_so_in_its_last_row(tmp_path: Path, form: F
     )
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_table_without_a_row_that_could_be_marked_is_not_left(
+    tmp_path: Path, form: Format
+) -> None:
+    for complete in (True, False):
+        open_table(tmp_path / "talk", form, HEAD).close(complete)
+        assert (tmp_path / "talk").exists() == complete
+
+
 def test_the_last_row_of_a_parquet_group_is_marked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params
+from arpgnet.pipeline.common.run_times import note_run_time
 from arpgnet.pipeline.report.charts import Curve, curves_charts, reliability_chart
 from arpgnet.pipeline.report.images import clip_sheet, data_uri, plain_face
 from arpgnet.pipeline.report.page import gather, quarantined, render
@@ -193,6 +194,30 @@ def test_nothing_is_cut_off_on_a_phone(
     rights = page.evaluate(f"{wide}.map(one => one.getBoundingClientRect().right)")
     assert len(rights) > 10
     assert max(rights) <= 390
+    page.close()
+
+
+def test_how_long_the_stages_took_is_shown_where_they_ran_and_is_no_part_of_the_page(
+    tmp_path: Path,
+    browser: Browser,  # noqa: F811 - the fixture
+    usual: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/index.html").write_text(usual)
+    monkeypatch.chdir(tmp_path)
+    page = browser.new_page()
+    for ran in (False, True):
+        if ran:
+            (tmp_path / ".dvc/tmp").mkdir(parents=True)
+            note_run_time("ingest", 3.0)
+            note_run_time("train", 400.0)
+            note_run_time("train", 340.0)
+        page.goto((tmp_path / "reports/index.html").as_uri())
+        said = page.inner_text("table.run")
+        assert ("6 min on " in said) == ran
+        assert ("ingest 3 s, train 6 min;" in said) == ran
+        assert ("data listed" in said) == ran
     page.close()
 
 

@@ -126,7 +126,7 @@ def test_epochs_that_are_reported_again_are_written_once(tmp_path: Path) -> None
         dict.fromkeys(("train_loss", "val_loss", "val_uar", "val_macro_f1"), n / 7) for n in (1, 2)
     ]
     counted: list[int] = []
-    with RunLog(tmp_path / "curves", lambda: counted.append(1)) as log:
+    with RunLog(tmp_path / "curves", lambda **_: counted.append(1)) as log:
         for number in (0, 0, 1, 0, 1):
             log.add(number, rows[number])
     assert [row["val_uar"] for row in read_curves(tmp_path / "curves")] == [0.142857, 0.285714]

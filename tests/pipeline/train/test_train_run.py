@@ -14,6 +14,7 @@ import torch
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import EvaluateParams, Params
 from arpgnet.pipeline.common.params_file import parse_params
+from arpgnet.pipeline.common.progress import Tracker
 from arpgnet.pipeline.evaluate.summary import summarize
 from arpgnet.pipeline.store import Store
 from arpgnet.pipeline.tables.curves import read_curves, read_run_metadata
@@ -211,10 +212,21 @@ def test_killed_run_ends_with_the_same_bytes(
         seen.append(len(state.history))
         epoch(self, state)
 
+    counted: list[tuple[int, bool]] = []
+
+    def advance(self: Tracker, count: int = 1, *, restored: bool = False) -> None:
+        if self.unit == "epochs":
+            counted.append((count, restored))
+
+    monkeypatch.setattr(Tracker, "advance", advance)
     monkeypatch.setattr(Trainer, "_epoch", watched)
     shutil.rmtree(root / "artifacts")
     train(small_params(), root=root, checkpoint_seconds=seconds)
     assert seen[0] == (5 if saves else 0)
+    whole = counted[0]
+    assert whole[1]  # the finished run, before anything else
+    assert sum(count for count, _ in counted) == 2 * whole[0]
+    assert sum(count for count, restored in counted[1:] if restored) == (5 if saves else 0)
     assert files(root) == files(trained)
     assert Store().stats()["train"].entries == 2
     assert "train-checkpoint" not in Store().stats()

@@ -166,19 +166,23 @@ def test_the_label_of_a_face_at_the_top_stands_below_it(tmp_path: Path) -> None:
     assert near(image[90:102, 100:180], color_of(0)).mean() > 0.3
 
 
-def test_the_heat_map_can_be_left_out(tmp_path: Path) -> None:
+def test_the_heat_map_is_explained_and_can_be_left_out(tmp_path: Path) -> None:
     video = film(tmp_path / "a.mkv", times_ms=[0])
     looks = Regions(np.array([[0.5, 0.5]]), np.array([1.5]))
     box = np.array([100.0, 120.0, 300.0, 320.0])
-    colors = []
+    faces, heights = [], []
     for attention in (True, False):
         head = TableHeader("a", CLASSES, 0)
         made = Overlay(tmp_path / "o.mp4", video, plan(video), head, attention=attention)
         made.add(Row(0, 0.0, 0, box, 0.9, VALUES, 1.0, regions=looks))
         made.close(True)
-        colors.append(frames_of(tmp_path / "o.mp4")[1][0][220, 200])
-    assert not near(colors[0], (GRAY, GRAY, GRAY))
-    assert near(colors[1], (GRAY, GRAY, GRAY))
+        image = frames_of(tmp_path / "o.mp4")[1][0]
+        faces.append(near(image[220, 200], (GRAY, GRAY, GRAY)))
+        # a line more below the curves
+        heights.append(len(image))
+        assert (image[-16:, 250:400].max() > 150) == attention
+    assert faces == [False, True]
+    assert heights[0] == heights[1] + 16
 
 
 @pytest.mark.parametrize(
