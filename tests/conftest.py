@@ -26,6 +26,7 @@ LONGEST = [
     "test_engine.py",
     "test_environment.py",
     "test_assembly.py",
+    "test_activations.py",
     "test_run.py",
     "test_processes.py",
     "test_demo_pack_training.py",

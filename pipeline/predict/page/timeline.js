@@ -188,6 +188,8 @@ class Timeline {
 
   // the moment, on top of what was painted
   draw() {
+    // in a frame that is not laid out yet; its first size is a resize, which paints
+    if (!this.ground.width) return;
     const scale = window.devicePixelRatio || 1;
     const pen = this.canvas.getContext("2d");
     pen.setTransform(1, 0, 0, 1, 0, 0);

@@ -142,6 +142,7 @@ def test_equal_settings_give_equal_bytes(project: Path, tmp_path: Path) -> None:
     assert run(project, store) == first
 
 
+@pytest.mark.slow
 def test_a_run_killed_anywhere_goes_on_to_the_same_bytes(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

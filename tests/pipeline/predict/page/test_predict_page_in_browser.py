@@ -276,3 +276,21 @@ def test_other_tasks_have_their_own_scale(
     assert float(bar.rstrip("%")) == pytest.approx(25 if kind == "valence_arousal" else 0, abs=0.01)
     assert wrong == []
     page.close()
+
+
+def test_a_page_that_is_not_laid_out_yet_is_painted_when_it_is(
+    browser: Browser,  # noqa: F811
+    written: Path,
+) -> None:
+    around = written.with_name("around.html")
+    around.write_text(f"<iframe src='{written.name}' style='display: none'></iframe>")
+    opened = browser.new_page()
+    wrong = watched(opened)
+    opened.goto(around.as_uri())
+    frame = opened.frames[1]
+    assert frame.evaluate("document.querySelector('#timelines canvas').width") == 0
+    opened.locator("iframe").evaluate("it => { it.style = 'width: 900px; height: 800px'; }")
+    canvas = frame.locator("#timelines canvas").first
+    expect(canvas).not_to_have_js_property("width", 0)
+    assert wrong == []
+    opened.close()
