@@ -74,7 +74,7 @@ def test_rml_leaves_one_speaker_out_and_pools_all_clips(run: Run, tmp_path: Path
     assert "of 48 clips per seed" in page
 
 
-# Aff-Wild2 and CK+ are in make test
+# Aff-Wild2 is in make test
 @pytest.mark.slow
 def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
     root = rendered_trees.write_afew(tmp_path / "afew")
@@ -245,6 +245,7 @@ def test_trained_on_ckplus_and_scored_on_ravdess(run: Run, ckplus: Path, tmp_pat
         assert line in page
 
 
+@pytest.mark.slow
 def test_ckplus_gives_its_own_landmarks(run: Run, ckplus: Path) -> None:
     own = {"dataset.name": "ckplus", "dataset.root": str(ckplus), "graph.regions": "landmark"}
     given = {"faces.source": "aligned", "faces.landmarks": "provided"}

@@ -172,6 +172,7 @@ def test_verify_finds_and_deletes_what_is_damaged(workspace: Workspace, own_stor
     assert "0 entries" in arpgnet("store", "gc", "--dry-run").stdout
 
 
+@pytest.mark.slow
 def test_a_damaged_output_is_one_line_and_dvc_makes_it_anew(workspace: Workspace) -> None:
     workspace.dvc("repro", "decode")
     whole = shards(workspace)

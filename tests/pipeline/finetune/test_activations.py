@@ -81,6 +81,7 @@ def test_the_last_blocks_are_tuned_and_appearance_runs_them(project: Path) -> No
     assert np.abs(after - before).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_what_was_computed_is_found_again(
     project: Path, computed: list[tuple[str, int]], tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def alone(separable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_workers_give_the_bytes_of_one_process(
     alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +99,7 @@ def test_number_of_threads_is_that_of_the_settings() -> None:
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_divergence_in_a_worker_is_one_line(tmp_path: Path) -> None:
     # more than float16 can hold: infinite features
     write_data(tmp_path, signal=1e6)

@@ -168,7 +168,9 @@ def garble(folder):
 
 
 # more than 100 folders are listed by workers
-@pytest.mark.parametrize(("videos", "workers"), [(6, 1), (104, 2)])
+@pytest.mark.parametrize(
+    ("videos", "workers"), [(6, 1), pytest.param(104, 2, marks=pytest.mark.slow)]
+)
 def test_a_second_run_reads_no_image(tmp_path, videos, workers):
     root = tmp_path / "aw"
     for number in range(videos):
