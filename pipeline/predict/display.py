@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from arpgnet.pipeline.tables.facs import PRESENT, RANGES, described, unit_of
+from arpgnet.pipeline.tables.facs import PRESENT, RANGES, SCALES, described, unit_of
 from arpgnet.pipeline.tables.predictions import EXPRESSION
 
 
@@ -28,6 +28,16 @@ class Display:
     def of_classes(self) -> bool:
         """Whether one of the outputs is the most probable."""
         return self.kind == EXPRESSION
+
+    @property
+    def scale(self) -> str:
+        """Say in a line what the columns of values are; empty: probabilities of classes."""
+        if self.of_classes:
+            return ""
+        meanings = ((name, described(name)) for name in self.names)
+        named = [f"{name} {meaning}" for name, meaning in meanings if meaning]
+        what, scale = SCALES[self.kind]
+        return f"{what}: {scale}{'; ' if named else ''}{', '.join(named)}"
 
     @property
     def range(self) -> tuple[float, float]:

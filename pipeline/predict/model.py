@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +17,10 @@ from arpgnet.pipeline.networks.packs import ModelSpec, Pack, load_pack
 from arpgnet.pipeline.networks.pretrained import pretrained
 from arpgnet.pipeline.networks.sessions import OnnxGraph, open_graph
 from arpgnet.pipeline.networks.tuned import tuned
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.publish.needs import median_s, sound_clips
 from arpgnet.pipeline.report.location import CARD
 from arpgnet.pipeline.tables.curves import RUNS
-from arpgnet.pipeline.tables.facs import SCALES, described
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.tables.pretraining import PRETRAINED
@@ -87,7 +86,7 @@ class Model:
     @property
     def scale(self) -> str:
         """Say in a line what the columns of values are; empty: probabilities of classes."""
-        return scale_of(self.kind, self.classes)
+        return Display(self.kind, self.classes).scale
 
     @property
     def also(self) -> dict[str, list[str]]:
@@ -118,16 +117,6 @@ class Model:
             {name: trained[name] for name in ("offsets", "window", "stride")}
             | {"frames": self.info["network"]["fusion"]["max_frames"]}
         )
-
-
-def scale_of(kind: str, outputs: Sequence[str]) -> str:
-    """Say in a line what a task's columns of values are; empty: probabilities of classes."""
-    if kind == EXPRESSION:
-        return ""
-    meanings = ((name, described(name)) for name in outputs)
-    named = [f"{name} {meaning}" for name, meaning in meanings if meaning]
-    what, scale = SCALES[kind]
-    return f"{what}: {scale}{'; ' if named else ''}{', '.join(named)}"
 
 
 def load_model(root: Path = Path(), run: str | None = None) -> Model:

@@ -322,7 +322,7 @@ class ParquetTable:
                         "stride_s": str(self._head.stride_s),
                         "warning": self._head.warning,
                         "kind": self._head.kind,
-                        "scale": self._head.scale,
+                        "scale": self._head.display.scale,
                         **_domain(self._head.likeness),
                         **_also(self._head),
                     }
@@ -364,8 +364,8 @@ def _domain(likeness: Likeness | None) -> dict[str, str]:
 def _also(head: TableHeader) -> dict[str, str]:
     """Return the metadata about further tasks, none where there are none."""
     tasks = [
-        {"kind": display.kind, "outputs": list(display.names), "scale": scale}
-        for display, scale in zip(head.also, head.also_scales, strict=True)
+        {"kind": display.kind, "outputs": list(display.names), "scale": display.scale}
+        for display in head.also
     ]
     return {"also": json.dumps(tasks, ensure_ascii=False)} if tasks else {}
 

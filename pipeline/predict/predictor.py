@@ -22,7 +22,7 @@ from arpgnet.pipeline.predict.features import Networks
 from arpgnet.pipeline.predict.formats import WITH_LANDMARKS, Format, formats_of
 from arpgnet.pipeline.predict.likeness import Likeness
 from arpgnet.pipeline.predict.live import LivePass, schedule_of
-from arpgnet.pipeline.predict.model import Model, scale_of
+from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.output import Tee, closed_after_a_fault, open_table
 from arpgnet.pipeline.predict.overlay.overlay import Overlay, overlay_path
 from arpgnet.pipeline.predict.page.page import Page, page_path
@@ -288,10 +288,8 @@ class Predictor:
             stride_s,
             self.model.warning,
             self.model.kind,
-            self.model.scale,
             Likeness(self.model.domain),
             [Display(kind, outputs) for kind, outputs in self.model.also.items()],
-            [scale_of(kind, outputs) for kind, outputs in self.model.also.items()],
         )
 
     def _add_images(

@@ -80,10 +80,8 @@ class TableHeader:
         warning: what the reader must know of the network.
         kind: the task; of others than expressions, `classes` are the names of targets, and
             probabilities their values.
-        scale: what the values of targets mean.
         likeness: how unlike the training clips its faces are; known at the end.
         also: further tasks, whose J outputs follow one another in `Row.further`.
-        also_scales: what the values of each mean.
     """
 
     video: str
@@ -93,10 +91,8 @@ class TableHeader:
     stride_s: float = NAN
     warning: str = ""
     kind: str = EXPRESSION
-    scale: str = ""
     likeness: Likeness | None = None
     also: Sequence[Display] = ()
-    also_scales: Sequence[str] = ()
 
     @cached_property
     def display(self) -> Display:

@@ -13,7 +13,7 @@ from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.datasets.layout import videos_below
 from arpgnet.pipeline.predict.camera import is_live
 from arpgnet.pipeline.predict.display import Display
-from arpgnet.pipeline.predict.model import Model, scale_of
+from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.names import SUMMARY, added_files, targets
 from arpgnet.pipeline.predict.overlay.overlay import SUFFIX as OVERLAY
 from arpgnet.pipeline.predict.page.page import FILM
@@ -47,8 +47,8 @@ def predict(
     videos = [sources[0]] if _is_camera(sources, options) else list_videos(sources)
     wanted = targets(videos, options)
     predictor = Predictor(model, options)
-    for scale in (model.scale, *(scale_of(*one) for one in model.also.items())):
-        if scale:
+    for task in ((model.kind, model.classes), *model.also.items()):
+        if scale := Display(*task).scale:
             say(scale)
     good, stopped, count = True, False, 0
     summary: list[Mapping[str, Any]] = []
