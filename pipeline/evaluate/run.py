@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from arpgnet.pipeline.common.params import EvaluateParams
-from arpgnet.pipeline.evaluate.further import further_scores
+from arpgnet.pipeline.evaluate.further import FurtherScores, further_scores
 from arpgnet.pipeline.evaluate.plots import (
     write_confusion,
     write_curves,
@@ -78,10 +78,7 @@ def evaluate(params: EvaluateParams, *, root: Path = Path()) -> None:
     views = read_views(root)
     details["views"] = view_scores(tested, views, clips, params) if views else None
     also = further_scores(clips, params, metadata, root)
-    metrics |= also.metrics
-    details |= also.details
-    write_json(metrics, root / METRICS)
-    write_json(details, root / DETAILS)
+    _write_scores(metrics, details, also, root)
     write_confusion(tested, root / PLOTS / "confusion.csv")
     write_reliability(details["reliability"], root / PLOTS / "reliability.csv")
     write_subjects(details["subjects"]["rows"], root / PLOTS / "subjects.csv")
@@ -99,10 +96,7 @@ def _evaluate_targets(params: EvaluateParams, root: Path) -> None:
     details["training"] = {name: read_run_metadata(root / RUNS / name) for name in names}
     metrics |= smoothing_metrics(details["training"].values())
     also = further_scores(clips, params, metadata, root)
-    metrics |= also.metrics
-    details |= also.details
-    write_json(metrics, root / METRICS)
-    write_json(details, root / DETAILS)
+    _write_scores(metrics, details, also, root)
     write_outputs(details["models"][NETWORK]["per_output"], root / PLOTS / "outputs.csv")
     _write_histories(names, root, (*LOSSES, f"val_{details['scores'][0]}"))
 
@@ -120,6 +114,14 @@ def smoothing_metrics(training: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         ),
     }
     return {"smoothing": rounded(found)}
+
+
+def _write_scores(
+    metrics: dict[str, Any], details: dict[str, Any], also: FurtherScores, root: Path
+) -> None:
+    """Write the scores of the main task, with those of further ones under `also`."""
+    write_json(metrics | also.metrics, root / METRICS)
+    write_json(details | also.details, root / DETAILS)
 
 
 def _metadata(manifest: Manifest, root: Path) -> dict[str, Any]:
