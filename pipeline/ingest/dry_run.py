@@ -131,8 +131,8 @@ def _check(
         # all of them, to find every file on a failing disk
         lines.append(replace(_fault("content changed, same length and time", names), first=names))
     lines += [
-        _sets("identical files", {one: file.sha256 for one, file in usable.items()}),
-        _sets("near-duplicate clips", near_duplicates),
+        _sets("identical files", {one: file.sha256 for one, file in usable.items()}, where),
+        _sets("near-duplicate clips", near_duplicates, where),
         *_lengths(listing.clips, media, metadata),
         *_target_lengths(listing.clips, targets, media, metadata),
         _note("unused files", listing.unused),
@@ -199,14 +199,24 @@ def _files(
         yield _fault(f"unreadable: {reason}", names)
 
 
-def _sets(what: str, key: dict[Media, str] | dict[Media, int | None]) -> Line:
-    """Count files that share a key with others."""
-    sizes = [
-        size for value, size in Counter(key.values()).items() if size > 1 and value is not None
-    ]
-    if not sizes:
+def _sets(
+    what: str, key: dict[Media, str] | dict[Media, int | None], where: dict[Media, str]
+) -> Line:
+    """Count files that share a key with others, and name the first such groups."""
+    groups: dict[str | int, list[str]] = {}
+    for one, value in key.items():
+        if value is not None:
+            groups.setdefault(value, []).append(where[one])
+    shared = [names for names in groups.values() if len(names) > 1]
+    if not shared:
         return Line(what, "-", "0", "ok")
-    return Line(what, "-", f"{sum(sizes)} in {plural(len(sizes), 'group')}", "unknown")
+    count = f"{sum(map(len, shared))} in {plural(len(shared), 'group')}"
+    first = [f"{names[0]} = {names[1]}{_more(len(names) - 2)}" for names in shared[:_SHOWN]]
+    return Line(what, "-", count, "unknown", first)
+
+
+def _more(count: int) -> str:
+    return f" and {count} more" if count else ""
 
 
 def _lengths(

@@ -129,15 +129,15 @@ def _made_folds(
                 f"{plural(subjects, 'subject')}, but only {plural(len(names), 'fold')}: some "
                 "subjects share a group or near-duplicates"
             )
-        _enough(2, len(names), params, "loso")
+        _enough(2, clips, unit, params, "loso")
         return [_sides(u == name for u in unit) for name in names], remarks
     if params.protocol == "holdout":
         count = max(2, round(1 / params.test_fraction))
-        _enough(count, len(names), params, f"dataset.test_fraction: {params.test_fraction:g}")
+        _enough(count, clips, unit, params, f"dataset.test_fraction: {params.test_fraction:g}")
         tests = _stratified(clips, unit, range(len(clips)), count, params.seed)[:1]
     else:
         count = int(params.folds)
-        _enough(count, len(names), params, f"dataset.folds: {params.folds}")
+        _enough(count, clips, unit, params, f"dataset.folds: {params.folds}")
         tests = _stratified(clips, unit, range(len(clips)), count, params.seed)
     return [_sides(row in test for row in range(len(clips))) for test in tests], []
 
@@ -146,12 +146,28 @@ def _sides(in_test: Iterable[bool]) -> list[str]:
     return ["test" if test else "train" for test in in_test]
 
 
-def _enough(wanted: int, found: int, params: DatasetParams, setting: str) -> None:
+def _enough(
+    wanted: int, clips: Sequence[Clip], unit: Sequence[int], params: DatasetParams, setting: str
+) -> None:
+    found = len(set(unit))
     if found < wanted:
         raise UserError(
             f"{setting} needs at least {plural(wanted, params.group_by)}, but there are only "
-            f"{found}: choose fewer folds or add clips"
+            f"{found}{_joined(clips, found, params)}: choose fewer folds or add clips"
         )
+
+
+def _joined(clips: Sequence[Clip], found: int, params: DatasetParams) -> str:
+    """Say why clips with more subjects (or groups, clips) than that count as so few, if they do."""
+    by = params.group_by
+    named = len(clips) if by == "clip" else len({getattr(clip, by) for clip in clips})
+    if named == found:
+        return ""
+    shared = "files or images" if by == "group" else "groups, files or images"
+    return (
+        f", because some of the {plural(named, by)} share {shared} and stay together "
+        "(`arpgnet data check` lists near-duplicates)"
+    )
 
 
 def _carve(
@@ -171,7 +187,8 @@ def _carve(
     groups = {unit[row] for row in rows}
     if len(groups) < 2:
         raise UserError(
-            f"the training part{fold} has only {plural(len(groups), params.group_by)}, which "
+            f"the training part{fold} has only {plural(len(groups), params.group_by)}"
+            f"{_joined([clips[row] for row in rows], len(groups), params)}, which "
             f"leaves none for validation; add clips{_of_others(params.group_by)}"
         )
     most = max(Counter(clips[row].label for row in rows).values())

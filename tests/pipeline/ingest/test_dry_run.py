@@ -106,6 +106,8 @@ def test_files_that_cannot_be_used_are_named_and_copies_counted(root: Path) -> N
     assert unreadable.first == ["rml-1/s1/di1.avi"]
     assert lines["identical files"] == ("-", "2 in 1 group", "unknown")
     assert lines["near-duplicate clips"] == ("-", "2 in 1 group", "unknown")
+    (near,) = (line for line in findings.lines if line.what == "near-duplicate clips")
+    assert near.first == ["rml-1/s1/an1.avi = rml-1/s2/an1.avi"]
     assert lines["unused files"] == ("-", "1", "unknown")
 
 

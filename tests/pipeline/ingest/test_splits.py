@@ -275,6 +275,17 @@ def test_mistakes(clips, params, message):
     assert message in str(error.value)
 
 
+def test_subjects_that_share_images_count_as_one_and_the_line_says_so():
+    clips = [clip(n, subject=f"s{n % 3}") for n in range(6)]
+    with pytest.raises(UserError) as error:
+        divided(clips, near_duplicates=[7, 7, 8, 8, None, None], folds=2)
+    assert (
+        "dataset.folds: 2 needs at least 2 subjects, but there are only 1, because some of the 3 "
+        "subjects share groups, files or images and stay together (`arpgnet data check` lists "
+        "near-duplicates)"
+    ) in str(error.value)
+
+
 def test_shared_subject_is_refused():
     clips = [
         clip(n, subject=subject, split=split)
