@@ -30,7 +30,11 @@ def main() -> None:
     dataset, pack = params.dataset, params.faces.pack
     stills, unlabeled = params.finetune, params.pretrain
     # problems of the pack are reported before the clips are read, and nothing is written
-    installed = or_keep(lambda: load_pack(pack), lambda: networks.is_listed(pack), "data/networks")
+    installed = or_keep(
+        lambda: networks.check_unlisted(load_pack(pack)),
+        lambda: networks.is_listed(pack),
+        "data/networks",
+    )
     or_keep(
         lambda: ingest(dataset, workers, limits=limits, faces=params.faces.source),
         lambda: is_listed(dataset),

@@ -30,13 +30,32 @@ def list_networks(name_or_path: str, folder: Path = NETWORKS) -> None:
         write_whole(folder / f"{role}.json", text.encode())
 
 
+def check_unlisted(pack: Pack, folder: Path = NETWORKS) -> None:
+    """Load the appearance network if it is not the listed one, before anything is computed.
+
+    A listed one has been loaded before: an unchanged pack costs nothing here.
+
+    Raises:
+        UserError: it does not load: its file does not hold the weights of the pack's `arch`, or
+            the pack describes it wrongly.
+    """
+    spec = pack.models["embedding"]
+    if _read_listed(folder, "embedding") == _as_json(_listed(pack, "embedding")):
+        return
+    # imported here: onnx takes 0.3 s and torch 2 s
+    from arpgnet.pipeline.networks.appearance import layout
+
+    layout(spec)
+    if spec.arch is not None:
+        from arpgnet.pipeline.networks.backbones import load_pack_backbone
+
+        load_pack_backbone(spec)
+
+
 def is_listed(name_or_path: str, folder: Path = NETWORKS) -> bool:
     """Check whether the networks of the pack of that name are listed."""
-    try:
-        listed = [json.loads((folder / f"{role}.json").read_text()) for role in ROLES]
-    except (OSError, ValueError):
-        return False
-    return all(one.get("pack") == name_or_path for one in listed)
+    listed = [_read_listed(folder, role) for role in ROLES]
+    return all(one is not None and one.get("pack") == name_or_path for one in listed)
 
 
 def load_listed(name_or_path: str, *roles: Role, folder: Path = NETWORKS) -> Pack:
@@ -47,13 +66,10 @@ def load_listed(name_or_path: str, *roles: Role, folder: Path = NETWORKS) -> Pac
     """
     pack = load_pack(name_or_path, roles)
     for role in roles:
-        path = folder / f"{role}.json"
-        try:
-            listed = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise UserError(f"{path} cannot be read: run `dvc repro`") from None
-        # as JSON has it: lists, not tuples
-        if listed != json.loads(json.dumps(_listed(pack, role))):
+        listed = _read_listed(folder, role)
+        if listed is None:
+            raise UserError(f"{folder / role}.json cannot be read: run `dvc repro`")
+        if listed != _as_json(_listed(pack, role)):
             raise UserError(
                 f"pack {pack.name}: its {role} changed since it was listed: run `dvc repro` again"
             )
@@ -62,3 +78,17 @@ def load_listed(name_or_path: str, *roles: Role, folder: Path = NETWORKS) -> Pac
 
 def _listed(pack: Pack, role: Role) -> dict[str, Any]:
     return {"pack": pack.name, "license": pack.license, **pack.models[role].identity}
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values as a file has them: lists, not tuples."""
+    found: dict[str, Any] = json.loads(json.dumps(values))
+    return found
+
+
+def _read_listed(folder: Path, role: Role) -> dict[str, Any] | None:
+    try:
+        found = json.loads((folder / f"{role}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

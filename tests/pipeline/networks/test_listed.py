@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.networks.listed import list_networks, load_listed
+from arpgnet.pipeline.networks.listed import check_unlisted, list_networks, load_listed
 from arpgnet.pipeline.networks.pack_file import ROLES
 from arpgnet.pipeline.networks.packs import load_pack
 from arpgnet.pipeline.store import file_sha256
@@ -134,6 +134,28 @@ def test_the_code_of_a_checkpoint_s_network_belongs_to_it(
     for entry in ("appearance.clip", "finetune.tune"):
         reached = import_closure(REPOSITORY, f"arpgnet.pipeline.{entry}")
         assert {"models.iresnet", "models.mobilefacenet"} <= set(reached), entry
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    path, networks = checkpoint_pack(tmp_path / "pack"), tmp_path / "networks"
+    check_unlisted(load_pack(str(path)), networks)
+
+    def change(described: dict[str, Any]) -> None:
+        described["models"]["embedding"]["arch"] = "iresnet18"
+
+    edit(path, change)
+    with pytest.raises(UserError, match=r"does not hold the weights of iresnet18: missing: "):
+        check_unlisted(load_pack(str(path)), networks)
+    list_networks(str(path), networks)
+    check_unlisted(load_pack(str(path)), networks)  # what is listed is not loaded again
+
+
+def test_a_wrong_description_of_an_onnx_network_is_refused_at_once(
+    pack: Path, tmp_path: Path
+) -> None:
+    edit(pack, lambda described: described["models"]["embedding"].update(input_px=96))
+    with pytest.raises(UserError, match=r"takes 112 pixels, pack.yaml says input_px: 96"):
+        check_unlisted(load_pack(str(pack)), tmp_path / "networks")
 
 
 @pytest.mark.parametrize("role", ROLES)
