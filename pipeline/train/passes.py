@@ -95,7 +95,8 @@ class Pass:
         losses = FurtherLosses(
             every, [one.place for one in further], [one.weight for one in further]
         )
-        # that of the first fit where it is refitted: what validation has seen
+        # of as many examples as these units have; where it is refitted that of the first fit, which
+        # validation has seen
         noise = noise_of(params, len(views(fold.train)))
         return cls(main or tasks[0], own, tasks, losses, augment(noise))
 
