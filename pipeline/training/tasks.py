@@ -280,8 +280,9 @@ def further_tasks(dataset: Dataset, params: TrainParams) -> list[Task]:
 
 def taught(views: Views, tasks: Sequence[Task]) -> Views:
     """Return the views that show a label of any of some tasks with the same units."""
-    some = [known(task.labels(views)).reshape(len(views), -1).any(axis=1) for task in tasks]
-    chosen = np.any(some, axis=0)
+    some = [known(task.labels(views)) for task in tasks]
+    # of clips [V], of frames [V, T]
+    chosen = np.any([one.any(axis=tuple(range(1, one.ndim))) for one in some], axis=0)
     return Views(views.rows[chosen], views.clip[chosen])
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import EvaluateParams, Params
 from arpgnet.pipeline.evaluate.run import evaluate
 from arpgnet.pipeline.report.further import further_views
@@ -22,6 +23,7 @@ from arpgnet.pipeline.tables.predictions import (
     read_predictions,
     read_target_predictions,
 )
+from arpgnet.pipeline.tables.targets import TARGETS, read_targets, write_targets
 from arpgnet.pipeline.train.fit import Trainer
 from arpgnet.pipeline.train.folds import read_folds
 from arpgnet.pipeline.train.processes import Processes
@@ -30,7 +32,7 @@ from arpgnet.pipeline.training.checkpoints import load_run
 from arpgnet.pipeline.training.data import Dataset, load
 from arpgnet.pipeline.training.network import build_network, network_config, run_network
 from arpgnet.pipeline.training.state import State
-from arpgnet.pipeline.training.tasks import make_task
+from arpgnet.pipeline.training.tasks import Task, make_task
 from helpers.synthetic_targets import clips_and_frames, task_params
 
 RUN = Path("artifacts/runs/fold0-seed0")
@@ -116,6 +118,16 @@ def test_a_killed_run_of_both_ends_with_the_same_bytes(
     assert [file_sha256(root / file) for file in files] == whole
 
 
+def test_a_fold_without_a_units_presence_in_frames_is_told(tmp_path: Path) -> None:
+    clips_and_frames(tmp_path)
+    table = read_targets(tmp_path / TARGETS)
+    table.values[:, table.names.index("au_4")] *= 0
+    write_targets(table, tmp_path / TARGETS)
+    told = "task.also: action_units: fold 0 has no usable training frame with au_4"
+    with pytest.raises(UserError, match=told):
+        train(task_params("expression", also=["action_units"]), root=tmp_path)
+
+
 # nothing random, and all views in one batch
 CALM = {
     "batch": 256,
@@ -157,7 +169,7 @@ def test_each_task_has_the_loss_of_its_own_units(calm: Trainer) -> None:
     assert sizes == [len(clips)]
     network = calm.network
 
-    def outputs(task) -> tuple[dict[str, torch.Tensor], torch.Tensor]:  # type: ignore[no-untyped-def]
+    def outputs(task: Task) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         views = task.evaluation(clips)
         label = torch.from_numpy(task.labels(views))
         batch = dataset.features.take(torch.from_numpy(views.rows), label)
