@@ -69,3 +69,46 @@ def test_a_csv_file_of_three_tasks_to_metrics_page_and_prediction(tmp_path: Path
     assert seen[["valence", "arousal"]].apply(lambda column: column.between(-1, 1)).all(axis=None)
     explained = json.loads((workspace.root / "reports/explanations.json").read_text())
     assert explained["classes"] == ["anger", "happiness", "surprise"]
+
+
+def add_frame_targets(path: Path) -> None:
+    """Add valence and arousal of each clip, and units of its first frames, in a file per clip."""
+    add_targets(path)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", newline="") as file:
+        names = ["path", "label", "subject", "valence", "arousal", "frame_targets"]
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
+        writer.writeheader()
+        for number, row in enumerate(rows):
+            units = path.with_name(f"units{number}.csv")
+            lines = [f"{frame},{row['au_4']},{row['au_12']}" for frame in range(12)]
+            units.write_text("\n".join(["frame,au_4,au_12", *lines]) + "\n")
+            writer.writerow(row | {"frame_targets": units.name})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("module_store")
+def test_labels_of_clips_and_of_frames_to_metrics_page_and_prediction(tmp_path: Path) -> None:
+    settings = render_csv(tmp_path / "clips")
+    add_frame_targets(tmp_path / "clips/clips.csv")
+    own = {"engine.workers": 1, "train.folds": [0], "train.window": 4, "train.stride": 4}
+    own["task.also"] = ["action_units", "valence_arousal"]
+    workspace = Workspace(tmp_path / "project", {**settings, **own})
+    metrics, _, page, _ = results(reproduce(workspace))
+    also = metrics["also"]
+    assert "frames" not in metrics
+    assert also["action_units"]["frames"] > also["action_units"]["clips"] == metrics["clips"] == 6
+    assert also["valence_arousal"]["clips"] == 4
+    assert "Learned too: action units" in page
+    assert "Learned too: valence and arousal" in page
+    video = next((tmp_path / "clips").rglob("*.mp4"))
+    out = tmp_path / "out"
+    words = ["predict", "--model", str(workspace.root), "--out", str(out), str(video)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(next(out.glob("*.csv")))
+    seen = table[table["success"]]
+    # the video is one clip: its values are one, those of units follow the four frames shown
+    assert seen[["p_anger", "valence"]].nunique().max() == 1
+    assert seen[["au_4", "au_12"]].nunique().min() == 4

@@ -39,8 +39,9 @@ from arpgnet.pipeline.training.domain import view_means
 from arpgnet.pipeline.training.features import Features, empty_features
 from arpgnet.pipeline.training.kinds import trained_further, trained_task
 from arpgnet.pipeline.training.kinds.base import Kind
+from arpgnet.pipeline.training.labels import FrameLabels
 from arpgnet.pipeline.training.network import all_logits
-from arpgnet.pipeline.training.tasks import ClipTask, Views
+from arpgnet.pipeline.training.tasks import ClipTask, FrameTask, Task
 from arpgnet.pipeline.video.frames import decode_jpeg, encode_jpeg
 
 
@@ -198,31 +199,51 @@ class Networks:
             return {}
         features = self._concat(faces)
         count, length = len(faces), len(frames)
-        settings = self.model.views
-        if self.model.of_frames:
+        if self.model.frame_outputs.all():
             rows = np.arange(count * length).reshape(count, length)
-            found = self._probabilities(features, rows)
+            found = self._values(features, rows, per_frame=True)
             distances = self._distances(features, rows)
         else:
-            dataset = Dataset(
-                [str(face) for face in faces],
-                np.arange(count + 1) * length,
-                np.tile(frames, count),
-                features.valid.numpy(),
-                np.full(count, -1),
-                Partition.deal(np.full(count, length)),
-                features,
-                self.model.info["features"],
-                {},
-                "",
-            )
-            task = ClipTask(dataset, settings)
-            clips = np.arange(count)
-            shown: Views = task.evaluation(clips)
-            found = task.combine(clips, shown, self._probabilities(features, shown.rows))
-            distances = self._distances(features, shown.rows)
+            found, distances = self._classify_clips(frames, [str(face) for face in faces], features)
         views = np.split(distances, count)
         return {face: FaceResult(found[n], seen[face], views[n]) for n, face in enumerate(faces)}
+
+    def _classify_clips(
+        self, frames: np.ndarray, faces: list[str], features: Features
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predict a window as evaluation does a clip: float64 [faces, K + J], or, where some
+        outputs are of frames, [faces, T, K + J]; and how far the views of the main task lie from
+        the training clips."""
+        count, length = len(faces), len(frames)
+        labels = dict.fromkeys(faces, FrameLabels(frames, np.zeros(length, np.int64)))
+        dataset = Dataset(
+            faces,
+            np.arange(count + 1) * length,
+            np.tile(frames, count),
+            features.valid.numpy(),
+            np.full(count, -1),
+            Partition.deal(np.full(count, length)),
+            features,
+            self.model.info["features"],
+            {},
+            "",
+            labels,
+        )
+        clips = np.arange(count)
+
+        def predict(task: Task) -> tuple[np.ndarray, np.ndarray]:
+            shown = task.evaluation(clips)
+            values = self._values(features, shown.rows, per_frame=task.name == "frame")
+            return task.combine(clips, shown, values), shown.rows
+
+        whole, rows = predict(ClipTask(dataset, self.model.views))
+        if not self.model.mixed:
+            return whole, self._distances(features, rows)
+        single, windows = predict(FrameTask(dataset, self.model.views))
+        found = np.where(
+            self.model.frame_outputs, single.reshape(count, length, -1), whole[:, None]
+        )
+        return found, self._distances(features, windows if self.model.of_frames else rows)
 
     def _concat(self, faces: Mapping[int, Sequence[Row]]) -> Features:
         rows = [row for own in faces.values() for row in own]
@@ -241,12 +262,12 @@ class Networks:
         found: np.ndarray = domain.distance(view_means(features, rows)).numpy()
         return found
 
-    def _probabilities(self, features: Features, rows: np.ndarray) -> np.ndarray:
+    def _values(self, features: Features, rows: np.ndarray, *, per_frame: bool) -> np.ndarray:
         """Predict views int64 [V, T]: float64 [V, K + J], or [V, T, K + J] of frames; the J are
         of further tasks."""
         kind = trained_task(self.model.kind, self.model.classes)
         further = trained_further(self.model.info)
-        labels = rows.shape if self.model.of_frames else rows.shape[:1]
+        labels = rows.shape if per_frame else rows.shape[:1]
         batch = features.take(torch.from_numpy(rows), torch.full(labels, -1))
         with torch.inference_mode():
             found: list[Any] = [

@@ -55,13 +55,14 @@ def schedule_of(
     """
     decode = model.params.decode
     length = min((one for one in (model.clip_s, window_s) if one is not None), default=None)
-    if length is None and (decode.sampling == "uniform" or not model.of_frames):
+    frames_alone = bool(model.frame_outputs.all())
+    if length is None and (decode.sampling == "uniform" or not frames_alone):
         raise UserError("the duration of the training clips is unknown: set --window SECONDS")
     every = 1.0 / decode.fps
     if decode.sampling == "uniform":
         assert length is not None
         every = length / decode.frames
-    if model.of_frames:
+    if frames_alone:
         views = model.views
         return SamplingSchedule(every, views.window, views.window * every, views.stride * every)
     assert length is not None

@@ -7,6 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import Params, TrainParams
@@ -105,17 +107,32 @@ class Model:
         return bool(self.info["task"] == "frame")
 
     @property
+    def frame_outputs(self) -> np.ndarray:
+        """Which of its outputs are of frames, those of further tasks last: bool [K + J]."""
+        own, also = self.info["task"], self.info.get("also", [])
+        tasks = [own for _ in self.classes]
+        tasks += [one.get("task", own) for one in also for _ in one["outputs"]]
+        found: np.ndarray = np.array(tasks) == "frame"
+        return found
+
+    @property
+    def mixed(self) -> bool:
+        """Whether it has outputs of clips and outputs of frames."""
+        return bool(self.frame_outputs.any()) and not self.frame_outputs.all()
+
+    @property
     def smooth(self) -> int:
         """Over how many video frames the predictions of frames are smoothed; 1: they are not."""
         return int(self.info.get("smoothing", {}).get("length", 1))
 
     @property
     def views(self) -> TrainParams:
-        """Settings of the views; `frames` is T of the longest view in training."""
+        """Settings of the views; `frames` is T of the longest view of clips in training."""
         trained = self.info["params"]["train"]
+        longest = self.info["network"]["fusion"]["max_frames"]
         return TrainParams.model_validate(
             {name: trained[name] for name in ("offsets", "window", "stride")}
-            | {"frames": self.info["network"]["fusion"]["max_frames"]}
+            | {"frames": self.info.get("views", {}).get("clip", longest)}
         )
 
 

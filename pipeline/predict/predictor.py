@@ -152,7 +152,7 @@ class Predictor:
             UserError: the duration of the training clips is unknown.
         """
         decode = self.model.params.decode
-        if self.model.of_frames:
+        if self.model.frame_outputs.all():
             views = self.model.views
             return frame_layout(expected.times, decode, window=views.window, stride=views.stride)
         clip_s, window_s = self.model.clip_s, self.options.window_s

@@ -32,6 +32,7 @@ from arpgnet.pipeline.predict.windows import (
     FaceResult,
     FrameScores,
     Layout,
+    MixedScores,
     Window,
     nearest,
 )
@@ -107,17 +108,7 @@ class VideoPass:
             model.params.align.track_iou,
             networks.crop_px,
         )
-        self._scores: ClipScores | FrameScores = (
-            FrameScores(
-                layout.picks,
-                len(expected.times),
-                smooth=model.smooth,
-                kind=model.kind,
-                outputs=len(model.classes),
-            )
-            if model.of_frames
-            else ClipScores()
-        )
+        self._scores = self._make_scores()
         self._count = len(expected.times)
         # frames on their way through the follower of all frames
         self._coming: deque[tuple[int, float, float]] = deque()
@@ -132,6 +123,19 @@ class VideoPass:
         self._some = make_follower(detector, model.params.align).follow(self._sampled())
         self._shown: dict[int, _Shown] = {}
         self._next_shown = 0
+
+    def _make_scores(self) -> ClipScores | FrameScores | MixedScores:
+        model = self._networks.model
+        if not model.frame_outputs.any():
+            return ClipScores()
+        frames = FrameScores(
+            self._layout.picks,
+            len(self._expected.times),
+            smooth=model.smooth,
+            kind=model.kind,
+            outputs=len(model.classes),
+        )
+        return MixedScores(frames, model.frame_outputs) if model.mixed else frames
 
     @property
     def faces(self) -> int:

@@ -4,7 +4,8 @@ A network of whole clips is shown a short video as evaluation shows it a clip. A
 into windows of a clip's length, one every `STRIDE_S`; a frame's result is the mean over the windows
 that contain it, weighted by how near their middle is. A network of frames is shown windows as in
 evaluation, and a frame's result is that of the nearest sampled frame, or the mean of those of the
-frames around it if the run smooths.
+frames around it if the run smooths. A network of both is shown the windows of a network of clips,
+and in each of them, for its outputs of frames, the windows that evaluation shows of a clip.
 
 n frames of the video, m of them sampled (picks), K classes.
 """
@@ -147,7 +148,8 @@ class FaceResult:
 
     Attributes:
         probabilities: float64 [K] of the window, or [T, K] of the frames shown; where the network
-            has further tasks, their values after these.
+            has further tasks, their values after these. Of a network of both the latter; values
+            of the window are the same in all frames.
         seen: bool [T], in which of them the face is.
         distance: float64 [V], from the training clips, of each view; of none where the run does not
             describe them.
@@ -169,16 +171,19 @@ class Scored:
 
 
 class ClipScores:
-    """Results of windows, averaged for each frame."""
+    """Results of windows, averaged for each frame.
 
-    ahead = 0
+    Args:
+        ahead: how many frames behind the last window's first one may still be asked for.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, ahead: int = 0) -> None:
+        self.ahead = ahead
         self._kept: deque[tuple[Window, Mapping[int, FaceResult]]] = deque()
 
     def add(self, window: Window, found: Mapping[int, FaceResult]) -> None:
         """Add the next window's faces by their id."""
-        while self._kept and self._kept[0][0].end <= window.first:
+        while self._kept and self._kept[0][0].end <= window.first - self.ahead:
             self._kept.popleft()
         self._kept.append((window, found))
 
@@ -300,3 +305,33 @@ class FrameScores:
         own, end = known[place], len(score)
         values = np.append(from_scores(score, self._kind), means[place, end:])
         return Scored(values, own.coverage / own.count)
+
+
+class MixedScores:
+    """Results of a network of clips and frames: each output as its own kind of network has it.
+
+    Args:
+        frames: gathers the outputs of frames.
+        of_frames: bool [K + J], which those are.
+    """
+
+    def __init__(self, frames: FrameScores, of_frames: np.ndarray) -> None:
+        self.ahead = frames.ahead
+        self._frames, self._of_frames = frames, of_frames
+        self._clips = ClipScores(self.ahead)
+
+    def add(self, window: Window, found: Mapping[int, FaceResult]) -> None:
+        """Add the next window's faces by their id."""
+        self._frames.add(window, found)
+        whole = {
+            face: FaceResult(result.probabilities[0], result.seen) for face, result in found.items()
+        }
+        self._clips.add(window, whole)
+
+    def at(self, face: int, frame: int) -> Scored | None:
+        """Return a face's result; None where it has none of clips."""
+        clip, own = self._clips.at(face, frame), self._frames.at(face, frame)
+        if clip is None or own is None:
+            return None
+        values = np.where(self._of_frames, own.probabilities, clip.probabilities)
+        return Scored(values, (own if self._of_frames[0] else clip).coverage)

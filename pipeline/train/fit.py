@@ -21,12 +21,12 @@ from torch import Tensor
 from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.tables.predictions import temper
-from arpgnet.pipeline.train.augment import Augment, noise_of
+from arpgnet.pipeline.train.augment import Augment
 from arpgnet.pipeline.train.folds import Fold
+from arpgnet.pipeline.train.passes import Pass, learned_further
 from arpgnet.pipeline.training.data import Dataset
 from arpgnet.pipeline.training.device import total
 from arpgnet.pipeline.training.features import Batch, Features, batches, concat, statistics
-from arpgnet.pipeline.training.kinds.further import FurtherLosses
 from arpgnet.pipeline.training.labels import blanked
 from arpgnet.pipeline.training.loop import (
     EpochLoop,
@@ -35,7 +35,7 @@ from arpgnet.pipeline.training.loop import (
     make_optimizer,
 )
 from arpgnet.pipeline.training.network import all_logits, logits_of
-from arpgnet.pipeline.training.tasks import Task, Views, further_tasks
+from arpgnet.pipeline.training.tasks import Task, Views
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -80,23 +80,19 @@ class Trainer(EpochLoop):
         )
         network.set_feature_statistics(**vars(feature_statistics))
         mirror = torch.tensor(dataset.metadata["mirror"], device=fabric.device)
-        # that of the first pass where it is refitted: what validation has seen
-        noise = noise_of(params, len(task.training(fold.train, np.random.default_rng(0))))
         cells = math.prod(dataset.metadata["map_shape"][1:])
-        self.augment = Augment(params, mirror, feature_statistics.to(fabric.device), noise, cells)
+        moved = feature_statistics.to(fabric.device)
         self.kind, self.outputs = dataset.kind, network.config.num_classes
-        views = task.training(self.learned, np.random.default_rng(0))
-        self.objective = self.kind.objective(task.labels(views), params)
-        self.further = further_tasks(dataset, params)
-        kinds = [one.dataset.kind for one in self.further]
-        self.further_losses = FurtherLosses(
-            [
-                kind.objective(one.labels(views), params)
-                for kind, one in zip(kinds, self.further, strict=True)
-            ],
-            [len(kind.outputs) for kind in kinds],
-            [one.weight for one in dataset.further],
-        )
+        self.further = learned_further(dataset, params)
+
+        def make_pass(main: Task | None, units: str) -> Pass:
+            further = [one for one in self.further if one.task.name == units]
+            augment = partial(Augment, params, mirror, moved, cells=cells)
+            return Pass.of(further, main, fold, self.learned, params, augment)
+
+        self.passes = [make_pass(task, task.name)]
+        others = {one.task.name for one in self.further} - {task.name}
+        self.passes += [make_pass(None, units) for units in others]
         settings = LoopSettings(
             name=f"training of fold {fold.number}, seed {seed}",
             advice=f"train.lr ({params.lr}) or train.grad_clip",
@@ -121,7 +117,12 @@ class Trainer(EpochLoop):
             views of a unit are averaged after it, as everywhere that the network is used.
         """
         views = self.task.evaluation(clips)
-        found = self._probabilities(views).astype(np.float64)
+        found = self._predicted(
+            self.task,
+            views,
+            self.outputs,
+            lambda batch: self.kind.values(logits_of(self.average, batch).float()),
+        ).astype(np.float64)
 
         def at(temperature: float) -> np.ndarray:
             tempered = found if temperature == 1 else temper(found, temperature)
@@ -131,17 +132,15 @@ class Trainer(EpochLoop):
 
     def predict_further(self, number: int, clips: np.ndarray) -> np.ndarray:
         """Predict some clips' units of a further task: float32 [U, K of it], as `predict`."""
-        task = self.further[number]
-        views, widths = task.evaluation(clips), self.further_losses.widths
-        start = sum(widths[:number])
+        task, place = self.further[number].task, self.further[number].place
+        views = task.evaluation(clips)
 
         def values(batch: Batch) -> Tensor:
             logits = all_logits(self.average, batch)[1]
             assert logits is not None
-            part = logits[..., start : start + widths[number]]
-            return task.dataset.kind.values(part.float())
+            return task.dataset.kind.values(logits[..., place].float())
 
-        found = self._predicted(views, widths[number], values)
+        found = self._predicted(task, views, place.stop - place.start, values)
         return task.combine(clips, views, found.astype(np.float64)).astype(np.float32)
 
     def validate(self) -> dict[str, float]:
@@ -150,8 +149,10 @@ class Trainer(EpochLoop):
         known = ~np.isnan(values).any(axis=1)
         logits = self.kind.logits(torch.from_numpy(values[known]))
         target = torch.from_numpy(label[known])
-        loss = self.objective.loss(logits.to(self.fabric.device), target.to(self.fabric.device))
-        weight = self.objective.weight(label[known])
+        objective = self.passes[0].objective
+        assert objective is not None
+        loss = objective.loss(logits.to(self.fabric.device), target.to(self.fabric.device))
+        weight = objective.weight(label[known])
         scores = self.kind.scores(label, values)
         return {
             # a network that has diverged names no class
@@ -162,44 +163,45 @@ class Trainer(EpochLoop):
     def batches(
         self, rng: np.random.Generator, draws: torch.Generator
     ) -> tuple[list[int], Iterator[Tensor]]:
+        (sizes, losses), *others = [self._steps(shown, rng, draws) for shown in self.passes]
+        each = zip(losses, *(more for _, more in others), strict=True)
+        # a sum that begins with the first: of one pass it is that pass's, to the bit
+        return sizes, (sum(rest, first) for first, *rest in each)
+
+    def _steps(
+        self, shown: Pass, rng: np.random.Generator, draws: torch.Generator
+    ) -> tuple[list[int], Iterator[Tensor]]:
+        """Return what `batches` does, of one forward pass of each step."""
         sizes: list[int] = []
         losses: list[Iterator[Tensor]] = []
         # a small set is passed over several times, each time in another order; the last pass may
         # end early
         while (missing := self.settings.epoch_steps - len(sizes)) > 0:
-            views = self.task.training(self.learned, rng)
+            views = shown.views(self.learned, rng)
             order = rng.permutation(len(views))
             parts = np.split(order, range(self.params.batch, len(order), self.params.batch))
             sizes += [len(part) for part in parts[:missing]]
-            losses.append(self._losses(views, parts[:missing], draws))
+            losses.append(self._losses(shown, views, parts[:missing], draws))
         return sizes, chain.from_iterable(losses)
 
     def _losses(
-        self, views: Views, parts: Sequence[np.ndarray], draws: torch.Generator
+        self, shown: Pass, views: Views, parts: Sequence[np.ndarray], draws: torch.Generator
     ) -> Iterator[Tensor]:
-        labels = self.task.labels(views)
-        others = [task.labels(views) for task in self.further]
+        labels = shown.task.labels(views)
+        others = [task.labels(views) for task in shown.further]
         shared = zip(*(self._share(views, labels, part) for part in parts), strict=True)
         numbers, rows, own = map(list, shared)
         places = concat(self.fabric.device, numbers)
         feed = batches(self.features, rows, own, self.fabric.device)
         also = self._further_labels(others, parts, numbers, rows)
         for place, part, batch, taught in zip(places, parts, feed, also, strict=True):
-            drawn = self.augment.draw(len(part), views.rows.shape[1], draws)
+            drawn = shown.augment.draw(len(part), views.rows.shape[1], draws)
             if self.fabric.world_size > 1:
                 drawn = drawn.part(place)
-            augmented = self.augment(batch, drawn)
-            logits, further = all_logits(self.module, augmented)
-            loss = self.objective.loss(logits, augmented.label)
-            loss = loss / (self.objective.weight(labels[part]) or 1.0)
-            if further is not None:
-                losses = self.further_losses
-                totals = [
-                    one.weight(label[part])
-                    for one, label in zip(losses.objectives, others, strict=True)
-                ]
-                loss = loss + losses.loss(further, taught, totals)
-            yield loss
+            augmented = shown.augment(batch, drawn)
+            known = labels[part], [label[part] for label in others]
+            logits = all_logits(self.module, augmented)
+            yield shown.loss(logits, augmented.label, taught, known)
 
     def _share(
         self, views: Views, labels: np.ndarray, part: np.ndarray
@@ -240,20 +242,13 @@ class Trainer(EpochLoop):
             moved.append(concat(self.fabric.device, [torch.from_numpy(one) for one in own]))
         return iter([[one[batch] for one in moved] for batch in range(len(parts))])
 
-    def _probabilities(self, views: Views) -> np.ndarray:
-        """Return float32 [V, K] or [V, T, K]; every process computes its views and gets all."""
-        return self._predicted(
-            views,
-            self.outputs,
-            lambda batch: self.kind.values(logits_of(self.average, batch).float()),
-        )
-
     def _predicted(
-        self, views: Views, outputs: int, values: Callable[[Batch], Tensor]
+        self, task: Task, views: Views, outputs: int, values: Callable[[Batch], Tensor]
     ) -> np.ndarray:
-        """Return the values of views, float32 [V, `outputs`] or [V, T, `outputs`]."""
-        labels = self.task.labels(views)
-        shape = views.rows.shape if self.task.name == "frame" else views.rows.shape[:1]
+        """Return the values of a task's views, float32 [V, `outputs`] or [V, T, `outputs`]; every
+        process computes its own and gets all."""
+        labels = task.labels(views)
+        shape = views.rows.shape if task.name == "frame" else views.rows.shape[:1]
         own = np.flatnonzero(self.partition.mine(views.clip))
         rows = torch.from_numpy(self.partition.local_rows(views.rows[own])).split(self.params.batch)
         known = torch.from_numpy(labels[own]).split(self.params.batch)

@@ -40,9 +40,11 @@ class FurtherTables:
         Raises:
             UserError: one of them cannot be trained or tested; the line names the task.
         """
+        # those of the other units, clips or frames, have views of their own
+        shown = main if main.name == self.tables.task.name else None
         for fold in folds:
             try:
-                check_fold(self.fold(fold), self.tables.task, main)
+                check_fold(self.fold(fold), self.tables.task, shown)
             except UserError as error:
                 raise UserError(f"task.also: {self.name}: {error}") from None
 

@@ -166,7 +166,7 @@ class Networks:
             self.params,
             self.dataset.metadata,
             len(self.dataset.kind.outputs),
-            self.task.frames,
+            max(one.frames for one in (self.task, *(also.tables.task for also in self.further))),
             sum(len(one.kind.outputs) for one in self.dataset.further),
         )
 
@@ -312,10 +312,19 @@ class Networks:
             write_json(metadata | {"domain": unlike}, folder / RUN_METADATA)
 
     def _also(self) -> dict[str, Any]:
-        """Name the further tasks and their outputs, in the order of the network's."""
-        kinds = [one.kind for one in self.dataset.further]
-        found = [{"kind": kind.name, "outputs": kind.outputs} for kind in kinds]
-        return {"also": found} if found else {}
+        """Name the further tasks and their outputs, in the order of the network's; where some have
+        other units than the main task, those and the longest view of each, in frames."""
+        tasks = [one.tables.task for one in self.further]
+        found = [
+            {"kind": one.dataset.kind.name, "outputs": one.dataset.kind.outputs}
+            | ({} if one.name == self.task.name else {"task": one.name})
+            for one in tasks
+        ]
+        longest = {one.name: one.frames for one in (self.task, *tasks)}
+        return {
+            **({"also": found} if found else {}),
+            **({"views": longest} if len(longest) > 1 else {}),
+        }
 
     def _run_metadata(self, one: Planned, outcome: Outcome) -> dict[str, Any]:
         """Return how a run was trained.

@@ -175,7 +175,7 @@ def further_of(trainer: Trainer, part: Part) -> dict[str, np.ndarray]:
         f"{task.dataset.kind.name}/{part}": trainer.predict_further(
             number, annotated(trainer.fold, task).clips(part)
         )
-        for number, task in enumerate(trainer.further)
+        for number, task in enumerate(one.task for one in trainer.further)
     }
 
 

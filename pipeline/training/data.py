@@ -348,7 +348,7 @@ def load(
         ShardReader(root / "data/graphs"),
         frame_labels=labels.of_frames,
         kind=kind,
-        further=read_further(task, (kind, labels), manifest, root),
+        further=read_further(task, manifest, root),
         views=views,
         device=device,
         rank=rank,

@@ -11,6 +11,7 @@ are int64 [...] or float32 [..., K], and blank (-1 or NaN) where there is none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -124,8 +125,12 @@ class Task(Protocol):
     frames: int
     select: str
 
+    def shown(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
+        """Return the views of one epoch, in clip order, with or without a label."""
+        ...
+
     def training(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
-        """Return the views of one epoch, in clip order."""
+        """Return those that the main task learns from."""
         ...
 
     def evaluation(self, clips: np.ndarray) -> Views:
@@ -165,8 +170,12 @@ class ClipTask:
         self.select = _select(dataset, params, per_frame=False)
         self._nearest = nearest_valid(dataset)
 
-    def training(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
+    def shown(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
         return self._segments(clips, rng.random((len(clips), self.frames)))
+
+    def training(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
+        # clips without a label are in no fold
+        return self.shown(clips, rng)
 
     def evaluation(self, clips: np.ndarray) -> Views:
         place = (np.arange(self.offsets) + 0.5) / self.offsets
@@ -206,10 +215,11 @@ class FrameTask:
         self.select = _select(dataset, params, per_frame=True)
         self._label = blanked(dataset.row_labels(), ~dataset.valid)
 
+    def shown(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
+        return windows(self.dataset, clips, self.frames, self.stride)
+
     def training(self, clips: np.ndarray, rng: np.random.Generator) -> Views:
-        views = windows(self.dataset, clips, self.frames, self.stride)
-        taught = known(self.labels(views)).any(axis=1)
-        return Views(views.rows[taught], views.clip[taught])
+        return taught(self.shown(clips, rng), [self])
 
     def evaluation(self, clips: np.ndarray) -> Views:
         return windows(self.dataset, clips, self.frames, self.stride)
@@ -266,6 +276,14 @@ def further_tasks(dataset: Dataset, params: TrainParams) -> list[Task]:
     # it selects nothing
     own = params.model_copy(update={"select": "auto"})
     return [make_task(dataset.of_further(one), own) for one in dataset.further]
+
+
+def taught(views: Views, tasks: Sequence[Task]) -> Views:
+    """Return the views that show a label of any of some tasks with the same units."""
+    some = [known(task.labels(views)) for task in tasks]
+    # of clips [V], of frames [V, T]
+    chosen = np.any([one.any(axis=tuple(range(1, one.ndim))) for one in some], axis=0)
+    return Views(views.rows[chosen], views.clip[chosen])
 
 
 def frame_units(clip_ids: list[str], dataset: Dataset) -> Units:

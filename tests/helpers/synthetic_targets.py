@@ -57,3 +57,18 @@ def several_targets(root: Path) -> None:
     values = np.concatenate([table.values, units], axis=1)
     names = [*table.names, "au_1", "au_2"]
     write_targets(TargetTable(names, table.clip_id, table.frame_index, values), root / TARGETS)
+
+
+def clips_and_frames(root: Path) -> None:
+    """Write the data set with classes, valence and arousal of clips, and action units of frames."""
+    with_targets(root, frames=False)
+    affect = read_targets(root / TARGETS)
+    with_targets(root, frames=True)
+    units = read_targets(root / TARGETS)
+    names = [*affect.names, *units.names]
+    values = np.full((len(affect.values) + len(units.values), len(names)), np.nan, np.float32)
+    values[: len(affect.values), : len(affect.names)] = affect.values
+    values[len(affect.values) :, len(affect.names) :] = units.values
+    clip_id = np.concatenate([affect.clip_id, units.clip_id])
+    index = np.concatenate([affect.frame_index, units.frame_index])
+    write_targets(TargetTable(names, clip_id, index, values), root / TARGETS)

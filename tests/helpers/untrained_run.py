@@ -40,10 +40,12 @@ def write_run(
     faces: str = "people",
     smooth: int = 1,
     also: Mapping[str, Sequence[str]] | None = None,
+    apart: Sequence[str] = (),
 ) -> Path:
     """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml, `faces`
     is whose it was trained on: people or rendered; `smooth` the frames it smooths over; `also` the
-    outputs of further tasks."""
+    outputs of further tasks; those in `apart` are of frames where the main one is of clips, or the
+    other way round."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "params.yaml").open("w") as file:
         YAML().dump(settings or {"engine": {"name": "local"}}, file)
@@ -51,16 +53,22 @@ def write_run(
     (root / "artifacts/backbone").mkdir(parents=True)
     (root / "artifacts/backbone/backbone.json").write_text(json.dumps({"enabled": False}))
     metadata = features_metadata(params, load_pack(params.faces.pack).models["embedding"])
-    frames = params.train.window if task == "frame" else params.decode.frames
-    further = {name: list(names) for name, names in (also or {}).items()}
-    config = network_config(params, metadata, len(outputs), frames, sum(map(len, further.values())))
+    longest = {"clip": params.decode.frames, "frame": params.train.window}
+    frames = max(longest.values()) if apart else longest[task]
+    further = [{"kind": name, "outputs": list(names)} for name, names in (also or {}).items()]
+    for one in further:
+        if one["kind"] in apart:
+            one["task"] = "clip" if task == "frame" else "frame"
+    count = sum(len(one["outputs"]) for one in further)
+    config = network_config(params, metadata, len(outputs), frames, count)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         weights = build_network(config, metadata).state_dict()
     info = {
         "classes": list(outputs),
         "kind": kind,
-        **({"also": [{"kind": k, "outputs": v} for k, v in further.items()]} if further else {}),
+        **({"also": further} if further else {}),
+        **({"views": longest} if apart else {}),
         "params": {"train": params.train.model_dump()},
         "features": metadata,
         "task": task,

@@ -12,7 +12,7 @@ from arpgnet.pipeline.tables.manifest import Manifest
 from arpgnet.pipeline.training.kinds.action_units import ActionUnits
 from arpgnet.pipeline.training.kinds.base import Kind
 from arpgnet.pipeline.training.kinds.expression import Expression
-from arpgnet.pipeline.training.kinds.further import Further, check_unit
+from arpgnet.pipeline.training.kinds.further import Further
 from arpgnet.pipeline.training.kinds.intensity import Intensity
 from arpgnet.pipeline.training.kinds.valence_arousal import ValenceArousal
 from arpgnet.pipeline.training.labels import Labels
@@ -41,16 +41,11 @@ def trained_further(info: Mapping[str, Any]) -> list[Kind]:
     return [trained_task(one["kind"], one["outputs"]) for one in info.get("also", [])]
 
 
-def read_further(
-    params: TaskParams, main: tuple[Kind, Labels], manifest: Manifest, root: Path
-) -> list[Further]:
+def read_further(params: TaskParams, manifest: Manifest, root: Path) -> list[Further]:
     """Return the further tasks of the settings, each with all targets that the data has.
 
-    Args:
-        main: of `read_task`.
-
     Raises:
-        UserError: the data has no such labels, or of other units than the main task's.
+        UserError: the data has no such labels.
     """
     found = []
     for name in params.also:
@@ -58,6 +53,5 @@ def read_further(
             kind, labels = read_task(TaskParams(kind=name), manifest, root)
         except UserError as error:
             raise UserError(f"task.also: {name}: {error}") from None
-        check_unit(main, kind, labels)
         found.append(Further(kind, labels, params.also_weight))
     return found

@@ -1,8 +1,9 @@
 """`task.also`: tasks that the same network learns beside that of `task.kind`.
 
 They share everything but a linear head of their own, whose outputs are those of all further tasks
-in their order. The main task alone selects, is calibrated and smoothed; what is not annotated is
-masked in each by itself.
+in their order. As the main head it is shown the mean over time where clips have labels, and each
+frame where frames have. The main task alone selects, is calibrated and smoothed; what is not
+annotated is masked in each by itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.training.kinds.base import Kind, Objective
 from arpgnet.pipeline.training.labels import FrameLabels, Labels
 
@@ -55,50 +55,31 @@ class FurtherLabels:
         return cls(kind, label, of_frames, further.weight, labels)
 
 
-def check_unit(main: tuple[Kind, Labels], further: Kind, labels: Labels) -> None:
-    """Refuse labels of frames beside labels of clips.
-
-    Raises:
-        UserError: one task has these, the other those.
-    """
-    kind, theirs = main
-    if (theirs.of_frames is None) == (labels.of_frames is None):
-        return
-    units = {kind.name: theirs, further.name: labels}
-    said = [f"{name} of {'clips' if one.of_frames is None else 'frames'}"
-            for name, one in units.items()]  # fmt: skip
-    raise UserError(
-        f"task.also: this data has labels for {' and for '.join(said)}; one network learns both "
-        "only where both are of clips or both of frames: leave out one"
-    )
-
-
 @dataclass(frozen=True)
 class FurtherLosses:
-    """The loss of all further tasks of a run: the sum of their weighted means over what is
+    """The loss of further tasks with the same units: the sum of their weighted means over what is
     annotated.
 
     Attributes:
-        objectives, widths, weights: of each task its loss, how many outputs are its own, and the
+        objectives, places, weights: of each task its loss, which outputs are its own, and the
             weight of its mean.
     """
 
     objectives: Sequence[Objective]
-    widths: Sequence[int]
+    places: Sequence[slice]
     weights: Sequence[float]
 
     def loss(self, logits: Tensor, labels: Sequence[Tensor], totals: Sequence[float]) -> Tensor:
         """Return the loss.
 
         Args:
-            logits: [..., J] of all tasks together.
+            logits: [..., J] of all further tasks together.
             labels: of each task.
             totals: what the sum over a task's labels is divided by (`Objective.weight`).
         """
         found = logits.new_zeros(())
-        parts = logits.split(list(self.widths), dim=-1)
-        for objective, part, label, weight, total in zip(
-            self.objectives, parts, labels, self.weights, totals, strict=True
+        for objective, place, label, weight, total in zip(
+            self.objectives, self.places, labels, self.weights, totals, strict=True
         ):
-            found = found + weight * objective.loss(part, label) / (total or 1.0)
+            found = found + weight * objective.loss(logits[..., place], label) / (total or 1.0)
         return found

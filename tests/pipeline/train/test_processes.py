@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from arpgnet.pipeline.tables.predictions import PREDICTIONS, read_predictions
 from helpers.support import free_port
 from helpers.synthetic_data import write_data
+from helpers.synthetic_targets import clips_and_frames
 
 REPOSITORY = Path(__file__).parents[3]
 # no dropout: its masks are the one thing that differs between one process and several
@@ -184,3 +185,21 @@ def _wait(ready, seconds: float) -> None:  # type: ignore[no-untyped-def]
     while not ready():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_clips_and_frames_are_learned_as_by_one_process(tmp_path: Path) -> None:
+    settings = SETTINGS.replace("epochs: 6", "epochs: 3, window: 4, stride: 4, folds: [0]")
+    found = []
+    for processes in (1, 2):
+        root = tmp_path / str(processes)
+        clips_and_frames(root)
+        task = "task: {also: [action_units]}\n"
+        (root / "params.yaml").write_text(settings + task)
+        done = run(root, command(processes))
+        assert done.returncode == 0, done.stderr
+        found.append(load_file(root / "artifacts/runs/fold0-seed0/model.safetensors"))
+    one, both = found
+    assert "also_head.weight" in one
+    for name, value in one.items():
+        np.testing.assert_allclose(both[name], value, atol=1e-4, err_msg=name)
