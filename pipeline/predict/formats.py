@@ -69,7 +69,8 @@ def plain(row: Row, head: TableHeader, complete: bool = True) -> dict[str, Any]:
 
 def openface(row: Row, head: TableHeader, complete: bool = True) -> dict[str, Any]:
     """Return OpenFace's columns: frames from 1, all x_ before all y_ in pixels, then classes; of
-    action units `AU12_c` (1: present, from a probability of 0.5 on) or `AU12_r` (0 to 5).
+    action units `AU12_c` (1: present, from a probability of 0.5 or the run's threshold on) or
+    `AU12_r` (0 to 5).
 
     `pose_T` in millimeters, z away from the camera; `pose_R` in radians relative to the camera's
     axes, `R = Rx Ry Rz`, positive down, to the image's left and clockwise.
@@ -161,7 +162,7 @@ def _classes(values: Mapping[str, float]) -> dict[str, Any]:
 def _openface_predicted(row: Row, head: TableHeader) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for display, values in _tasks(row, head):
-        columns |= _classes(values) if display.of_classes else _openface_targets(values)
+        columns |= _classes(values) if display.of_classes else _openface_targets(display, values)
     return columns
 
 
@@ -174,17 +175,18 @@ def _pyfeat_predicted(row: Row, head: TableHeader) -> dict[str, float]:
     return columns
 
 
-def _openface_targets(values: Mapping[str, float]) -> dict[str, float]:
+def _openface_targets(display: Display, values: Mapping[str, float]) -> dict[str, float]:
     columns = {}
-    for name, value in values.items():
+    present = set(display.marked(np.array(list(values.values()))))
+    for number, (name, value) in enumerate(values.items()):
         unit = unit_of(name)
         if unit is None:
             columns[name] = value
         elif unit[1]:
             columns[f"AU{unit[0]:02d}_r"] = value
         else:
-            present = value >= PRESENT["action_units"]
-            columns[f"AU{unit[0]:02d}_c"] = value if math.isnan(value) else float(present)
+            there = value if math.isnan(value) else float(number in present)
+            columns[f"AU{unit[0]:02d}_c"] = there
     return columns
 
 

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import FULL, remove, writing_to
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.formats import Format, openface, plain, pyfeat
 from arpgnet.pipeline.predict.rows import ByFrame, Row, TableHeader
 
@@ -324,6 +325,7 @@ class ParquetTable:
                         "kind": self._head.kind,
                         "scale": self._head.display.scale,
                         **_domain(self._head.likeness),
+                        **_thresholds(self._head.display),
                         **_also(self._head),
                     }
                 )
@@ -361,10 +363,21 @@ def _domain(likeness: Likeness | None) -> dict[str, str]:
     }
 
 
+def _thresholds(display: Display) -> dict[str, str]:
+    """Return the metadata about chosen thresholds, in the order of the classes; none where there
+    are none."""
+    return {"thresholds": json.dumps(list(display.thresholds))} if display.thresholds else {}
+
+
 def _also(head: TableHeader) -> dict[str, str]:
     """Return the metadata about further tasks, none where there are none."""
     tasks = [
-        {"kind": display.kind, "outputs": list(display.names), "scale": display.scale}
+        {
+            "kind": display.kind,
+            "outputs": list(display.names),
+            "scale": display.scale,
+            **({"thresholds": list(display.thresholds)} if display.thresholds else {}),
+        }
         for display in head.also
     ]
     return {"also": json.dumps(tasks, ensure_ascii=False)} if tasks else {}

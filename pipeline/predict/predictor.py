@@ -17,7 +17,6 @@ from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.networks.detector import Detector, open_detector
 from arpgnet.pipeline.predict.blur import THRESHOLD, FaceBlur
 from arpgnet.pipeline.predict.camera import LiveFrames
-from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.features import Networks
 from arpgnet.pipeline.predict.formats import WITH_LANDMARKS, Format, formats_of
 from arpgnet.pipeline.predict.likeness import Likeness
@@ -280,6 +279,7 @@ class Predictor:
     def _head(self, name: str, window_s: float, stride_s: float) -> TableHeader:
         points = self.options.landmarks or self.options.form in WITH_LANDMARKS
         scheme = self.networks.landmarks.scheme
+        main, *also = self.model.displays
         return TableHeader(
             name,
             self.model.classes,
@@ -289,7 +289,8 @@ class Predictor:
             self.model.warning,
             self.model.kind,
             Likeness(self.model.domain),
-            [Display(kind, outputs) for kind, outputs in self.model.also.items()],
+            also,
+            main.thresholds,
         )
 
     def _add_images(

@@ -82,6 +82,7 @@ class TableHeader:
             probabilities their values.
         likeness: how unlike the training clips its faces are; known at the end.
         also: further tasks, whose J outputs follow one another in `Row.further`.
+        thresholds: of `Display`.
     """
 
     video: str
@@ -93,11 +94,12 @@ class TableHeader:
     kind: str = EXPRESSION
     likeness: Likeness | None = None
     also: Sequence[Display] = ()
+    thresholds: Sequence[float] = ()
 
     @cached_property
     def display(self) -> Display:
         """How its values are shown."""
-        return Display(self.kind, self.classes)
+        return Display(self.kind, self.classes, self.thresholds)
 
 
 class ByFrame:

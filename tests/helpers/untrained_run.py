@@ -40,10 +40,11 @@ def write_run(
     faces: str = "people",
     smooth: int = 1,
     also: Mapping[str, Sequence[str]] | None = None,
+    thresholds: Mapping[str, Sequence[float]] | None = None,
 ) -> Path:
     """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml, `faces`
     is whose it was trained on: people or rendered; `smooth` the frames it smooths over; `also` the
-    outputs of further tasks."""
+    outputs of further tasks; `thresholds` what a task's units have, by its kind."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "params.yaml").open("w") as file:
         YAML().dump(settings or {"engine": {"name": "local"}}, file)
@@ -57,10 +58,19 @@ def write_run(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         weights = build_network(config, metadata).state_dict()
+
+    def chosen(task: str) -> dict[str, Any]:
+        return {"thresholds": list(thresholds[task])} if task in (thresholds or {}) else {}
+
     info = {
         "classes": list(outputs),
         "kind": kind,
-        **({"also": [{"kind": k, "outputs": v} for k, v in further.items()]} if further else {}),
+        **chosen(kind),
+        **(
+            {"also": [{"kind": k, "outputs": v, **chosen(k)} for k, v in further.items()]}
+            if further
+            else {}
+        ),
         "params": {"train": params.train.model_dump()},
         "features": metadata,
         "task": task,

@@ -14,11 +14,17 @@ const LESS = [0, 114, 178];
 heat.width = CELLS;
 heat.height = CELLS;
 
-const bars = task.long.map((name) => {
+const bars = task.long.map((name, k) => {
   const row = byId("bars").tBodies[0].insertRow();
   const head = document.createElement("th");
   head.scope = "row";
   head.textContent = name;
+  if (task.limits.length) {
+    const limit = document.createElement("span");
+    limit.className = "limit";
+    limit.textContent = ` ${task.limits[k]}`;
+    head.append(limit);
+  }
   const bar = document.createElement("div");
   bar.className = "bar";
   bar.append(document.createElement("i"));

@@ -79,8 +79,8 @@ function valuesAt(face, row) {
 // what is emphasized: the most probable class, the units that are present, or all
 function markedIn(values) {
   if (task.ofClasses) return new Set([values.indexOf(Math.max(...values))]);
-  const least = task.present === null ? 0 : shareOf(task.present) - 1e-5;
-  return new Set([...values.keys()].filter((k) => values[k] >= least));
+  const least = (k) => (task.present === null ? 0 : shareOf(task.present[k]) - 1e-5);
+  return new Set([...values.keys()].filter((k) => values[k] >= least(k)));
 }
 
 function numberOf(share, digits = 2) {

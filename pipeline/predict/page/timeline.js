@@ -128,8 +128,18 @@ class Timeline {
       pen.fillText(shortened(pen, name), 0, (k + 0.5) * LINE);
       pen.fillRect(NAMES, this.yOf(k, ZERO) - 0.5, this.plotWidth, 0.5);
     });
+    this.thresholds(pen);
     this.ticks(pen, classes.length * LINE);
     this.curves(pen);
+  }
+
+  // from where on a unit counts as present, if the run has chosen that
+  thresholds(pen) {
+    pen.fillStyle = "#d1d5db";
+    task.limits.forEach((_, k) => {
+      pen.fillRect(NAMES, this.yOf(k, shareOf(task.present[k])) - 0.5, this.plotWidth, 1);
+    });
+    pen.fillStyle = "#4b5563";
   }
 
   ticks(pen, base) {

@@ -29,8 +29,14 @@ def words_of(display: Display) -> dict[str, str]:
     ends = f"from {low:g} (bottom) to {high:g} (top)"
     lines = f"Each face has a line for {' and for '.join(display.names)}, {ends}, filled from 0."
     if display.present is not None:
+        least = (
+            "From its own threshold on, which stands beside it, validation has chosen it and the "
+            "thin line shows it,"
+            if display.thresholds
+            else f"From {display.present[0]:g} on"
+        )
         lines = (
-            f"Each face has one line per action unit, {ends}: {scale}. From {display.present:g} on "
+            f"Each face has one line per action unit, {ends}: {scale}. {least} "
             "the unit counts as present, and its curve has the face's color."
         )
     return {
@@ -49,6 +55,7 @@ def task_of(display: Display) -> dict[str, Any]:
         "low": low,
         "high": high,
         "present": display.present,
+        "limits": [f"≥ {one:.2f}" for one in display.thresholds],
         "ofClasses": display.of_classes,
         "presence": display.kind == "action_units",
         "short": display.short,
