@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,16 @@ class Display:
         return self.kind == EXPRESSION
 
     @property
+    def title(self) -> str:
+        """What is predicted, as `valence and arousal`."""
+        return "facial expressions" if self.of_classes else SCALES[self.kind][0]
+
+    @property
+    def says_when(self) -> bool:
+        """Whether an output is there at some times and at others not."""
+        return self.of_classes or self.present is not None
+
+    @property
     def scale(self) -> str:
         """Say in a line what the columns of values are; empty: probabilities of classes."""
         if self.of_classes:
@@ -45,6 +56,12 @@ class Display:
         named = [f"{name} {meaning}" for name, meaning in meanings if meaning]
         what, scale = SCALES[self.kind]
         return f"{what}: {scale}{'; ' if named else ''}{', '.join(named)}"
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Describe the task to a program: `kind`, `outputs`, `scale` and chosen `thresholds`."""
+        thresholds = {"thresholds": list(self.thresholds)} if self.thresholds else {}
+        return {"kind": self.kind, "outputs": list(self.names), "scale": self.scale, **thresholds}
 
     @property
     def range(self) -> tuple[float, float]:

@@ -8,7 +8,7 @@ Sources of the two formats of other tools:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -33,10 +33,11 @@ SUFFIX: dict[Format, str] = {
 WITH_LANDMARKS = frozenset({"openface", "pyfeat"})
 
 
-def formats_of(kind: str) -> tuple[Format, ...]:
-    """Return the formats that a task's predictions have: `intervals` needs what is present."""
-    always = kind != EXPRESSION and kind not in PRESENT
-    return tuple(form for form in FORMATS if not (always and form == "intervals"))
+def formats_of(kinds: Iterable[str]) -> tuple[Format, ...]:
+    """Return the formats that predictions of some tasks have: `intervals` needs one of which
+    something is present or not."""
+    some = any(kind == EXPRESSION or kind in PRESENT for kind in kinds)
+    return tuple(form for form in FORMATS if some or form != "intervals")
 
 
 def beside(table: Path, suffix: str) -> Path:
@@ -137,14 +138,9 @@ def quality(row: Row) -> dict[str, float]:
 
 def _tasks(row: Row, head: TableHeader) -> Iterator[tuple[Display, dict[str, float]]]:
     """Yield each task with its outputs by name, the main one first."""
-    first = [NAN] * len(head.classes) if row.probabilities is None else row.probabilities.tolist()
-    yield head.display, dict(zip(head.classes, first, strict=True))
-    start = 0
-    for display in head.also:
-        count = len(display.names)
-        found = None if row.further is None else row.further[start : start + count].tolist()
-        yield display, dict(zip(display.names, found or [NAN] * count, strict=True))
-        start += count
+    for display, values in head.values(row):
+        found = [NAN] * len(display.names) if values is None else values.tolist()
+        yield display, dict(zip(display.names, found, strict=True))
 
 
 def _predicted(row: Row, head: TableHeader) -> dict[str, Any]:

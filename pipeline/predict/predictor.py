@@ -91,11 +91,11 @@ class Done:
 
 def _check_options(model: Model, options: PredictOptions) -> None:
     """Refuse intervals of what is there or not, if there is no such thing."""
-    if options.form == "intervals" and options.form not in formats_of(model.kind):
+    forms = formats_of(one.kind for one in model.displays)
+    if options.form not in forms:
         raise UserError(
             f"--format intervals lists when something is present; {model.name} predicts "
-            f"{SCALES[model.kind][0]}, which always have a value: use "
-            f"{', '.join(formats_of(model.kind))}"
+            f"{SCALES[model.kind][0]}, which always have a value: use {', '.join(forms)}"
         )
 
 

@@ -101,6 +101,21 @@ class TableHeader:
         """How its values are shown."""
         return Display(self.kind, self.classes, self.thresholds)
 
+    @cached_property
+    def tasks(self) -> list[Display]:
+        """How the values of every task are shown, the main one's first."""
+        return [self.display, *self.also]
+
+    def values(self, row: Row) -> list[tuple[Display, np.ndarray | None]]:
+        """Pair every task with what is predicted of it in a row, float [K]; None: nothing is."""
+        found: list[tuple[Display, np.ndarray | None]] = [(self.display, row.probabilities)]
+        start = 0
+        for display in self.also:
+            end = start + len(display.names)
+            found.append((display, None if row.further is None else row.further[start:end]))
+            start = end
+        return found
+
 
 class ByFrame:
     """Gathers the rows of a frame, and hands them over when the next frame's come.

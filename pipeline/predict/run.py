@@ -78,13 +78,12 @@ def predict(
         if stopped:
             break
     if count > 1:
-        display = model.displays[0]
         try:
-            write_summary(options.out / SUMMARY, display, summary)
+            write_summary(options.out / SUMMARY, model.displays, summary)
         except UserError as error:
             good = False
             warn(str(error))
-        show(summary_table(display, summary))
+        show(summary_table(model.displays, summary))
         say(f"{shown(options.out / SUMMARY)}: {plural(len(summary), 'face')}")
     if stopped:
         raise KeyboardInterrupt

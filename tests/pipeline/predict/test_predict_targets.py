@@ -141,6 +141,8 @@ def test_further_tasks_have_their_columns_in_every_format(tmp_path: Path, video:
     assert status == 0
     assert "valence and arousal: -1 (unpleasant, calm) to 1" in said
     assert "action units: probability that the unit is present" in said
+    page = (tmp_path / "one.html").read_text()
+    assert "3 classes; valence and arousal; action units." in page
     table = pd.read_parquet(tmp_path / "one.parquet")
     first = list(table.columns).index("label") + 1
     assert list(table.columns)[first : first + 4] == [*ALSO["valence_arousal"], *UNITS]
@@ -189,3 +191,8 @@ def test_only_the_main_tasks_frames_are_smoothed(tmp_path: Path, video: Path) ->
     assert (before["valence"] - after["valence"]).abs().max() > 1e-4
     assert before[UNITS].equals(after[UNITS])
     assert before[UNITS].std().min() > 0
+    # the main task always has a value, the other one does not
+    assert predicted(root, video, "intervals")[0] == 0
+    found = pd.read_csv(root / "one.intervals.csv")
+    assert list(found.columns[4:6]) == ["label", "mean_p"]
+    assert set(found["label"]) == {name for name in UNITS if (after[name] >= 0.5).any()}
