@@ -32,6 +32,7 @@ class LoadedModel:
         scale: what the values of targets mean; empty of expressions.
         also: the outputs of each further task (`task.also`) by its kind, each with a column as it
             has where that task is the main one.
+        thresholds: from which probability on each action unit counts as present, by its name.
     """
 
     def __init__(self, model: Model) -> None:
@@ -39,6 +40,7 @@ class LoadedModel:
         self.name = model.name
         self.classes = model.classes
         self.kind, self.scale, self.also = model.kind, model.scale, model.also
+        self.thresholds = model.thresholds
 
     @property
     def card(self) -> str:

@@ -124,34 +124,3 @@ def over_outputs(values: np.ndarray) -> np.ndarray:
     """Average scores [..., A] over the outputs that have one; NaN where none has."""
     known = ~np.isnan(values)
     return _ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
-
-
-FIXED = 0.5
-
-
-def best_thresholds(target: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the threshold of each unit with the best F1: float64 [A].
-
-    The middle between two neighboring predictions, of equal F1 the one nearest to 0.5, which it
-    also is for a unit that is never present.
-
-    Args:
-        target, values: float [U, A], annotations and probabilities.
-    """
-    found = np.full(target.shape[1], FIXED)
-    for unit in range(target.shape[1]):
-        known = ~np.isnan(target[:, unit]) & ~np.isnan(values[:, unit])
-        true, value = target[known, unit] > 0.5, values[known, unit]
-        if not true.any():
-            continue
-        steps = np.unique(value)
-        candidates = np.append((steps[1:] + steps[:-1]) / 2, FIXED)
-        # how many of the present, and of all, have at least this probability
-        order = np.sort(value)
-        present = np.sort(value[true])
-        claimed = len(order) - np.searchsorted(order, candidates)
-        hits = len(present) - np.searchsorted(present, candidates)
-        score = 2 * hits / (claimed + len(present))
-        best = np.flatnonzero(score >= score.max() - 1e-12)
-        found[unit] = candidates[best[np.abs(candidates[best] - FIXED).argmin()]]
-    return found

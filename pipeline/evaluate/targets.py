@@ -16,15 +16,10 @@ from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.params import EvaluateParams
 from arpgnet.pipeline.evaluate.bootstrap import interval, resample_confusions
 from arpgnet.pipeline.evaluate.summary import mean_std, rounded
-from arpgnet.pipeline.evaluate.target_metrics import (
-    FIXED,
-    MEASURES,
-    Measures,
-    best_thresholds,
-    over_outputs,
-)
+from arpgnet.pipeline.evaluate.target_metrics import MEASURES, Measures, over_outputs
 from arpgnet.pipeline.evaluate.units import Origin, Units, interval_units
 from arpgnet.pipeline.tables.predictions import NETWORK, TargetPredictions
+from arpgnet.pipeline.tables.thresholds import FIXED, best_thresholds
 
 # fewest annotated units of a subject whose score is shown
 FEWEST = 10

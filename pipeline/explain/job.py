@@ -62,25 +62,27 @@ class ExplainJob:
         torch.set_num_threads(1)
 
     def do(self, piece: Piece) -> Explained | TargetsExplained:
-        network, task = self._load(piece.folder)
-        of_classes = self.dataset.kind.name == EXPRESSION
-        explain = explain_views if of_classes else explain_target_views
+        network, task, thresholds = self._load(piece.folder)
         branches = can_hide(network, self.pooling)
         regions = np.flatnonzero(self.seen >= SEEN).tolist()
         hidden = Hidden(torch.from_numpy(self.mean), regions, branches)
         kinds = edge_kinds(network.config, self.dataset.metadata)
         # not inference_mode: relevance needs gradients
         with torch.no_grad():
-            return explain(network, task, piece.views, hidden, kinds)
+            if self.dataset.kind.name == EXPRESSION:
+                return explain_views(network, task, piece.views, hidden, kinds)
+            return explain_target_views(network, task, piece.views, hidden, kinds, thresholds)
 
-    def _load(self, folder: Path) -> tuple[ARPGNet, Task]:
-        """Load a run's network once: its pieces follow each other."""
+    def _load(self, folder: Path) -> tuple[ARPGNet, Task, list[float] | None]:
+        """Load a run's network once, with the thresholds it has chosen, if any: its pieces follow
+        each other."""
         if self._loaded is None or self._loaded[0] != folder:
             network, info = load_run(folder)
-            self._loaded = folder, network, make_task(self.dataset, views_of(info))
+            task = make_task(self.dataset, views_of(info))
+            self._loaded = folder, network, task, info.get("thresholds")
         return self._loaded[1:]
 
-    _loaded: tuple[Path, ARPGNet, Task] | None = None
+    _loaded: tuple[Path, ARPGNet, Task, list[float] | None] | None = None
 
 
 def explained(job: ExplainJob, pieces: Sequence[Piece], workers: int) -> list[Any]:

@@ -37,13 +37,14 @@ from arpgnet.pipeline.training.tasks import Task, Views
 
 @dataclass(frozen=True)
 class TargetsExplained:
-    """V views: `clip` (str); `target` (NaN: not annotated; of labeled frames their mean) and
-    `value`, [V, K]; `drop` and its estimate `relevance`, [V, K, N]; `regions` and `time` as in
-    `Explained`."""
+    """V views: `clip` (str); `target` (NaN: not annotated; of labeled frames their mean), `value`
+    and `least`, from which value on the view's run calls it present (NaN: it never does), [V, K];
+    `drop` and its estimate `relevance`, [V, K, N]; `regions` and `time` as in `Explained`."""
 
     clip: np.ndarray
     target: np.ndarray
     value: np.ndarray
+    least: np.ndarray
     drop: np.ndarray
     relevance: np.ndarray
     regions: Mapping[str, np.ndarray]
@@ -77,8 +78,13 @@ def explain_target_views(
     views: Views,
     hidden: Hidden,
     kinds: Mapping[str, Tensor],
+    thresholds: Sequence[float] | None = None,
 ) -> TargetsExplained:
-    """Compute attention, occlusion and relevance of some views, for every target."""
+    """Compute attention, occlusion and relevance of some views, for every target.
+
+    Args:
+        thresholds: that the run has chosen; None: those of the scale.
+    """
     label, kind = task.labels(views), task.dataset.kind
     of_frames = label.ndim == 3
     batch = task.dataset.features.take(torch.from_numpy(views.rows), torch.from_numpy(label))
@@ -94,6 +100,9 @@ def explain_target_views(
         clip=np.array([task.dataset.clip_ids[clip] for clip in views.clip], dtype=object),
         target=_mean_of_known(label) if of_frames else label.astype(np.float64),
         value=predicted(outputs, batch).numpy(),
+        least=np.tile(
+            thresholds or [PRESENT.get(kind.name, np.nan)] * len(kind.outputs), (len(views), 1)
+        ),
         drop=changes(network, batch, predicted, **vars(hidden)).numpy(),
         relevance=relevances(
             network, batch, predicted, mean=hidden.mean, branches=hidden.branches
@@ -112,7 +121,7 @@ def _mean_of_known(label_VTK: np.ndarray) -> np.ndarray:
 
 def concat_targets(parts: Sequence[TargetsExplained]) -> TargetsExplained:
     """Concatenate the views of all parts."""
-    flat = ("clip", "target", "value", "drop", "relevance")
+    flat = ("clip", "target", "value", "least", "drop", "relevance")
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in flat}
     return TargetsExplained(
         **arrays,
@@ -132,6 +141,7 @@ def by_target(
         views = ~np.isnan(target) if least is None else np.nan_to_num(target, nan=-1) >= least
         if not views.any():
             continue
-        correct = None if least is None else int((found.value[views, output] >= least).sum())
+        claimed = found.value[views, output] >= found.least[views, output]
+        correct = None if least is None else int(claimed.sum())
         one = found.of(output, signed=least is not None)
         yield {"label": name, "correct": correct, **group(one, views, seen_N, kinds)}

@@ -15,7 +15,6 @@ from arpgnet.pipeline.common.params import TaskParams, TrainParams
 from arpgnet.pipeline.export.parity import TOLERANCE
 from arpgnet.pipeline.export.traceable import output_name
 from arpgnet.pipeline.networks.sessions import make_session
-from arpgnet.pipeline.tables.facs import PRESENT
 from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.predictions import (
     EXPRESSION,
@@ -26,6 +25,7 @@ from arpgnet.pipeline.tables.predictions import (
     kind_of_predictions,
     read_any_predictions,
 )
+from arpgnet.pipeline.tables.thresholds import FIXED, THRESHOLDED
 from arpgnet.pipeline.training.data import load
 from arpgnet.pipeline.training.tasks import Task, Views, make_task
 
@@ -68,6 +68,7 @@ def check(file: Path, root: Path = Path()) -> Checked:
         raise UserError(f"{file} was not written by `arpgnet export`") from None
     # an older version exported expressions only
     kind = json.loads(properties.get("kind", f'"{EXPRESSION}"'))
+    present = json.loads(properties.get("thresholds", str(FIXED)))
     rows, names, stored = _read(root / PREDICTIONS)
     mine = (rows.model == NETWORK) & (rows.fold == run["fold"]) & (rows.seed == run["seed"])
     if run.get("refitted"):
@@ -84,7 +85,11 @@ def check(file: Path, root: Path = Path()) -> Checked:
         run["name"],
         len(stored),
         float(np.abs(found - stored).max()),
-        int((_decisions(kind, found) != _decisions(kind, stored)).any(axis=1).sum()),
+        int(
+            (_decisions(kind, found, present) != _decisions(kind, stored, present))
+            .any(axis=1)
+            .sum()
+        ),
     )
 
 
@@ -96,11 +101,15 @@ def _read(path: Path) -> tuple[Predictions | TargetPredictions, list[str], np.nd
     return rows, rows.names, rows.values
 
 
-def _decisions(kind: str, values: np.ndarray) -> np.ndarray:
-    """Return what each row is decided to be, [rows, any]; nothing where values stay values."""
+def _decisions(kind: str, values: np.ndarray, present: float | list[float]) -> np.ndarray:
+    """Return what each row is decided to be, [rows, any]; nothing where values stay values.
+
+    Args:
+        present: from which probability on a unit counts as present, or each of them.
+    """
     if kind == EXPRESSION:
         return values.argmax(axis=1)[:, None]
-    return values >= PRESENT[kind] if kind == "action_units" else np.zeros((len(values), 0))
+    return values >= np.array(present) if kind == THRESHOLDED else np.zeros((len(values), 0))
 
 
 def predictions(session: Any, task: Task, rows: Predictions | TargetPredictions) -> np.ndarray:

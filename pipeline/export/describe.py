@@ -69,6 +69,10 @@ def metadata(
     return {
         "kind": info.get("kind", EXPRESSION),
         "classes": info["classes"],
+        # from which probability on each action unit counts as present; else 0.5
+        **({"thresholds": info["thresholds"]} if "thresholds" in info else {}),
+        # tasks of the outputs `also_<kind>`, in whose order they are
+        **({"also": info["also"]} if "also" in info else {}),
         "inputs": {key: INPUTS[key] for key in input_names(network)},
         "max_frames": longest(network),
         "task": info["task"],

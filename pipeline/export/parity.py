@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from arpgnet.models.arpgnet import ARPGNet
 from arpgnet.models.fusion import BAND_FRAMES
 from arpgnet.models.inputs import Standardize
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.export.traceable import ARGUMENTS, LOGITS, input_names, output_name
+from arpgnet.pipeline.export.traceable import ARGUMENTS, input_names, outputs_of
 from arpgnet.pipeline.networks.sessions import make_session
 from arpgnet.pipeline.training.kinds.base import Kind
 
@@ -77,7 +77,9 @@ def random_inputs(
     return {name: makers[name]() for name in input_names(network)}
 
 
-def largest_difference(network: ARPGNet, kind: Kind, graph: Path | bytes) -> float:
+def largest_difference(
+    network: ARPGNet, kind: Kind, graph: Path | bytes, further: Sequence[Kind] = ()
+) -> float:
     """Compute the largest difference of any output in any trial.
 
     Raises:
@@ -88,23 +90,24 @@ def largest_difference(network: ARPGNet, kind: Kind, graph: Path | bytes) -> flo
     for inputs in trials(network):
         with torch.no_grad():
             out = network(**{ARGUMENTS[name]: value for name, value in inputs.items()})
-        logits = out["logits_BK"]
-        expected = (kind.values(logits), logits, out["frame_logits_BTK"])
+        names, expected = zip(*outputs_of(out, kind, further), strict=True)
         given = {name: value.numpy() for name, value in inputs.items()}
-        found = session.run([output_name(kind), *LOGITS], given)
+        found = session.run(names, given)
         for ours, theirs in zip(expected, found, strict=True):
             gap = np.abs(ours.numpy() - theirs).max()
             worst = max(worst, float("inf") if np.isnan(gap) else float(gap))
     return worst
 
 
-def check_parity(network: ARPGNet, kind: Kind, graph: Path | bytes) -> float:
+def check_parity(
+    network: ARPGNet, kind: Kind, graph: Path | bytes, further: Sequence[Kind] = ()
+) -> float:
     """Check that `largest_difference` is within `TOLERANCE`, and return it.
 
     Raises:
         UserError: the two differ by more.
     """
-    worst = largest_difference(network, kind, graph)
+    worst = largest_difference(network, kind, graph, further)
     if worst > TOLERANCE:
         raise UserError(
             f"the exported graph differs from the network by {worst:.1e}, more than "

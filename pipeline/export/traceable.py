@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -40,11 +41,35 @@ ARGUMENTS = {
 }
 # of the clips what is predicted (`output_name`) and logits; of the frames logits
 LOGITS = ("logits", "frame_logits")
+# begins the names of further tasks' outputs
+ALSO = "also_"
 
 
 def output_name(kind: Kind) -> str:
     """Return the name of the first output: probabilities, or the values of targets."""
     return "probabilities" if kind.name in ("expression", "action_units") else "values"
+
+
+def outputs_of(
+    outputs: Mapping[str, Tensor], kind: Kind, further: Sequence[Kind] = ()
+) -> list[tuple[str, Tensor]]:
+    """Return the graph's outputs with their names, in their order, of what the network gives.
+
+    Of the clips what is predicted (`output_name`) and logits [B, K], of the frames logits
+    [B, T, K]; of each further task `also_<kind>`, what is predicted of the clips, and
+    `also_<kind>_frame_logits`.
+    """
+    logits_BK = outputs["logits_BK"]
+    own = (kind.values(logits_BK), logits_BK, outputs["frame_logits_BTK"])
+    found = list(zip((output_name(kind), *LOGITS), own, strict=True))
+    if further:
+        widths = [len(one.outputs) for one in further]
+        clips = outputs["also_logits_BJ"].split(widths, dim=-1)
+        frames = outputs["also_frame_logits_BTJ"].split(widths, dim=-1)
+        for one, of_clips, of_frames in zip(further, clips, frames, strict=True):
+            found.append((f"{ALSO}{one.name}", one.values(of_clips)))
+            found.append((f"{ALSO}{one.name}_frame_logits", of_frames))
+    return found
 
 
 def input_names(network: ARPGNet) -> list[str]:
@@ -67,13 +92,12 @@ def input_names(network: ARPGNet) -> list[str]:
 class TraceableNet(nn.Module):
     """The network with positional inputs, `input_names(network)`.
 
-    Shapes:
-        outputs: what is predicted and logits [B, K] of the clips, frame_logits [B, T, K]; float32
+    Its outputs are those of `outputs_of`, float32.
     """
 
-    def __init__(self, network: ARPGNet, kind: Kind) -> None:
+    def __init__(self, network: ARPGNet, kind: Kind, further: Sequence[Kind] = ()) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.further = kind, further
         self.names = input_names(network)
         self.network = copy.deepcopy(network).eval()
         if "relation" in network.config.fusion.streams:
@@ -83,13 +107,12 @@ class TraceableNet(nn.Module):
             _replace_convs(self.network.fusion)
             self.network.fusion = cast(Fusion, WholeClipFusion(self.network.fusion))
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         arguments: dict[str, Any] = {
             ARGUMENTS[name]: value for name, value in zip(self.names, inputs, strict=True)
         }
-        outputs = self.network(**arguments)
-        logits_BK = outputs["logits_BK"]
-        return self.kind.values(logits_BK), logits_BK, outputs["frame_logits_BTK"]
+        named = outputs_of(self.network(**arguments), self.kind, self.further)
+        return tuple(value for _, value in named)
 
 
 def _replace_convs(module: nn.Module) -> None:

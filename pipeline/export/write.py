@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from arpgnet.pipeline.common.files import write_whole
 from arpgnet.pipeline.common.params import Params
 from arpgnet.pipeline.export.describe import metadata
 from arpgnet.pipeline.export.parity import check_parity, longest, random_inputs
-from arpgnet.pipeline.export.traceable import LOGITS, TraceableNet, output_name
+from arpgnet.pipeline.export.traceable import ARGUMENTS, LOGITS, TraceableNet, outputs_of
 from arpgnet.pipeline.tables.curves import RUNS
 from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.training.checkpoints import find_run, load_run
-from arpgnet.pipeline.training.kinds import trained_task
+from arpgnet.pipeline.training.kinds import trained_further, trained_task
 from arpgnet.pipeline.training.kinds.base import Kind
 
 OPSET = 17  # the first with LayerNormalization as one operator
@@ -52,13 +52,13 @@ def export(params: Params, out: Path, *, run: str | None = None, root: Path = Pa
     network, info = load_run(root / RUNS / name)
     kind = trained_task(info.get("kind", EXPRESSION), info["classes"])
     properties = metadata(network, info, params, name, root)
-    graph, difference = checked_graph(network, kind, properties)
+    graph, difference = checked_graph(network, kind, properties, trained_further(info))
     write_whole(out, graph)
     return Exported(name, difference)
 
 
 def checked_graph(
-    network: ARPGNet, kind: Kind, properties: Mapping[str, Any]
+    network: ARPGNet, kind: Kind, properties: Mapping[str, Any], further: Sequence[Kind] = ()
 ) -> tuple[bytes, float]:
     """Return what `to_onnx` does, and the largest difference to the network.
 
@@ -66,8 +66,8 @@ def checked_graph(
         UserError: a convolution of torch_geometric cannot be exported, or the two differ.
     """
     try:
-        graph = to_onnx(network, kind, properties)
-        return graph, check_parity(network, kind, graph)
+        graph = to_onnx(network, kind, properties, further)
+        return graph, check_parity(network, kind, graph, further)
     except UserError:
         raise
     except Exception as error:  # the exporter's, the convolution's or ONNX Runtime's own
@@ -81,15 +81,23 @@ def checked_graph(
         ) from error
 
 
-def to_onnx(network: ARPGNet, kind: Kind, properties: Mapping[str, Any]) -> bytes:
+def to_onnx(
+    network: ARPGNet, kind: Kind, properties: Mapping[str, Any], further: Sequence[Kind] = ()
+) -> bytes:
     """Export the graph for any number of clips and frames, `properties` as JSON in its metadata.
 
-    Inputs are those of `traceable.input_names`, outputs `traceable.output_name` and `LOGITS`. Equal
+    Inputs are those of `traceable.input_names`, outputs those of `traceable.outputs_of`. Equal
     arguments give equal bytes.
+
+    Args:
+        further: tasks of the network's further head.
     """
     most = longest(network)
     example = random_inputs(network, 2, min(5, most or 5), torch.Generator().manual_seed(0))
-    axes, predicted = {0: "clips", 1: "frames"}, output_name(kind)
+    axes = {0: "clips", 1: "frames"}
+    arguments = {ARGUMENTS[name]: value for name, value in example.items()}
+    with torch.no_grad():
+        outputs = [name for name, _ in outputs_of(network(**arguments), kind, further)]
     # the tokens of two views, of which the network does not fix the number
     open_axes = {"parts_cells": {**axes, 2: "cells"}} if "parts_cells" in example else {}
     if "nodes" in example and "relation" not in network.config.fusion.streams:
@@ -100,13 +108,13 @@ def to_onnx(network: ARPGNet, kind: Kind, properties: Mapping[str, Any]) -> byte
         # warns of, in torch_geometric's code, is settled by `check_parity`
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            TraceableNet(network, kind),
+            TraceableNet(network, kind, further),
             tuple(example.values()),
             path,
             input_names=list(example),
-            output_names=[predicted, *LOGITS],
-            dynamic_axes=dict.fromkeys((*example, "frame_logits"), axes)
-            | {name: {0: "clips"} for name in (predicted, "logits")}
+            output_names=outputs,
+            dynamic_axes=dict.fromkeys(example, axes)
+            | {name: axes if name.endswith(LOGITS[1]) else {0: "clips"} for name in outputs}
             | open_axes,
             opset_version=OPSET,
             dynamo=False,

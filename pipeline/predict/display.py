@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,13 @@ class Display:
     Attributes:
         kind: the task.
         names: of its K outputs, as the table's columns have them.
+        thresholds: from which value on each counts as present, where the run has chosen that; else
+            the scale says it.
     """
 
     kind: str
     names: Sequence[str]
+    thresholds: Sequence[float] = ()
 
     @property
     def of_classes(self) -> bool:
@@ -30,24 +34,53 @@ class Display:
         return self.kind == EXPRESSION
 
     @property
+    def title(self) -> str:
+        """What is predicted, as `valence and arousal`."""
+        return "facial expressions" if self.of_classes else SCALES[self.kind][0]
+
+    @property
+    def says_when(self) -> bool:
+        """Whether an output is there at some times and at others not."""
+        return self.of_classes or self.present is not None
+
+    @property
     def scale(self) -> str:
         """Say in a line what the columns of values are; empty: probabilities of classes."""
         if self.of_classes:
             return ""
-        meanings = ((name, described(name)) for name in self.names)
+        notes = zip(self.names, self.limits, strict=True)
+        meanings = [
+            (name, " ".join(filter(None, (described(name), limit and f"({limit})"))))
+            for name, limit in notes
+        ]
         named = [f"{name} {meaning}" for name, meaning in meanings if meaning]
         what, scale = SCALES[self.kind]
         return f"{what}: {scale}{'; ' if named else ''}{', '.join(named)}"
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Describe the task to a program: `kind`, `outputs`, `scale` and chosen `thresholds`."""
+        thresholds = {"thresholds": list(self.thresholds)} if self.thresholds else {}
+        return {"kind": self.kind, "outputs": list(self.names), "scale": self.scale, **thresholds}
 
     @property
     def range(self) -> tuple[float, float]:
         """The ends of the scale; curves begin at 0, which lies on it."""
         return RANGES[self.kind]
 
+    @cached_property
+    def present(self) -> list[float] | None:
+        """The value from which on each output counts as present; None: none ever does."""
+        if self.thresholds:
+            return list(self.thresholds)
+        fixed = PRESENT.get(self.kind)
+        return None if fixed is None else [fixed] * len(self.names)
+
     @property
-    def present(self) -> float | None:
-        """The value from which on an output counts as present; None: none ever does."""
-        return PRESENT.get(self.kind)
+    def limits(self) -> list[str]:
+        """Say of each output from which value on it counts as present; empty where the scale says
+        it."""
+        return [f"present from {one:.3f}" for one in self.thresholds] or [""] * len(self.names)
 
     @cached_property
     def short(self) -> list[str]:
@@ -78,7 +111,7 @@ class Display:
             return [int(np.argmax(values))]
         if self.present is None:
             return list(range(len(values)))
-        return np.flatnonzero(values >= self.present).tolist()
+        return np.flatnonzero(values >= np.array(self.present)).tolist()
 
     def number(self, value: float) -> str:
         """Format a value, with its sign where the scale has two."""

@@ -8,7 +8,7 @@ Sources of the two formats of other tools:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -33,10 +33,11 @@ SUFFIX: dict[Format, str] = {
 WITH_LANDMARKS = frozenset({"openface", "pyfeat"})
 
 
-def formats_of(kind: str) -> tuple[Format, ...]:
-    """Return the formats that a task's predictions have: `intervals` needs what is present."""
-    always = kind != EXPRESSION and kind not in PRESENT
-    return tuple(form for form in FORMATS if not (always and form == "intervals"))
+def formats_of(kinds: Iterable[str]) -> tuple[Format, ...]:
+    """Return the formats that predictions of some tasks have: `intervals` needs one of which
+    something is present or not."""
+    some = any(kind == EXPRESSION or kind in PRESENT for kind in kinds)
+    return tuple(form for form in FORMATS if some or form != "intervals")
 
 
 def beside(table: Path, suffix: str) -> Path:
@@ -69,7 +70,8 @@ def plain(row: Row, head: TableHeader, complete: bool = True) -> dict[str, Any]:
 
 def openface(row: Row, head: TableHeader, complete: bool = True) -> dict[str, Any]:
     """Return OpenFace's columns: frames from 1, all x_ before all y_ in pixels, then classes; of
-    action units `AU12_c` (1: present, from a probability of 0.5 on) or `AU12_r` (0 to 5).
+    action units `AU12_c` (1: present, from a probability of 0.5 or the run's threshold on) or
+    `AU12_r` (0 to 5).
 
     `pose_T` in millimeters, z away from the camera; `pose_R` in radians relative to the camera's
     axes, `R = Rx Ry Rz`, positive down, to the image's left and clockwise.
@@ -136,14 +138,9 @@ def quality(row: Row) -> dict[str, float]:
 
 def _tasks(row: Row, head: TableHeader) -> Iterator[tuple[Display, dict[str, float]]]:
     """Yield each task with its outputs by name, the main one first."""
-    first = [NAN] * len(head.classes) if row.probabilities is None else row.probabilities.tolist()
-    yield head.display, dict(zip(head.classes, first, strict=True))
-    start = 0
-    for display in head.also:
-        count = len(display.names)
-        found = None if row.further is None else row.further[start : start + count].tolist()
-        yield display, dict(zip(display.names, found or [NAN] * count, strict=True))
-        start += count
+    for display, values in head.values(row):
+        found = [NAN] * len(display.names) if values is None else values.tolist()
+        yield display, dict(zip(display.names, found, strict=True))
 
 
 def _predicted(row: Row, head: TableHeader) -> dict[str, Any]:
@@ -161,7 +158,7 @@ def _classes(values: Mapping[str, float]) -> dict[str, Any]:
 def _openface_predicted(row: Row, head: TableHeader) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for display, values in _tasks(row, head):
-        columns |= _classes(values) if display.of_classes else _openface_targets(values)
+        columns |= _classes(values) if display.of_classes else _openface_targets(display, values)
     return columns
 
 
@@ -174,17 +171,18 @@ def _pyfeat_predicted(row: Row, head: TableHeader) -> dict[str, float]:
     return columns
 
 
-def _openface_targets(values: Mapping[str, float]) -> dict[str, float]:
+def _openface_targets(display: Display, values: Mapping[str, float]) -> dict[str, float]:
     columns = {}
-    for name, value in values.items():
+    present = set(display.marked(np.array(list(values.values()))))
+    for number, (name, value) in enumerate(values.items()):
         unit = unit_of(name)
         if unit is None:
             columns[name] = value
         elif unit[1]:
             columns[f"AU{unit[0]:02d}_r"] = value
         else:
-            present = value >= PRESENT["action_units"]
-            columns[f"AU{unit[0]:02d}_c"] = value if math.isnan(value) else float(present)
+            there = value if math.isnan(value) else float(number in present)
+            columns[f"AU{unit[0]:02d}_c"] = there
     return columns
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +28,7 @@ from arpgnet.pipeline.tables.manifest import MANIFEST, read_manifest
 from arpgnet.pipeline.tables.predictions import EXPRESSION
 from arpgnet.pipeline.tables.pretraining import PRETRAINED
 from arpgnet.pipeline.tables.shards import INDEX, ShardReader
+from arpgnet.pipeline.tables.thresholds import FIXED, THRESHOLDED
 from arpgnet.pipeline.training.checkpoints import (
     ENSEMBLE,
     ensemble_runs,
@@ -35,7 +37,6 @@ from arpgnet.pipeline.training.checkpoints import (
     load_run,
 )
 from arpgnet.pipeline.training.domain import Domain
-from arpgnet.pipeline.training.kinds import trained_further
 
 BACKBONE = Path("artifacts/backbone")
 RENDERED = (
@@ -88,12 +89,32 @@ class Model:
     @property
     def scale(self) -> str:
         """Say in a line what the columns of values are; empty: probabilities of classes."""
-        return Display(self.kind, self.classes).scale
+        return self.displays[0].scale
+
+    @property
+    def displays(self) -> list[Display]:
+        """How the values of each task are shown, the main one's first."""
+        main = Display(self.kind, self.classes, self.info.get("thresholds", ()))
+        also = (
+            Display(one["kind"], one["outputs"], one.get("thresholds", ()))
+            for one in self.info.get("also", [])
+        )
+        return [main, *also]
 
     @property
     def also(self) -> dict[str, list[str]]:
         """The outputs of each further task, by its kind."""
-        return {kind.name: kind.outputs for kind in trained_further(self.info)}
+        return {one.kind: list(one.names) for one in self.displays[1:]}
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """From which probability on each action unit counts as present, by its name."""
+        return {
+            name: least
+            for one in self.displays
+            if one.kind == THRESHOLDED
+            for name, least in zip(one.names, one.present or (), strict=True)
+        }
 
     @property
     def warning(self) -> str:
@@ -155,9 +176,10 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
         card=root / CARD,
     )
     if others:
-        networks = tuple(load_run(root / RUNS / other)[0] for other in others)
+        networks, infos = zip(*(load_run(root / RUNS / other) for other in others), strict=True)
         together = f"{ENSEMBLE} of {', '.join(sorted([name, *others]))}"
-        model = replace(model, name=together, others=networks)
+        info = with_mean_thresholds([model.info, *infos])
+        model = replace(model, name=together, others=networks, info=info)
     _check_data(name, params, model.embedding, root)
     if model.kind == EXPRESSION and (root / MANIFEST).is_file():
         classes = read_manifest(root / MANIFEST).classes
@@ -167,6 +189,19 @@ def load_model(root: Path = Path(), run: str | None = None) -> Model:
                 f"{root / MANIFEST} has {', '.join(classes)}: run `dvc repro train`"
             )
     return model
+
+
+def with_mean_thresholds(infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the first run's metadata, with the mean of the thresholds of all, task by task."""
+    found = dict(infos[0])
+    if "also" in found:
+        tasks = zip(*(info["also"] for info in infos), strict=True)
+        found["also"] = [with_mean_thresholds(task) for task in tasks]
+    if any("thresholds" in info for info in infos):
+        fixed = [FIXED] * len(found.get("outputs", found.get("classes", ())))
+        thresholds = np.array([info.get("thresholds", fixed) for info in infos])
+        found["thresholds"] = thresholds.mean(axis=0).tolist()
+    return found
 
 
 def assemble(

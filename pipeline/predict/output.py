@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from arpgnet.pipeline.common.errors import UserError
 from arpgnet.pipeline.common.files import FULL, remove, writing_to
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.formats import Format, openface, plain, pyfeat
 from arpgnet.pipeline.predict.rows import ByFrame, Row, TableHeader
 
@@ -235,16 +236,21 @@ class IntervalTable(TextTable):
     action unit is present, as ELAN, Praat and BORIS import it.
 
     A stretch ends where that is no longer so, or the face is not seen; a frame lasts until the next
-    one. Rows are in the file as soon as they end.
+    one. Rows are in the file as soon as they end. Where several tasks have stretches, a column
+    names the task.
     """
 
     def __init__(self, path: Path, head: TableHeader) -> None:
         super().__init__(path, head)
         self._writer = csv.writer(self._lines, lineterminator="\n")
-        mean = "mean_intensity" if head.kind == "intensity" else "mean_p"
-        self._writer.writerow([*INTERVAL_COLUMNS, mean, "complete"])
-        # by face and output
-        self._open: dict[tuple[int, int], _Interval] = {}
+        tasks = [display for display in head.tasks if display.says_when]
+        self._several = len(tasks) > 1
+        columns = [*INTERVAL_COLUMNS, _mean_name(tasks), "complete"]
+        if self._several:
+            columns.insert(columns.index("label"), "task")
+        self._writer.writerow(columns)
+        # by face, task and output
+        self._open: dict[tuple[int, str, str], _Interval] = {}
         self._frames = ByFrame(self._add_frame)
         self._end_s = 0.0
 
@@ -262,10 +268,11 @@ class IntervalTable(TextTable):
     def _add_frame(self, rows: list[Row], frame_s: float) -> None:
         time_s = rows[0].time_s
         seen = {
-            (row.face_id, label): float(row.probabilities[label])
+            (row.face_id, display.kind, display.names[label]): float(values[label])
             for row in rows
-            if row.probabilities is not None
-            for label in self._head.display.marked(row.probabilities)
+            for display, values in self._head.values(row)
+            if values is not None and display.says_when
+            for label in display.marked(values)
         }
         for key in list(self._open):
             if key not in seen:
@@ -276,14 +283,22 @@ class IntervalTable(TextTable):
             one.frames += 1
         self._end_s = time_s + frame_s
 
-    def _end(self, key: tuple[int, int], end_s: float) -> None:
-        one, (face, label) = self._open.pop(key), key
+    def _end(self, key: tuple[int, str, str], end_s: float) -> None:
+        one, (face, task, label) = self._open.pop(key), key
         numbers = (one.start_s, end_s, end_s - one.start_s)
-        row = [face, *(round(value, 6) for value in numbers), self._head.classes[label]]
-        self._write([*row, round(one.total / one.frames, 6)])
+        row = [face, *(round(value, 6) for value in numbers)]
+        what = [task, label] if self._several else [label]
+        self._write([*row, *what, round(one.total / one.frames, 6)])
 
     def _line(self, row: list[Any], complete: bool) -> None:
         self._writer.writerow([*row, complete])
+
+
+def _mean_name(tasks: Sequence[Display]) -> str:
+    """Name the column of means by what they are: probabilities, intensities, or one or the
+    other."""
+    levels = [display.kind == "intensity" for display in tasks]
+    return "mean_intensity" if all(levels) else "mean_value" if any(levels) else "mean_p"
 
 
 class ParquetTable:
@@ -324,7 +339,7 @@ class ParquetTable:
                         "kind": self._head.kind,
                         "scale": self._head.display.scale,
                         **_domain(self._head.likeness),
-                        **_also(self._head),
+                        **_tasks(self._head),
                     }
                 )
                 self._writer.close()
@@ -361,13 +376,15 @@ def _domain(likeness: Likeness | None) -> dict[str, str]:
     }
 
 
-def _also(head: TableHeader) -> dict[str, str]:
-    """Return the metadata about further tasks, none where there are none."""
-    tasks = [
-        {"kind": display.kind, "outputs": list(display.names), "scale": display.scale}
-        for display in head.also
-    ]
-    return {"also": json.dumps(tasks, ensure_ascii=False)} if tasks else {}
+def _tasks(head: TableHeader) -> dict[str, str]:
+    """Return the metadata about the main task's thresholds, in the order of the classes, and about
+    further tasks; none where there are none."""
+    thresholds = list(head.thresholds)
+    also = [display.metadata for display in head.also]
+    return {
+        **({"thresholds": json.dumps(thresholds)} if thresholds else {}),
+        **({"also": json.dumps(also, ensure_ascii=False)} if also else {}),
+    }
 
 
 def _schema(head: TableHeader) -> pa.Schema:

@@ -17,7 +17,6 @@ from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.networks.detector import Detector, open_detector
 from arpgnet.pipeline.predict.blur import THRESHOLD, FaceBlur
 from arpgnet.pipeline.predict.camera import LiveFrames
-from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.features import Networks
 from arpgnet.pipeline.predict.formats import WITH_LANDMARKS, Format, formats_of
 from arpgnet.pipeline.predict.likeness import Likeness
@@ -92,11 +91,11 @@ class Done:
 
 def _check_options(model: Model, options: PredictOptions) -> None:
     """Refuse intervals of what is there or not, if there is no such thing."""
-    if options.form == "intervals" and options.form not in formats_of(model.kind):
+    forms = formats_of(one.kind for one in model.displays)
+    if options.form not in forms:
         raise UserError(
             f"--format intervals lists when something is present; {model.name} predicts "
-            f"{SCALES[model.kind][0]}, which always have a value: use "
-            f"{', '.join(formats_of(model.kind))}"
+            f"{SCALES[model.kind][0]}, which always have a value: use {', '.join(forms)}"
         )
 
 
@@ -280,6 +279,7 @@ class Predictor:
     def _head(self, name: str, window_s: float, stride_s: float) -> TableHeader:
         points = self.options.landmarks or self.options.form in WITH_LANDMARKS
         scheme = self.networks.landmarks.scheme
+        main, *also = self.model.displays
         return TableHeader(
             name,
             self.model.classes,
@@ -289,7 +289,8 @@ class Predictor:
             self.model.warning,
             self.model.kind,
             Likeness(self.model.domain),
-            [Display(kind, outputs) for kind, outputs in self.model.also.items()],
+            also,
+            main.thresholds,
         )
 
     def _add_images(

@@ -82,6 +82,7 @@ class TableHeader:
             probabilities their values.
         likeness: how unlike the training clips its faces are; known at the end.
         also: further tasks, whose J outputs follow one another in `Row.further`.
+        thresholds: of `Display`.
     """
 
     video: str
@@ -93,11 +94,27 @@ class TableHeader:
     kind: str = EXPRESSION
     likeness: Likeness | None = None
     also: Sequence[Display] = ()
+    thresholds: Sequence[float] = ()
 
     @cached_property
     def display(self) -> Display:
         """How its values are shown."""
-        return Display(self.kind, self.classes)
+        return Display(self.kind, self.classes, self.thresholds)
+
+    @cached_property
+    def tasks(self) -> list[Display]:
+        """How the values of every task are shown, the main one's first."""
+        return [self.display, *self.also]
+
+    def values(self, row: Row) -> list[tuple[Display, np.ndarray | None]]:
+        """Pair every task with what is predicted of it in a row, float [K]; None: nothing is."""
+        found: list[tuple[Display, np.ndarray | None]] = [(self.display, row.probabilities)]
+        start = 0
+        for display in self.also:
+            end = start + len(display.names)
+            found.append((display, None if row.further is None else row.further[start:end]))
+            start = end
+        return found
 
 
 class ByFrame:

@@ -12,7 +12,6 @@ from arpgnet.pipeline.common.errors import ClipError, NotAVideoError, UserError
 from arpgnet.pipeline.common.wording import plural, shown
 from arpgnet.pipeline.datasets.layout import videos_below
 from arpgnet.pipeline.predict.camera import is_live
-from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.model import Model
 from arpgnet.pipeline.predict.names import SUMMARY, added_files, targets
 from arpgnet.pipeline.predict.overlay.overlay import SUFFIX as OVERLAY
@@ -47,9 +46,9 @@ def predict(
     videos = [sources[0]] if _is_camera(sources, options) else list_videos(sources)
     wanted = targets(videos, options)
     predictor = Predictor(model, options)
-    for task in ((model.kind, model.classes), *model.also.items()):
-        if scale := Display(*task).scale:
-            say(scale)
+    for display in model.displays:
+        if display.scale:
+            say(display.scale)
     good, stopped, count = True, False, 0
     summary: list[Mapping[str, Any]] = []
     for video, target in zip(videos, wanted, strict=True):
@@ -79,13 +78,12 @@ def predict(
         if stopped:
             break
     if count > 1:
-        display = Display(model.kind, model.classes)
         try:
-            write_summary(options.out / SUMMARY, display, summary)
+            write_summary(options.out / SUMMARY, model.displays, summary)
         except UserError as error:
             good = False
             warn(str(error))
-        show(summary_table(display, summary))
+        show(summary_table(model.displays, summary))
         say(f"{shown(options.out / SUMMARY)}: {plural(len(summary), 'face')}")
     if stopped:
         raise KeyboardInterrupt

@@ -23,13 +23,13 @@ from starlette.exceptions import HTTPException
 from werkzeug.http import dump_options_header
 
 from arpgnet.pipeline.common.errors import UserError
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.formats import Format, formats_of
 from arpgnet.pipeline.serve.guard import Access, Guard, refusal
 from arpgnet.pipeline.serve.jobs import Busy, Job, Jobs, Wanted
 from arpgnet.pipeline.serve.names import below, shown_name
 from arpgnet.pipeline.serve.uploads import Pace, Refused, to_file, to_memory
 from arpgnet.pipeline.serve.worker import Ready
-from arpgnet.pipeline.tables.facs import SCALES
 
 # the page runs and shows nothing but what comes from here
 PAGE_POLICY = (
@@ -129,9 +129,10 @@ def make_app(jobs: Jobs, ready: Ready, limits: Limits, access: Access) -> Guard:
             "classes": ready.classes,
             "warning": ready.warning,
             "kind": ready.kind,
-            "title": SCALES[ready.kind][0] if ready.kind in SCALES else "facial expressions",
+            "title": Display(ready.kind, ready.classes).title,
             "scale": ready.scale,
-            "formats": formats_of(ready.kind),
+            "also": ready.also,
+            "formats": formats_of([ready.kind, *(one["kind"] for one in ready.also)]),
             "upload_bytes": limits.upload_bytes,
             "longest_s": limits.longest_s,
             "keep_s": limits.keep_s,

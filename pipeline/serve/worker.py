@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -57,6 +57,7 @@ class Ready:
         warning: what it must not be used for, if that is known.
         kind: its task.
         scale: what the values of its targets mean; empty: they are probabilities of classes.
+        also: `Display.metadata` of each further task.
     """
 
     model: str
@@ -64,6 +65,7 @@ class Ready:
     warning: str = ""
     kind: str = EXPRESSION
     scale: str = ""
+    also: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,8 @@ def _work(pipe: Connection, source: Source) -> None:
         except UserError as error:
             say(line=str(error))
             return
-        ready = Ready(model.name, model.classes, model.warning, model.kind, model.scale)
+        also = [one.metadata for one in model.displays[1:]]
+        ready = Ready(model.name, model.classes, model.warning, model.kind, model.scale, also)
         say(**vars(ready))
         while True:
             say(**vars(_predict(predictor, _task(pipe.recv_bytes()), say)))

@@ -41,6 +41,7 @@ from arpgnet.pipeline.train.processes import Processes
 from arpgnet.pipeline.train.side_by_side import RunJob, workers
 from arpgnet.pipeline.train.smooth import Smoothings
 from arpgnet.pipeline.train.tables import Tables
+from arpgnet.pipeline.train.thresholds import run_thresholds
 from arpgnet.pipeline.train.training import CachedRun, Outcome, Planned, Tempered, Training
 from arpgnet.pipeline.training.checkpoints import save_run
 from arpgnet.pipeline.training.data import Dataset, load
@@ -294,7 +295,7 @@ class Networks:
         info = {
             "classes": self.dataset.kind.outputs,
             "kind": self.dataset.kind.name,
-            **self._also(),
+            **self._also(one, outcome),
             "select": self.task.select,
             "origin": self.origin,
             "params": self._settings(),
@@ -311,16 +312,21 @@ class Networks:
             # the network's own file knows nothing of the test part
             write_json(metadata | {"domain": unlike}, folder / RUN_METADATA)
 
-    def _also(self) -> dict[str, Any]:
-        """Name the further tasks and their outputs, in the order of the network's; where some have
-        other units than the main task, those and the longest view of each, in frames."""
-        tasks = [one.tables.task for one in self.further]
-        found = [
-            {"kind": one.dataset.kind.name, "outputs": one.dataset.kind.outputs}
-            | ({} if one.name == self.task.name else {"task": one.name})
-            for one in tasks
-        ]
-        longest = {one.name: one.frames for one in (self.task, *tasks)}
+    def _also(self, one: Planned, outcome: Outcome) -> dict[str, Any]:
+        """Describe the further tasks, in the order of the network's outputs: kind, outputs and
+        chosen thresholds; where some have other units than the main task, those and the longest
+        view of each, in frames."""
+        found = []
+        tasks = [another.tables.task for another in self.further]
+        for another, task in zip(self.further, tasks, strict=True):
+            kind = task.dataset.kind
+            fold, values = another.fold(one.fold), outcome.further[f"{kind.name}/val"]
+            found.append(
+                {"kind": kind.name, "outputs": kind.outputs}
+                | ({} if task.name == self.task.name else {"task": task.name})
+                | run_thresholds(self.params.evaluate, task, fold, values)
+            )
+        longest = {task.name: task.frames for task in (self.task, *tasks)}
         return {
             **({"also": found} if found else {}),
             **({"views": longest} if len(longest) > 1 else {}),
@@ -331,10 +337,14 @@ class Networks:
 
         `epochs` of `epoch_steps` steps, of which validation chose `best_epoch`; whether it was
         `improving` at the end; the `feature_noise`; of how many clips the weights are `refitted`
-        (0: they are not); the `temperature` by which logits are divided; and the `smoothing` of
-        frame predictions, where there is some.
+        (0: they are not); the `temperature` by which logits are divided; the `smoothing` of frame
+        predictions and the `thresholds` of action units, where there are some.
         """
         examples = len(self.task.training(one.fold.train, np.random.default_rng(0)))
+        # a temperature changes no order of classes, and so no choice
+        held = outcome.val.plain
+        smoothing = self.smoothings.choose(one.fold, one.seed, held)
+        held = self.smoothings.apply(one.fold, one.seed, "val", held)
         return {
             "best_epoch": outcome.best,
             "epochs": len(outcome.history),
@@ -343,8 +353,8 @@ class Networks:
             "refitted": len(one.fold.learned) if outcome.refit else 0,
             "feature_noise": noise_of(self.params.train, examples),
             "temperature": outcome.temperature if self.params.evaluate.calibrate else 1.0,
-            # a temperature changes no order of classes, and so no choice
-            **self.smoothings.choose(one.fold, one.seed, outcome.val.plain),
+            **smoothing,
+            **run_thresholds(self.params.evaluate, self.task, one.fold, held),
         }
 
     def _domain_of(self, fold: Fold) -> tuple[Domain, dict[str, float]]:

@@ -41,11 +41,12 @@ def write_run(
     smooth: int = 1,
     also: Mapping[str, Sequence[str]] | None = None,
     apart: Sequence[str] = (),
+    thresholds: Mapping[str, Sequence[float]] | None = None,
 ) -> Path:
     """Writes params.yaml and artifacts/ under `root`; settings are sections of params.yaml, `faces`
     is whose it was trained on: people or rendered; `smooth` the frames it smooths over; `also` the
     outputs of further tasks; those in `apart` are of frames where the main one is of clips, or the
-    other way round."""
+    other way round; `thresholds` what a task's units have, by its kind."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "params.yaml").open("w") as file:
         YAML().dump(settings or {"engine": {"name": "local"}}, file)
@@ -53,10 +54,15 @@ def write_run(
     (root / "artifacts/backbone").mkdir(parents=True)
     (root / "artifacts/backbone/backbone.json").write_text(json.dumps({"enabled": False}))
     metadata = features_metadata(params, load_pack(params.faces.pack).models["embedding"])
+
+    def chosen(task: str) -> dict[str, Any]:
+        return {"thresholds": list(thresholds[task])} if task in (thresholds or {}) else {}
+
     longest = {"clip": params.decode.frames, "frame": params.train.window}
     frames = max(longest.values()) if apart else longest[task]
     further = [{"kind": name, "outputs": list(names)} for name, names in (also or {}).items()]
     for one in further:
+        one |= chosen(one["kind"])
         if one["kind"] in apart:
             one["task"] = "clip" if task == "frame" else "frame"
     count = sum(len(one["outputs"]) for one in further)
@@ -64,9 +70,11 @@ def write_run(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         weights = build_network(config, metadata).state_dict()
+
     info = {
         "classes": list(outputs),
         "kind": kind,
+        **chosen(kind),
         **({"also": further} if further else {}),
         **({"views": longest} if apart else {}),
         "params": {"train": params.train.model_dump()},

@@ -61,7 +61,7 @@ class Overlay:
         # the first image's sides, whatever the stream changes to
         self._canvas = Letterbox(width, height)
         self._size = sizes(width, height)
-        self._strip = Strip(head.display, width, self._size, LEGENDS if attention else ())
+        self._strip = Strip(head, width, self._size, LEGENDS if attention else ())
         # an overlay is passed on without its page: the short form always fits
         self._note = "trained on rendered faces only" if head.warning else ""
         self._frames = ByFrame(self._draw)

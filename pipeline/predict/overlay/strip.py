@@ -1,8 +1,9 @@
 """What was predicted in the last seconds, a panel for each face, below the image.
 
-Each output has a line of its own with its name beside it, so that no color has to be looked up: the
-value is the height of the filled curve, from 0 to 1 or what else the scale is; the right end of it
-is now.
+Each output of the main task has a line of its own with its name beside it, so that no color has
+to be looked up: the value is the height of the filled curve, from 0 to 1 or what else the scale is;
+the right end of it is now. Further tasks have a line of text with what is predicted now: with a
+plot of each the strip would be higher than the image.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.overlay.marks import (
     BOLD,
     FAINT,
@@ -31,7 +31,7 @@ from arpgnet.pipeline.predict.overlay.marks import (
     shortened,
     text_width,
 )
-from arpgnet.pipeline.predict.rows import Row
+from arpgnet.pipeline.predict.rows import Row, TableHeader
 
 SPAN_S = 8.0
 # more classes would be higher than the image: the most likely ones are shown; of action units the
@@ -68,7 +68,7 @@ class Strip:
     """Draws the strip of each frame in turn; it keeps only the last seconds.
 
     Args:
-        display: of the task.
+        head: what holds for all rows.
         width: of the image.
         size: of text and lines.
         legends: what the colors of the faces are, longest form first; the first that fits has a
@@ -76,9 +76,10 @@ class Strip:
     """
 
     def __init__(
-        self, display: Display, width: int, size: Sizes, legends: Sequence[str] = ()
+        self, head: TableHeader, width: int, size: Sizes, legends: Sequence[str] = ()
     ) -> None:
-        self._display, self._width, self._size = display, width, size
+        display = head.display
+        self._head, self._display, self._width, self._size = head, display, width, size
         self._past: dict[int, _Past] = {}
         # which face stands in which panel; a face keeps its own
         self._panels: dict[int, int] = {}
@@ -89,8 +90,10 @@ class Strip:
         self._above = size.text // 3
         fitting = (text for text in legends if text_width(text, size.text) <= width - size.text)
         self._legend = next(fitting, legends[-1] if legends else "")
-        # a line for the face, and one for the time
-        self._lines = self.lines * self._rows + 2
+        # a line for the face, and perhaps one for further tasks
+        self._first = 2 if head.also else 1
+        # and one for the time
+        self._lines = self._first + self.lines * self._rows + 1
         self.height = self._above + (self._lines + bool(self._legend)) * size.row
         self._most = max(1, width // (PANEL_TEXTS * size.text))
 
@@ -152,6 +155,8 @@ class Strip:
         space = width - chip - 3 * pad
         text = shortened(text, size.text, space, BOLD)
         self._put(canvas, text, 2 * pad + chip, 0, WHITE if here else GRAY, BOLD)
+        if here and self._head.also:
+            self._put(canvas, self._further(past.last, width - 2 * pad), pad, 1, WHITE)
 
         shown = self._shown(past)
         wide = width >= LONG_PANEL_TEXTS * size.text
@@ -162,16 +167,26 @@ class Strip:
         right = width - pad - text_width(self._display.number(0), size.text, BOLD) - pad
         for line, number in enumerate(shown):
             name = names[number]
-            row = 1 + line * self._rows
+            row = self._first + line * self._rows
             self._draw_line(canvas, row, number, name, past, time_s, left, right, color, here)
         self._draw_time(canvas, time_s, left, right)
 
+    def _further(self, row: Row, space: int) -> str:
+        """What further tasks predict, shortened to the space."""
+        _, *further = self._head.values(row)
+        said = [display.words(values) for display, values in further]
+        return shortened("; ".join(filter(None, said)), self._size.text, space)
+
     def _shown(self, past: _Past) -> list[int]:
-        """The outputs that are shown, in their own order."""
+        """The outputs that are shown, in their own order: of many those that are emphasized, then
+        the highest."""
         count = len(self._display.names)
         if count <= self.lines or past.last is None or past.last.probabilities is None:
             return list(range(self.lines))
-        return sorted(np.argsort(-past.last.probabilities, kind="stable")[: self.lines].tolist())
+        values = past.last.probabilities
+        others = np.ones(count, bool)
+        others[self._display.marked(values)] = False
+        return sorted(np.lexsort((-values, others))[: self.lines].tolist())
 
     def _draw_line(
         self,
@@ -212,14 +227,13 @@ class Strip:
     def _draw_time(self, canvas: np.ndarray, time_s: float, left: int, right: int) -> None:
         """The cursor at the right end, which is now, and the seconds before it."""
         size = self._size
-        bottom = (self.lines * self._rows + 1) * size.row
+        line = self._first + self.lines * self._rows
+        bottom = line * size.row
+        top = self._first * size.row
         for back in range(2, int(SPAN_S) + 1, 2):
             x = round(right - back * (right - left) / SPAN_S)
-            cv2.line(canvas, (x, size.row), (x, bottom), FAINT, 1)
-        cv2.line(
-            canvas, (right, size.row), (right, bottom + 2), WHITE, max(1, round(size.text / 12))
-        )
-        line = self.lines * self._rows + 1
+            cv2.line(canvas, (x, top), (x, bottom), FAINT, 1)
+        cv2.line(canvas, (right, top), (right, bottom + 2), WHITE, max(1, round(size.text / 12)))
         now = f"{time_s:.1f} s"
         at = right - text_width(now, size.text)
         self._put(canvas, now, at, line, WHITE)

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.formats import angles, quality
-from arpgnet.pipeline.predict.rows import Regions, Row
+from arpgnet.pipeline.predict.rows import Regions, Row, TableHeader
 
 # fractions are stored in steps of 1 / 65534; the highest number means that there is none
 STEPS = 65534
@@ -38,7 +37,8 @@ class Face:
     boxes: array[float] = field(default_factory=lambda: array("f"))
     confidence: array[float] = field(default_factory=lambda: array("f"))
     coverage: array[float] = field(default_factory=lambda: array("f"))
-    shares: array[float] = field(default_factory=lambda: array("f"))
+    # of each task
+    shares: list[array[float]] = field(default_factory=list)
     points: array[float] = field(default_factory=lambda: array("f"))
     angles: array[float] = field(default_factory=lambda: array("f"))
     quality: array[float] = field(default_factory=lambda: array("f"))
@@ -57,14 +57,13 @@ class Columns:
     """Rows of a video, gathered for its page.
 
     Args:
-        display: of the task; its values are stored as fractions of its scale.
+        head: what holds for all rows; the values of each task are stored as fractions of its scale.
         width, height: of the image that the rows' pixels belong to.
-        points: landmarks per face; 0: none.
     """
 
-    def __init__(self, display: Display, width: int, height: int, points: int = 0) -> None:
-        self._display = display
-        self._unseen = np.full((points, 2), np.nan)
+    def __init__(self, head: TableHeader, width: int, height: int) -> None:
+        self._head = head
+        self._unseen = np.full((head.points, 2), np.nan)
         self._sides = np.array([width, height, width, height])
         self._times = array("d")
         self._last = -1
@@ -76,16 +75,17 @@ class Columns:
             self._times.append(row.time_s)
             self._last = row.frame
         if row.box is not None:
-            self._add(self._faces.setdefault(row.face_id, Face()), row, row.box)
+            fresh = Face(shares=[array("f") for _ in self._head.tasks])
+            self._add(self._faces.setdefault(row.face_id, fresh), row, row.box)
 
     def _add(self, face: Face, row: Row, box: np.ndarray) -> None:
-        nothing = np.full(len(self._display.names), np.nan)
         face.frames.append(row.frame)
         face.boxes.extend((box / self._sides).tolist())
         face.confidence.append(row.confidence)
         face.coverage.append(row.coverage)
-        values = nothing if row.probabilities is None else row.probabilities
-        face.shares.extend(self._display.shares(values).tolist())
+        for shares, (display, found) in zip(face.shares, self._head.values(row), strict=True):
+            values = np.full(len(display.names), np.nan) if found is None else found
+            shares.extend(display.shares(values).tolist())
         points = self._unseen if row.points is None else row.points / self._sides[:2]
         face.points.extend(points.ravel().tolist())
         face.angles.extend(angles(row).values())
@@ -113,7 +113,7 @@ class Columns:
                     "boxes": packed(np.array(face.boxes), "f4"),
                     "confidence": packed_shares(np.array(face.confidence)),
                     "coverage": packed_shares(np.array(face.coverage)),
-                    "shares": packed_shares(np.array(face.shares)),
+                    "shares": [packed_shares(np.array(shares)) for shares in face.shares],
                     "points": packed_shares(_within(np.array(face.points))),
                     "angles": packed(np.array(face.angles), "f4"),
                     "quality": packed_shares(np.array(face.quality)),

@@ -140,7 +140,7 @@ function drawBoxes() {
 }
 
 function label(pen, face, row, x, y, width) {
-  const text = `${face.id} ${saidOf(valuesAt(face, row))}`.trim();
+  const text = `${face.id} ${main.saidOf(main.valuesAt(face, row))}`.trim();
   const wide = pen.measureText(text).width + 8;
   const left = Math.max(0, Math.min(x, width - wide));
   const top = Math.max(0, y - 19);

@@ -14,18 +14,25 @@ const LESS = [0, 114, 178];
 heat.width = CELLS;
 heat.height = CELLS;
 
-const bars = task.long.map((name) => {
-  const row = byId("bars").tBodies[0].insertRow();
+const barOf = (task, k) => {
+  const row = document.querySelectorAll(".bars")[task.place].tBodies[0].insertRow();
   const head = document.createElement("th");
   head.scope = "row";
-  head.textContent = name;
+  head.textContent = task.long[k];
+  if (task.limits.length) {
+    const limit = document.createElement("span");
+    limit.className = "limit";
+    limit.textContent = ` ${task.limits[k]}`;
+    head.append(limit);
+  }
   const bar = document.createElement("div");
   bar.className = "bar";
   bar.append(document.createElement("i"));
   row.append(head);
   row.insertCell().append(bar);
   return { row, fill: bar.firstChild, number: row.insertCell() };
-});
+};
+const bars = tasks.map((task) => task.long.map((_, k) => barOf(task, k)));
 
 // a face's regions in a row: centers as a fraction of the box, and attention relative to uniform
 function regionsOf(face, row) {
@@ -118,27 +125,32 @@ function words(face, row) {
 
 // of a class its name alone: the numbers are below it
 const headlineOf = (values) =>
-  task.ofClasses ? classes[[...markedIn(values)][0]] : saidOf(values);
+  main.ofClasses ? main.names[[...main.markedIn(values)][0]] : main.saidOf(values);
+
+function drawBars(task, face, row) {
+  const values = task.valuesAt(face, row);
+  const marked = values ? task.markedIn(values) : new Set();
+  bars[task.place].forEach(({ row: line, fill, number }, k) => {
+    const value = values ? values[k] : task.zero;
+    line.className = marked.has(k) ? "best" : "";
+    fill.style.marginLeft = `${100 * Math.min(value, task.zero)}%`;
+    fill.style.width = `${100 * Math.abs(value - task.zero)}%`;
+    fill.style.background = marked.has(k) ? face.color : "#9ca3af";
+    number.textContent = values ? task.numberOf(value, 3) : "–";
+  });
+}
 
 function drawMoment() {
   const face = faces[state.face];
   if (!face) return;
   const row = rowAt(face, state.frame);
-  const values = valuesAt(face, row);
-  const marked = values ? markedIn(values) : new Set();
+  const values = main.valuesAt(face, row);
   byId("who").textContent = `Face ${face.id}${values ? `: ${headlineOf(values)}` : ""}`;
   byId("moment").textContent =
     row < 0
       ? `frame ${state.frame}: not in the image`
       : `frame ${state.frame}, ${seconds(times[state.frame])} · coverage ${face.coverage[row].toFixed(2)} · detector ${face.confidence[row].toFixed(2)} · quality ${face.quality[row].toFixed(2)}`.replace("NaN", "–");
-  bars.forEach(({ row: line, fill, number }, k) => {
-    const value = values ? values[k] : ZERO;
-    line.className = marked.has(k) ? "best" : "";
-    fill.style.marginLeft = `${100 * Math.min(value, ZERO)}%`;
-    fill.style.width = `${100 * Math.abs(value - ZERO)}%`;
-    fill.style.background = marked.has(k) ? face.color : "#9ca3af";
-    number.textContent = values ? numberOf(value, 3) : "–";
-  });
+  for (const task of tasks) drawBars(task, face, row);
   byId("look-words").textContent = words(face, row);
   drawLook(face, row);
 }

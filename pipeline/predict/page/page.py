@@ -41,7 +41,7 @@ SIDE = 640
 QUALITY = {"preset": "veryfast", "crf": "26", "force_key_frames": "expr:gte(t,n_forced)"}
 # half an hour or so; a browser holds it in memory twice
 MOST_BYTES = 64 * 2**20
-SCRIPTS = ("state.js", "film.js", "pose.js", "timeline.js", "moment.js")
+SCRIPTS = ("state.js", "film.js", "pose.js", "plot.js", "timeline.js", "moment.js")
 
 
 def page_path(table: Path) -> Path:
@@ -94,7 +94,7 @@ class Page:
         # the first image's shape, whatever the stream changes to
         self._canvas = Letterbox(max(2, round(width * scale)), max(2, round(height * scale)))
         sides = self._canvas.width, self._canvas.height
-        self._columns = Columns(head.display, *sides, head.points)
+        self._columns = Columns(head, *sides)
         self._film = Encoder(film_path(path), video, *sides, options=QUALITY)
         self._done_s = 0.0
 
@@ -138,8 +138,7 @@ class Page:
             undefined=jinja2.StrictUndefined,
         )
         metadata = self._columns.as_json() | {
-            "classes": list(self._head.classes),
-            "task": task_of(self._head.display),
+            "tasks": [task_of(display) for display in self._head.tasks],
             "regions": self._regions,
             "points": self._head.points,
             "colors": [f"rgb({red},{green},{blue})" for red, green, blue in PALETTE],
@@ -149,6 +148,7 @@ class Page:
             video=self._head.video,
             model=self._model,
             words=words_of(self._head.display),
+            tasks=[words_of(display) for display in self._head.tasks],
             complete=complete,
             frames=self._columns.frames,
             faces=len(metadata["faces"]),

@@ -17,13 +17,53 @@ function sharesOf(text) {
   return Float32Array.from(steps, (step) => (step === 65535 ? NaN : step / 65534));
 }
 
-// what the values are: see pipeline/predict/page/words.py
-const task = metadata.task;
-const shareOf = (value) => (value - task.low) / (task.high - task.low);
-const ZERO = shareOf(0);
+// a task: names of its values, and what these are; see pipeline/predict/page/words.py
+class Task {
+  constructor(told, place) {
+    Object.assign(this, told);
+    this.place = place;
+    this.zero = this.shareOf(0);
+  }
+
+  shareOf(value) {
+    return (value - this.low) / (this.high - this.low);
+  }
+
+  // what is predicted in a row, as fractions of the scale; null where nothing is
+  valuesAt(face, row) {
+    if (row < 0) return null;
+    const count = this.names.length;
+    const values = face.shares[this.place].subarray(row * count, (row + 1) * count);
+    return Number.isNaN(values[0]) ? null : values;
+  }
+
+  // what is emphasized: the most probable class, the units that are present, or all
+  markedIn(values) {
+    if (this.ofClasses) return new Set([values.indexOf(Math.max(...values))]);
+    const least = (k) => (this.present === null ? 0 : this.shareOf(this.present[k]) - 1e-5);
+    return new Set([...values.keys()].filter((k) => values[k] >= least(k)));
+  }
+
+  numberOf(share, digits = 2) {
+    const text = (this.low + share * (this.high - this.low)).toFixed(digits);
+    return this.low < 0 && Number(text) >= 0 ? `+${text.replace("-", "")}` : text;
+  }
+
+  // in a few words
+  saidOf(values) {
+    if (!values) return "";
+    const marked = [...this.markedIn(values)];
+    if (!marked.length) return "no action unit";
+    const word = (k) => (this.presence ? this.short[k] : `${this.short[k]} ${this.numberOf(values[k])}`);
+    return marked.map(word).join(", ");
+  }
+}
+
+const tasks = metadata.tasks.map((told, place) => new Task(told, place));
+// what the network was trained for first; boxes and headlines speak of it alone
+const main = tasks[0];
 
 const times = new Float32Array(bytesOf(metadata.times).buffer);
-const classes = metadata.classes;
 
 function faceOf(stored, place) {
   return {
@@ -34,7 +74,7 @@ function faceOf(stored, place) {
     boxes: new Float32Array(bytesOf(stored.boxes).buffer),
     confidence: sharesOf(stored.confidence),
     coverage: sharesOf(stored.coverage),
-    shares: sharesOf(stored.shares),
+    shares: stored.shares.map(sharesOf),
     points: sharesOf(stored.points),
     angles: new Float32Array(bytesOf(stored.angles).buffer),
     quality: sharesOf(stored.quality),
@@ -67,34 +107,6 @@ const frameAt = (time) => Math.max(0, placeOf(times, time + 0.0005));
 function rowAt(face, frame) {
   const row = placeOf(face.frames, frame);
   return row >= 0 && face.frames[row] === frame ? row : -1;
-}
-
-// what is predicted in a row, as fractions of the scale; null where nothing is
-function valuesAt(face, row) {
-  if (row < 0) return null;
-  const values = face.shares.subarray(row * classes.length, (row + 1) * classes.length);
-  return Number.isNaN(values[0]) ? null : values;
-}
-
-// what is emphasized: the most probable class, the units that are present, or all
-function markedIn(values) {
-  if (task.ofClasses) return new Set([values.indexOf(Math.max(...values))]);
-  const least = task.present === null ? 0 : shareOf(task.present) - 1e-5;
-  return new Set([...values.keys()].filter((k) => values[k] >= least));
-}
-
-function numberOf(share, digits = 2) {
-  const text = (task.low + share * (task.high - task.low)).toFixed(digits);
-  return task.low < 0 && Number(text) >= 0 ? `+${text.replace("-", "")}` : text;
-}
-
-// in a few words
-function saidOf(values) {
-  if (!values) return "";
-  const marked = [...markedIn(values)];
-  if (!marked.length) return "no action unit";
-  const word = (k) => (task.presence ? task.short[k] : `${task.short[k]} ${numberOf(values[k])}`);
-  return marked.map(word).join(", ");
 }
 
 const seconds = (time) => `${time.toFixed(2)} s`;

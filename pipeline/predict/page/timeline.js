@@ -1,13 +1,10 @@
 "use strict";
-// What is predicted of a face over time, one line per class or target, and the current moment.
-// Click to seek.
+// A face's row on the page: a plot for each task, one below the other, and its head's turns.
 
-// higher where a curve has two sides
-const LINE = task.low < 0 ? 44 : 22;
 const WIDE = 700;
 // what a unit's number stands for is beside it where there is space
-const LONG_NAMES = task.long.some((name, k) => name !== task.short[k]) ? 216 : 96;
-const NUMBERS = task.low < 0 ? 56 : 44;
+const LONG_NAMES = tasks.some((task) => task.long.some((name, k) => name !== task.short[k])) ? 216 : 96;
+const NUMBERS = tasks.some((task) => task.low < 0) ? 56 : 44;
 let NAMES = 96;
 const SPANS = [10, 60, 600].filter((span) => span * 1.5 < duration);
 // a face that was away for longer is a gap
@@ -22,27 +19,27 @@ const tip = byId("tip");
 // faces that are in most frames first
 const bySize = [...faces].sort((one, other) => other.frames.length - one.frames.length);
 
-function summary(face) {
+// how a face is over all of the video, in one task
+function summary(task, face) {
   const counts = new Map();
-  const sums = new Float64Array(classes.length);
+  const sums = new Float64Array(task.names.length);
   let known = 0;
   for (let row = 0; row < face.frames.length; row += 1) {
-    const values = valuesAt(face, row);
+    const values = task.valuesAt(face, row);
     if (!values) continue;
     known += 1;
-    for (const k of markedIn(values)) counts.set(k, (counts.get(k) || 0) + 1);
+    for (const k of task.markedIn(values)) counts.set(k, (counts.get(k) || 0) + 1);
     values.forEach((value, k) => {
       sums[k] += value;
     });
   }
-  const seen = Math.round((100 * face.frames.length) / times.length);
-  const said = known ? often(counts, face.frames.length, sums.map((sum) => sum / known)) : "not classified";
-  return `in ${seen} % of the frames; ${said}`;
+  if (!known) return "not classified";
+  return often(task, counts, face.frames.length, sums.map((sum) => sum / known));
 }
 
-function often(counts, total, means) {
+function often(task, counts, total, means) {
   if (!task.ofClasses && task.present === null) {
-    return `mean: ${Array.from(means, (mean, k) => `${task.short[k]} ${numberOf(mean)}`).join(", ")}`;
+    return `mean: ${Array.from(means, (mean, k) => `${task.short[k]} ${task.numberOf(mean)}`).join(", ")}`;
   }
   const parts = [...counts].sort((one, other) => other[1] - one[1]).slice(0, task.ofClasses ? 3 : 6);
   const words = parts.map(([k, count]) => `${task.short[k]} ${Math.round((100 * count) / total)} %`);
@@ -63,28 +60,20 @@ class Timeline {
     chip.style.background = face.color;
     this.button.append(chip, `Face ${face.id}`);
     this.button.addEventListener("click", () => choose(face.place));
-    const words = document.createElement("span");
-    words.className = "soft";
-    words.textContent = summary(face);
-    header.append(this.button, words);
-    this.canvas = document.createElement("canvas");
-    this.canvas.tabIndex = 0;
-    const about = { role: "slider", "aria-label": `Timeline of face ${face.id}` };
-    const range = { "aria-valuemin": 0, "aria-valuemax": duration.toFixed(2) };
-    for (const [name, value] of Object.entries({ ...about, ...range })) {
-      this.canvas.setAttribute(name, value);
+    const seen = Math.round((100 * face.frames.length) / times.length);
+    header.append(this.button, soft("span", `in ${seen} % of the frames; ${summary(main, face)}`));
+    this.section.append(header);
+    this.plots = tasks.map((task) => new Plot(this, task, task === tasks[tasks.length - 1]));
+    for (const plot of this.plots) {
+      const { task } = plot;
+      if (task !== main) this.section.append(soft("p", `${capital(task.title)}: ${summary(task, face)}`));
+      this.section.append(plot.canvas);
     }
-    this.section.append(header, this.canvas);
     this.pose = new PoseLines(this);
-    this.ground = document.createElement("canvas");
-    this.canvas.addEventListener("click", (event) => {
-      choose(face.place);
-      seek(this.timeAt(event));
-    });
-    this.canvas.addEventListener("pointermove", (event) => this.hover(event));
-    this.canvas.addEventListener("pointerleave", () => {
-      tip.hidden = true;
-    });
+  }
+
+  get canvas() {
+    return this.plots[0].canvas;
   }
 
   get width() {
@@ -99,134 +88,29 @@ class Timeline {
     return NAMES + ((time - view.from) / view.span) * this.plotWidth;
   }
 
-  // of a fraction of the scale, in the line of a class or target
-  yOf(k, share) {
-    return (k + 1) * LINE - share * (LINE - 3);
-  }
-
   timeAt(event) {
     const x = event.clientX - this.canvas.getBoundingClientRect().left - NAMES;
     return view.from + (Math.min(Math.max(0, x), this.plotWidth) / this.plotWidth) * view.span;
   }
 
-  // curves and names, once for a view
   paint() {
-    const scale = window.devicePixelRatio || 1;
-    const height = LINE * classes.length + 18;
-    this.canvas.style.height = `${height}px`;
-    for (const canvas of [this.canvas, this.ground]) {
-      canvas.width = Math.round(this.width * scale);
-      canvas.height = Math.round(height * scale);
-    }
-    const pen = this.ground.getContext("2d");
-    pen.scale(scale, scale);
-    pen.font = "13px system-ui, sans-serif";
-    pen.textBaseline = "middle";
-    pen.fillStyle = "#4b5563";
-    const names = NAMES === LONG_NAMES ? task.long : task.short;
-    names.forEach((name, k) => {
-      pen.fillText(shortened(pen, name), 0, (k + 0.5) * LINE);
-      pen.fillRect(NAMES, this.yOf(k, ZERO) - 0.5, this.plotWidth, 0.5);
-    });
-    this.ticks(pen, classes.length * LINE);
-    this.curves(pen);
+    for (const plot of this.plots) plot.paint();
   }
 
-  ticks(pen, base) {
-    const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600];
-    const step = steps.find((one) => (one / view.span) * this.plotWidth > 70) || 7200;
-    pen.textAlign = "center";
-    const first = Math.ceil(view.from / step) * step;
-    for (let time = first; time <= view.from + view.span; time += step) {
-      pen.fillRect(this.xOf(time), base, 0.5, 4);
-      pen.fillText(step < 1 ? `${time.toFixed(1)} s` : clock(time), this.xOf(time), base + 11);
-    }
-    pen.textAlign = "left";
-  }
-
-  // pixel by pixel the mean of the rows within it, or a piece of the line between two
-  curves(pen) {
-    const face = this.face;
-    for (let x = 0; x < this.plotWidth; x += 1) {
-      const from = view.from + (x / this.plotWidth) * view.span;
-      const found = this.within(from, from + view.span / this.plotWidth);
-      if (!found) continue;
-      const marked = markedIn(found.values);
-      found.values.forEach((value, k) => {
-        pen.globalAlpha = found.coverage < CONFIDENT_COVERAGE ? 0.45 : 1;
-        pen.fillStyle = marked.has(k) ? face.color : "#9ca3af";
-        const top = this.yOf(k, Math.max(value, ZERO));
-        pen.fillRect(NAMES + x, top, 1, this.yOf(k, Math.min(value, ZERO)) - top);
-      });
-    }
-    pen.globalAlpha = 1;
-  }
-
-  within(from, to) {
-    const { frames, coverage } = this.face;
-    let first = placeOf(frames, frameAt(from));
-    const last = placeOf(frames, frameAt(to));
-    if (last < 0) return null;
-    if (first < last) first += 1;
-    first = Math.max(0, first);
-    if (from - times[frames[last]] > GAP_S) return null;
-    const sums = new Float64Array(classes.length);
-    let covered = 0;
-    let count = 0;
-    // of very many the evenly spaced ones
-    const step = Math.max(1, Math.floor((last - first + 1) / 64));
-    for (let row = first; row <= last; row += step) {
-      const values = valuesAt(this.face, row);
-      if (!values) continue;
-      for (let k = 0; k < classes.length; k += 1) sums[k] += values[k];
-      covered += coverage[row];
-      count += 1;
-    }
-    if (!count) return null;
-    return { values: Array.from(sums, (sum) => sum / count), coverage: covered / count };
-  }
-
-  // the moment, on top of what was painted
   draw() {
-    // in a frame that is not laid out yet; its first size is a resize, which paints
-    if (!this.ground.width) return;
-    const scale = window.devicePixelRatio || 1;
-    const pen = this.canvas.getContext("2d");
-    pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    pen.drawImage(this.ground, 0, 0);
-    pen.scale(scale, scale);
-    this.pose.draw();
-    const row = rowAt(this.face, state.frame);
-    const values = valuesAt(this.face, row);
-    const marked = values ? markedIn(values) : new Set();
-    pen.textBaseline = "middle";
-    pen.fillStyle = "#111827";
-    values?.forEach((value, k) => {
-      pen.font = `${marked.has(k) ? 700 : 400} 13px system-ui, sans-serif`;
-      pen.fillText(numberOf(value), this.width - NUMBERS + 8, (k + 0.5) * LINE);
-    });
-    const x = this.xOf(state.time);
-    if (x >= NAMES && x <= NAMES + this.plotWidth) pen.fillRect(x - 1, 0, 2, LINE * classes.length + 4);
-    const said = saidOf(values) || "not in the image";
-    this.canvas.setAttribute("aria-valuenow", state.time.toFixed(2));
-    this.canvas.setAttribute("aria-valuetext", `${seconds(state.time)}: ${said}`);
+    for (const plot of this.plots) plot.draw();
+    if (this.width) this.pose.draw();
     this.button.setAttribute("aria-pressed", String(this.face.place === state.face));
   }
+}
 
-  hover(event) {
-    if (event.pointerType === "touch") return;
-    const time = this.timeAt(event);
-    const row = rowAt(this.face, frameAt(time));
-    const lines = [`face ${this.face.id} at ${seconds(time)}`];
-    if (row < 0) lines.push("not in the image");
-    else {
-      const values = valuesAt(this.face, row);
-      task.long.forEach((name, k) => lines.push(`${values ? numberOf(values[k], 3) : "–"}  ${name}`));
-      lines.push(`${this.face.coverage[row].toFixed(2)}  coverage`);
-    }
-    showTip(event, lines);
-  }
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
+function soft(tag, text) {
+  const made = document.createElement(tag);
+  made.className = "soft";
+  made.textContent = text;
+  return made;
 }
 
 // beside the pointer, within the window

@@ -285,7 +285,9 @@ async function begin() {
   const title = `${service.title[0].toUpperCase()}${service.title.slice(1)} in video`;
   document.title = title;
   document.querySelector("h1").textContent = title;
-  $("about").textContent = `Predictions for every face, frame by frame, by the network ${service.model}: ${service.scale || service.classes.join(", ")}.`;
+  const tasks = [{ scale: service.scale, outputs: service.classes }, ...service.also];
+  const said = tasks.map((task) => task.scale || task.outputs.join(", ")).join(". Also ");
+  $("about").textContent = `Predictions for every face, frame by frame, by the network ${service.model}: ${said}.`;
   $("warning").textContent = service.warning;
   $("warning").hidden = !service.warning;
   $("limits").textContent = `Up to ${megabytes(service.upload_bytes)} and ${duration(service.longest_s)}.`;

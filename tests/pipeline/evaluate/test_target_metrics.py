@@ -8,7 +8,6 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from arpgnet.pipeline.evaluate.target_metrics import (
-    best_thresholds,
     ccc,
     f1,
     icc,
@@ -18,6 +17,7 @@ from arpgnet.pipeline.evaluate.target_metrics import (
     rmse,
     value_sums,
 )
+from arpgnet.pipeline.tables.thresholds import best_thresholds
 from arpgnet.pipeline.training.selection import (
     binary_f1,
     concordance,

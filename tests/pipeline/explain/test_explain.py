@@ -36,6 +36,7 @@ from arpgnet.pipeline.training.attention import (
 from arpgnet.pipeline.training.data import Dataset, load
 from arpgnet.pipeline.training.features import Batch
 from arpgnet.pipeline.training.network import build_network, network_config
+from arpgnet.pipeline.training.state import read_tensors, write_tensors
 from helpers.synthetic_data import LOST, REGIONS, small_params, write_data
 from helpers.synthetic_targets import task_params, with_targets
 
@@ -311,9 +312,16 @@ def test_each_action_unit_has_its_own_region(tmp_path: Path) -> None:
         assert np.argmax(each[name]["relevance"]) == region
         # the views that show it
         assert 0 <= each[name]["correct"] <= each[name]["views"] <= 16
-    # at most 8 clips, and of each fold 4 windows
+    # at most 8 clips, and of each fold 4 windows; present is what the run's thresholds say
+    for path in (tmp_path / "artifacts/runs").glob("*/model.safetensors"):
+        tensors, info = read_tensors(path)
+        write_tensors(path, tensors, info | {"thresholds": [0.0, 0.5, 1.5]})
     explain(tmp_path, most=2, store=Store(tmp_path / "another-store"))
-    assert json.loads((tmp_path / EXPLANATIONS).read_text())["all"]["views"] == 6
+    found = json.loads((tmp_path / EXPLANATIONS).read_text())
+    assert found["all"]["views"] == 6
+    for group in found["by_class"]:
+        if group["label"] != "au_2":
+            assert group["correct"] == (group["views"] if group["label"] == "au_1" else 0)
 
 
 @pytest.mark.slow

@@ -91,6 +91,32 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 }
 
 
+def test_further_tasks_are_outputs_of_their_own() -> None:
+    net = network(also=4, mode="appearance")
+    further = [
+        trained_task("valence_arousal", ["valence", "arousal"]),
+        trained_task("action_units", ["au_1", "au_2"]),
+    ]
+    graph, difference = checked_graph(net, CLASSES, {}, further)
+    assert difference <= TOLERANCE / 10
+    session = make_session(graph)
+    names = [out.name for out in session.get_outputs()]
+    own = ["also_valence_arousal", "also_valence_arousal_frame_logits",
+           "also_action_units", "also_action_units_frame_logits"]  # fmt: skip
+    assert names == ["probabilities", *LOGITS, *own]
+    given = {"map_vector": torch.randn(2, 3, 3), "valid": torch.ones(2, 3, dtype=torch.bool)}
+    found = session.run(own, {name: value.numpy() for name, value in given.items()})
+    with torch.no_grad():
+        out = net(map_BTC=given["map_vector"], valid_BT=given["valid"])
+    of_clips = out["also_logits_BJ"]
+    expected = (
+        of_clips[:, :2].tanh(), out["also_frame_logits_BTJ"][..., :2],
+        of_clips[:, 2:].sigmoid(), out["also_frame_logits_BTJ"][..., 2:],
+    )  # fmt: skip
+    for ours, theirs in zip(expected, found, strict=True):
+        np.testing.assert_allclose(theirs, ours, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_values_are_an_output_of_their_own() -> None:
     net, task = network(), trained_task("valence_arousal", ["a", "b", "c", "d"])

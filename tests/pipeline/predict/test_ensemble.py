@@ -42,6 +42,18 @@ def test_ensemble_is_the_mean_of_its_folds_runs(tmp_path: Path) -> None:
     np.testing.assert_allclose(probabilities(model), np.mean(single, axis=0), atol=1e-6)
 
 
+def test_ensemble_has_the_mean_of_its_runs_thresholds(tmp_path: Path) -> None:
+    units = {"kind": "action_units", "outputs": ["au_1", "au_12"]}
+    also = {"valence_arousal": ["valence", "arousal"]}
+    root = write_run(tmp_path / "own", **units, also=also, thresholds={"action_units": [0.2, 0.4]})
+    thresholds = {"action_units": [0.4, 0.8]}
+    other = write_run(tmp_path / "other", seed=1, **units, also=also, thresholds=thresholds)
+    shutil.copytree(other / RUNS / "fold0-seed0", root / RUNS / "fold0-seed1")
+    model = load_model(root, "ensemble")
+    assert model.thresholds == pytest.approx({"au_1": 0.3, "au_12": 0.6})
+    assert [one.kind for one in model.displays] == ["action_units", "valence_arousal"]
+
+
 def test_one_seed_makes_no_ensemble(tmp_path: Path) -> None:
     root = write_run(tmp_path)
     with pytest.raises(UserError, match=r"fold0-seed0 is its fold's only run.*train\.seeds"):

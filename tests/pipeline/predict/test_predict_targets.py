@@ -57,11 +57,40 @@ def test_action_units_have_columns_of_their_own_in_every_format(
     assert predicted(tmp_path, video, "parquet")[0] == 0
     metadata = pq.read_metadata(tmp_path / "one.parquet").metadata
     assert metadata[b"kind"] == b"action_units"
+    assert b"thresholds" not in metadata
     assert b"lip corner puller" in metadata[b"scale"]
     assert predicted(tmp_path, video, "intervals")[0] == 0
     stretches = pd.read_csv(tmp_path / "one.intervals.csv")
     assert set(stretches["label"]) == {name for name in UNITS if (table[name] >= 0.5).any()}
     assert (stretches["mean_p"] >= 0.5).all()
+
+
+def test_the_runs_own_thresholds_say_what_is_present(tmp_path: Path, video: Path) -> None:
+    settings, own = {"decode": {"frames": 4}}, {"kind": "action_units", "outputs": UNITS}
+    write_run(tmp_path, settings, **own)
+    assert predicted(tmp_path, video, "csv")[0] == 0
+    table = pd.read_csv(tmp_path / "one.csv")
+    low, high = table[UNITS].min().min() - 0.01, table[UNITS].max().max() + 0.01
+    root = write_run(tmp_path / "own", settings, **own, thresholds={"action_units": [high, low]})
+    status, said = predicted(root, video, "openface", "--page")
+    assert status == 0
+    assert f"au_12 lip corner puller (present from {low:.3f})" in " ".join(said.split())
+    openface = pd.read_csv(root / "one.openface.csv")
+    assert set(openface["AU01_c"]) == {0}
+    assert set(openface["AU12_c"]) == {1}
+    page = (root / "one.html").read_text()
+    assert f'"limits": ["\\u2265 {high:.2f}", "\\u2265 {low:.2f}"]' in page
+    assert "From its own threshold on, which stands beside it" in page
+    assert predicted(root, video, "intervals")[0] == 0
+    assert set(pd.read_csv(root / "one.intervals.csv")["label"]) == {"au_12"}
+    assert predicted(root, video, "parquet")[0] == 0
+    metadata = pq.read_metadata(root / "one.parquet").metadata
+    assert json.loads(metadata[b"thresholds"]) == pytest.approx([high, low])
+    assert arpgnet.load(str(root)).thresholds == pytest.approx({"au_1": high, "au_12": low})
+    # the probabilities stay what they are
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(root / "one.parquet")[UNITS], table[UNITS].astype("float32"), atol=2e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,6 +141,8 @@ def test_further_tasks_have_their_columns_in_every_format(tmp_path: Path, video:
     assert status == 0
     assert "valence and arousal: -1 (unpleasant, calm) to 1" in said
     assert "action units: probability that the unit is present" in said
+    page = (tmp_path / "one.html").read_text()
+    assert "3 classes; valence and arousal; action units." in page
     table = pd.read_parquet(tmp_path / "one.parquet")
     first = list(table.columns).index("label") + 1
     assert list(table.columns)[first : first + 4] == [*ALSO["valence_arousal"], *UNITS]
@@ -160,3 +191,8 @@ def test_only_the_main_tasks_frames_are_smoothed(tmp_path: Path, video: Path) ->
     assert (before["valence"] - after["valence"]).abs().max() > 1e-4
     assert before[UNITS].equals(after[UNITS])
     assert before[UNITS].std().min() > 0
+    # the main task always has a value, the other one does not
+    assert predicted(root, video, "intervals")[0] == 0
+    found = pd.read_csv(root / "one.intervals.csv")
+    assert list(found.columns[4:6]) == ["label", "mean_p"]
+    assert set(found["label"]) == {name for name in UNITS if (after[name] >= 0.5).any()}

@@ -41,7 +41,7 @@ def test_videos_of_one_folder_are_told_apart_in_a_terminal() -> None:
     def told(*videos: str) -> str:
         rows = [{**summary.rows()[0], "video": video} for video in videos]
         console = Console(width=120, record=True, file=io.StringIO())
-        console.print(summary_table(HEAD.display, rows))
+        console.print(summary_table(HEAD.tasks, rows))
         return console.export_text()
 
     folder = "/a/long/path/to/the/videos/of/a/study/that/fills/the/line"
@@ -76,7 +76,7 @@ def test_a_summary_has_a_row_per_face() -> None:
         summary.add(one)
     summary.close(complete=True)
     first, second = summary.rows()
-    assert list(first) == columns_of(HEAD.display)
+    assert list(first) == columns_of(HEAD.tasks)
     assert (first["video"], first["face_id"], first["frames"]) == ("talk.mp4", 0, 4)
     assert first["seconds"] == pytest.approx(0.4)
     assert first["coverage"] == pytest.approx(4 / 5)

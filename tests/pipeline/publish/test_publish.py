@@ -203,7 +203,10 @@ def test_the_snippet_of_the_card_runs_in_any_folder(
 
 def test_a_network_of_action_units_is_published_as_one(tmp_path: Path) -> None:
     units = ["au_4", "au_12"]
-    source = write_run(tmp_path / "project", kind="action_units", outputs=units)
+    thresholds = {"action_units": [0.3, 0.6]}
+    source = write_run(
+        tmp_path / "project", kind="action_units", outputs=units, thresholds=thresholds
+    )
     given = publish_untrained(source, tmp_path / "released", "action_units")
     card = (given / "README.md").read_text()
     head = front_matter(card)
@@ -215,6 +218,7 @@ def test_a_network_of_action_units_is_published_as_one(tmp_path: Path) -> None:
     assert 'print(table[["time_s", "face_id", *model.classes]])' in card
     model = open_model(str(given))
     assert (model.kind, model.classes) == ("action_units", units)
+    assert model.thresholds == {"au_4": 0.3, "au_12": 0.6}
 
 
 def test_a_run_of_an_earlier_version_is_one_line(trained: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import http.client
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from werkzeug.http import parse_options_header
 
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.serve.worker import Ready
 from helpers.serving import Service, service, wait_for
 
@@ -106,6 +108,15 @@ def test_another_task_says_what_its_values_are(tmp_path: Path) -> None:
     assert (about["title"], about["scale"]) == ("valence and arousal", "valence: -1 to 1")
     assert "csv" in about["formats"]
     assert "intervals" not in about["formats"]
+    assert about["also"] == []
+    also = Display("action_units", ["au_12"]).metadata
+    more = replace(ready, also=[also])
+    with service(tmp_path / "more", ready=more) as made, made.client() as client:
+        about = client.get("/api/service").json()
+    assert about["also"] == [
+        {"kind": "action_units", "outputs": ["au_12"], "scale": also["scale"]},
+    ]
+    assert "intervals" in about["formats"]
 
 
 def test_too_many_are_a_line(client: httpx.Client) -> None:

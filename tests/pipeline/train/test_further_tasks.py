@@ -90,10 +90,13 @@ def test_several_tasks_of_clips_are_learned_together(tmp_path: Path) -> None:
     several_targets(tmp_path)
     settings = {"folds": [0], "refit": False}
     params = task_params("expression", also=["valence_arousal", "action_units"], train=settings)
-    train(params, root=tmp_path)
+    by_validation = EvaluateParams(bootstrap=100, threshold="validation")
+    train(params.model_copy(update={"evaluate": by_validation}), root=tmp_path)
     main = read_predictions(tmp_path / PREDICTIONS)
     network, info = load_run(tmp_path / RUN)
     assert info["classes"] == main.classes
+    assert "thresholds" not in info
+    thresholds = info["also"][1].pop("thresholds")
     assert info["also"] == [
         {"kind": "valence_arousal", "outputs": ["valence", "arousal"]},
         {"kind": "action_units", "outputs": ["au_1", "au_2"]},
@@ -116,7 +119,7 @@ def test_several_tasks_of_clips_are_learned_together(tmp_path: Path) -> None:
     shown_1 = seen.values[:, 0][seen.target[:, 0] == 1]
     assert np.nanmean(shown_1) > np.nanmean(seen.values[:, 0][seen.target[:, 0] == 0]) + 0.1
     assert set(units.split[units.model == NETWORK]) == {"val", "test"}
-    evaluate(EvaluateParams(bootstrap=100), root=tmp_path)
+    evaluate(by_validation, root=tmp_path)
     metrics = json.loads((tmp_path / "reports/metrics.json").read_text())
     assert metrics["uar"]["mean"] > 0.5
     also = metrics["also"]
@@ -130,6 +133,8 @@ def test_several_tasks_of_clips_are_learned_together(tmp_path: Path) -> None:
     }  # fmt: skip
     assert also["action_units"]["intervals_over"] == {"subject": 4}
     details = json.loads((tmp_path / "reports/evaluation.json").read_text())
+    found = details["also"]["action_units"]["thresholds"]["fold0-seed0"]
+    assert thresholds == pytest.approx(found, abs=1e-6)
     views = {one["title"]: one for one in further_views(details, metrics)}
     rows = views["valence and arousal"]["outputs"]
     assert [row["name"] for row in rows] == ["valence", "arousal"]

@@ -22,6 +22,8 @@ from arpgnet.pipeline.train.run import train
 from arpgnet.pipeline.training.checkpoints import best_run, load_run
 from helpers.synthetic_targets import task_params, with_targets
 
+BY_VALIDATION = EvaluateParams(bootstrap=100, threshold="validation")
+
 
 @pytest.mark.parametrize(
     ("kind", "score", "least"), [("action_units", "f1", 0.6), ("valence_arousal", "ccc", 0.7)]
@@ -53,6 +55,7 @@ def test_a_task_is_learned_and_scored(tmp_path: Path, kind: str, score: str, lea
     run = tmp_path / "artifacts/runs" / best_run(tmp_path)
     network, info = load_run(run)
     assert info["kind"] == kind
+    assert "thresholds" not in info
     assert network.config.num_classes == len(info["classes"])
     # what is made for expressions says so
     with pytest.raises(UserError, match=f"task.kind: {kind}; this needs those of expressions"):
@@ -61,14 +64,20 @@ def test_a_task_is_learned_and_scored(tmp_path: Path, kind: str, score: str, lea
 
 def test_thresholds_of_validation_are_used_and_told(tmp_path: Path) -> None:
     with_targets(tmp_path, frames=True)
-    train(task_params("action_units", targets=["au_4", "au_1"], loss="asymmetric"), root=tmp_path)
-    evaluate(EvaluateParams(bootstrap=100, threshold="validation"), root=tmp_path)
+    params = task_params("action_units", targets=["au_4", "au_1"], loss="asymmetric")
+    train(params.model_copy(update={"evaluate": BY_VALIDATION}), root=tmp_path)
+    evaluate(BY_VALIDATION, root=tmp_path)
     details = json.loads((tmp_path / "reports/evaluation.json").read_text())
     assert details["outputs"] == ["au_4", "au_1"]
     assert details["threshold"] == "validation"
     assert {name: len(values) for name, values in details["thresholds"].items()} == {
         "fold0-seed0": 2, "fold1-seed0": 2,
     }  # fmt: skip
+    # the run's file has those that evaluation has found: prediction goes by them
+    run = best_run(tmp_path)
+    _, info = load_run(tmp_path / "artifacts/runs" / run)
+    assert info["thresholds"] == pytest.approx(details["thresholds"][run], abs=1e-6)
+    assert np.abs(np.array(info["thresholds"]) - 0.5).max() > 1e-3
     assert np.diag(details["co_occurrence"]["annotated"]) == pytest.approx([1, 1])
 
 

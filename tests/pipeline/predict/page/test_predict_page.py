@@ -78,13 +78,13 @@ def numbers(text: str, kind: str) -> np.ndarray:
 def test_it_holds_the_rows(tmp_path: Path) -> None:
     metadata = metadata_of(write(tmp_path, rows()))
     assert numbers(metadata["times"], "<f4") == pytest.approx(np.array(TIMES) / 1000)
-    assert (metadata["classes"], metadata["regions"]) == (CLASSES, NAMES)
+    assert (metadata["tasks"][0]["names"], metadata["regions"]) == (CLASSES, NAMES)
     one, other = metadata["faces"]
     assert (one["id"], other["id"]) == (0, 4)
     assert numbers(one["frames"], "<u4").tolist() == [0, 2, 3, 4]
     boxes = numbers(one["boxes"], "<f4").reshape(-1, 4)
     assert boxes[0] == pytest.approx([0.1, 0.1, 0.5, 0.5])
-    values = numbers(one["shares"], "<u2").reshape(-1, 3) / 65534
+    values = numbers(one["shares"][0], "<u2").reshape(-1, 3) / 65534
     assert values[0] == pytest.approx([0.1, 0.7, 0.2], abs=1e-5)
     assert values[3] == pytest.approx([0.5, 0.25, 0.25], abs=1e-5)
     assert numbers(one["coverage"], "<u2") / 65534 == pytest.approx(0.75, abs=1e-5)
@@ -94,7 +94,7 @@ def test_it_holds_the_rows(tmp_path: Path) -> None:
     assert np.isnan(numbers(other["angles"], "<f4")).all()
     # what is not known is the highest number
     assert numbers(other["quality"], "<u2").tolist() == [65535]
-    assert numbers(other["shares"], "<u2").tolist() == [65535] * 3
+    assert numbers(other["shares"][0], "<u2").tolist() == [65535] * 3
     # frames between two that the network was shown have the same regions
     assert numbers(one["look"], "<u4").tolist() == [NO_REGIONS, 0, 0, 0]
     assert numbers(one["where"], "<f4").reshape(-1, 3, 2).shape == (1, 3, 2)
@@ -150,7 +150,7 @@ def test_names_are_no_markup(tmp_path: Path) -> None:
     text = write(tmp_path, rows(), name=f"{bad}.mp4", classes=classes, regions=[bad, "x", "y"])
     assert bad not in text
     assert "<img" not in text
-    assert metadata_of(text)["classes"] == classes
+    assert metadata_of(text)["tasks"][0]["names"] == classes
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

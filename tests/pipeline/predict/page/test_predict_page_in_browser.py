@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from arpgnet.pipeline.geometry.pose import UNKNOWN
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.page.page import Page as Written
 from arpgnet.pipeline.predict.rows import Regions, Row, TableHeader
 from arpgnet.pipeline.video.stream import plan
@@ -274,6 +275,47 @@ def test_other_tasks_have_their_own_scale(
     bar = page.evaluate("document.querySelector('#bars .bar i').style.marginLeft")
     # from the middle to the left
     assert float(bar.rstrip("%")) == pytest.approx(25 if kind == "valence_arousal" else 0, abs=0.01)
+    assert wrong == []
+    page.close()
+
+
+def test_each_further_task_has_its_timeline_and_its_bars(
+    browser: Browser,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    video = film(tmp_path / "a.mkv", times_ms=[0, 40, 80])
+    path = tmp_path / "a.html"
+    units = Display("action_units", ["au_4", "au_12"], [0.1, 0.8])
+    moods = Display("valence_arousal", ["valence", "arousal"])
+    head = TableHeader("a", ["anger", "joy"], 0, also=[moods, units])
+    made = Written(path, video, plan(video), head, regions=[], model="fold0-seed0")
+    further = np.array([-0.5, 0.25, 0.2, 0.75])
+    for frame in range(3):
+        box = np.array([0.0, 0, 64, 64])
+        row = Row(frame, frame / 25, 0, box, 0.9, np.array([0.3, 0.7]), 1.0, further=further)
+        made.add(row)
+    made.close(True)
+    page = browser.new_page()
+    wrong = watched(page)
+    page.goto(path.as_uri())
+    expect(page.locator("#who")).to_have_text("Face 0: joy")
+    text = page.locator("main").inner_text()
+    assert "2 classes; valence and arousal; action units. An expression" in text
+    assert "Valence and arousal: mean: valence -0.50, arousal +0.25" in text
+    # by its own threshold: from 0.5 on it would be the other one
+    assert "Action units: present: AU4 100 % of its frames" in text
+    assert "AU12 lip corner puller ≥ 0.80" in text
+    best = page.locator(".bars tr.best th").all_inner_texts()
+    assert best == ["joy", "valence", "arousal", "AU4 brow lowerer ≥ 0.10"]
+    line = page.get_by_role("slider", name="Timeline of face 0, valence and arousal")
+    assert "valence -0.50, arousal +0.25" in (line.get_attribute("aria-valuetext") or "")
+    line.hover(position={"x": 500, "y": 10})
+    expect(page.locator("#tip")).to_contain_text("-0.500  valence")
+    line.click(position={"x": 500, "y": 10})
+    assert page.evaluate("state.time") > 0
+    # one axis of time for all, below the last one
+    heights = page.evaluate("timelines[0].plots.map((plot) => plot.canvas.clientHeight)")
+    assert heights == [2 * 22 + 2, 2 * 44 + 2, 2 * 22 + 18]
     assert wrong == []
     page.close()
 
