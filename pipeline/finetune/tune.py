@@ -73,14 +73,7 @@ def tune(
     spec = pretrained(pack.models["embedding"], pretraining, enabled=params.pretrain.enabled)
     require_fit(settings, spec)
     listing = list_stills(settings, workers)
-    job = CropJob(
-        pack.models["detector"],
-        params.align,
-        settings.aligned,
-        params.faces.device,
-        store.root,
-        spec.input_px,
-    )
+    job = CropJob.of(params, pack, settings.aligned, store, spec.input_px)
     stills = load_stills(
         listing, job, Target(clips, data / "frames", data / "faces"), settings, workers, limits
     )

@@ -34,10 +34,9 @@ class Likeness:
     @property
     def beyond(self) -> float | None:
         """The part of the views that is beyond the limit."""
-        if self._domain is None or not self._distances:
+        if self._domain is None:
             return None
-        found = torch.tensor(self._distances, dtype=torch.float64)
-        return float(self._domain.beyond(found).double().mean())
+        return self._domain.fraction_beyond(torch.tensor(self._distances, dtype=torch.float64))
 
     @property
     def warning(self) -> str:

@@ -75,14 +75,7 @@ def _crops(params: Params, data: Path, store: Store) -> Crops:
     settings = params.pretrain
     workers, limits = pool_size(params.engine)
     pack = load_listed(params.faces.pack, "detector", folder=data / "networks")
-    job = CropJob(
-        pack.models["detector"],
-        params.align,
-        settings.aligned,
-        params.faces.device,
-        store.root,
-        settings.input_px,
-    )
+    job = CropJob.of(params, pack, settings.aligned, store, settings.input_px)
     clips = read_manifest(data / MANIFEST.name).clips
     division = divide(clips, read_splits(data / SPLITS.name), params.train.folds)
     listing = list_unlabeled(settings, workers)

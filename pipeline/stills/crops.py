@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from arpgnet.pipeline.common.params import AlignParams
+from arpgnet.pipeline.common.params import AlignParams, Params
 from arpgnet.pipeline.common.progress import track
 from arpgnet.pipeline.geometry.alignment import CROP_PX, similarity, warp
 from arpgnet.pipeline.networks.detector import Detector, Image, find_faces, make_detector
-from arpgnet.pipeline.networks.packs import ModelSpec
+from arpgnet.pipeline.networks.packs import ModelSpec, Pack
 from arpgnet.pipeline.networks.sessions import Device, runtime_version
 from arpgnet.pipeline.runner.threads import use_one_thread
 from arpgnet.pipeline.runner.work import PickledByFields
@@ -78,6 +78,12 @@ class CropJob(PickledByFields):
     device: Device
     store: Place
     crop_px: int = CROP_PX
+
+    @classmethod
+    def of(cls, params: Params, pack: Pack, aligned: str, store: Store, crop_px: int) -> CropJob:
+        """Return the job of a stage with the pack's detector and the settings of alignment."""
+        detector = pack.models["detector"]
+        return cls(detector, params.align, aligned, params.faces.device, store.root, crop_px)
 
     def start(self) -> None:
         use_one_thread()

@@ -370,8 +370,8 @@ class Networks:
             )
             domain = Domain.of(train, val)
             distance = domain.distance(test)
+            beyond = domain.fraction_beyond(distance) or 0.0
             distance = distance[~distance.isnan()]
-            beyond = domain.beyond(distance).double().mean().item() if len(distance) else 0.0
             self._domains[fold.number] = (
                 domain,
                 {

@@ -93,6 +93,11 @@ class Domain:
         """Check which distances are beyond the limit, bool [U]."""
         return distance > self.limit
 
+    def fraction_beyond(self, distance: Tensor) -> float | None:
+        """Return which part of the views is beyond the limit; None: no view shows a face."""
+        known = distance[~distance.isnan()]
+        return self.beyond(known).double().mean().item() if len(known) else None
+
     def tensors(self) -> dict[str, Tensor]:
         """Return it by name, for the file of the network."""
         return {f"{PREFIX}{name}": value.contiguous() for name, value in vars(self).items()}
