@@ -128,13 +128,18 @@ class Model:
         return bool(self.info["task"] == "frame")
 
     @property
+    def frame_tasks(self) -> list[bool]:
+        """Which of its tasks are of frames, the main one first."""
+        own = self.info["task"]
+        also = [one.get("task", own) for one in self.info.get("also", [])]
+        return [task == "frame" for task in (own, *also)]
+
+    @property
     def frame_outputs(self) -> np.ndarray:
         """Which of its outputs are of frames, those of further tasks last: bool [K + J]."""
-        own, also = self.info["task"], self.info.get("also", [])
-        tasks = [own for _ in self.classes]
-        tasks += [one.get("task", own) for one in also for _ in one["outputs"]]
-        found: np.ndarray = np.array(tasks) == "frame"
-        return found
+        also = self.info.get("also", [])
+        widths = [len(self.classes), *(len(one["outputs"]) for one in also)]
+        return np.repeat(self.frame_tasks, widths)
 
     @property
     def mixed(self) -> bool:

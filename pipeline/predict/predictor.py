@@ -328,6 +328,6 @@ class Predictor:
             head,
             regions=names,
             model=name,
-            of_frames=self.model.of_frames,
+            frame_tasks=self.model.frame_tasks,
             blurred=self.options.blur_faces,
         )

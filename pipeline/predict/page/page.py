@@ -64,7 +64,7 @@ class Page:
         head: what holds for all rows.
         regions: the names of the N regions of the network.
         model: the run's name.
-        of_frames: whether it was trained on labeled frames, and not on labeled clips.
+        frame_tasks: of every task whether labels of frames were learned, and not of clips.
         blurred: whether the rows say what is blurred.
 
     Raises:
@@ -82,12 +82,12 @@ class Page:
         *,
         regions: Sequence[str],
         model: str,
-        of_frames: bool = False,
+        frame_tasks: Sequence[bool] = (),
         blurred: bool = False,
     ) -> None:
         self._path, self._head = path, head
         self._regions, self._model = list(regions), model
-        self._blurred, self._of_frames = blurred, of_frames
+        self._blurred, self._frame_tasks = blurred, frame_tasks
         self._frames = InStep(video, expected)
         width, height = self._frames.width, self._frames.height
         scale = min(1.0, SIDE / max(width, height))
@@ -144,16 +144,18 @@ class Page:
             "colors": [f"rgb({red},{green},{blue})" for red, green, blue in PALETTE],
         }
         scripts = [(here / name).read_text(encoding="utf-8") for name in SCRIPTS]
+        tasks = [words_of(display) for display in self._head.tasks]
+        known = zip(tasks, self._frame_tasks, strict=False)
         return environment.get_template("page.html.j2").render(
             video=self._head.video,
             model=self._model,
-            words=words_of(self._head.display),
-            tasks=[words_of(display) for display in self._head.tasks],
+            words=tasks[0],
+            tasks=tasks,
             complete=complete,
             frames=self._columns.frames,
             faces=len(metadata["faces"]),
             plural=plural,
-            of_frames=self._of_frames,
+            of_frames=[task["title"] for task, of_frames in known if of_frames],
             window_s=self._head.window_s,
             stride_s=self._head.stride_s,
             warning=self._head.warning,

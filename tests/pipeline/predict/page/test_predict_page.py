@@ -12,6 +12,7 @@ import pytest
 
 from arpgnet.pipeline.geometry.pose import UNKNOWN
 from arpgnet.pipeline.geometry.quality import Quality
+from arpgnet.pipeline.predict.display import Display
 from arpgnet.pipeline.predict.page import page as page_module
 from arpgnet.pipeline.predict.page.columns import NO_REGIONS
 from arpgnet.pipeline.predict.page.page import Page, film_path, page_path
@@ -49,13 +50,19 @@ def write(
 ) -> str:
     """The page's text."""
     video = film(folder / "a.mkv", times_ms=TIMES, sound="libopus")
-    head = TableHeader(name, metadata.get("classes", CLASSES), metadata.get("points", 0))
+    head = TableHeader(
+        name,
+        metadata.get("classes", CLASSES),
+        metadata.get("points", 0),
+        stride_s=0.0,
+        also=metadata.get("also", ()),
+    )
     path = page_path(folder / "out/a.csv")
     path.parent.mkdir(exist_ok=True)
     regions = metadata.get("regions", NAMES)
-    of_frames = metadata.get("of_frames", False)
+    frame_tasks = metadata.get("frame_tasks", [False])
     made = Page(
-        path, video, plan(video), head, regions=regions, model="fold0-seed0", of_frames=of_frames
+        path, video, plan(video), head, regions=regions, model="run", frame_tasks=frame_tasks
     )
     for row in some:
         made.add(row)
@@ -162,8 +169,14 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 
 
 def test_a_network_of_frames_has_values_of_each(tmp_path: Path) -> None:
-    assert "has values of its own" in write(tmp_path, rows(), of_frames=True)
+    assert "has values of its own" in write(tmp_path, rows(), frame_tasks=[True])
     assert "has values of its own" not in write(tmp_path, rows())
+
+
+def test_a_network_of_clips_and_frames_says_which_values_follow_the_frames(tmp_path: Path) -> None:
+    units = [Display("action_units", ["au_12"])]
+    text = write(tmp_path, rows(), also=units, frame_tasks=[False, True])
+    assert "its values do not change over time.\nOf action units, each frame" in text
 
 
 def test_without_a_row_there_is_no_page(tmp_path: Path) -> None:
