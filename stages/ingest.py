@@ -17,6 +17,7 @@ from arpgnet.pipeline.ingest.run import ingest, is_listed
 from arpgnet.pipeline.networks import listed as networks
 from arpgnet.pipeline.networks.listed import list_networks
 from arpgnet.pipeline.networks.packs import load_pack
+from arpgnet.pipeline.networks.trial import try_unlisted
 from arpgnet.pipeline.runner.dispatch import pool_size
 from arpgnet.pipeline.stills import listed as stills_list
 from arpgnet.pipeline.stills.listed import write_stills_list
@@ -31,7 +32,7 @@ def main() -> None:
     stills, unlabeled = params.finetune, params.pretrain
     # problems of the pack are reported before the clips are read, and nothing is written
     installed = or_keep(
-        lambda: networks.check_unlisted(load_pack(pack)),
+        lambda: try_unlisted(load_pack(pack)),
         lambda: networks.is_listed(pack),
         "data/networks",
     )

@@ -30,32 +30,15 @@ def list_networks(name_or_path: str, folder: Path = NETWORKS) -> None:
         write_whole(folder / f"{role}.json", text.encode())
 
 
-def check_unlisted(pack: Pack, folder: Path = NETWORKS) -> None:
-    """Load the appearance network if it is not the listed one, before anything is computed.
-
-    A listed one has been loaded before: an unchanged pack costs nothing here.
-
-    Raises:
-        UserError: it does not load: its file does not hold the weights of the pack's `arch`, or
-            the pack describes it wrongly.
-    """
-    spec = pack.models["embedding"]
-    if _read_listed(folder, "embedding") == _as_json(_listed(pack, "embedding")):
-        return
-    # imported here: onnx takes 0.3 s and torch 2 s
-    from arpgnet.pipeline.networks.appearance import layout
-
-    layout(spec)
-    if spec.arch is not None:
-        from arpgnet.pipeline.networks.backbones import load_pack_backbone
-
-        load_pack_backbone(spec)
-
-
 def is_listed(name_or_path: str, folder: Path = NETWORKS) -> bool:
     """Check whether the networks of the pack of that name are listed."""
     listed = [_read_listed(folder, role) for role in ROLES]
     return all(one is not None and one.get("pack") == name_or_path for one in listed)
+
+
+def lists(folder: Path, pack: Pack, role: Role) -> bool:
+    """Check whether the network of a role is the one that is listed."""
+    return _read_listed(folder, role) == _as_json(_listed(pack, role))
 
 
 def load_listed(name_or_path: str, *roles: Role, folder: Path = NETWORKS) -> Pack:
@@ -66,10 +49,9 @@ def load_listed(name_or_path: str, *roles: Role, folder: Path = NETWORKS) -> Pac
     """
     pack = load_pack(name_or_path, roles)
     for role in roles:
-        listed = _read_listed(folder, role)
-        if listed is None:
+        if _read_listed(folder, role) is None:
             raise UserError(f"{folder / role}.json cannot be read: run `dvc repro`")
-        if listed != _as_json(_listed(pack, role)):
+        if not lists(folder, pack, role):
             raise UserError(
                 f"pack {pack.name}: its {role} changed since it was listed: run `dvc repro` again"
             )

@@ -12,9 +12,10 @@ from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
 from arpgnet.pipeline.common.errors import UserError
-from arpgnet.pipeline.networks.listed import check_unlisted, list_networks, load_listed
+from arpgnet.pipeline.networks.listed import list_networks, load_listed
 from arpgnet.pipeline.networks.pack_file import ROLES
 from arpgnet.pipeline.networks.packs import load_pack
+from arpgnet.pipeline.networks.trial import try_unlisted
 from arpgnet.pipeline.store import file_sha256
 from arpgnet.pipeline.store.code import import_closure
 from helpers import graphs
@@ -138,16 +139,16 @@ def test_the_code_of_a_checkpoint_s_network_belongs_to_it(
 
 def test_weights_that_do_not_fit_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
     path, networks = checkpoint_pack(tmp_path / "pack"), tmp_path / "networks"
-    check_unlisted(load_pack(str(path)), networks)
+    try_unlisted(load_pack(str(path)), networks)
 
     def change(described: dict[str, Any]) -> None:
         described["models"]["embedding"]["arch"] = "iresnet18"
 
     edit(path, change)
     with pytest.raises(UserError, match=r"does not hold the weights of iresnet18: missing: "):
-        check_unlisted(load_pack(str(path)), networks)
+        try_unlisted(load_pack(str(path)), networks)
     list_networks(str(path), networks)
-    check_unlisted(load_pack(str(path)), networks)  # what is listed is not loaded again
+    try_unlisted(load_pack(str(path)), networks)  # what is listed is not loaded again
 
 
 def test_a_wrong_description_of_an_onnx_network_is_refused_at_once(
@@ -155,7 +156,7 @@ def test_a_wrong_description_of_an_onnx_network_is_refused_at_once(
 ) -> None:
     edit(pack, lambda described: described["models"]["embedding"].update(input_px=96))
     with pytest.raises(UserError, match=r"takes 112 pixels, pack.yaml says input_px: 96"):
-        check_unlisted(load_pack(str(pack)), tmp_path / "networks")
+        try_unlisted(load_pack(str(pack)), tmp_path / "networks")
 
 
 @pytest.mark.parametrize("role", ROLES)

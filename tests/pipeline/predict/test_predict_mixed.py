@@ -65,6 +65,7 @@ def test_clips_beside_frames(tmp_path: Path, video: Path) -> None:
     assert both["label"].isin(CLASSES).all()
 
 
+@pytest.mark.slow
 def test_frames_are_smoothed_and_clips_beside_them_are_not(tmp_path: Path, video: Path) -> None:
     own: dict[str, Any] = {
         "task": "frame",
