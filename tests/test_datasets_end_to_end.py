@@ -119,6 +119,7 @@ def test_afew_counts_every_clip_of_val(run: Run, tmp_path: Path) -> None:
     assert "2 clips without provided faces: faces are detected instead" in page
 
 
+@pytest.mark.slow
 def test_affwild2_scores_every_labeled_frame(run: Run, tmp_path: Path) -> None:
     root = tmp_path / "affwild2"
     labeled = rendered_trees.write_affwild2(root)
