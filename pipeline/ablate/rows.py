@@ -162,11 +162,25 @@ RELATION_LOSS = (
     Row("relation-loss-0", UNITS, {"task.relation_loss": 0.0}, "no AU relation loss",
         "AU relation loss"),
 )  # fmt: skip
+# what precedes the features, where it is on; each row runs the appearance stage once more
+BACKBONE = "appearance network"
+WITH_PRETRAINING = (
+    Row("pretrain-none", BACKBONE, {"pretrain.enabled": False},
+        "the pack's network instead of the vision transformer", "the vision transformer"),
+    Row("pretrain-steps-100", BACKBONE, {"pretrain.steps": 100}, "100 steps of pre-training",
+        "pre-training"),
+)  # fmt: skip
+WITH_TUNING = (
+    Row("finetune-none", BACKBONE, {"finetune.enabled": False}, "no fine-tuning on stills",
+        "fine-tuning"),
+)  # fmt: skip
 
 
 def rows_of(params: Params) -> list[Row]:
     """Return the ablations of a task in the table's order."""
     found = list(ROWS)
+    found += WITH_PRETRAINING if params.pretrain.enabled else ()
+    found += WITH_TUNING if params.finetune.enabled else ()
     if params.task.kind in UNIT_KINDS:
         found += WITH_HEAD if params.relation.head == "abrnet" else WITHOUT_HEAD
     if params.task.kind == "action_units":

@@ -92,6 +92,16 @@ def units(head: str, **task: object) -> Params:
     return parse_params({"task": {"kind": "action_units"} | task, "relation": {"head": head}})
 
 
+def test_a_network_made_here_has_rows_without_its_training() -> None:
+    params = parse_params({"pretrain": {"enabled": True}, "finetune": {"enabled": True}})
+    rows = [row for row in rows_of(params) if row not in ROWS]
+    assert [row.name for row in rows] == ["pretrain-none", "pretrain-steps-100", "finetune-none"]
+    for row in rows:
+        assert changed(params, row) != params
+    assert not changed(params, rows[0]).pretrain.enabled
+    assert [row for row in rows_of(parse_params({})) if row not in ROWS] == []
+
+
 def test_action_units_have_the_rows_of_their_head() -> None:
     own = {row.name for row in rows_of(units("none"))} - {row.name for row in ROWS}
     assert own == {"abrnet", "relation-loss-1", "relation-loss-10"}
