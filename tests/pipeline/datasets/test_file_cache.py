@@ -175,6 +175,7 @@ def test_what_was_changed_in_the_cache_is_not_believed(tmp_path):
             assert cache.describe([Media(path)]) == [first]
 
 
+@pytest.mark.slow
 def test_a_damaged_page_is_found_when_the_cache_is_opened(tmp_path):
     paths = [write_video(tmp_path / f"{n}.mp4", n) for n in range(3)]
     with FileCache() as cache:

@@ -245,6 +245,7 @@ def planted(root: Path, **changed: dict[str, Any]) -> dict[str, Any]:
     return loaded
 
 
+@pytest.mark.slow
 def test_a_planted_region_is_found_by_both_maps(tmp_path: Path) -> None:
     relation = {"readout": "attention", "edges": []}
     found = planted(

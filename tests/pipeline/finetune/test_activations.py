@@ -64,6 +64,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return seen
 
 
+@pytest.mark.slow
 def test_the_last_blocks_are_tuned_and_appearance_runs_them(project: Path) -> None:
     said = finetune(settings(project, epochs=10), root=project)
     found = json.loads((project / BACKBONE / "backbone.json").read_text())

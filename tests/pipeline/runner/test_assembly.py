@@ -87,7 +87,7 @@ def damage(store: Store, key: str, change: Callable[[bytes], bytes]) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("engine", [ONE, TWO])
+@pytest.mark.parametrize("engine", [ONE, pytest.param(TWO, marks=pytest.mark.slow)])
 def test_damaged_entries_are_computed_again(
     work: Squares, tmp_path: Path, engine: EngineParams
 ) -> None:

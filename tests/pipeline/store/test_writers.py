@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from arpgnet.pipeline.store import Store, digest
 from helpers.s3_server import Remote
 
@@ -36,6 +38,7 @@ for place in (folder, address):
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_write_the_same_keys(tmp_path: Path, remote: Remote) -> None:
     folder = tmp_path / "store"
     places = [str(folder), str(remote.store.root)]
