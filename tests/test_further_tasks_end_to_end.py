@@ -35,6 +35,15 @@ def add_targets(path: Path) -> None:
             writer.writerow(row | dict(zip(names, VALUES[row["label"]], strict=True)))
 
 
+def predicted(workspace: Workspace, video: Path, out: Path) -> pd.DataFrame:
+    """The rows with a face of what the command line predicts."""
+    words = ["predict", "--model", str(workspace.root), "--out", str(out), str(video)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(next(out.glob("*.csv")))
+    return table[table["success"]]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("module_store")
 def test_a_csv_file_of_three_tasks_to_metrics_page_and_prediction(tmp_path: Path) -> None:
@@ -58,13 +67,7 @@ def test_a_csv_file_of_three_tasks_to_metrics_page_and_prediction(tmp_path: Path
     assert "Learned too: valence and arousal" in page
     units = read_target_predictions(workspace.root / further_path("action_units"))
     assert units.names == ["au_4", "au_12"]
-    video = next((tmp_path / "clips").rglob("*.mp4"))
-    out = tmp_path / "out"
-    words = ["predict", "--model", str(workspace.root), "--out", str(out), str(video)]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output
-    table = pd.read_csv(next(out.glob("*.csv")))
-    seen = table[table["success"]]
+    seen = predicted(workspace, next((tmp_path / "clips").rglob("*.mp4")), tmp_path / "out")
     assert seen[["au_4", "au_12"]].apply(lambda column: column.between(0, 1)).all(axis=None)
     assert seen[["valence", "arousal"]].apply(lambda column: column.between(-1, 1)).all(axis=None)
     explained = json.loads((workspace.root / "reports/explanations.json").read_text())
@@ -102,13 +105,7 @@ def test_labels_of_clips_and_of_frames_to_metrics_page_and_prediction(tmp_path: 
     assert also["valence_arousal"]["clips"] == 4
     assert "Learned too: action units" in page
     assert "Learned too: valence and arousal" in page
-    video = next((tmp_path / "clips").rglob("*.mp4"))
-    out = tmp_path / "out"
-    words = ["predict", "--model", str(workspace.root), "--out", str(out), str(video)]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output
-    table = pd.read_csv(next(out.glob("*.csv")))
-    seen = table[table["success"]]
+    seen = predicted(workspace, next((tmp_path / "clips").rglob("*.mp4")), tmp_path / "out")
     # the video is one clip: its values are one, those of units follow the four frames shown
     assert seen[["p_anger", "valence"]].nunique().max() == 1
     assert seen[["au_4", "au_12"]].nunique().min() == 4
