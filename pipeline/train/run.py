@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
-from torch import Tensor
 
 from arpgnet.models.arpgnet import ARPGNetConfig
 from arpgnet.pipeline.common.errors import UserError
@@ -23,7 +21,7 @@ from arpgnet.pipeline.common.progress import Tracker, track
 from arpgnet.pipeline.runner.workers import Crashed, run_in_workers
 from arpgnet.pipeline.store import Store, code_version, digest
 from arpgnet.pipeline.tables.curves import RUN_METADATA, RUNS
-from arpgnet.pipeline.tables.manifest import Manifest, read_manifest, read_splits
+from arpgnet.pipeline.tables.manifest import read_manifest, read_splits
 from arpgnet.pipeline.tables.predictions import (
     FURTHER,
     NETWORK,
@@ -31,22 +29,19 @@ from arpgnet.pipeline.tables.predictions import (
     write_predictions,
 )
 from arpgnet.pipeline.tables.text_files import write_json
-from arpgnet.pipeline.train.augment import noise_of
 from arpgnet.pipeline.train.curve_log import RunLog
-from arpgnet.pipeline.train.fit import steps_of_epoch
 from arpgnet.pipeline.train.folds import Fold, Part, check_fold, read_folds, refits
 from arpgnet.pipeline.train.further import FurtherTables
 from arpgnet.pipeline.train.probes import CachedBaselines, Probes, baselines
 from arpgnet.pipeline.train.processes import Processes
+from arpgnet.pipeline.train.run_info import RunInfo, origin
 from arpgnet.pipeline.train.side_by_side import RunJob, workers
 from arpgnet.pipeline.train.smooth import Smoothings
 from arpgnet.pipeline.train.tables import Tables
-from arpgnet.pipeline.train.thresholds import run_thresholds
 from arpgnet.pipeline.train.training import CachedRun, Outcome, Planned, Tempered, Training
 from arpgnet.pipeline.training.checkpoints import save_run
 from arpgnet.pipeline.training.data import Dataset, load
 from arpgnet.pipeline.training.device import keep_freed_memory, reproducible, resolve_device
-from arpgnet.pipeline.training.domain import MANY, MOST_VIEWS, Domain, view_means
 from arpgnet.pipeline.training.network import network_config
 from arpgnet.pipeline.training.tasks import Task, further_tasks, make_task
 
@@ -122,15 +117,6 @@ def train(
                 one.write(baseline_rows, root)
 
 
-def origin(manifest: Manifest) -> dict[str, Any]:
-    """Say what faces the networks are trained on, `rendered` or `people`, of which data sets."""
-    sets = manifest.notes.get("sets", [])
-    return {
-        "faces": "rendered" if manifest.adapters == {"demo"} else "people",
-        "sets": [{"title": one["title"], "license": one["license"]} for one in sets],
-    }
-
-
 @dataclass
 class Networks:
     """Trains ARPGNet for every fold and seed, or takes finished runs from the store.
@@ -154,7 +140,6 @@ class Networks:
     further: Sequence[FurtherTables] = ()
     # keys of runs that the store has when the stage begins: their epochs are counted then
     _restored: set[str] = field(default_factory=set)
-    _domains: dict[int, tuple[Domain, dict[str, float]]] = field(default_factory=dict)
 
     @property
     def _score(self) -> str:
@@ -286,115 +271,31 @@ class Networks:
             f"{self._score.upper()} {best[f'val_{self._score}']:.3f} in epoch {outcome.best + 1}"
             f"{', refitted' if outcome.refit else ''}"
         )
-        metadata = self._run_metadata(one, outcome)
-        if metadata["improving"]:
+        training = self._info.of_training(one, outcome)
+        if training["improving"]:
             progress.note(
                 f"{one}: still improving in its last epoch: try a higher train.epochs or "
                 "train.min_steps"
             )
-        info = {
-            "classes": self.dataset.kind.outputs,
-            "kind": self.dataset.kind.name,
-            **self._also(one, outcome),
-            "select": self.task.select,
-            "origin": self.origin,
-            "params": self._settings(),
-            "features": self.dataset.metadata,
-            "task": self.task.name,
-            "fold": one.fold.number,
-            "seed": one.seed,
-            "validation": best,
-            **metadata,
-        }
-        domain, unlike = self._domain_of(one.fold)
+        domain, unlike = self._info.domain(one.fold)
         if self.processes.first:
+            info = self._info.of_network(one, outcome) | training
             save_run(folder, self.config, outcome.weights, info, domain)
             # the network's own file knows nothing of the test part
-            write_json(metadata | {"domain": unlike}, folder / RUN_METADATA)
+            write_json(training | {"domain": unlike}, folder / RUN_METADATA)
 
-    def _also(self, one: Planned, outcome: Outcome) -> dict[str, Any]:
-        """Describe the further tasks, in the order of the network's outputs: kind, outputs and
-        chosen thresholds; where some have other units than the main task, those and the longest
-        view of each, in frames."""
-        found = []
-        tasks = [another.tables.task for another in self.further]
-        for another, task in zip(self.further, tasks, strict=True):
-            kind = task.dataset.kind
-            fold, values = another.fold(one.fold), outcome.further[f"{kind.name}/val"]
-            found.append(
-                {"kind": kind.name, "outputs": kind.outputs}
-                | ({} if task.name == self.task.name else {"task": task.name})
-                | run_thresholds(self.params.evaluate, task, fold, values)
-            )
-        longest = {task.name: task.frames for task in (self.task, *tasks)}
-        return {
-            **({"also": found} if found else {}),
-            **({"views": longest} if len(longest) > 1 else {}),
-        }
-
-    def _run_metadata(self, one: Planned, outcome: Outcome) -> dict[str, Any]:
-        """Return how a run was trained.
-
-        `epochs` of `epoch_steps` steps, of which validation chose `best_epoch`; whether it was
-        `improving` at the end; the `feature_noise`; of how many clips the weights are `refitted`
-        (0: they are not); the `temperature` by which logits are divided; the `smoothing` of frame
-        predictions and the `thresholds` of action units, where there are some.
-        """
-        examples = len(self.task.training(one.fold.train, np.random.default_rng(0)))
-        # a temperature changes no order of classes, and so no choice
-        held = outcome.val.plain
-        smoothing = self.smoothings.choose(one.fold, one.seed, held)
-        held = self.smoothings.apply(one.fold, one.seed, "val", held)
-        return {
-            "best_epoch": outcome.best,
-            "epochs": len(outcome.history),
-            "epoch_steps": steps_of_epoch(self.task, one.fold, self.params.train),
-            "improving": improving(outcome.history, f"val_{self.task.select}"),
-            "refitted": len(one.fold.learned) if outcome.refit else 0,
-            "feature_noise": noise_of(self.params.train, examples),
-            "temperature": outcome.temperature if self.params.evaluate.calibrate else 1.0,
-            **smoothing,
-            **run_thresholds(self.params.evaluate, self.task, one.fold, held),
-        }
-
-    def _domain_of(self, fold: Fold) -> tuple[Domain, dict[str, float]]:
-        """Describe a fold's training part, and say how unlike it the test part is: which part of
-        its views is `beyond` the limit, whether it `differs`, and the median `percentile`.
-
-        The description is of the training part alone, refitted or not: validation shows how far
-        people who are not in it lie from it.
-        """
-        if fold.number not in self._domains:
-            train, val, test = (
-                self._views_of(fold.clips(part)) for part in ("train", "val", "test")
-            )
-            domain = Domain.of(train, val)
-            distance = domain.distance(test)
-            beyond = domain.fraction_beyond(distance) or 0.0
-            distance = distance[~distance.isnan()]
-            self._domains[fold.number] = (
-                domain,
-                {
-                    "beyond": beyond,
-                    "differs": beyond > MANY,
-                    "percentile": domain.percentile(distance).quantile(0.5).item()
-                    if len(distance)
-                    else 0.0,
-                },
-            )
-        return self._domains[fold.number]
-
-    def _views_of(self, clips: np.ndarray) -> Tensor:
-        """Return the means of at most `MOST_VIEWS` views of some clips; see `view_means`."""
-        views = self.task.evaluation(clips)
-        step = -(-len(views) // MOST_VIEWS)
-        rows, owner = views.rows[::step], views.clip[::step]
-        partition = self.dataset.partition
-        own = np.flatnonzero(partition.mine(owner))
-        means = view_means(self.dataset.features, partition.local_rows(rows[own]))
-        found = torch.zeros(len(rows), means.shape[1], dtype=torch.float64)
-        found[own] = means
-        return self.processes.total(found)
+    @cached_property
+    def _info(self) -> RunInfo:
+        return RunInfo(
+            self.params,
+            self.origin,
+            self._settings(),
+            self.dataset,
+            self.task,
+            self.processes,
+            self.smoothings,
+            self.further,
+        )
 
     def _epochs(self, fold: Fold) -> int:
         """Return how many epochs a run has at most."""
@@ -446,12 +347,6 @@ class Networks:
 def hashed(values: np.ndarray | None) -> str:
     """Return the sha256 of an array's numbers; NaN, which has no JSON, among them."""
     return hashlib.sha256(b"" if values is None else values.tobytes()).hexdigest()
-
-
-def improving(history: Sequence[Mapping[str, float]], score: str) -> bool:
-    """Check whether the last epoch has a higher score than all before: training ended too early."""
-    *before, last = (row[score] for row in history)
-    return bool(before) and last > max(before)
 
 
 def probe_rows(
