@@ -401,7 +401,7 @@ class TrainParams(Section):
     patience: Positive = 10
     refit: bool | Literal["auto"] = "auto"
     batch: Positive = 32
-    lr: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
+    lr: Annotated[float, Field(gt=0.0, le=1.0)] = 4e-3
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-2
     warmup: Fraction = 0.05
     label_smoothing: Probability = 0.1
