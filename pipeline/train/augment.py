@@ -19,24 +19,24 @@ from torch import Tensor
 from arpgnet.pipeline.common.params import TrainParams
 from arpgnet.pipeline.training.features import DESCRIBED, Batch, Statistics
 
-# the noise of a small set, and up to how many training examples a set is small
+# the noise of most sets, and up to how many training examples it was measured (docs/training.md)
 MOST_NOISE = 1.5
-SMALL_SET = 200
+MEASURED = 1800
 
 
 def noise_of(params: TrainParams, examples: int) -> float:
     """Return the noise of `feature_noise`, in standard deviations.
 
     `auto`: noise acts as an L2 penalty does, with its variance in place of the penalty's weight
-    (Bishop 1995, doi 10.1162/neco.1995.7.1.108). A prior weighs n times less beside n examples: the
-    variance falls with their number, and the noise with its root.
+    (Bishop 1995, doi 10.1162/neco.1995.7.1.108). A prior weighs n times less beside n examples:
+    beyond what was measured the variance falls with their number, and the noise with its root.
 
     Args:
         examples: training clips, or windows of labeled frames.
     """
     if params.feature_noise != "auto":
         return params.feature_noise
-    return MOST_NOISE * min(1.0, (SMALL_SET / examples) ** 0.5)
+    return MOST_NOISE * min(1.0, (MEASURED / examples) ** 0.5)
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,9 @@ def augment(*, dual: bool = False, **settings: float) -> Augment:
 
 def test_noise_falls_with_the_number_of_clips() -> None:
     auto = TrainParams()
-    assert noise_of(auto, 60) == noise_of(auto, 200) == 1.5
-    assert noise_of(auto, 800) == pytest.approx(0.75)
-    assert noise_of(auto, 40_000) == pytest.approx(0.106, abs=1e-3)
+    assert noise_of(auto, 60) == noise_of(auto, 1800) == 1.5
+    assert noise_of(auto, 7200) == pytest.approx(0.75)
+    assert noise_of(auto, 40_000) == pytest.approx(0.318, abs=1e-3)
     assert noise_of(TrainParams(feature_noise=0.3), 60) == 0.3
 
 
